@@ -1,0 +1,182 @@
+package store
+
+import (
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// The folders of the store. This file is the only place that knows them.
+const (
+	metaKey          = "/meta"
+	networksFolder   = "/networks/"
+	tombstonesFolder = "/tombstones/"
+	removalsFolder   = "/removals/"
+	leasesFolder     = "/leases/"
+	defaultsFolder   = "/defaults/"
+	epochsFolder     = "/epochs/"
+	nodesFolder      = "/nodes/"
+	liveFolder       = "/live/"
+	endpointsFolder  = "/endpoints/"
+	refsFolder       = "/refs/"
+	gossipKeysKey    = "/gossip-keys"
+)
+
+// MetaKey holds the Meta record.
+func MetaKey() string { return metaKey }
+
+// NetworkKey holds the Network record of that name.
+func NetworkKey(name string) string { return networksFolder + name }
+
+// TombstoneKey holds the Tombstone of a removed definition.
+func TombstoneKey(uuid string) string { return tombstonesFolder + uuid }
+
+// RemovalKey holds one node's Removal answer for a definition in removal.
+func RemovalKey(uuid, node string) string { return removalsFolder + uuid + "/" + node }
+
+// EpochKey holds the node's Epoch, the only key writes are fenced on.
+func EpochKey(node string) string { return epochsFolder + node }
+
+// NodeKey holds the node's Node record: description, never compared.
+func NodeKey(node string) string { return nodesFolder + node }
+
+// LiveKey holds the node's Live record while its agent is connected.
+func LiveKey(node string) string { return liveFolder + node }
+
+// EndpointKey holds one Endpoint of a node.
+func EndpointKey(node, endpoint string) string { return endpointsFolder + node + "/" + endpoint }
+
+// RefsKey holds the node's Refs.
+func RefsKey(node string) string { return refsFolder + node }
+
+// GossipKeysKey holds the GossipKeys of the cluster.
+func GossipKeysKey() string { return gossipKeysKey }
+
+// DefaultPoolKey holds the DefaultPool record of a subnet that was taken
+// from the default pools.
+func DefaultPoolKey(subnet netip.Prefix) string {
+	return defaultsFolder + family(subnet.Addr()) + hexAddr(subnet.Masked().Addr())
+}
+
+// LeaseKey holds the Lease of an address in a segment. The address is
+// written in fixed-width hexadecimal below its family, so that the order of
+// keys is the order of addresses.
+func LeaseKey(segment string, addr netip.Addr) string {
+	return leasesFolder + segment + "/" + family(addr) + hexAddr(addr)
+}
+
+// LeaseOf is the inverse of LeaseKey.
+func LeaseOf(key string) (segment string, addr netip.Addr, err error) {
+	rest, ok := strings.CutPrefix(key, leasesFolder)
+	parts := strings.Split(rest, "/")
+	if !ok || len(parts) != 3 {
+		return "", netip.Addr{}, fmt.Errorf("read lease key %q: want %s<segment>/<family>/<hex>", key, leasesFolder)
+	}
+	raw, err := hex.DecodeString(parts[2])
+	if err != nil {
+		return "", netip.Addr{}, fmt.Errorf("read lease key %q: %w", key, err)
+	}
+	addr, ok = netip.AddrFromSlice(raw)
+	if !ok || family(addr) != parts[1]+"/" {
+		return "", netip.Addr{}, fmt.Errorf("read lease key %q: %d bytes are no address of family %s", key, len(raw), parts[1])
+	}
+	return parts[0], addr, nil
+}
+
+func family(addr netip.Addr) string {
+	if addr.Is4() {
+		return "4/"
+	}
+	return "6/"
+}
+
+func hexAddr(addr netip.Addr) string { return hex.EncodeToString(addr.AsSlice()) }
+
+// NetworksSpan covers every definition.
+func NetworksSpan() Span { return Prefix(networksFolder) }
+
+// TombstonesSpan covers every tombstone.
+func TombstonesSpan() Span { return Prefix(tombstonesFolder) }
+
+// RemovalsSpan covers every node's answer to every removal.
+func RemovalsSpan() Span { return Prefix(removalsFolder) }
+
+// RemovalSpan covers every node's answer to one removal.
+func RemovalSpan(uuid string) Span { return Prefix(removalsFolder + uuid + "/") }
+
+// NodesSpan covers every node's description.
+func NodesSpan() Span { return Prefix(nodesFolder) }
+
+// LiveSpan covers every connected agent.
+func LiveSpan() Span { return Prefix(liveFolder) }
+
+// EpochsSpan covers every node's epoch.
+func EpochsSpan() Span { return Prefix(epochsFolder) }
+
+// RefsSpan covers every node's references.
+func RefsSpan() Span { return Prefix(refsFolder) }
+
+// DefaultPoolsSpan covers every subnet taken from the default pools.
+func DefaultPoolsSpan() Span { return Prefix(defaultsFolder) }
+
+// EndpointsSpan covers every endpoint of every node.
+func EndpointsSpan() Span { return Prefix(endpointsFolder) }
+
+// NodeEndpointsSpan covers the endpoints of one node.
+func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + node + "/") }
+
+// SegmentSpan covers the leases of a whole segment, both families.
+func SegmentSpan(segment string) Span { return Prefix(leasesFolder + segment + "/") }
+
+// AllLeasesSpan covers the leases of every segment.
+func AllLeasesSpan() Span { return Prefix(leasesFolder) }
+
+// LeasesSpan covers the leases of one subnet in a segment: an interval of
+// hexadecimal keys, whatever pools overlap there.
+func LeasesSpan(segment string, subnet netip.Prefix) Span {
+	subnet = subnet.Masked()
+	return Span{
+		From: LeaseKey(segment, subnet.Addr()),
+		To:   LeaseKey(segment, lastAddr(subnet)) + "\x00",
+	}
+}
+
+// Prefix is the span of every key that starts with p.
+func Prefix(p string) Span {
+	end := []byte(p)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i] < 0xff {
+			end[i]++
+			return Span{From: p, To: string(end[:i+1])}
+		}
+	}
+	return Span{From: p, To: "\x00"}
+}
+
+// Contains tells whether a key lies in the span.
+func (s Span) Contains(key string) bool { return key >= s.From && key < s.To }
+
+// NameOf returns the last part of a key: a network's name, a node's id, an
+// endpoint's id, a definition's uuid.
+func NameOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
+
+// NodeOf returns the node of an endpoint's key, or "".
+func NodeOf(key string) string {
+	rest, ok := strings.CutPrefix(key, endpointsFolder)
+	node, _, found := strings.Cut(rest, "/")
+	if !ok || !found {
+		return ""
+	}
+	return node
+}
+
+// lastAddr is the highest address of a subnet.
+func lastAddr(subnet netip.Prefix) netip.Addr {
+	raw := subnet.Addr().AsSlice()
+	for bit := subnet.Bits(); bit < len(raw)*8; bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	last, _ := netip.AddrFromSlice(raw)
+	return last
+}

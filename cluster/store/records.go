@@ -1,0 +1,159 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Schema is the version of the records this package writes. Readers ignore
+// fields they do not know, so a newer minor writer is harmless; a Meta with
+// a higher Schema is refused.
+const Schema = 1
+
+// Meta says which cluster this is. It is written once.
+type Meta struct {
+	Schema int    `json:"schema"`
+	UUID   string `json:"uuid"` // of the cluster; another uuid is another truth
+}
+
+// Epoch is a node's right to write. It is bumped once per agent start and by
+// an eviction, and every write compares its modified revision.
+type Epoch struct {
+	Epoch   int64  `json:"epoch"`
+	Install string `json:"install"`           // random uuid of the data directory
+	Boot    string `json:"boot"`              // /proc/sys/kernel/random/boot_id
+	Evicted bool   `json:"evicted,omitempty"` // set by an eviction, cleared by the next start
+}
+
+// Live is there while a node's agent is connected; it hangs from an etcd
+// lease and is never compared.
+type Live struct {
+	Install string `json:"install"`
+	Host    string `json:"host"`             // host name
+	Address string `json:"address"`          // that other nodes reach it by
+	Gossip  string `json:"gossip,omitempty"` // host:port of its membership listener
+	Since   int64  `json:"since"`            // unix seconds, of that host's clock; for people
+}
+
+// Node describes a host. It outlives the agent and is never compared.
+type Node struct {
+	Node       string        `json:"node"`
+	Host       string        `json:"host"`
+	Address    string        `json:"address"`
+	Gossip     string        `json:"gossip,omitempty"`
+	Version    string        `json:"version"`
+	Engine     string        `json:"engine,omitempty"` // version of its Docker engine
+	Drained    bool          `json:"drained,omitempty"`
+	Interfaces []Interface   `json:"interfaces,omitempty"`
+	Networks   []NodeNetwork `json:"networks,omitempty"`
+}
+
+// Interface is one link of a node's parents inventory.
+type Interface struct {
+	Name      string   `json:"name"`
+	Kind      string   `json:"kind"` // as ip -d link says: device, vlan, bond, bridge, dummy, ...
+	Up        bool     `json:"up"`
+	MTU       int      `json:"mtu"`
+	Master    string   `json:"master,omitempty"` // bond or bridge it is enslaved to
+	Parent    string   `json:"parent,omitempty"` // link it hangs from
+	VLAN      int      `json:"vlan,omitempty"`
+	Addresses []string `json:"addresses,omitempty"` // CIDR
+	Default   bool     `json:"default,omitempty"`   // holds the default route
+	Wireless  bool     `json:"wireless,omitempty"`
+	UsedBy    []string `json:"usedBy,omitempty"` // names of gvlan networks
+}
+
+// NodeNetwork says how one definition fares on a node.
+type NodeNetwork struct {
+	UUID   string   `json:"uuid"`
+	Name   string   `json:"name"`
+	Engine string   `json:"engine,omitempty"` // the engine's network id; "" while there is none
+	State  string   `json:"state"`            // of the node's journal: committed, replica, conflict, ...
+	Parent string   `json:"parent,omitempty"` // that would be used now
+	Why    string   `json:"why,omitempty"`    // why there is no replica or no parent
+	Links  []string `json:"links,omitempty"`  // VLAN and dummy links made here
+}
+
+// Refs says which definitions the containers of a node refer to, running or
+// stopped.
+type Refs struct {
+	Networks map[string][]string `json:"networks"` // definition uuid: container names
+}
+
+// Endpoint is a container's attachment to a network, with everything a name
+// needs. Addresses in it are CIDR of their subnet.
+type Endpoint struct {
+	Endpoint  string    `json:"endpoint"` // the engine's endpoint id
+	Node      string    `json:"node"`
+	Network   string    `json:"network"`        // definition uuid
+	Name      string    `json:"name,omitempty"` // network's name, "" until known
+	Segment   string    `json:"segment"`
+	IPv4      string    `json:"ipv4,omitempty"`
+	IPv6      string    `json:"ipv6,omitempty"`
+	MAC       string    `json:"mac,omitempty"`
+	Link      string    `json:"link,omitempty"`
+	Parent    string    `json:"parent,omitempty"`
+	Sandbox   string    `json:"sandbox,omitempty"` // the engine's SandboxKey; "" while not joined
+	Since     int64     `json:"since"`             // unix seconds
+	Container Container `json:"container"`
+}
+
+// Container is what the engine says of the container behind an endpoint;
+// all zero until it was asked.
+type Container struct {
+	ID       string            `json:"id,omitempty"`
+	Name     string            `json:"name,omitempty"`
+	Hostname string            `json:"hostname,omitempty"` // only when the user set one
+	Aliases  []string          `json:"aliases,omitempty"`
+	Labels   map[string]string `json:"labels,omitempty"` // com.docker.compose.*, com.docker.swarm.* and gvlan.* only
+	Ports    []string          `json:"ports,omitempty"`  // exposed: "80/tcp"
+}
+
+// Removal is one node's answer to a definition in state removing.
+type Removal struct {
+	Node string `json:"node"`
+	Gone bool   `json:"gone"`           // no replica is left there
+	Veto string `json:"veto,omitempty"` // why the definition must stay
+}
+
+// Tombstone is a definition that was removed, for nodes that were away and
+// for a prune that is recognised late.
+type Tombstone struct {
+	Network Network `json:"network"`
+	By      string  `json:"by"`    // node
+	Since   int64   `json:"since"` // unix seconds
+}
+
+// DefaultPool is a subnet taken from the default pools. By holds definition
+// uuids; while it is empty Node and Nonce say whose create took it.
+type DefaultPool struct {
+	Subnet string   `json:"subnet"`
+	Node   string   `json:"node,omitempty"`
+	Nonce  string   `json:"nonce,omitempty"`
+	By     []string `json:"by,omitempty"`
+}
+
+// GossipKeys are the membership's encryption keys, primary first.
+type GossipKeys struct {
+	Keys [][]byte `json:"keys"` // 32 bytes each
+}
+
+// Encode writes a record as a store value.
+func Encode[T any](record T) []byte {
+	raw, err := json.Marshal(record)
+	if err != nil {
+		// Records are plain data of this package: marshalling one fails only
+		// when the package is wrong.
+		panic(fmt.Sprintf("store: encode %T: %v", record, err))
+	}
+	return raw
+}
+
+// Decode reads a record from a store value.
+func Decode[T any](it Item) (T, error) {
+	var record T
+	if err := json.Unmarshal(it.Value, &record); err != nil {
+		return record, fmt.Errorf("read %s: %w", it.Key, err)
+	}
+	return record, nil
+}
