@@ -1,0 +1,140 @@
+// Package journal is this host's own memory: a bbolt file that outlives the
+// agent and needs no etcd. It holds what Docker will never say twice
+// (networks, endpoints, pools) and what could not be written to etcd yet
+// (releases), each in a bucket of its own whose content belongs to the
+// package that opened it.
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ErrAbsent is returned by Bucket.Get for a key that is not there.
+var ErrAbsent = errors.New("not in the journal")
+
+// openTimeout bounds the wait for another process that has the file open.
+// The data directory's lock is taken first, so this only meets a process
+// that is about to exit.
+const openTimeout = 3 * time.Second
+
+// Journal is an open file.
+type Journal struct{ db *bolt.DB }
+
+// Open opens or makes the journal at path, with its folder. Every write is
+// on disk when it returns.
+func Open(path string) (*Journal, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, fmt.Errorf("make the journal's folder: %w", err)
+	}
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout})
+	if err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", path, err)
+	}
+	return &Journal{db: db}, nil
+}
+
+// Close ends the use of the file.
+func (j *Journal) Close() error { return j.db.Close() }
+
+// Bucket returns the bucket of that name; it is made by the first Put.
+func (j *Journal) Bucket(name string) *Bucket {
+	return &Bucket{db: j.db, name: []byte(name)}
+}
+
+// Bucket is one named set of keys.
+type Bucket struct {
+	db   *bolt.DB
+	name []byte
+}
+
+// Put writes one key.
+func (b *Bucket) Put(key string, value []byte) error {
+	return b.PutAll(map[string][]byte{key: value})
+}
+
+// PutAll writes several keys with one sync of the disk, all or none.
+func (b *Bucket) PutAll(values map[string][]byte) error {
+	err := b.db.Update(func(tx *bolt.Tx) error {
+		bucket, err := tx.CreateBucketIfNotExists(b.name)
+		if err != nil {
+			return err
+		}
+		for key, value := range values {
+			if err := bucket.Put([]byte(key), value); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write journal bucket %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// Delete removes keys; absent ones are no error.
+func (b *Bucket) Delete(key string) error { return b.DeleteAll(key) }
+
+// DeleteAll removes several keys with one sync of the disk.
+func (b *Bucket) DeleteAll(keys ...string) error {
+	err := b.db.Update(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(b.name)
+		if bucket == nil {
+			return nil
+		}
+		for _, key := range keys {
+			if err := bucket.Delete([]byte(key)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("delete from journal bucket %s: %w", b.name, err)
+	}
+	return nil
+}
+
+// Get reads one key; the error is ErrAbsent when it is not there.
+func (b *Bucket) Get(key string) (value []byte, err error) {
+	err = b.db.View(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(b.name)
+		if bucket == nil {
+			return ErrAbsent
+		}
+		found := bucket.Get([]byte(key))
+		if found == nil {
+			return ErrAbsent
+		}
+		value = append([]byte(nil), found...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read %s from journal bucket %s: %w", key, b.name, err)
+	}
+	return value, nil
+}
+
+// Each calls f for every key in order. The values are f's to keep; f must
+// not write to the journal.
+func (b *Bucket) Each(f func(key string, value []byte) error) error {
+	err := b.db.View(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(b.name)
+		if bucket == nil {
+			return nil
+		}
+		return bucket.ForEach(func(k, v []byte) error {
+			return f(string(k), append([]byte(nil), v...))
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("read journal bucket %s: %w", b.name, err)
+	}
+	return nil
+}
