@@ -1,0 +1,214 @@
+package netns_test
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"gvlan/driver/netns"
+)
+
+func TestDoRunsInNamespaceOnly(t *testing.T) {
+	ns := newNamespace(t)
+	outside := currentID(t)
+	var inside netns.ID
+	err := ns.Do(func() error {
+		inside = currentID(t)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(ns.ID(), inside); diff != "" {
+		t.Errorf("namespace of fn (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(outside, currentID(t)); diff != "" {
+		t.Errorf("namespace of the caller after Do (-want +got):\n%s", diff)
+	}
+}
+
+func TestDoByPath(t *testing.T) {
+	ns := newNamespace(t)
+	path := bind(t, ns)
+	var names []string
+	err := netns.Do(path, func() error {
+		all, err := net.Interfaces()
+		for _, i := range all {
+			names = append(names, i.Name)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"lo"}, names); diff != "" {
+		t.Errorf("interfaces in an empty namespace (-want +got):\n%s", diff)
+	}
+}
+
+func TestDoReturnsError(t *testing.T) {
+	want := errors.New("made up")
+	if err := newNamespace(t).Do(func() error { return want }); !errors.Is(err, want) {
+		t.Errorf("Do = %v, want %v", err, want)
+	}
+}
+
+func TestDoSurvivesGoexit(t *testing.T) {
+	err := newNamespace(t).Do(func() error { runtime.Goexit(); return nil })
+	if err == nil {
+		t.Error("Do = nil for a function that never returned")
+	}
+}
+
+// Threads that ran in a namespace must not run other goroutines there.
+func TestNoThreadStaysBehind(t *testing.T) {
+	home := currentID(t)
+	ns := newNamespace(t)
+	for range 50 {
+		if err := ns.Do(func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		// Goexit skips the way back, so the thread has to end.
+		_ = ns.Do(func() error { runtime.Goexit(); return nil })
+	}
+	found := make(chan netns.ID)
+	for range 50 {
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			ns, err := netns.Current()
+			if err != nil {
+				found <- netns.ID{}
+				return
+			}
+			defer ns.Close()
+			found <- ns.ID()
+		}()
+	}
+	for range 50 {
+		if diff := cmp.Diff(home, <-found); diff != "" {
+			t.Errorf("namespace of a later goroutine (-want +got):\n%s", diff)
+		}
+	}
+}
+
+func TestOpenRefusesOtherFiles(t *testing.T) {
+	dir := t.TempDir()
+	empty := filepath.Join(dir, "0123456789ab")
+	if err := os.WriteFile(empty, nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, path string
+		want       error
+	}{
+		{"empty file, as engines before 28 leave at Join", empty, netns.ErrNotNamespace},
+		{"directory", dir, netns.ErrNotNamespace},
+		{"another kind of namespace", "/proc/self/ns/mnt", netns.ErrNotNamespace},
+		{"missing", filepath.Join(dir, "none"), fs.ErrNotExist},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := netns.Open(tt.path); !errors.Is(err, tt.want) {
+				t.Errorf("Open = %v, want %v", err, tt.want)
+			}
+			mounted, err := netns.IsMounted(tt.path)
+			if err != nil || mounted {
+				t.Errorf("IsMounted = %v, %v, want false, nil", mounted, err)
+			}
+		})
+	}
+}
+
+func TestIsMounted(t *testing.T) {
+	path := bind(t, newNamespace(t))
+	if mounted, err := netns.IsMounted(path); err != nil || !mounted {
+		t.Errorf("IsMounted of a bind mount = %v, %v, want true, nil", mounted, err)
+	}
+	if mounted, err := netns.IsMounted("/proc/self/ns/net"); err != nil || !mounted {
+		t.Errorf("IsMounted of /proc/self/ns/net = %v, %v, want true, nil", mounted, err)
+	}
+}
+
+func TestProcesses(t *testing.T) {
+	ns := newNamespace(t)
+	expect := func(when string, want []int) {
+		t.Helper()
+		got, err := ns.Processes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("processes %s (-want +got):\n%s", when, diff)
+		}
+		if has, err := ns.HasProcess(); err != nil || has != (len(want) > 0) {
+			t.Errorf("HasProcess %s = %v, %v", when, has, err)
+		}
+	}
+	expect("in an empty namespace", nil)
+	cmd := exec.Command("sleep", "1000")
+	if err := ns.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	expect("with one started in it", []int{cmd.Process.Pid})
+
+	other, err := netns.OpenPID(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if diff := cmp.Diff(ns.ID(), other.ID()); diff != "" {
+		t.Errorf("OpenPID (-want +got):\n%s", diff)
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	expect("after it ended", nil)
+}
+
+func newNamespace(t *testing.T) *netns.Namespace {
+	t.Helper()
+	ns, err := netns.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
+}
+
+func currentID(t *testing.T) netns.ID {
+	t.Helper()
+	ns, err := netns.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	return ns.ID()
+}
+
+// bind mounts ns on a file, as Docker does for a sandbox.
+func bind(t *testing.T, ns *netns.Namespace) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "ns")
+	if err := os.WriteFile(path, nil, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	err := ns.Do(func() error {
+		return unix.Mount("/proc/thread-self/ns/net", path, "", unix.MS_BIND, "")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(path, unix.MNT_DETACH) })
+	return path
+}
