@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/containerd/errdefs"
+	api "github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
+)
+
+// EndpointSettings is what a user may ask of one attachment, as with
+// `docker network connect`. Zero fields ask for nothing.
+type EndpointSettings struct {
+	IPv4       netip.Addr
+	IPv6       netip.Addr
+	LinkLocal  []netip.Addr
+	Aliases    []string
+	Links      []string // "container" or "container:alias"
+	DriverOpts map[string]string
+	// MAC is honoured from API 1.44; older engines know one per container only and
+	// keep that by themselves.
+	MAC net.HardwareAddr
+	// GwPriority orders a container's networks for the default route, highest
+	// first (Docker 28); older engines ignore it.
+	GwPriority int
+}
+
+// Connect attaches a container, running or stopped, to a network. The engine calls
+// the plugin meanwhile if the container runs. An unknown network or container is
+// ErrNotFound.
+func (e *Engine) Connect(ctx context.Context, network, container string, settings EndpointSettings) error {
+	op := fmt.Sprintf("connect container %s to network %s", container, network)
+	return e.change(ctx, op, func(ctx context.Context, s *session) error {
+		_, err := s.api.NetworkConnect(ctx, network, client.NetworkConnectOptions{
+			Container:      container,
+			EndpointConfig: settings.wire(),
+		})
+		return err
+	})
+}
+
+// Disconnect detaches a container from a network. An attachment that is gone
+// already, with its network or its container, is success. With force the engine
+// also drops an endpoint of a container it does not know any more; the container is
+// then taken by its name.
+func (e *Engine) Disconnect(ctx context.Context, network, container string, force bool) error {
+	op := fmt.Sprintf("disconnect container %s from network %s", container, network)
+	return e.change(ctx, op, func(ctx context.Context, s *session) error {
+		_, err := s.api.NetworkDisconnect(ctx, network, client.NetworkDisconnectOptions{
+			Container: container,
+			Force:     force,
+		})
+		if errdefs.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+func (s EndpointSettings) wire() *api.EndpointSettings {
+	settings := &api.EndpointSettings{
+		Links:      s.Links,
+		Aliases:    s.Aliases,
+		DriverOpts: s.DriverOpts,
+		MacAddress: api.HardwareAddr(s.MAC),
+		GwPriority: s.GwPriority,
+	}
+	if s.IPv4.IsValid() || s.IPv6.IsValid() || len(s.LinkLocal) > 0 {
+		settings.IPAMConfig = &api.EndpointIPAMConfig{
+			IPv4Address: s.IPv4, IPv6Address: s.IPv6, LinkLocalIPs: s.LinkLocal,
+		}
+	}
+	return settings
+}

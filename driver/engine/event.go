@@ -1,0 +1,107 @@
+package engine
+
+import "time"
+
+// Kind is what an event is about.
+type Kind string
+
+// The kinds of events.
+const (
+	// KindStream is about the event stream itself, not about anything in the engine.
+	KindStream    Kind = "stream"
+	KindNetwork   Kind = "network"
+	KindContainer Kind = "container"
+	// KindDaemon is about dockerd: only its reload, which may change its labels.
+	KindDaemon Kind = "daemon"
+)
+
+// Action is what happened.
+type Action string
+
+// Actions of KindStream.
+const (
+	// ActionConnected: events flow from here on. Those before are lost, and the
+	// engine may have restarted: list everything anew.
+	ActionConnected Action = "connected"
+	// ActionLost: the stream broke, or the engine cannot be reached when Watch
+	// begins; Err says why. It is told once until the stream is back.
+	ActionLost Action = "lost"
+)
+
+// Actions of networks and containers, and what each engine from 20.10 to 28.5 sends
+// for them.
+const (
+	// ActionCreate: a network, or a container that does not run yet.
+	ActionCreate Action = "create"
+	// ActionConnect, ActionDisconnect: an endpoint of network ID was made or is
+	// gone; attribute "container" is the container's id.
+	ActionConnect    Action = "connect"
+	ActionDisconnect Action = "disconnect"
+	// ActionDestroy: a network was removed, by `network rm` or by a prune, or a
+	// container was.
+	ActionDestroy Action = "destroy"
+	// ActionRemove: a swarm network left the cluster (scope swarm).
+	ActionRemove Action = "remove"
+	// ActionPrune: a prune of this kind ended. It has no ID: the networks it
+	// removed were told before, each by its ActionDestroy.
+	ActionPrune Action = "prune"
+	// ActionStart, ActionStop, ActionDie: a container runs, was stopped by a user, or
+	// ended for any reason.
+	ActionStart Action = "start"
+	ActionStop  Action = "stop"
+	ActionDie   Action = "die"
+	// ActionRename: attributes "name" and "oldName" tell a container's names, the
+	// old one with Docker's leading slash.
+	ActionRename Action = "rename"
+	// ActionUpdate: a container's restart policy or a swarm network changed.
+	ActionUpdate Action = "update"
+	// ActionReload: dockerd read its configuration again.
+	ActionReload Action = "reload"
+)
+
+// Event is one thing that happened in the engine (GET /events), or to the stream.
+type Event struct {
+	Kind   Kind
+	Action Action
+	// ID is of the network, container or engine; empty for a prune.
+	ID string
+	// Attributes are the engine's own: "name"; for networks "type" (the driver) and
+	// "container"; for containers "image" and every label.
+	Attributes map[string]string
+	// Scope is "swarm" for what the cluster does, else "local".
+	Scope Scope
+	// Time is the engine's clock.
+	Time time.Time
+	// Err is why the stream was lost.
+	Err error
+}
+
+// wanted are the actions Watch asks for. Naming them keeps out the exec events of
+// health checks, which are most of what a busy engine sends.
+var wanted = [...]Action{
+	ActionCreate, ActionConnect, ActionDisconnect, ActionDestroy, ActionRemove, ActionPrune,
+	ActionStart, ActionStop, ActionDie, ActionRename, ActionUpdate, ActionReload,
+}
+
+// eventAnswer is "EventMessage" of the Engine API.
+type eventAnswer struct {
+	Type   Kind
+	Action Action
+	Actor  struct {
+		ID         string
+		Attributes map[string]string
+	}
+	Scope    Scope `json:"scope"`
+	TimeNano int64 `json:"timeNano"`
+}
+
+func (a eventAnswer) event() Event {
+	return Event{
+		Kind:       a.Type,
+		Action:     a.Action,
+		ID:         a.Actor.ID,
+		Attributes: a.Actor.Attributes,
+		Scope:      a.Scope,
+		Time:       time.Unix(0, a.TimeNano),
+	}
+}
