@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+)
+
+// Release is a release of Docker Engine that the lab has.
+type Release string
+
+// The releases. They differ where it matters to a driver: in 20.10 a sandbox's
+// namespace does not exist yet when Join is called, in 28.5 it does.
+const (
+	Docker20 Release = "20.10" // Debian 12's docker.io, 20.10.24
+	Docker28 Release = "28.5"  // Debian forky's docker.io, 28.5.2
+	NoDocker Release = "none"  // a host for agents alone
+)
+
+// errNotInstalled says how to prepare the machine.
+var errNotInstalled = errors.New("not installed: run tests/lab/install.sh")
+
+// root is the root file system that has the release.
+func (r Release) root() (string, error) {
+	root, need := "/", "usr/sbin/dockerd"
+	switch r {
+	case Docker20, NoDocker:
+	case Docker28:
+		root, need = filepath.Join(cacheDir(), "forky"), ".complete"
+	default:
+		return "", fmt.Errorf("docker release %q is not one of %q, %q, %q", r, Docker20, Docker28, NoDocker)
+	}
+	if _, err := os.Stat(filepath.Join(root, need)); err != nil {
+		return "", fmt.Errorf("find docker %s: %w (%w)", r, errNotInstalled, err)
+	}
+	return root, nil
+}
+
+// cacheDir keeps what is made once per machine: the newer engine, images, programs.
+func cacheDir() string {
+	if dir := os.Getenv("GVLAN_LAB_CACHE"); dir != "" {
+		return dir
+	}
+	return "/var/cache/gvlan-lab"
+}
+
+// Engine is a host's dockerd. The exported fields may be changed while it is stopped.
+type Engine struct {
+	Release     Release
+	Labels      []string
+	LiveRestore bool
+	Flags       []string
+
+	machine *Machine
+	process *Process
+	seeded  bool // the image is there
+}
+
+// Start starts dockerd and returns when its API answers. At its first start it
+// imports the image busybox.
+func (e *Engine) Start(ctx context.Context) error {
+	if err := e.Launch(); err != nil {
+		return err
+	}
+	return e.Ready(ctx)
+}
+
+// Launch starts dockerd without waiting for its API, which can take minutes when a
+// plugin it needs is away.
+func (e *Engine) Launch() error {
+	args := []string{
+		"--exec-opt", "native.cgroupdriver=cgroupfs",
+		"--cgroup-parent", "/" + groupPrefix + e.machine.lab.ID + "/" + e.machine.Name,
+	}
+	for _, label := range e.Labels {
+		args = append(args, "--label", label)
+	}
+	if e.LiveRestore {
+		args = append(args, "--live-restore")
+	}
+	process, err := e.machine.Start("dockerd", nil, "dockerd", append(args, e.Flags...)...)
+	if err != nil {
+		return fmt.Errorf("launch dockerd: %w", err)
+	}
+	e.process = process
+	return nil
+}
+
+// Ready returns when the API of a launched dockerd answers.
+func (e *Engine) Ready(ctx context.Context) error {
+	client := e.client()
+	defer client.CloseIdleConnections()
+	err := e.process.await(ctx, func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+		if err != nil {
+			return fmt.Errorf("make request: %w", err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	})
+	if err != nil || e.seeded {
+		return err
+	}
+	if err := e.importBusybox(ctx); err != nil {
+		return err
+	}
+	e.seeded = true
+	return nil
+}
+
+// Socket is the path of the engine's API, seen from outside.
+func (e *Engine) Socket() string { return e.machine.Path("/run/docker.sock") }
+
+// client speaks HTTP over the engine's socket, whatever the URL's host.
+func (e *Engine) client() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", e.Socket())
+		},
+	}}
+}
+
+// Process is the dockerd that was started last.
+func (e *Engine) Process() *Process { return e.process }
+
+// Stop asks dockerd to end in order, which stops containers unless LiveRestore.
+func (e *Engine) Stop(ctx context.Context) error { return e.process.Stop(ctx) }
+
+// Kill ends dockerd with SIGKILL. Containers run on under their shims.
+func (e *Engine) Kill() error { return e.process.Kill() }
+
+// Restart is Stop and Start.
+func (e *Engine) Restart(ctx context.Context) error {
+	if err := e.Stop(ctx); err != nil {
+		return err
+	}
+	return e.Start(ctx)
+}
+
+// crashed waits for the end of a dockerd whose host crashed.
+func (e *Engine) crashed(ctx context.Context) error {
+	if e.process == nil {
+		return nil
+	}
+	return e.process.end(ctx, 0)
+}

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Makes this machine ready for the lab: Debian 12, root. Safe to run again; when
+# everything is there it does nothing and takes a few milliseconds.
+#
+#   GVLAN_LAB_CACHE   where the newer engine's root file system is kept
+#                     (default /var/cache/gvlan-lab)
+set -eu
+
+cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
+engine28=$cache/forky
+
+# The machine's own suite gives engine 20.10, User Mode Linux and the tools that
+# look at the LAN; docker-compose is the Python one that goes with 20.10.
+packages="docker.io docker-compose tini busybox-static debootstrap user-mode-linux
+	iproute2 iptables nftables iputils-ping iputils-arping tcpdump dnsutils dnsperf
+	ca-certificates util-linux"
+
+missing() {
+	for p in $packages; do
+		[ "$(dpkg-query -W -f '${db:Status-Status}' "$p" 2>/dev/null)" = installed ] || echo "$p"
+	done
+}
+
+# deny_services makes every maintainer script's request to start a service fail
+# politely (policy-rc.d, Debian Policy 9.3.3): the lab starts its own engines.
+deny_services() {
+	printf '#!/bin/sh\nexit 101\n' >"$1/usr/sbin/policy-rc.d"
+	chmod 755 "$1/usr/sbin/policy-rc.d"
+}
+
+install_packages() {
+	want=$(missing)
+	[ -n "$want" ] || return 0
+	policy=
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		deny_services ""
+		policy=/usr/sbin/policy-rc.d
+	fi
+	apt-get update -q
+	# shellcheck disable=SC2086 # a list of words is meant
+	DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $want
+	[ -z "$policy" ] || rm -f "$policy"
+	# policy-rc.d stops the start now; these stop the one at the next boot.
+	if [ -d /run/systemd/system ]; then
+		systemctl disable --now docker.service docker.socket containerd.service
+	fi
+}
+
+# mirror prints the first deb.debian.org style mirror of the machine's own apt sources.
+mirror() {
+	{
+		sed -n 's/^URIs:[[:space:]]*//p' /etc/apt/sources.list.d/*.sources
+		sed -n 's/^deb[[:space:]]\(\[[^]]*\][[:space:]]*\)*\([^[:space:]]*\).*/\2/p' /etc/apt/sources.list /etc/apt/sources.list.d/*.list
+	} 2>/dev/null | tr ' ' '\n' | grep '/debian/*$' | head -n 1
+}
+
+# install_engine28 makes a Debian "forky" root with docker.io 28.5.2. The stamp is
+# written last, so that an interrupted run is redone from nothing.
+install_engine28() {
+	[ ! -e "$engine28/.complete" ] || return 0
+	from=$(mirror)
+	[ -n "$from" ] || from=http://deb.debian.org/debian
+	scripts=/usr/share/debootstrap/scripts
+	[ -e $scripts/forky ] || ln -s sid $scripts/forky
+	rm -rf "$engine28"
+	mkdir -p "$engine28"
+	debootstrap --variant=minbase --no-merged-usr \
+		--include=docker.io,docker-cli,iproute2,iptables,ca-certificates forky "$engine28" "$from"
+	deny_services "$engine28"
+	DEBIAN_FRONTEND=noninteractive chroot "$engine28" \
+		apt-get install -qy --no-install-recommends docker-compose
+	chroot "$engine28" apt-get clean
+	touch "$engine28/.complete"
+}
+
+mkdir -p "$cache"
+# One installer at a time; the second finds everything done.
+exec 9>"$cache/.lock"
+flock 9
+install_packages
+install_engine28

@@ -1,0 +1,168 @@
+package lab
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+//go:embed machine.sh
+var machineScript string
+
+// Machine is a set of namespaces (mount, net, pid, uts, ipc) with a root file system
+// of its own, writable in memory, and process 1. Killing process 1 ends every process
+// in it, containers included: pid_namespaces(7).
+type Machine struct {
+	// Name is the machine's host name: h1, h2 ..., lan, peer.
+	Name string
+	// PID is process 1 as seen from outside; /proc/PID/root is the machine's root.
+	PID int
+	// Addr4 and Addr6 are its addresses on the LAN, on its link eth1.
+	Addr4, Addr6 netip.Addr
+
+	lab      *Lab
+	holder   *exec.Cmd // unshare(1), parent of process 1
+	lifeline io.Closer // write end of process 1's standard input
+	links    *netlink.Handle
+}
+
+// boot starts a machine whose files start out as those below root.
+func (l *Lab) boot(name, root string) (_ *Machine, err error) {
+	m := &Machine{Name: name, lab: l}
+	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
+		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID+"-"+name)
+	m.holder.Env = l.env()
+	m.holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is the owner's to handle
+	var stderr bytes.Buffer
+	m.holder.Stderr = &stderr
+	if m.lifeline, err = m.holder.StdinPipe(); err != nil {
+		return nil, fmt.Errorf("open lifeline of %s: %w", name, err)
+	}
+	stdout, err := m.holder.StdoutPipe()
+	if err != nil {
+		return nil, fmt.Errorf("open output of %s: %w", name, err)
+	}
+	if err := m.holder.Start(); err != nil {
+		return nil, fmt.Errorf("start machine %s: %w", name, err)
+	}
+	if line, _ := bufio.NewReader(stdout).ReadString('\n'); line != "ready\n" {
+		m.shutdown()
+		return nil, fmt.Errorf("set up machine %s: %s", name, strings.TrimSpace(stderr.String()))
+	}
+	if m.PID, err = onlyChild(m.holder.Process.Pid); err != nil {
+		m.shutdown()
+		return nil, fmt.Errorf("find process 1 of %s: %w", name, err)
+	}
+	if err := m.openLinks(); err != nil {
+		m.shutdown()
+		return nil, err
+	}
+	return m, nil
+}
+
+func (m *Machine) openLinks() error {
+	ns, err := netns.GetFromPid(m.PID)
+	if err != nil {
+		return fmt.Errorf("open network namespace of %s: %w", m.Name, err)
+	}
+	defer ns.Close()
+	if m.links, err = netlink.NewHandleAt(ns); err != nil {
+		return fmt.Errorf("open netlink in %s: %w", m.Name, err)
+	}
+	return nil
+}
+
+// shutdown ends the machine and everything in it and waits until it is gone.
+func (m *Machine) shutdown() {
+	if m.links != nil {
+		m.links.Close()
+	}
+	m.lifeline.Close()
+	if m.PID != 0 {
+		// The closed lifeline is enough, unless process 1 is paused.
+		_ = syscall.Kill(m.PID, syscall.SIGKILL)
+	}
+	_ = m.holder.Wait()
+}
+
+// Path gives the path, seen from outside, of a file inside the machine.
+func (m *Machine) Path(inside string) string {
+	return filepath.Join("/proc", strconv.Itoa(m.PID), "root", inside)
+}
+
+// WriteFile writes a file inside the machine, making its directory when needed.
+func (m *Machine) WriteFile(inside string, data []byte) error {
+	path := m.Path(inside)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("write %s on %s: %w", inside, m.Name, err)
+	}
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return fmt.Errorf("write %s on %s: %w", inside, m.Name, err)
+	}
+	return nil
+}
+
+// Enter gives the command line that enters the machine: nsenter(1) and its
+// arguments, to be followed by a program.
+func (m *Machine) Enter() []string { return enter(m.PID) }
+
+func enter(pid int) []string {
+	return []string{"nsenter", "-t", strconv.Itoa(pid), "-m", "-n", "-p", "-u", "-i", "--"}
+}
+
+// Command prepares a program that runs inside the machine. When ctx ends, the
+// program's process group is killed.
+func (m *Machine) Command(ctx context.Context, name string, args ...string) *exec.Cmd {
+	line := append(m.Enter(), name)
+	line = append(line, args...)
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	cmd.Env = m.lab.env()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	return cmd
+}
+
+// Exec runs a program inside the machine to its end and returns what it printed on
+// standard output, without the last newline. The error carries its standard error.
+func (m *Machine) Exec(ctx context.Context, name string, args ...string) (string, error) {
+	cmd := m.Command(ctx, name, args...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	out := strings.TrimSuffix(stdout.String(), "\n")
+	if err != nil {
+		said := strings.TrimSpace(stderr.String())
+		return out, fmt.Errorf("run %s %s on %s: %w: %s", name, strings.Join(args, " "), m.Name, err, said)
+	}
+	return out, nil
+}
+
+// onlyChild gives the one child of a process: proc(5), CONFIG_PROC_CHILDREN.
+func onlyChild(pid int) (int, error) {
+	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return 0, fmt.Errorf("list children: %w", err)
+	}
+	fields := strings.Fields(string(list))
+	if len(fields) != 1 {
+		return 0, fmt.Errorf("process %d has %d children, want 1", pid, len(fields))
+	}
+	return strconv.Atoi(fields[0])
+}
+
+// errGone says that a machine or process ended although it should be there.
+var errGone = errors.New("it has ended")

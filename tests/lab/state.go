@@ -1,0 +1,137 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+const (
+	// base holds one directory per lab. It is below /tmp because machines share
+	// /tmp and nothing else.
+	base = "/tmp/gvlan-lab"
+	// marker is the environment variable that carries the lab's id.
+	marker = "GVLAN_LAB"
+)
+
+// State is what a lab tells other processes, in Dir/lab.json.
+type State struct {
+	ID       string         `json:"id"`
+	Owner    Owner          `json:"owner"`
+	Machines []MachineState `json:"machines,omitempty"`
+}
+
+// MachineState is one machine of a running lab.
+type MachineState struct {
+	Name    string  `json:"name"`
+	PID     int     `json:"pid"` // process 1, seen from outside
+	Addr    string  `json:"addr,omitempty"`
+	Release Release `json:"release,omitempty"` // hosts only
+}
+
+// Owner is a process, told from a later one of the same number by its start time.
+type Owner struct {
+	PID   int    `json:"pid"`
+	Start string `json:"start"` // in clock ticks since boot: proc(5), stat field 22
+}
+
+// Alive tells whether the process still runs.
+func (o Owner) Alive() bool {
+	start, err := startTime(o.PID)
+	return err == nil && start == o.Start
+}
+
+func startTime(pid int) (string, error) {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", fmt.Errorf("read start time: %w", err)
+	}
+	// The command name in parentheses may itself have spaces and parentheses.
+	rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
+	fields := strings.Fields(rest)
+	const state, start = 3, 22 // field numbers
+	if len(fields) <= start-state || fields[0] == "Z" {
+		return "", fmt.Errorf("read start time of %d: %w", pid, errGone)
+	}
+	return fields[start-state], nil
+}
+
+// register makes the lab's directory. From its first moment on the directory names
+// a living owner, because both happen under the lock that Sweep takes.
+func register() (*Lab, error) {
+	unlock, err := lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	l := &Lab{ID: strconv.FormatUint(uint64(rand.Uint32()), 36)}
+	l.Dir = filepath.Join(base, l.ID)
+	if err := os.Mkdir(l.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(filepath.Join(l.Dir, "log"), 0o755); err != nil {
+		return nil, err
+	}
+	return l, l.writeState()
+}
+
+func (l *Lab) writeState() error {
+	start, err := startTime(os.Getpid())
+	if err != nil {
+		return err
+	}
+	s := State{ID: l.ID, Owner: Owner{PID: os.Getpid(), Start: start}}
+	for _, m := range l.machines() {
+		s.Machines = append(s.Machines, MachineState{Name: m.Name, PID: m.PID, Addr: m.Addr4.String()})
+	}
+	for _, h := range l.Hosts {
+		for i := range s.Machines {
+			if s.Machines[i].Name == h.Name {
+				s.Machines[i].Release = h.Engine.Release
+			}
+		}
+	}
+	data, err := json.MarshalIndent(s, "", "\t")
+	if err != nil {
+		return fmt.Errorf("encode state: %w", err)
+	}
+	return os.WriteFile(filepath.Join(l.Dir, "lab.json"), data, 0o644)
+}
+
+// States lists the labs that have a directory, running or not. A lab whose state
+// cannot be read has no owner.
+func States() ([]State, error) {
+	dirs, err := os.ReadDir(base)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list labs: %w", err)
+	}
+	var all []State
+	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
+		s := State{ID: d.Name()}
+		if data, err := os.ReadFile(filepath.Join(base, s.ID, "lab.json")); err == nil {
+			_ = json.Unmarshal(data, &s)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// lock keeps two processes from registering and sweeping at once.
+func lock() (unlock func(), err error) {
+	if err := os.MkdirAll(base, 0o755); err != nil {
+		return nil, fmt.Errorf("make %s: %w", base, err)
+	}
+	return flock(filepath.Join(base, ".lock"))
+}

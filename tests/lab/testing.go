@@ -1,0 +1,70 @@
+package lab
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// upLimit bounds how long a lab may take to come up, on a loaded machine.
+const upLimit = 2 * time.Minute
+
+// logTail is how much of each log a failed test prints, in bytes.
+const logTail = 8 << 10
+
+// New makes a lab for a test and removes it with the test. When the test fails, the
+// ends of all logs are printed. Without root the test is skipped.
+func New(t testing.TB, o Options) *Lab {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("a lab needs root")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), upLimit)
+	defer cancel()
+	l, err := Up(ctx, o)
+	if err != nil {
+		t.Fatalf("make lab: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			l.printLogs(t)
+		}
+		if err := l.Close(); err != nil {
+			t.Errorf("close lab: %v", err)
+		}
+	})
+	return l
+}
+
+func (l *Lab) printLogs(t testing.TB) {
+	logs, _ := filepath.Glob(filepath.Join(l.Dir, "log", "*"))
+	for _, path := range logs {
+		data, err := os.ReadFile(path)
+		if err != nil || len(data) == 0 {
+			continue
+		}
+		if len(data) > logTail {
+			data = append([]byte("... "), data[len(data)-logTail:]...)
+		}
+		t.Logf("%s:\n%s", filepath.Base(path), strings.TrimSpace(string(data)))
+	}
+}
+
+// MustDocker is Docker for a test that cannot go on without it.
+func (h *Host) MustDocker(t testing.TB, args ...string) string {
+	t.Helper()
+	return h.MustExec(t, "docker", args...)
+}
+
+// MustExec is Exec for a test that cannot go on without it.
+func (m *Machine) MustExec(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := m.Exec(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
