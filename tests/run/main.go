@@ -1,0 +1,84 @@
+// Command run runs the suites of `make test` one after the other, each in
+// its budget, and counts what they did.
+//
+//	go run ./tests/run [SUITE...]
+//
+// A suite fails when a test fails, when a test is skipped, when nothing ran
+// (a folder without tests proves nothing) or when its budget is over. What a
+// failed or skipped test printed is shown, and every line that begins with
+// BENCH. The last line is "N passed, N failed, N skipped" over all suites,
+// subtests included; the exit status is 0 only if every suite passed.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	chosen, err := choose(suites(), os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "run:", err)
+		os.Exit(2)
+	}
+	if !runAll(ctx, chosen) {
+		os.Exit(1)
+	}
+}
+
+// choose picks the suites with those names, or all without names.
+func choose(all []suite, names []string) ([]suite, error) {
+	if len(names) == 0 {
+		return all, nil
+	}
+	var chosen []suite
+	for _, name := range names {
+		i := slices.IndexFunc(all, func(s suite) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("no suite is called %q; there are: %s", name, strings.Join(namesOf(all), ", "))
+		}
+		chosen = append(chosen, all[i])
+	}
+	return chosen, nil
+}
+
+func namesOf(all []suite) []string {
+	var names []string
+	for _, s := range all {
+		names = append(names, s.name)
+	}
+	return names
+}
+
+// runAll runs every suite, also after one failed, and prints the tally.
+func runAll(ctx context.Context, chosen []suite) bool {
+	var total tally
+	var failed []string
+	for _, s := range chosen {
+		began := time.Now()
+		counts, err := s.run(ctx, os.Stdout)
+		took := time.Since(began).Round(100 * time.Millisecond)
+		fmt.Printf("suite %s: %s in %s of %s\n", s.name, counts, took, s.budget)
+		if err != nil {
+			fmt.Printf("suite %s: FAILED: %v\n", s.name, err)
+			failed = append(failed, s.name)
+			if counts.failed == 0 && counts.skipped == 0 {
+				counts.failed++ // a suite that could not run is a failure of its own
+			}
+		}
+		total.add(counts)
+	}
+	if len(failed) > 0 {
+		fmt.Printf("failed suites: %s\n", strings.Join(failed, ", "))
+	}
+	fmt.Println(total)
+	return len(failed) == 0
+}

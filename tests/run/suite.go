@@ -1,0 +1,27 @@
+package main
+
+import "time"
+
+// suite is one row of what `make test` does.
+type suite struct {
+	name     string
+	packages []string // patterns of `go list`
+	except   []string // patterns of `go list` taken out again
+	race     bool     // with the race detector
+	virtual  bool     // only the tests in files tagged !race: see virtual.go
+	budget   time.Duration
+}
+
+// suites are run in this order, the quick ones first. Their budgets are
+// bounds of the whole suite on four cores and add up to less than 40
+// minutes, which is what `make test` may take when all suites are there.
+func suites() []suite {
+	return []suite{
+		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 4 * time.Minute},
+		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: 2 * time.Minute},
+		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 3 * time.Minute},
+		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
+		{name: "lab", packages: []string{"./tests/lab/..."}, budget: 4 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, budget: 12 * time.Minute},
+	}
+}

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestVirtualTests(t *testing.T) {
+	dir := t.TempDir()
+	files := map[string]string{
+		"virtual_test.go": "//go:build !race\n\npackage p\n\nfunc TestClock() {}\nfunc helper() {}\n",
+		"real_test.go":    "package p\n\nfunc TestReal() {}\n",
+		"linux_test.go":   "//go:build linux\n\npackage p\n\nfunc TestLinux() {}\n",
+		"both_test.go":    "//go:build linux && !race\n\npackage p\n\nfunc TestBoth() {}\n",
+	}
+	var names []string
+	for _, name := range []string{"both_test.go", "linux_test.go", "real_test.go", "virtual_test.go"} {
+		names = append(names, name)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(files[name]), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := goPackage{ImportPath: "p", Dir: dir, Tests: names}
+	without := goPackage{ImportPath: "q", Dir: dir, Tests: []string{"real_test.go"}}
+
+	got, err := virtualTests([]goPackage{without, p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := virtualSet{packages: []goPackage{p}, tests: []string{"TestBoth", "TestClock"}}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(virtualSet{})); diff != "" {
+		t.Errorf("virtualTests (-want +got):\n%s", diff)
+	}
+}
+
+func TestChoose(t *testing.T) {
+	all := []suite{{name: "unit"}, {name: "docker"}}
+	tests := []struct {
+		name    string
+		args    []string
+		want    []string
+		wantErr string
+	}{
+		{name: "all by default", want: []string{"unit", "docker"}},
+		{name: "by name", args: []string{"docker"}, want: []string{"docker"}},
+		{name: "a wrong name", args: []string{"dokcer"}, wantErr: `no suite is called "dokcer"; there are: unit, docker`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := choose(all, test.args)
+			if diff := cmp.Diff(test.wantErr, text(err)); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.want, namesOf(got)); diff != "" {
+				t.Errorf("suites (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
