@@ -1,0 +1,10 @@
+// Package link makes and removes the network links of containers and of their
+// parents: macvlan and ipvlan links, VLAN links and dummies.
+//
+// A Spec says what a link should be; it is plain data and can be judged
+// without a kernel. A Kernel makes it so in one network namespace, as often as
+// it is told to. Every link it makes carries an owner mark that outlives the
+// agent, and links without this driver's mark are used as they are: never
+// changed, never removed. See DESIGN.md for the order that keeps this true
+// when the agent dies half way.
+package link

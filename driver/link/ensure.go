@@ -1,0 +1,261 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Made is what Ensure found or made.
+type Made struct {
+	Name    string // the link to use: Spec.Name, or the name under which the VLAN id is there already
+	Index   int
+	Created bool // false: it was there
+}
+
+// Ensure makes the link that spec describes, unless it is there.
+//
+// A VLAN link or dummy that is there without our mark is used as it is, a
+// VLAN id of the parent that is there under another name is used under that
+// name; both are left unchanged. Our own VLAN links and dummies are set up. A
+// macvlan or ipvlan link of ours that differs from spec is made anew; it stays
+// down, in this namespace, for Docker to move. Masters are never touched.
+//
+// Errors wrap ErrSpec, ErrNotFound (the parent), ErrForeign (a container link
+// of that name is not ours), ErrParentBusy, ErrModeConflict, ErrParentType,
+// ErrMTU or ErrNoKernelSupport. Nothing half-made stays after an error.
+func (k *Kernel) Ensure(ctx context.Context, spec Spec) (Made, error) {
+	if err := spec.Check(); err != nil {
+		return Made{}, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ensure(ctx, spec.withDefaults())
+}
+
+// EnsureVLANs makes the VLAN links for vids on master, outermost tag first,
+// and gives the innermost. Links that it made itself are removed again when a
+// later one fails. Without vids it gives master. Errors are those of Ensure.
+func (k *Kernel) EnsureVLANs(ctx context.Context, master string, vids []int, owner string) (Made, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	made := Made{Name: master}
+	var created []string
+	for _, vid := range vids {
+		next, err := k.ensureVLAN(ctx, made.Name, vid, owner)
+		if err != nil {
+			return Made{}, errors.Join(err, k.removeBackwards(created))
+		}
+		if next.Created {
+			created = append(created, next.Name)
+		}
+		made = next
+	}
+	return made, nil
+}
+
+func (k *Kernel) ensureVLAN(ctx context.Context, master string, vid int, owner string) (Made, error) {
+	spec := Spec{Name: VLANName(master, vid), Kind: VLAN, Parent: master, VLAN: vid, Owner: owner}
+	if err := spec.Check(); err != nil {
+		return Made{}, err
+	}
+	return k.ensure(ctx, spec)
+}
+
+func (k *Kernel) removeBackwards(names []string) error {
+	var errs []error
+	for i := len(names) - 1; i >= 0; i-- {
+		if l, err := k.byName(names[i]); err == nil {
+			errs = append(errs, k.handle.LinkDel(l))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (k *Kernel) ensure(ctx context.Context, spec Spec) (Made, error) {
+	if err := ctx.Err(); err != nil {
+		return Made{}, err
+	}
+	there, err := k.byName(spec.Name)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return k.ensureNew(ctx, spec)
+	case err != nil:
+		return Made{}, err
+	case !k.owns(there) && spec.forContainer():
+		return Made{}, fmt.Errorf("make %s: the name is taken: %w", spec, ErrForeign)
+	case !k.owns(there):
+		return found(there), nil
+	}
+	parent, err := k.parent(spec)
+	if err != nil {
+		return Made{}, err
+	}
+	if !spec.forContainer() {
+		return k.keep(spec, there, parent)
+	}
+	if spec.matches(there, parent) {
+		return found(there), k.finish(spec, there)
+	}
+	if err := k.delete(there); err != nil {
+		return Made{}, err
+	}
+	return k.ensureNew(ctx, spec)
+}
+
+func found(l netlink.Link) Made {
+	return Made{Name: l.Attrs().Name, Index: l.Attrs().Index}
+}
+
+// keep brings our VLAN link or dummy into line with spec without making it
+// anew, which would take the running containers' links with it.
+func (k *Kernel) keep(spec Spec, there netlink.Link, parent netlink.Link) (Made, error) {
+	now := observe(there)
+	if now.Kind != spec.Kind || now.VLAN != spec.VLAN || spec.Kind == VLAN && localParent(there) != parent.Attrs().Index {
+		return Made{}, fmt.Errorf("make %s: the name is taken by %s: %w", spec, now.Spec, ErrInUse)
+	}
+	if want := spec.mtu(parent); want != 0 && want != now.MTU {
+		if err := k.handle.LinkSetMTU(there, want); err != nil {
+			return Made{}, fmt.Errorf("set MTU of link %s: %w", spec.Name, err)
+		}
+	}
+	return found(there), k.finish(spec, there)
+}
+
+// matches reports whether the container link there is what spec asks for.
+func (s Spec) matches(there, parent netlink.Link) bool {
+	now := observe(there)
+	return now.Kind == s.Kind && now.Mode == s.Mode && now.Flag == s.Flag &&
+		(s.MAC == nil || bytes.Equal(s.MAC, now.MAC)) &&
+		localParent(there) == underlying(parent) && now.MTU == s.mtu(parent)
+}
+
+// mtu gives the MTU the link is to have, 0 for a dummy's own default.
+func (s Spec) mtu(parent netlink.Link) int {
+	if s.MTU != 0 || parent == nil {
+		return s.MTU
+	}
+	return parent.Attrs().MTU
+}
+
+// underlying gives the index that a child of l reports as its parent: the
+// kernel puts macvlan on macvlan, and ipvlan on ipvlan, onto the real device.
+func underlying(l netlink.Link) int {
+	switch l.(type) {
+	case *netlink.Macvlan, *netlink.IPVlan:
+		return l.Attrs().ParentIndex
+	}
+	return l.Attrs().Index
+}
+
+// ensureNew makes spec, whose name is free.
+func (k *Kernel) ensureNew(ctx context.Context, spec Spec) (Made, error) {
+	parent, err := k.parent(spec)
+	if err != nil {
+		return Made{}, err
+	}
+	switch {
+	case spec.Kind == Dummy:
+		return k.create(spec, 0)
+	case spec.Kind == VLAN:
+		there, err := k.tagged(ctx, parent.Attrs().Index, spec.VLAN)
+		if err != nil {
+			return Made{}, err
+		}
+		if there != nil {
+			return found(there), nil
+		}
+	default:
+		if err := k.judge(ctx, spec); err != nil {
+			return Made{}, err
+		}
+	}
+	return k.create(spec, parent.Attrs().Index)
+}
+
+// parent looks the parent up and refuses what cannot be one. A dummy's is nil.
+func (k *Kernel) parent(spec Spec) (netlink.Link, error) {
+	if spec.Kind == Dummy {
+		return nil, nil
+	}
+	l, err := k.byName(spec.Parent)
+	if err != nil {
+		return nil, fmt.Errorf("make %s: parent: %w", spec, err)
+	}
+	switch a := l.Attrs(); {
+	case a.RawFlags&unix.IFF_LOOPBACK != 0:
+		return nil, fmt.Errorf("make %s: %w: it is the loopback", spec, ErrParentType)
+	case a.EncapType != "ether":
+		return nil, fmt.Errorf("make %s: %w: it is no Ethernet device but %s", spec, ErrParentType, a.EncapType)
+	case spec.MTU > a.MTU:
+		return nil, fmt.Errorf("make %s: %w: %d over %d", spec, ErrMTU, spec.MTU, a.MTU)
+	}
+	return l, nil
+}
+
+// tagged gives the VLAN link with that id on the parent, nil if there is none.
+func (k *Kernel) tagged(ctx context.Context, parentIndex, vid int) (netlink.Link, error) {
+	all, err := k.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range all {
+		if vlan, ok := l.(*netlink.Vlan); ok && localParent(l) == parentIndex && vlanID(vlan) == vid {
+			return l, nil
+		}
+	}
+	return nil, nil
+}
+
+// create makes, marks and finishes the link, in that order, and removes it
+// again when a later step fails.
+func (k *Kernel) create(spec Spec, parentIndex int) (Made, error) {
+	if err := k.handle.LinkAdd(spec.request(parentIndex)); err != nil {
+		return Made{}, refused(spec, err)
+	}
+	made, err := k.byName(spec.Name)
+	if err != nil {
+		return Made{}, err
+	}
+	if err := k.complete(spec, made); err != nil {
+		return Made{}, errors.Join(err, k.handle.LinkDel(made))
+	}
+	return Made{Name: spec.Name, Index: made.Attrs().Index, Created: true}, nil
+}
+
+func (k *Kernel) complete(spec Spec, made netlink.Link) error {
+	// Kernels that do not know a setting ignore it instead of refusing.
+	if now := observe(made); now.Mode != spec.Mode || now.Flag != spec.Flag {
+		return fmt.Errorf("make %s: the kernel made it %s %s: %w", spec, now.Mode, now.Flag, ErrNoKernelSupport)
+	}
+	return k.finish(spec, made)
+}
+
+// finish marks an own link that has no mark yet and sets up the links that
+// others hang from.
+func (k *Kernel) finish(spec Spec, l netlink.Link) error {
+	if l.Attrs().Alias == "" {
+		m := mark{driver: k.driver, kind: spec.Kind, owner: spec.Owner}
+		if err := k.handle.LinkSetAlias(l, m.String()); err != nil {
+			return fmt.Errorf("mark link %s: %w", spec.Name, err)
+		}
+	}
+	if l.Attrs().Group == unfinished {
+		if err := k.handle.LinkSetGroup(l, 0); err != nil {
+			return fmt.Errorf("mark link %s: %w", spec.Name, err)
+		}
+	}
+	if spec.forContainer() {
+		return nil
+	}
+	err := k.handle.LinkSetUp(l)
+	// A VLAN link cannot be up before its master; the kernel sets it up with it.
+	if err != nil && !errors.Is(err, unix.ENETDOWN) {
+		return fmt.Errorf("set up link %s: %w", spec.Name, err)
+	}
+	return nil
+}
