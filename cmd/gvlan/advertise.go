@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+)
+
+// advertised is the address other hosts reach this one by: the one that was
+// given, the first of the interface that was given, or the source address
+// the kernel picks towards the etcd this agent uses. A solo agent with no
+// route anywhere is only reached by itself.
+func advertised(c Config) (netip.Addr, error) {
+	if c.Advertise == "" {
+		return sourceTowards(peerOf(c)), nil
+	}
+	if addr, err := netip.ParseAddr(c.Advertise); err == nil {
+		return addr, nil
+	}
+	link, err := net.InterfaceByName(c.Advertise)
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("--advertise %s: this host has no such interface: %w", c.Advertise, err)
+	}
+	addrs, err := link.Addrs()
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("--advertise %s: read its addresses: %w", c.Advertise, err)
+	}
+	addr := bestOf(addrs)
+	if !addr.IsValid() {
+		return netip.Addr{}, fmt.Errorf("--advertise %s: the interface has no address others could use", c.Advertise)
+	}
+	return addr, nil
+}
+
+// bestOf picks the first IPv4 address, else the first IPv6 one, that is
+// valid beyond its link.
+func bestOf(addrs []net.Addr) netip.Addr {
+	var usable []netip.Addr
+	for _, a := range addrs {
+		prefix, err := netip.ParsePrefix(a.String())
+		if err == nil && prefix.Addr().IsGlobalUnicast() {
+			usable = append(usable, prefix.Addr())
+		}
+	}
+	if i := slices.IndexFunc(usable, netip.Addr.Is4); i >= 0 {
+		return usable[i]
+	}
+	if len(usable) > 0 {
+		return usable[0]
+	}
+	return netip.Addr{}
+}
+
+// elsewhere (RFC 5737) stands for any address beyond this host's links.
+const elsewhere = "192.0.2.1:9"
+
+// peerOf is the host:port this agent's traffic goes to first.
+func peerOf(c Config) string {
+	switch c.mode() {
+	case modeExternal:
+		if u, err := url.Parse(c.Etcd.Endpoints[0]); err == nil {
+			return u.Host
+		}
+	case modeJoin:
+		return c.Join.Address
+	case modeListen:
+		if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() {
+			return c.Etcd.Listen
+		}
+	}
+	return elsewhere
+}
+
+// sourceTowards asks the kernel which address it would send from; nothing is
+// sent.
+func sourceTowards(peer string) netip.Addr {
+	conn, err := net.Dial("udp", peer)
+	if err != nil {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
+}

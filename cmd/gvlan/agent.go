@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// newAgentCommand is `gvlan agent`.
+func newAgentCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host",
+		Long: "Serves Docker's plugin API on this host until it is told to stop (SIGTERM, SIGINT).\n" +
+			"Every flag can also be given as GVLAN_... in the environment, or in " + defaultConfigFile + ".",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			if err != nil {
+				return err
+			}
+			return startAgent(c.Context(), loaded)
+		},
+	}
+	addFlags(c.Flags())
+	return c
+}
+
+// startAgent does what needs no part of gvlan: it settles the configuration
+// and who this agent is, takes the data directory, and hands over to
+// runAgent.
+func startAgent(ctx context.Context, loaded settings) (retErr error) {
+	if err := loaded.check(); err != nil {
+		return err
+	}
+	c := loaded.config
+	if err := c.readSecrets(); err != nil {
+		return err
+	}
+	log, err := newLog(c, os.Stderr, underSystemd())
+	if err != nil {
+		return err
+	}
+	for _, warning := range loaded.warnings {
+		log.Warn(warning)
+	}
+	dir, err := openDataDir(c.DataDir)
+	if err != nil {
+		return err
+	}
+	defer func() { retErr = errors.Join(retErr, dir.Close()) }()
+	self, err := whoAmI(c, dir)
+	if err != nil {
+		return err
+	}
+	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.file, "mode", string(c.mode()))
+	log.Info("this agent " + c.mode().explain())
+	return runAgent(ctx, c, self, log)
+}
+
+// whoAmI gathers this agent's identity from its folder and its host.
+func whoAmI(c Config, dir *dataDir) (identity, error) {
+	install, err := dir.installID(rand.Reader)
+	if err != nil {
+		return identity{}, err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return identity{}, fmt.Errorf("read the host name: %w", err)
+	}
+	return identify(c, install, host, os.DirFS("/"))
+}

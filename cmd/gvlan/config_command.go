@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// newConfigCommand is `gvlan config`.
+func newConfigCommand() *cobra.Command {
+	c := &cobra.Command{Use: "config", Short: "Look at the agent's settings", Args: cobra.NoArgs}
+	c.AddCommand(newConfigCheckCommand(), newConfigReferenceCommand())
+	return c
+}
+
+func newConfigCheckCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "check [FILE]",
+		Short: "Validate the settings and print them with their origins",
+		Long: "Validates the settings as `gvlan agent` would with the same flags, environment and file,\n" +
+			"and prints every value in effect with where it comes from. Starts nothing.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				if err := c.Flags().Set("config", args[0]); err != nil {
+					return err
+				}
+			}
+			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			if err != nil {
+				return err
+			}
+			if err := loaded.check(); err != nil {
+				return err
+			}
+			if err := loaded.config.readSecrets(); err != nil {
+				return err
+			}
+			return loaded.print(c.OutOrStdout(), c.ErrOrStderr())
+		},
+	}
+	addFlags(c.Flags())
+	return c
+}
+
+// print shows every setting and the mode they amount to.
+func (l *settings) print(out, warn io.Writer) error {
+	for _, warning := range l.warnings {
+		fmt.Fprintln(warn, "warning:", warning)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, s := range append(l.list, l.parents...) {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", s.name, s.shown(), s.origin)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the settings: %w", err)
+	}
+	fmt.Fprintf(out, "\nvalid; this agent %s\n", l.config.mode().explain())
+	return nil
+}
+
+func newConfigReferenceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "reference",
+		Short: "Print every setting as a Markdown table",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := io.WriteString(c.OutOrStdout(), reference())
+			return err
+		},
+	}
+}
+
+// reference is the table of all settings, as README has it.
+func reference() string {
+	var b strings.Builder
+	b.WriteString("| flag, and key in the file | environment | default | meaning |\n|---|---|---|---|\n")
+	for _, o := range options() {
+		preset := ""
+		if o.preset != "" {
+			preset = "`" + strings.ReplaceAll(o.preset, ",", ", ") + "`"
+		}
+		placeholder, usage := o.placeholder()
+		flag := "`--" + o.name + "`"
+		if placeholder != "" {
+			flag = "`--" + o.name + " " + placeholder + "`"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", escapePipes(flag), o.env(), preset, escapePipes(usage))
+	}
+	return b.String()
+}
+
+// escapePipes keeps a cell of a Markdown table in one piece.
+func escapePipes(cell string) string { return strings.ReplaceAll(cell, "|", `\|`) }
+
+// placeholder takes the `quoted` name of the value out of the usage.
+func (o option) placeholder() (name, usage string) {
+	before, rest, quoted := strings.Cut(o.usage, "`")
+	name, after, closed := strings.Cut(rest, "`")
+	if !quoted || !closed {
+		return "", o.usage
+	}
+	return name, before + name + after
+}

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+)
+
+// defaultConfigFile need not be there; a file that was named must be.
+const defaultConfigFile = "/etc/gvlan/gvlan.toml"
+
+// fileValue is one key of the configuration file.
+type fileValue struct {
+	text string // spelled as on the command line
+	line int    // counted from 1; 0 when not found again
+}
+
+// configFile is the content of a configuration file: options by name, and
+// the [parents] table under "parents.default" and "parents.networks.NAME".
+type configFile struct {
+	path   string
+	values map[string]fileValue
+}
+
+const (
+	parentsDefaultKey  = "parents.default"
+	parentsNetworksKey = "parents.networks."
+)
+
+// readConfigFile reads the file. Unknown keys are errors that name the line
+// and the nearest known key; all of a file's errors are reported at once.
+func readConfigFile(path string) (configFile, error) {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return configFile{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	file := configFile{path: path, values: map[string]fileValue{}}
+	var tree map[string]any
+	meta, err := toml.Decode(string(source), &tree)
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		return configFile{}, fmt.Errorf("%s:%d: %s", path, parse.Position.Line, parse.Message)
+	}
+	if err != nil {
+		return configFile{}, fmt.Errorf("read the configuration %s: %w", path, err)
+	}
+	var problems []error
+	for _, key := range meta.Keys() {
+		if err := file.take(key, valueAt(tree, key), lineOf(string(source), key)); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return file, errors.Join(problems...)
+}
+
+// take keeps the value of one key.
+func (f *configFile) take(key toml.Key, value any, line int) error {
+	name := strings.Join(key, ".")
+	if _, isTable := value.(map[string]any); isTable && (name == "parents" || name == "parents.networks") {
+		return nil
+	}
+	if !knownKey(key) {
+		if near := nearest(name, fileKeys()); near != "" {
+			return fmt.Errorf("%s: unknown key %q; did you mean %q?", f.at(line), name, near)
+		}
+		return fmt.Errorf("%s: unknown key %q; see gvlan config reference", f.at(line), name)
+	}
+	text, err := spell(value)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", f.at(line), name, err)
+	}
+	f.values[name] = fileValue{text: text, line: line}
+	return nil
+}
+
+// at names a line of the file.
+func (f *configFile) at(line int) string {
+	if line == 0 {
+		return f.path
+	}
+	return f.path + ":" + strconv.Itoa(line)
+}
+
+// fileKeys are the keys without free parts.
+func fileKeys() []string {
+	keys := []string{parentsDefaultKey}
+	for _, o := range options() {
+		keys = append(keys, o.name)
+	}
+	return keys
+}
+
+func knownKey(key toml.Key) bool {
+	if len(key) == 3 {
+		return key[0] == "parents" && key[1] == "networks"
+	}
+	for _, known := range fileKeys() {
+		if strings.Join(key, ".") == known {
+			return true
+		}
+	}
+	return false
+}
+
+// spell writes a TOML value as it would stand on the command line.
+func spell(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case bool:
+		if v {
+			return "on", nil
+		}
+		return "off", nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case []any:
+		var list []string
+		for _, item := range v {
+			text, ok := item.(string)
+			if !ok || strings.Contains(text, ",") {
+				return "", fmt.Errorf("%v is no item of a list of strings", item)
+			}
+			list = append(list, text)
+		}
+		return strings.Join(list, ","), nil
+	}
+	return "", fmt.Errorf("%v is neither a string, a number, true or false, nor a list of strings", value)
+}
+
+// valueAt looks a key up in the decoded tree.
+func valueAt(tree map[string]any, key toml.Key) any {
+	var value any = tree
+	for _, part := range key {
+		table, ok := value.(map[string]any)
+		if !ok {
+			return nil
+		}
+		value = table[part]
+	}
+	return value
+}
+
+// lineOf finds the line that sets key, because the TOML library keeps
+// positions to itself. It knows the ordinary ways of writing: [table]
+// headers, dotted keys, quotes; otherwise it says 0.
+func lineOf(source string, key toml.Key) int {
+	table := ""
+	number := 0
+	for line := range strings.Lines(source) {
+		number++
+		line = strings.TrimSpace(line)
+		if header, ok := strings.CutPrefix(line, "["); ok {
+			header, _, _ = strings.Cut(header, "]")
+			table = unquoteKey(strings.Trim(header, "[")) + "."
+		}
+		name, _, isValue := strings.Cut(line, "=")
+		if isValue && table+unquoteKey(name) == strings.Join(key, ".") ||
+			!isValue && table == strings.Join(key, ".")+"." {
+			return number
+		}
+	}
+	return 0
+}
+
+// unquoteKey drops spaces and quotes around the parts of a key.
+func unquoteKey(key string) string {
+	parts := strings.Split(key, ".")
+	for i, part := range parts {
+		parts[i] = strings.Trim(strings.TrimSpace(part), `"'`)
+	}
+	return strings.Join(parts, ".")
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/google/uuid"
+)
+
+// dataDir is the agent's folder, locked for this process. The kernel drops
+// the lock with the process, however that ends.
+type dataDir struct {
+	path string
+	lock *os.File // its content is the holder's process id
+}
+
+// heldError says that another agent works in the data directory.
+type heldError struct{ path, pid string }
+
+// Error names the holder.
+func (e *heldError) Error() string {
+	return fmt.Sprintf("data directory %s is in use by another gvlan agent (process %s): stop that one, or give this one its own --data-dir, --node-name and --plugin-socket-dir", e.path, e.pid)
+}
+
+// openDataDir makes the folder if need be and locks it.
+func openDataDir(path string) (*dataDir, error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the data directory's lock: %w", err)
+	}
+	if err := take(lock); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &dataDir{path: path, lock: lock}, nil
+}
+
+// take locks the file and writes this process's id into it.
+func take(lock *os.File) error {
+	err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		pid, _ := io.ReadAll(lock)
+		return &heldError{path: filepath.Dir(lock.Name()), pid: strings.TrimSpace(string(pid))}
+	}
+	if err != nil {
+		return fmt.Errorf("lock the data directory: %w", err)
+	}
+	if err := lock.Truncate(0); err != nil {
+		return fmt.Errorf("write the data directory's lock: %w", err)
+	}
+	if _, err := fmt.Fprintln(lock, os.Getpid()); err != nil {
+		return fmt.Errorf("write the data directory's lock: %w", err)
+	}
+	return nil
+}
+
+// installID is the random uuid of this folder, made on first use. A folder
+// that is copied or lost is another install, or the same one twice, and the
+// epoch in etcd tells.
+func (d *dataDir) installID(random io.Reader) (string, error) {
+	path := filepath.Join(d.path, "install")
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return d.newInstall(path, random)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the install id: %w", err)
+	}
+	id, err := uuid.Parse(strings.TrimSpace(string(text)))
+	if err != nil {
+		return "", fmt.Errorf("read the install id %s: %w", path, err)
+	}
+	return id.String(), nil
+}
+
+// newInstall writes a new id so that a power cut leaves all of it or none.
+func (d *dataDir) newInstall(path string, random io.Reader) (string, error) {
+	id, err := uuid.NewRandomFromReader(random)
+	if err != nil {
+		return "", fmt.Errorf("make an install id: %w", err)
+	}
+	draft, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return "", fmt.Errorf("write the install id: %w", err)
+	}
+	_, err = fmt.Fprintln(draft, id)
+	err = errors.Join(err, draft.Sync(), draft.Close())
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("write the install id: %w", err)
+	}
+	return id.String(), nil
+}
+
+// Close gives the folder back.
+func (d *dataDir) Close() error { return d.lock.Close() }

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// statusClient asks this host's agent.
+type statusClient struct {
+	path string
+	http *http.Client
+}
+
+// statusClientOf finds the socket by the settings of the command.
+func statusClientOf(c *cobra.Command) (*statusClient, error) {
+	loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+	if err != nil {
+		return nil, err
+	}
+	return newStatusClient(loaded.config.StatusSocket), nil
+}
+
+func newStatusClient(path string) *statusClient {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &statusClient{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// get decodes the answer of a route into value.
+func (s *statusClient) get(ctx context.Context, route string, value any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+route, nil)
+	if err != nil {
+		return fmt.Errorf("ask the agent: %w", err)
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return s.unreachable(err)
+	}
+	defer response.Body.Close()
+	return decodeAnswer(response, value)
+}
+
+// unreachable says in a sentence why the agent does not answer.
+func (s *statusClient) unreachable(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent answers at %s: start it (systemctl start gvlan), or give the --status-socket it was started with", s.path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the agent's socket %s is root's: run this command as root", s.path)
+	}
+	return fmt.Errorf("ask the agent at %s: %w", s.path, err)
+}
+
+func decodeAnswer(response *http.Response, value any) error {
+	decoder := json.NewDecoder(response.Body)
+	switch response.StatusCode {
+	case http.StatusOK:
+		if err := decoder.Decode(value); err != nil {
+			return fmt.Errorf("read the agent's answer: %w", err)
+		}
+		return nil
+	case http.StatusInternalServerError:
+		var p problem
+		if err := decoder.Decode(&p); err == nil && p.Error != "" {
+			return errors.New(p.Error)
+		}
+	case http.StatusNotFound:
+		return errors.New("this agent does not know that question: it is older than this command")
+	}
+	return fmt.Errorf("the agent answered %s", response.Status)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// newStatusCommand is `gvlan status`.
+func newStatusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show what this host's agent knows and waits for",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, err := statusClientOf(c)
+			if err != nil {
+				return err
+			}
+			var status Status
+			if err := client.get(c.Context(), statusRoute, &status); err != nil {
+				return err
+			}
+			if asJSON {
+				encoder := json.NewEncoder(c.OutOrStdout())
+				encoder.SetIndent("", "  ")
+				return encoder.Encode(status)
+			}
+			return status.print(c.OutOrStdout(), time.Now())
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// print shows the status to a person at that time.
+func (s Status) print(out io.Writer, now time.Time) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "node\t%s (host %s)\n", s.Node, s.Host)
+	fmt.Fprintf(table, "agent\tgvlan %s, up %s\n", s.Version, now.Sub(s.Started).Round(time.Second))
+	fmt.Fprintf(table, "cluster\t%s\n", s.clusterLine())
+	fmt.Fprintf(table, "etcd\t%s\n", s.Etcd.line())
+	fmt.Fprintf(table, "docker\t%s\n", s.Engine.line())
+	fmt.Fprintf(table, "releases\t%s\n", s.releasesLine())
+	if len(s.FailedStarts) > 0 {
+		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the status: %w", err)
+	}
+	return printNetworks(out, s.Networks)
+}
+
+func (s Status) clusterLine() string {
+	uuid := s.Cluster
+	if uuid == "" {
+		uuid = "not known yet"
+	}
+	if s.Solo {
+		return uuid + ", solo: no other host shares its networks and addresses"
+	}
+	return uuid
+}
+
+func (s Status) releasesLine() string {
+	if s.PendingReleases == 0 {
+		return "none pending"
+	}
+	return fmt.Sprintf("%d pending, until etcd takes them", s.PendingReleases)
+}
+
+func (e EtcdStatus) line() string {
+	at := strings.Join(e.Endpoints, ", ")
+	if e.Trusted {
+		return "answers at " + at
+	}
+	return "no new addresses: " + e.Why + " (" + at + ")"
+}
+
+func (e EngineStatus) line() string {
+	switch {
+	case e.Why != "" && e.Version == "":
+		return "does not answer: " + e.Why
+	case e.Why != "":
+		return e.Version + ", does not answer now: " + e.Why
+	}
+	return e.Version
+}
+
+func printNetworks(out io.Writer, networks []NetworkStatus) error {
+	if len(networks) == 0 {
+		_, err := fmt.Fprintln(out, "\nno networks on this host")
+		return err
+	}
+	fmt.Fprintln(out)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tPARENT\tSUBNETS\tENDPOINTS HERE")
+	for _, n := range networks {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n",
+			orDash(n.Name), n.Scope, n.State, orDash(n.Parent), strings.Join(n.Subnets, ","), n.Endpoints)
+	}
+	if err := table.Flush(); err != nil {
+		return fmt.Errorf("print the networks: %w", err)
+	}
+	return nil
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
