@@ -180,3 +180,13 @@ func lastAddr(subnet netip.Prefix) netip.Addr {
 	last, _ := netip.AddrFromSlice(raw)
 	return last
 }
+
+// RemovalOf returns the definition uuid of a removal's key, or "".
+func RemovalOf(key string) string {
+	rest, ok := strings.CutPrefix(key, removalsFolder)
+	uuid, _, found := strings.Cut(rest, "/")
+	if !ok || !found {
+		return ""
+	}
+	return uuid
+}

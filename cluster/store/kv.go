@@ -154,3 +154,9 @@ type Leaser interface {
 	// Revoke ends a lease and deletes its keys; an unknown lease is no error.
 	Revoke(ctx context.Context, id LeaseID) error
 }
+
+// Backend is a whole store: keys, and the leases that liveness hangs from.
+type Backend interface {
+	KV
+	Leaser
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"sync"
+)
+
+// Identity says who opens a session.
+type Identity struct {
+	Node    string // name of the node, the same for as long as the host lives
+	Install string // random uuid of the data directory
+	Boot    string // /proc/sys/kernel/random/boot_id
+	Host    string // host name, for people
+	Address string // that other nodes reach the host by
+	Version string // of gvlan
+	Gossip  string // host:port of the membership listener, "" without one
+}
+
+// Session is a node's right to write. It owns the node's epoch: the key that
+// is bumped once per start and that every Commit compares, so that a node
+// which was replaced or evicted can no longer change anything. It is a KV:
+// Get, List and Watch pass through.
+//
+// It also keeps the node's /live key, and watches over the store's identity:
+// a store that lost revisions, or is another one, is still read and written
+// (leases are re-asserted into it), but Trusted says ErrSuspect until Accept.
+type Session struct {
+	backend Backend
+	id      Identity
+	log     *slog.Logger
+	past    Past
+	pastErr error         // of LoadPast
+	opened  chan struct{} // closed by the first open
+	fenced  chan struct{} // closed when the epoch is over
+	lost    chan struct{} // has one element while the store must be opened anew
+
+	saving sync.Mutex // one SavePast at a time; taken before mu
+
+	mu      sync.Mutex
+	known   memory   // the past: the store as this node last trusted it
+	held    *holding // nil while not open
+	lease   LeaseID  // that /live hangs from
+	epoch   int64
+	cluster string
+	evicted bool
+	suspect error    // ErrSuspect and why; nil while the store is trusted
+	over    error    // ErrFenced and by whom
+	saved   memory   // what SavePast was last given
+	highest Revision // seen of the store as it is now
+}
+
+// holding is one life of the epoch key under this session.
+type holding struct {
+	epochRev Revision // its modified revision, compared by every Commit
+}
+
+// NewSession prepares a session; Run opens it.
+func NewSession(backend Backend, id Identity, past Past, log *slog.Logger) *Session {
+	s := &Session{
+		backend: backend,
+		id:      id,
+		log:     log,
+		past:    past,
+		opened:  make(chan struct{}),
+		fenced:  make(chan struct{}),
+		lost:    make(chan struct{}, 1),
+	}
+	s.known.cluster, s.known.rev, s.pastErr = past.LoadPast()
+	s.saved, s.cluster = s.known, s.known.cluster
+	return s
+}
+
+// Run opens the session as soon as the store answers, and holds it: it keeps
+// /live there, watches the epoch and saves the past. It returns nil when ctx
+// ends (after taking /live away), *HeldError when another install runs under
+// this node's name, ErrFenced when the epoch was taken, and an error when
+// the past cannot be read or the store is kept by a newer gvlan.
+func (s *Session) Run(ctx context.Context) error {
+	if s.pastErr != nil {
+		return fmt.Errorf("read what this node knew of its cluster: %w", s.pastErr)
+	}
+	for {
+		if err := s.open(ctx); err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := s.hold(ctx); !errors.Is(err, errReplaced) {
+			return err
+		}
+	}
+}
+
+// Opened is closed once the session was opened for the first time.
+func (s *Session) Opened() <-chan struct{} { return s.opened }
+
+// Node returns the name of the node.
+func (s *Session) Node() string { return s.id.Node }
+
+// Epoch returns the number of this session's epoch; 0 before it is open. It
+// grows when the store was lost and the session opened anew.
+func (s *Session) Epoch() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch
+}
+
+// Cluster returns the uuid of the cluster: before the first open the one the
+// past tells of, "" without one.
+func (s *Session) Cluster() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cluster
+}
+
+// WasEvicted tells whether this node had been evicted when the session was
+// opened: its leases may have been given to others.
+func (s *Session) WasEvicted() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.evicted
+}
+
+// Trusted tells whether new addresses may be given: nil, or ErrFenced,
+// ErrSuspect with the reason, or ErrUnavailable while not open.
+func (s *Session) Trusted() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.over != nil:
+		return s.over
+	case s.suspect != nil:
+		return s.suspect
+	case s.held == nil:
+		return fmt.Errorf("%w: not connected yet", ErrUnavailable)
+	}
+	return nil
+}
+
+// Get implements KV.
+func (s *Session) Get(ctx context.Context, key string) (Item, error) {
+	return s.backend.Get(ctx, key)
+}
+
+// List implements KV. A revision lower than one seen before makes the store
+// suspect.
+func (s *Session) List(ctx context.Context, span Span) ([]Item, Revision, error) {
+	held, floor := s.view()
+	items, rev, err := s.backend.List(ctx, span)
+	if err == nil {
+		_ = s.observe(held, floor, rev) // what was read is what the store holds; Trusted tells the rest
+	}
+	return items, rev, err
+}
+
+// Watch implements KV.
+func (s *Session) Watch(ctx context.Context, span Span, after Revision) iter.Seq2[Batch, error] {
+	return s.backend.Watch(ctx, span, after)
+}

@@ -1,0 +1,126 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// errReplaced says that the store must be opened anew.
+var errReplaced = errors.New("the store was replaced")
+
+// leaveTimeout bounds what a session that ends may spend on taking its /live
+// away.
+const leaveTimeout = 2 * time.Second
+
+// hold keeps an opened session until ctx ends (nil), the epoch is taken
+// (ErrFenced) or the store is not the one that was opened (errReplaced).
+func (s *Session) hold(ctx context.Context) error {
+	inner, cancel := context.WithCancel(ctx)
+	var work sync.WaitGroup
+	refused := make(chan error, 1)
+	work.Go(func() { s.keepLive(inner) })
+	work.Go(func() { s.keepPast(inner) })
+	work.Go(func() { refused <- s.watchEpoch(inner) })
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-s.fenced:
+		err = s.closedErr()
+	case <-s.lost:
+		err = errReplaced
+	case err = <-refused:
+	}
+	cancel()
+	work.Wait()
+	s.savePast()
+	if !errors.Is(err, errReplaced) {
+		s.leave(ctx)
+	}
+	return err
+}
+
+// keepLive keeps /live there. Losing it changes nothing else: containers run
+// on and the epoch holds.
+func (s *Session) keepLive(ctx context.Context) {
+	wait := newBackoff()
+	for ctx.Err() == nil {
+		err := s.backend.KeepAlive(ctx, s.liveLease())
+		if errors.Is(err, ErrNotFound) {
+			err = s.putLiveAgain(ctx)
+			if err == nil {
+				wait.reset()
+				continue
+			}
+		}
+		if err != nil {
+			s.log.Debug("liveness is not renewed", "err", err)
+			wait.sleep(ctx)
+		}
+	}
+}
+
+func (s *Session) putLiveAgain(ctx context.Context) error {
+	lease, err := s.backend.Grant(ctx, liveTTL)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Commit(ctx, Txn{Then: []Op{s.putLive(lease)}}); err != nil {
+		return err
+	}
+	s.setLiveLease(lease)
+	s.log.Info("liveness was lost and is back", "node", s.id.Node)
+	return nil
+}
+
+func (s *Session) liveLease() LeaseID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lease
+}
+
+func (s *Session) setLiveLease(lease LeaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lease = lease
+}
+
+// watchEpoch notices that the epoch key changed. It returns nil when ctx
+// ends, else why it cannot watch.
+func (s *Session) watchEpoch(ctx context.Context) error {
+	held, _ := s.view()
+	if held == nil {
+		<-ctx.Done()
+		return nil
+	}
+	key := EpochKey(s.id.Node)
+	only := Span{From: key, To: key + "\x00"}
+	return Follow(ctx, s.backend, only, func(c Change) {
+		// A verdict closes s.fenced or fills s.lost, which hold waits for.
+		var found Item
+		switch {
+		case c.Reset && len(c.Items) > 0:
+			found = c.Items[0]
+		case c.Reset:
+		case len(c.Events) > 0:
+			found = c.Events[len(c.Events)-1].Item
+			if c.Events[len(c.Events)-1].Deleted {
+				found = Item{}
+			}
+		default:
+			found.Modified = held.epochRev
+		}
+		_ = s.judge(held, found)
+	})
+}
+
+// leave takes /live away, so that others see at once that this agent ended.
+func (s *Session) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
+	defer cancel()
+	if err := s.backend.Revoke(ctx, s.liveLease()); err != nil {
+		s.log.Debug("liveness is left to expire", "err", err)
+	}
+}

@@ -1,0 +1,197 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// liveTTL is how long /live outlasts an agent that died, in seconds.
+const liveTTL = 15
+
+// errRaced says that the store changed between reading and taking.
+var errRaced = errors.New("the store changed meanwhile")
+
+// open takes the epoch, however long the store takes to answer. It returns
+// nil when ctx ends.
+func (s *Session) open(ctx context.Context) error {
+	wait := newBackoff()
+	warned := false
+	for ctx.Err() == nil {
+		err := s.tryOpen(ctx)
+		var held *HeldError
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &held), errors.Is(err, errNewer):
+			return err
+		case errors.Is(err, errRaced):
+			continue
+		case !warned && ctx.Err() == nil:
+			s.log.Warn("the store is not open yet", "err", err)
+			warned = true
+		}
+		wait.sleep(ctx)
+	}
+	return nil
+}
+
+// openingView is what the store holds when a session opens, all of one
+// revision.
+type openingView struct {
+	rev     Revision
+	meta    Meta
+	metaRev Revision
+	epoch   Epoch
+	epochIt Item // zero: absent
+	liveIt  Item // zero: absent
+}
+
+func (s *Session) tryOpen(ctx context.Context) error {
+	view, err := s.readOpening(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.checkHolder(view.liveIt); err != nil {
+		return err
+	}
+	lease, err := s.backend.Grant(ctx, liveTTL)
+	if err != nil {
+		return err
+	}
+	epoch := s.nextEpoch(view)
+	res, err := s.backend.Commit(ctx, Txn{
+		If: []Cond{
+			SameLife(MetaKey(), view.metaRev),
+			Unchanged(EpochKey(s.id.Node), view.epochIt.Modified),
+			Unchanged(LiveKey(s.id.Node), view.liveIt.Modified),
+		},
+		Then: []Op{
+			Put(EpochKey(s.id.Node), Encode(epoch)),
+			s.putLive(lease),
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if !res.Done {
+		_ = s.backend.Revoke(ctx, lease) // else it expires by itself
+		return errRaced
+	}
+	s.adopt(view, epoch, &holding{epochRev: res.Revision}, lease)
+	return nil
+}
+
+// readOpening reads what opening rests on, after making the cluster's
+// identity when there is none.
+func (s *Session) readOpening(ctx context.Context) (openingView, error) {
+	var view openingView
+	res, err := s.backend.Commit(ctx, Txn{Then: []Op{
+		Get(MetaKey()), Get(EpochKey(s.id.Node)), Get(LiveKey(s.id.Node)),
+	}})
+	if err != nil {
+		return view, err
+	}
+	meta, ok := res.Item(MetaKey())
+	if !ok {
+		return view, s.makeMeta(ctx)
+	}
+	if view.meta, err = Decode[Meta](meta); err != nil {
+		return view, err
+	}
+	if view.meta.Schema > Schema {
+		return view, fmt.Errorf("%w: its records have schema %d, this one knows %d: update gvlan on this host", errNewer, view.meta.Schema, Schema)
+	}
+	view.rev, view.metaRev = res.Revision, meta.Created
+	view.liveIt, _ = res.Item(LiveKey(s.id.Node))
+	if view.epochIt, ok = res.Item(EpochKey(s.id.Node)); ok {
+		view.epoch, err = Decode[Epoch](view.epochIt)
+	}
+	return view, err
+}
+
+// errNewer says that the cluster is kept by a newer gvlan.
+var errNewer = errors.New("the cluster is kept by a newer gvlan")
+
+// makeMeta gives a store without one its identity. It returns errRaced so
+// that the opening starts over with it.
+func (s *Session) makeMeta(ctx context.Context) error {
+	id, err := uuid.NewRandomFromReader(rand.Reader)
+	if err != nil {
+		return fmt.Errorf("make a cluster uuid: %w", err)
+	}
+	_, err = s.backend.Commit(ctx, Txn{
+		If:   []Cond{Absent(MetaKey())},
+		Then: []Op{Put(MetaKey(), Encode(Meta{Schema: Schema, UUID: id.String()}))},
+	})
+	if err != nil {
+		return err
+	}
+	return errRaced
+}
+
+// checkHolder refuses a node name that another install is connected under.
+// The same install takes over at once: its agent died or is about to.
+func (s *Session) checkHolder(liveIt Item) error {
+	if liveIt.Created == 0 {
+		return nil
+	}
+	live, err := Decode[Live](liveIt)
+	if err != nil {
+		return err
+	}
+	if live.Install == s.id.Install {
+		return nil
+	}
+	return &HeldError{Node: s.id.Node, Install: live.Install, Host: live.Host, Address: live.Address}
+}
+
+func (s *Session) nextEpoch(view openingView) Epoch {
+	return Epoch{
+		Epoch:   max(view.epoch.Epoch, s.Epoch()) + 1,
+		Install: s.id.Install,
+		Boot:    s.id.Boot,
+	}
+}
+
+func (s *Session) putLive(lease LeaseID) Op {
+	put := Put(LiveKey(s.id.Node), Encode(Live{
+		Install: s.id.Install,
+		Host:    s.id.Host,
+		Address: s.id.Address,
+		Gossip:  s.id.Gossip,
+		Since:   time.Now().Unix(),
+	}))
+	put.Lease = lease
+	return put
+}
+
+// adopt makes the opened store the session's, and judges it by the past.
+func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease LeaseID) {
+	s.mu.Lock()
+	if why := s.known.contradicts(view); why != "" && s.suspect == nil {
+		s.suspectLocked(why)
+	}
+	s.held, s.lease, s.epoch, s.cluster = held, lease, epoch.Epoch, view.meta.UUID
+	s.highest = held.epochRev
+	s.evicted = view.epoch.Evicted
+	switch {
+	case s.suspect == nil:
+		s.known = memory{s.cluster, s.highest}
+	case s.cluster == s.known.cluster:
+		s.known.rev = neverReached
+	}
+	s.log.Info("store opened", "node", s.id.Node, "epoch", s.epoch, "cluster", s.cluster,
+		"revision", s.highest, "evicted", s.evicted)
+	s.mu.Unlock()
+	s.savePast()
+	select {
+	case <-s.opened:
+	default:
+		close(s.opened)
+	}
+}

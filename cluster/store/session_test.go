@@ -1,0 +1,202 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// past is a Past in memory.
+type past struct {
+	mu      sync.Mutex
+	cluster string
+	rev     store.Revision
+}
+
+func (p *past) LoadPast() (string, store.Revision, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cluster, p.rev, nil
+}
+
+func (p *past) SavePast(cluster string, rev store.Revision) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cluster, p.rev = cluster, rev
+	return nil
+}
+
+// agent is one running session.
+type agent struct {
+	*store.Session
+	wire *storetest.Wire
+	stop context.CancelFunc
+	done chan struct{}
+	err  error // of Run; valid after done
+}
+
+// start runs a session of node "a" and waits, in the test's bubble, until
+// nothing more happens by itself.
+func start(t *testing.T, far storetest.Backend, install string, p *past) *agent {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	wire := storetest.NewWire(far)
+	id := store.Identity{Node: "a", Install: install, Boot: "boot", Host: "host-" + install, Address: "192.0.2.1"}
+	a := &agent{
+		Session: store.NewSession(wire, id, p, slog.New(slog.DiscardHandler)),
+		wire:    wire, stop: stop, done: make(chan struct{}),
+	}
+	go func() {
+		defer close(a.done)
+		a.err = a.Run(ctx)
+	}()
+	t.Cleanup(func() { a.stop(); <-a.done })
+	synctest.Wait()
+	return a
+}
+
+// kill ends a session without letting it take /live away.
+func (a *agent) kill() {
+	a.wire.Down()
+	a.stop()
+	<-a.done
+}
+
+func (a *agent) ended() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func put(ctx context.Context, kv store.KV, key string) error {
+	_, err := kv.Commit(ctx, store.Txn{Then: []store.Op{store.Put(key, []byte("x"))}})
+	return err
+}
+
+func live(t *testing.T, kv store.KV) (store.Live, bool) {
+	t.Helper()
+	it, err := kv.Get(t.Context(), store.LiveKey("a"))
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Live{}, false
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := store.Decode[store.Live](it)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rec, true
+}
+
+func TestSessionOpens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		a := start(t, mem, "one", p)
+		if err := a.Trusted(); err != nil {
+			t.Fatalf("Trusted: %v", err)
+		}
+		if a.Epoch() != 1 || a.Cluster() == "" || a.WasEvicted() {
+			t.Fatalf("epoch %d, cluster %q, evicted %v; want 1, a uuid, false", a.Epoch(), a.Cluster(), a.WasEvicted())
+		}
+		if p.cluster != a.Cluster() {
+			t.Fatalf("the past knows cluster %q, want %q", p.cluster, a.Cluster())
+		}
+		if rec, ok := live(t, mem); !ok || rec.Install != "one" {
+			t.Fatalf("live = %+v, %v", rec, ok)
+		}
+		a.stop()
+		<-a.done
+		if a.err != nil {
+			t.Fatalf("Run: %v", a.err)
+		}
+		if _, ok := live(t, mem); ok {
+			t.Fatal("live is still there after a clean leave")
+		}
+	})
+}
+
+func TestSessionWaitsForTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		mem.Down()
+		a := start(t, mem, "one", &past{})
+		if err := a.Trusted(); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("Trusted while down: %v, want ErrUnavailable", err)
+		}
+		if err := put(t.Context(), a, "/k"); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("Commit while down: %v, want ErrUnavailable", err)
+		}
+		mem.Up()
+		<-a.Opened()
+		if err := put(t.Context(), a, "/k"); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestSameInstallTakesOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		old := start(t, mem, "one", p)
+		old.wire.Hang() // as a stopped process: it neither leaves nor learns
+		next := start(t, mem, "one", p)
+		if err := next.Trusted(); err != nil {
+			t.Fatalf("Trusted: %v", err)
+		}
+		if got := next.Epoch(); got != 2 {
+			t.Fatalf("epoch %d, want 2", got)
+		}
+		mem.Advance(time.Minute) // the old lease ends and must not take the new /live along
+		if _, ok := live(t, mem); !ok {
+			t.Fatal("the old agent's lease took the new one's /live away")
+		}
+		old.wire.Up()
+		if err := put(t.Context(), old, "/k"); !errors.Is(err, store.ErrFenced) {
+			t.Fatalf("Commit of the old agent: %v, want ErrFenced", err)
+		}
+		if _, err := mem.Get(t.Context(), "/k"); !errors.Is(err, store.ErrNotFound) {
+			t.Fatalf("the fenced write landed: %v", err)
+		}
+		<-old.done
+		if !errors.Is(old.err, store.ErrFenced) {
+			t.Fatalf("Run of the old agent: %v, want ErrFenced", old.err)
+		}
+	})
+}
+
+func TestAnotherInstallIsRefusedWhileLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		first := start(t, mem, "one", &past{})
+		second := start(t, mem, "two", &past{})
+		var held *store.HeldError
+		if !second.ended() || !errors.As(second.err, &held) {
+			t.Fatalf("Run of another install: %v, want HeldError", second.err)
+		}
+		if held.Install != "one" || held.Host != "host-one" || held.Address != "192.0.2.1" {
+			t.Fatalf("HeldError = %+v", held)
+		}
+		if err := put(t.Context(), first, "/k"); err != nil {
+			t.Fatalf("the holder was disturbed: %v", err)
+		}
+		first.kill()
+		mem.Advance(16 * time.Second)
+		third := start(t, mem, "two", &past{})
+		if err := third.Trusted(); err != nil {
+			t.Fatalf("after the holder is gone: %v", err)
+		}
+	})
+}

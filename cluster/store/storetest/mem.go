@@ -1,0 +1,170 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// Backend is a whole store: keys and leases.
+type Backend interface {
+	store.KV
+	store.Leaser
+}
+
+// Mem is an in-memory store. It behaves like one etcd member: revisions
+// start at 1, a transaction is judged whole against the state before it, the
+// history feeds watches until it is compacted, and leases expire when its
+// clock is moved by Advance. Its Faults hit every user of it; use a Wire to
+// hit one.
+type Mem struct {
+	Faults
+
+	mu        sync.Mutex
+	state     state
+	history   []store.Event // ascending, after the compaction
+	compacted store.Revision
+	life      int           // counts Restore and Wipe: watches of an older life end
+	asked     int           // counts Progress
+	wake      chan struct{} // closed and replaced when a watch has news
+	clock     time.Duration
+	lastLease store.LeaseID
+}
+
+// state is what a snapshot of a store holds.
+type state struct {
+	rev    store.Revision
+	items  map[string]entry
+	leases map[store.LeaseID]*lease
+}
+
+type entry struct {
+	store.Item
+	lease store.LeaseID
+}
+
+// NewMem makes an empty store, at revision 1.
+func NewMem() *Mem {
+	return &Mem{state: emptyState(), wake: make(chan struct{})}
+}
+
+func emptyState() state {
+	return state{rev: 1, items: map[string]entry{}, leases: map[store.LeaseID]*lease{}}
+}
+
+// Get implements store.KV.
+func (m *Mem) Get(ctx context.Context, key string) (store.Item, error) {
+	if err := m.enter(ctx); err != nil {
+		return store.Item{}, fmt.Errorf("get %s: %w", key, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e, ok := m.state.items[key]
+	if !ok {
+		return store.Item{}, fmt.Errorf("get %s: %w", key, store.ErrNotFound)
+	}
+	return e.copy(), nil
+}
+
+// List implements store.KV.
+func (m *Mem) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
+	if err := m.enter(ctx); err != nil {
+		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var items []store.Item
+	for _, key := range slices.Sorted(maps.Keys(m.state.items)) {
+		if span.Contains(key) {
+			items = append(items, m.state.items[key].copy())
+		}
+	}
+	return items, m.state.rev, nil
+}
+
+// Revision returns the store's revision.
+func (m *Mem) Revision() store.Revision {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state.rev
+}
+
+// Compact forgets the history up to rev: a Watch after an older revision
+// ends with ErrCompacted.
+func (m *Mem) Compact(_ context.Context, rev store.Revision) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if rev <= m.compacted || rev > m.state.rev {
+		return fmt.Errorf("compact to %d: want a revision after %d and up to %d", rev, m.compacted, m.state.rev)
+	}
+	m.compacted = rev
+	m.history = slices.DeleteFunc(m.history, func(ev store.Event) bool { return ev.At < rev })
+	m.news()
+	return nil
+}
+
+// Snapshot is a copy of a Mem that Restore brings back.
+type Snapshot struct{ state state }
+
+// Snapshot copies the store as it is.
+func (m *Mem) Snapshot() Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return Snapshot{m.state.clone()}
+}
+
+// Restore brings an earlier state back, revision and all, as an operator
+// does who restores an etcd snapshot. Running watches end.
+func (m *Mem) Restore(s Snapshot) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	back := s.state.clone()
+	for id, l := range back.leases {
+		if m.state.leases[id] == nil { // it ended meanwhile, and lives again
+			back.leases[id] = &lease{ttl: l.ttl, expires: m.clock + l.ttl, gone: make(chan struct{})}
+		}
+	}
+	m.replace(back)
+}
+
+// Wipe makes the store empty and new, as a lost data directory does.
+func (m *Mem) Wipe() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.replace(emptyState())
+}
+
+// replace puts another state in place. The caller holds mu.
+func (m *Mem) replace(s state) {
+	for id, l := range m.state.leases {
+		if _, kept := s.leases[id]; !kept {
+			close(l.gone)
+		}
+	}
+	m.state, m.history, m.compacted = s, nil, s.rev
+	m.life++
+	m.news()
+}
+
+func (s state) clone() state {
+	// The *lease values are shared on purpose: KeepAlive calls hang from them.
+	return state{rev: s.rev, items: maps.Clone(s.items), leases: maps.Clone(s.leases)}
+}
+
+// news wakes every watch. The caller holds mu.
+func (m *Mem) news() {
+	close(m.wake)
+	m.wake = make(chan struct{})
+}
+
+func (e entry) copy() store.Item {
+	it := e.Item
+	it.Value = bytes.Clone(it.Value)
+	return it
+}
