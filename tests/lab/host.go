@@ -61,12 +61,22 @@ func (h *Host) Docker(ctx context.Context, args ...string) (string, error) {
 	return h.Exec(ctx, "docker", args...)
 }
 
+// killAll kills all processes of a machine but process 1, its only child (which holds
+// the lifeline and is process 2) and itself, until there are no others.
+const killAll = `
+	while :; do
+		left=
+		for dir in /proc/[0-9]*; do
+			pid=${dir#/proc/}
+			[ "$pid" -gt 2 ] && [ "$pid" != $$ ] && kill -KILL "$pid" 2>/dev/null && left=1
+		done
+		[ "$left" ] || exit 0
+	done`
+
 // Crash ends every process of the host at once, as a power cut does: engine, agent,
 // containers. Files outside /run stay.
 func (h *Host) Crash(ctx context.Context) error {
-	// kill -1 reaches every process of the process namespace but process 1 and the
-	// caller: kill(2).
-	if _, err := h.Exec(ctx, "sh", "-c", "kill -KILL -1; true"); err != nil {
+	if _, err := h.Exec(ctx, "sh", "-c", killAll); err != nil {
 		return fmt.Errorf("crash %s: %w", h.Name, err)
 	}
 	return h.Engine.crashed(ctx)

@@ -64,7 +64,7 @@ func (n *LAN) addBridge() error {
 		return fmt.Errorf("add %s: %w", bridge, err)
 	}
 	v4, v6 := lanAddresses(gatewayNumber)
-	n.Gateway = v4.Addr()
+	n.Gateway, n.Addr4, n.Addr6 = v4.Addr(), v4.Addr(), v6.Addr()
 	return n.configure(bridge, v4, v6)
 }
 
@@ -91,7 +91,8 @@ func (n *LAN) plug(m *Machine, number int) error {
 	if err := m.links.RouteAdd(&netlink.Route{Gw: n.Gateway.AsSlice()}); err != nil {
 		return fmt.Errorf("set default route of %s: %w", m.Name, err)
 	}
-	return nil
+	// No name server is there: a question gets an ICMP error at once, not a timeout.
+	return m.WriteFile("/etc/resolv.conf", []byte("nameserver "+n.Gateway.String()+"\n"))
 }
 
 // configure sets a link up and gives it addresses.

@@ -120,6 +120,9 @@ func (m *Machine) WriteFile(inside string, data []byte) error {
 // arguments, to be followed by a program.
 func (m *Machine) Enter() []string { return enter(m.PID) }
 
+// Enter gives the command line that enters a machine of a running lab.
+func (m MachineState) Enter() []string { return enter(m.PID) }
+
 func enter(pid int) []string {
 	return []string{"nsenter", "-t", strconv.Itoa(pid), "-m", "-n", "-p", "-u", "-i", "--"}
 }

@@ -33,8 +33,6 @@ hostname "$name"
 rm -f $root/etc/hostname $root/etc/machine-id $root/etc/resolv.conf $root/etc/docker/key.json
 echo "$name" >$root/etc/hostname
 printf %s "$seed" | md5sum | cut -c1-32 >$root/etc/machine-id
-# Nobody answers there: a forwarded question is refused at once instead of timing out.
-echo nameserver 127.0.0.1 >$root/etc/resolv.conf
 
 cd $root
 pivot_root . old
