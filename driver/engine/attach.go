@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	api "github.com/moby/moby/api/types/network"
@@ -53,11 +55,27 @@ func (e *Engine) Disconnect(ctx context.Context, network, container string, forc
 			Container: container,
 			Force:     force,
 		})
-		if errdefs.IsNotFound(err) {
+		if err == nil || errdefs.IsNotFound(err) {
+			return nil
+		}
+		// Engines answer 500 for an attachment that is not there, as for any failure.
+		if attached, lookErr := e.attached(ctx, network, container); lookErr == nil && !attached {
 			return nil
 		}
 		return err
 	})
+}
+
+// attached says whether the container refers to the network. One that never started
+// knows its networks by name only, and so counts as attached.
+func (e *Engine) attached(ctx context.Context, network, container string) (bool, error) {
+	detail, err := e.Container(ctx, container)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return slices.ContainsFunc(detail.Attachments, func(a Attachment) bool {
+		return a.NetworkID == network || a.Network == network || a.NetworkID == ""
+	}), err
 }
 
 func (s EndpointSettings) wire() *api.EndpointSettings {

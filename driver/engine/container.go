@@ -118,8 +118,9 @@ func (e *Engine) Container(ctx context.Context, id string) (ContainerDetail, err
 	return detail, err
 }
 
-// StartContainer starts a container. One that runs already is success; unknown
-// ones are ErrNotFound. Other errors are why it cannot start.
+// StartContainer starts a container. One that runs already is success. ErrNotFound
+// means that the container is unknown or that a network it was attached to is gone.
+// Other errors are why it cannot start.
 func (e *Engine) StartContainer(ctx context.Context, id string) error {
 	return e.change(ctx, "start container "+id, func(ctx context.Context, s *session) error {
 		_, err := s.api.ContainerStart(ctx, id, client.ContainerStartOptions{})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"syscall"
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/client"
@@ -33,8 +35,14 @@ func classify(err error) error {
 	switch {
 	case errdefs.IsNotFound(err):
 		return fmt.Errorf("%w: %w", ErrNotFound, err)
-	case client.IsErrConnectionFailed(err), errors.Is(err, context.DeadlineExceeded), errdefs.IsUnavailable(err):
+	case errdefs.IsUnavailable(err), client.IsErrConnectionFailed(err), brokeOff(err):
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	return err
+}
+
+// brokeOff says whether an exchange with the engine ended before its answer did.
+func brokeOff(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }

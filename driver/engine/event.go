@@ -34,19 +34,26 @@ const (
 	// ActionCreate: a network, or a container that does not run yet.
 	ActionCreate Action = "create"
 	// ActionConnect, ActionDisconnect: an endpoint of network ID was made or is
-	// gone; attribute "container" is the container's id.
+	// gone; attribute "container" is the container's id. 20.10 tells a disconnect
+	// twice. Connecting a container that does not run makes no event.
 	ActionConnect    Action = "connect"
 	ActionDisconnect Action = "disconnect"
 	// ActionDestroy: a network was removed, by `network rm` or by a prune, or a
-	// container was.
+	// container was. It follows the plugin's answer to DeleteNetwork within
+	// milliseconds.
 	ActionDestroy Action = "destroy"
 	// ActionRemove: a swarm network left the cluster (scope swarm).
 	ActionRemove Action = "remove"
-	// ActionPrune: a prune of this kind ended. It has no ID: the networks it
-	// removed were told before, each by its ActionDestroy.
+	// ActionPrune: a prune of this kind ended, even one that removed nothing. It
+	// names nothing: the networks it removed were told before, each by its
+	// ActionDestroy, the last just before it. `system prune` sends one for
+	// containers and then one for networks.
 	ActionPrune Action = "prune"
 	// ActionStart, ActionStop, ActionDie: a container runs, was stopped by a user, or
-	// ended for any reason.
+	// ended for any reason. Its ActionConnect comes before ActionStart, and an
+	// inspect waits in between. ActionDie, ActionDisconnect and ActionStop of one end
+	// come in no fixed order: 20.10 tells ActionDie before the plugin hears Leave,
+	// Docker 28 after ReleaseAddress.
 	ActionStart Action = "start"
 	ActionStop  Action = "stop"
 	ActionDie   Action = "die"

@@ -1,0 +1,141 @@
+package enginetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"gvlan/driver/engine"
+)
+
+// Engine is a Docker engine in memory with the methods of engine.Engine, and more
+// to steer it. It is safe for concurrent use.
+type Engine struct {
+	mu         sync.Mutex
+	down       bool
+	info       engine.Info
+	networks   map[string]*engine.Network
+	containers map[string]*engine.ContainerDetail
+	services   []engine.Service
+	tasks      []engine.Task
+	failures   map[string][]error
+	watchers   map[*watcher]struct{}
+	serial     uint64
+	clock      time.Time
+}
+
+// New returns an engine that answers, with no networks and no containers. It says
+// of itself that it is Docker 28.5.2, in no swarm.
+func New() *Engine {
+	return &Engine{
+		info: engine.Info{
+			ID:         "fake",
+			Hostname:   "fake",
+			Version:    "28.5.2",
+			APIVersion: "1.51",
+			Labels:     map[string]string{},
+			Swarm:      engine.Swarm{State: engine.SwarmInactive},
+		},
+		networks:   map[string]*engine.Network{},
+		containers: map[string]*engine.ContainerDetail{},
+		failures:   map[string][]error{},
+		watchers:   map[*watcher]struct{}{},
+		clock:      time.Unix(1_700_000_000, 0),
+	}
+}
+
+// SetInfo changes what the engine says of itself, and tells a reload.
+func (e *Engine) SetInfo(change func(*engine.Info)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	change(&e.info)
+	e.emit(engine.KindDaemon, engine.ActionReload, e.info.ID, map[string]string{"name": e.info.Hostname})
+}
+
+// Fail makes the next calls of a method, by its name as in "CreateNetwork", return
+// these errors, one each, without doing anything.
+func (e *Engine) Fail(method string, errs ...error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.failures[method] = append(e.failures[method], errs...)
+}
+
+// Down makes every call fail with engine.ErrUnavailable and breaks event streams,
+// as a dockerd that ended does.
+func (e *Engine) Down() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.down {
+		e.down = true
+		e.tell(e.lost())
+	}
+}
+
+// Up ends Down. What happened in between is in no event.
+func (e *Engine) Up() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.down {
+		e.down = false
+		e.tell(e.connected())
+	}
+}
+
+// begin locks the engine for a call of method, which may be set to fail. The caller
+// unlocks in either case.
+func (e *Engine) begin(ctx context.Context, method string) error {
+	e.mu.Lock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if e.down {
+		return fmt.Errorf("%s: %w", method, engine.ErrUnavailable)
+	}
+	if errs := e.failures[method]; len(errs) > 0 {
+		e.failures[method] = errs[1:]
+		return fmt.Errorf("%s: %w", method, errs[0])
+	}
+	return nil
+}
+
+// Ready is engine.Engine.Ready.
+func (e *Engine) Ready(ctx context.Context) error {
+	defer e.mu.Unlock()
+	return e.begin(ctx, "Ready")
+}
+
+// Info is engine.Engine.Info.
+func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
+	defer e.mu.Unlock()
+	if err := e.begin(ctx, "Info"); err != nil {
+		return engine.Info{}, err
+	}
+	info := e.info
+	info.Labels = maps.Clone(info.Labels)
+	info.NetworkPlugins = slices.Clone(info.NetworkPlugins)
+	return info, nil
+}
+
+// newID returns an id of the form of Docker's: 64 hex digits, the first 12 of which
+// tell it from others.
+func (e *Engine) newID() string {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, e.next()))
+	return hex.EncodeToString(sum[:])
+}
+
+func (e *Engine) next() uint64 {
+	e.serial++
+	return e.serial
+}
+
+// now is a clock of its own: every look at it is a millisecond later.
+func (e *Engine) now() time.Time {
+	e.clock = e.clock.Add(time.Millisecond)
+	return e.clock
+}
