@@ -9,11 +9,14 @@ import (
 )
 
 // advertised is the address other hosts reach this one by: the one that was
-// given, the first of the interface that was given, or the source address
-// the kernel picks towards the etcd this agent uses. A solo agent with no
-// route anywhere is only reached by itself.
+// given, the first of the interface that was given, the one etcd is served
+// on, or the source address the kernel picks towards the etcd in use. A solo
+// agent with no route anywhere is only reached by itself.
 func advertised(c Config) (netip.Addr, error) {
 	if c.Advertise == "" {
+		if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() {
+			return at.Addr(), nil
+		}
 		return sourceTowards(peerOf(c)), nil
 	}
 	if addr, err := netip.ParseAddr(c.Advertise); err == nil {
@@ -56,7 +59,7 @@ func bestOf(addrs []net.Addr) netip.Addr {
 // elsewhere (RFC 5737) stands for any address beyond this host's links.
 const elsewhere = "192.0.2.1:9"
 
-// peerOf is the host:port this agent's traffic goes to first.
+// peerOf is the host:port this agent talks to other hosts at.
 func peerOf(c Config) string {
 	switch c.mode() {
 	case modeExternal:
@@ -65,10 +68,6 @@ func peerOf(c Config) string {
 		}
 	case modeJoin:
 		return c.Join.Address
-	case modeListen:
-		if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() {
-			return c.Etcd.Listen
-		}
 	}
 	return elsewhere
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -61,48 +60,4 @@ func (l *settings) print(out, warn io.Writer) error {
 	}
 	fmt.Fprintf(out, "\nvalid; this agent %s\n", l.config.mode().explain())
 	return nil
-}
-
-func newConfigReferenceCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "reference",
-		Short: "Print every setting as a Markdown table",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			_, err := io.WriteString(c.OutOrStdout(), reference())
-			return err
-		},
-	}
-}
-
-// reference is the table of all settings, as README has it.
-func reference() string {
-	var b strings.Builder
-	b.WriteString("| flag, and key in the file | environment | default | meaning |\n|---|---|---|---|\n")
-	for _, o := range options() {
-		preset := ""
-		if o.preset != "" {
-			preset = "`" + strings.ReplaceAll(o.preset, ",", ", ") + "`"
-		}
-		placeholder, usage := o.placeholder()
-		flag := "`--" + o.name + "`"
-		if placeholder != "" {
-			flag = "`--" + o.name + " " + placeholder + "`"
-		}
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", escapePipes(flag), o.env(), preset, escapePipes(usage))
-	}
-	return b.String()
-}
-
-// escapePipes keeps a cell of a Markdown table in one piece.
-func escapePipes(cell string) string { return strings.ReplaceAll(cell, "|", `\|`) }
-
-// placeholder takes the `quoted` name of the value out of the usage.
-func (o option) placeholder() (name, usage string) {
-	before, rest, quoted := strings.Cut(o.usage, "`")
-	name, after, closed := strings.Cut(rest, "`")
-	if !quoted || !closed {
-		return "", o.usage
-	}
-	return name, before + name + after
 }

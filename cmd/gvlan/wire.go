@@ -3,10 +3,195 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+	"gvlan/driver"
+	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/ipam"
+	"gvlan/parentfile"
 )
 
+// parts are everything an agent is made of, from the store up.
+type parts struct {
+	config  Config
+	self    identity
+	log     *slog.Logger
+	started time.Time
+
+	journal   *journal.Journal
+	truth     *truth
+	session   *store.Session
+	links     *link.Kernel
+	engine    *engine.Engine
+	addresses *ipam.Allocator
+	driver    *driver.Driver
+	plugin    *driver.Plugin
+	socket    net.Listener
+	status    *statusServer
+}
+
 // runAgent builds the agent out of its parts and runs it until ctx ends.
-func runAgent(ctx context.Context, c Config, self identity, log *slog.Logger) error {
-	return errors.New("the agent's parts are not wired together yet")
+func runAgent(ctx context.Context, c Config, self identity, log *slog.Logger) (retErr error) {
+	p := &parts{config: c, self: self, log: log, started: time.Now()}
+	defer func() { retErr = errors.Join(retErr, p.close()) }()
+	for _, build := range []func() error{p.openJournal, p.openTruth, p.openHost, p.buildDriver, p.openSockets} {
+		if err := build(); err != nil {
+			return err
+		}
+	}
+	return p.run(ctx)
+}
+
+// openJournal opens this host's own memory.
+func (p *parts) openJournal() (err error) {
+	p.journal, err = journal.Open(filepath.Join(p.config.DataDir, "journal.db"))
+	return err
+}
+
+// openTruth prepares the store and this node's session with it. Nothing is
+// connected yet.
+func (p *parts) openTruth() (err error) {
+	if p.truth, err = newTruth(p.config, p.self, p.log); err != nil {
+		return err
+	}
+	addr, err := advertised(p.config)
+	if err != nil {
+		return err
+	}
+	p.session = store.NewSession(p.truth.etcd, store.Identity{
+		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
+		Address: addr.String(), Version: version,
+	}, past{p.journal.Bucket("past")}, p.log)
+	return nil
+}
+
+// openHost opens this host's kernel and engine.
+func (p *parts) openHost() (err error) {
+	if p.links, err = link.Open(link.Current, p.config.DriverName); err != nil {
+		return err
+	}
+	p.engine, err = engine.New(engine.Config{Socket: socketPath(p.config.Docker)})
+	return err
+}
+
+// buildDriver makes the allocator and the driver, which know each other: the
+// allocator asks the driver whether an endpoint is dead.
+func (p *parts) buildDriver() (err error) {
+	dead := &deadEndpoints{}
+	p.addresses, err = ipam.New(ipam.Config{
+		KV: p.session, Self: p.session, Journal: p.journal.Bucket("addresses"), Endpoints: dead,
+		Routes: routes, DefaultPools: defaultPools(p.config.Pools), Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.driver, err = driver.New(driver.Config{
+		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
+		Links: p.links, Engine: p.engine,
+		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
+		Hosts: parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
+		Solo:  p.solo, Now: time.Now, Log: p.log,
+	})
+	dead.driver = p.driver
+	return err
+}
+
+// deadEndpoints lets the allocator ask the driver that is built after it.
+type deadEndpoints struct{ driver *driver.Driver }
+
+func (d *deadEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	return d.driver.CloseDead(ctx, endpoint)
+}
+
+// openSockets takes the plugin's and the status socket. From here on Docker's
+// connections wait in the plugin's backlog until run serves them.
+func (p *parts) openSockets() (err error) {
+	p.plugin = driver.NewPlugin(p.driver, p.config.Swarm, p.log)
+	if p.socket, err = driver.Listen(p.config.PluginSocketDir, pluginSocketName(p.config)); err != nil {
+		return err
+	}
+	if p.status, err = newStatusServer(p.config.StatusSocket, p.log); err != nil {
+		return err
+	}
+	p.serveStatusRoutes()
+	return nil
+}
+
+// run starts every part and stops them in the order of who needs whom: Docker
+// first loses its socket, then the loops end, then the session lets go of the
+// store, then the store itself stops.
+func (p *parts) run(ctx context.Context) error {
+	notify, err := newNotifier(p.alive, p.log)
+	if err != nil {
+		return err
+	}
+	store, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopStore()
+	running, storeCtx := errgroup.WithContext(store)
+	running.Go(func() error { return p.truth.run(storeCtx) })
+	held, letGo := context.WithCancel(storeCtx)
+	defer letGo()
+	running.Go(func() error { return p.session.Run(held) })
+
+	err = p.serve(ctx, held, notify)
+	letGo()
+	p.session.Wait()
+	stopStore()
+	return errors.Join(err, ignoreStop(running.Wait()))
+}
+
+// serve runs what answers Docker and looks after its networks, until ctx ends
+// or the session is lost.
+func (p *parts) serve(ctx, held context.Context, notify *notifier) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(held, stop)()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.plugin.Serve(ctx, p.socket) })
+	group.Go(func() error { return p.status.run(ctx) })
+	group.Go(func() error { return p.addresses.Run(ctx) })
+	group.Go(func() error { return p.driver.Run(ctx) })
+	group.Go(func() error { return p.reassert(ctx) })
+	group.Go(func() error { notify.run(ctx, p.session.Opened(), p.config.BootWait); return nil })
+	return group.Wait()
+}
+
+// alive is what systemd's watchdog asks: the plugin socket's handlers end in
+// bounded time by themselves, so answering at all is the sign.
+func (p *parts) alive(context.Context) error { return nil }
+
+// solo tells whether no other host shares this agent's etcd.
+func (p *parts) solo() bool { return p.config.mode() == modeSolo }
+
+// close gives back what was opened.
+func (p *parts) close() error {
+	var failed error
+	if p.socket != nil {
+		failed = errors.Join(failed, ignoreClosed(p.socket.Close()))
+	}
+	if p.engine != nil {
+		failed = errors.Join(failed, p.engine.Close())
+	}
+	if p.links != nil {
+		failed = errors.Join(failed, p.links.Close())
+	}
+	if p.truth != nil {
+		failed = errors.Join(failed, p.truth.close())
+	}
+	if p.journal != nil {
+		failed = errors.Join(failed, p.journal.Close())
+	}
+	if failed != nil {
+		return fmt.Errorf("stop the agent: %w", failed)
+	}
+	return nil
 }

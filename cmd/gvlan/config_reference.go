@@ -1,0 +1,95 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// newConfigReferenceCommand is `gvlan config reference`.
+func newConfigReferenceCommand() *cobra.Command {
+	var asTOML bool
+	c := &cobra.Command{
+		Use:   "reference",
+		Short: "Print every setting as a Markdown table, or as a configuration file",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			text := reference()
+			if asTOML {
+				text = referenceTOML()
+			}
+			_, err := io.WriteString(c.OutOrStdout(), text)
+			return err
+		},
+	}
+	c.Flags().BoolVar(&asTOML, "toml", false, "print a configuration file with every default, commented out")
+	return c
+}
+
+// reference is the table of all settings, as README has it.
+func reference() string {
+	var b strings.Builder
+	b.WriteString("| flag, and key in the file | environment | default | meaning |\n|---|---|---|---|\n")
+	for _, o := range options() {
+		placeholder, usage := o.placeholder()
+		flag := "`" + strings.TrimSpace("--"+o.name+" "+placeholder) + "`"
+		preset := ""
+		if o.preset != "" {
+			preset = "`" + strings.ReplaceAll(o.preset, ",", ", ") + "`"
+		}
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", escapePipes(flag), o.env(), preset, escapePipes(usage))
+	}
+	return b.String()
+}
+
+// escapePipes keeps a cell of a Markdown table in one piece.
+func escapePipes(cell string) string { return strings.ReplaceAll(cell, "|", `\|`) }
+
+// referenceTOML is a file with nothing set, as deploy has it.
+func referenceTOML() string {
+	var b strings.Builder
+	b.WriteString("# Settings of the gvlan agent, with their defaults. A flag or a GVLAN_* variable of the same name wins\n" +
+		"# over this file. `gvlan config check` says what is in effect and why.\n")
+	for _, o := range options() {
+		_, usage := o.placeholder()
+		fmt.Fprintf(&b, "\n# %s\n#%s = %s\n", usage, o.name, o.tomlPreset())
+	}
+	b.WriteString(`
+# What -o parent=@host means on this host: a parent list by the name of the network, or else the default.
+#[parents]
+#default = "bond0, eth0"
+#[parents.networks]
+#lan1 = "eth1"
+`)
+	return b.String()
+}
+
+// tomlPreset spells the default as the file's reader likes it best.
+func (o option) tomlPreset() string {
+	switch o.field(new(Config)).(type) {
+	case *bool:
+		return fmt.Sprint(o.preset == "on")
+	case *uint16:
+		return o.preset
+	case *string, *time.Duration:
+		return fmt.Sprintf("%q", o.preset)
+	}
+	quoted := []string{}
+	for _, item := range items(o.preset) {
+		quoted = append(quoted, fmt.Sprintf("%q", item))
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// placeholder takes the `quoted` name of the value out of the usage.
+func (o option) placeholder() (name, usage string) {
+	before, rest, quoted := strings.Cut(o.usage, "`")
+	name, after, closed := strings.Cut(rest, "`")
+	if !quoted || !closed {
+		return "", o.usage
+	}
+	return name, before + name + after
+}

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestLog(t *testing.T) {
+	tests := []struct {
+		name    string
+		config  Config
+		systemd bool
+		want    []string
+		without []string
+	}{
+		{name: "text", config: Config{LogLevel: "info", LogFormat: "text"}, want: []string{"time=", `msg="it runs"`, "node=n1"}, without: []string{"detail"}},
+		{name: "text in the journal", config: Config{LogLevel: "debug", LogFormat: "text"}, systemd: true, want: []string{"level=INFO", "detail"}, without: []string{"time="}},
+		{name: "json", config: Config{LogLevel: "warn", LogFormat: "json"}, systemd: true, want: []string{`"level":"WARN"`, `"time":`}, without: []string{"it runs"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var out strings.Builder
+			log, err := newLog(test.config, &out, test.systemd)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.Debug("detail")
+			log.Info("it runs", "node", "n1")
+			log.Warn("careful")
+			for _, want := range test.want {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("log lacks %q:\n%s", want, out.String())
+				}
+			}
+			for _, unwanted := range test.without {
+				if strings.Contains(out.String(), unwanted) {
+					t.Errorf("log has %q:\n%s", unwanted, out.String())
+				}
+			}
+		})
+	}
+}
