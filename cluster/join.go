@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+const (
+	// joinAtOnce is how many peers are joined in one round: enough that a
+	// dead one does not matter, few enough that a rack which boots together
+	// does not storm.
+	joinAtOnce = 3
+	// formEvery is the pause between rounds while the node is new, formFor
+	// how long it counts as new at most.
+	formEvery = 2 * time.Second
+	formFor   = 60 * time.Second
+	// rejoinEvery is the pause afterwards, at up to rejoinScale members;
+	// beyond, it grows with them, so that a member nobody reaches is called
+	// by no more than rejoinScale nodes in each rejoinEvery.
+	rejoinEvery = 15 * time.Second
+	rejoinScale = 64
+)
+
+// keepJoined joins peers until ctx ends: the given and three known ones at
+// the start, and from then on known ones that are missing. memberlist forgets
+// dead peers and never looks for them again, so that without this a partition
+// of a minute would last for ever.
+func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist, start origin) {
+	m.join(ctx, list, append(m.given(ctx), m.pick(start.Peers)...))
+	m.remember()
+	began := time.Now()
+	pause := formEvery
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(m.jitter(pause)):
+		}
+		missing := m.missing(m.config.Registry.Known().seeds())
+		m.join(ctx, list, m.pick(missing))
+		m.remember()
+		if len(missing) == 0 || time.Since(began) > formFor {
+			pause = rejoinEvery * time.Duration(max(1, m.table.count()/rejoinScale))
+		}
+	}
+}
+
+// remember keeps what etcd says for a boot while it is down.
+func (m *Membership) remember() {
+	if err := m.cache.write(originOf(m.config.Registry.Known())); err != nil {
+		m.config.Log.Warn("the next start cannot do without etcd", "err", err)
+	}
+}
+
+// jitter spreads a pause over its last tenth.
+func (m *Membership) jitter(pause time.Duration) time.Duration {
+	return pause - time.Duration(m.random(int(pause/10)))
+}
+
+// missing returns the seeds that do not answer and are not this node.
+func (m *Membership) missing(seeds []Seed) []Seed {
+	return slices.DeleteFunc(seeds, func(s Seed) bool {
+		member, ok := m.table.get(s.Node)
+		return s.Node == m.config.Node || ok && member.Gossip == Alive
+	})
+}
+
+// pick chooses joinAtOnce of the seeds.
+func (m *Membership) pick(seeds []Seed) []Seed {
+	seeds = m.missing(slices.Clone(seeds))
+	for i := range min(joinAtOnce, len(seeds)) {
+		j := i + m.random(len(seeds)-i)
+		seeds[i], seeds[j] = seeds[j], seeds[i]
+	}
+	return seeds[:min(joinAtOnce, len(seeds))]
+}
+
+// join opens a stream to each seed at once and exchanges member lists. That
+// some fail is normal: there is a next round.
+func (m *Membership) join(ctx context.Context, list *memberlist.Memberlist, seeds []Seed) {
+	var wg sync.WaitGroup
+	for _, s := range seeds {
+		wg.Go(func() {
+			if ctx.Err() != nil {
+				return
+			}
+			m.counts.add(func(c *Counters) { c.Joins++ })
+			if _, err := list.Join([]string{s.Node + "/" + s.Gossip}); err != nil {
+				m.config.Log.Debug("join", "node", s.Node, "address", s.Gossip, "err", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// givenName stands for the unknown node behind an address that was given.
+const givenName = "given"
+
+// given resolves the peers of Config.Join. memberlist itself is handed
+// addresses only: it would ask DNS over TCP for everything about a name.
+func (m *Membership) given(ctx context.Context) []Seed {
+	var seeds []Seed
+	for _, want := range m.config.Join {
+		host, port := splitPort(want, m.config.Port)
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		if err != nil {
+			m.config.Log.Warn("look up peer to join", "peer", want, "err", err)
+			continue
+		}
+		for _, addr := range addrs {
+			at := netip.AddrPortFrom(addr.Unmap(), port)
+			if at != netip.AddrPortFrom(m.config.Address, m.config.Port) {
+				seeds = append(seeds, Seed{Node: givenName, Gossip: at.String()})
+			}
+		}
+	}
+	return seeds
+}
+
+// splitPort reads host, host:port, or an address of either family.
+func splitPort(peer string, port uint16) (string, uint16) {
+	if host, p, err := net.SplitHostPort(peer); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); err == nil {
+			return host, uint16(n)
+		}
+	}
+	return strings.Trim(peer, "[]"), port
+}
+
+// random returns a number below n; Rand is not safe for concurrent use.
+func (m *Membership) random(n int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if n <= 0 {
+		return 0
+	}
+	return m.config.Rand.IntN(n)
+}
