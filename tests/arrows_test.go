@@ -1,0 +1,109 @@
+package tests
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "gvlan"
+
+// arrows says which packages of ours each package may import. Data flows one
+// way: Docker -> driver and ipam -> store -> watch -> dns, replicas, metrics.
+// A new arrow is a change of the design: make it there first, then here.
+// Packages under tests, and test files anywhere, may import everything.
+var arrows = map[string][]string{
+	"cmd/gvlan": {"driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "dns",
+		"cluster", "cluster/store", "cluster/store/embedded", "parentfile"},
+	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "parentfile", "cluster/store"},
+	"driver/engine":            {},
+	"driver/engine/enginetest": {"driver/engine"},
+	"driver/journal":           {},
+	"driver/link":              {},
+	"driver/netns":             {},
+	"ipam":                     {"cluster/store"},
+	"dns":                      {"cluster/store"},
+	"cluster":                  {"cluster/store"},
+	"cluster/store":            {},
+	"cluster/store/embedded":   {"cluster/store"},
+	"cluster/store/storetest":  {"cluster/store"},
+	"parentfile":               {},
+}
+
+func TestArrows(t *testing.T) {
+	for importer, imports := range ourImports(t) {
+		if strings.HasPrefix(importer, "tests/") {
+			continue
+		}
+		allowed, known := arrows[importer]
+		if strings.Contains(importer, "internal/") {
+			known = true // of its parent, and a leaf
+		}
+		if !known && len(imports) > 0 {
+			t.Errorf("package %s is not in the table of arrows, and imports %s", importer, strings.Join(imports, ", "))
+			continue
+		}
+		for _, imported := range imports {
+			ownInternal := strings.Contains(imported, "/internal/") && !strings.Contains(importer, "/internal/")
+			if !ownInternal && !slices.Contains(allowed, imported) {
+				t.Errorf("new arrow: %s -> %s", importer, imported)
+			}
+		}
+	}
+}
+
+// TestArrowsAreAcyclic follows the table, so that not even an arrow nobody
+// uses yet closes a circle.
+func TestArrowsAreAcyclic(t *testing.T) {
+	var walk func(from string, path []string)
+	walk = func(from string, path []string) {
+		if slices.Contains(path, from) {
+			t.Fatalf("circle: %s", strings.Join(append(path, from), " -> "))
+		}
+		for _, to := range arrows[from] {
+			walk(to, append(path, from))
+		}
+	}
+	for from := range arrows {
+		walk(from, nil)
+	}
+}
+
+// ourImports asks the toolchain which of our packages each of ours imports,
+// test files left out; names are below the module. Packages that do not build
+// are somebody else's finding.
+func ourImports(t *testing.T) map[string][]string {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-deps", "-json=ImportPath,Imports", "./...")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	found := map[string][]string{}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p struct {
+			ImportPath string
+			Imports    []string
+		}
+		if err := decoder.Decode(&p); err == io.EOF {
+			return found
+		} else if err != nil {
+			t.Fatalf("read go list: %v", err)
+		}
+		name, ours := strings.CutPrefix(p.ImportPath, module+"/")
+		if !ours {
+			continue
+		}
+		found[name] = nil
+		for _, i := range p.Imports {
+			if imported, ours := strings.CutPrefix(i, module+"/"); ours {
+				found[name] = append(found[name], imported)
+			}
+		}
+	}
+}

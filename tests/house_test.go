@@ -1,0 +1,97 @@
+// Package tests has what holds for the repository as a whole: who imports
+// whom (arrows_test.go), how the tree and its files look (this file) and how
+// Go is written here (source_test.go). The folders below are the black-box
+// suites and what they run on.
+package tests
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// root is the repository as seen from this folder.
+const root = ".."
+
+// maxFileLines bounds a file that is not a test; most are far below.
+const maxFileLines = 400
+
+var topFolders = []string{"cmd", "driver", "ipam", "dns", "cluster", "parentfile", "deploy", "tests"}
+
+// TestTopFolders: a stranger finds the room of any behaviour in one guess.
+func TestTopFolders(t *testing.T) {
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		madeHere := e.Name() == "bin" || strings.HasPrefix(e.Name(), ".")
+		if e.IsDir() && !madeHere && !slices.Contains(topFolders, e.Name()) {
+			t.Errorf("%s/ is none of the rooms %s", e.Name(), strings.Join(topFolders, " "))
+		}
+	}
+}
+
+func TestFilesAreSmall(t *testing.T) {
+	for _, path := range repoFiles(t, ".go") {
+		lines := bytes.Count(readFile(t, path), []byte("\n"))
+		if !isTest(path) && lines > maxFileLines {
+			t.Errorf("%s has %d lines, more than %d", path, lines, maxFileLines)
+		}
+	}
+}
+
+// TestStandsAlone: nothing leans on the machine it was written on.
+func TestStandsAlone(t *testing.T) {
+	elsewhere := []string{"/wo" + "rk/", "../sha" + "red"}
+	for _, path := range repoFiles(t, "") {
+		text := string(readFile(t, path))
+		for _, word := range elsewhere {
+			if i := strings.Index(text, word); i >= 0 {
+				t.Errorf("%s:%d mentions %s", path, 1+strings.Count(text[:i], "\n"), word)
+			}
+		}
+	}
+}
+
+// repoFiles lists the files with that ending, as paths below root; what the
+// build or git made is left out.
+func repoFiles(t *testing.T, ending string) []string {
+	t.Helper()
+	var paths []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		below, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (below == ".git" || below == "bin") {
+			return fs.SkipDir
+		}
+		if d.Type().IsRegular() && strings.HasSuffix(path, ending) {
+			paths = append(paths, below)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func isTest(path string) bool { return strings.HasSuffix(path, "_test.go") }
