@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
@@ -197,6 +198,11 @@ func engineTasks(t *testing.T, e *engine.Engine, network, service string) {
 		}
 		if len(given) == 2 {
 			return
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("addresses of the tasks: got %v, want two", given)
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
