@@ -1,0 +1,93 @@
+package embedded
+
+import (
+	"crypto/ed25519"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/google/uuid"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+
+	"gvlan/cluster/store/internal/zaplog"
+)
+
+// memberName is the name of the only member.
+const memberName = "gvlan"
+
+// etcdConfig is etcd's own configuration. Quota and fsync are left as etcd
+// has them.
+func (s *Server) etcdConfig() *embed.Config {
+	c := embed.NewConfig()
+	c.Name = memberName
+	c.Dir = s.config.Dir
+	// One member has no peers, so nothing listens for them. The address is
+	// part of the member's identity only, and so is the token: a data
+	// directory that is made anew is another etcd cluster.
+	c.ListenPeerUrls = nil
+	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:2380"}}
+	c.InitialCluster = c.InitialClusterFromName(memberName)
+	c.InitialClusterToken = uuid.NewString()
+
+	local := url.URL{Scheme: "http", Host: s.local.String()}
+	c.ListenClientUrls = []url.URL{local}
+	c.AdvertiseClientUrls = []url.URL{local}
+	if s.listen.IsValid() {
+		others := url.URL{Scheme: "http", Host: s.listen.String()}
+		if s.authority != nil {
+			others.Scheme = "https"
+			c.ClientTLSInfo = transport.TLSInfo{
+				CertFile:       filepath.Join(s.config.Dir, certFile),
+				KeyFile:        filepath.Join(s.config.Dir, keyFile),
+				TrustedCAFile:  filepath.Join(s.config.Dir, caFile),
+				ClientCertAuth: true,
+			}
+			c.TlsMinVersion = "TLS1.3"
+		}
+		c.ListenClientUrls = append(c.ListenClientUrls, others)
+	}
+
+	c.AutoCompactionMode = embed.CompactorModePeriodic
+	c.AutoCompactionRetention = "1h"
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(s.endStreams)}
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(s.config.Log.With("part", "etcd"), zapcore.WarnLevel, zaplog.Level))
+	return c
+}
+
+// certify writes the server's certificate. The timer, the given one or a
+// new one, fires when it must be written again; never without TLS.
+func (s *Server) certify(timer *time.Timer) (*time.Timer, error) {
+	if timer == nil {
+		timer = time.NewTimer(lifetime)
+		timer.Stop()
+	}
+	if s.authority == nil {
+		return timer, nil
+	}
+	cert, err := s.authority.issueServer(s.config.Names, hostAddresses(), s.key)
+	if err != nil {
+		return nil, err
+	}
+	// A renewed certificate keeps the key: a handshake that reads one file
+	// before and one after the renewal still finds a pair.
+	s.key, _ = cert.PrivateKey.(ed25519.PrivateKey)
+	timer.Reset(renewAt(cert).Sub(s.authority.now()))
+	return timer, s.authority.writeServerFiles(s.config.Dir, cert)
+}
+
+// hostAddresses are the addresses of this host, now.
+func hostAddresses() []netip.Addr {
+	var found []netip.Addr
+	all, _ := net.InterfaceAddrs() // without them the fixed name still serves
+	for _, a := range all {
+		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
+			found = append(found, prefix.Addr().WithZone(""))
+		}
+	}
+	return found
+}

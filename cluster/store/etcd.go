@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+
+	"gvlan/cluster/store/internal/zaplog"
+)
+
+// DefaultPrefix is where a cluster's keys live in etcd.
+const DefaultPrefix = "/gvlan/v1"
+
+// How long etcd may stay silent.
+const (
+	// attemptTimeout ends one request, so that the next goes to another
+	// member: a follower cut off from its leader keeps a request for 7 s.
+	attemptTimeout = 2 * time.Second
+	// keepAliveTime and keepAliveTimeout find a dead connection. Pings more
+	// often than every 5 s are answered with GOAWAY (etcd's
+	// GRPCKeepAliveMinTime).
+	keepAliveTime    = 6 * time.Second
+	keepAliveTimeout = 3 * time.Second
+)
+
+// EtcdConfig says where etcd is.
+type EtcdConfig struct {
+	Endpoints []string    // "host:port", "http://host:port", "https://host:port" or "unix:///path"; all plain or all TLS
+	Prefix    string      // of every key; "" means DefaultPrefix
+	TLS       *tls.Config // nil: plain, or the host's own CAs for https endpoints
+	User      string      // "" without etcd's user authentication
+	Password  string
+	Log       *slog.Logger
+}
+
+// Etcd is the store in an etcd cluster. It is a Backend.
+type Etcd struct {
+	config clientv3.Config
+	prefix string
+	turn   chan struct{}    // holds one token: whoever has it may connect
+	client *clientv3.Client // nil until connected; guarded by turn
+	closed context.Context
+	close  context.CancelFunc
+}
+
+// NewEtcd prepares a client. It does not connect: that happens with the
+// first request, and again whenever the connection is lost. The error names
+// the endpoint or setting that is wrong.
+func NewEtcd(c EtcdConfig) (*Etcd, error) {
+	if len(c.Endpoints) == 0 {
+		return nil, errors.New("no etcd endpoint is given: want for example --etcd-endpoints=https://10.0.0.1:2379")
+	}
+	for _, endpoint := range c.Endpoints {
+		if err := checkEndpoint(endpoint, c.TLS != nil); err != nil {
+			return nil, err
+		}
+	}
+	if c.User != "" && c.Password == "" {
+		return nil, fmt.Errorf("etcd user %q has no password", c.User)
+	}
+	prefix, err := checkPrefix(c.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	e := &Etcd{prefix: prefix, turn: make(chan struct{}, 1)}
+	e.closed, e.close = context.WithCancel(context.Background())
+	e.config = clientv3.Config{
+		Endpoints:            c.Endpoints,
+		TLS:                  c.TLS,
+		Username:             c.User,
+		Password:             c.Password,
+		DialTimeout:          attemptTimeout, // of the login
+		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTimeout: keepAliveTimeout,
+		// The client would send a transaction twice when the server answers
+		// with a code of its own context. What may be repeated is repeated
+		// here.
+		MaxUnaryRetries: 1,
+		Logger:          zaplog.New(c.Log, zapcore.WarnLevel, zaplog.Debug),
+		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause)},
+	}
+	return e, nil
+}
+
+func checkEndpoint(endpoint string, withTLS bool) error {
+	scheme, rest, ok := strings.Cut(endpoint, "://")
+	if !ok {
+		scheme, rest = "", endpoint
+	}
+	switch {
+	case scheme == "http" && withTLS:
+		return fmt.Errorf("etcd endpoint %q is plain, but certificates are given: want https://%s", endpoint, rest)
+	case scheme == "unix" && strings.HasPrefix(rest, "/"):
+		return nil
+	case scheme != "" && scheme != "http" && scheme != "https":
+		return fmt.Errorf("etcd endpoint %q: want host:port, http://host:port, https://host:port or unix:///path", endpoint)
+	}
+	if u, err := url.Parse("etcd://" + rest); err != nil || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
+		return fmt.Errorf("etcd endpoint %q: want a host and a port, for example 10.0.0.1:2379", endpoint)
+	}
+	return nil
+}
+
+func checkPrefix(prefix string) (string, error) {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	prefix = strings.TrimRight(prefix, "/")
+	if !strings.HasPrefix(prefix, "/") {
+		return "", fmt.Errorf("etcd prefix %q: want one that starts with a slash and names a folder, for example %s", prefix, DefaultPrefix)
+	}
+	return prefix, nil
+}
+
+// connected returns the client, making it when there is none. Making it
+// takes a login when there is a user, so it may fail and be tried again.
+func (e *Etcd) connected(ctx context.Context) (*clientv3.Client, error) {
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if e.closed.Err() != nil {
+		return nil, e.closed.Err()
+	}
+	if e.client != nil {
+		return e.client, nil
+	}
+	config := e.config
+	life, end := context.WithCancel(e.closed)
+	config.Context = life
+	carryOn := context.AfterFunc(ctx, end)
+	client, err := clientv3.New(config)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	if !carryOn() { // ctx ended, and the client's life with it
+		_ = client.Close()
+		return nil, ctx.Err()
+	}
+	e.client = client
+	return client, nil
+}
+
+// Close ends every call at work and the connection.
+func (e *Etcd) Close() error {
+	e.close()
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
+	if e.client == nil {
+		return nil
+	}
+	client := e.client
+	e.client = nil
+	if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close the connection to etcd: %w", err)
+	}
+	return nil
+}

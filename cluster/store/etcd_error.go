@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// explain turns an error of etcd's client into one of this package, by its
+// code. What etcd refuses for good is neither.
+func explain(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case unavailable(err):
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	switch code(err) {
+	case codes.NotFound:
+		return fmt.Errorf("%w: %w", ErrNotFound, err)
+	case codes.OutOfRange:
+		return fmt.Errorf("%w: %w", ErrCompacted, err)
+	}
+	return fmt.Errorf("etcd refuses: %w", err)
+}
+
+// unavailable tells that waiting may cure an error.
+func unavailable(err error) bool {
+	switch code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:
+		return true
+	case codes.ResourceExhausted:
+		return isAny(err, rpctypes.ErrTooManyRequests) // the other one is "database space exceeded"
+	}
+	return false
+}
+
+// code is the gRPC code of an error, wherever it was wrapped.
+func code(err error) codes.Code {
+	var etcd interface{ Code() codes.Code }
+	switch {
+	case errors.As(err, &etcd):
+		return etcd.Code()
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return codes.DeadlineExceeded
+	}
+	return status.Code(err)
+}
+
+func isAny(err error, targets ...error) bool {
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
+// cause is the last error gRPC gave for a request. etcd's client replaces
+// the message of one that ran out of time, which says what is wrong with the
+// connection (refused, a certificate, ...), by "context deadline exceeded".
+type cause struct{ err error }
+
+type causeKey struct{}
+
+// withCause makes noteCause remember the errors of requests under ctx.
+func withCause(ctx context.Context) (context.Context, *cause) {
+	c := &cause{}
+	return context.WithValue(ctx, causeKey{}, c), c
+}
+
+// noteCause is a gRPC interceptor. The client runs it in the calling
+// goroutine.
+func noteCause(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	err := invoke(ctx, method, req, reply, conn, opts...)
+	if c, ok := ctx.Value(causeKey{}).(*cause); ok {
+		c.err = err
+	}
+	return err
+}
+
+// of returns the error of a request with what gRPC said of it.
+func (c *cause) of(err error) error {
+	if c.err == nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, status.Convert(c.err).Message())
+}

@@ -1,0 +1,58 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Grant implements Leaser.
+func (e *Etcd) Grant(ctx context.Context, ttl int64) (LeaseID, error) {
+	var id LeaseID
+	// A grant whose answer is lost leaves a lease that expires unused.
+	err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		resp, err := client.Grant(ctx, ttl)
+		if err == nil {
+			id = LeaseID(resp.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("grant a lease: %w", err)
+	}
+	return id, nil
+}
+
+// KeepAlive implements Leaser. It renews three times in each TTL.
+func (e *Etcd) KeepAlive(ctx context.Context, id LeaseID) error {
+	for ctx.Err() == nil {
+		var ttl time.Duration
+		err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+			resp, err := client.KeepAliveOnce(ctx, clientv3.LeaseID(id))
+			if err == nil {
+				ttl = time.Duration(resp.TTL) * time.Second
+			}
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
+		}
+		sleep(ctx, ttl/3)
+	}
+	return nil
+}
+
+// Revoke implements Leaser.
+func (e *Etcd) Revoke(ctx context.Context, id LeaseID) error {
+	err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.Revoke(ctx, clientv3.LeaseID(id))
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("revoke lease %x: %w", int64(id), err)
+	}
+	return nil
+}

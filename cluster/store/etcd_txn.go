@@ -1,0 +1,59 @@
+package store
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// conds writes conditions as etcd's compares.
+func (e *Etcd) conds(conds []Cond) []clientv3.Cmp {
+	cmps := make([]clientv3.Cmp, len(conds))
+	for i, cond := range conds {
+		revision := clientv3.CreateRevision(e.prefix + cond.Key)
+		if cond.Kind == Modified {
+			revision = clientv3.ModRevision(e.prefix + cond.Key)
+		}
+		cmps[i] = clientv3.Compare(revision, "=", int64(cond.Is))
+	}
+	return cmps
+}
+
+// ops writes operations as etcd's.
+func (e *Etcd) ops(ops []Op) []clientv3.Op {
+	out := make([]clientv3.Op, len(ops))
+	for i, op := range ops {
+		switch op.Kind {
+		case OpPut:
+			out[i] = clientv3.OpPut(e.prefix+op.Key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
+		case OpDelete:
+			out[i] = clientv3.OpDelete(e.prefix + op.Key)
+		case OpGet:
+			out[i] = clientv3.OpGet(e.prefix + op.Key)
+		case OpNested:
+			out[i] = clientv3.OpTxn(e.conds(op.Nested.If), e.ops(op.Nested.Then), e.ops(op.Nested.Else))
+		}
+	}
+	return out
+}
+
+// result reads etcd's answer to a transaction. Nested answers carry no
+// revision of their own: it is that of the whole.
+func (e *Etcd) result(txn Txn, done bool, responses []*pb.ResponseOp, rev Revision) Result {
+	res := Result{Done: done, Revision: rev}
+	branch := txn.Else
+	if done {
+		branch = txn.Then
+	}
+	for i, op := range branch {
+		switch op.Kind {
+		case OpGet:
+			for _, kv := range responses[i].GetResponseRange().GetKvs() {
+				res.Items = append(res.Items, e.item(kv))
+			}
+		case OpNested:
+			nested := responses[i].GetResponseTxn()
+			res.Nested = append(res.Nested, e.result(*op.Nested, nested.GetSucceeded(), nested.GetResponses(), rev))
+		}
+	}
+	return res
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// progressEvery is how often a watch asks etcd how far it is. The answer
+// shows a store that was replaced or went back while nothing else happens.
+const progressEvery = 10 * time.Second
+
+// Watch implements KV. It resumes by itself when the connection is lost. A
+// store that is another one or went back ends it with ErrCompacted; so does,
+// needlessly, a member that lags.
+func (e *Etcd) Watch(ctx context.Context, span Span, after Revision) iter.Seq2[Batch, error] {
+	return func(yield func(Batch, error) bool) {
+		err := e.watch(ctx, span, after, func(b Batch) bool { return yield(b, nil) })
+		if err != nil && ctx.Err() == nil {
+			yield(Batch{}, fmt.Errorf("watch %s: %w", span.From, err))
+		}
+	}
+}
+
+// watch yields batches until yield has enough or ctx ends (nil), or the
+// watch cannot go on.
+func (e *Etcd) watch(ctx context.Context, span Span, after Revision, yield func(Batch) bool) error {
+	client, err := e.connected(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	// Without a leader a member would keep the watch in silence.
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	responses := client.Watch(ctx, e.prefix+span.From,
+		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(int64(after)+1),
+		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
+	w := watching{etcd: e, after: after}
+	ask := time.NewTicker(progressEvery)
+	defer ask.Stop()
+	for {
+		select {
+		case <-ask.C:
+			requestProgress(ctx, client)
+		case resp, ok := <-responses:
+			switch {
+			case !ok && ctx.Err() != nil:
+				return nil
+			case !ok:
+				return fmt.Errorf("%w: the client is closed", ErrUnavailable)
+			}
+			batch, err := w.take(resp)
+			if err != nil {
+				return err
+			}
+			if !resp.Created && !yield(batch) {
+				return nil
+			}
+		}
+	}
+}
+
+// requestProgress must not hold a watch up when there is no connection.
+func requestProgress(ctx context.Context, client *clientv3.Client) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = client.RequestProgress(ctx) // the next tick asks again
+}
+
+// watching is what a watch knows of the store it watches.
+type watching struct {
+	etcd  *Etcd
+	after Revision
+	store uint64 // etcd's cluster id; 0 before the first answer
+}
+
+func (w *watching) take(resp clientv3.WatchResponse) (Batch, error) {
+	if resp.CompactRevision != 0 {
+		return Batch{}, fmt.Errorf("%w: revision %d is asked for, %d is the oldest kept", ErrCompacted, w.after, resp.CompactRevision)
+	}
+	if err := resp.Err(); err != nil {
+		return Batch{}, explain(err)
+	}
+	if w.store == 0 {
+		w.store = resp.Header.ClusterId
+	}
+	rev := Revision(resp.Header.Revision)
+	switch {
+	case resp.Header.ClusterId != w.store:
+		return Batch{}, fmt.Errorf("%w: etcd cluster %x is now %x", ErrCompacted, w.store, resp.Header.ClusterId)
+	case rev < w.after:
+		return Batch{}, fmt.Errorf("%w: the store is at %d, and was at %d", ErrCompacted, rev, w.after)
+	}
+	batch := Batch{Revision: rev}
+	for _, ev := range resp.Events {
+		batch.Events = append(batch.Events, w.event(ev))
+	}
+	if n := len(batch.Events); n > 0 {
+		// The header may be ahead of events that are still to come.
+		batch.Revision = batch.Events[n-1].At
+	}
+	if !resp.Created { // so is the header of this one
+		w.after = batch.Revision
+	}
+	return batch, nil
+}
+
+func (w *watching) event(ev *clientv3.Event) Event {
+	at := Revision(ev.Kv.ModRevision)
+	if ev.Type == clientv3.EventTypeDelete {
+		key := strings.TrimPrefix(string(ev.Kv.Key), w.etcd.prefix)
+		return Event{Item: Item{Key: key, Modified: at}, Deleted: true, At: at}
+	}
+	return Event{Item: w.etcd.item(ev.Kv), At: at}
+}

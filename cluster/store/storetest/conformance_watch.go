@@ -1,0 +1,132 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+)
+
+// watched pulls events from a watch, one batch after the other.
+type watched struct {
+	r    *trial
+	next func() (store.Batch, error, bool)
+}
+
+// watch starts a watch that ends with the test.
+func (r *trial) watch(span store.Span, after store.Revision) *watched {
+	next, stop := iter.Pull2(r.Watch(r.ctx, span, after))
+	r.t.Cleanup(stop)
+	return &watched{r: r, next: next}
+}
+
+// events waits for n events. Batches of whole revisions are asserted on the
+// way.
+func (w *watched) events(n int) []store.Event {
+	w.r.t.Helper()
+	var events []store.Event
+	for len(events) < n {
+		batch, err, ok := w.next()
+		if err != nil || !ok {
+			w.r.t.Fatalf("watch ended after %d events: %v", len(events), err)
+		}
+		if k := len(batch.Events); k > 0 && batch.Events[k-1].At != batch.Revision {
+			w.r.t.Fatalf("batch of revision %d ends with an event of %d", batch.Revision, batch.Events[k-1].At)
+		}
+		events = append(events, batch.Events...)
+	}
+	return events
+}
+
+// fails waits for the watch's error.
+func (w *watched) fails() error {
+	w.r.t.Helper()
+	for {
+		_, err, ok := w.next()
+		if !ok {
+			w.r.t.Fatal("watch ended without an error")
+		}
+		if err != nil {
+			if _, _, more := w.next(); more {
+				w.r.t.Fatal("watch went on after an error")
+			}
+			return err
+		}
+	}
+}
+
+var watchTrials = map[string]func(*testing.T, *trial){
+	"history, then what comes": func(t *testing.T, r *trial) {
+		first := r.put("/w/a", "1")
+		second := r.put("/w/a", "2")
+		r.put("/elsewhere", "x")
+		gone := r.delete("/w/a")
+		w := r.watch(store.Prefix("/w/"), first)
+		got := w.events(2)
+		fresh := r.put("/w/a", "3")
+		got = append(got, w.events(1)...)
+		want := []store.Event{
+			{Item: store.Item{Key: "/w/a", Value: []byte("2"), Created: first, Modified: second}, At: second},
+			{Item: store.Item{Key: "/w/a", Modified: gone}, Deleted: true, At: gone},
+			{Item: store.Item{Key: "/w/a", Value: []byte("3"), Created: fresh, Modified: fresh}, At: fresh},
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("events (-want +got):\n%s", diff)
+		}
+	},
+	"a revision is never split": func(t *testing.T, r *trial) {
+		_, start := r.list(everything)
+		w := r.watch(store.Prefix("/w/"), start)
+		var ops []store.Op
+		for i := range 100 {
+			ops = append(ops, store.Put("/w/"+hex8(i), nil))
+		}
+		res := r.commit(store.Txn{Then: ops})
+		for _, ev := range w.events(100) {
+			if ev.At != res.Revision {
+				t.Fatalf("event of revision %d, want %d", ev.At, res.Revision)
+			}
+		}
+	},
+	"compacted": func(t *testing.T, r *trial) {
+		first := r.put("/w/a", "1")
+		r.put("/w/a", "2")
+		last := r.put("/w/a", "3")
+		if err := r.Compact(r.ctx, last); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.watch(store.Prefix("/w/"), first).fails(); !errors.Is(err, store.ErrCompacted) {
+			t.Fatalf("Watch: %v, want ErrCompacted", err)
+		}
+		r.compareGet("/w/a", store.Item{Key: "/w/a", Value: []byte("3"), Created: first, Modified: last})
+		w := r.watch(store.Prefix("/w/"), last)
+		r.put("/w/b", "1")
+		w.events(1)
+	},
+	"a revision the store never had": func(t *testing.T, r *trial) {
+		rev := r.put("/w/a", "1")
+		if err := r.watch(store.Prefix("/w/"), rev+1000).fails(); !errors.Is(err, store.ErrCompacted) {
+			t.Fatalf("Watch: %v, want ErrCompacted", err)
+		}
+	},
+	"ends with its context": func(t *testing.T, r *trial) {
+		ctx, cancel := context.WithCancel(r.ctx)
+		defer cancel()
+		rev := r.put("/w/a", "1")
+		for batch, err := range r.Watch(ctx, store.Prefix("/w/"), rev-1) {
+			if err != nil {
+				t.Fatalf("Watch: %v", err)
+			}
+			if len(batch.Events) > 0 {
+				cancel()
+			}
+		}
+		for _, err := range r.Watch(ctx, store.Prefix("/w/"), rev) {
+			t.Fatalf("a watch under an ended context yielded; error %v", err)
+		}
+	},
+}
