@@ -2,90 +2,148 @@ package ipam
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
-	"net"
+	"fmt"
+	"log/slog"
 	"net/netip"
+	"sync/atomic"
+	"time"
 
 	"gvlan/cluster/store"
 )
 
-// Allocator gives this node's containers addresses.
-type Allocator struct{ Config }
+// Allocator gives this node's containers addresses. Its methods may be
+// called from any number of goroutines; those of different addresses do not
+// wait for each other.
+type Allocator struct {
+	Config
 
-var errSkeleton = errors.New("not written yet")
-
-// New loads the journal. Nothing is read from the store before Run.
-func New(c Config) (*Allocator, error) { return &Allocator{c}, nil }
-
-// Run keeps mirrors of open pools and drains what the journal owes the store, until ctx ends.
-func (a *Allocator) Run(ctx context.Context) error { <-ctx.Done(); return nil }
-
-// RequestPool opens a view on a subnet.
-func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, error) {
-	return PoolReply{}, errSkeleton
+	ledger  *ledger
+	mirrors *mirrors
+	suspect *suspects
+	strays  *strays
+	kick    chan struct{} // has one element while Run has something to do
+	away    atomic.Bool   // the store did not answer the last call
 }
 
-// ReleasePool forgets a pool.
-func (a *Allocator) ReleasePool(ctx context.Context, id string) error { return nil }
-
-// RequestAddress gives or reserves an address.
-func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
-	return netip.Prefix{}, errSkeleton
+// New loads the journal. Nothing is read from the store before the first
+// call or Run.
+func New(c Config) (*Allocator, error) {
+	c.fill()
+	b, err := newLedger(c.Journal)
+	if err != nil {
+		return nil, err
+	}
+	return &Allocator{
+		Config:  c,
+		ledger:  b,
+		mirrors: newMirrors(),
+		suspect: newSuspects(),
+		strays:  newStrays(),
+		kick:    make(chan struct{}, 1),
+	}, nil
 }
 
-// ReleaseAddress takes an address back.
-func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) error { return nil }
-
-// Attach joins the oldest matching pools to a network (CreateNetwork).
-func (a *Allocator) Attach(network string, pools []PoolData) error { return errSkeleton }
-
-// Pools returns what the pools joined to a network say; false when it has none.
-func (a *Allocator) Pools(network string) (Addressing, bool) { return Addressing{}, false }
-
-// Adopt tells that a network has a definition now, or that it changed; at is the
-// revision the definition was last modified at, 0 when unknown.
-func (a *Allocator) Adopt(network string, definition store.Network, at store.Revision) error {
-	return nil
+func (c *Config) fill() {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Routes == nil {
+		c.Routes = func() ([]netip.Prefix, error) { return nil, nil }
+	}
 }
 
-// Avoid sets the addresses of a network that are given last: those of stopped
-// containers that will ask for them again.
-func (a *Allocator) Avoid(network string, addresses []netip.Addr) {}
-
-// Detach forgets a network and its pools (DeleteNetwork).
-func (a *Allocator) Detach(network string) error { return nil }
-
-// Bind is the commit point of an endpoint (CreateEndpoint).
-func (a *Allocator) Bind(ctx context.Context, b Binding) error { return errSkeleton }
-
-// Unbind tells that an endpoint is gone (DeleteEndpoint): the releases that follow count.
-func (a *Allocator) Unbind(ctx context.Context, endpoint string) error { return nil }
-
-// Free releases everything a dead endpoint has.
-func (a *Allocator) Free(ctx context.Context, endpoint string) error { return nil }
-
-// Bound returns the addresses of every endpoint of this node, by endpoint id.
-func (a *Allocator) Bound() map[string][]netip.Addr { return nil }
-
-// Provisional returns what this node holds and nothing confirmed.
-func (a *Allocator) Provisional(ctx context.Context) ([]Held, error) { return nil, nil }
-
-// FreeProvisional gives up one of them, if it still is what it was.
-func (a *Allocator) FreeProvisional(ctx context.Context, h Held) error { return nil }
-
-// ReserveFor returns what must go into the transaction that commits a
-// definition: its uuid is added to every reservation of the network.
-func (a *Allocator) ReserveFor(ctx context.Context, uuid, network string) ([]store.Cond, []store.Op, error) {
-	return nil, nil, errSkeleton
+// bounded limits one call's use of the store: Timeout, or a quarter of it
+// while the store is known to be away, because Docker's stop makes several
+// calls in a row and each of them waits.
+func (a *Allocator) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.away.Load() {
+		return context.WithTimeout(ctx, a.Timeout/4)
+	}
+	return context.WithTimeout(ctx, a.Timeout)
 }
 
-// UnreserveFor returns what must go into the transaction that deletes a definition.
-func (a *Allocator) UnreserveFor(ctx context.Context, n store.Network) ([]store.Cond, []store.Op, error) {
-	return nil, nil, errSkeleton
+// wake makes Run look at what there is to do.
+func (a *Allocator) wake() {
+	select {
+	case a.kick <- struct{}{}:
+	default:
+	}
 }
 
-// Reassert writes every live lease of this node again where it is absent.
-func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) { return nil, errSkeleton }
+// distrust says in one sentence why no new address may be given, or nil.
+func (a *Allocator) distrust() error {
+	err := a.Self.Trusted()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, store.ErrSuspect):
+		return fmt.Errorf("no new address is given on this host: %w: see `gvlan recover`", err)
+	case errors.Is(err, store.ErrFenced):
+		return fmt.Errorf("no new address is given on this host: %w: restart its gvlan agent", err)
+	}
+	return fmt.Errorf("no new address can be given now: %w", err)
+}
 
-// MAC returns the address's hardware address: 02 and 40 bits of a hash.
-func MAC(cluster, segment string, addr netip.Addr) net.HardwareAddr { return nil }
+func (a *Allocator) randomNumber() (number, error) {
+	var raw [16]byte
+	if _, err := a.Rand.Read(raw[:]); err != nil {
+		return number{}, fmt.Errorf("draw random bits: %w", err)
+	}
+	return number{binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])}, nil
+}
+
+// newLease is a lease of nobody yet.
+func (a *Allocator) newLease(at place, p pool, kind store.LeaseKind) (lease, error) {
+	nonce, err := mintNonce(a.Rand)
+	return lease{
+		Segment: at.segment,
+		Address: at.addr,
+		Nonce:   nonce,
+		Kind:    kind,
+		Since:   a.Now().Unix(),
+		Network: p.Network,
+		Pool:    p.ID,
+		State:   given,
+	}, err
+}
+
+// record is a lease as the store keeps it.
+func (a *Allocator) record(l lease) store.Lease {
+	return store.Lease{
+		State:    store.Leased,
+		Kind:     l.Kind,
+		Node:     a.Self.Node(),
+		Epoch:    a.Self.Epoch(),
+		Nonce:    l.Nonce,
+		Network:  a.owner(l),
+		Endpoint: l.Endpoint,
+		Since:    l.Since,
+	}
+}
+
+// owner is how the store names the network of a lease.
+func (a *Allocator) owner(l lease) string {
+	if n, ok := a.ledger.network(l.Network); ok && n.UUID != "" {
+		return n.UUID
+	}
+	if l.Network != "" {
+		return "engine:" + l.Network
+	}
+	id, err := ParsePoolID(l.Pool)
+	if err != nil {
+		return ""
+	}
+	return byPool(id.Nonce, a.Self.Node())
+}

@@ -1,0 +1,144 @@
+package ipam
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"gvlan/cluster/store"
+)
+
+// Attach joins pools to a network when it is created: CreateNetwork does not
+// say which PoolIDs are its own, so each of its pools is the oldest one not
+// joined yet that has the same space, subnet, gateway and aux addresses, or
+// failing that the same space and subnet. Attaching again changes nothing. A
+// pool that nobody requested here (the journal was lost) is joined by the
+// first request for an address of it. Errors are the journal's.
+func (a *Allocator) Attach(id string, pools []PoolData) error {
+	defer a.wake()
+	return a.ledger.change(func() []entry {
+		n, ok := a.ledger.network(id)
+		if !ok {
+			n = network{ID: id}
+		}
+		n.Waiting = nil
+		joined := map[string]bool{}
+		var entries []entry
+		for _, data := range pools {
+			p, ok := a.ledger.match(id, data, joined)
+			if !ok {
+				n.Waiting = append(n.Waiting, data)
+				continue
+			}
+			joined[p.ID] = true
+			entries = append(entries, p.join(id, data))
+		}
+		return append(entries, n)
+	})
+}
+
+// match finds the pool that a network means by data.
+func (b *ledger) match(network string, data PoolData, except map[string]bool) (pool, bool) {
+	data.Subnet = data.Subnet.Masked()
+	open := b.poolsWhere(func(p pool) bool {
+		id := p.parsed()
+		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
+			id.Space == data.Space && id.Subnet == data.Subnet
+	})
+	for _, same := range []func(pool) bool{
+		func(p pool) bool { return p.Network == network },
+		func(p pool) bool { return p.Gateway == data.Gateway && sameAux(p, data) },
+		func(pool) bool { return true },
+	} {
+		if i := slices.IndexFunc(open, same); i >= 0 {
+			return open[i], true
+		}
+	}
+	return pool{}, false
+}
+
+func sameAux(p pool, data PoolData) bool {
+	return slices.Equal(pool{Extra: p.Extra}.reserved(), pool{Aux: data.Aux}.reserved())
+}
+
+// join is the pool as the network's.
+func (p pool) join(network string, data PoolData) pool {
+	p.Network, p.Aux = network, maps.Clone(data.Aux)
+	p.Extra = slices.DeleteFunc(slices.Clone(p.Extra), func(addr netip.Addr) bool {
+		return slices.Contains(slices.Collect(maps.Values(data.Aux)), addr)
+	})
+	if data.Gateway.IsValid() {
+		p.Gateway = data.Gateway
+	}
+	return p
+}
+
+// rejoin gives a pool that only its id is known of to the network that
+// waits for such a one.
+func (a *Allocator) rejoin(p pool, id PoolID) pool {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	for _, n := range a.ledger.networks {
+		for _, data := range n.Waiting {
+			if data.Space == id.Space && data.Subnet.Masked() == id.Subnet {
+				return p.join(n.ID, data)
+			}
+		}
+	}
+	return p
+}
+
+// Pools returns what the pools joined to a network say, in the order they
+// were requested; false when it has none.
+func (a *Allocator) Pools(id string) (Addressing, bool) {
+	pools := a.ledger.poolsWhere(func(p pool) bool { return p.Network == id })
+	if len(pools) == 0 {
+		return Addressing{}, false
+	}
+	all := Addressing{Segment: pools[0].parsed().Segment, Options: maps.Clone(pools[0].Options)}
+	for _, p := range pools {
+		all.Pools = append(all.Pools, p.record())
+	}
+	return all, true
+}
+
+// Adopt tells that a network has a definition, or that the definition
+// changed: its overrides hold from now on, and Bind compares it. at is the
+// revision it was last modified at, 0 when that is not known. Errors are the
+// journal's.
+func (a *Allocator) Adopt(id string, def store.Network, at store.Revision) error {
+	defer a.wake()
+	return a.ledger.change(func() []entry {
+		n, ok := a.ledger.network(id)
+		if !ok {
+			n = network{ID: id}
+		}
+		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		n.Definition = max(n.Definition, at)
+		return []entry{n}
+	})
+}
+
+// Avoid sets the addresses of a network that are given only when nothing
+// else is free: stopped containers will ask for them again.
+func (a *Allocator) Avoid(id string, addresses []netip.Addr) { a.ledger.avoid(id, addresses) }
+
+// Detach forgets a network and closes its pools. What they owe is given
+// back in the background; a definition's reservations stay. Errors are the
+// journal's.
+func (a *Allocator) Detach(id string) error {
+	defer a.wake()
+	err := a.ledger.change(func() []entry {
+		var entries []entry
+		for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Network == id }) {
+			p.Closed = true
+			entries = append(entries, p)
+		}
+		return entries
+	})
+	if err != nil {
+		return fmt.Errorf("detach network %s: %w", short(id), err)
+	}
+	return a.ledger.forget(network{ID: id})
+}

@@ -1,0 +1,199 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// compare brings this node's leases and the store's records of them
+// together after a start or an outage: everything the store holds under
+// this node's name is listed, and each place where the two differ is
+// reconciled.
+func (a *Allocator) compare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	items, _, err := a.list(ctx, store.AllLeasesSpan())
+	if err != nil {
+		return err
+	}
+	subnets, _, err := a.list(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return err
+	}
+	for _, it := range subnets {
+		if rec, err := store.Decode[store.DefaultPool](it); err == nil {
+			a.findStrayDefault(rec)
+		}
+	}
+	there := map[place]string{} // nonce of the record under this node's name
+	for _, it := range items {
+		segment, addr, err := store.LeaseOf(it.Key)
+		rec, bad := store.Decode[store.Lease](it)
+		if err != nil || bad != nil {
+			a.Log.Error("a lease cannot be read", "key", it.Key, "err", errors.Join(err, bad))
+			continue
+		}
+		if rec.State == store.Leased && rec.Node == a.Self.Node() {
+			there[place{segment, addr}] = rec.Nonce
+		}
+		a.findStray(place{segment, addr}, rec)
+	}
+	for at, nonce := range there {
+		if l, ok := a.ledger.lease(at); !ok || l.Nonce != nonce {
+			a.suspect.add(at)
+		}
+	}
+	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return there[l.place()] != l.Nonce }) {
+		a.suspect.add(l.place())
+	}
+	return nil
+}
+
+// findStray notes a reservation of this node for a pool its journal does not
+// know.
+func (a *Allocator) findStray(at place, rec store.Lease) {
+	if rec.State != store.Reserved {
+		return
+	}
+	for _, name := range rec.By {
+		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+a.Self.Node())
+		if _, known := a.poolBy(name); ours && !known {
+			a.strays.add(Held{Kind: HeldStray, Segment: at.segment, Address: at.addr, Nonce: nonce})
+		}
+	}
+}
+
+// reconcile makes the ledger and the store agree about one place. It
+// returns the conflict if somebody else has an address that a container of
+// this node uses.
+func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) {
+	release, err := a.ledger.hold(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	it, err := a.read(ctx, at.key())
+	if err != nil {
+		return nil, err
+	}
+	rec := store.Lease{}
+	if it.Created != 0 {
+		if rec, err = store.Decode[store.Lease](it); err != nil {
+			return nil, err
+		}
+	}
+	own := rec.State == store.Leased && rec.Node == a.Self.Node()
+	l, known := a.ledger.lease(at)
+	switch {
+	case !known && own:
+		return nil, a.ledger.keep(a.adopted(at, it, rec))
+	case !known:
+		return nil, nil
+	case own && (rec.Nonce == l.Nonce || l.State == bound):
+		l.Nonce, l.Created = rec.Nonce, it.Created
+		return nil, a.ledger.keep(l)
+	case own:
+		return nil, a.ledger.keep(a.adopted(at, it, rec))
+	case l.State != bound:
+		return nil, a.ledger.forget(l)
+	case it.Created == 0:
+		return a.assert(ctx, l)
+	}
+	return a.conflict(ctx, l, rec), nil
+}
+
+// adopted is a lease rebuilt from its record.
+func (a *Allocator) adopted(at place, it store.Item, rec store.Lease) lease {
+	l := lease{
+		Segment:  at.segment,
+		Address:  at.addr,
+		Nonce:    rec.Nonce,
+		Created:  it.Created,
+		Kind:     rec.Kind,
+		Since:    rec.Since,
+		State:    given,
+		Endpoint: rec.Endpoint,
+	}
+	if n, ok := a.ledger.networkOf(rec.Network); ok {
+		l.Network = n.ID
+	} else if id, ok := strings.CutPrefix(rec.Network, "engine:"); ok {
+		l.Network = id
+	}
+	if rec.Endpoint != "" {
+		l.State = bound
+	}
+	if e, ok := a.ledger.endpoint(rec.Endpoint); ok && e.State == closing {
+		l.State = unbound
+	}
+	return l
+}
+
+// assert writes a live lease again where it is absent.
+func (a *Allocator) assert(ctx context.Context, l lease) (*Conflict, error) {
+	found, won, err := a.put(ctx, l)
+	if err != nil || won {
+		return nil, err
+	}
+	rec, err := store.Decode[store.Lease](found)
+	if err != nil {
+		return nil, err
+	}
+	return a.conflict(ctx, l, rec), nil
+}
+
+func (a *Allocator) conflict(ctx context.Context, l lease, rec store.Lease) *Conflict {
+	holder := a.heldBy(ctx, rec.Node, rec.Endpoint)
+	if rec.State == store.Reserved {
+		holder = a.reservedFor(ctx, l.Address, rec.By)
+	}
+	a.Log.Error("an address of a container on this node has another holder: stop one of them",
+		"address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint), "holder", holder)
+	return &Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: holder}
+}
+
+// Reassert writes every live lease of this node, and the records of their
+// endpoints, again where they are absent: the store lost its past and this
+// node has not. It returns the addresses that somebody else has by now.
+func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
+	var conflicts []Conflict
+	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State != releasing }) {
+		c, err := a.reassertOne(ctx, l)
+		if err != nil {
+			return conflicts, err
+		}
+		if c != nil {
+			conflicts = append(conflicts, *c)
+		}
+	}
+	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
+		key := store.EndpointKey(a.Self.Node(), e.Record.Endpoint)
+		_, err := a.commit(ctx, store.Txn{
+			If:   []store.Cond{store.Absent(key)},
+			Then: []store.Op{store.Put(key, store.Encode(e.Record))},
+		})
+		if err != nil {
+			return conflicts, err
+		}
+	}
+	return conflicts, nil
+}
+
+func (a *Allocator) reassertOne(ctx context.Context, was lease) (*Conflict, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+	defer cancel()
+	if was.State != bound {
+		release, err := a.ledger.hold(ctx, was.place())
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+		if l, ok := a.ledger.lease(was.place()); ok && l == was {
+			return a.assert(ctx, l)
+		}
+		return nil, nil
+	}
+	return a.reconcile(ctx, was.place())
+}

@@ -1,0 +1,158 @@
+package ipam
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"gvlan/cluster/store"
+)
+
+// Docker's own default pools begin at 172.17.0.0/16, which docker0 has.
+var (
+	firstDefault = netip.MustParsePrefix("172.18.0.0/16")
+	lastDefault  = netip.MustParsePrefix("172.31.0.0/16")
+)
+
+// takeDefault takes the next free default subnet, once for the cluster: one
+// that no network has, that no route of this host overlaps and that nobody
+// takes at the same moment. Engines up to 27 ask again and again within one
+// create while the answer does not suit them; since each answer stays taken,
+// none comes twice.
+func (a *Allocator) takeDefault(ctx context.Context, id *PoolID, r PoolRequest) error {
+	if r.SubPool != "" {
+		return fmt.Errorf("--ip-range %s needs a --subnet", r.SubPool)
+	}
+	avoid, err := a.usedSpans(ctx)
+	if err != nil {
+		return fmt.Errorf("choose a default subnet: %w", err)
+	}
+	for _, pools := range a.defaultPools(r.V6) {
+		for subnet := pools.First; ; subnet = following(subnet) {
+			if free, ok := avoid.nextFree(spanOf(subnet).first); ok && isWhole(avoid, subnet, free) {
+				taken, err := a.putDefault(ctx, subnet, id.Nonce)
+				if err != nil || taken {
+					id.Subnet = subnet
+					return err
+				}
+			}
+			if subnet == pools.Last || !subnet.IsValid() {
+				break
+			}
+		}
+	}
+	return errors.New("no default subnet is free: give one with --subnet")
+}
+
+// isWhole tells whether a subnet is free from its first address, which is
+// free, to its last.
+func isWhole(avoid *intervals, subnet netip.Prefix, free number) bool {
+	s := spanOf(subnet)
+	i := avoid.at(s.first)
+	return free == s.first && (i == len(avoid.spans) || s.last.less(avoid.spans[i].first))
+}
+
+// following is the next subnet of the same length.
+func following(subnet netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(spanOf(subnet).last.next().addr(), subnet.Bits())
+}
+
+// usedSpans is everything a default subnet must keep clear of.
+func (a *Allocator) usedSpans(ctx context.Context) (*intervals, error) {
+	used, err := a.subnetsIn(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	routes, err := a.Routes()
+	if err != nil {
+		return nil, fmt.Errorf("read this host's routes: %w", err)
+	}
+	items, _, err := a.list(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return nil, err
+	}
+	avoid := &intervals{}
+	for _, u := range used {
+		avoid.add(spanOf(u.subnet))
+	}
+	for _, route := range routes {
+		if route.Bits() > 0 {
+			avoid.add(spanOf(route))
+		}
+	}
+	for _, it := range items {
+		rec, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			return nil, err
+		}
+		if subnet, err := netip.ParsePrefix(rec.Subnet); err == nil {
+			avoid.add(spanOf(subnet))
+		}
+	}
+	return avoid, nil
+}
+
+// defaultPools returns the runs of a family.
+func (a *Allocator) defaultPools(v6 bool) []DefaultPools {
+	var runs []DefaultPools
+	for _, d := range a.DefaultPools {
+		if d.First.Addr().Is6() == v6 {
+			runs = append(runs, d)
+		}
+	}
+	switch {
+	case len(runs) > 0:
+		return runs
+	case v6:
+		return []DefaultPools{uniqueLocal(a.Self.Cluster())}
+	}
+	return []DefaultPools{{First: firstDefault, Last: lastDefault}}
+}
+
+// uniqueLocal is the cluster's own IPv6 network: fd and a 40-bit global id
+// (RFC 4193), the first bits of SHA-256(cluster uuid), in /64s.
+func uniqueLocal(cluster string) DefaultPools {
+	sum := sha256.Sum256([]byte(cluster))
+	raw := [16]byte{0xfd}
+	copy(raw[1:6], sum[:5])
+	first := netip.PrefixFrom(netip.AddrFrom16(raw), 64)
+	raw[6], raw[7] = 0xff, 0xff
+	return DefaultPools{First: first, Last: netip.PrefixFrom(netip.AddrFrom16(raw), 64)}
+}
+
+// putDefault takes one subnet if its record is absent.
+func (a *Allocator) putDefault(ctx context.Context, subnet netip.Prefix, nonce string) (taken bool, err error) {
+	key := store.DefaultPoolKey(subnet)
+	rec := store.DefaultPool{Subnet: subnet.String(), Node: a.Self.Node(), Nonce: nonce}
+	res, err := a.commit(ctx, store.Txn{
+		If:   []store.Cond{store.Absent(key)},
+		Then: []store.Op{store.Put(key, store.Encode(rec))},
+		Else: []store.Op{store.Get(key)},
+	})
+	if err != nil || res.Done {
+		return res.Done, err
+	}
+	found, _ := res.Item(key)
+	there, err := store.Decode[store.DefaultPool](found)
+	return there.Nonce == nonce, err
+}
+
+// giveDefault gives a subnet back that no definition has put its name to.
+func (a *Allocator) giveDefault(ctx context.Context, id PoolID) error {
+	key := store.DefaultPoolKey(id.Subnet)
+	it, err := a.read(ctx, key)
+	if err != nil || it.Created == 0 {
+		return err
+	}
+	rec, err := store.Decode[store.DefaultPool](it)
+	if err != nil || rec.Nonce != id.Nonce || len(rec.By) > 0 {
+		return err
+	}
+	_, err = a.commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(key, it.Modified)},
+		Then: []store.Op{store.Delete(key)},
+	})
+	return err
+}

@@ -1,0 +1,209 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// leaseAny gives any free address. While the store is away it can only be
+// one that this node itself gave up and the store does not know of yet.
+func (a *Allocator) leaseAny(ctx context.Context, p pool) (netip.Prefix, error) {
+	err := a.distrust()
+	if err == nil {
+		var prefix netip.Prefix
+		if prefix, err = a.allocate(ctx, p); err == nil {
+			return prefix, nil
+		}
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		if prefix, ok := a.reissueAny(ctx, p); ok {
+			return prefix, nil
+		}
+	}
+	return netip.Prefix{}, err
+}
+
+// allocate proposes candidates to the store until one is taken: from the
+// mirrors, and once they offer nothing from a list that is true right now,
+// because only that may say that the network is full.
+func (a *Allocator) allocate(ctx context.Context, p pool) (netip.Prefix, error) {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	views, err := a.views(p)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	pick := picker{a: a, views: views, avoid: a.ledger.avoidedIn(p.Network)}
+	if !pick.ready() {
+		if err := pick.list(ctx); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
+	for {
+		at, v, release, err := pick.next(ctx)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		won, err := a.takeDynamic(ctx, p, v, at)
+		release()
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		if won {
+			return netip.PrefixFrom(at.addr, v.subnet.Bits()), nil
+		}
+		pick.lost(at, v)
+	}
+}
+
+func (a *Allocator) takeDynamic(ctx context.Context, p pool, v view, at place) (won bool, err error) {
+	l, err := a.newLease(at, p, store.Dynamic)
+	if err != nil {
+		return false, err
+	}
+	l.Pool = v.pool
+	found, won, err := a.take(ctx, l)
+	if err == nil && !won {
+		a.suspectOwn(at, found)
+	}
+	return won, err
+}
+
+// take is put for a lease that nobody has yet: when the reply is missing it
+// is given back.
+func (a *Allocator) take(ctx context.Context, l lease) (found store.Item, won bool, err error) {
+	found, won, err = a.put(ctx, l)
+	if errors.Is(err, store.ErrUnavailable) {
+		l.State = releasing
+		err = errors.Join(a.unanswered(err), a.ledger.keep(l))
+	}
+	return found, won, err
+}
+
+// put makes the lease's key if it is absent. When it is not, found is what
+// stands there. The caller holds the place.
+func (a *Allocator) put(ctx context.Context, l lease) (found store.Item, won bool, err error) {
+	key := l.place().key()
+	res, err := a.commit(ctx, store.Txn{
+		If:   []store.Cond{store.Absent(key)},
+		Then: []store.Op{store.Put(key, store.Encode(a.record(l)))},
+		Else: []store.Op{store.Get(key)},
+	})
+	if err != nil {
+		return found, false, err
+	}
+	a.learn(l.place(), true, res.Revision)
+	l.Created = res.Revision
+	if !res.Done {
+		found, _ = res.Item(key)
+		// An earlier try of this very transaction may have made it.
+		if l.Created = createdUnder(found, l.Nonce); l.Created == 0 {
+			return found, false, nil
+		}
+	}
+	return found, true, a.ledger.keep(l)
+}
+
+// unanswered is the sentence for a request that the store did not answer.
+func (a *Allocator) unanswered(err error) error {
+	return fmt.Errorf("no new address can be given now: %w", err)
+}
+
+// picker proposes the candidates of one request.
+type picker struct {
+	a     *Allocator
+	views []view
+	avoid *intervals
+	// listed holds what a list of each view showed, once there was one; it
+	// is used in place of the mirrors.
+	listed []*intervals
+	// current is set while no candidate of the list was lost to somebody.
+	current bool
+}
+
+func (c *picker) ready() bool {
+	for _, v := range c.views {
+		if !c.a.mirrors.of(v.segment, v.subnet).isReady() {
+			return false
+		}
+	}
+	return true
+}
+
+// next holds the place of a free address. It fails when the network is full.
+func (c *picker) next(ctx context.Context) (place, view, func(), error) {
+	for {
+		for _, avoid := range [][]*intervals{{c.avoid}, nil} {
+			for i, v := range c.views {
+				at, release, ok, err := c.choose(i, v, avoid)
+				if ok || err != nil {
+					return at, v, release, err
+				}
+			}
+		}
+		if c.current {
+			return place{}, view{}, nil, c.exhausted()
+		}
+		c.a.settle(ctx) // own releases the store does not know of yet
+		if err := c.list(ctx); err != nil {
+			return place{}, view{}, nil, err
+		}
+	}
+}
+
+func (c *picker) choose(i int, v view, avoid []*intervals) (place, func(), bool, error) {
+	m := c.a.mirrors.of(v.segment, v.subnet)
+	seed, err := c.a.seed(v, m)
+	if err != nil {
+		return place{}, nil, false, err
+	}
+	taken := append([]*intervals{v.excluded}, avoid...)
+	at, release, ok := c.a.ledger.holdFree(v.segment, func(own ...*intervals) (netip.Addr, bool) {
+		taken := append(own, taken...)
+		if c.listed != nil {
+			return chooseFrom(v.ranges, seed, append(taken, c.listed[i]))
+		}
+		return m.choose(v.ranges, seed, taken)
+	})
+	return at, release, ok, nil
+}
+
+// list reads what is taken, linearizably.
+func (c *picker) list(ctx context.Context) error {
+	c.listed = nil
+	for _, v := range c.views {
+		items, _, err := c.a.list(ctx, store.LeasesSpan(v.segment, v.subnet))
+		if err != nil {
+			return c.a.unanswered(err)
+		}
+		set := &intervals{}
+		set.fill(numbersOf(items))
+		c.listed = append(c.listed, set)
+	}
+	c.current = true
+	return nil
+}
+
+// lost notes that somebody else has the address.
+func (c *picker) lost(at place, v view) {
+	c.current = false
+	c.a.mirrors.of(v.segment, v.subnet).meet()
+	for _, set := range c.listed {
+		set.add(single(at.addr))
+	}
+}
+
+func (c *picker) exhausted() error {
+	var subnets []string
+	for _, v := range c.views {
+		for _, r := range v.ranges {
+			subnets = append(subnets, r.String())
+		}
+	}
+	return fmt.Errorf("every address of %s is taken: release some, or give the network one more subnet", strings.Join(subnets, " and "))
+}

@@ -1,0 +1,130 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"gvlan/cluster/store"
+)
+
+// leaseThis gives an explicit address, by the state of its record:
+//
+//   - free: it is leased;
+//   - this network's, given and not bound yet: the same answer again;
+//   - bound to an endpoint of this node: refused, unless that endpoint is
+//     dead, which is then closed first;
+//   - anything else: refused, naming the holder.
+//
+// Refusing here and not later is what keeps a living container's lease:
+// Docker releases an address it was given when the endpoint then fails, and
+// that release is byte for byte the true holder's own.
+func (a *Allocator) leaseThis(ctx context.Context, p pool, addr netip.Addr) (netip.Prefix, error) {
+	at := place{p.parsed().Segment, addr}
+	if err := a.checkGiven(p, addr); err != nil {
+		return netip.Prefix{}, err
+	}
+	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
+	for tries := 0; ; tries++ {
+		holder, err := a.tryThis(ctx, p, at)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		if holder == "" {
+			return granted, nil
+		}
+		closed, err := a.closeDead(ctx, holder)
+		if err != nil || !closed || tries == 2 {
+			return netip.Prefix{}, errors.Join(a.heldError(ctx, at, a.Self.Node(), holder), err)
+		}
+	}
+}
+
+// checkGiven refuses what the network keeps to itself.
+func (a *Allocator) checkGiven(p pool, addr netip.Addr) error {
+	n, _ := a.ledger.network(p.Network)
+	v, err := viewOf(p, n)
+	if err != nil {
+		return err
+	}
+	if v.excluded.contains(numberOf(addr)) {
+		return fmt.Errorf("address %s is excluded from %s: give another one", addr, n.title())
+	}
+	return nil
+}
+
+func (a *Allocator) closeDead(ctx context.Context, endpoint string) (bool, error) {
+	if a.Endpoints == nil {
+		return false, nil
+	}
+	return a.Endpoints.CloseDead(ctx, endpoint)
+}
+
+// tryThis returns the endpoint of this node that the address is bound to, ""
+// when the address was given.
+func (a *Allocator) tryThis(ctx context.Context, p pool, at place) (holder string, err error) {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	release, err := a.ledger.hold(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	if l, own := a.ledger.lease(at); own {
+		return a.tryOwn(ctx, p, l)
+	}
+	return a.tryFree(ctx, p, at)
+}
+
+// tryOwn is tryThis for an address this node has a lease of.
+func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string, err error) {
+	switch l.State {
+	case bound:
+		return l.Endpoint, nil
+	case given:
+		if l.Network != p.Network || l.Pool == "" {
+			return "", fmt.Errorf("address %s is being given to another container on this node", l.Address)
+		}
+		return "", nil
+	}
+	// Its endpoint is gone; whether the store knows decides how it is given.
+	err = a.distrust()
+	if err == nil {
+		if err = a.discharge(ctx, l); err == nil {
+			return a.tryFree(ctx, p, l.place())
+		}
+	}
+	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) {
+		return "", a.reissue(l, p)
+	}
+	return "", err
+}
+
+// tryFree is tryThis for an address this node has no lease of.
+func (a *Allocator) tryFree(ctx context.Context, p pool, at place) (holder string, err error) {
+	if err := a.distrust(); err != nil {
+		return "", err
+	}
+	l, err := a.newLease(at, p, store.Static)
+	if err != nil {
+		return "", err
+	}
+	found, won, err := a.take(ctx, l)
+	if err != nil || won {
+		return "", err
+	}
+	rec, err := store.Decode[store.Lease](found)
+	if err != nil {
+		return "", err
+	}
+	if rec.State == store.Leased && rec.Node == a.Self.Node() {
+		// The journal was lost, or a transaction given up landed late.
+		l := a.adopted(at, found, rec)
+		if err := a.ledger.keep(l); err != nil {
+			return "", err
+		}
+		return a.tryOwn(ctx, p, l)
+	}
+	return "", a.takenError(ctx, at, rec)
+}

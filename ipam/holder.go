@@ -1,0 +1,111 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// The sentences of this file name who has an address. What they say is read
+// when they are needed: a lease holds no names.
+
+// takenError refuses an address whose record another holder has.
+func (a *Allocator) takenError(ctx context.Context, at place, rec store.Lease) error {
+	switch {
+	case rec.State == store.Reserved:
+		return fmt.Errorf("address %s is %s", at.addr, a.reservedFor(ctx, at.addr, rec.By))
+	case rec.State == store.Quarantined:
+		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.addr)
+	}
+	return a.heldError(ctx, at, rec.Node, rec.Endpoint)
+}
+
+// heldError refuses an address that an endpoint of a node has.
+func (a *Allocator) heldError(ctx context.Context, at place, node, endpoint string) error {
+	return fmt.Errorf("address %s is %s", at.addr, a.heldBy(ctx, node, endpoint))
+}
+
+// heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
+func (a *Allocator) heldBy(ctx context.Context, node, endpoint string) string {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	host := a.hostOf(ctx, node)
+	if endpoint == "" {
+		return fmt.Sprintf("being given to a container on node %s", host)
+	}
+	holder, on := "endpoint "+short(endpoint), ""
+	if it, err := a.read(ctx, store.EndpointKey(node, endpoint)); err == nil && it.Created != 0 {
+		if rec, err := store.Decode[store.Endpoint](it); err == nil {
+			if rec.Container.Name != "" {
+				holder = "container " + rec.Container.Name
+			}
+			if rec.Name != "" {
+				on = fmt.Sprintf(" (network %s)", rec.Name)
+			}
+		}
+	}
+	return fmt.Sprintf("in use by %s on node %s%s", holder, host, on)
+}
+
+// hostOf is the host name of a node, or its id.
+func (a *Allocator) hostOf(ctx context.Context, node string) string {
+	it, err := a.read(ctx, store.NodeKey(node))
+	if err != nil || it.Created == 0 {
+		return node
+	}
+	if rec, err := store.Decode[store.Node](it); err == nil && rec.Host != "" {
+		return rec.Host
+	}
+	return node
+}
+
+// reservedFor ends a sentence: "the gateway of network lan1".
+func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
+	for _, holder := range by {
+		if p, ok := a.poolBy(holder); ok && p.joined() {
+			n, _ := a.ledger.network(p.Network)
+			return roleIn(p.record(), addr) + n.title()
+		}
+	}
+	items, _, err := a.list(ctx, store.NetworksSpan())
+	if err != nil {
+		return "reserved"
+	}
+	for _, it := range items {
+		def, err := store.Decode[store.Network](it)
+		if err != nil || !slices.Contains(by, def.UUID) {
+			continue
+		}
+		for _, p := range def.Created.Pools {
+			if p.Subnet.Contains(addr) {
+				return roleIn(p, addr) + "network " + def.Name
+			}
+		}
+	}
+	return "reserved for a network that is being created"
+}
+
+// poolBy finds the pool of this node that a reservation's entry means.
+func (a *Allocator) poolBy(entry string) (pool, bool) {
+	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.by(a.Self.Node()) == entry }) {
+		return p, true
+	}
+	return pool{}, false
+}
+
+// roleIn begins what a reserved address is: "the gateway of ".
+func roleIn(p store.Pool, addr netip.Addr) string {
+	if p.Gateway == addr {
+		return "the gateway of "
+	}
+	for name, aux := range p.Aux {
+		if aux == addr {
+			return fmt.Sprintf("the auxiliary address %s of ", strings.TrimSpace(name))
+		}
+	}
+	return "reserved for "
+}

@@ -1,0 +1,232 @@
+package ipam
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ledger is what this node holds: leases, endpoints, pools and networks, in
+// memory and in the host's journal. It also hands out places: whoever wants
+// to write an address's record holds its place from before the transaction
+// until its outcome is entered, so that this node's writes of one address
+// are one after the other while those of different addresses are not.
+type ledger struct {
+	journal Journal
+
+	// writing keeps the journal's order that of memory; it is taken before
+	// mu and never held across a call of the store.
+	writing sync.Mutex
+
+	mu        sync.Mutex // guards what follows; never held across a call of anything
+	leases    map[place]lease
+	endpoints map[string]endpoint
+	pools     map[string]pool
+	networks  map[string]network
+	avoided   map[string]*intervals // by network; a set is replaced, never changed
+	held      map[string]*intervals // by segment: the addresses of leases
+	busy      map[place]chan struct{}
+	inUse     map[string]*intervals // by segment: the addresses of busy
+}
+
+// entry is one record of the ledger. Enter and leave run under mu.
+type entry interface {
+	journalKey() string
+	enter(*ledger)
+	leave(*ledger)
+}
+
+func newLedger(journal Journal) (*ledger, error) {
+	b := &ledger{
+		journal:   journal,
+		leases:    map[place]lease{},
+		endpoints: map[string]endpoint{},
+		pools:     map[string]pool{},
+		networks:  map[string]network{},
+		avoided:   map[string]*intervals{},
+		held:      map[string]*intervals{},
+		busy:      map[place]chan struct{}{},
+		inUse:     map[string]*intervals{},
+	}
+	if err := journal.Each(b.load); err != nil {
+		return nil, fmt.Errorf("load the address journal: %w", err)
+	}
+	return b, nil
+}
+
+func (b *ledger) load(key string, value []byte) error {
+	kind, _, _ := strings.Cut(key, "/")
+	switch kind {
+	case "lease":
+		return enterJSON[lease](b, key, value)
+	case "endpoint":
+		return enterJSON[endpoint](b, key, value)
+	case "pool":
+		return enterJSON[pool](b, key, value)
+	case "network":
+		return enterJSON[network](b, key, value)
+	}
+	return nil // of a newer gvlan
+}
+
+func enterJSON[T entry](b *ledger, key string, value []byte) error {
+	var e T
+	if err := json.Unmarshal(value, &e); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	e.enter(b)
+	return nil
+}
+
+// keep enters records, in memory even when the journal cannot take them.
+func (b *ledger) keep(entries ...entry) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.keepWriting(entries...)
+}
+
+func (b *ledger) keepWriting(entries ...entry) error {
+	values := make(map[string][]byte, len(entries))
+	b.mu.Lock()
+	for _, e := range entries {
+		e.enter(b)
+		raw, err := json.Marshal(e)
+		if err != nil {
+			b.mu.Unlock()
+			return fmt.Errorf("write %s: %w", e.journalKey(), err)
+		}
+		values[e.journalKey()] = raw
+	}
+	b.mu.Unlock()
+	if len(values) == 0 {
+		return nil
+	}
+	return b.journal.PutAll(values)
+}
+
+// forget takes records out.
+func (b *ledger) forget(entries ...entry) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	keys := make([]string, 0, len(entries))
+	b.mu.Lock()
+	for _, e := range entries {
+		e.leave(b)
+		keys = append(keys, e.journalKey())
+	}
+	b.mu.Unlock()
+	if len(keys) == 0 {
+		return nil
+	}
+	return b.journal.DeleteAll(keys...)
+}
+
+// changePool runs change on a pool that is there and keeps the outcome.
+func (b *ledger) changePool(id string, change func(*pool)) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	p, ok := b.pool(id)
+	if !ok {
+		return nil
+	}
+	change(&p)
+	return b.keepWriting(p)
+}
+
+// changeNetwork is changePool for a network.
+func (b *ledger) changeNetwork(id string, change func(*network)) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	n, ok := b.network(id)
+	if !ok {
+		return nil
+	}
+	change(&n)
+	return b.keepWriting(n)
+}
+
+// change runs f with the ledger to itself and keeps what f returns.
+func (b *ledger) change(f func() []entry) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.keepWriting(f()...)
+}
+
+// hold takes places, in one order everywhere so that no two wait for each
+// other, and returns how to give them back.
+func (b *ledger) hold(ctx context.Context, places ...place) (release func(), err error) {
+	places = slices.Clone(places)
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(strings.Compare(a.segment, b.segment), a.addr.Compare(b.addr))
+	})
+	places = slices.Compact(places)
+	for i, p := range places {
+		if err := b.holdOne(ctx, p); err != nil {
+			b.letGo(places[:i]...)
+			return nil, fmt.Errorf("wait for another request of address %s: %w", p.addr, err)
+		}
+	}
+	return func() { b.letGo(places...) }, nil
+}
+
+func (b *ledger) holdOne(ctx context.Context, p place) error {
+	for {
+		b.mu.Lock()
+		free, taken := b.busy[p]
+		if !taken {
+			b.occupy(p)
+			b.mu.Unlock()
+			return nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// holdFree holds the place that choose returns, given the addresses of a
+// segment that this node holds or that a call of it is about.
+func (b *ledger) holdFree(segment string, choose func(own ...*intervals) (netip.Addr, bool)) (p place, release func(), ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	addr, ok := choose(b.heldIn(segment), b.inUseIn(segment))
+	if !ok {
+		return place{}, nil, false
+	}
+	p = place{segment, addr}
+	b.occupy(p)
+	return p, func() { b.letGo(p) }, true
+}
+
+func (b *ledger) occupy(p place) {
+	b.busy[p] = make(chan struct{})
+	b.inUseIn(p.segment).add(single(p.addr))
+}
+
+func (b *ledger) letGo(places ...place) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range places {
+		close(b.busy[p])
+		delete(b.busy, p)
+		b.inUseIn(p.segment).remove(single(p.addr))
+	}
+}
+
+func (b *ledger) heldIn(segment string) *intervals  { return setOf(b.held, segment) }
+func (b *ledger) inUseIn(segment string) *intervals { return setOf(b.inUse, segment) }
+
+func setOf(sets map[string]*intervals, segment string) *intervals {
+	if sets[segment] == nil {
+		sets[segment] = &intervals{}
+	}
+	return sets[segment]
+}

@@ -1,0 +1,129 @@
+package ipam
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+func (b *ledger) lease(p place) (lease, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l, ok := b.leases[p]
+	return l, ok
+}
+
+func (b *ledger) pool(id string) (pool, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p, ok := b.pools[id]
+	return p, ok
+}
+
+func (b *ledger) network(id string) (network, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, ok := b.networks[id]
+	return n, ok
+}
+
+func (b *ledger) endpoint(id string) (endpoint, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e, ok := b.endpoints[id]
+	return e, ok
+}
+
+// networkOf returns the network with a definition of that uuid.
+func (b *ledger) networkOf(uuid string) (network, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range b.networks {
+		if n.UUID == uuid && uuid != "" {
+			return n, true
+		}
+	}
+	return network{}, false
+}
+
+// leasesWhere returns the leases that which picks, in order of address.
+func (b *ledger) leasesWhere(which func(lease) bool) []lease {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []lease
+	for _, l := range b.leases {
+		if which(l) {
+			found = append(found, l)
+		}
+	}
+	slices.SortFunc(found, func(x, y lease) int {
+		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address))
+	})
+	return found
+}
+
+// endpointsWhere returns the endpoints that which picks.
+func (b *ledger) endpointsWhere(which func(endpoint) bool) []endpoint {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []endpoint
+	for _, e := range b.endpoints {
+		if which(e) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// poolsWhere returns the pools that which picks, oldest first.
+func (b *ledger) poolsWhere(which func(pool) bool) []pool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []pool
+	for _, p := range b.pools {
+		if which(p) {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(x, y pool) int { return cmp.Compare(x.Seq, y.Seq) })
+	return found
+}
+
+// nextSeq numbers the pools in the order they are opened.
+func (b *ledger) nextSeq() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	highest := int64(0)
+	for _, p := range b.pools {
+		highest = max(highest, p.Seq)
+	}
+	return highest + 1
+}
+
+// isBusy tells whether a call is about that place right now.
+func (b *ledger) isBusy(p place) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, busy := b.busy[p]
+	return busy
+}
+
+// avoid replaces the addresses of a network that are given last.
+func (b *ledger) avoid(network string, addresses []netip.Addr) {
+	set := &intervals{}
+	for _, addr := range addresses {
+		set.add(single(addr))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.avoided[network] = set
+}
+
+func (b *ledger) avoidedIn(network string) *intervals {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if set := b.avoided[network]; set != nil {
+		return set
+	}
+	return &intervals{}
+}

@@ -1,0 +1,144 @@
+package ipam
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// stripeFor is how many addresses a node takes away from the lowest free one
+// after it met another node there. Counted, not timed: no clock decides.
+const stripeFor = 32
+
+// mirror is the local copy of which addresses of one subnet have a record in
+// the store. It only proposes candidates: the transaction decides, so a
+// mirror that lags costs a conflict and never an address given twice.
+type mirror struct {
+	segment string
+	subnet  netip.Prefix
+
+	mu    sync.Mutex
+	ready bool // the first list is in
+	taken intervals
+	at    store.Revision // taken is true of it, but for learned
+	// learned is what this node's own transactions showed ahead of the
+	// watch: a watch event that is older than it is history.
+	learned   map[netip.Addr]learned
+	contended int // addresses still to be taken from this node's stripe
+}
+
+type learned struct {
+	taken bool
+	at    store.Revision
+}
+
+func newMirror(segment string, subnet netip.Prefix) *mirror {
+	return &mirror{segment: segment, subnet: subnet, learned: map[netip.Addr]learned{}}
+}
+
+// apply takes what Follow brings.
+func (m *mirror) apply(c store.Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.Reset {
+		if c.Revision < m.at {
+			clear(m.learned) // the store went back: what it said before is void
+		}
+		m.taken.fill(numbersOf(c.Items))
+		m.ready = true
+	}
+	m.at = c.Revision
+	for _, e := range c.Events {
+		if _, addr, err := store.LeaseOf(e.Item.Key); err == nil && e.At > m.learned[addr].at {
+			m.set(addr, !e.Deleted)
+		}
+	}
+	for addr, l := range m.learned {
+		if l.at <= m.at {
+			delete(m.learned, addr)
+		} else {
+			m.set(addr, l.taken)
+		}
+	}
+}
+
+// learn notes what a transaction of this node showed of an address at a
+// revision.
+func (m *mirror) learn(addr netip.Addr, taken bool, at store.Revision) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if at <= m.at || at < m.learned[addr].at {
+		return
+	}
+	m.learned[addr] = learned{taken, at}
+	m.set(addr, taken)
+}
+
+func (m *mirror) set(addr netip.Addr, taken bool) {
+	if taken {
+		m.taken.add(single(addr))
+	} else {
+		m.taken.remove(single(addr))
+	}
+}
+
+// isReady tells whether the mirror has been filled.
+func (m *mirror) isReady() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.ready
+}
+
+// lose makes the mirror good for nothing until it is filled again.
+func (m *mirror) lose() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = false
+}
+
+// meet notes that another node took the address this one wanted.
+func (m *mirror) meet() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.contended = stripeFor
+}
+
+// striped tells whether this node should keep to its stripe, and counts.
+func (m *mirror) striped() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.contended == 0 {
+		return false
+	}
+	m.contended--
+	return true
+}
+
+// choose returns a free address of the ranges; which one is seed's say.
+func (m *mirror) choose(ranges []netip.Prefix, seed number, taken []*intervals) (netip.Addr, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return chooseFrom(ranges, seed, slices.Concat(taken, []*intervals{&m.taken}))
+}
+
+func chooseFrom(ranges []netip.Prefix, seed number, taken []*intervals) (netip.Addr, bool) {
+	for _, within := range ranges {
+		if addr, ok := search(within, seed, taken...); ok {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// numbersOf reads the addresses of lease records by their keys.
+func numbersOf(items []store.Item) []number {
+	numbers := make([]number, 0, len(items))
+	for _, it := range items {
+		if _, addr, err := store.LeaseOf(it.Key); err == nil {
+			numbers = append(numbers, numberOf(addr))
+		}
+	}
+	return numbers
+}

@@ -1,0 +1,166 @@
+package ipam
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// mirrors holds one mirror per subnet of a segment, shared by the pools that
+// are views on it.
+type mirrors struct {
+	mu      sync.Mutex
+	all     map[subnetOf]*mirror
+	running map[subnetOf]context.CancelFunc
+	work    sync.WaitGroup
+}
+
+type subnetOf struct {
+	segment string
+	subnet  netip.Prefix
+}
+
+func newMirrors() *mirrors {
+	return &mirrors{all: map[subnetOf]*mirror{}, running: map[subnetOf]context.CancelFunc{}}
+}
+
+// of returns a subnet's mirror, made empty and not ready if need be.
+func (s *mirrors) of(segment string, subnet netip.Prefix) *mirror {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := subnetOf{segment, subnet}
+	if s.all[at] == nil {
+		s.all[at] = newMirror(segment, subnet)
+	}
+	return s.all[at]
+}
+
+// covering returns the mirrors that a place lies in.
+func (s *mirrors) covering(at place) []*mirror {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*mirror
+	for o, m := range s.all {
+		if o.segment == at.segment && o.subnet.Contains(at.addr) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// want makes exactly these subnets be followed.
+func (s *mirrors) want(subnets map[subnetOf]bool, follow func(*mirror) context.CancelFunc) {
+	for at := range subnets {
+		m := s.of(at.segment, at.subnet)
+		if s.running[at] == nil {
+			s.running[at] = follow(m)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at := range s.all {
+		if subnets[at] {
+			continue
+		}
+		if stop := s.running[at]; stop != nil {
+			stop()
+		}
+		delete(s.running, at)
+		delete(s.all, at)
+	}
+}
+
+// stop ends every follower and waits for it.
+func (s *mirrors) stop() {
+	s.want(nil, nil)
+	s.work.Wait()
+}
+
+// mirror has the subnets of open pools followed. Only Run calls it.
+func (a *Allocator) mirror(ctx context.Context) {
+	subnets := map[subnetOf]bool{}
+	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+		id := p.parsed()
+		subnets[subnetOf{id.Segment, id.Subnet}] = true
+	}
+	a.mirrors.want(subnets, func(m *mirror) context.CancelFunc {
+		ctx, cancel := context.WithCancel(ctx)
+		a.mirrors.work.Go(func() { a.follow(ctx, m) })
+		return cancel
+	})
+}
+
+func (a *Allocator) follow(ctx context.Context, m *mirror) {
+	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.segment, m.subnet), func(c store.Change) {
+		a.findStrangers(c)
+		m.apply(c)
+	})
+	if err != nil {
+		a.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.subnet, "err", err)
+		m.lose()
+	}
+}
+
+// findStrangers has records compared that carry this node's name and that
+// this node does not know: the journal was lost, or a transaction that was
+// given up landed late.
+func (a *Allocator) findStrangers(c store.Change) {
+	for _, it := range c.Items {
+		a.suspectOwnKey(it)
+	}
+	for _, e := range c.Events {
+		if !e.Deleted {
+			a.suspectOwnKey(e.Item)
+		}
+	}
+}
+
+func (a *Allocator) suspectOwnKey(it store.Item) {
+	if !bytes.Contains(it.Value, []byte(a.Self.Node())) {
+		return // spares decoding the leases of others
+	}
+	if segment, addr, err := store.LeaseOf(it.Key); err == nil {
+		a.suspectOwn(place{segment, addr}, it)
+	}
+}
+
+// suspectOwn has a record compared if it is this node's by its own words.
+func (a *Allocator) suspectOwn(at place, it store.Item) {
+	rec, err := store.Decode[store.Lease](it)
+	if err != nil || rec.State != store.Leased || rec.Node != a.Self.Node() || a.ledger.isBusy(at) {
+		return
+	}
+	if l, ok := a.ledger.lease(at); !ok || l.Nonce != rec.Nonce {
+		a.suspect.add(at)
+		a.wake()
+	}
+}
+
+// suspects are places whose record Run will compare with the ledger.
+type suspects struct {
+	mu     sync.Mutex
+	places map[place]bool
+}
+
+func newSuspects() *suspects { return &suspects{places: map[place]bool{}} }
+
+func (s *suspects) add(at place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.places[at] = true
+}
+
+// drain returns the places and forgets them.
+func (s *suspects) drain() []place {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var places []place
+	for at := range s.places {
+		places = append(places, at)
+	}
+	clear(s.places)
+	return places
+}

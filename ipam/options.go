@@ -1,0 +1,148 @@
+package ipam
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// The names of --ipam-opt.
+const (
+	optSegment = "segment" // the layer-2 domain, default "default"
+	optOverlap = "overlap" // "ok": the subnet may begin where another one does
+	optExclude = "exclude" // addresses, a-b and prefixes never given, by comma
+	optOrder   = "order"   // lowest or random
+)
+
+// DefaultSegment is the layer-2 domain of a network that names none.
+const DefaultSegment = "default"
+
+// Docker's own options. They come with --ipam-opt in swarm, and with every
+// request for an address.
+const (
+	dockerPrefix   = "com.docker.network."
+	requestType    = "RequestAddressType"
+	requestGateway = "com.docker.network.gateway"
+	endpointName   = "com.docker.network.endpoint.name"
+	endpointMAC    = "com.docker.network.endpoint.macaddress"
+)
+
+// order says which of the free addresses is given.
+type order string
+
+const (
+	// lowest keeps a lone stop and start at its address, without memory.
+	lowest order = "lowest"
+	random order = "random"
+)
+
+// options is --ipam-opt, read.
+type options struct {
+	segment   string
+	overlapOK bool
+	order     order
+	exclude   []span
+}
+
+// parseOptions refuses what it does not know, naming the nearest name it
+// does; Docker's own options pass.
+func parseOptions(given map[string]string) (options, error) {
+	o := options{segment: DefaultSegment, order: lowest}
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		if strings.HasPrefix(name, dockerPrefix) || name == requestType {
+			continue
+		}
+		if err := o.set(name, given[name]); err != nil {
+			return options{}, err
+		}
+	}
+	return o, nil
+}
+
+func (o *options) set(name, value string) (err error) {
+	switch name {
+	case optSegment:
+		o.segment = value
+		return checkSegment(value)
+	case optOverlap:
+		o.overlapOK = value == "ok"
+		if !o.overlapOK {
+			return fmt.Errorf("--ipam-opt overlap=%s: give overlap=ok, or leave it out", value)
+		}
+		return nil
+	case optExclude:
+		o.exclude, err = parseExcludes(strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }))
+		if err != nil {
+			return fmt.Errorf("--ipam-opt exclude: %w", err)
+		}
+		return nil
+	case optOrder:
+		o.order = order(value)
+		if o.order != lowest && o.order != random {
+			return fmt.Errorf("--ipam-opt order=%s: give order=lowest or order=random", value)
+		}
+		return nil
+	}
+	known := []string{optSegment, optOverlap, optExclude, optOrder}
+	return fmt.Errorf("--ipam-opt %s is not known: did you mean %s?", name, Nearest(name, known))
+}
+
+// parseExcludes reads addresses, ranges a-b and prefixes.
+func parseExcludes(items []string) ([]span, error) {
+	var spans []span
+	for _, item := range items {
+		s, ok := parseExclude(item)
+		if !ok {
+			return nil, fmt.Errorf("%q is neither an address, a range like 10.0.0.1-10.0.0.9 nor a prefix", item)
+		}
+		spans = append(spans, s)
+	}
+	return spans, nil
+}
+
+func parseExclude(item string) (span, bool) {
+	if p, err := netip.ParsePrefix(item); err == nil {
+		return spanOf(p), true
+	}
+	from, to, isRange := strings.Cut(item, "-")
+	first, err := netip.ParseAddr(from)
+	if err != nil || first.Zone() != "" {
+		return span{}, false
+	}
+	if !isRange {
+		return single(first), true
+	}
+	last, err := netip.ParseAddr(to)
+	if err != nil || last.BitLen() != first.BitLen() || last.Less(first) || last.Zone() != "" {
+		return span{}, false
+	}
+	return span{numberOf(first), numberOf(last)}, true
+}
+
+// nearest returns the known name that takes the fewest changed letters.
+func Nearest(name string, known []string) string {
+	return slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
+}
+
+// distance is Levenshtein's: inserted, deleted and changed letters.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			change := diagonal
+			if a[i] != b[j] {
+				change++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(change, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

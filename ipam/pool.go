@@ -1,0 +1,110 @@
+package ipam
+
+import (
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"gvlan/cluster/store"
+)
+
+// pool is one opened view on a subnet, from RequestPool until its network is
+// gone.
+type pool struct {
+	ID      string            `json:"id"`
+	Seq     int64             `json:"seq"` // of opening on this host
+	Options map[string]string `json:"options,omitempty"`
+	Default bool              `json:"default,omitempty"` // taken from the default pools
+	Network string            `json:"network,omitempty"` // engine's id, once CreateNetwork joined it
+	// Closed is set when Docker is done with it; what it owes is given back
+	// before it is forgotten.
+	Closed bool `json:"closed,omitempty"`
+
+	Gateway netip.Addr            `json:"gateway,omitzero"`
+	Asked   bool                  `json:"asked,omitempty"` // the user gave the gateway
+	Extra   []netip.Addr          `json:"extra,omitempty"` // asked for before the join: aux addresses
+	Aux     map[string]netip.Addr `json:"aux,omitempty"`   // by name, known from the join on
+	// Owed are the reservations that carry this pool's provisional entry.
+	Owed []netip.Addr `json:"owed,omitempty"`
+}
+
+func (p pool) journalKey() string { return "pool/" + p.ID }
+func (p pool) enter(b *ledger)    { b.pools[p.ID] = p }
+func (p pool) leave(b *ledger)    { delete(b.pools, p.ID) }
+
+// parsed returns what the id says. Ids are parsed before they get here.
+func (p pool) parsed() PoolID {
+	id, _ := ParsePoolID(p.ID)
+	return id
+}
+
+func (p pool) joined() bool { return p.Network != "" }
+
+// reserved returns every address that is reserved for this pool, once each.
+func (p pool) reserved() []netip.Addr {
+	all := slices.Concat(p.Extra, slices.Collect(maps.Values(p.Aux)))
+	if p.Gateway.IsValid() {
+		all = append(all, p.Gateway)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
+// record is the pool as a definition keeps it.
+func (p pool) record() store.Pool {
+	id := p.parsed()
+	return store.Pool{Subnet: id.Subnet, Range: id.Range, Gateway: p.Gateway, Aux: maps.Clone(p.Aux), Asked: p.Asked}
+}
+
+// by is the pool's entry in a reservation until a definition takes it over.
+func (p pool) by(node string) string { return byPool(p.parsed().Nonce, node) }
+
+func byPool(nonce, node string) string { return "pool:" + nonce + "@" + node }
+
+// network is one of the engine's networks that pools were joined to.
+type network struct {
+	ID string `json:"id"` // engine's
+
+	// Of its definition, zero while it has none.
+	UUID       string          `json:"uuid,omitempty"`
+	Name       string          `json:"name,omitempty"`
+	Overrides  store.Overrides `json:"overrides,omitzero"`
+	Definition store.Revision  `json:"definition,omitempty"` // it was last modified at, when that is known
+
+	// Waiting are pools CreateNetwork named that no RequestPool is known
+	// for: the journal was lost. The next request joins them.
+	Waiting []PoolData `json:"waiting,omitempty"`
+}
+
+func (n network) journalKey() string { return "network/" + n.ID }
+func (n network) enter(b *ledger)    { b.networks[n.ID] = n }
+func (n network) leave(b *ledger) {
+	delete(b.networks, n.ID)
+	delete(b.avoided, n.ID)
+}
+
+// title is what people call the network.
+func (n network) title() string {
+	switch {
+	case n.Name != "":
+		return "network " + n.Name
+	case n.ID != "":
+		return "network " + short(n.ID)
+	}
+	return "this network"
+}
+
+// short is how Docker prints ids.
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// mintNonce draws 128 random bits, in hex.
+func mintNonce(random io.Reader) (string, error) {
+	raw := make([]byte, 16)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("draw random bits: %w", err)
+	}
+	return hex.EncodeToString(raw), nil
+}

@@ -1,0 +1,163 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"gvlan/cluster/store"
+)
+
+// ReleaseAddress takes an address back. It is free in the store when it
+// returns, or, when the store does not answer, in the journal and soon
+// after. Docker ignores the error of a release and never asks again, so
+// there is one only when the journal fails.
+//
+// Not every release is one: that of a bound address whose endpoint was not
+// deleted first is Docker's rollback of somebody else's request; that of a
+// gateway or aux address follows from removing a replica.
+func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) error {
+	id, err := ParsePoolID(poolID)
+	if err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return fmt.Errorf("release address %q: %w", address, err)
+	}
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	at := place{id.Segment, addr.Unmap()}
+	release, err := a.ledger.hold(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, own := a.ledger.lease(at)
+	if !own {
+		return a.releaseReserved(ctx, poolID, at)
+	}
+	switch l.State {
+	case bound:
+		a.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", short(l.Endpoint))
+		return nil
+	case releasing:
+		a.wake()
+		return nil
+	}
+	return a.giveUp(ctx, l)
+}
+
+// releaseReserved gives back what a pool without a network reserved: its
+// create failed, or it is another driver's. A network's own reservations
+// stay until its definition is gone.
+func (a *Allocator) releaseReserved(ctx context.Context, poolID string, at place) error {
+	p, ok := a.ledger.pool(poolID)
+	if !ok || p.joined() {
+		return nil
+	}
+	if err := a.unreserve(ctx, p, at.addr, ""); err != nil {
+		a.Log.Warn("a reservation is given back later", "address", at.addr, "err", err)
+		return nil // the pool still owes it
+	}
+	return nil
+}
+
+// giveUp releases a lease: in the store at once, else in the journal. The
+// caller holds the place.
+func (a *Allocator) giveUp(ctx context.Context, l lease) error {
+	if a.Self.Trusted() == nil {
+		err := a.discharge(ctx, l)
+		if err == nil {
+			return nil
+		}
+		a.Log.Warn("a release is written later", "address", l.Address, "err", err)
+	}
+	return a.postpone(l)
+}
+
+// postpone leaves a release to Run.
+func (a *Allocator) postpone(l lease) error {
+	l.State = releasing
+	defer a.wake()
+	return a.ledger.keep(l)
+}
+
+// discharge deletes a lease's key and with it the record of its endpoint, if
+// that is closing. Only the life of the key that this lease began is
+// deleted: after an eviction another node may have the address. The caller
+// holds the place.
+func (a *Allocator) discharge(ctx context.Context, l lease) error {
+	key := l.place().key()
+	if l.Created == 0 {
+		it, err := a.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		if l.Created = createdUnder(it, l.Nonce); l.Created == 0 {
+			return a.ledger.forget(l)
+		}
+	}
+	gone := []entry{l}
+	then := []store.Op{store.Delete(key)}
+	if e, ok := a.ledger.endpoint(l.Endpoint); ok && e.State == closing || !ok && l.Endpoint != "" {
+		then = append(then, store.Delete(store.EndpointKey(a.Self.Node(), l.Endpoint)))
+		if ok {
+			gone = append(gone, e)
+		}
+	}
+	res, err := a.commit(ctx, store.Txn{
+		If:   []store.Cond{store.SameLife(key, l.Created)},
+		Then: then,
+		Else: append([]store.Op{store.Get(key)}, then[1:]...),
+	})
+	if err != nil {
+		return err
+	}
+	_, other := res.Item(key)
+	a.learn(l.place(), other && !res.Done, res.Revision)
+	return a.ledger.forget(gone...)
+}
+
+// createdUnder returns when a key came into being if its lease carries the
+// nonce, else 0.
+func createdUnder(it store.Item, nonce string) store.Revision {
+	rec, err := store.Decode[store.Lease](it)
+	if it.Created == 0 || err != nil || rec.Nonce != nonce {
+		return 0
+	}
+	return it.Created
+}
+
+// Free releases everything a dead endpoint has, without waiting for Docker
+// to say so: the reconcile loop found it dead. It fails only when the
+// journal does; with the store away the releases are written later.
+func (a *Allocator) Free(ctx context.Context, endpoint string) error {
+	if err := a.Unbind(ctx, endpoint); err != nil {
+		return err
+	}
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	var errs []error
+	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == unbound }) {
+		errs = append(errs, a.freeOne(ctx, l))
+	}
+	return errors.Join(errs...)
+}
+
+func (a *Allocator) freeOne(ctx context.Context, was lease) error {
+	release, err := a.ledger.hold(ctx, was.place())
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, ok := a.ledger.lease(was.place())
+	if !ok || l.Nonce != was.Nonce || l.State != unbound {
+		return nil
+	}
+	if a.away.Load() {
+		return a.postpone(l) // many may be dead at once; Run frees them
+	}
+	return a.giveUp(ctx, l)
+}

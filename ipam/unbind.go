@@ -1,0 +1,69 @@
+package ipam
+
+import (
+	"context"
+	"net/netip"
+
+	"gvlan/cluster/store"
+)
+
+// Unbind tells that an endpoint was deleted: the releases of its addresses
+// that follow count, and its record goes with the first of them. It does not
+// wait for the store, and fails only when the journal does.
+func (a *Allocator) Unbind(ctx context.Context, id string) error {
+	e, known := a.ledger.endpoint(id)
+	had := a.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == id && l.State == bound })
+	if !known && len(had) == 0 {
+		return nil
+	}
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	release, err := a.ledger.hold(ctx, placesOfLeases(had)...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e.Record.Node, e.Record.Endpoint, e.State = a.Self.Node(), id, closing
+	entries := []entry{e}
+	for _, l := range had {
+		if now, ok := a.ledger.lease(l.place()); ok && now.Nonce == l.Nonce && now.State == bound {
+			now.State = unbound
+			entries = append(entries, now)
+		}
+	}
+	if err := a.ledger.keep(entries...); err != nil {
+		return err
+	}
+	if len(entries) == 1 && a.Self.Trusted() == nil && a.closeEndpoint(ctx, e) == nil {
+		return nil
+	}
+	a.wake()
+	return nil
+}
+
+func placesOfLeases(leases []lease) []place {
+	places := make([]place, len(leases))
+	for i, l := range leases {
+		places[i] = l.place()
+	}
+	return places
+}
+
+// closeEndpoint deletes the record of a deleted endpoint.
+func (a *Allocator) closeEndpoint(ctx context.Context, e endpoint) error {
+	key := store.EndpointKey(a.Self.Node(), e.Record.Endpoint)
+	if _, err := a.commit(ctx, store.Txn{Then: []store.Op{store.Delete(key)}}); err != nil {
+		return err
+	}
+	return a.ledger.forget(e)
+}
+
+// Bound returns the addresses of every endpoint of this node that has any,
+// by endpoint id.
+func (a *Allocator) Bound() map[string][]netip.Addr {
+	all := map[string][]netip.Addr{}
+	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State == bound }) {
+		all[l.Endpoint] = append(all[l.Endpoint], l.Address)
+	}
+	return all
+}

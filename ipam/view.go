@@ -1,0 +1,98 @@
+package ipam
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"slices"
+)
+
+// view is what a network may take dynamic addresses of in one subnet.
+type view struct {
+	pool     string // PoolID
+	segment  string
+	subnet   netip.Prefix
+	ranges   []netip.Prefix // tried in order
+	excluded *intervals     // never given: by option, override, or not a host's
+	order    order
+}
+
+// viewOf says what a pool of a network may give.
+func viewOf(p pool, n network) (view, error) {
+	id := p.parsed()
+	o, err := parseOptions(p.Options)
+	if err != nil {
+		return view{}, err
+	}
+	more, err := parseExcludes(n.Overrides.Exclude)
+	if err != nil {
+		return view{}, err
+	}
+	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.order, excluded: &intervals{}}
+	v.ranges = rangesOf(id, n.Overrides.Ranges)
+	for _, s := range slices.Concat(o.exclude, more) {
+		v.excluded.add(s)
+	}
+	for _, addr := range []netip.Addr{id.Subnet.Addr(), lastOf(id.Subnet)} {
+		if unusableIn(id.Subnet, addr) != "" {
+			v.excluded.add(single(addr))
+		}
+	}
+	return v, nil
+}
+
+func rangesOf(id PoolID, added []netip.Prefix) []netip.Prefix {
+	if !id.Range.IsValid() {
+		return []netip.Prefix{id.Subnet}
+	}
+	ranges := []netip.Prefix{id.Range}
+	for _, r := range added {
+		if checkRange(r, id.Subnet) == nil {
+			ranges = append(ranges, r.Masked())
+		}
+	}
+	return ranges
+}
+
+// views returns what a request in pool p may be answered from: p itself,
+// then the other subnets of its network of the same family. Docker cannot
+// move on to the next subnet by itself, because an error that crosses the
+// plugin API has lost its type.
+func (a *Allocator) views(p pool) ([]view, error) {
+	pools := []pool{p}
+	n, joined := a.ledger.network(p.Network)
+	if joined {
+		v6 := p.parsed().Subnet.Addr().Is6()
+		pools = append(pools, a.ledger.poolsWhere(func(o pool) bool {
+			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.parsed().Subnet.Addr().Is6() == v6
+		})...)
+	}
+	views := make([]view, 0, len(pools))
+	for _, p := range pools {
+		v, err := viewOf(p, n)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// seed says where in a range the search begins.
+func (a *Allocator) seed(v view, m *mirror) (number, error) {
+	if v.order == random {
+		return a.randomNumber()
+	}
+	if m.striped() {
+		return stripe(a.Self.Node()), nil
+	}
+	return number{}, nil
+}
+
+// stripe is where this node looks for addresses while others contend for
+// the lowest: every node begins somewhere else and so meets few.
+func stripe(node string) number {
+	h := fnv.New128a()
+	h.Write([]byte(node))
+	addr, _ := netip.AddrFromSlice(h.Sum(nil))
+	return numberOf(addr)
+}
