@@ -86,7 +86,10 @@ func (o *options) set(name, value string) (err error) {
 		return nil
 	}
 	known := []string{optSegment, optOverlap, optExclude, optOrder}
-	return fmt.Errorf("--ipam-opt %s is not known: did you mean %s?", name, Nearest(name, known))
+	if near := Nearest(name, known); near != "" {
+		return fmt.Errorf("--ipam-opt %s is not known: did you mean %s?", name, near)
+	}
+	return fmt.Errorf("--ipam-opt %s is not known: the options are %s", name, strings.Join(known, ", "))
 }
 
 // parseExcludes reads addresses, ranges a-b and prefixes.
@@ -119,30 +122,4 @@ func parseExclude(item string) (span, bool) {
 		return span{}, false
 	}
 	return span{numberOf(first), numberOf(last)}, true
-}
-
-// nearest returns the known name that takes the fewest changed letters.
-func Nearest(name string, known []string) string {
-	return slices.MinFunc(known, func(a, b string) int { return distance(name, a) - distance(name, b) })
-}
-
-// distance is Levenshtein's: inserted, deleted and changed letters.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -161,3 +161,16 @@ func (a *Allocator) freeOne(ctx context.Context, was lease) error {
 	}
 	return a.giveUp(ctx, l)
 }
+
+// Pending counts the releases that etcd has not taken yet.
+func (a *Allocator) Pending() int {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	pending := 0
+	for _, l := range a.ledger.leases {
+		if l.State == releasing {
+			pending++
+		}
+	}
+	return pending
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -10,6 +11,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gvlan/parentfile"
 )
 
 // check says what in a configuration cannot be or does not go together. Each
@@ -194,23 +197,25 @@ func (c *Config) checkNames() error {
 	return errors.Join(problems...)
 }
 
-// checkParents refuses what cannot be a parent list whatever the host has.
+// checkParents refuses what is a parent list on no host.
 func (c *Config) checkParents() error {
 	var problems []error
-	lists := map[string]string{}
-	for name, list := range c.Parents.Networks {
-		lists[parentsNetworksKey+name] = list
-	}
-	if c.Parents.Default != "" {
-		lists[parentsDefaultKey] = c.Parents.Default
-	}
-	for key, list := range lists {
-		if len(items(list)) == 0 {
+	refuse := func(key, text string) {
+		list, err := parentfile.Parse(text)
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%s: %w", key, err))
+		case list.Empty():
 			problems = append(problems, fmt.Errorf("%s: the list is empty; give for example \"bond0, eth0\"", key))
-		}
-		if slices.Contains(items(list), "@host") {
+		case list.NeedsHost():
 			problems = append(problems, fmt.Errorf("%s: @host means this very table; name interfaces", key))
 		}
+	}
+	if c.Parents.Default != "" {
+		refuse(parentsDefaultKey, c.Parents.Default)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Parents.Networks)) {
+		refuse(parentsNetworksKey+name, c.Parents.Networks[name])
 	}
 	return errors.Join(problems...)
 }

@@ -100,9 +100,9 @@ func TestContradictions(t *testing.T) {
 
 func TestParentsTable(t *testing.T) {
 	loaded := loadFrom(t)
-	loaded.config.Parents = ParentConfig{Default: "eth0, @host", Networks: map[string]string{"lan1": " , "}}
+	loaded.config.Parents = ParentConfig{Default: "eth0, @host", Networks: map[string]string{"lan1": " , ", "lan2": "eth0 e/th1"}}
 	err := loaded.check()
-	for _, want := range []string{"parents.default: @host means this very table", "parents.networks.lan1: the list is empty"} {
+	for _, want := range []string{"parents.default: @host means this very table", "parents.networks.lan1: the list is empty", "parents.networks.lan2: "} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error is %v, want one with %q", err, want)
 		}

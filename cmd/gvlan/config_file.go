@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gvlan/ipam"
 	"os"
 	"strconv"
 	"strings"
@@ -38,9 +39,13 @@ func readConfigFile(path string) (configFile, error) {
 	if err != nil {
 		return configFile{}, fmt.Errorf("read the configuration: %w", err)
 	}
+	return parseConfigFile(path, string(source))
+}
+
+func parseConfigFile(path, source string) (configFile, error) {
 	file := configFile{path: path, values: map[string]fileValue{}}
 	var tree map[string]any
-	meta, err := toml.Decode(string(source), &tree)
+	meta, err := toml.Decode(source, &tree)
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
 		return configFile{}, fmt.Errorf("%s:%d: %s", path, parse.Position.Line, parse.Message)
 	}
@@ -49,7 +54,7 @@ func readConfigFile(path string) (configFile, error) {
 	}
 	var problems []error
 	for _, key := range meta.Keys() {
-		if err := file.take(key, valueAt(tree, key), lineOf(string(source), key)); err != nil {
+		if err := file.take(key, valueAt(tree, key), lineOf(source, key)); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -63,7 +68,7 @@ func (f *configFile) take(key toml.Key, value any, line int) error {
 		return nil
 	}
 	if !knownKey(key) {
-		if near := nearest(name, fileKeys()); near != "" {
+		if near := ipam.Nearest(name, fileKeys()); near != "" {
 			return fmt.Errorf("%s: unknown key %q; did you mean %q?", f.at(line), name, near)
 		}
 		return fmt.Errorf("%s: unknown key %q; see gvlan config reference", f.at(line), name)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"gvlan/ipam"
 	"io/fs"
 	"os"
 	"slices"
@@ -138,7 +139,7 @@ func (s sources) unknownVariables() []string {
 			continue
 		}
 		warning := "environment variable " + name + " sets nothing"
-		if near := nearest(name, known); near != "" {
+		if near := ipam.Nearest(name, known); near != "" {
 			warning += "; did you mean " + near + "?"
 		}
 		warnings = append(warnings, warning)

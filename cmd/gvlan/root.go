@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"gvlan/ipam"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -21,7 +22,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newAgentCommand(), newStatusCommand(), newConfigCommand())
+	root.AddCommand(newAgentCommand(), newStatusCommand(), newRecoverCommand(), newConfigCommand())
 	return root
 }
 
@@ -34,7 +35,7 @@ func explainFlag(c *cobra.Command, err error) error {
 	}
 	var known []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := nearest(unknown.GetSpecifiedName(), known); near != "" {
+	if near := ipam.Nearest(unknown.GetSpecifiedName(), known); near != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
 	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())

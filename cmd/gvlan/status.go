@@ -48,7 +48,8 @@ type NetworkStatus struct {
 	UUID      string   `json:"uuid"` // of the definition; "" while it has none
 	Scope     string   `json:"scope"`
 	State     string   `json:"state"`
-	Parent    string   `json:"parent"` // in use here; "" while none is
+	Why       string   `json:"why,omitempty"` // it is out of step with the cluster
+	Parent    string   `json:"parent"`        // in use here; "" while none is
 	Subnets   []string `json:"subnets"`
 	Endpoints int      `json:"endpoints"` // on this host
 }

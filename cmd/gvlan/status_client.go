@@ -38,7 +38,12 @@ func newStatusClient(path string) *statusClient {
 
 // get decodes the answer of a route into value.
 func (s *statusClient) get(ctx context.Context, route string, value any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+route, nil)
+	return s.ask(ctx, http.MethodGet, route, value)
+}
+
+// ask is get with a method of HTTP's: what changes something is a POST.
+func (s *statusClient) ask(ctx context.Context, method, route string, value any) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+route, nil)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}

@@ -95,8 +95,8 @@ func parsePrefix(text string) (netip.Prefix, error) {
 // parseBlock reads PREFIX:BITS, as 172.20.0.0/14:16 for 172.20.0.0/14 given
 // out in subnets of 16 bits.
 func parseBlock(text string) (Block, error) {
-	cut := strings.LastIndexByte(text, ':')
-	if cut < strings.IndexByte(text, '/') { // the colon of an IPv6 address
+	slash, cut := strings.IndexByte(text, '/'), strings.LastIndexByte(text, ':')
+	if slash < 0 || cut < slash { // a colon before the slash is an IPv6 address's
 		return Block{}, fmt.Errorf("%q does not say how large its subnets are: give for example 172.20.0.0/14:16", text)
 	}
 	base, err := parsePrefix(text[:cut])

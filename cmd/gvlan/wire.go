@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -30,6 +31,8 @@ type parts struct {
 	journal   *journal.Journal
 	truth     *truth
 	session   *store.Session
+	address   netip.Addr // other hosts reach this one by
+	gossip    gossip
 	links     *link.Kernel
 	engine    *engine.Engine
 	addresses *ipam.Allocator
@@ -67,11 +70,12 @@ func (p *parts) openTruth() (err error) {
 	if err != nil {
 		return err
 	}
+	p.address = addr
 	p.session = store.NewSession(p.truth.etcd, store.Identity{
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
-		Address: addr.String(), Version: version,
+		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr),
 	}, past{p.journal.Bucket("past")}, p.log)
-	return nil
+	return p.openGossip(addr)
 }
 
 // openHost opens this host's kernel and engine.
@@ -99,7 +103,11 @@ func (p *parts) buildDriver() (err error) {
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
 		Hosts: parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
-		Solo:  p.solo, Now: time.Now, Log: p.log,
+		Node: store.Node{
+			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),
+			Gossip: p.gossipAddress(p.address), Version: version,
+		},
+		Solo: p.solo, Now: time.Now, Log: p.log,
 	})
 	dead.driver = p.driver
 	return err
@@ -127,40 +135,58 @@ func (p *parts) openSockets() (err error) {
 }
 
 // run starts every part and stops them in the order of who needs whom: Docker
-// first loses its socket, then the loops end, then the session lets go of the
-// store, then the store itself stops.
+// first loses its socket and the loops end, then the session lets go of the
+// store, then the store itself stops. The first part to end ends the others.
 func (p *parts) run(ctx context.Context) error {
+	truth := begin(p.truth.run)
+	session := begin(p.session.Run)
+	serving := begin(p.serve)
+	select {
+	case <-ctx.Done():
+	case <-truth.done:
+	case <-session.done:
+	case <-serving.done:
+	}
+	return errors.Join(serving.end(), session.end(), truth.end())
+}
+
+// stage is a part that runs until it is ended.
+type stage struct {
+	stop context.CancelFunc
+	done chan struct{}
+	err  error // read after done
+}
+
+func begin(run func(context.Context) error) *stage {
+	ctx, stop := context.WithCancel(context.Background())
+	s := &stage{stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.err = run(ctx)
+	}()
+	return s
+}
+
+// end stops the part and returns how it ended.
+func (s *stage) end() error {
+	s.stop()
+	<-s.done
+	return s.err
+}
+
+// serve answers Docker and looks after its networks until ctx ends.
+func (p *parts) serve(ctx context.Context) error {
 	notify, err := newNotifier(p.alive, p.log)
 	if err != nil {
 		return err
 	}
-	store, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopStore()
-	running, storeCtx := errgroup.WithContext(store)
-	running.Go(func() error { return p.truth.run(storeCtx) })
-	held, letGo := context.WithCancel(storeCtx)
-	defer letGo()
-	running.Go(func() error { return p.session.Run(held) })
-
-	err = p.serve(ctx, held, notify)
-	letGo()
-	p.session.Wait()
-	stopStore()
-	return errors.Join(err, ignoreStop(running.Wait()))
-}
-
-// serve runs what answers Docker and looks after its networks, until ctx ends
-// or the session is lost.
-func (p *parts) serve(ctx, held context.Context, notify *notifier) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	defer context.AfterFunc(held, stop)()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.plugin.Serve(ctx, p.socket) })
-	group.Go(func() error { return p.status.run(ctx) })
-	group.Go(func() error { return p.addresses.Run(ctx) })
-	group.Go(func() error { return p.driver.Run(ctx) })
-	group.Go(func() error { return p.reassert(ctx) })
+	for _, part := range []func(context.Context) error{
+		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip,
+	} {
+		group.Go(func() error { return part(ctx) })
+	}
 	group.Go(func() error { notify.run(ctx, p.session.Opened(), p.config.BootWait); return nil })
 	return group.Wait()
 }
@@ -194,4 +220,12 @@ func (p *parts) close() error {
 		return fmt.Errorf("stop the agent: %w", failed)
 	}
 	return nil
+}
+
+// ignoreClosed is for a listener that its server closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }

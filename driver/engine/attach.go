@@ -31,8 +31,10 @@ type EndpointSettings struct {
 }
 
 // Connect attaches a container, running or stopped, to a network. The engine calls
-// the plugin meanwhile if the container runs. An unknown network or container is
-// ErrNotFound.
+// the plugin meanwhile if the container runs, and refuses one that is attached
+// already. One that does not run is attached anew with these settings: that alone
+// brings it from a network that is gone to its successor of the same name. An
+// unknown network or container is ErrNotFound.
 func (e *Engine) Connect(ctx context.Context, network, container string, settings EndpointSettings) error {
 	op := fmt.Sprintf("connect container %s to network %s", container, network)
 	return e.change(ctx, op, func(ctx context.Context, s *session) error {

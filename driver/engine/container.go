@@ -44,8 +44,8 @@ type Attachment struct {
 	NetworkID  string
 	EndpointID string // empty while the container does not run
 	// Settings are what the user asked for, enough to attach the container the same
-	// way again. A list knows only the addresses of them. No engine tells the MAC of
-	// `--network name=N,mac-address=M` for a container that does not run.
+	// way again. A list knows only the addresses. No engine tells the MAC asked for on
+	// any network but the first.
 	Settings EndpointSettings
 	// DNSNames are the names by which Docker's own resolver knows the container on
 	// this network. A list does not know them.

@@ -34,7 +34,7 @@ func (k *Kernel) Ensure(ctx context.Context, spec Spec) (Made, error) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.ensure(ctx, spec.withDefaults())
+	return k.ensure(ctx, spec.WithDefaults())
 }
 
 // EnsureVLANs makes the VLAN links for vids on master, outermost tag first,

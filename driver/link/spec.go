@@ -132,8 +132,9 @@ func (s Spec) modeFault(modes ...Mode) string {
 	return fmt.Sprintf("%s mode %q is not one of %v", s.Kind, s.Mode, modes)
 }
 
-// withDefaults fills in the mode and flag that the kernel is to be told.
-func (s Spec) withDefaults() Spec {
+// WithDefaults fills in the mode and flag where the spec leaves them to the
+// kind: bridge for macvlan, l2 and flag bridge for ipvlan.
+func (s Spec) WithDefaults() Spec {
 	switch {
 	case s.Kind == Macvlan && s.Mode == "":
 		s.Mode = Bridge

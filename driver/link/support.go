@@ -17,7 +17,7 @@ func (k *Kernel) Supports(ctx context.Context, kind Kind) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	probe := Spec{Name: "gv-probe", Kind: kind, VLAN: 1}.withDefaults()
+	probe := Spec{Name: "gv-probe", Kind: kind, VLAN: 1}.WithDefaults()
 	if kind == Dummy {
 		probe.MAC = net.HardwareAddr{1} // refused: an address has 6 bytes
 	}

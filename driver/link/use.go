@@ -106,7 +106,7 @@ func (k *Kernel) judge(ctx context.Context, spec Spec) error {
 // too, except that another mode or flag of ipvlan silently changes the links
 // that run. A link with spec's own name is not in its way.
 func Judge(spec Spec, use []Usage) error {
-	spec = spec.withDefaults()
+	spec = spec.WithDefaults()
 	for i := range use {
 		have := &use[i]
 		if have.Name == spec.Name && have.Owned {

@@ -78,9 +78,6 @@ func attachAgain(t *testing.T, s Subject) {
 		t.Errorf("failed container: got error text %q, %v; want why it failed", detail.Error, err)
 	}
 	_, before := s.attachment(t, id)
-	if err := s.Engine.Disconnect(t.Context(), made, id, false); err != nil {
-		t.Fatal(err)
-	}
 	if err := s.Engine.Connect(t.Context(), made, id, before.Settings); err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,9 @@
-package main
+package ipam
 
-// nearest returns the name in known that a mistyped name most likely meant:
-// the one fewest edits away, or "" when none is closer than half its length.
-func nearest(name string, known []string) string {
+// Nearest returns the name in known that a mistyped name most likely meant:
+// the one fewest edits away, or "" when every one is further away than half
+// the name's length. Every refusal of an unknown option or key uses it.
+func Nearest(name string, known []string) string {
 	best, bestDistance := "", len(name)/2+1
 	for _, k := range known {
 		if d := editDistance(name, k); d < bestDistance {

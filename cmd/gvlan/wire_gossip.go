@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"net/netip"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster"
+)
+
+// gossip is who answers now, beside what etcd says.
+type gossip struct {
+	directory  *cluster.Directory
+	membership *cluster.Membership // nil with --gossip off: correct, only slower to notice
+}
+
+// openGossip prepares the directory of nodes and the membership.
+func (p *parts) openGossip(addr netip.Addr) (err error) {
+	p.gossip.directory = cluster.NewDirectory(p.log)
+	if !p.config.Gossip.On {
+		return nil
+	}
+	p.gossip.membership, err = cluster.New(cluster.Config{
+		Node: p.self.Node, Registry: p.gossip.directory,
+		Address: addr, Port: p.config.Gossip.Port,
+		Cache: filepath.Join(p.config.DataDir, "peers.json"),
+		Log:   p.log,
+	})
+	return err
+}
+
+// gossipAddress is what peers reach the membership by, "" without one.
+func (p *parts) gossipAddress(addr netip.Addr) string {
+	if !p.config.Gossip.On {
+		return ""
+	}
+	return netip.AddrPortFrom(addr, p.config.Gossip.Port).String()
+}
+
+// runGossip keeps directory and membership until ctx ends. The cluster's
+// first key is made here, with the session: the membership has no way to
+// write.
+func (p *parts) runGossip(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.gossip.directory.Run(ctx, p.session) })
+	if p.gossip.membership == nil {
+		return group.Wait()
+	}
+	group.Go(func() error { return p.ensureGossipKey(ctx) })
+	group.Go(func() error { return p.gossip.membership.Run(ctx) })
+	return group.Wait()
+}
+
+func (p *parts) ensureGossipKey(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.session.Opened():
+		}
+		err := cluster.EnsureKeys(ctx, p.session, rand.Reader)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		p.log.Warn("could not make the gossip's key yet", "error", err)
+		if !pause(ctx, suspectLook) {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+	"gvlan/ipam"
+)
+
+// past keeps what this host remembers of its cluster in the journal.
+type past struct{ bucket *journal.Bucket }
+
+// LoadPast implements store.Past.
+func (p past) LoadPast() (string, store.Revision, error) {
+	cluster, err := p.bucket.Get("cluster")
+	if errors.Is(err, journal.ErrAbsent) {
+		return "", 0, nil
+	}
+	if err != nil {
+		return "", 0, err
+	}
+	rev, err := p.bucket.Get("revision")
+	if err != nil || len(rev) != 8 {
+		return "", 0, err
+	}
+	return string(cluster), store.Revision(binary.BigEndian.Uint64(rev)), nil
+}
+
+// SavePast implements store.Past.
+func (p past) SavePast(cluster string, rev store.Revision) error {
+	return p.bucket.PutAll(map[string][]byte{
+		"cluster":  []byte(cluster),
+		"revision": binary.BigEndian.AppendUint64(nil, uint64(rev)),
+	})
+}
+
+// socketPath is the file behind a unix:// address; others are refused by the
+// check of the configuration.
+func socketPath(docker string) string { return strings.TrimPrefix(docker, "unix://") }
+
+// pluginSocketName is the file name Docker finds the plugin by. In a managed
+// plugin it is what config.json says.
+func pluginSocketName(c Config) string {
+	if c.Swarm {
+		return "gvlan"
+	}
+	return c.DriverName
+}
+
+// routes lists the destinations of this host's routes; default routes are
+// left out.
+func routes() ([]netip.Prefix, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	var all []netip.Prefix
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		found, err := handle.RouteList(nil, family)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range found {
+			if p, ok := destination(r.Dst); ok {
+				all = append(all, p)
+			}
+		}
+	}
+	return all, nil
+}
+
+func destination(dst *net.IPNet) (netip.Prefix, bool) {
+	if dst == nil {
+		return netip.Prefix{}, false
+	}
+	addr, ok := netip.AddrFromSlice(dst.IP)
+	bits, _ := dst.Mask.Size()
+	if !ok || bits == 0 {
+		return netip.Prefix{}, false
+	}
+	return netip.PrefixFrom(addr.Unmap(), bits), true
+}
+
+// defaultPools are the configured blocks as runs of subnets.
+func defaultPools(c PoolConfig) []ipam.DefaultPools {
+	var pools []ipam.DefaultPools
+	for _, b := range append(append([]Block{}, c.Default4...), c.Default6...) {
+		pools = append(pools, ipam.DefaultPools{First: netip.PrefixFrom(b.Base.Addr(), b.Bits), Last: lastSubnet(b)})
+	}
+	return pools
+}
+
+// lastSubnet is the highest subnet of b.Bits in a block.
+func lastSubnet(b Block) netip.Prefix {
+	raw := b.Base.Masked().Addr().AsSlice()
+	for bit := b.Base.Bits(); bit < b.Bits; bit++ {
+		raw[bit/8] |= 0x80 >> (bit % 8)
+	}
+	addr, _ := netip.AddrFromSlice(raw)
+	return netip.PrefixFrom(addr, b.Bits)
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// suspectLook is how often a store that lost its past is looked at again.
+const suspectLook = 2 * time.Second
+
+// reassert writes this node's live leases into a store that lost its past
+// (decision 19), as soon as that is seen. New addresses stay refused until an
+// operator says `gvlan recover`: only a person knows whether every other
+// node has done the same.
+func (p *parts) reassert(ctx context.Context) error {
+	asserted := false
+	for pause(ctx, suspectLook) {
+		suspect := p.session.Trusted()
+		if !errors.Is(suspect, store.ErrSuspect) {
+			asserted = false
+			continue
+		}
+		if asserted {
+			continue
+		}
+		if err := p.reassertOnce(ctx); err != nil {
+			p.log.Warn("could not write this node's leases into the store yet", "error", err)
+			continue
+		}
+		asserted = true
+		p.log.Error("the store is not the one this node knew: no new address is given here until `gvlan recover` is run on every node", "why", suspect)
+	}
+	return nil
+}
+
+// pause waits, and tells whether ctx still lasts.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}
+
+// reassertOnce writes the leases and names every one that somebody else has.
+func (p *parts) reassertOnce(ctx context.Context) error {
+	conflicts, err := p.addresses.Reassert(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range conflicts {
+		p.log.Error("an address of a container here belongs to somebody else now", "address", c.Address, "endpoint", c.Endpoint, "holder", c.Holder)
+	}
+	return nil
+}
+
+// recoverRoute is where `gvlan recover` asks.
+const recoverRoute = "/v1/recover"
+
+// recovered is the answer of `gvlan recover`.
+type recovered struct {
+	Cluster   string   `json:"cluster"`
+	Conflicts []string `json:"conflicts"` // addresses that stay with somebody else
+}
+
+// recover takes the store as it is for the truth, after this node's leases
+// are in it.
+func (p *parts) recover(ctx context.Context) (recovered, error) {
+	if err := p.session.Trusted(); !errors.Is(err, store.ErrSuspect) {
+		if err == nil {
+			err = errors.New("the store is trusted")
+		}
+		return recovered{}, fmt.Errorf("nothing to recover: %w", err)
+	}
+	conflicts, err := p.addresses.Reassert(ctx)
+	if err != nil {
+		return recovered{}, err
+	}
+	if err := p.session.Accept(ctx); err != nil {
+		return recovered{}, err
+	}
+	r := recovered{Cluster: p.session.Cluster()}
+	for _, c := range conflicts {
+		r.Conflicts = append(r.Conflicts, fmt.Sprintf("%s of endpoint %s: %s", c.Address, c.Endpoint, c.Holder))
+	}
+	return r, nil
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"gvlan/driver"
+)
+
+// serveStatusRoutes registers what operator commands ask of a running agent.
+func (p *parts) serveStatusRoutes() {
+	p.status.serveStatus(p)
+	p.status.handle("POST "+recoverRoute, func(r *http.Request) (any, error) { return p.recover(r.Context()) })
+}
+
+// engineAnswer bounds how long a status waits for the engine.
+const engineAnswer = 2 * time.Second
+
+// Status implements statusSource.
+func (p *parts) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
+	defer cancel()
+	s := Status{
+		Node: p.self.Node, Host: p.self.Host, Version: version, Started: p.started,
+		Cluster: p.session.Cluster(), Solo: p.solo(),
+		Etcd:            EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
+		PendingReleases: p.addresses.Pending(),
+	}
+	if err := p.session.Trusted(); err != nil {
+		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
+	}
+	if info, err := p.engine.Info(ctx); err != nil {
+		s.Engine.Why = err.Error()
+	} else {
+		s.Engine.Version = info.Version
+	}
+	if failed, err := p.driver.FailedStarts(ctx); err == nil {
+		for _, c := range failed {
+			s.FailedStarts = append(s.FailedStarts, c.Name)
+		}
+	}
+	for _, n := range p.driver.Report() {
+		s.Networks = append(s.Networks, networkStatus(n))
+	}
+	return s, nil
+}
+
+func networkStatus(n driver.NetworkReport) NetworkStatus {
+	s := NetworkStatus{Name: n.Name, UUID: n.UUID, Scope: n.Scope, State: string(n.Stage), Why: n.Why, Endpoints: n.Endpoints}
+	if len(n.Parents) > 0 {
+		s.Parent = n.Parents[0]
+	}
+	for _, pool := range n.Pools {
+		s.Subnets = append(s.Subnets, pool.Subnet.String())
+	}
+	return s
+}

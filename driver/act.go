@@ -1,0 +1,259 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// act does one step. An error means that nothing more should be done before
+// looking again.
+func (d *Driver) act(ctx context.Context, s step) error {
+	switch s.do {
+	case doCommit:
+		return d.commit(ctx, s)
+	case doBind, doAdopt:
+		return d.bindDefinition(ctx, s)
+	case doCreate:
+		return d.replicate(ctx, s)
+	case doComeBack:
+		return d.comeBack(ctx, s)
+	case doRemove:
+		return d.removeReplica(ctx, s)
+	case doForget:
+		return d.state.dropNetwork(s.network.ID)
+	case doStage:
+		return d.noteStage(s)
+	case doOverride:
+		return d.takeOverrides(s)
+	case doRetire:
+		return d.retire(ctx, s)
+	case doAnswer:
+		return d.answer(ctx, s)
+	case doRevive:
+		return d.revive(ctx, s)
+	case doBury:
+		return d.bury(ctx, s)
+	}
+	return nil
+}
+
+// commit makes the definition of a network that Docker made here. Whoever
+// commits a name first has it; losing is seen at the next look.
+func (d *Driver) commit(ctx context.Context, s step) error {
+	for _, subnet := range droppedSubnets(s.engine, s.network) {
+		d.log.Warn("Docker ignored a subnet of the network: an IPv6 subnet needs --ipv6", "network", s.engine.Name, "subnet", subnet)
+	}
+	n := store.Network{
+		UUID: s.network.UUID, Name: s.engine.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
+		Origin: d.self.Node(), Since: d.milliseconds() / 1000, Created: define(s.engine, s.network),
+	}
+	conds, ops, err := d.addresses.ReserveFor(ctx, n.UUID, s.network.ID)
+	if err != nil {
+		return err
+	}
+	key := store.NetworkKey(n.Name)
+	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+		If:   append(conds, store.Absent(key)),
+		Then: append(ops, store.Put(key, store.Encode(n)), store.Delete(store.TombstoneKey(n.UUID))),
+	})
+	if err != nil || !res.Done {
+		return err // not done: the name was taken or a reservation moved, the next look knows
+	}
+	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
+	if d.cfg.Solo != nil && d.cfg.Solo() {
+		d.log.Warn("this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)", "network", n.Name)
+	}
+	s.definition = row[store.Network]{Key: key, Record: n, Modified: res.Revision}
+	return d.bindTo(s, StageCommitted)
+}
+
+// bindDefinition ties this host's network to an equal definition.
+func (d *Driver) bindDefinition(ctx context.Context, s step) error {
+	if s.do == doAdopt {
+		if err := d.state.putNetwork(s.network); err != nil {
+			return err
+		}
+		d.log.Warn("took back a network that the journal did not know", "network", s.engine.Name)
+	}
+	def := s.definition.Record
+	if extra := extraOptions(def.Created, define(s.engine, s.network)); len(extra) > 0 {
+		d.log.Warn("options that this host's default-network-opts added beyond the definition are ignored", "network", def.Name, "options", joinWords(extra))
+	}
+	stage := StageReplica
+	if def.Origin == d.self.Node() {
+		stage = StageCommitted
+	}
+	return d.share(ctx, s, stage)
+}
+
+// share binds the network after its reservations (gateway, aux) were put
+// under the definition's uuid, beside those of every other host.
+func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
+	conds, ops, err := d.addresses.ReserveFor(ctx, s.definition.Record.UUID, s.network.ID)
+	if err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		conds = append(conds, store.SameLife(s.definition.Key, s.definition.Born))
+		res, err := d.cfg.KV.Commit(ctx, store.Txn{If: conds, Then: ops})
+		if err != nil || !res.Done {
+			return err // not done: a reservation moved, the next look tries again
+		}
+	}
+	return d.bindTo(s, stage)
+}
+
+// bindTo journals the binding and tells the allocator.
+func (d *Driver) bindTo(s step, stage Stage) error {
+	def := s.definition.Record
+	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
+		n.UUID, n.Name, n.Stage, n.Why, n.Overrides = def.UUID, def.Name, stage, "", def.Overrides
+		n.Since = d.milliseconds()
+	})
+	if err != nil {
+		return err
+	}
+	d.names.poke() // its endpoints' records name the network
+	return d.addresses.Adopt(s.network.ID, def, s.definition.Modified)
+}
+
+// replicate makes the replica of a definition on this engine.
+func (d *Driver) replicate(ctx context.Context, s step) error {
+	_, err := d.makeReplica(ctx, s.definition)
+	if err != nil {
+		d.troubles.tell(d.log, s.definition.Record.UUID, fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
+		return nil
+	}
+	d.troubles.over(s.definition.Record.UUID)
+	d.log.Info("made the network on this host", "network", s.definition.Record.Name, "origin", s.definition.Record.Origin)
+	return nil
+}
+
+// makeReplica asks the engine, which calls the plugin as for any user, and
+// binds what came of it.
+func (d *Driver) makeReplica(ctx context.Context, def row[store.Network]) (string, error) {
+	id, err := d.cfg.Engine.CreateNetwork(ctx, request(d.cfg.Name, def.Record))
+	if err != nil {
+		return "", err
+	}
+	n, ok := d.state.network(id)
+	if !ok {
+		return "", fmt.Errorf("%w: the engine made it (%s) without asking this agent", ErrUnknownNetwork, shortID(id))
+	}
+	return id, d.share(ctx, step{network: n, definition: def}, StageReplica)
+}
+
+// removeReplica takes the network off this engine. One that turns out to be
+// in use stays: the next look sees by what.
+func (d *Driver) removeReplica(ctx context.Context, s step) error {
+	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) { n.Removing = true })
+	if err != nil {
+		return err
+	}
+	err = d.cfg.Engine.RemoveNetwork(ctx, s.network.ID)
+	if errors.Is(err, engine.ErrInUse) {
+		d.log.Warn("could not remove the network from this host", "network", s.engine.Name, "error", err)
+		return d.stayed(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	d.log.Info("removed the network from this host", "network", s.engine.Name, "why", s.why)
+	return d.state.dropNetwork(s.network.ID)
+}
+
+// stayed undoes the mark of a removal that the engine refused; where a
+// definition waits for this node's answer, that is a veto.
+func (d *Driver) stayed(ctx context.Context, s step) error {
+	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) { n.Removing = false })
+	if err != nil || s.definition.Record.State != store.NetworkRemoving {
+		return err
+	}
+	s.why = fmt.Sprintf("the engine of node %s says it is in use", d.self.Node())
+	return d.answer(ctx, s)
+}
+
+// noteStage journals a stage and says why, once.
+func (d *Driver) noteStage(s step) error {
+	if s.why != "" {
+		d.log.Warn("network is out of step with the cluster", "network", s.engine.Name, "stage", s.stage, "why", s.why)
+	}
+	return d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
+		n.Name, n.Stage, n.Why = s.engine.Name, s.stage, s.why
+	})
+}
+
+// takeOverrides journals what `network set` changed.
+func (d *Driver) takeOverrides(s step) error {
+	stage := s.network.Stage
+	since := s.network.Since
+	if err := d.bindTo(s, stage); err != nil {
+		return err
+	}
+	return d.state.changeNetwork(s.network.ID, func(n *hostNetwork) { n.Since = since })
+}
+
+// comeBack makes a network again that this engine lost, under a new id, and
+// attaches this host's stopped containers to it: Docker starts them by the
+// old id, which no longer exists.
+func (d *Driver) comeBack(ctx context.Context, s step) error {
+	about := s.definition.Record.UUID
+	if d.troubles.waiting(about) {
+		return nil
+	}
+	id, err := d.makeReplica(ctx, s.definition)
+	if err != nil {
+		d.troubles.tell(d.log, about, fmt.Errorf("bring network %s back on this host: %w", s.definition.Record.Name, err))
+		return nil
+	}
+	d.troubles.over(about)
+	if err := d.reattach(ctx, s.network, id); err != nil {
+		return err
+	}
+	d.log.Warn("brought the network back on this host", "network", s.definition.Record.Name, "why", s.why)
+	return d.state.dropNetwork(s.network.ID)
+}
+
+// reattach moves the stopped containers of a network's old id to its new one
+// with the settings they had.
+func (d *Driver) reattach(ctx context.Context, old hostNetwork, id string) error {
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		i := slices.IndexFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == old.ID })
+		if i < 0 {
+			continue
+		}
+		full, err := d.cfg.Engine.Container(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if err := d.moveAttachment(ctx, full, old, id); err != nil {
+			return fmt.Errorf("attach container %s to network %s again: %w", c.Name, old.title(), err)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) moveAttachment(ctx context.Context, c engine.ContainerDetail, old hostNetwork, id string) error {
+	for _, a := range c.Attachments {
+		if a.NetworkID != old.ID {
+			continue
+		}
+		if err := d.cfg.Engine.Disconnect(ctx, id, c.ID, true); err != nil {
+			return err
+		}
+		if err := d.cfg.Engine.Connect(ctx, id, c.ID, a.Settings); err != nil {
+			return err
+		}
+		d.log.Info("attached a stopped container to the network again", "container", c.Name, "network", old.title())
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam"
+	"gvlan/parentfile"
+)
+
+var errNotSwarm = errors.New("a socket plugin has no swarm networks: use the managed plugin gvlan-swarm:latest")
+
+// Config is what a Driver is made of. Every field is needed unless it says
+// otherwise.
+type Config struct {
+	Name      string         // the driver's name as Docker knows it, "gvlan"
+	KV        store.KV       // the node's session: its writes are fenced
+	Self      ipam.Authority // the same session: who this node is
+	Addresses *ipam.Allocator
+	Links     Links
+	Engine    Engine // not used by any handler
+	Networks  bucket // journal
+	Endpoints bucket // journal
+	Settings  bucket // journal: what was last learned of the engine
+	Hosts     parentfile.HostTable
+	Scope     Scope      // the default for new networks when the engine's labels say nothing
+	Sandboxes Sandboxes  // nil: no names inside sandboxes
+	Node      store.Node // what is published of this node beside what it has
+	// Solo tells whether no other host shares this agent's store; nil: one may.
+	Solo func() bool
+	Now  func() time.Time
+	Log  *slog.Logger
+}
+
+// Driver is the networks and endpoints of this host.
+type Driver struct {
+	cfg       Config
+	self      ipam.Authority
+	addresses *ipam.Allocator
+	state     *registry
+	parents   *parents
+	scopes    *scopes
+	tables    *tables
+	names     *names
+	seen      seen
+	troubles  *troubles
+	now       func() time.Time
+	log       *slog.Logger
+
+	// Both are told without blocking.
+	wake    chan struct{} // the engine side has work
+	changed chan struct{} // this node's description may have changed
+}
+
+// New reads the journal. Nothing runs until Run.
+func New(cfg Config) (*Driver, error) {
+	state, err := openRegistry(cfg.Networks, cfg.Endpoints)
+	if err != nil {
+		return nil, fmt.Errorf("open the driver's journal: %w", err)
+	}
+	scopes, err := openScopes(cfg.Settings, cfg.Scope)
+	if err != nil {
+		return nil, fmt.Errorf("open the driver's journal: %w", err)
+	}
+	d := &Driver{
+		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
+		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(),
+		troubles: &troubles{all: map[string]trouble{}, now: cfg.Now},
+		now:      cfg.Now, log: cfg.Log,
+		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
+	}
+	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, driver: cfg.Name, node: cfg.Self.Node(), log: cfg.Log}
+	return d, nil
+}
+
+// Run does everything that is not an answer to Docker, until ctx ends.
+func (d *Driver) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, loop := range []func(context.Context) error{
+		d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks,
+	} {
+		group.Go(func() error { return loop(ctx) })
+	}
+	return group.Wait()
+}
+
+// poke asks the engine side, and what describes this node, to look again.
+func (d *Driver) poke() {
+	tell(d.wake)
+	tell(d.changed)
+}
+
+// tell wakes whoever waits, or will wait next, for c.
+func tell(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// milliseconds is now, in unix milliseconds.
+func (d *Driver) milliseconds() int64 { return d.now().UnixMilli() }

@@ -1,0 +1,148 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/link"
+	"gvlan/ipam"
+)
+
+// What an endpoint can be refused for.
+var (
+	// ErrUnknownNetwork: this host's journal has no such network.
+	ErrUnknownNetwork = errors.New("network is not known to gvlan on this host")
+	// ErrUnknownEndpoint: this host's journal has no such endpoint.
+	ErrUnknownEndpoint = errors.New("endpoint is not known to gvlan on this host")
+	// ErrMAC: the endpoint cannot have the MAC address that was asked for.
+	ErrMAC = errors.New("bad mac address")
+)
+
+// NewEndpoint is what Docker says when it makes an endpoint: which container
+// it is for is not among it.
+type NewEndpoint struct {
+	ID, Network string
+	IPv4, IPv6  netip.Prefix // zero: none
+	MAC         string       // "": none was asked for
+}
+
+// CreateEndpoint binds the endpoint's addresses: from here on they are its
+// own. It returns the MAC to use, or "" where Docker must not set one.
+func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string, err error) {
+	n, ok := d.state.network(r.Network)
+	if !ok || n.Stage == StageGone {
+		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, shortID(r.Network))
+	}
+	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
+	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
+		return "", err
+	}
+	if err := d.bind(ctx, n, e); err != nil {
+		return "", err
+	}
+	if err := d.state.putEndpoint(e); err != nil {
+		return "", errors.Join(err, d.addresses.Unbind(ctx, e.ID))
+	}
+	return mac, nil
+}
+
+// bind makes the endpoint the holder of its addresses, in the store.
+func (d *Driver) bind(ctx context.Context, n hostNetwork, e hostEndpoint) error {
+	if n.Foreign {
+		return nil
+	}
+	return d.addresses.Bind(ctx, ipam.Binding{
+		Network: n.ID, Endpoint: e.ID, Addresses: e.addresses(), Record: d.record(n, e),
+	})
+}
+
+// endpointMAC returns the endpoint's MAC and what Docker is answered: only a
+// MAC it did not send, and never one for ipvlan, whose links share their
+// parent's.
+func (d *Driver) endpointMAC(n hostNetwork, r NewEndpoint) (has, answer string, err error) {
+	if n.Options.Kind == link.Ipvlan {
+		if r.MAC != "" {
+			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", ErrMAC, r.MAC, n.title())
+		}
+		return "", "", nil
+	}
+	if r.MAC != "" {
+		hw, err := net.ParseMAC(r.MAC)
+		if err != nil || len(hw) != 6 || hw[0]&1 != 0 {
+			return "", "", fmt.Errorf("%w: %q is not a unicast MAC address of 6 bytes", ErrMAC, r.MAC)
+		}
+		return hw.String(), "", nil
+	}
+	addr := r.IPv4
+	if !addr.IsValid() {
+		addr = r.IPv6
+	}
+	hw := ipam.MAC(d.self.Cluster(), n.Segment, addr.Addr()).String()
+	return hw, hw, nil
+}
+
+// record is what the store says of an endpoint.
+func (d *Driver) record(n hostNetwork, e hostEndpoint) store.Endpoint {
+	return store.Endpoint{
+		Endpoint: e.ID, Node: d.self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
+		IPv4: prefixText(e.IPv4), IPv6: prefixText(e.IPv6), MAC: e.MAC,
+		Link: e.Link, Parent: e.Parent, Sandbox: e.Sandbox, Since: e.Since / 1000, Container: e.Container,
+	}
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() {
+		return ""
+	}
+	return p.String()
+}
+
+// EndpointInfo is what `docker network inspect` could be told; Docker asks
+// it often.
+func (d *Driver) EndpointInfo(id string) map[string]string {
+	e, ok := d.state.endpoint(id)
+	if !ok {
+		return map[string]string{}
+	}
+	info := map[string]string{}
+	for key, value := range map[string]string{"gvlan.parent": e.Parent, "gvlan.link": e.Link} {
+		if value != "" {
+			info[key] = value
+		}
+	}
+	return info
+}
+
+// DeleteEndpoint forgets an endpoint; the release of its addresses follows
+// from Docker. Unknown endpoints are success: Docker drops its own whatever
+// is answered.
+func (d *Driver) DeleteEndpoint(ctx context.Context, id string) error {
+	e, ok := d.state.endpoint(id)
+	if !ok {
+		return nil
+	}
+	return d.forgetEndpoint(ctx, e)
+}
+
+// forgetEndpoint takes down the link, lets go of the addresses and clears the
+// journal, in that order: whatever dies in between is found by reconcile.
+func (d *Driver) forgetEndpoint(ctx context.Context, e hostEndpoint) error {
+	d.dropSandbox(e)
+	if e.Link != "" {
+		if err := d.cfg.Links.Remove(ctx, e.Link); err != nil {
+			d.log.Error("could not remove a container's link", "link", e.Link, "endpoint", shortID(e.ID), "error", err)
+		}
+	}
+	if err := d.addresses.Unbind(ctx, e.ID); err != nil {
+		return err
+	}
+	if err := d.state.dropEndpoint(e.ID); err != nil {
+		return err
+	}
+	d.poke()
+	return nil
+}

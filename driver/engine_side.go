@@ -1,0 +1,69 @@
+package driver
+
+import (
+	"context"
+	"time"
+
+	"gvlan/driver/engine"
+)
+
+// Engine is this host's Docker engine as the driver needs it; *engine.Engine
+// is one. No handler uses it: the engine holds its own locks while it waits
+// for the plugin.
+type Engine interface {
+	EngineNetworks
+	EngineContainers
+	Info(ctx context.Context) (engine.Info, error)
+	Ready(ctx context.Context) error
+	Watch(ctx context.Context, deliver func(engine.Event)) error
+}
+
+// EngineNetworks is the engine's networks.
+type EngineNetworks interface {
+	Networks(ctx context.Context, driver string) ([]engine.Network, error)
+	Network(ctx context.Context, id string) (engine.Network, error)
+	CreateNetwork(ctx context.Context, r engine.NetworkRequest) (string, error)
+	RemoveNetwork(ctx context.Context, id string) error
+}
+
+// EngineContainers is the engine's containers.
+type EngineContainers interface {
+	Containers(ctx context.Context) ([]engine.Container, error)
+	Container(ctx context.Context, id string) (engine.ContainerDetail, error)
+	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
+	Disconnect(ctx context.Context, network, container string, force bool) error
+	StartContainer(ctx context.Context, id string) error
+}
+
+// resyncEvery is how often replicas and names are looked at without being
+// told to: events are lossy.
+const resyncEvery = 30 * time.Second
+
+// followEngine turns the engine's events into looks at the engine.
+func (d *Driver) followEngine(ctx context.Context) error {
+	err := d.cfg.Engine.Watch(ctx, d.engineEvent)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (d *Driver) engineEvent(ev engine.Event) {
+	switch {
+	case ev.Kind == engine.KindStream && ev.Action == engine.ActionLost:
+		d.seen.lost()
+		return
+	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
+		d.seen.back()
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
+		d.seen.prune(d.milliseconds())
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
+		d.seen.destroy(d.milliseconds())
+	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionRename:
+		d.names.stale(ev.ID)
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
+		d.names.stale(ev.Attributes["container"])
+	}
+	d.poke()
+	d.names.poke()
+}

@@ -1,0 +1,147 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/parentfile"
+)
+
+// publishNode keeps this node's description in the store: what it is, which
+// interfaces it has and who uses them, and how each network fares here. It is
+// written on change and compared by nobody.
+func (d *Driver) publishNode(ctx context.Context) error {
+	tick := time.NewTicker(resyncEvery)
+	defer tick.Stop()
+	var last store.Node
+	for {
+		node, err := d.describeNode(ctx)
+		if err == nil && !reflect.DeepEqual(node, last) && d.self.Trusted() == nil {
+			if err = d.writeNode(ctx, node); err == nil {
+				last = node
+			}
+		}
+		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+			d.troubles.tell(d.log, "description of this node", err)
+		} else {
+			d.troubles.over("description of this node")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.changed:
+		case <-tick.C:
+		}
+	}
+}
+
+// writeNode keeps what others write into the record: a drain.
+func (d *Driver) writeNode(ctx context.Context, node store.Node) error {
+	key := store.NodeKey(node.Node)
+	it, err := d.cfg.KV.Get(ctx, key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+	case err != nil:
+		return err
+	default:
+		if had, err := store.Decode[store.Node](it); err == nil {
+			node.Drained = had.Drained
+		}
+	}
+	_, err = d.cfg.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(key, it.Modified)},
+		Then: []store.Op{store.Put(key, store.Encode(node))},
+	})
+	return err
+}
+
+// describeNode collects the description as things are now.
+func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
+	node := d.cfg.Node
+	have, err := d.parents.inventory(ctx)
+	if err != nil {
+		return node, err
+	}
+	for _, n := range d.state.allNetworks() {
+		if n.Stage == StageGone {
+			continue
+		}
+		node.Networks = append(node.Networks, d.describeNetwork(ctx, n))
+	}
+	for _, i := range have {
+		if !isContainerLink(i) {
+			node.Interfaces = append(node.Interfaces, describeInterface(i, d.usersOf(i.Name)))
+		}
+	}
+	for about, failed := range d.troubles.list() {
+		if name := d.definitionName(about); name != "" {
+			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about, Name: name, State: "failed", Why: failed.Why})
+		}
+	}
+	slices.SortFunc(node.Networks, func(a, b store.NodeNetwork) int { return strings.Compare(a.Name, b.Name) })
+	return node, nil
+}
+
+// describeNetwork says how a network fares here: the parent that a container
+// would get now, or why none.
+func (d *Driver) describeNetwork(ctx context.Context, n hostNetwork) store.NodeNetwork {
+	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
+	if n.isolated() {
+		return fares
+	}
+	choice, _, err := d.parents.choose(ctx, n)
+	if err != nil {
+		fares.Why = err.Error()
+		return fares
+	}
+	fares.Parent = parentName(choice)
+	return fares
+}
+
+// usersOf names the networks whose containers hang from an interface.
+func (d *Driver) usersOf(name string) []string {
+	var users []string
+	for _, e := range d.state.allEndpoints() {
+		if e.Parent != name || e.Link == "" {
+			continue
+		}
+		if n, ok := d.state.network(e.Network); ok && !slices.Contains(users, n.title()) {
+			users = append(users, n.title())
+		}
+	}
+	slices.Sort(users)
+	return users
+}
+
+// definitionName is the name of the definition with that uuid, or "".
+func (d *Driver) definitionName(uuid string) string {
+	rows, _ := d.tables.networks.all()
+	for _, def := range rows {
+		if def.Record.UUID == uuid {
+			return def.Record.Name
+		}
+	}
+	return ""
+}
+
+// isContainerLink tells links that containers get from what can be a parent:
+// they come and go with every start.
+func isContainerLink(i parentfile.Interface) bool {
+	return i.Kind == "macvlan" || i.Kind == "ipvlan" || i.Kind == "veth" && i.Master != ""
+}
+
+func describeInterface(i parentfile.Interface, users []string) store.Interface {
+	described := store.Interface{
+		Name: i.Name, Kind: i.Kind, Up: i.Up, MTU: i.MTU, Master: i.Master, Parent: i.Parent,
+		VLAN: i.VLAN, Default: i.DefaultRoute, Wireless: i.Wireless, UsedBy: users,
+	}
+	for _, p := range i.Addresses {
+		described.Addresses = append(described.Addresses, p.String())
+	}
+	return described
+}

@@ -1,0 +1,164 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"gvlan/driver/link"
+)
+
+// Attachment is what Docker needs to put a container on the network: a link
+// in the host's namespace that Docker moves, renames and addresses.
+type Attachment struct {
+	Link               string
+	Gateway4, Gateway6 netip.Addr     // zero: none
+	Connected          []netip.Prefix // routes by device
+}
+
+// Join makes the endpoint's link on the parent that is right now.
+func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment, error) {
+	e, ok := d.state.endpoint(endpoint)
+	if !ok {
+		return Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, shortID(endpoint))
+	}
+	n, ok := d.state.network(e.Network)
+	if !ok {
+		return Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, shortID(e.Network))
+	}
+	on, err := d.parentFor(ctx, n, e)
+	if err != nil {
+		return Attachment{}, err
+	}
+	if err := d.judge(n, on.Name, e.ID); err != nil {
+		return Attachment{}, err
+	}
+	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
+	if err := d.makeLink(ctx, n, e); err != nil {
+		return Attachment{}, err
+	}
+	if err := d.joined(ctx, n, e, on); err != nil {
+		return Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
+	}
+	return attachment(n, e), nil
+}
+
+// makeLink makes the container's link. A stale one of a dead endpoint with
+// the same MAC would keep it from coming up, so that goes first.
+func (d *Driver) makeLink(ctx context.Context, n hostNetwork, e hostEndpoint) error {
+	spec := link.Spec{
+		Name: e.Link, Kind: n.Options.Kind, Mode: n.Options.Mode, Flag: n.Options.Flag,
+		Parent: e.Parent, MTU: n.Options.MTU, Owner: e.ID,
+	}
+	if n.Options.Kind == link.Macvlan {
+		mac, err := net.ParseMAC(e.MAC)
+		if err != nil {
+			return fmt.Errorf("%w: %q of endpoint %s", ErrMAC, e.MAC, shortID(e.ID))
+		}
+		spec.MAC = mac
+	}
+	for _, addr := range e.addresses() {
+		if _, err := d.cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, d.lives(e.ID)); err != nil {
+			return fmt.Errorf("clear the way for a container on network %s: %w", n.title(), err)
+		}
+	}
+	if _, err := d.cfg.Links.Ensure(ctx, spec); err != nil {
+		return fmt.Errorf("attach a container to network %s on node %s: %w", n.title(), d.self.Node(), err)
+	}
+	return nil
+}
+
+// lives tells which owners of links are endpoints of this host other than
+// self.
+func (d *Driver) lives(self string) func(name, owner string) bool {
+	return func(_, owner string) bool {
+		_, known := d.state.endpoint(owner)
+		return known && owner != self
+	}
+}
+
+// joined journals the endpoint's place and opens its sandbox for names.
+func (d *Driver) joined(ctx context.Context, n hostNetwork, e hostEndpoint, on parent) error {
+	if _, err := d.state.changeEndpoint(e.ID, func(have *hostEndpoint) { *have = e }); err != nil {
+		return err
+	}
+	err := d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Links = merge(n.Links, on.Made) })
+	if err != nil {
+		return err
+	}
+	d.openSandbox(ctx, n, e)
+	d.poke()
+	return nil
+}
+
+// attachment is what Docker is told of a joined endpoint.
+func attachment(n hostNetwork, e hostEndpoint) Attachment {
+	at := Attachment{Link: e.Link}
+	if n.Options.Layer3() && !n.isolated() {
+		at.Connected = layer3Routes(e)
+		return at
+	}
+	at.Gateway4, at.Gateway6 = gatewayFor(n, e.IPv4), gatewayFor(n, e.IPv6)
+	return at
+}
+
+// layer3Routes are the default routes by device of an L3 endpoint.
+func layer3Routes(e hostEndpoint) []netip.Prefix {
+	var routes []netip.Prefix
+	if e.IPv4.IsValid() {
+		routes = append(routes, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
+	}
+	if e.IPv6.IsValid() {
+		routes = append(routes, netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	}
+	return routes
+}
+
+// parentFor is the parent of a new endpoint: while endpoints use one and the
+// candidates are the same, that one, so that a network stays on one parent;
+// else what the candidates say now.
+func (d *Driver) parentFor(ctx context.Context, n hostNetwork, e hostEndpoint) (parent, error) {
+	found, err := d.parents.ensure(ctx, n)
+	if err != nil {
+		return parent{}, err
+	}
+	for _, other := range d.state.endpointsOf(n.ID) {
+		if other.ID == e.ID || other.Link == "" || other.Parent == found.Name {
+			continue
+		}
+		if other.Chosen == found.Chosen && d.exists(ctx, other.Parent) {
+			return parent{Name: other.Parent, Chosen: other.Chosen}, nil
+		}
+		d.log.Info("new containers of the network use another parent now",
+			"network", n.title(), "parent", found.Name, "before", other.Parent)
+		break
+	}
+	return found, nil
+}
+
+func (d *Driver) exists(ctx context.Context, name string) bool {
+	have, err := d.parents.inventory(ctx)
+	if err != nil {
+		return false
+	}
+	for _, i := range have {
+		if i.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Leave notes that the container left; Docker moves the link back to the
+// host's namespace after it and then deletes the endpoint.
+func (d *Driver) Leave(_ context.Context, endpoint string) error {
+	e, ok := d.state.endpoint(endpoint)
+	if !ok {
+		return nil
+	}
+	d.dropSandbox(e)
+	_, err := d.state.changeEndpoint(endpoint, func(e *hostEndpoint) { e.Sandbox = "" })
+	return err
+}

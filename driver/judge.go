@@ -1,0 +1,58 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+
+	"gvlan/driver/link"
+)
+
+// ErrParentTaken is wrapped when a network cannot start a container on a
+// parent because of what already runs there.
+var ErrParentTaken = errors.New("parent is taken")
+
+// judge tells whether a network may start a container on a parent beside what
+// this host's other networks run there. It is judged at container start, on
+// each host, since only what runs matters: macvlan and ipvlan exclude each
+// other, passthru shares with nobody, and ipvlan's mode and flag belong to
+// the parent, so that another would silently change the running containers.
+func (d *Driver) judge(n hostNetwork, parent, self string) error {
+	for _, e := range d.state.allEndpoints() {
+		if e.ID == self || e.Parent != parent || e.Link == "" {
+			continue
+		}
+		other, ok := d.state.network(e.Network)
+		if !ok {
+			continue
+		}
+		if why := clash(n.Options, other.Options, n.ID == other.ID); why != "" {
+			return fmt.Errorf("%w: network %s (%s) cannot start a container on %s of node %s while network %s (%s) has one there: %s",
+				ErrParentTaken, n.title(), n.Options.links(), parent, d.self.Node(), other.title(), other.Options.links(), why)
+		}
+	}
+	return nil
+}
+
+// clash says why links of a cannot stand beside links of b on one parent, or
+// "".
+func clash(a, b Options, same bool) string {
+	switch {
+	case a.Kind != b.Kind:
+		return "macvlan and ipvlan cannot share a parent"
+	case a.Mode == link.Passthru || b.Mode == link.Passthru:
+		return "a passthru link takes its parent for itself"
+	case same:
+		return ""
+	case a.Kind == link.Ipvlan && (a.Mode != b.Mode || a.Flag != b.Flag):
+		return "mode and flag of ipvlan belong to the parent, the kernel would change the running containers"
+	}
+	return ""
+}
+
+// links describes the network's links, for messages.
+func (o Options) links() string {
+	if o.Kind == link.Ipvlan && o.Flag != link.FlagBridge {
+		return fmt.Sprintf("%s %s %s", o.Kind, o.Mode, o.Flag)
+	}
+	return fmt.Sprintf("%s %s", o.Kind, o.Mode)
+}

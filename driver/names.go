@@ -1,0 +1,230 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// asking bounds how many containers are inspected at once: the engine answers
+// an inspect only when the container's start or stop is over.
+const asking = 4
+
+// names is what must be learned or written about endpoints: container names
+// reach gvlan from the engine only, after the handlers are done.
+type names struct {
+	wake chan struct{}
+
+	mu        sync.Mutex
+	renamed   map[string]bool           // containers to ask again
+	published map[string]store.Endpoint // what the store holds, as far as known
+}
+
+func newNames() *names {
+	return &names{wake: make(chan struct{}, 1), renamed: map[string]bool{}, published: map[string]store.Endpoint{}}
+}
+
+func (s *names) poke() { tell(s.wake) }
+
+// stale asks for a container to be inspected again.
+func (s *names) stale(container string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.renamed[container] = true
+}
+
+// takeStale tells, once, whether a container must be inspected again.
+func (s *names) takeStale(container string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.renamed[container]
+	delete(s.renamed, container)
+	return was
+}
+
+// syncNames learns what containers are called and keeps the endpoints'
+// records in the store true, until ctx ends.
+func (d *Driver) syncNames(ctx context.Context) error {
+	tick := time.NewTicker(resyncEvery)
+	defer tick.Stop()
+	for {
+		if err := d.learnNames(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
+			d.troubles.tell(d.log, "names", err)
+		} else {
+			d.troubles.over("names")
+		}
+		d.publishEndpoints(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.names.wake:
+		case <-tick.C:
+		}
+	}
+}
+
+// learnNames inspects the containers whose endpoints have no name yet or
+// another one.
+func (d *Driver) learnNames(ctx context.Context) error {
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(asking)
+	for _, c := range containers {
+		if !d.unnamed(c) {
+			continue
+		}
+		group.Go(func() error {
+			full, err := d.cfg.Engine.Container(ctx, c.ID)
+			if errors.Is(err, engine.ErrNotFound) {
+				return nil
+			}
+			if err != nil {
+				d.names.stale(c.ID)
+				return err
+			}
+			err = d.nameEndpoints(full)
+			d.publishEndpoints(ctx)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// unnamed tells whether one of the container's endpoints here must be asked
+// about.
+func (d *Driver) unnamed(c engine.Container) bool {
+	stale := d.names.takeStale(c.ID)
+	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
+		e, ok := d.state.endpoint(a.EndpointID)
+		return ok && (stale || e.Container.ID != c.ID || e.Container.Name != c.Name)
+	})
+}
+
+// nameEndpoints journals what the engine says of a container.
+func (d *Driver) nameEndpoints(c engine.ContainerDetail) error {
+	var failed error
+	for _, a := range c.Attachments {
+		_, err := d.state.changeEndpoint(a.EndpointID, func(e *hostEndpoint) { e.Container = describeContainer(c, a) })
+		failed = errors.Join(failed, err)
+	}
+	return failed
+}
+
+// describeContainer keeps what a name needs.
+func describeContainer(c engine.ContainerDetail, a engine.Attachment) store.Container {
+	described := store.Container{
+		ID: c.ID, Name: c.Name,
+		Aliases: nameAliases(c, a),
+		Labels:  nameLabels(c.Labels),
+	}
+	if !strings.HasPrefix(c.ID, c.Hostname) {
+		described.Hostname = c.Hostname
+	}
+	for _, p := range c.ExposedPorts {
+		described.Ports = append(described.Ports, fmt.Sprintf("%d/%s", p.Number, p.Protocol))
+	}
+	return described
+}
+
+// nameAliases are the aliases without the short id that Docker adds.
+func nameAliases(c engine.ContainerDetail, a engine.Attachment) []string {
+	var aliases []string
+	for _, alias := range a.Settings.Aliases {
+		if alias != shortID(c.ID) && alias != c.Name && !slices.Contains(aliases, alias) {
+			aliases = append(aliases, alias)
+		}
+	}
+	return aliases
+}
+
+// nameLabels keeps the labels that names are made from.
+func nameLabels(all map[string]string) map[string]string {
+	kept := maps.Clone(all)
+	maps.DeleteFunc(kept, func(k, _ string) bool {
+		return !strings.HasPrefix(k, "com.docker.compose.service") && !strings.HasPrefix(k, "com.docker.compose.project") &&
+			!strings.HasPrefix(k, "com.docker.swarm.") && !strings.HasPrefix(k, "gvlan.")
+	})
+	return nonEmpty(kept)
+}
+
+// publishEndpoints writes the records that are not what the journal says.
+// A failure is tried again with the next look.
+func (d *Driver) publishEndpoints(ctx context.Context) {
+	for _, e := range d.state.allEndpoints() {
+		n, ok := d.state.network(e.Network)
+		if !ok || n.Foreign {
+			continue
+		}
+		if err := d.publishEndpoint(ctx, d.record(n, e)); err != nil {
+			if ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+				d.log.Warn("could not publish an endpoint", "endpoint", shortID(e.ID), "error", err)
+			}
+			return
+		}
+	}
+	d.names.keep(d.state)
+}
+
+// publishEndpoint replaces the endpoint's record, never making one: Bind
+// makes it, and a record that is gone belongs to an endpoint that is.
+func (d *Driver) publishEndpoint(ctx context.Context, want store.Endpoint) error {
+	if d.names.has(want) {
+		return nil
+	}
+	key := store.EndpointKey(want.Node, want.Endpoint)
+	it, err := d.cfg.KV.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if have, err := store.Decode[store.Endpoint](it); err != nil || !reflect.DeepEqual(have, want) {
+		res, err := d.cfg.KV.Commit(ctx, store.Txn{
+			If:   []store.Cond{store.Unchanged(key, it.Modified)},
+			Then: []store.Op{store.Put(key, store.Encode(want))},
+		})
+		if err != nil {
+			return fmt.Errorf("write %s: %w", key, err)
+		}
+		if !res.Done {
+			return nil // released meanwhile, or the next look sees what it is now
+		}
+	}
+	d.names.wrote(want)
+	return nil
+}
+
+func (s *names) has(e store.Endpoint) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have, ok := s.published[e.Endpoint]
+	return ok && reflect.DeepEqual(have, e)
+}
+
+func (s *names) wrote(e store.Endpoint) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.published[e.Endpoint] = e
+}
+
+// keep forgets endpoints that are gone.
+func (s *names) keep(state *registry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.published, func(id string, _ store.Endpoint) bool { _, ok := state.endpoint(id); return !ok })
+}

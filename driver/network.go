@@ -1,0 +1,156 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam"
+	"gvlan/parentfile"
+)
+
+// NewNetwork is what Docker says when it makes a network: neither its name
+// nor its labels are among it.
+type NewNetwork struct {
+	ID       string
+	Options  Options
+	IPv4     bool
+	IPv6     bool
+	Internal bool
+	Pools    []ipam.PoolData
+}
+
+// CreateNetwork takes a network into the journal and makes its VLAN link or
+// dummy. It is an upsert: the swarm repeats it after a restart.
+func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error) {
+	if len(r.Options.Old) > 0 {
+		d.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
+			"network", shortID(r.ID), "names", strings.Join(r.Options.Old, " "))
+	}
+	local := d.isLocal(r.Options)
+	foreign := foreignIPAM(r.Pools)
+	if foreign && !local {
+		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", d.cfg.Name)
+	}
+	if !foreign {
+		if err := d.addresses.Attach(r.ID, r.Pools); err != nil {
+			return err
+		}
+	}
+	defer func() {
+		if refused != nil && !foreign {
+			refused = errors.Join(refused, d.addresses.Detach(r.ID))
+		}
+	}()
+	n := d.describe(r, local, foreign)
+	if err := checkParent(n); err != nil {
+		return err
+	}
+	if err := d.parents.prepare(ctx, &n); err != nil {
+		return err
+	}
+	if err := d.state.putNetwork(n); err != nil {
+		return errors.Join(err, d.parents.release(ctx, n, d.state.allNetworks()))
+	}
+	d.poke()
+	return nil
+}
+
+// describe is the journal's record of a network Docker just made.
+func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
+	n := hostNetwork{
+		ID: r.ID, Stage: StageSeen, UUID: uuid.NewString(), Options: r.Options,
+		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
+		Foreign: foreign, Since: d.milliseconds(),
+	}
+	if known, ok := d.state.network(r.ID); ok && known.Stage != StageGone {
+		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
+	} else if local {
+		n.Stage = StageLocal
+	} else if isSwarmID(r.ID) {
+		n.Stage = StageSwarm
+	}
+	if foreign {
+		n.Pools = foreignPools(r.Pools)
+		return n
+	}
+	asked, _ := d.addresses.Pools(r.ID)
+	n.Segment, n.Pools = asked.Segment, asked.Pools
+	for i := range n.Pools {
+		n.Pools[i] = settleGateway(n, n.Pools[i])
+	}
+	return n
+}
+
+// isSwarmID tells a swarm network's id (25 characters of base 36) from an
+// engine's own (64 hexadecimal digits).
+func isSwarmID(id string) bool { return len(id) == 25 }
+
+// checkParent refuses a network that can work nowhere: one of the whole
+// cluster without any parent named. A list that nothing on this host matches
+// is no error here, since another host's may.
+func checkParent(n hostNetwork) error {
+	if n.Stage == StageLocal || n.Internal || !n.isolated() {
+		return nil
+	}
+	return parentfile.ErrEmpty
+}
+
+// foreignIPAM tells whether the addresses come from another IPAM driver.
+func foreignIPAM(pools []ipam.PoolData) bool {
+	for _, p := range pools {
+		if !ipam.IsSpace(p.Space) {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignPools describes pools that another IPAM driver keeps.
+func foreignPools(all []ipam.PoolData) []store.Pool {
+	var pools []store.Pool
+	for _, p := range all {
+		pools = append(pools, store.Pool{Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux, Asked: true})
+	}
+	return pools
+}
+
+// DeleteNetwork notes that Docker forgot the network. What that means for
+// the definition is settled outside the handler. Unknown networks are
+// success.
+func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
+	n, ok := d.state.network(id)
+	if !ok {
+		return nil
+	}
+	if err := d.addresses.Detach(id); err != nil {
+		d.log.Error("could not journal that the pools of a network are gone", "network", n.title(), "error", err)
+	}
+	err := d.state.changeNetwork(id, func(n *hostNetwork) {
+		n.Stage, n.Since = stageAfterDelete(*n), d.milliseconds()
+	})
+	if err != nil {
+		// Docker drops its network whatever is answered; a later look at the
+		// engine finds the same.
+		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
+	}
+	if err := d.parents.release(ctx, n, d.state.allNetworks()); err != nil {
+		d.log.Error("could not remove the links of a network", "network", n.title(), "error", err)
+	}
+	d.poke()
+	return nil
+}
+
+// stageAfterDelete is where a network goes when Docker deleted it: only one
+// that stands for a definition has anything left to settle.
+func stageAfterDelete(n hostNetwork) Stage {
+	switch n.Stage {
+	case StageLocal, StageSwarm:
+		return n.Stage
+	}
+	return StageGone
+}

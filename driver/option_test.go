@@ -1,0 +1,75 @@
+package driver
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"gvlan/driver/link"
+)
+
+func TestParseOptions(t *testing.T) {
+	macvlan := Options{Kind: link.Macvlan, Mode: link.Bridge}
+	with := func(o Options, change func(*Options)) Options { change(&o); return o }
+	tests := []struct {
+		name string
+		raw  map[string]string
+		want Options
+	}{
+		{"nothing", nil, macvlan},
+		{"parent", map[string]string{"parent": " bond0,  eth0, "}, with(macvlan, func(o *Options) { o.Parent = "bond0,  eth0," })},
+		{"ipvlan by mode", map[string]string{"ipvlan_mode": "L3"}, Options{Kind: link.Ipvlan, Mode: link.L3, Flag: link.FlagBridge}},
+		{"ipvlan by flag", map[string]string{"ipvlan_flag": "vepa"}, Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagVEPA}},
+		{"ipvlan by kind", map[string]string{"kind": "ipvlan"}, Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagBridge}},
+		{"passthru", map[string]string{"macvlan_mode": "passthru"}, Options{Kind: link.Macvlan, Mode: link.Passthru}},
+		{"the oldest guide", map[string]string{"host_iface": "eth0", "--macvlan_mode": "bridge"}, with(macvlan, func(o *Options) { o.Parent = "eth0" })},
+		{"Docker's own keys", map[string]string{"com.docker.network.driver.mtu": "9000", "RequestAddressType": "x"}, macvlan},
+		{"mtu, scope, gateway, dns", map[string]string{"mtu": "9000", "scope": "local", "gateway": "none", "dns": "off"},
+			with(macvlan, func(o *Options) { o.MTU, o.Scope, o.NoGateway, o.NoDNS = 9000, ScopeLocal, true, true })},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := ParseOptions(tt.raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(Options{}, "Old")); diff != "" {
+				t.Errorf("options (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseOptionsRefuses(t *testing.T) {
+	tests := []struct {
+		name string
+		raw  map[string]string
+		says []string
+	}{
+		{"a misspelt name", map[string]string{"parnet": "eth0"}, []string{"parnet", "did you mean parent?"}},
+		{"a strange name", map[string]string{"xyzzy-plugh": "1"}, []string{"xyzzy-plugh", "parent-file"}},
+		{"no name", map[string]string{"": "bond0.65,eth3.65"}, []string{"did you mean parent=bond0.65,eth3.65?"}},
+		{"an unknown mode", map[string]string{"macvlan_mode": "bridged"}, []string{"macvlan_mode", `"bridged"`, "bridge, private, vepa, passthru"}},
+		{"both modes", map[string]string{"macvlan_mode": "bridge", "ipvlan_mode": "l2"}, []string{"exclude each other"}},
+		{"a mode of the other kind", map[string]string{"kind": "ipvlan", "macvlan_mode": "vepa"}, []string{"kind=ipvlan", "ipvlan_mode"}},
+		{"parent and file", map[string]string{"parent": "eth0", "parent-file": "/x"}, []string{"parent-file", "exclude"}},
+		{"a small mtu", map[string]string{"mtu": "12"}, []string{"mtu", `"12"`, "68"}},
+		{"a gateway address", map[string]string{"gateway": "10.0.0.1"}, []string{"--gateway"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := ParseOptions(tt.raw)
+			if !errors.Is(err, ErrOption) {
+				t.Fatalf("error %v, want ErrOption", err)
+			}
+			for _, s := range tt.says {
+				if !strings.Contains(err.Error(), s) {
+					t.Errorf("%q does not say %q", err, s)
+				}
+			}
+		})
+	}
+}

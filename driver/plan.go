@@ -1,0 +1,275 @@
+package driver
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// Waits of the plan, in milliseconds of this host's clock. They only delay;
+// no promise rests on them.
+const (
+	// listedAfter is how long Docker may take to list a network after its
+	// CreateNetwork was answered.
+	listedAfter = 30_000
+	// clashPatience is how long the loser of a name stays untouched, so that
+	// whoever just made it can see what happened.
+	clashPatience = 10_000
+	// pruneQuiet is how long after this host's last deletion a prune's own
+	// event may still come: until then an rm and a prune look the same.
+	pruneQuiet = 2_000
+)
+
+// view is everything a plan is made from, at one moment.
+type view struct {
+	node        string
+	now         int64                               // unix seconds
+	engine      map[string]engine.Network           // of this driver and local scope, by id
+	others      map[string]string                   // names of every other network here: its driver
+	journal     []hostNetwork                       //
+	users       map[string][]string                 // engine network id: containers here, running or stopped
+	definitions map[string]row[store.Network]       // by name
+	tombstones  map[string]row[store.Tombstone]     // by uuid
+	removals    map[string]map[string]store.Removal // by uuid and node
+	refs        map[string]store.Refs               // by node
+	live        []string                            // nodes
+	pruned      int64                               // unix milliseconds of this engine's last network prune
+	deleted     int64                               // unix milliseconds of its last deletion of any network
+	waiting     func(uuid string) bool              // a create of this replica failed and is not due again
+}
+
+// action is what a step does.
+type action string
+
+const (
+	doCommit   action = "commit"    // make the definition of a network Docker made here
+	doBind     action = "bind"      // the network is this definition's
+	doAdopt    action = "adopt"     // likewise, for one the journal has lost
+	doCreate   action = "create"    // make the replica
+	doComeBack action = "come back" // make it again, and re-attach stopped containers
+	doRemove   action = "remove"    // remove the engine's network
+	doForget   action = "forget"    // drop the journal's record
+	doStage    action = "stage"     // note the stage and say why
+	doOverride action = "override"  // take the definition's overrides over
+	doRetire   action = "retire"    // active -> removing
+	doAnswer   action = "answer"    // this node's Removal
+	doRevive   action = "revive"    // removing -> active
+	doBury     action = "bury"      // removing -> tombstone
+)
+
+// step is one thing to do, with what it is done to.
+type step struct {
+	do         action
+	network    hostNetwork
+	engine     engine.Network
+	definition row[store.Network]
+	stage      Stage
+	why        string
+}
+
+// plan says what brings engine, journal and definitions together. It is pure:
+// the same view gives the same steps.
+func plan(v view) []step {
+	var steps []step
+	for _, n := range v.journal {
+		steps = append(steps, v.planNetwork(n)...)
+	}
+	for _, name := range slices.Sorted(maps.Keys(v.definitions)) {
+		steps = append(steps, v.planDefinition(v.definitions[name])...)
+	}
+	return steps
+}
+
+func (v view) planNetwork(n hostNetwork) []step {
+	e, listed := v.engine[n.ID]
+	if n.Stage == StageSwarm {
+		return nil
+	}
+	if n.Stage == StageLocal && e.Labels[replicaLabel] == "" {
+		return v.planLocal(n, e, listed)
+	}
+	switch {
+	case listed && n.Stage == StageGone:
+		return nil // Docker is still at it
+	case listed:
+		return v.planListed(n, e)
+	}
+	return v.planMissing(n)
+}
+
+// planLocal learns a local network's name, and forgets it when it is gone.
+func (v view) planLocal(n hostNetwork, e engine.Network, listed bool) []step {
+	if listed && n.Name != e.Name {
+		return []step{{do: doStage, network: n, engine: e, stage: StageLocal}}
+	}
+	if !listed && v.now-n.Since > listedAfter {
+		return []step{{do: doForget, network: n}}
+	}
+	return nil
+}
+
+// planListed is for a network the engine has.
+func (v view) planListed(n hostNetwork, e engine.Network) []step {
+	def, defined := v.definitions[e.Name]
+	mine := defined && def.Record.UUID == n.UUID
+	switch n.Stage {
+	case StageCommitted, StageReplica:
+		if mine {
+			return v.planMine(n, e, def)
+		}
+		return v.planLost(n, e, def, defined)
+	}
+	switch {
+	case !defined && n.Stage == StageOrphaned:
+		return v.planLost(n, e, def, false)
+	case !defined:
+		return []step{{do: doCommit, network: n, engine: e}}
+	case def.Record.State == store.NetworkRemoving:
+		return nil // the name is free, or taken again, in a moment
+	case mine, sameNetwork(def.Record.Created, define(e, n), e.Labels[replicaLabel] == def.Record.UUID):
+		return []step{{do: doBind, network: n, engine: e, definition: def}}
+	}
+	return v.planClash(n, e, def)
+}
+
+// planMine is for a network that is bound to its definition.
+func (v view) planMine(n hostNetwork, e engine.Network, def row[store.Network]) []step {
+	if def.Record.State == store.NetworkRemoving {
+		if len(v.users[n.ID]) > 0 {
+			return v.answer(def, fmt.Sprintf("containers on node %s refer to it: %s", v.node, joinWords(v.users[n.ID])))
+		}
+		return []step{{do: doRemove, network: n, engine: e, definition: def, why: "its definition is being removed"}}
+	}
+	if !equalOverrides(n.Overrides, def.Record.Overrides) || n.Name != e.Name {
+		return []step{{do: doOverride, network: n, engine: e, definition: def}}
+	}
+	return nil
+}
+
+// planLost is for a network whose definition is gone, or whose name belongs
+// to another definition now: it was removed, or replaced, while this host was
+// away. It goes when no container refers to it.
+func (v view) planLost(n hostNetwork, e engine.Network, def row[store.Network], defined bool) []step {
+	why := "its definition was removed"
+	if defined {
+		why = "its definition was replaced by another of the same name"
+		if sameNetwork(def.Record.Created, define(e, n), true) && def.Record.State == store.NetworkActive {
+			return []step{{do: doBind, network: n, engine: e, definition: def}}
+		}
+	}
+	if users := v.users[n.ID]; len(users) > 0 {
+		why = fmt.Sprintf("%s, but containers here refer to it: %s", why, joinWords(users))
+		return stage(n, e, StageOrphaned, why)
+	}
+	return []step{{do: doRemove, network: n, engine: e, definition: def, why: why}}
+}
+
+// planClash is for a network whose name another, different definition has.
+// The first commit won (decision 21).
+func (v view) planClash(n hostNetwork, e engine.Network, def row[store.Network]) []step {
+	if users := v.users[n.ID]; len(users) > 0 {
+		return stage(n, e, StageConflict, fmt.Sprintf("node %s defined a different network of this name first, and containers here refer to this one: %s",
+			def.Record.Origin, joinWords(users)))
+	}
+	if v.now-n.Since < clashPatience {
+		return stage(n, e, n.Stage, "")
+	}
+	return []step{{do: doRemove, network: n, engine: e, definition: def,
+		why: fmt.Sprintf("node %s defined a different network of this name first", def.Record.Origin)}}
+}
+
+// planMissing is for a network the engine does not have.
+func (v view) planMissing(n hostNetwork) []step {
+	forget := []step{{do: doForget, network: n}}
+	if n.Removing {
+		return forget
+	}
+	switch n.Stage {
+	case StageSeen:
+		if v.now-n.Since <= listedAfter {
+			return nil
+		}
+		return forget
+	case StageConflict, StageOrphaned:
+		return forget
+	}
+	def, ok := v.byUUID(n.UUID)
+	if !ok {
+		return v.planExhume(n, forget)
+	}
+	if def.Record.State == store.NetworkRemoving {
+		return forget
+	}
+	back := step{do: doComeBack, network: n, definition: def}
+	if n.Stage != StageGone {
+		back.why = "the engine lost it without being told to remove it"
+		return []step{back}
+	}
+	return v.planDeleted(n, def, back)
+}
+
+// planDeleted settles what it means that Docker deleted a replica here: a
+// prune means nothing for the cluster, an rm removes the definition unless a
+// container anywhere refers to it.
+func (v view) planDeleted(n hostNetwork, def row[store.Network], back step) []step {
+	if v.pruned >= n.Since {
+		back.why = "docker network prune ran on this host, which never removes a network of the cluster"
+		return []step{back}
+	}
+	if v.now-max(n.Since, v.deleted) < pruneQuiet {
+		return nil
+	}
+	if by := v.usedBy(n); by != "" {
+		back.why = "it is in use: " + by
+		return []step{back}
+	}
+	return []step{{do: doRetire, network: n, definition: def}}
+}
+
+// planExhume brings a definition back whose removal turns out to have been a
+// prune on this host.
+func (v view) planExhume(n hostNetwork, forget []step) []step {
+	grave, ok := v.tombstones[n.UUID]
+	if !ok || n.Stage != StageGone || v.pruned < n.Since {
+		return forget
+	}
+	if _, taken := v.definitions[n.Name]; taken {
+		return forget
+	}
+	def := row[store.Network]{Key: store.NetworkKey(grave.Record.Network.Name), Record: grave.Record.Network}
+	return []step{{do: doRevive, network: n, definition: def, why: "docker network prune, not an rm, removed it"}}
+}
+
+// usedBy names who refers to the network anywhere, or "". This host's own
+// users are known better than its refs.
+func (v view) usedBy(n hostNetwork) string {
+	if users := v.users[n.ID]; len(users) > 0 {
+		return fmt.Sprintf("containers on node %s: %s", v.node, joinWords(users))
+	}
+	for _, node := range slices.Sorted(maps.Keys(v.refs)) {
+		if names := v.refs[node].Networks[n.UUID]; node != v.node && len(names) > 0 {
+			return fmt.Sprintf("containers on node %s: %s", node, joinWords(names))
+		}
+	}
+	return ""
+}
+
+func (v view) byUUID(uuid string) (row[store.Network], bool) {
+	for _, def := range v.definitions {
+		if def.Record.UUID == uuid {
+			return def, true
+		}
+	}
+	return row[store.Network]{}, false
+}
+
+// stage notes a stage, unless the journal says the same already.
+func stage(n hostNetwork, e engine.Network, to Stage, why string) []step {
+	if n.Stage == to && n.Why == why && n.Name == e.Name {
+		return nil
+	}
+	return []step{{do: doStage, network: n, engine: e, stage: to, why: why}}
+}

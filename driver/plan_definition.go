@@ -1,0 +1,124 @@
+package driver
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// planDefinition is for a definition, whether this host has it or not.
+func (v view) planDefinition(def row[store.Network]) []step {
+	if def.Record.Scope != store.ScopeGlobal {
+		return nil
+	}
+	if def.Record.State == store.NetworkRemoving {
+		return v.planRemoval(def)
+	}
+	return v.planReplica(def)
+}
+
+// planReplica makes what is missing here.
+func (v view) planReplica(def row[store.Network]) []step {
+	if v.concerned(def) || v.waiting(def.Record.UUID) {
+		return nil
+	}
+	if e, ok := v.named(def.Record.Name); ok {
+		return v.planUnclaimed(def, e)
+	}
+	return []step{{do: doCreate, definition: def}}
+}
+
+// concerned tells whether the journal has a network that stands for the
+// definition or has its name: planNetwork decides about that one.
+func (v view) concerned(def row[store.Network]) bool {
+	return slices.ContainsFunc(v.journal, func(n hostNetwork) bool {
+		return n.UUID == def.Record.UUID || (n.Name == def.Record.Name && n.Stage != StageGone) || v.engine[n.ID].Name == def.Record.Name
+	})
+}
+
+// named finds this driver's network of that name.
+func (v view) named(name string) (engine.Network, bool) {
+	for _, e := range v.engine {
+		if e.Name == name {
+			return e, true
+		}
+	}
+	return engine.Network{}, false
+}
+
+// planUnclaimed is for a network of ours that the journal does not know: the
+// data directory was lost. It is taken back when it plainly is the defined
+// one.
+func (v view) planUnclaimed(def row[store.Network], e engine.Network) []step {
+	n := restored(def.Record, e)
+	if !sameNetwork(def.Record.Created, define(e, n), e.Labels[replicaLabel] == def.Record.UUID) || !samePools(e, def.Record.Created) {
+		return nil
+	}
+	return []step{{do: doAdopt, network: n, engine: e, definition: def}}
+}
+
+// restored is the journal's record as the definition lets it be known.
+func restored(def store.Network, e engine.Network) hostNetwork {
+	o, err := ParseOptions(e.Options)
+	if err != nil {
+		o = Options{}
+	}
+	return hostNetwork{
+		ID: e.ID, Stage: StageReplica, UUID: def.UUID, Name: e.Name, Options: o,
+		IPv4: def.Created.IPv4, IPv6: e.IPv6, Internal: e.Internal,
+		Segment: def.Created.Segment, Pools: def.Created.Pools, Overrides: def.Overrides,
+	}
+}
+
+// planRemoval drives active -> removing -> tombstone: this node answers for
+// itself, and whichever node sees every live node's answer ends it. A veto,
+// or a reference from a node that is away, turns it back.
+func (v view) planRemoval(def row[store.Network]) []step {
+	answers := v.removals[def.Record.UUID]
+	for _, node := range slices.Sorted(maps.Keys(answers)) {
+		if why := answers[node].Veto; why != "" {
+			return []step{{do: doRevive, definition: def, why: why}}
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(v.refs)) {
+		if names := v.refs[node].Networks[def.Record.UUID]; node != v.node && len(names) > 0 && !answers[node].Gone {
+			return []step{{do: doRevive, definition: def, why: fmt.Sprintf("containers on node %s refer to it: %s", node, joinWords(names))}}
+		}
+	}
+	if !v.standsHere(def) && !answers[v.node].Gone {
+		return v.answer(def, "")
+	}
+	for _, node := range v.live {
+		if !answers[node].Gone {
+			return nil
+		}
+	}
+	if !answers[v.node].Gone {
+		return nil
+	}
+	return []step{{do: doBury, definition: def}}
+}
+
+// standsHere tells whether this host's engine still has the replica.
+func (v view) standsHere(def row[store.Network]) bool {
+	return slices.ContainsFunc(v.journal, func(n hostNetwork) bool {
+		_, listed := v.engine[n.ID]
+		return n.UUID == def.Record.UUID && listed
+	})
+}
+
+// answer is this node's Removal, unless it was given already.
+func (v view) answer(def row[store.Network], veto string) []step {
+	if have, ok := v.removals[def.Record.UUID][v.node]; ok && have.Veto == veto && have.Gone == (veto == "") {
+		return nil
+	}
+	return []step{{do: doAnswer, definition: def, why: veto}}
+}
+
+func equalOverrides(a, b store.Overrides) bool {
+	sameParent := (a.Parent == nil) == (b.Parent == nil) && (a.Parent == nil || *a.Parent == *b.Parent)
+	return sameParent && a.Cooldown == b.Cooldown && slices.Equal(a.Exclude, b.Exclude) && slices.Equal(a.Ranges, b.Ranges)
+}

@@ -1,0 +1,206 @@
+package driver
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// world is one network "lan1" of node h1 in a plan's view, to be bent by each
+// case.
+func world() view {
+	pools := []store.Pool{{Subnet: netip.MustParsePrefix("192.168.1.0/24"), Gateway: netip.MustParseAddr("192.168.1.1")}}
+	def := store.Network{
+		UUID: "u1", Name: "lan1", State: store.NetworkActive, Scope: store.ScopeGlobal, Origin: "h1",
+		Created: store.Definition{IPv4: true, Options: map[string]string{"parent": "eth1"}, Segment: "default", Pools: pools},
+	}
+	return view{
+		node: "h1", now: 1_000_000,
+		engine: map[string]engine.Network{"e1": {ID: "e1", Name: "lan1", Driver: "gvlan", Options: map[string]string{"parent": "eth1"}}},
+		journal: []hostNetwork{{ID: "e1", Stage: StageCommitted, UUID: "u1", Name: "lan1", IPv4: true, Segment: "default", Pools: pools,
+			Options: Options{Parent: "eth1"}, Since: 900_000}},
+		users:       map[string][]string{},
+		definitions: map[string]row[store.Network]{"lan1": {Key: "/networks/lan1", Record: def, Born: 5, Modified: 7}},
+		tombstones:  map[string]row[store.Tombstone]{},
+		removals:    map[string]map[string]store.Removal{},
+		refs:        map[string]store.Refs{},
+		live:        []string{"h1", "h2"},
+		waiting:     func(string) bool { return false },
+	}
+}
+
+func (v *view) setState(s store.NetworkState) {
+	def := v.definitions["lan1"]
+	def.Record.State = s
+	v.definitions["lan1"] = def
+}
+
+func (v *view) setUUID(uuid string) {
+	def := v.definitions["lan1"]
+	def.Record.UUID = uuid
+	v.definitions["lan1"] = def
+}
+
+func (v *view) setSubnet(s string) {
+	def := v.definitions["lan1"]
+	def.Record.Created.Pools = []store.Pool{{Subnet: netip.MustParsePrefix(s)}}
+	v.definitions["lan1"] = def
+}
+
+func (v *view) removal(node string, r store.Removal) {
+	if v.removals["u1"] == nil {
+		v.removals["u1"] = map[string]store.Removal{}
+	}
+	v.removals["u1"][node] = r
+}
+
+func TestPlan(t *testing.T) {
+	refs := func(names ...string) store.Refs { return store.Refs{Networks: map[string][]string{"u1": names}} }
+	tests := []struct {
+		name string
+		bend func(*view)
+		want []string // "action why-fragment"
+	}{
+		{"all is well", func(v *view) {}, nil},
+		{"made here, not defined yet", func(v *view) { v.definitions = nil; v.journal[0].Stage = StageSeen }, []string{"commit"}},
+		{"made here, its commit landed before a crash", func(v *view) { v.journal[0].Stage = StageSeen }, []string{"bind"}},
+		{"made on two hosts, identical", func(v *view) { v.journal[0].Stage = StageSeen; v.journal[0].UUID = "mine" }, []string{"bind"}},
+		{"defined elsewhere", func(v *view) { v.journal, v.engine = nil, nil }, []string{"create"}},
+		{"defined elsewhere, a create failed just now", func(v *view) {
+			v.journal, v.engine = nil, nil
+			v.waiting = func(string) bool { return true }
+		}, nil},
+		{"of the swarm, never replicated", func(v *view) {
+			v.journal, v.engine = nil, nil
+			def := v.definitions["lan1"]
+			def.Record.Scope = store.ScopeSwarm
+			v.definitions["lan1"] = def
+		}, nil},
+		{"the journal was lost", func(v *view) { v.journal = nil }, []string{"adopt"}},
+		{"the journal was lost and the network is another", func(v *view) { v.journal = nil; v.enginePool("10.0.0.0/8") }, nil},
+		{"the journal was lost, the engine lists the pool", func(v *view) { v.journal = nil; v.enginePool("192.168.1.0/24") }, []string{"adopt"}},
+
+		{"clash, made this moment", func(v *view) {
+			v.journal[0].Stage, v.journal[0].UUID, v.journal[0].Since = StageSeen, "mine", v.now
+			v.setSubnet("10.0.0.0/8")
+		}, nil},
+		{"clash, unused", func(v *view) {
+			v.journal[0].Stage, v.journal[0].UUID = StageSeen, "mine"
+			v.setSubnet("10.0.0.0/8")
+		}, []string{"remove defined a different network"}},
+		{"clash, a stopped container refers to it", func(v *view) {
+			v.journal[0].Stage, v.journal[0].UUID = StageSeen, "mine"
+			v.setSubnet("10.0.0.0/8")
+			v.users["e1"] = []string{"web"}
+		}, []string{"stage web"}},
+		{"clash whose winner went away", func(v *view) { v.journal[0].Stage = StageConflict; v.definitions = nil }, []string{"commit"}},
+
+		{"rm, a moment ago", func(v *view) { v.deletedHere(100) }, nil},
+		{"rm, nobody refers to it", func(v *view) { v.deletedHere(5_000) }, []string{"retire"}},
+		{"rm, a container elsewhere refers to it", func(v *view) { v.deletedHere(5_000); v.refs["h2"] = refs("db") }, []string{"come back db"}},
+		{"rm, a container on a host that is away refers to it", func(v *view) { v.deletedHere(5_000); v.refs["h9"] = refs("db") }, []string{"come back node h9"}},
+		{"rm, a stopped container here refers to it", func(v *view) { v.deletedHere(5_000); v.users["e1"] = []string{"web"} }, []string{"come back web"}},
+		{"prune", func(v *view) { v.deletedHere(100); v.pruned = v.now }, []string{"come back prune"}},
+		{"an older prune does not excuse an rm", func(v *view) { v.deletedHere(5_000); v.pruned = v.now - 6_000 }, []string{"retire"}},
+		{"other deletions go on: it may be a prune", func(v *view) { v.deletedHere(5_000); v.deleted = v.now }, nil},
+		{"a prune's event came after the removal", func(v *view) {
+			v.deletedHere(100)
+			grave := store.Tombstone{Network: v.definitions["lan1"].Record}
+			v.definitions, v.pruned = nil, v.now
+			v.tombstones["u1"] = row[store.Tombstone]{Record: grave}
+		}, []string{"revive prune"}},
+		{"rm is done", func(v *view) { v.deletedHere(5_000); v.definitions = nil }, []string{"forget"}},
+		{"the engine lost it", func(v *view) { v.engine = nil }, []string{"come back lost"}},
+		{"Docker is still deleting it", func(v *view) { v.journal[0].Stage = StageGone }, nil},
+
+		{"removing: this host must let go", func(v *view) { v.setState(store.NetworkRemoving) }, []string{"remove"}},
+		{"removing: a container here refers to it", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.users["e1"] = []string{"web"}
+		}, []string{"answer web"}},
+		{"removing: gone here", func(v *view) { v.setState(store.NetworkRemoving); v.journal, v.engine = nil, nil }, []string{"answer"}},
+		{"removing: others have not answered", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h1", store.Removal{Gone: true})
+		}, nil},
+		{"removing: all answered", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h1", store.Removal{Gone: true})
+			v.removal("h2", store.Removal{Gone: true})
+		}, []string{"bury"}},
+		{"removing: a veto", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h2", store.Removal{Veto: "db runs"})
+		}, []string{"revive db runs"}},
+		{"removing: a host that is away refers to it", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.refs["h9"] = refs("db")
+		}, []string{"revive h9"}},
+
+		{"removed while this host was away, unused", func(v *view) { v.definitions = nil }, []string{"remove removed"}},
+		{"removed while this host was away, used", func(v *view) { v.definitions = nil; v.users["e1"] = []string{"web"} }, []string{"stage web"}},
+		{"an orphan that is not used any more", func(v *view) { v.definitions = nil; v.journal[0].Stage = StageOrphaned }, []string{"remove"}},
+		{"replaced while this host was away", func(v *view) { v.setUUID("u2"); v.setSubnet("10.0.0.0/8") }, []string{"remove replaced"}},
+		{"replaced by an equal one", func(v *view) { v.setUUID("u2") }, []string{"bind"}},
+
+		{"overrides changed", func(v *view) {
+			def := v.definitions["lan1"]
+			parent := "eth2"
+			def.Record.Overrides.Parent = &parent
+			v.definitions["lan1"] = def
+		}, []string{"override"}},
+		{"a local network is left alone", func(v *view) { v.journal[0].Stage, v.definitions = StageLocal, nil }, nil},
+		{"a local network's name is learned", func(v *view) {
+			v.journal[0].Stage, v.journal[0].Name, v.definitions = StageLocal, "", nil
+		}, []string{"stage"}},
+		{"a replica made on a host labelled local", func(v *view) {
+			v.journal[0].Stage = StageLocal
+			e := v.engine["e1"]
+			e.Labels = map[string]string{replicaLabel: "u1"}
+			v.engine["e1"] = e
+		}, []string{"bind"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			v := world()
+			tt.bend(&v)
+			steps := plan(v)
+			var got []string
+			for i, s := range steps {
+				line := string(s.do)
+				if i < len(tt.want) {
+					if _, fragment, ok := strings.Cut(tt.want[i], line+" "); ok && strings.Contains(s.why, fragment) {
+						line = tt.want[i]
+					}
+				}
+				got = append(got, line)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("steps (-want +got):\n%s%+v", diff, steps)
+			}
+		})
+	}
+}
+
+// deletedHere makes lan1 one that Docker deleted so many milliseconds ago.
+func (v *view) deletedHere(ago int64) {
+	v.journal[0].Stage, v.journal[0].Since = StageGone, v.now-ago
+	v.deleted = v.now - ago
+	v.engine = nil
+}
+
+// enginePool makes the engine list a pool for lan1.
+func (v *view) enginePool(subnet string) {
+	e := v.engine["e1"]
+	e.IPAM.Pools = []engine.Pool{{Subnet: netip.MustParsePrefix(subnet)}}
+	v.engine["e1"] = e
+}

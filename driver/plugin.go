@@ -1,0 +1,153 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/docker/go-plugins-helpers/sdk"
+)
+
+// HandlerTimeout bounds every plugin request: Docker holds a network's lock
+// across a call and has no timeout of its own for socket plugins. The store
+// gets four fifths of it, so that a request ends with a sentence rather than
+// a broken connection.
+const HandlerTimeout = 5 * time.Second
+
+// manifest is the answer to Plugin.Activate: both drivers on one socket.
+const manifest = `{"Implements":["NetworkDriver","IpamDriver"]}`
+
+// Plugin answers Docker's network and IPAM plugin protocols
+// (docs.docker.com/engine/extend/plugins_network, libnetwork's remote.md and
+// ipam.md).
+type Plugin struct {
+	driver  *Driver
+	handler sdk.Handler
+	log     *slog.Logger
+	// Swarm makes the plugin report scope "global", which a managed plugin
+	// needs for swarm networks and a socket plugin must not report.
+	swarm bool
+	gate  sync.RWMutex // read-held by every request, taken for good on stop
+}
+
+// NewPlugin serves d. With swarm set the driver reports global scope, which
+// only a managed plugin may.
+func NewPlugin(d *Driver, swarm bool, log *slog.Logger) *Plugin {
+	p := &Plugin{driver: d, handler: sdk.NewHandler(manifest), log: log, swarm: swarm}
+	p.routeNetwork()
+	p.routeIPAM()
+	return p
+}
+
+// Listen opens the plugin's socket in Docker's discovery folder. A socket
+// left by an agent that died is replaced.
+func Listen(folder, name string) (net.Listener, error) {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("make the plugin socket's folder: %w", err)
+	}
+	path := filepath.Join(folder, name+".sock")
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("replace the plugin socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("open the plugin socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("protect the plugin socket: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers on l until ctx ends, then lets requests in flight finish.
+func (p *Plugin) Serve(ctx context.Context, l net.Listener) error {
+	served := make(chan error, 1)
+	go func() { served <- p.handler.Serve(l) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serve the plugin socket: %w", err)
+	case <-ctx.Done():
+	}
+	l.Close()
+	<-served
+	// Taking the gate for writing waits for the requests in flight and turns
+	// later ones away.
+	p.gate.Lock()
+	return nil
+}
+
+// answerer is how a protocol writes its outcome: the two disagree on the
+// name of the error field.
+type answerer struct {
+	failed func(sentence string) any
+}
+
+var (
+	networkAnswers = answerer{failed: func(s string) any { return networkError{Err: s} }}
+	ipamAnswers    = answerer{failed: func(s string) any { return ipamError{Error: s} }}
+)
+
+type networkError struct{ Err string }
+
+type ipamError struct{ Error string }
+
+// handle registers one method. An empty or broken body is Docker's retry of
+// a request whose body was already consumed: it gets 400 and has no effect.
+func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.Context, Req) (Res, error)) {
+	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
+		var req Req
+		if err := sdk.DecodeRequest(w, r, &req); err != nil {
+			p.log.Warn("refused a request without a body", "method", method, "error", err)
+			return
+		}
+		if !p.gate.TryRLock() {
+			http.Error(w, "gvlan is stopping", http.StatusServiceUnavailable)
+			return
+		}
+		defer p.gate.RUnlock()
+		ctx, cancel := context.WithTimeout(r.Context(), HandlerTimeout)
+		defer cancel()
+		began := time.Now()
+		res, err := do(ctx, req)
+		p.record(method, req, res, err, time.Since(began))
+		if err != nil {
+			sdk.EncodeResponse(w, a.failed(err.Error()), false)
+			return
+		}
+		sdk.EncodeResponse(w, res, false)
+	})
+}
+
+// fixed registers a method that has no request body.
+func fixed[Res any](p *Plugin, method string, answer func() Res) {
+	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, _ *http.Request) {
+		sdk.EncodeResponse(w, answer(), false)
+	})
+}
+
+// missing registers a method that Docker is content to find unimplemented.
+func missing(p *Plugin, method string) {
+	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
+		http.NotFound(w, r)
+	})
+}
+
+// record writes the request's one line.
+func (p *Plugin) record(method string, req, res any, err error, took time.Duration) {
+	attrs := append([]any{"method", method}, subject(req)...)
+	attrs = append(attrs, outcome(res)...)
+	attrs = append(attrs, "took", took.Round(time.Microsecond))
+	if err != nil {
+		p.log.Error("refused", append(attrs, "error", err)...)
+		return
+	}
+	p.log.Info("answered", attrs...)
+}

@@ -1,0 +1,57 @@
+package driver
+
+import (
+	"context"
+
+	dockeripam "github.com/docker/go-plugins-helpers/ipam"
+
+	"gvlan/ipam"
+)
+
+// ipamCapabilities says that addresses need no MAC (a MAC breaks ipvlan) and
+// that nothing has to be replayed after a restart: etcd remembers.
+type ipamCapabilities struct {
+	RequiresMACAddress    bool
+	RequiresRequestReplay bool
+}
+
+func (p *Plugin) routeIPAM() {
+	fixed(p, "IpamDriver.GetCapabilities", func() ipamCapabilities { return ipamCapabilities{} })
+	fixed(p, "IpamDriver.GetDefaultAddressSpaces", p.addressSpaces)
+	handle(p, "IpamDriver.RequestPool", ipamAnswers, p.requestPool)
+	handle(p, "IpamDriver.ReleasePool", ipamAnswers, p.releasePool)
+	handle(p, "IpamDriver.RequestAddress", ipamAnswers, p.requestAddress)
+	handle(p, "IpamDriver.ReleaseAddress", ipamAnswers, p.releaseAddress)
+}
+
+func (p *Plugin) addressSpaces() dockeripam.AddressSpacesResponse {
+	return dockeripam.AddressSpacesResponse{LocalDefaultAddressSpace: ipam.LocalSpace, GlobalDefaultAddressSpace: ipam.GlobalSpace}
+}
+
+func (p *Plugin) requestPool(ctx context.Context, r dockeripam.RequestPoolRequest) (dockeripam.RequestPoolResponse, error) {
+	pool, err := p.driver.addresses.RequestPool(ctx, ipam.PoolRequest{
+		Space: r.AddressSpace, Pool: r.Pool, SubPool: r.SubPool, Options: r.Options, V6: r.V6,
+	})
+	if err != nil {
+		return dockeripam.RequestPoolResponse{}, err
+	}
+	return dockeripam.RequestPoolResponse{PoolID: pool.ID, Pool: pool.Subnet.String(), Data: pool.Data}, nil
+}
+
+func (p *Plugin) releasePool(ctx context.Context, r dockeripam.ReleasePoolRequest) (done, error) {
+	return done{}, p.driver.addresses.ReleasePool(ctx, r.PoolID)
+}
+
+func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddressRequest) (dockeripam.RequestAddressResponse, error) {
+	addr, err := p.driver.addresses.RequestAddress(ctx, ipam.AddressRequest{
+		PoolID: r.PoolID, Address: r.Address, Options: r.Options,
+	})
+	if err != nil {
+		return dockeripam.RequestAddressResponse{}, err
+	}
+	return dockeripam.RequestAddressResponse{Address: addr.String()}, nil
+}
+
+func (p *Plugin) releaseAddress(ctx context.Context, r dockeripam.ReleaseAddressRequest) (done, error) {
+	return done{}, p.driver.addresses.ReleaseAddress(ctx, r.PoolID, r.Address)
+}

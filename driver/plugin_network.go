@@ -1,0 +1,261 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/docker/go-plugins-helpers/network"
+
+	"gvlan/ipam"
+)
+
+// Keys of CreateNetwork.Options (libnetwork netlabel).
+const (
+	keyGeneric  = "com.docker.network.generic"
+	keyIPv4     = "com.docker.network.enable_ipv4" // engines from 28
+	keyIPv6     = "com.docker.network.enable_ipv6"
+	keyInternal = "com.docker.network.internal"
+)
+
+// capabilities is GetCapabilities' answer; GwAllocChecker is read by engines
+// from 28.
+type capabilities struct {
+	Scope             string
+	ConnectivityScope string
+	GwAllocChecker    bool
+}
+
+// gwAllocCheck asks, before IPAM is called, whether the driver can do
+// without gateway addresses (engines from 28).
+type gwAllocCheck struct{ Options map[string]any }
+
+type gwAllocAnswer struct{ SkipIPv4, SkipIPv6 bool }
+
+type done struct{}
+
+func (p *Plugin) routeNetwork() {
+	fixed(p, "NetworkDriver.GetCapabilities", p.capabilities)
+	handle(p, "NetworkDriver.GwAllocCheck", networkAnswers, p.gwAllocCheck)
+	handle(p, "NetworkDriver.CreateNetwork", networkAnswers, p.createNetwork)
+	handle(p, "NetworkDriver.DeleteNetwork", networkAnswers, p.deleteNetwork)
+	handle(p, "NetworkDriver.AllocateNetwork", networkAnswers, p.allocateNetwork)
+	handle(p, "NetworkDriver.FreeNetwork", networkAnswers, p.freeNetwork)
+	handle(p, "NetworkDriver.CreateEndpoint", networkAnswers, p.createEndpoint)
+	handle(p, "NetworkDriver.EndpointOperInfo", networkAnswers, p.endpointInfo)
+	handle(p, "NetworkDriver.DeleteEndpoint", networkAnswers, p.deleteEndpoint)
+	handle(p, "NetworkDriver.Join", networkAnswers, p.join)
+	handle(p, "NetworkDriver.Leave", networkAnswers, p.leave)
+	handle(p, "NetworkDriver.DiscoverNew", networkAnswers, p.discovered)
+	handle(p, "NetworkDriver.DiscoverDelete", networkAnswers, p.discovered)
+	missing(p, "NetworkDriver.ProgramExternalConnectivity")
+	missing(p, "NetworkDriver.RevokeExternalConnectivity")
+}
+
+func (p *Plugin) capabilities() capabilities {
+	scope := network.LocalScope
+	if p.swarm {
+		scope = network.GlobalScope
+	}
+	return capabilities{Scope: scope, ConnectivityScope: network.GlobalScope, GwAllocChecker: true}
+}
+
+// gwAllocCheck lets Docker skip the gateway exactly where a network has none
+// (decision 10). It sees options only, never --gateway; Docker applies a
+// skip only when no gateway was given.
+func (p *Plugin) gwAllocCheck(_ context.Context, r gwAllocCheck) (gwAllocAnswer, error) {
+	o, err := ParseOptions(genericOptions(r.Options))
+	if err != nil {
+		return gwAllocAnswer{}, err
+	}
+	skip := !hasGateway(hostNetwork{Options: o, Internal: flag(r.Options, keyInternal, false)})
+	return gwAllocAnswer{SkipIPv4: skip, SkipIPv6: skip}, nil
+}
+
+func (p *Plugin) createNetwork(ctx context.Context, r network.CreateNetworkRequest) (done, error) {
+	o, err := ParseOptions(genericOptions(r.Options))
+	if err != nil {
+		return done{}, err
+	}
+	pools, err := poolData(slices.Concat(r.IPv4Data, r.IPv6Data))
+	if err != nil {
+		return done{}, err
+	}
+	return done{}, p.driver.CreateNetwork(ctx, NewNetwork{
+		ID:       r.NetworkID,
+		Options:  o,
+		IPv4:     flag(r.Options, keyIPv4, true),
+		IPv6:     flag(r.Options, keyIPv6, false),
+		Internal: flag(r.Options, keyInternal, false),
+		Pools:    pools,
+	})
+}
+
+func (p *Plugin) deleteNetwork(ctx context.Context, r network.DeleteNetworkRequest) (done, error) {
+	return done{}, p.driver.DeleteNetwork(ctx, r.NetworkID)
+}
+
+func (p *Plugin) createEndpoint(ctx context.Context, r network.CreateEndpointRequest) (network.CreateEndpointResponse, error) {
+	given := network.EndpointInterface{}
+	if r.Interface != nil {
+		given = *r.Interface
+	}
+	e := NewEndpoint{ID: r.EndpointID, Network: r.NetworkID, MAC: given.MacAddress}
+	var err error
+	if e.IPv4, err = prefixOrNone(given.Address); err != nil {
+		return network.CreateEndpointResponse{}, err
+	}
+	if e.IPv6, err = prefixOrNone(given.AddressIPv6); err != nil {
+		return network.CreateEndpointResponse{}, err
+	}
+	mac, err := p.driver.CreateEndpoint(ctx, e)
+	if err != nil {
+		return network.CreateEndpointResponse{}, err
+	}
+	// Docker refuses an answer that repeats or changes what it sent.
+	return network.CreateEndpointResponse{Interface: &network.EndpointInterface{MacAddress: mac}}, nil
+}
+
+func (p *Plugin) endpointInfo(_ context.Context, r network.InfoRequest) (network.InfoResponse, error) {
+	return network.InfoResponse{Value: p.driver.EndpointInfo(r.EndpointID)}, nil
+}
+
+func (p *Plugin) deleteEndpoint(ctx context.Context, r network.DeleteEndpointRequest) (done, error) {
+	return done{}, p.driver.DeleteEndpoint(ctx, r.EndpointID)
+}
+
+func (p *Plugin) join(ctx context.Context, r network.JoinRequest) (network.JoinResponse, error) {
+	at, err := p.driver.Join(ctx, r.EndpointID, r.SandboxKey)
+	if err != nil {
+		return network.JoinResponse{}, err
+	}
+	res := network.JoinResponse{
+		InterfaceName: network.InterfaceName{SrcName: at.Link, DstPrefix: "eth"},
+		Gateway:       addrOrEmpty(at.Gateway4),
+		GatewayIPv6:   addrOrEmpty(at.Gateway6),
+		// Without it Docker adds a second interface to docker_gwbridge
+		// whenever a network has no gateway.
+		DisableGatewayService: true,
+	}
+	for _, to := range at.Connected {
+		res.StaticRoutes = append(res.StaticRoutes, &network.StaticRoute{Destination: to.String(), RouteType: routeConnected})
+	}
+	return res, nil
+}
+
+// routeConnected is libnetwork's types.CONNECTED: a route by device.
+const routeConnected = 1
+
+func (p *Plugin) leave(ctx context.Context, r network.LeaveRequest) (done, error) {
+	return done{}, p.driver.Leave(ctx, r.EndpointID)
+}
+
+func (p *Plugin) discovered(context.Context, network.DiscoveryNotification) (done, error) {
+	return done{}, nil
+}
+
+// genericOptions takes the -o options out of CreateNetwork's.
+func genericOptions(all map[string]any) map[string]string {
+	raw, _ := all[keyGeneric].(map[string]any)
+	options := make(map[string]string, len(raw))
+	for k, v := range raw {
+		options[k] = fmt.Sprint(v)
+	}
+	return options
+}
+
+func flag(all map[string]any, key string, otherwise bool) bool {
+	if v, ok := all[key].(bool); ok {
+		return v
+	}
+	return otherwise
+}
+
+// poolData reads CreateNetwork's IPAM data.
+func poolData(all []*network.IPAMData) ([]ipam.PoolData, error) {
+	var pools []ipam.PoolData
+	for _, d := range all {
+		pool := ipam.PoolData{Space: d.AddressSpace}
+		var err error
+		if pool.Subnet, err = netip.ParsePrefix(d.Pool); err != nil {
+			return nil, fmt.Errorf("read the pool of the network: %w", err)
+		}
+		pool.Subnet = pool.Subnet.Masked()
+		gateway, err := prefixOrNone(d.Gateway)
+		if err != nil {
+			return nil, err
+		}
+		pool.Gateway = gateway.Addr()
+		if pool.Aux, err = auxAddresses(d.AuxAddresses); err != nil {
+			return nil, err
+		}
+		pools = append(pools, pool)
+	}
+	return pools, nil
+}
+
+func auxAddresses(raw map[string]any) (map[string]netip.Addr, error) {
+	if len(raw) == 0 {
+		return nil, nil
+	}
+	aux := make(map[string]netip.Addr, len(raw))
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		p, err := prefixOrNone(fmt.Sprint(raw[name]))
+		if err != nil {
+			return nil, fmt.Errorf("read aux address %s: %w", name, err)
+		}
+		aux[name] = p.Addr()
+	}
+	return aux, nil
+}
+
+// prefixOrNone reads "address/bits", or nothing as the zero Prefix.
+func prefixOrNone(s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("read address %q: %w", s, err)
+	}
+	return p, nil
+}
+
+func addrOrEmpty(a netip.Addr) string {
+	if !a.IsValid() {
+		return ""
+	}
+	return a.String()
+}
+
+// allocateNetwork is called on a swarm's leader only. Whatever it answers is
+// all a worker's CreateNetwork will get, so every option goes back.
+func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkRequest) (network.AllocateNetworkResponse, error) {
+	if !p.swarm {
+		return network.AllocateNetworkResponse{}, errNotSwarm
+	}
+	if _, err := ParseOptions(r.Options); err != nil {
+		return network.AllocateNetworkResponse{}, err
+	}
+	data := make([]*network.IPAMData, 0, len(r.IPv4Data)+len(r.IPv6Data))
+	for i := range r.IPv4Data {
+		data = append(data, &r.IPv4Data[i])
+	}
+	for i := range r.IPv6Data {
+		data = append(data, &r.IPv6Data[i])
+	}
+	pools, err := poolData(data)
+	if err != nil {
+		return network.AllocateNetworkResponse{}, err
+	}
+	if err := p.driver.AllocateNetwork(ctx, r.NetworkID, pools); err != nil {
+		return network.AllocateNetworkResponse{}, err
+	}
+	return network.AllocateNetworkResponse{Options: r.Options}, nil
+}
+
+func (p *Plugin) freeNetwork(ctx context.Context, r network.FreeNetworkRequest) (done, error) {
+	return done{}, p.driver.FreeNetwork(ctx, r.NetworkID)
+}

@@ -1,0 +1,262 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"gvlan/driver/engine"
+	"gvlan/driver/netns"
+	"gvlan/ipam"
+)
+
+// Decision 12: what seems dead is freed after two observations that far
+// apart, none of them made while the engine was away in between.
+const (
+	reconcileEvery = 20 * time.Second
+	secondLook     = 30 * time.Second
+)
+
+// observation is the first sight of something that seems dead.
+type observation struct {
+	at   time.Time
+	away int // how often the engine had gone away by then
+}
+
+// suspects are the things seen dead once.
+type suspects struct {
+	first map[any]observation
+	seen  map[any]bool // in this round
+}
+
+// proven tells whether a thing was seen dead before, long enough ago and
+// without the engine going away since; else it is remembered.
+func (s *suspects) proven(thing any, now time.Time, away int) bool {
+	s.seen[thing] = true
+	had, ok := s.first[thing]
+	if !ok || had.away != away {
+		s.first[thing] = observation{at: now, away: away}
+		return false
+	}
+	return now.Sub(had.at) >= secondLook
+}
+
+// round forgets what was not seen dead again.
+func (s *suspects) round() {
+	for thing := range s.first {
+		if !s.seen[thing] {
+			delete(s.first, thing)
+		}
+	}
+	clear(s.seen)
+}
+
+// reconcileForever finds what Docker forgot to say: endpoints and addresses
+// nobody has any more.
+func (d *Driver) reconcileForever(ctx context.Context) error {
+	tick := time.NewTicker(reconcileEvery)
+	defer tick.Stop()
+	s := &suspects{first: map[any]observation{}, seen: map[any]bool{}}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := d.reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
+			d.troubles.tell(d.log, "reconcile", err)
+		} else {
+			d.troubles.over("reconcile")
+		}
+	}
+}
+
+// reconcile is one round. An engine that does not answer proves nothing.
+func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
+	away, _ := d.seen.absences()
+	had, err := d.census(ctx)
+	if err != nil {
+		return err
+	}
+	if again, _ := d.seen.absences(); again != away {
+		return nil
+	}
+	if err := d.freeDeadEndpoints(ctx, s, had, away); err != nil {
+		return err
+	}
+	if err := d.freeProvisional(ctx, s, had, away); err != nil {
+		return err
+	}
+	s.round()
+	return d.parents.sweep(ctx, d.state)
+}
+
+// census is what the engine has that needs addresses.
+type census struct {
+	endpoints map[string]bool       // endpoint ids
+	addresses map[netip.Addr]bool   // of endpoints on networks with our addresses
+	subnets   map[netip.Prefix]bool // of networks with our addresses
+}
+
+// census asks the engine for everything that holds an endpoint or address.
+func (d *Driver) census(ctx context.Context) (census, error) {
+	had := census{endpoints: map[string]bool{}, addresses: map[netip.Addr]bool{}, subnets: map[netip.Prefix]bool{}}
+	if err := d.cfg.Engine.Ready(ctx); err != nil {
+		return had, err
+	}
+	networks, err := d.cfg.Engine.Networks(ctx, "")
+	if err != nil {
+		return had, err
+	}
+	for _, n := range networks {
+		if n.Driver != d.cfg.Name && n.IPAM.Driver != d.cfg.Name {
+			continue
+		}
+		full, err := d.cfg.Engine.Network(ctx, n.ID)
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return had, err
+		}
+		had.count(full)
+	}
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return had, err
+	}
+	for _, c := range containers {
+		for _, a := range c.Attachments {
+			had.endpoints[a.EndpointID] = true
+		}
+	}
+	return had, nil
+}
+
+func (c census) count(n engine.Network) {
+	for _, e := range n.Endpoints {
+		c.endpoints[e.ID] = true
+		c.addresses[e.IPv4.Addr()] = true
+		c.addresses[e.IPv6.Addr()] = true
+	}
+	for _, p := range n.IPAM.Pools {
+		c.subnets[p.Subnet.Masked()] = true
+	}
+}
+
+// freeDeadEndpoints frees endpoints the engine does not list and whose
+// sandbox is gone.
+func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) error {
+	for _, e := range d.state.allEndpoints() {
+		if had.endpoints[e.ID] || sandboxLives(e.Sandbox) {
+			continue
+		}
+		if !s.proven("endpoint "+e.ID, d.now(), away) {
+			continue
+		}
+		if err := d.closeEndpoint(ctx, e); err != nil {
+			return fmt.Errorf("free the dead endpoint %s: %w", shortID(e.ID), err)
+		}
+		d.log.Warn("freed an endpoint that the engine forgot", "endpoint", shortID(e.ID), "addresses", e.addresses())
+	}
+	for id, addresses := range d.addresses.Bound() {
+		if _, known := d.state.endpoint(id); known || had.endpoints[id] {
+			continue
+		}
+		if !s.proven("bound "+id, d.now(), away) {
+			continue
+		}
+		if err := d.addresses.Free(ctx, id); err != nil {
+			return fmt.Errorf("free the unknown endpoint %s: %w", shortID(id), err)
+		}
+		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id), "addresses", addresses)
+	}
+	return nil
+}
+
+// closeEndpoint forgets an endpoint and gives its addresses back.
+func (d *Driver) closeEndpoint(ctx context.Context, e hostEndpoint) error {
+	if err := d.forgetEndpoint(ctx, e); err != nil {
+		return err
+	}
+	return d.addresses.Free(ctx, e.ID)
+}
+
+// sandboxLives tells whether any process is still in the endpoint's network
+// namespace. What cannot be judged lives.
+func sandboxLives(sandbox string) bool {
+	if sandbox == "" {
+		return false
+	}
+	mounted, err := netns.IsMounted(sandbox)
+	if err != nil {
+		return true
+	}
+	if !mounted {
+		return false
+	}
+	ns, err := netns.Open(sandbox)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	has, err := ns.HasProcess()
+	return has || err != nil
+}
+
+// freeProvisional gives up what was asked for and never confirmed.
+func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, away int) error {
+	held, err := d.addresses.Provisional(ctx)
+	if err != nil {
+		return err
+	}
+	for _, h := range held {
+		if had.needs(h) || !s.proven(h, d.now(), away) {
+			continue
+		}
+		if err := d.addresses.FreeProvisional(ctx, h); err != nil {
+			return fmt.Errorf("give up what nothing confirmed: %w", err)
+		}
+		d.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
+	}
+	return nil
+}
+
+// needs tells whether something of the engine may stand on a holding: other
+// drivers' networks and endpoints never confirm theirs.
+func (c census) needs(h ipam.Held) bool {
+	switch h.Kind {
+	case ipam.HeldAddress:
+		return c.addresses[h.Address] || c.endpoints[h.Endpoint]
+	case ipam.HeldPool:
+		return c.subnets[h.Subnet]
+	}
+	for subnet := range c.subnets {
+		if subnet == h.Subnet || subnet.Contains(h.Address) {
+			return true
+		}
+	}
+	return false
+}
+
+// deadAfter is how old an endpoint must be before an address request may
+// find it dead by itself.
+const deadAfter = time.Minute
+
+// CloseDead closes an endpoint whose address is asked for again, if it is
+// provably dead (decision 1): old enough, its sandbox gone and its link
+// absent or back in the host's namespace, where Docker moves it when a
+// container stops. It asks the kernel only: it runs within a handler.
+func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	e, ok := d.state.endpoint(endpoint)
+	if !ok {
+		return false, nil
+	}
+	age := time.Duration(d.milliseconds()-e.Since) * time.Millisecond
+	if age < deadAfter || sandboxLives(e.Sandbox) {
+		return false, nil
+	}
+	return true, d.closeEndpoint(ctx, e)
+}

@@ -1,0 +1,205 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+// syncReplicas keeps definitions and this engine's networks together until
+// ctx ends: it looks whenever it is told that something changed, and every
+// resyncEvery.
+func (d *Driver) syncReplicas(ctx context.Context) error {
+	tick := time.NewTimer(0)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.wake:
+		case <-tick.C:
+		}
+		again, err := d.syncOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.troubles.tell(d.log, "replicas", err)
+			again = time.Second
+		} else {
+			d.troubles.over("replicas")
+		}
+		tick.Reset(again)
+	}
+}
+
+// maxRounds bounds how often one look repeats because its steps changed what
+// it saw.
+const maxRounds = 8
+
+// syncOnce looks and acts until nothing is left to do, and says when to look
+// again.
+func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
+	if d.seen.wantsLabels() {
+		if err := d.learnLabels(ctx); err != nil {
+			d.log.Warn("could not read the engine's labels", "error", err)
+		}
+	}
+	for range maxRounds {
+		v, ready, err := d.look(ctx)
+		if err != nil || !ready {
+			return resyncEvery, err
+		}
+		steps := plan(v)
+		if len(steps) == 0 {
+			return d.nextLook(v), nil
+		}
+		for _, s := range steps {
+			if err := d.act(ctx, s); err != nil {
+				return 0, fmt.Errorf("%s network %s: %w", s.do, s.title(), err)
+			}
+		}
+	}
+	return time.Second, nil
+}
+
+// nextLook is soon while a wait of the plan runs.
+func (d *Driver) nextLook(v view) time.Duration {
+	for _, n := range v.journal {
+		if n.Stage == StageGone || n.Stage == StageSeen {
+			return 250 * time.Millisecond
+		}
+	}
+	if d.troubles.any() {
+		return time.Second
+	}
+	return resyncEvery
+}
+
+// look collects a view. It is not ready while the engine or the store does
+// not answer, or the store is not trusted: then nothing may be concluded.
+func (d *Driver) look(ctx context.Context) (view, bool, error) {
+	definitions, ok1 := d.tables.networks.all()
+	tombstones, ok2 := d.tables.tombstones.all()
+	removals, ok3 := d.tables.removals.all()
+	refs, ok4 := d.tables.refs.all()
+	live, ok5 := d.tables.live.all()
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || d.self.Trusted() != nil {
+		return view{}, false, nil
+	}
+	v := view{
+		node: d.self.Node(), now: d.milliseconds(),
+		definitions: byName(definitions), tombstones: byName(tombstones),
+		removals: byNode(removals), refs: records(refs), live: namesOf(live),
+		waiting: d.troubles.waiting,
+	}
+	v.pruned, v.deleted = d.seen.times()
+	if err := d.lookAtEngine(ctx, &v); err != nil {
+		if errors.Is(err, engine.ErrUnavailable) {
+			return view{}, false, nil
+		}
+		return view{}, false, err
+	}
+	return v, true, nil
+}
+
+// lookAtEngine adds what the engine has. The journal is read after the
+// engine's list, so that a network made in between is known to both.
+func (d *Driver) lookAtEngine(ctx context.Context, v *view) error {
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	networks, err := d.cfg.Engine.Networks(ctx, "")
+	if err != nil {
+		return err
+	}
+	v.engine, v.others = map[string]engine.Network{}, map[string]string{}
+	for _, n := range networks {
+		if n.Driver == d.cfg.Name && n.Scope == engine.ScopeLocal && !n.ConfigOnly {
+			v.engine[n.ID] = n
+		} else {
+			v.others[n.Name] = n.Driver
+		}
+	}
+	v.journal = d.state.allNetworks()
+	v.users = users(containers, v.engine, v.journal)
+	return d.publishRefs(ctx, *v)
+}
+
+// users lists the containers that refer to each network, running or stopped.
+// A container that never ran knows its network by name only.
+func users(containers []engine.Container, networks map[string]engine.Network, journal []hostNetwork) map[string][]string {
+	byName := map[string]string{}
+	for _, n := range journal {
+		if n.Name != "" {
+			byName[n.Name] = n.ID
+		}
+	}
+	for id, n := range networks {
+		byName[n.Name] = id
+	}
+	refer := map[string][]string{}
+	for _, c := range containers {
+		for _, a := range c.Attachments {
+			id := a.NetworkID
+			if id == "" {
+				id = byName[a.Network]
+			}
+			if id != "" && !slices.Contains(refer[id], c.Name) {
+				refer[id] = append(refer[id], c.Name)
+			}
+		}
+	}
+	return refer
+}
+
+func byName[T any](rows map[string]row[T]) map[string]row[T] {
+	named := make(map[string]row[T], len(rows))
+	for key, r := range rows {
+		named[store.NameOf(key)] = r
+	}
+	return named
+}
+
+func byNode(rows map[string]row[store.Removal]) map[string]map[string]store.Removal {
+	answers := map[string]map[string]store.Removal{}
+	for key, r := range rows {
+		uuid := store.RemovalOf(key)
+		if answers[uuid] == nil {
+			answers[uuid] = map[string]store.Removal{}
+		}
+		answers[uuid][store.NameOf(key)] = r.Record
+	}
+	return answers
+}
+
+func records[T any](rows map[string]row[T]) map[string]T {
+	plain := make(map[string]T, len(rows))
+	for key, r := range rows {
+		plain[store.NameOf(key)] = r.Record
+	}
+	return plain
+}
+
+func namesOf[T any](rows map[string]row[T]) []string {
+	var names []string
+	for key := range rows {
+		names = append(names, store.NameOf(key))
+	}
+	slices.Sort(names)
+	return names
+}
+
+// title is what messages call the step's network.
+func (s step) title() string {
+	if s.definition.Record.Name != "" {
+		return s.definition.Record.Name
+	}
+	if s.engine.Name != "" {
+		return s.engine.Name
+	}
+	return s.network.title()
+}

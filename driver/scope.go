@@ -1,0 +1,78 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"sync"
+
+	"gvlan/driver/link"
+)
+
+// scopes is the default scope of new networks by kind, as the engine's labels
+// (`dockerd --label macvlan=local`) set it. Labels come by the Engine API,
+// which no handler may ask, so the last ones known are kept in the journal.
+type scopes struct {
+	mu       sync.Mutex
+	byKind   map[link.Kind]Scope
+	fallback Scope
+	kept     bucket
+}
+
+func openScopes(kept bucket, fallback Scope) (*scopes, error) {
+	s := &scopes{byKind: map[link.Kind]Scope{}, fallback: orDefault(fallback, ScopeGlobal), kept: kept}
+	err := kept.Each(func(key string, value []byte) error {
+		if kind := link.Kind(key); kind == link.Macvlan || kind == link.Ipvlan {
+			s.byKind[kind] = Scope(value)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// of is the default scope of a kind; global while no label is known.
+func (s *scopes) of(kind link.Kind) Scope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return orDefault(s.byKind[kind], s.fallback)
+}
+
+// learn takes the engine's labels over.
+func (s *scopes) learn(labels map[string]string) error {
+	said := map[link.Kind]Scope{}
+	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
+		switch scope := Scope(labels[string(kind)]); scope {
+		case ScopeGlobal, ScopeLocal:
+			said[kind] = scope
+		case "":
+		default:
+			return fmt.Errorf("engine label %s=%s: want %s or %s", kind, scope, ScopeGlobal, ScopeLocal)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if maps.Equal(said, s.byKind) {
+		return nil
+	}
+	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
+		if err := s.kept.Put(string(kind), []byte(said[kind])); err != nil {
+			return err
+		}
+	}
+	s.byKind = said
+	return nil
+}
+
+// isLocal tells whether a new network stays on this host.
+func (d *Driver) isLocal(o Options) bool {
+	return orDefault(o.Scope, d.scopes.of(o.Kind)) == ScopeLocal
+}
+
+// learnLabels asks the engine for its labels.
+func (d *Driver) learnLabels(ctx context.Context) error {
+	info, err := d.cfg.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	return d.scopes.learn(info.Labels)
+}

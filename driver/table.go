@@ -1,0 +1,105 @@
+package driver
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+)
+
+// row is a record with the revisions it was read at.
+type row[T any] struct {
+	Key      string
+	Record   T
+	Born     store.Revision // created
+	Modified store.Revision
+}
+
+// table is a local copy of one span of the store.
+type table[T any] struct {
+	mu    sync.Mutex
+	rows  map[string]row[T] // by key
+	ready bool              // the first list has arrived
+	log   *slog.Logger
+}
+
+// apply takes a change over.
+func (t *table[T]) apply(c store.Change) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if c.Reset {
+		t.rows = map[string]row[T]{}
+		t.ready = true
+		for _, it := range c.Items {
+			t.take(it)
+		}
+	}
+	for _, ev := range c.Events {
+		if ev.Deleted {
+			delete(t.rows, ev.Item.Key)
+			continue
+		}
+		t.take(ev.Item)
+	}
+}
+
+func (t *table[T]) take(it store.Item) {
+	record, err := store.Decode[T](it)
+	if err != nil {
+		t.log.Error("the store holds a record that cannot be read", "error", err)
+		return
+	}
+	t.rows[it.Key] = row[T]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}
+}
+
+// all copies the table; ready is false before the first list.
+func (t *table[T]) all() (rows map[string]row[T], ready bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.rows), t.ready
+}
+
+// tables are the spans of the store that replicas are kept from.
+type tables struct {
+	networks   table[store.Network]
+	tombstones table[store.Tombstone]
+	removals   table[store.Removal]
+	refs       table[store.Refs]
+	live       table[store.Live]
+}
+
+func newTables(log *slog.Logger) *tables {
+	t := &tables{}
+	t.networks.log, t.tombstones.log, t.removals.log, t.refs.log, t.live.log = log, log, log, log, log
+	return t
+}
+
+// follow keeps the tables up to date until ctx ends, and calls changed after
+// every change.
+func (t *tables) follow(ctx context.Context, kv store.KV, changed func()) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, one := range []struct {
+		span  store.Span
+		apply func(store.Change)
+	}{
+		{store.NetworksSpan(), t.networks.apply},
+		{store.TombstonesSpan(), t.tombstones.apply},
+		{store.RemovalsSpan(), t.removals.apply},
+		{store.RefsSpan(), t.refs.apply},
+		{store.LiveSpan(), t.live.apply},
+	} {
+		group.Go(func() error {
+			return store.Follow(ctx, kv, one.span, func(c store.Change) { one.apply(c); changed() })
+		})
+	}
+	return group.Wait()
+}
+
+// followStore keeps the driver's tables.
+func (d *Driver) followStore(ctx context.Context) error {
+	return d.tables.follow(ctx, d.cfg.KV, d.poke)
+}
