@@ -72,6 +72,9 @@ func (p PoolID) check() error {
 			return err
 		}
 	}
+	if p.Subnet != p.Subnet.Masked() || p.Range != p.Range.Masked() {
+		return fmt.Errorf("subnet %s or range %s has host bits", p.Subnet, p.Range)
+	}
 	if len(p.Nonce) != 32 || strings.Trim(p.Nonce, "0123456789abcdef") != "" {
 		return fmt.Errorf("nonce %q is not 32 hexadecimal digits", p.Nonce)
 	}

@@ -1,0 +1,163 @@
+package ipam
+
+import (
+	"net/netip"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// near draws numbers around the places where arithmetic breaks: zero, the
+// 64-bit carry and the highest number.
+func near(t *rapid.T, name string) number {
+	base := rapid.SampledFrom([]number{{}, {lo: ^uint64(0) - 20}, {hi: 7}, {hi: ^uint64(0), lo: ^uint64(0) - 40}}).Draw(t, name+"-base")
+	n := base
+	for range rapid.IntRange(0, 40).Draw(t, name) {
+		n = n.next()
+	}
+	return n
+}
+
+// universe is every number near draws, for the naive model.
+func universe() []number {
+	var all []number
+	for _, n := range []number{{}, {lo: ^uint64(0) - 20}, {hi: 7}, {hi: ^uint64(0), lo: ^uint64(0) - 40}} {
+		for range 41 {
+			all = append(all, n)
+			n = n.next()
+		}
+	}
+	return all
+}
+
+func TestIntervalsAreASet(t *testing.T) {
+	all := universe()
+	rapid.Check(t, func(t *rapid.T) {
+		var set intervals
+		model := map[number]bool{}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			a, b := near(t, "a"), near(t, "b")
+			if b.less(a) {
+				a, b = b, a
+			}
+			put := rapid.Bool().Draw(t, "put")
+			if put {
+				set.add(span{a, b})
+			} else {
+				set.remove(span{a, b})
+			}
+			for _, n := range all {
+				if !n.less(a) && !b.less(n) {
+					model[n] = put
+				}
+			}
+			checkSet(t, &set, model, all)
+		}
+	})
+}
+
+func checkSet(t *rapid.T, set *intervals, model map[number]bool, all []number) {
+	t.Helper()
+	for _, n := range all {
+		if got := set.contains(n); got != model[n] {
+			t.Fatalf("contains(%v) = %v, want %v", n, got, model[n])
+		}
+		if free, ok := set.nextFree(n); !model[n] && (!ok || free != n) {
+			t.Fatalf("nextFree(%v) = %v %v, want itself", n, free, ok)
+		} else if ok && (free.less(n) || set.contains(free)) {
+			t.Fatalf("nextFree(%v) = %v, which is not free", n, free)
+		}
+	}
+	for i := 1; i < len(set.spans); i++ {
+		if before, s := set.spans[i-1], set.spans[i]; !before.last.next().less(s.first) || s.last.less(s.first) {
+			t.Fatalf("spans %v and %v overlap, touch or are out of order", before, s)
+		}
+	}
+}
+
+func TestFillIsAddingEach(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var numbers []number
+		var added, filled intervals
+		for range rapid.IntRange(0, 60).Draw(t, "n") {
+			n := near(t, "n")
+			numbers = append(numbers, n)
+			added.add(span{n, n})
+		}
+		filled.fill(numbers)
+		if len(added.spans) != len(filled.spans) {
+			t.Fatalf("fill = %v, want %v", filled.spans, added.spans)
+		}
+		for i := range added.spans {
+			if added.spans[i] != filled.spans[i] {
+				t.Fatalf("fill = %v, want %v", filled.spans, added.spans)
+			}
+		}
+	})
+}
+
+// TestSearchAgainstAWalk compares search with walking over every address.
+func TestSearchAgainstAWalk(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		bits := rapid.IntRange(24, 32).Draw(t, "bits")
+		within := netip.PrefixFrom(netip.MustParseAddr("10.1.2.0"), bits)
+		seed := number{lo: rapid.Uint64().Draw(t, "seed")}
+		sets := make([]*intervals, rapid.IntRange(0, 3).Draw(t, "sets"))
+		for i := range sets {
+			sets[i] = &intervals{}
+			for range rapid.IntRange(0, 20).Draw(t, "spans") {
+				first := within.Addr()
+				for range rapid.IntRange(0, 255).Draw(t, "first") {
+					first = first.Next()
+				}
+				last := first
+				for range rapid.IntRange(0, 60).Draw(t, "length") {
+					last = last.Next()
+				}
+				sets[i].add(span{numberOf(first), numberOf(last)})
+			}
+		}
+		want, wantOK := walk(within, seed, sets)
+		got, ok := search(within, seed, sets...)
+		if ok != wantOK || ok && got != want {
+			t.Fatalf("search = %s %v, want %s %v", got, ok, want, wantOK)
+		}
+	})
+}
+
+func walk(within netip.Prefix, seed number, sets []*intervals) (netip.Addr, bool) {
+	size := 1 << (32 - within.Bits())
+	start := int(seed.lo % uint64(size))
+	for i := range size {
+		addr := within.Addr()
+		for range (start + i) % size {
+			addr = addr.Next()
+		}
+		taken := false
+		for _, s := range sets {
+			taken = taken || s.contains(numberOf(addr))
+		}
+		if !taken {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+func TestSearchInLargeSubnets(t *testing.T) {
+	for _, c := range []struct{ name, within, taken, want string }{
+		{"v6 /64", "fd00::/64", "fd00::/65", "fd00:0:0:0:8000::"},
+		{"v6 /56 over the carry", "fd00::/56", "fd00::/64", "fd00:0:0:1::"},
+		{"v4 /8", "10.0.0.0/8", "10.0.0.0/9", "10.128.0.0"},
+		{"v6 /128", "fd00::5/128", "fd01::/64", "fd00::5"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var taken intervals
+			taken.add(spanOf(netip.MustParsePrefix(c.taken)))
+			got, ok := search(netip.MustParsePrefix(c.within), number{}, &taken)
+			if want := netip.MustParseAddr(c.want); !ok || got != want {
+				t.Errorf("search = %s %v, want %s", got, ok, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package ipam
+
+import "testing"
+
+func TestParseOptions(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		given map[string]string
+		err   string
+	}{
+		{"none", nil, ""},
+		{"all", map[string]string{"segment": "vlan65", "overlap": "ok", "exclude": "10.0.0.1, 10.0.0.5-10.0.0.9,fd00::/112", "order": "random"}, ""},
+		{"Docker's own pass", map[string]string{"com.docker.network.ipam.serial": "true", "RequestAddressType": "com.docker.network.gateway"}, ""},
+		{"misspelt", map[string]string{"segmnet": "a"}, "--ipam-opt segmnet is not known: did you mean segment?"},
+		{"near nothing", map[string]string{"gateway": "x"}, "the options are segment, overlap, exclude, order"},
+		{"near another", map[string]string{"ordr": "random"}, "did you mean order?"},
+		{"segment with a slash", map[string]string{"segment": "a/b"}, "segment=a/b is not a segment name"},
+		{"segment with a bar", map[string]string{"segment": "a|b"}, "is not a segment name"},
+		{"empty segment", map[string]string{"segment": ""}, "is not a segment name"},
+		{"overlap", map[string]string{"overlap": "yes"}, "give overlap=ok"},
+		{"order", map[string]string{"order": "highest"}, "order=lowest or order=random"},
+		{"exclude", map[string]string{"exclude": "10.0.0.9-10.0.0.1"}, `"10.0.0.9-10.0.0.1" is neither`},
+		{"exclude of two families", map[string]string{"exclude": "10.0.0.9-fd00::"}, "is neither"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := parseOptions(c.given)
+			checkErr(t, err, c.err)
+		})
+	}
+}
+
+func TestEditDistance(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want int
+	}{{"", "", 0}, {"abc", "", 3}, {"", "abc", 3}, {"order", "ordre", 2}, {"exclude", "exlude", 1}, {"kitten", "sitting", 3}} {
+		if got := editDistance(c.a, c.b); got != c.want {
+			t.Errorf("editDistance(%q, %q) = %d, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+const someNonce = "0123456789abcdef0123456789abcdef"
+
+func TestParsePoolID(t *testing.T) {
+	for _, c := range []struct{ name, id, err string }{
+		{"plain", "v1|gvlan-local|default|10.0.0.0/24||" + someNonce, ""},
+		{"range", "v1|gvlan-global|a.b|10.0.0.0/24|10.0.0.128/25|" + someNonce, ""},
+		{"v6", "v1|gvlan-local|default|fd00::/64||" + someNonce, ""},
+		{"empty", "", "want v1|space"},
+		{"other version", "v2|gvlan-local|default|10.0.0.0/24||" + someNonce, "want v1|space"},
+		{"other space", "v1|LocalDefault|default|10.0.0.0/24||" + someNonce, "no address space"},
+		{"segment", "v1|gvlan-local|a/b|10.0.0.0/24||" + someNonce, "segment"},
+		{"host bits", "v1|gvlan-local|default|10.0.0.1/24||" + someNonce, "host bits"},
+		{"host bits in the range", "v1|gvlan-local|default|10.0.0.0/24|10.0.0.1/25|" + someNonce, "host bits"},
+		{"sloppy v6", "v1|gvlan-local|default|fd00:0::/64||" + someNonce, "want it written"},
+		{"range outside", "v1|gvlan-local|default|10.0.0.0/24|10.0.1.0/25|" + someNonce, "not inside"},
+		{"nonce", "v1|gvlan-local|default|10.0.0.0/24||xyz", "hexadecimal"},
+		{"more", "v1|gvlan-local|default|10.0.0.0/24||" + someNonce + "|x", "want v1|space"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, err := ParsePoolID(c.id)
+			checkErr(t, err, c.err)
+			if err == nil && p.String() != c.id {
+				t.Errorf("String() = %q, want %q", p, c.id)
+			}
+		})
+	}
+}
+
+func FuzzParsePoolID(f *testing.F) {
+	f.Add("v1|gvlan-local|default|10.0.0.0/24|10.0.0.128/25|" + someNonce)
+	f.Fuzz(func(t *testing.T, s string) {
+		if p, err := ParsePoolID(s); err == nil && p.String() != s {
+			t.Errorf("%q parses to %q", s, p)
+		}
+	})
+}
