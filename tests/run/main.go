@@ -63,6 +63,7 @@ func runAll(ctx context.Context, chosen []suite) bool {
 	var total tally
 	var failed []string
 	for _, s := range chosen {
+		fmt.Printf("suite %s: begins\n", s.name)
 		began := time.Now()
 		counts, err := s.run(ctx, os.Stdout)
 		took := time.Since(began).Round(100 * time.Millisecond)
