@@ -101,7 +101,7 @@ func (s sources) find(o option, file configFile) setting {
 // variable reads one environment variable; an empty one counts as not set,
 // because that is how a managed plugin's settable variables begin.
 func (s sources) variable(name string) (string, bool) {
-	for _, pair := range slices.Backward(s.environ) {
+	for _, pair := range s.environ {
 		if text, ok := strings.CutPrefix(pair, name+"="); ok {
 			return text, text != ""
 		}

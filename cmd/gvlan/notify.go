@@ -62,7 +62,6 @@ func (n *notifier) run(ctx context.Context, opened <-chan struct{}, wait time.Du
 		case <-giveUp:
 			n.log.Warn("etcd did not answer in time; letting Docker start without it", "waited", wait)
 			n.tell(daemon.SdNotifyReady + "\nSTATUS=etcd has not answered yet; new addresses fail until it does")
-			giveUp = nil
 		case <-sign:
 			n.live(ctx)
 			sign = n.nextSign()

@@ -20,7 +20,7 @@ type puppet struct {
 func newPuppet(watchdog time.Duration, alive func(context.Context) error) *puppet {
 	p := &puppet{
 		sent:   make(chan string, 64),
-		timers: map[time.Duration]chan time.Time{bootWait: make(chan time.Time), watchdog / 3: make(chan time.Time)},
+		timers: map[time.Duration]chan time.Time{bootWait: make(chan time.Time, 1), watchdog / 3: make(chan time.Time)},
 		ended:  make(chan struct{}),
 	}
 	p.notifier = &notifier{
@@ -82,6 +82,22 @@ func TestReadyWhenTheWaitIsOver(t *testing.T) {
 	close(opened) // the status line must follow
 	if got, want := <-p.sent, "READY=1\nSTATUS=etcd answers"; got != want {
 		t.Errorf("told systemd %q, want %q", got, want)
+	}
+}
+
+// TestTheWaitEndsWithTheAnswer: a wait that is over later changes nothing.
+func TestTheWaitEndsWithTheAnswer(t *testing.T) {
+	p := newPuppet(30*time.Second, func(context.Context) error { return nil })
+	opened := make(chan struct{})
+	p.start(t, opened)
+	p.expect(t, "EXTEND_TIMEOUT_USEC=150000000")
+	p.expect(t, "STATUS=waiting for etcd")
+	close(opened)
+	p.expect(t, "READY=1")
+	p.timers[bootWait] <- time.Time{}
+	for range 20 { // each has an even chance to be overtaken by the wait
+		p.timers[10*time.Second] <- time.Time{}
+		p.expect(t, "WATCHDOG=1")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -58,5 +59,18 @@ func TestChoose(t *testing.T) {
 				t.Errorf("suites (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	var all time.Duration
+	for _, s := range suites() {
+		if s.budget <= 0 {
+			t.Errorf("suite %s has no budget", s.name)
+		}
+		all += s.budget
+	}
+	if all > allBudget {
+		t.Errorf("the budgets add up to %s, more than %s", all, allBudget)
 	}
 }
