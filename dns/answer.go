@@ -1,0 +1,233 @@
+package dns
+
+import (
+	"strings"
+
+	miekg "github.com/miekg/dns"
+)
+
+// UDPSize is the largest UDP message sent, and what is advertised as the
+// largest taken (EDNS0, RFC 6891): what crosses every path unfragmented, as
+// agreed at the DNS flag day of 2020.
+const UDPSize = 1232
+
+// asker is who a question comes from.
+type asker struct {
+	scope     Scope
+	spin      uint32 // rotates answers
+	recursion bool   // what is not ours can be passed on
+	stream    bool   // TCP: no size limit
+}
+
+// reply answers a question from the zone. It returns nil when the question
+// is not the zone's: then it may be passed on.
+func (z *Zone) reply(q *miekg.Msg, by asker) (*miekg.Msg, found) {
+	s := z.now()
+	if m := z.refuseOdd(q); m != nil {
+		return finish(q, m, by), found{kind: absent}
+	}
+	var buf [maxName]byte
+	name, ok := foldQuery(buf[:0], q.Question[0].Name)
+	var f found
+	switch {
+	case ok:
+		f = s.lookup(by.scope, name)
+	case miekg.IsSubDomain(z.domain+".", strings.ToLower(q.Question[0].Name)):
+		f = found{kind: absent, below: true}
+	}
+	if f.kind == nowhere || f.kind == unheld && by.recursion {
+		return nil, f
+	}
+	m := new(miekg.Msg)
+	m.SetReply(q)
+	m.Authoritative = true
+	z.fill(m, s, f, by)
+	return finish(q, m, by), f
+}
+
+// count notes an answer that was given under the zone its name is in.
+func (z *Zone) count(m *miekg.Msg, f found) {
+	counts := &z.domainCounts
+	switch {
+	case f.net != nil:
+		counts = f.net.counts
+	case f.zone.IsValid():
+		counts = &z.reverseCounts
+	}
+	counts.note(m.Rcode, len(m.Answer))
+}
+
+// refuseOdd answers what no name can be looked up for; nil: the question is
+// an ordinary one.
+func (z *Zone) refuseOdd(q *miekg.Msg) *miekg.Msg {
+	rcode := -1
+	switch opt := q.IsEdns0(); {
+	case len(q.Question) != 1:
+		rcode = miekg.RcodeFormatError
+	case q.Opcode != miekg.OpcodeQuery:
+		rcode = miekg.RcodeNotImplemented
+	case opt != nil && opt.Version() != 0:
+		rcode = miekg.RcodeBadVers
+	case q.Question[0].Qclass != miekg.ClassINET:
+		rcode = miekg.RcodeRefused
+	case q.Question[0].Qtype == miekg.TypeAXFR || q.Question[0].Qtype == miekg.TypeIXFR:
+		rcode = miekg.RcodeRefused
+	}
+	if rcode < 0 {
+		return nil
+	}
+	return new(miekg.Msg).SetRcode(q, rcode)
+}
+
+// fill puts the records of a found name into an answer.
+func (z *Zone) fill(m *miekg.Msg, s *snapshot, f found, by asker) {
+	q := m.Question[0]
+	hdr := miekg.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: miekg.ClassINET, Ttl: z.ttl}
+	switch {
+	case f.kind == absent || f.kind == unheld:
+		m.Rcode = miekg.RcodeNameError
+	case q.Qtype == miekg.TypeANY:
+		hdr.Rrtype = miekg.TypeHINFO // RFC 8482 section 4.2
+		m.Answer = append(m.Answer, &miekg.HINFO{Hdr: hdr, Cpu: "RFC8482"})
+	case f.kind == host:
+		z.fillHost(m, s, f, by, hdr)
+	case f.kind == service && q.Qtype == miekg.TypeSRV:
+		z.fillService(m, s, f, by, hdr)
+	case f.kind == pointer && q.Qtype == miekg.TypePTR:
+		z.fillPointers(m, s, f, by, hdr)
+	case f.kind == nsname:
+		z.fillServer(m, hdr)
+	case f.kind == apex || f.kind == backward:
+		z.fillApex(m, s, f, hdr)
+	}
+	if len(m.Answer) == 0 {
+		m.Ns = append(m.Ns, z.soa(s, z.owner(s, f, by, q.Name), negativeTTL))
+	}
+}
+
+func (z *Zone) fillHost(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		switch {
+		case hdr.Rrtype == miekg.TypeA && mem.v4.IsValid():
+			m.Answer = append(m.Answer, &miekg.A{Hdr: hdr, A: mem.v4.AsSlice()})
+		case hdr.Rrtype == miekg.TypeAAAA && mem.v6.IsValid():
+			m.Answer = append(m.Answer, &miekg.AAAA{Hdr: hdr, AAAA: mem.v6.AsSlice()})
+		case hdr.Rrtype == miekg.TypeTXT && mem.text != "":
+			m.Answer = append(m.Answer, &miekg.TXT{Hdr: hdr, Txt: textStrings(mem.text)})
+		}
+	}
+}
+
+func (z *Zone) fillService(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		target := z.target(f.net, mem)
+		for _, p := range mem.ports {
+			if p.proto != f.proto || p.service != f.service {
+				continue
+			}
+			m.Answer = append(m.Answer, &miekg.SRV{Hdr: hdr, Port: p.number, Target: target})
+			glue := miekg.RR_Header{Name: target, Class: miekg.ClassINET, Ttl: z.ttl}
+			if mem.v4.IsValid() {
+				glue.Rrtype = miekg.TypeA
+				m.Extra = append(m.Extra, &miekg.A{Hdr: glue, A: mem.v4.AsSlice()})
+			}
+			if mem.v6.IsValid() {
+				glue.Rrtype = miekg.TypeAAAA
+				m.Extra = append(m.Extra, &miekg.AAAA{Hdr: glue, AAAA: mem.v6.AsSlice()})
+			}
+		}
+	}
+}
+
+func (z *Zone) fillPointers(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		m.Answer = append(m.Answer, &miekg.PTR{Hdr: hdr, Ptr: z.target(s.networks[mem.network], mem)})
+	}
+}
+
+// fillServer answers for the name server's own name.
+func (z *Zone) fillServer(m *miekg.Msg, hdr miekg.RR_Header) {
+	for _, addr := range z.hosts {
+		switch {
+		case hdr.Rrtype == miekg.TypeA && addr.Is4():
+			m.Answer = append(m.Answer, &miekg.A{Hdr: hdr, A: addr.AsSlice()})
+		case hdr.Rrtype == miekg.TypeAAAA && addr.Is6():
+			m.Answer = append(m.Answer, &miekg.AAAA{Hdr: hdr, AAAA: addr.AsSlice()})
+		}
+	}
+}
+
+// fillApex answers for the top of the domain or of a reverse zone.
+func (z *Zone) fillApex(m *miekg.Msg, s *snapshot, f found, hdr miekg.RR_Header) {
+	switch hdr.Rrtype {
+	case miekg.TypeSOA:
+		m.Answer = append(m.Answer, z.soa(s, hdr.Name, z.ttl))
+	case miekg.TypeNS:
+		m.Answer = append(m.Answer, &miekg.NS{Hdr: hdr, Ns: z.server()})
+	}
+}
+
+// server is the name server's own name.
+func (z *Zone) server() string { return "ns." + z.domain + "." }
+
+// target is the name a member is pointed to by: its own, fully qualified
+// where its network has a zone.
+func (z *Zone) target(net *network, m *member) string {
+	if net.zoned {
+		return m.names[0] + "." + net.label + "." + z.domain + "."
+	}
+	return m.names[0] + "."
+}
+
+// owner is the zone a negative answer speaks for (RFC 2308 section 3). A
+// short name has no zone above it, so it is taken for one itself.
+func (z *Zone) owner(s *snapshot, f found, by asker, name string) string {
+	switch {
+	case f.below:
+		return z.domain + "."
+	case f.zone.IsValid():
+		return reverseName(f.zone)
+	case f.kind == pointer:
+		zone, _ := s.reverseZone(by.scope, f.members[0].single())
+		return reverseName(zone)
+	}
+	return name
+}
+
+func (z *Zone) soa(s *snapshot, owner string, ttl uint32) *miekg.SOA {
+	return &miekg.SOA{
+		Hdr: miekg.RR_Header{Name: owner, Rrtype: miekg.TypeSOA, Class: miekg.ClassINET, Ttl: ttl},
+		Ns:  z.server(), Mbox: "hostmaster." + z.domain + ".",
+		Serial: s.serial, Refresh: 60, Retry: 10, Expire: 86400, Minttl: negativeTTL,
+	}
+}
+
+// textStrings cuts a text into the character strings of a TXT record (255
+// octets each, RFC 1035 section 3.3.14), escaped as the library wants them.
+func textStrings(text string) []string {
+	var out []string
+	for len(text) > 255 {
+		out = append(out, strings.ReplaceAll(text[:255], `\`, `\\`))
+		text = text[255:]
+	}
+	return append(out, strings.ReplaceAll(text, `\`, `\\`))
+}
+
+// finish makes an answer fit its question's transport: EDNS0 is answered
+// with EDNS0, and what is too large for UDP is cut with TC set.
+func finish(q, m *miekg.Msg, by asker) *miekg.Msg {
+	m.RecursionAvailable = by.recursion
+	size := miekg.MinMsgSize
+	if opt := q.IsEdns0(); opt != nil {
+		size = min(max(size, int(opt.UDPSize())), UDPSize)
+		m.SetEdns0(UDPSize, opt.Do())
+	}
+	if by.stream {
+		size = miekg.MaxMsgSize
+	}
+	m.Truncate(size)
+	return m
+}

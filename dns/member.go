@@ -1,0 +1,158 @@
+package dns
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// The labels that give a container more names than Docker does.
+const (
+	labelCompose      = "com.docker.compose.service"
+	labelSwarmService = "com.docker.swarm.service.name"
+	labelSwarmTask    = "com.docker.swarm.task.name"
+	labelText         = "gvlan.txt"  // a TXT record under all its names
+	labelService      = "gvlan.srv." // gvlan.srv.http=8080 or 5060/udp: _http._tcp, _sip._udp
+)
+
+// member is one endpoint as the names see it. It never changes.
+type member struct {
+	network string // id of its network
+	node    uint32 // index into the snapshot's ranks
+	v4, v6  netip.Addr
+	names   []string // folded, below its network; the first is the one PTR and SRV give
+	ports   []port
+	text    string // "" is no TXT
+}
+
+// port is one thing a member listens on, as SRV records name it.
+type port struct {
+	service string // "80" or "http", without its "_"
+	proto   string // "tcp", "udp" or "sctp"
+	number  uint16
+}
+
+// newMember reads an endpoint record; nil when it has no address or no name
+// to give it.
+func newMember(e store.Endpoint, node uint32) *member {
+	m := &member{network: e.Network, node: node, text: e.Container.Labels[labelText]}
+	if p, err := netip.ParsePrefix(e.IPv4); err == nil {
+		m.v4 = p.Addr()
+	}
+	if p, err := netip.ParsePrefix(e.IPv6); err == nil {
+		m.v6 = p.Addr()
+	}
+	if !m.v4.Is4() && !m.v6.Is6() {
+		return nil
+	}
+	m.names = memberNames(e.Container, m)
+	m.ports = memberPorts(e.Container)
+	return m
+}
+
+// memberNames returns every name of a container below its network. Until
+// the engine was asked it is known by its address only.
+func memberNames(c store.Container, m *member) []string {
+	all := make([]string, 0, 8)
+	all = append(all, c.Name)
+	if len(c.ID) >= 12 {
+		all = append(all, c.ID[:12])
+	}
+	all = append(all, c.Aliases...)
+	all = append(all, c.Hostname, c.Labels[labelCompose], c.Labels[labelSwarmTask])
+	if service := c.Labels[labelSwarmService]; service != "" {
+		all = append(all, service, "tasks."+service)
+	}
+	names := make([]string, 0, 3)
+	for _, name := range all {
+		if folded, ok := foldRecord(name); ok && !slices.Contains(names, folded) {
+			names = append(names, folded)
+		}
+	}
+	if len(names) == 0 {
+		names = append(names, addressName(m))
+	}
+	return slices.Clip(names)
+}
+
+// addressName is the name of a container nothing else is known of.
+func addressName(m *member) string {
+	addr := m.v4
+	if !addr.IsValid() {
+		addr = m.v6
+	}
+	return "ip-" + strings.Map(func(r rune) rune {
+		if r == '.' || r == ':' {
+			return '-'
+		}
+		return r
+	}, addr.StringExpanded())
+}
+
+func memberPorts(c store.Container) []port {
+	var ports []port
+	add := func(service, spec string) {
+		number, proto, found := strings.Cut(spec, "/")
+		if !found {
+			proto = "tcp"
+		}
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || proto != "tcp" && proto != "udp" && proto != "sctp" {
+			return
+		}
+		if service == "" {
+			service = number
+		}
+		service, ok := foldRecord(service)
+		p := port{service: service, proto: proto, number: uint16(n)}
+		if ok && !strings.Contains(service, ".") && !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	for _, spec := range c.Ports {
+		add("", spec)
+	}
+	for label, spec := range c.Labels {
+		if service, ok := strings.CutPrefix(label, labelService); ok && service != "" {
+			add(service, spec)
+		}
+	}
+	slices.SortFunc(ports, comparePorts)
+	return ports
+}
+
+func comparePorts(a, b port) int {
+	if c := strings.Compare(a.proto, b.proto); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.service, b.service); c != 0 {
+		return c
+	}
+	return int(a.number) - int(b.number)
+}
+
+// addrs returns the addresses the member has, IPv4 first.
+func (m *member) addrs() []netip.Addr {
+	var addrs []netip.Addr
+	for _, addr := range []netip.Addr{m.v4, m.v6} {
+		if addr.IsValid() {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// equal tells whether two members give the same names the same answers.
+func (m *member) equal(o *member) bool {
+	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
+		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.ports, o.ports)
+}
+
+// single is the member's first address as a prefix of that one address.
+func (m *member) single() netip.Prefix {
+	addr := m.addrs()[0]
+	return netip.PrefixFrom(addr, addr.BitLen())
+}

@@ -1,0 +1,151 @@
+package dns
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+// How long what was learned of a sandbox's other networks is believed, and
+// how long Docker's resolver is waited for before our own answer is given.
+const (
+	lookEvery   = time.Second
+	ownerMemory = 2 * time.Second
+	ownerBudget = 500 * time.Millisecond
+	ownerNames  = 256
+)
+
+// owners decides who answers a bare name in a sandbox that is on networks
+// of other drivers too: what Docker's resolver knows of those comes before
+// what we know of ours.
+type owners struct {
+	looked atomic.Int64 // unix nanoseconds
+	mixed  atomic.Bool  // on a network that is not ours
+
+	mu     sync.Mutex
+	memory map[string]verdict // by folded name
+}
+
+type verdict struct {
+	docker bool
+	at     time.Time
+}
+
+// alone tells whether the sandbox is known, right now, to be on our networks
+// only.
+func (r *resolver) alone() bool {
+	return since(r.looked.Load()) < lookEvery && !r.mixed.Load()
+}
+
+// docker tells whether a bare name that we know belongs to another network
+// of the sandbox.
+func (r *resolver) docker(ctx context.Context, name string, scope Scope) bool {
+	if !r.look(scope) {
+		return false
+	}
+	name = strings.ToLower(name)
+	if v, ok := r.remembered(name); ok {
+		return v
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownerBudget)
+	defer cancel()
+	v := r.holdsElsewhere(ctx, name, miekg.TypeA, scope) || r.holdsElsewhere(ctx, name, miekg.TypeAAAA, scope)
+	r.remember(name, v)
+	return v
+}
+
+// look finds out whether any address in the sandbox is on no network of
+// ours.
+func (r *resolver) look(scope Scope) bool {
+	if since(r.looked.Load()) < lookEvery {
+		return r.mixed.Load()
+	}
+	var addrs []net.Addr
+	err := r.enter(func() (err error) {
+		addrs, err = net.InterfaceAddrs()
+		return err
+	})
+	mixed := false
+	for _, addr := range addrs {
+		p, perr := netip.ParsePrefix(addr.String())
+		if a := p.Addr().Unmap(); perr == nil && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !r.zone.covers(scope, a) {
+			mixed = true
+		}
+	}
+	if err == nil {
+		r.mixed.Store(mixed)
+		r.looked.Store(time.Now().UnixNano())
+	}
+	return mixed
+}
+
+// holdsElsewhere asks Docker's resolver whether a name has an address that
+// is on no network of ours.
+func (r *resolver) holdsElsewhere(ctx context.Context, name string, qtype uint16, scope Scope) bool {
+	query, err := new(miekg.Msg).SetQuestion(name, qtype).Pack()
+	if err != nil {
+		return false
+	}
+	raw, err := r.relay.exchange(ctx, query, false)
+	var m miekg.Msg
+	if err != nil || m.Unpack(raw) != nil || m.Rcode != miekg.RcodeSuccess {
+		return false
+	}
+	for _, rr := range m.Answer {
+		var ip net.IP
+		switch rr := rr.(type) {
+		case *miekg.A:
+			ip = rr.A
+		case *miekg.AAAA:
+			ip = rr.AAAA
+		}
+		if addr, ok := netip.AddrFromSlice(ip); ok && !r.zone.covers(scope, addr.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+func (o *owners) remembered(name string) (docker, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	v, ok := o.memory[name]
+	return v.docker, ok && time.Since(v.at) < ownerMemory
+}
+
+func (o *owners) remember(name string, docker bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.memory == nil || len(o.memory) >= ownerNames {
+		o.memory = make(map[string]verdict)
+	}
+	o.memory[name] = verdict{docker, time.Now()}
+}
+
+// covers tells whether an address is on a network in scope.
+func (z *Zone) covers(scope Scope, addr netip.Addr) bool {
+	s := z.now()
+	for _, m := range s.holders(addr) {
+		if scope.sees(s.networks[m.network]) {
+			return true
+		}
+	}
+	for _, id := range scope.networks {
+		net := s.networks[id]
+		if !scope.sees(net) {
+			continue
+		}
+		for _, subnet := range net.subnets {
+			if subnet.Contains(addr) {
+				return true
+			}
+		}
+	}
+	return false
+}

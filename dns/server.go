@@ -1,0 +1,153 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+// What a client may cost.
+const (
+	tcpTotal   = 256             // connections of one listener
+	tcpClient  = 64              // connections of one client address
+	tcpQueries = 128             // questions of one connection
+	tcpIdle    = 8 * time.Second // between two questions (RFC 7766 section 6.2.3)
+	tcpWrite   = 2 * time.Second // until a reader that stalls is cut off
+	shutdown   = 2 * time.Second // for questions in flight when a server stops
+	direct     = 4096            // bytes of the direct path's buffer, more than any answer it gives
+)
+
+// directFunc answers a packet into dst, or returns false.
+type directFunc func(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool)
+
+// server serves one handler on any number of sockets.
+type server struct {
+	handler miekg.Handler
+	direct  directFunc // nil: every packet goes to handler
+}
+
+// serve answers on the sockets until ctx ends or one of them fails. It
+// closes them all before it returns.
+func (s *server) serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var group sync.WaitGroup
+	for _, one := range s.servers(packets, streams) {
+		started := make(chan struct{})
+		one.NotifyStartedFunc = func() { close(started) }
+		group.Go(func() {
+			if err := one.ActivateAndServe(); err != nil {
+				cancel(fmt.Errorf("serve dns: %w", err))
+			}
+		})
+		group.Go(func() {
+			<-ctx.Done()
+			select {
+			case <-started:
+			case <-time.After(shutdown):
+			}
+			limit, stop := context.WithTimeout(context.Background(), shutdown)
+			defer stop()
+			one.ShutdownContext(limit)
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+func (s *server) servers(packets []*net.UDPConn, streams []net.Listener) []*miekg.Server {
+	var all []*miekg.Server
+	for _, conn := range packets {
+		all = append(all, &miekg.Server{PacketConn: s.wrap(conn), Handler: s.handler, UDPSize: UDPSize})
+	}
+	for _, l := range streams {
+		all = append(all, &miekg.Server{
+			Listener: newLimited(l), Handler: s.handler, MaxTCPQueries: tcpQueries,
+			IdleTimeout: func() time.Duration { return tcpIdle },
+		})
+	}
+	return all
+}
+
+// wrap puts the direct path in front of a socket. A socket on every address
+// is left to the library, which takes care that answers leave from the
+// address they were asked at.
+func (s *server) wrap(conn *net.UDPConn) net.PacketConn {
+	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() {
+		return conn
+	}
+	return &packetConn{UDPConn: conn, direct: s.direct}
+}
+
+// packetConn is a UDP socket that answers what the direct path can, and
+// hands its reader the rest. Only one goroutine may read.
+type packetConn struct {
+	*net.UDPConn
+	direct directFunc
+	spin   atomic.Uint32
+	buf    [direct]byte
+}
+
+// ReadFrom returns the next packet that was not answered already.
+func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, client, err := c.UDPConn.ReadFromUDPAddrPort(p)
+		if err != nil {
+			return 0, nil, err
+		}
+		if c.direct != nil {
+			if out, ok := c.direct(c.buf[:0], p[:n], client, c.spin.Add(1)); ok {
+				c.UDPConn.WriteToUDPAddrPort(out, client)
+				continue
+			}
+		}
+		return n, &peer{client}, nil
+	}
+}
+
+// WriteTo answers a client ReadFrom returned.
+func (c *packetConn) WriteTo(p []byte, addr net.Addr) (int, error) {
+	if client, ok := addr.(*peer); ok {
+		return c.UDPConn.WriteToUDPAddrPort(p, client.AddrPort)
+	}
+	return c.UDPConn.WriteTo(p, addr)
+}
+
+// SetReadDeadline takes only the deadline that ends the server. The library
+// sets one before each read, which would wake every idle socket all the
+// time: 500 sandboxes are 500 of them.
+func (c *packetConn) SetReadDeadline(t time.Time) error {
+	if t.After(time.Now()) {
+		return nil
+	}
+	return c.UDPConn.SetReadDeadline(t)
+}
+
+// clientOf returns the address a question came from.
+func clientOf(w miekg.ResponseWriter) netip.Addr {
+	switch addr := w.RemoteAddr().(type) {
+	case *peer:
+		return addr.Addr().Unmap()
+	case *net.UDPAddr:
+		return addr.AddrPort().Addr().Unmap()
+	case *net.TCPAddr:
+		return addr.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// overStream tells whether a question came over TCP.
+func overStream(w miekg.ResponseWriter) bool {
+	_, ok := w.RemoteAddr().(*net.TCPAddr)
+	return ok
+}

@@ -1,0 +1,165 @@
+package dns
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// ZoneConfig is what a Zone is made of. The zero value of a field that has
+// a default means it.
+type ZoneConfig struct {
+	Node   string                // this host's node id: its containers come first in answers
+	Domain string                // default "gvlan.internal"
+	TTL    time.Duration         // of every answer; default 5 s, since the truth is local and may change
+	Rank   func(node string) int // how alive a node seems: 0 alive, more is worse; nil: all alive
+	Hosts  []netip.Addr          // addresses of the name server's own name, ns.<domain>
+}
+
+// negativeTTL is how long "no such name" may be remembered (RFC 2308): a
+// container that is about to start must not stay unknown for long.
+const negativeTTL = 2 // seconds
+
+// Zone holds every name of the cluster. It is fed by the store's watch
+// (ApplyNetworks, ApplyEndpoints) and never asks anything itself, so it
+// answers for as long as the process lives, whatever the store does.
+type Zone struct {
+	node   string
+	domain string
+	ttl    uint32 // seconds
+	rank   func(string) int
+	hosts  []netip.Addr
+
+	current                                   atomic.Pointer[snapshot]
+	domainCounts, reverseCounts, passedCounts Counts
+
+	mu          sync.Mutex         // serialises writers; guards the rest
+	definitions map[string]defined // by key
+	members     map[string]*member // by key
+	nodes       map[string]uint32
+	changed     chan struct{} // closed and replaced at every change
+}
+
+// defined is what the zone keeps of a definition.
+type defined struct {
+	id, name string
+	off      bool
+	subnets  []netip.Prefix
+}
+
+// Conflict says why a network has no zone of its own. Its containers still
+// answer by their bare names.
+type Conflict struct {
+	Network string // name
+	Label   string // what it folds to
+	With    string // the other network's name; "" when the name cannot stand in the DNS
+}
+
+// NewZone returns an empty zone. It fails on a domain that is no DNS name.
+func NewZone(c ZoneConfig) (*Zone, error) {
+	domain, err := foldDomain(cmp.Or(c.Domain, "gvlan.internal"))
+	if err != nil {
+		return nil, err
+	}
+	z := &Zone{
+		node: c.Node, domain: domain, rank: c.Rank, hosts: c.Hosts,
+		ttl:         uint32(cmp.Or(c.TTL, 5*time.Second) / time.Second),
+		definitions: make(map[string]defined),
+		members:     make(map[string]*member),
+		nodes:       make(map[string]uint32),
+		changed:     make(chan struct{}),
+	}
+	z.current.Store(&snapshot{domain: domain, networks: map[string]*network{}, reverse: newTable()})
+	return z, nil
+}
+
+// Domain returns the domain all names are below, without a trailing dot.
+func (z *Zone) Domain() string { return z.domain }
+
+func (z *Zone) now() *snapshot { return z.current.Load() }
+
+// Changed returns a channel that is closed at the next change.
+func (z *Zone) Changed() <-chan struct{} {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.changed
+}
+
+// Serial is the serial number of the zone's SOA: the low 32 bits of the
+// store's revision the names are true of, so that equal serials on two nodes
+// mean equal names.
+func (z *Zone) Serial() uint32 { return z.now().serial }
+
+// Conflicts returns the networks that have no zone, and why, ordered by
+// name.
+func (z *Zone) Conflicts() []Conflict { return slices.Clone(z.now().refused) }
+
+// ApplyNetworks takes in a change of the definitions: what store.Follow
+// reports for store.NetworksSpan.
+func (z *Zone) ApplyNetworks(c store.Change) {
+	e := z.edit()
+	defer e.publish()
+	each(c, keysOf(z.definitions), e.setDefinition, e.dropDefinition)
+	e.saw(c)
+}
+
+// ApplyEndpoints takes in a change of the endpoints of all nodes: what
+// store.Follow reports for store.EndpointsSpan.
+func (z *Zone) ApplyEndpoints(c store.Change) {
+	e := z.edit()
+	defer e.publish()
+	each(c, keysOf(z.members), e.setEndpoint, e.dropEndpoint)
+	e.saw(c)
+}
+
+// Rerank asks Rank about every node again. Call it when a node's liveness
+// changed; it reorders answers and never adds or removes one.
+func (z *Zone) Rerank() {
+	e := z.edit()
+	defer e.publish()
+	e.rerank()
+}
+
+// each turns a change into puts and drops. On a Reset, what is known and
+// not listed is dropped.
+func each(c store.Change, known func(func(string)), put func(store.Item), drop func(key string)) {
+	for _, ev := range c.Events {
+		if ev.Deleted {
+			drop(ev.Item.Key)
+		} else {
+			put(ev.Item)
+		}
+	}
+	if !c.Reset {
+		return
+	}
+	listed := make(map[string]bool, len(c.Items))
+	for _, it := range c.Items {
+		listed[it.Key] = true
+	}
+	var gone []string
+	known(func(key string) {
+		if !listed[key] {
+			gone = append(gone, key)
+		}
+	})
+	for _, key := range gone {
+		drop(key)
+	}
+	for _, it := range c.Items {
+		put(it)
+	}
+}
+
+func keysOf[V any](m map[string]V) func(func(string)) {
+	return func(visit func(string)) {
+		for key := range m {
+			visit(key)
+		}
+	}
+}
