@@ -63,6 +63,9 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 		if err := checkEndpoint(endpoint, c.TLS != nil); err != nil {
 			return nil, err
 		}
+		if secure(endpoint) != secure(c.Endpoints[0]) {
+			return nil, fmt.Errorf("etcd endpoints %q and %q: want all plain or all TLS", c.Endpoints[0], endpoint)
+		}
 	}
 	if c.User != "" && c.Password == "" {
 		return nil, fmt.Errorf("etcd user %q has no password", c.User)
@@ -110,15 +113,19 @@ func checkEndpoint(endpoint string, withTLS bool) error {
 	return nil
 }
 
+// secure tells whether an endpoint asks for TLS by itself; without a scheme
+// the client's certificates decide.
+func secure(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") }
+
 func checkPrefix(prefix string) (string, error) {
 	if prefix == "" {
 		prefix = DefaultPrefix
 	}
-	prefix = strings.TrimRight(prefix, "/")
-	if !strings.HasPrefix(prefix, "/") {
+	trimmed := strings.TrimRight(prefix, "/")
+	if !strings.HasPrefix(trimmed, "/") {
 		return "", fmt.Errorf("etcd prefix %q: want one that starts with a slash and names a folder, for example %s", prefix, DefaultPrefix)
 	}
-	return prefix, nil
+	return trimmed, nil
 }
 
 // connected returns the client, making it when there is none. Making it
@@ -138,12 +145,13 @@ func (e *Etcd) connected(ctx context.Context) (*clientv3.Client, error) {
 	}
 	config := e.config
 	life, end := context.WithCancel(e.closed)
+	life, cause := withCause(life)
 	config.Context = life
 	carryOn := context.AfterFunc(ctx, end)
 	client, err := clientv3.New(config)
 	if err != nil {
 		end()
-		return nil, err
+		return nil, cause.of(err)
 	}
 	if !carryOn() { // ctx ended, and the client's life with it
 		_ = client.Close()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
@@ -64,7 +65,10 @@ func isAny(err error, targets ...error) bool {
 // cause is the last error gRPC gave for a request. etcd's client replaces
 // the message of one that ran out of time, which says what is wrong with the
 // connection (refused, a certificate, ...), by "context deadline exceeded".
-type cause struct{ err error }
+type cause struct {
+	mu   sync.Mutex
+	last error
+}
 
 type causeKey struct{}
 
@@ -74,20 +78,23 @@ func withCause(ctx context.Context) (context.Context, *cause) {
 	return context.WithValue(ctx, causeKey{}, c), c
 }
 
-// noteCause is a gRPC interceptor. The client runs it in the calling
-// goroutine.
+// noteCause is a gRPC interceptor.
 func noteCause(ctx context.Context, method string, req, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	err := invoke(ctx, method, req, reply, conn, opts...)
 	if c, ok := ctx.Value(causeKey{}).(*cause); ok {
-		c.err = err
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.last = err
 	}
 	return err
 }
 
 // of returns the error of a request with what gRPC said of it.
 func (c *cause) of(err error) error {
-	if c.err == nil || !errors.Is(err, context.DeadlineExceeded) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.last == nil || !isAny(err, context.DeadlineExceeded, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w: %s", err, status.Convert(c.err).Message())
+	return fmt.Errorf("%w: %s", err, status.Convert(c.last).Message())
 }

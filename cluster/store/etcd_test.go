@@ -2,9 +2,11 @@ package store_test
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -15,9 +17,16 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
-// serve runs an embedded etcd until the test ends, and returns once it
-// answers.
+// serve runs an embedded etcd until the test ends.
 func serve(t *testing.T, config embedded.Config) *embedded.Server {
+	t.Helper()
+	server, _ := serveUntil(t, config)
+	return server
+}
+
+// serveUntil runs an embedded etcd until stop is called or the test ends,
+// and returns once it answers.
+func serveUntil(t *testing.T, config embedded.Config) (server *embedded.Server, stop func()) {
 	t.Helper()
 	if config.Dir == "" {
 		config.Dir = t.TempDir()
@@ -28,22 +37,23 @@ func serve(t *testing.T, config embedded.Config) *embedded.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	t.Cleanup(func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("embedded etcd: %v", err)
 		}
 	})
+	t.Cleanup(stop)
 	select {
 	case <-server.Ready():
 	case err := <-done:
 		done <- nil
 		t.Fatalf("embedded etcd: %v", err)
 	}
-	return server
+	return server, stop
 }
 
 // connect makes a client that is closed when the test ends.
@@ -98,13 +108,19 @@ func TestEtcd(t *testing.T) {
 func TestEtcdOverTLS(t *testing.T) {
 	address := freeAddress(t)
 	server := serve(t, embedded.Config{Listen: address})
-	authority, err := embedded.NewAuthority(server.Token())
+	storetest.Run(t, func(t *testing.T) storetest.Subject {
+		return open(t, store.EtcdConfig{Endpoints: []string{"https://" + address}, TLS: clientTLS(t, server.Token())})
+	})
+}
+
+// clientTLS is what whoever has the token connects with.
+func clientTLS(t *testing.T, token string) *tls.Config {
+	t.Helper()
+	authority, err := embedded.NewAuthority(token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	storetest.Run(t, func(t *testing.T) storetest.Subject {
-		return open(t, store.EtcdConfig{Endpoints: []string{"https://" + address}, TLS: authority.Client("node")})
-	})
+	return authority.Client("node")
 }
 
 // freeAddress is a loopback address nobody listens on.

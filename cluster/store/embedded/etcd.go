@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"crypto/ed25519"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -55,8 +56,19 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.AutoCompactionMode = embed.CompactorModePeriodic
 	c.AutoCompactionRetention = "1h"
 	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(s.endStreams)}
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(s.config.Log.With("part", "etcd"), zapcore.WarnLevel, zaplog.Level))
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(s.config.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel))
 	return c
+}
+
+// logLevel is how grave a line of etcd's is. While it stops, etcd reports
+// every listener it closes as an error.
+func (s *Server) logLevel(l zapcore.Level) slog.Level {
+	select {
+	case <-s.stopping:
+		return slog.LevelDebug
+	default:
+		return zaplog.Level(l)
+	}
 }
 
 // certify writes the server's certificate. The timer, the given one or a

@@ -1,0 +1,179 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/embedded"
+)
+
+func TestNewEtcdRefuses(t *testing.T) {
+	tlsConfig := clientTLS(t, embedded.NewToken())
+	for _, c := range []struct {
+		name   string
+		config store.EtcdConfig
+		want   string // in the error
+	}{
+		{"no endpoint", store.EtcdConfig{}, "no etcd endpoint"},
+		{"no port", store.EtcdConfig{Endpoints: []string{"10.0.0.1"}}, `"10.0.0.1"`},
+		{"no host", store.EtcdConfig{Endpoints: []string{":2379"}}, `":2379"`},
+		{"a path", store.EtcdConfig{Endpoints: []string{"http://10.0.0.1:2379/v2"}}, "want a host and a port"},
+		{"a scheme", store.EtcdConfig{Endpoints: []string{"etcd://10.0.0.1:2379"}}, "want host:port"},
+		{"plain with certificates", store.EtcdConfig{Endpoints: []string{"http://10.0.0.1:2379"}, TLS: tlsConfig}, "want https://10.0.0.1:2379"},
+		{"a mix", store.EtcdConfig{Endpoints: []string{"http://10.0.0.1:2379", "https://10.0.0.2:2379"}}, "all plain or all TLS"},
+		{"user alone", store.EtcdConfig{Endpoints: []string{"10.0.0.1:2379"}, User: "gvlan"}, "password"},
+		{"prefix", store.EtcdConfig{Endpoints: []string{"10.0.0.1:2379"}, Prefix: "gvlan"}, `"gvlan"`},
+		{"empty prefix", store.EtcdConfig{Endpoints: []string{"10.0.0.1:2379"}, Prefix: "/"}, `"/"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if _, err := store.NewEtcd(c.config); err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("NewEtcd: %v, want an error with %q", err, c.want)
+			}
+		})
+	}
+}
+
+// Nobody listens: making the client works, also with a user, and every call
+// ends and says why.
+func TestEtcdThatIsAway(t *testing.T) {
+	for _, config := range []store.EtcdConfig{
+		{Endpoints: []string{freeAddress(t)}},
+		{Endpoints: []string{freeAddress(t)}, User: "u", Password: "p"},
+	} {
+		t.Run("user "+config.User, func(t *testing.T) {
+			etcd := connect(t, config)
+			if err := put(t.Context(), etcd, "/k"); !errors.Is(err, store.ErrUnavailable) {
+				t.Fatalf("Commit: %v, want ErrUnavailable", err)
+			}
+			_, err := etcd.Get(t.Context(), "/k")
+			if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "refused") {
+				t.Fatalf("Get: %v, want ErrUnavailable and that the connection is refused", err)
+			}
+		})
+	}
+}
+
+// A certificate that does not fit is named, not hidden behind a timeout.
+func TestEtcdOfAnotherAuthority(t *testing.T) {
+	address := freeAddress(t)
+	serve(t, embedded.Config{Listen: address})
+	etcd := connect(t, store.EtcdConfig{Endpoints: []string{address}, TLS: clientTLS(t, embedded.NewToken())})
+	_, err := etcd.Get(t.Context(), "/k")
+	if !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "certificate") {
+		t.Fatalf("Get: %v, want ErrUnavailable and that the certificate is wrong", err)
+	}
+}
+
+// A client without a certificate of the authority is refused.
+func TestEtcdWantsAClientCertificate(t *testing.T) {
+	address := freeAddress(t)
+	server := serve(t, embedded.Config{Listen: address})
+	tlsConfig := clientTLS(t, server.Token())
+	tlsConfig.GetClientCertificate = nil
+	etcd := connect(t, store.EtcdConfig{Endpoints: []string{address}, TLS: tlsConfig})
+	if err := put(t.Context(), etcd, "/k"); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("Commit without a certificate: %v, want ErrUnavailable", err)
+	}
+	plain := connect(t, store.EtcdConfig{Endpoints: []string{address}})
+	if err := put(t.Context(), plain, "/k"); !errors.Is(err, store.ErrUnavailable) {
+		t.Fatalf("Commit without TLS: %v, want ErrUnavailable", err)
+	}
+}
+
+// With etcd's user authentication: the right password works, also after the
+// server forgot the login; the wrong one and a foreign prefix are refused
+// for good.
+func TestEtcdWithUsers(t *testing.T) {
+	server := serve(t, embedded.Config{})
+	endpoints := []string{server.Endpoint()}
+	admin, err := clientv3.New(clientv3.Config{Endpoints: endpoints})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	ctx := t.Context()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(admin.UserAdd(ctx, "root", "rootpw"))
+	must(admin.UserGrantRole(ctx, "root", "root"))
+	must(admin.RoleAdd(ctx, "gvlan"))
+	must(admin.RoleGrantPermission(ctx, "gvlan", "/mine/", clientv3.GetPrefixRangeEnd("/mine/"), clientv3.PermissionType(clientv3.PermReadWrite)))
+	must(admin.UserAdd(ctx, "node", "pw"))
+	must(admin.UserGrantRole(ctx, "node", "gvlan"))
+	must(admin.AuthEnable(ctx))
+
+	etcd := connect(t, store.EtcdConfig{Endpoints: endpoints, Prefix: "/mine", User: "node", Password: "pw"})
+	if err := put(ctx, etcd, "/k"); err != nil {
+		t.Fatalf("Commit: %v", err)
+	}
+	root, err := clientv3.New(clientv3.Config{Endpoints: endpoints, Username: "root", Password: "rootpw"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	must(root.UserChangePassword(ctx, "node", "pw")) // drops its logins
+	if err := put(ctx, etcd, "/k"); err != nil {
+		t.Fatalf("Commit after the login was dropped: %v", err)
+	}
+	for name, config := range map[string]store.EtcdConfig{
+		"wrong password": {Endpoints: endpoints, Prefix: "/mine", User: "node", Password: "no"},
+		"foreign prefix": {Endpoints: endpoints, Prefix: "/other", User: "node", Password: "pw"},
+		"no user":        {Endpoints: endpoints, Prefix: "/mine"},
+	} {
+		err := put(ctx, connect(t, config), "/k")
+		if err == nil || errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("%s: %v, want a refusal", name, err)
+		}
+	}
+}
+
+// A session on a real etcd: opens, is fenced by its successor, leaves.
+func TestSessionOnEtcd(t *testing.T) {
+	server := serve(t, embedded.Config{})
+	id := store.Identity{Node: "a", Install: "one", Boot: "boot"}
+	config := store.EtcdConfig{Endpoints: []string{server.Endpoint()}}
+	run := func(s *store.Session) (stop func() error) {
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- s.Run(ctx) }()
+		<-s.Opened()
+		return func() error { cancel(); return <-done }
+	}
+	p := &past{}
+	log := slog.New(slog.DiscardHandler)
+	first := store.NewSession(connect(t, config), id, p, log)
+	stopFirst := run(first)
+	if err := put(t.Context(), first, "/k"); err != nil {
+		t.Fatal(err)
+	}
+	second := store.NewSession(connect(t, config), id, p, log)
+	stopSecond := run(second)
+	if err := put(t.Context(), first, "/k"); !errors.Is(err, store.ErrFenced) {
+		t.Fatalf("Commit of the first: %v, want ErrFenced", err)
+	}
+	if err := stopFirst(); err != nil && !errors.Is(err, store.ErrFenced) {
+		t.Fatalf("Run of the first: %v", err)
+	}
+	if err := put(t.Context(), second, "/k"); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := live(t, second); !ok {
+		t.Fatal("the first took the second's /live away")
+	}
+	if err := stopSecond(); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := live(t, connect(t, config)); ok {
+		t.Fatal("live is still there after a clean leave")
+	}
+}

@@ -1,0 +1,213 @@
+package store_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// suspects checks that a session distrusts its store for a reason, and
+// writes to it all the same.
+func suspects(t *testing.T, a *agent, why string) {
+	t.Helper()
+	err := a.Trusted()
+	if !errors.Is(err, store.ErrSuspect) || !strings.Contains(err.Error(), why) {
+		t.Fatalf("Trusted: %v, want ErrSuspect because %q", err, why)
+	}
+	if err := put(t.Context(), a, "/asserted"); err != nil {
+		t.Fatalf("Commit while suspect: %v", err)
+	}
+}
+
+// accepted checks that a suspicion ends with Accept, also for the next run.
+func accepted(t *testing.T, a *agent, mem *storetest.Mem, p *past) {
+	t.Helper()
+	if err := a.Accept(t.Context()); err != nil {
+		t.Fatalf("Accept: %v", err)
+	}
+	if err := a.Trusted(); err != nil {
+		t.Fatalf("Trusted after Accept: %v", err)
+	}
+	a.stop()
+	<-a.done
+	if next := start(t, mem, "one", p); next.Trusted() != nil {
+		t.Fatalf("next run: %v", next.Trusted())
+	}
+}
+
+func TestStoreFoundSuspectAtOpen(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		harm func(t *testing.T, mem *storetest.Mem, early storetest.Snapshot)
+		why  string
+	}{
+		{"another cluster", func(t *testing.T, mem *storetest.Mem, _ storetest.Snapshot) {
+			mem.Wipe()
+		}, "it is cluster "},
+		{"restored from an earlier copy", func(t *testing.T, mem *storetest.Mem, early storetest.Snapshot) {
+			mem.Restore(early)
+		}, "is below"},
+		{"without the epoch", func(t *testing.T, mem *storetest.Mem, _ storetest.Snapshot) {
+			if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Delete(store.EpochKey("a"))}}); err != nil {
+				t.Fatal(err)
+			}
+		}, "epoch is missing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := storetest.NewMem()
+				p := &past{}
+				first := start(t, mem, "one", p)
+				early := mem.Snapshot()
+				for range 10 {
+					if err := put(t.Context(), first, "/k"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				first.stop()
+				<-first.done
+				c.harm(t, mem, early)
+				a := start(t, mem, "one", p)
+				suspects(t, a, c.why)
+				a.stop()
+				<-a.done
+				for range 100 { // beyond the revision it fell from
+					if err := put(t.Context(), mem, "/others"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				again := start(t, mem, "one", p)
+				if err := again.Trusted(); !errors.Is(err, store.ErrSuspect) {
+					t.Fatalf("a restart forgot the suspicion: %v", err)
+				}
+				accepted(t, again, mem, p)
+			})
+		})
+	}
+}
+
+// A node that knows nothing trusts what it finds.
+func TestFirstRunTrusts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		other := start(t, mem, "one", &past{})
+		other.stop()
+		<-other.done
+		if a := start(t, mem, "two", &past{}); a.Trusted() != nil {
+			t.Fatalf("Trusted: %v", a.Trusted())
+		}
+	})
+}
+
+func TestStoreReplacedWhileRunning(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		harm func(mem *storetest.Mem, early storetest.Snapshot)
+	}{
+		{"wiped", func(mem *storetest.Mem, _ storetest.Snapshot) { mem.Wipe() }},
+		{"restored", func(mem *storetest.Mem, early storetest.Snapshot) { mem.Restore(early) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := storetest.NewMem()
+				early := mem.Snapshot()
+				p := &past{}
+				a := start(t, mem, "one", p)
+				known, epoch := a.Cluster(), a.Epoch()
+				c.harm(mem, early)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				suspects(t, a, "")
+				if a.Cluster() == known || a.Epoch() <= epoch {
+					t.Fatalf("cluster %s, epoch %d: want another cluster and a later epoch than %d", a.Cluster(), a.Epoch(), epoch)
+				}
+				if _, ok := live(t, mem); !ok {
+					t.Fatal("no live in the new store")
+				}
+				accepted(t, a, mem, p)
+			})
+		})
+	}
+}
+
+// The epoch survived in the copy that was restored: only the revision tells.
+func TestRolledBackReplyIsNotRelied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		a := start(t, mem, "one", p)
+		early := mem.Snapshot() // holds the epoch
+		for range 10 {
+			if err := put(t.Context(), a, "/k"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mem.Restore(early)
+		// Before any watch had a chance to tell.
+		if err := put(t.Context(), a, "/address"); !errors.Is(err, store.ErrSuspect) {
+			t.Fatalf("Commit: %v, want ErrSuspect", err)
+		}
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		suspects(t, a, "is below")
+		a.stop()
+		<-a.done
+		again := start(t, mem, "one", p)
+		suspects(t, again, "not settled")
+		accepted(t, again, mem, p)
+	})
+}
+
+// A mistake in the settings that is corrected leaves no trace.
+func TestVisitToAnotherClusterIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		home, away := storetest.NewMem(), storetest.NewMem()
+		p := &past{}
+		a := start(t, home, "one", p)
+		a.stop()
+		<-a.done
+		b := start(t, away, "one", p)
+		suspects(t, b, "it is cluster ")
+		b.stop()
+		<-b.done
+		if back := start(t, home, "one", p); back.Trusted() != nil {
+			t.Fatalf("back home: %v", back.Trusted())
+		}
+	})
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		meta := store.Encode(store.Meta{Schema: store.Schema + 1, UUID: "u"})
+		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.MetaKey(), meta)}}); err != nil {
+			t.Fatal(err)
+		}
+		a := start(t, mem, "one", &past{})
+		if !a.ended() || a.err == nil {
+			t.Fatalf("Run: %v, want a refusal", a.err)
+		}
+	})
+}
+
+func TestPastIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		a := start(t, mem, "one", p)
+		for range 10 {
+			if err := put(t.Context(), a, "/k"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if _, rev, _ := p.LoadPast(); rev != mem.Revision() {
+			t.Fatalf("saved revision %d, want %d", rev, mem.Revision())
+		}
+	})
+}
