@@ -1,0 +1,308 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	miekg "github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// running is a Sandboxes whose Run runs.
+type running struct {
+	*Sandboxes
+	stop func()
+}
+
+func runSandboxes(t testing.TB, zone *Zone, enter Enter) *running {
+	t.Helper()
+	s := NewSandboxes(zone, enter, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	r := start(t, s)
+	return r
+}
+
+func start(t testing.TB, s *Sandboxes) *running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	eventually(t, "run", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.ctx != nil })
+	stopped := false
+	r := &running{Sandboxes: s, stop: func() {
+		if cancel(); !stopped {
+			stopped = true
+			if err := <-done; err != nil {
+				t.Errorf("run: %v", err)
+			}
+		}
+	}}
+	t.Cleanup(r.stop)
+	return r
+}
+
+func (r *running) attach(t testing.TB, box *fakeSandbox, endpoint, network string) {
+	t.Helper()
+	if err := r.Attach(box.path, endpoint, "uuid-"+network); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSandboxAnswers(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(nil)
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	for _, network := range []string{"udp", "tcp"} {
+		t.Run(network, func(t *testing.T) {
+			for _, tt := range []struct {
+				name  string
+				qtype uint16
+				want  string
+			}{
+				{"web", miekg.TypeA, "10.9.0.10"},
+				{"web", miekg.TypeAAAA, "fd09::10"},
+				{"db_main.lan1", miekg.TypeA, "10.9.0.20"},
+				{"stack_api.lan1.gvlan.internal", miekg.TypeA, "10.9.0.30"},
+				{"10.0.9.10.in-addr.arpa", miekg.TypePTR, "web.lan1.gvlan.internal."},
+				{"_http._tcp.web", miekg.TypeSRV, "8080"},
+				{"web", miekg.TypeTXT, "path="},
+				{"gvlan.internal", miekg.TypeSOA, "ns.gvlan.internal."},
+				{"gvlan.internal", miekg.TypeNS, "ns.gvlan.internal."},
+				{"example.com", miekg.TypeA, external},
+				{"99.0.9.10.in-addr.arpa", miekg.TypeA, external}, // a device of the LAN, for all we know
+			} {
+				m := box.lookup(network, tt.name, tt.qtype)
+				if len(m.Answer) != 1 || !strings.Contains(m.Answer[0].String(), tt.want) {
+					t.Errorf("%s %s: want %s, got\n%v", tt.name, miekg.TypeToString[tt.qtype], tt.want, m)
+				}
+			}
+		})
+	}
+	if diff := cmp.Diff([]string{"99.0.9.10.in-addr.arpa.", "99.0.9.10.in-addr.arpa.", "example.com.", "example.com."},
+		sorted(box.docker.passed())); diff != "" {
+		t.Errorf("passed to docker's resolver (-want +got):\n%s", diff)
+	}
+}
+
+func sorted(s []string) []string { slices.Sort(s); return s }
+
+// TestSandboxIsolation asks from inside a container on lan1 for a container
+// of another network in every way there is.
+func TestSandboxIsolation(t *testing.T) {
+	f := house(t)
+	f.define("secret", "10.7.0.0/24")
+	f.start(endpoint("h1", "secret", "vault", "10.7.0.5/24", exposed("443/tcp")))
+	box := newSandbox(t).withDocker(nil)
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	for _, network := range []string{"udp", "tcp"} {
+		for _, name := range []string{
+			"vault.secret.gvlan.internal", "secret.gvlan.internal", "5.0.7.10.in-addr.arpa", "_443._tcp.vault.secret.gvlan.internal",
+			shortID("h1secretvault") + ".secret.gvlan.internal",
+		} {
+			for _, qtype := range []uint16{miekg.TypeA, miekg.TypePTR, miekg.TypeSRV, miekg.TypeANY} {
+				if m := box.lookup(network, name, qtype); m.Rcode != miekg.RcodeNameError {
+					t.Errorf("%s %s: want NXDOMAIN, got\n%v", name, miekg.TypeToString[qtype], m)
+				}
+			}
+		}
+	}
+	if passed := box.docker.passed(); len(passed) != 0 {
+		t.Errorf("names below the domain were passed on: %v", passed)
+	}
+	for _, name := range []string{"vault", "vault.secret"} {
+		for _, addr := range addresses(box.lookup("udp", name, miekg.TypeA)) {
+			if addr != external {
+				t.Errorf("%s answered %s", name, addr)
+			}
+		}
+	}
+	s.attach(t, box, "e2", "secret")
+	if got := addresses(box.lookup("udp", "vault", miekg.TypeA)); len(got) != 1 {
+		t.Errorf("after joining the network: got %v", got)
+	}
+	s.Detach("e2")
+	if got := addresses(box.lookup("udp", "vault.secret.gvlan.internal", miekg.TypeA)); len(got) != 0 {
+		t.Errorf("after leaving the network: got %v", got)
+	}
+	if got := addresses(box.lookup("udp", "web", miekg.TypeA)); len(got) != 1 {
+		t.Errorf("the other network's names went with it: got %v", got)
+	}
+}
+
+// TestDockerFirst is a container on lan1 and on a bridge network that has a
+// web of its own.
+func TestDockerFirst(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(map[string]string{"web.": "172.18.0.2", "db.": "10.9.0.20", "cache.": "172.18.0.3"})
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	box.addNetwork("lan", "10.9.0.40/24")
+	ask := func(name string) string {
+		return strings.Join(addresses(box.lookup("udp", name, miekg.TypeA)), " ")
+	}
+	if got := ask("web"); got != "10.9.0.10" {
+		t.Errorf("web with our network alone: got %s", got)
+	}
+	box.addNetwork("bridge", "172.18.0.9/16")
+	eventually(t, "the other network's web comes first", func() bool { return ask("web") == "172.18.0.2" })
+	for name, want := range map[string]string{
+		"web.lan1": "10.9.0.10", "web.lan1.gvlan.internal": "10.9.0.10", "cache": "172.18.0.3",
+		"db":        "10.9.0.20", // Docker knows it too, as this host's part of our network
+		"stack_api": "10.9.0.30", // Docker does not know it
+	} {
+		if got := ask(name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	if m := box.lookup("udp", "web", miekg.TypeAAAA); len(m.Answer) != 0 {
+		t.Errorf("half of web's addresses came from our network:\n%v", m)
+	}
+	if m := box.lookup("tcp", "web", miekg.TypeA); addresses(m)[0] != "172.18.0.2" {
+		t.Errorf("over TCP: %v", m)
+	}
+}
+
+func TestSandboxLifecycle(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(map[string]string{"web.": "172.18.0.2"})
+	s := NewSandboxes(f.zone, enterPath, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err := s.Attach(box.path, "e1", "uuid-lan1"); err != nil {
+		t.Fatal(err)
+	}
+	web := func() string { return addresses(box.lookup("udp", "web", miekg.TypeA))[0] }
+	if got := web(); got != "172.18.0.2" {
+		t.Errorf("before Run: got %s", got)
+	}
+	r := start(t, s)
+	eventually(t, "opened by Run", func() bool { return web() == "10.9.0.10" })
+	r.stop()
+	if got := web(); got != "172.18.0.2" {
+		t.Errorf("after Run: got %s", got)
+	}
+	if tables := box.tables(); strings.Contains(tables, tableName) {
+		t.Errorf("after Run:\n%s", tables)
+	}
+	r = start(t, s)
+	eventually(t, "opened again", func() bool { return web() == "10.9.0.10" })
+	r.attach(t, box, "e1", "lan1") // once more changes nothing
+	r.attach(t, box, "e2", "proj_lan")
+	r.Detach("e1")
+	if got := web(); got != "10.8.3.7" {
+		t.Errorf("with the second network alone: got %s", got)
+	}
+	r.Detach("e2")
+	r.Detach("e2")
+	if got := web(); got != "172.18.0.2" {
+		t.Errorf("after the last endpoint left: got %s", got)
+	}
+	if tables := box.tables(); strings.Contains(tables, tableName) {
+		t.Errorf("after the last endpoint left:\n%s", tables)
+	}
+}
+
+// TestNamespaceThatComesLater is an engine before 28: Join is over before
+// the namespace is there.
+func TestNamespaceThatComesLater(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(nil)
+	var there atomic.Bool
+	s := runSandboxes(t, f.zone, func(sandbox string, g func() error) error {
+		if !there.Load() {
+			return errNotYet
+		}
+		return enterPath(sandbox, g)
+	})
+	s.attach(t, box, "e1", "lan1")
+	there.Store(true)
+	eventually(t, "opened", func() bool { return len(addresses(box.lookup("udp", "web", miekg.TypeA))) == 1 })
+}
+
+func TestOwnRulesFlushed(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(nil)
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	box.nft("flush ruleset")
+	box.nat()
+	eventually(t, "rules made again", func() bool { return len(addresses(box.lookup("udp", "web", miekg.TypeA))) == 1 })
+}
+
+// TestRestartedDocker is dockerd restarted under live containers: its
+// resolver has other ports, and connection tracking remembers the old ones
+// for sockets that are kept.
+func TestRestartedDocker(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(map[string]string{"old.example.": "192.0.2.1"})
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	if got := addresses(box.lookup("udp", "old.example", miekg.TypeA)); got[0] != "192.0.2.1" {
+		t.Fatalf("got %v", got)
+	}
+	box.docker.udp.Close()
+	box.docker.tcp.Close()
+	box.withDocker(map[string]string{"old.example.": "192.0.2.2"})
+	eventually(t, "answers of the new resolver", func() bool {
+		conn := box.client("udp")
+		defer conn.Close()
+		m, err := exchange(conn, "old.example", miekg.TypeA, 1e9)
+		return err == nil && len(addresses(m)) == 1 && addresses(m)[0] == "192.0.2.2"
+	})
+}
+
+// TestContainerWithItsOwnDNS runs a server on every address's port 53 in
+// the container, and one on the mDNS port, as Pi-hole and Avahi do.
+func TestContainerWithItsOwnDNS(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t).withDocker(nil)
+	s := runSandboxes(t, f.zone, enterPath)
+	s.attach(t, box, "e1", "lan1")
+	serve := func(addr string) {
+		pc, err := listenIn(box, addr)
+		if err != nil {
+			t.Fatalf("the container cannot listen on %s: %v", addr, err)
+		}
+		own := &miekg.Server{PacketConn: pc, Handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) {
+			m := new(miekg.Msg).SetReply(q)
+			m.Rcode = miekg.RcodeYXDomain // nobody else says this
+			w.WriteMsg(m)
+		})}
+		go own.ActivateAndServe()
+		t.Cleanup(func() { own.Shutdown() })
+	}
+	serve("0.0.0.0:53")
+	serve("0.0.0.0:5353")
+	conn := dialIn(t, box, "127.0.0.1:53")
+	if m, err := exchange(conn, "web", miekg.TypeA, 5e9); err != nil || m.Rcode != miekg.RcodeYXDomain {
+		t.Errorf("the container's own server was kept from its client: %v %v", m, err)
+	}
+	if got := addresses(box.lookup("udp", "web", miekg.TypeA)); len(got) != 1 {
+		t.Errorf("beside its own server: got %v", got)
+	}
+}
+
+func TestUnsupportedKernel(t *testing.T) {
+	f := house(t)
+	var log strings.Builder
+	calls := 0
+	s := NewSandboxes(f.zone, func(string, func() error) error {
+		calls++
+		return unsupported(unix.EPROTONOSUPPORT)
+	}, slog.New(slog.NewTextHandler(&log, nil)))
+	r := start(t, s)
+	for range 3 {
+		if err := r.Attach("/run/docker/netns/x", "e1", "uuid-lan1"); !errors.Is(err, ErrUnsupported) {
+			t.Errorf("got %v", err)
+		}
+	}
+	r.stop()
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 || calls != 1 {
+		t.Errorf("said %d times after %d tries, want once:\n%s", n, calls, log.String())
+	}
+}
