@@ -8,12 +8,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"gvlan/cluster/store"
 	"gvlan/tests/lab"
 )
 
@@ -29,7 +30,7 @@ type cluster struct {
 	t      *testing.T
 	etcd   *lab.Etcd
 	agents []*lab.Agent
-	kv     *store.Etcd
+	binary string   // gvlan, where every machine sees it
 	args   []string // of every agent
 }
 
@@ -44,6 +45,8 @@ type options struct {
 func newCluster(t *testing.T, o options) *cluster {
 	t.Helper()
 	c := &cluster{Lab: lab.New(t, lab.Options{Hosts: o.hosts}), t: t}
+	c.binary = filepath.Join(c.Dir, "gvlan")
+	copyFile(t, must(lab.Build(t.Context(), "gvlan/cmd/gvlan"))(t), c.binary)
 	c.startEtcd(o)
 	c.args = append(c.args, o.args...)
 	for _, h := range c.Hosts {
@@ -60,8 +63,6 @@ func (c *cluster) startEtcd(o options) {
 	}
 	c.etcd = must(c.NewEtcd(c.t.Context(), lab.EtcdOptions{TLS: authority}))(c.t)
 	c.args = []string{"--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug"}
-	config := store.EtcdConfig{Endpoints: []string{c.etcd.Endpoint()}}
-	_ = config
 	if o.tls {
 		cert := must(authority.Issue("agent"))(c.t)
 		c.args = append(c.args, "--etcd-ca", cert.CA, "--etcd-cert", cert.Cert, "--etcd-key", cert.Key)
@@ -71,9 +72,16 @@ func (c *cluster) startEtcd(o options) {
 // startAgent starts the agent of one host, under the host's name.
 func (c *cluster) startAgent(h *lab.Host) *lab.Agent {
 	c.t.Helper()
-	binary := must(lab.Build(c.t.Context(), "gvlan/cmd/gvlan"))(c.t)
 	args := append([]string{"agent", "--node-name", h.Name}, c.args...)
-	return must(h.StartAgent(c.t.Context(), lab.AgentOptions{Binary: binary, Args: args}))(c.t)
+	return must(h.StartAgent(c.t.Context(), lab.AgentOptions{Binary: c.binary, Args: args}))(c.t)
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	data := must(os.ReadFile(from))(t)
+	if err := os.WriteFile(to, data, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // must ends the test when a step that is no claim fails.
@@ -157,8 +165,7 @@ type status struct {
 // status asks a host's agent; the zero status while it does not answer.
 func (c *cluster) status(h *lab.Host) (s status) {
 	c.t.Helper()
-	binary := must(lab.Build(c.t.Context(), "gvlan/cmd/gvlan"))(c.t)
-	out, err := h.Exec(c.t.Context(), binary, "status", "--json")
+	out, err := h.Exec(c.t.Context(), c.binary, "status", "--json")
 	if err != nil {
 		return status{}
 	}
