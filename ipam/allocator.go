@@ -20,12 +20,13 @@ import (
 type Allocator struct {
 	Config
 
-	ledger  *ledger
-	mirrors *mirrors
-	suspect *suspects
-	strays  *strays
-	kick    chan struct{} // has one element while Run has something to do
-	away    atomic.Bool   // the store did not answer the last call
+	ledger   *ledger
+	mirrors  *mirrors
+	suspect  *suspects
+	strays   *strays
+	kick     chan struct{} // has one element while Run has something to do
+	away     atomic.Bool   // the store did not answer the last call
+	compared atomic.Int64  // the epoch in which compare was done
 }
 
 // New loads the journal. Nothing is read from the store before the first

@@ -19,12 +19,11 @@ func (a *Allocator) Run(ctx context.Context) error {
 	defer a.mirrors.stop()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	compared := int64(0) // the epoch in which compare was done
 	for ctx.Err() == nil {
 		a.mirror(ctx)
 		if a.Self.Trusted() == nil {
-			if epoch := a.Self.Epoch(); epoch != compared && a.compare(ctx) == nil {
-				compared = epoch
+			if epoch := a.Self.Epoch(); epoch != a.compared.Load() && a.compare(ctx) == nil {
+				a.compared.Store(epoch)
 			}
 			a.attend(ctx)
 		}

@@ -1,0 +1,286 @@
+package ipam
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+func TestManyHostsAtOnceGetDistinctAddresses(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		const each = 60
+		var mu sync.Mutex
+		given := map[string]string{}
+		var work sync.WaitGroup
+		for _, name := range []string{"h1", "h2", "h3"} {
+			n := c.host(name).mustCreate("10.77.0.0/24")
+			for range each {
+				work.Go(func() {
+					ct, err := n.run("", "")
+					if err != nil {
+						c.Errorf("run on %s: %v", name, err)
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					if other := given[ct.ip()]; other != "" {
+						c.Errorf("%s was given on %s and on %s", ct.ip(), other, name)
+					}
+					given[ct.ip()] = name
+				})
+			}
+		}
+		work.Wait()
+		if len(given) != 3*each {
+			c.Errorf("%d distinct addresses, want %d", len(given), 3*each)
+		}
+	})
+}
+
+func TestLowestFreeIsGivenAgain(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		a, b := n.mustRun("a", ""), n.mustRun("b", "")
+		if a.ip() != "10.0.0.2" || b.ip() != "10.0.0.3" {
+			c.Errorf("given %s and %s, want 10.0.0.2 and 10.0.0.3: .1 is the gateway", a.ip(), b.ip())
+		}
+		for range 5 {
+			a.stop()
+			if a = n.mustRun("a", ""); a.ip() != "10.0.0.2" {
+				c.Errorf("given %s after a stop, want 10.0.0.2 again", a.ip())
+			}
+		}
+	})
+}
+
+func TestAFullNetworkSaysSoAndOnlyThen(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n1, n2 := c.host("h1").mustCreate("10.0.0.0/29"), c.host("h2").mustCreate("10.0.0.0/29")
+		var all []*container
+		for i := range 5 {
+			n := []*lan{n1, n2}[i%2]
+			all = append(all, n.mustRun("", ""))
+		}
+		_, err := n1.run("", "")
+		checkErr(c.T, err, "every address of 10.0.0.0/29 is taken")
+		all[1].stop() // on the other host; h1's mirror may not know yet
+		if ct := n1.mustRun("", ""); ct.ip() != all[1].ip() {
+			c.Errorf("given %s, want %s, the only free one", ct.ip(), all[1].ip())
+		}
+	})
+}
+
+func TestRangeLimitsDynamicAddressesOnly(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"192.168.32.0/24"}, ranges: []string{"192.168.32.128/25"}, gateways: []string{"192.168.32.254"}})
+		if ct := n.mustRun("", ""); ct.ip() != "192.168.32.128" {
+			c.Errorf("given %s, want 192.168.32.128, the range's first", ct.ip())
+		}
+		if ct := n.mustRun("", "192.168.32.9"); ct.ip() != "192.168.32.9" {
+			c.Errorf("given %s, want 192.168.32.9: --ip may lie outside the range", ct.ip())
+		}
+		small := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.254/31"}})
+		if ct := small.mustRun("", ""); ct.ip() != "10.0.0.254" {
+			c.Errorf("given %s, want 10.0.0.254", ct.ip())
+		}
+		_, err := small.run("", "") // .255 is the subnet's broadcast address
+		checkErr(c.T, err, "every address of 10.0.0.254/31 is taken")
+	})
+}
+
+func TestGatewayWithoutAddressIsTheFirstUsableEvenWithARange(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.1.0.0/24"}, ranges: []string{"10.1.0.128/25"}})
+		if got := n.pools[0].Gateway.String(); got != "10.1.0.1" {
+			c.Errorf("gateway %s, want 10.1.0.1", got)
+		}
+	})
+}
+
+func TestFullSubnetSpillsIntoTheNetworksNext(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.0/30", "10.0.1.0/29", "fd00::/64")
+		other := h.mustCreate("10.0.0.0/30") // has no second subnet
+		first, second := n.mustRun("", ""), n.mustRun("", "")
+		if got := first.addrs[0].String(); got != "10.0.0.2/30" {
+			c.Errorf("given %s, want 10.0.0.2/30", got)
+		}
+		if got := second.addrs[0].String(); got != "10.0.1.2/29" {
+			c.Errorf("given %s, want 10.0.1.2/29, with the length of that subnet", got)
+		}
+		_, err := other.run("", "")
+		checkErr(c.T, err, "every address of 10.0.0.0/30 is taken")
+		second.stop() // Docker releases it under the id of the first pool
+		if _, rec := c.leaseAt("default", "10.0.1.2"); rec.State != "" {
+			c.Errorf("10.0.1.2 is still %+v", rec)
+		}
+	})
+}
+
+func TestSubnetsOfOneAddressAndTwo(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		for i, s := range []struct{ subnet, want string }{
+			{"10.0.0.4/31", "10.0.0.5"}, {"fd00::4/127", "fd00::5"},
+		} {
+			n := c.host([]string{"h1", "h2"}[i]).mustCreate(s.subnet)
+			if ct := n.mustRun("", ""); ct.ip() != s.want {
+				c.Errorf("given %s of %s, want %s", ct.ip(), s.subnet, s.want)
+			}
+		}
+		h := c.host("h3")
+		for _, s := range []string{"10.9.0.4/32", "fd00:9::4/128"} {
+			n := h.mustCreateWith(flags{subnets: []string{s}, noGateway: true})
+			if ct := n.mustRun("", ""); ct.addrs[0].String() != s {
+				c.Errorf("given %s, want %s", ct.addrs[0], s)
+			}
+		}
+	})
+}
+
+func TestDualStack(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24", "fd00:7::/64")
+		ct := n.mustRun("web", "")
+		if len(ct.addrs) != 2 || ct.addrs[1].String() != "fd00:7::2/64" {
+			c.Errorf("given %v, want a fd00:7::2/64 too", ct.addrs)
+		}
+		named := n.mustRun("db", "fd00:7::99")
+		if named.addrs[1].String() != "fd00:7::99/64" {
+			c.Errorf("given %v, want fd00:7::99/64", named.addrs)
+		}
+		ct.stop()
+	})
+}
+
+func TestExcludedAndAvoidedAddresses(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{
+			subnets: []string{"10.0.0.0/29"},
+			opts:    map[string]string{"exclude": "10.0.0.2-10.0.0.3,10.9.9.9"},
+		}).define("lan1")
+		n.h.Avoid(n.id, []netip.Addr{netip.MustParseAddr("10.0.0.4")})
+		_, err := n.run("", "10.0.0.3")
+		checkErr(c.T, err, "address 10.0.0.3 is excluded from network lan1")
+		want := []string{"10.0.0.5", "10.0.0.6", "10.0.0.4"}
+		for _, ip := range want {
+			if ct := n.mustRun("", ""); ct.ip() != ip {
+				c.Errorf("given %s, want %s of %v: .4 is given last", ct.ip(), ip, want)
+			}
+		}
+		_, err = n.run("", "")
+		checkErr(c.T, err, "is taken")
+	})
+}
+
+func TestOverridesHoldAtOnce(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.16/31"}}).define("lan1")
+		n.def.Overrides = store.Overrides{
+			Exclude: []string{"10.0.0.16/31"},
+			Ranges:  []netip.Prefix{netip.MustParsePrefix("10.0.0.64/28")},
+		}
+		n.h.must(n.h.Adopt(n.id, n.def, 0))
+		if ct := n.mustRun("", ""); ct.ip() != "10.0.0.64" {
+			c.Errorf("given %s, want 10.0.0.64 of the added range", ct.ip())
+		}
+	})
+}
+
+func TestRandomOrder(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"fd00:5::/64"}, opts: map[string]string{"order": "random"}})
+		a, b := n.mustRun("", ""), n.mustRun("", "")
+		if a.addrs[0].Addr().Next() == b.addrs[0].Addr() {
+			c.Errorf("%s and %s of 2^64 follow each other", a.ip(), b.ip())
+		}
+	})
+}
+
+func TestSegmentsAreApart(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		a := h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"segment": "red"}}).mustRun("", "")
+		b := h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"segment": "blue"}}).mustRun("", "")
+		if a.ip() != b.ip() {
+			c.Errorf("given %s and %s, want one address in both segments", a.ip(), b.ip())
+		}
+	})
+}
+
+func TestOverlappingSubnetsNeverGiveOneAddressTwice(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		wide := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/16"}})
+		narrow := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/29"}, opts: map[string]string{"overlap": "ok"}})
+		given := map[string]bool{}
+		for range 4 {
+			given[wide.mustRun("", "").ip()] = true
+		}
+		ct := narrow.mustRun("", "")
+		if given[ct.ip()] {
+			c.Errorf("%s was given in both subnets", ct.ip())
+		}
+	})
+}
+
+// TestADynamicAddressIsOneRoundTrip counts what the store is asked for a
+// request once the mirror is filled.
+func TestADynamicAddressIsOneRoundTrip(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		far := &counted{Backend: c.far}
+		c.far = far
+		n := c.host("h1").mustCreate("10.0.0.0/16")
+		n.h.ready()
+		ctx := c.Context()
+		before := far.counts()
+		var got []string
+		for range 20 {
+			p, err := n.h.RequestAddress(ctx, AddressRequest{PoolID: n.ids[0]})
+			n.h.must(err)
+			got = append(got, p.String())
+		}
+		after := far.counts()
+		if commits, reads := after[0]-before[0], after[1]-before[1]; commits != 20 || reads != 0 {
+			c.Errorf("20 addresses took %d transactions and %d reads, want 20 and 0 (%s)", commits, reads, strings.Join(got, " "))
+		}
+	})
+}
+
+// counted counts the calls that reach a store.
+type counted struct {
+	storetest.Backend
+	mu             sync.Mutex
+	commits, reads int
+}
+
+func (b *counted) counts() [2]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return [2]int{b.commits, b.reads}
+}
+
+func (b *counted) count(n *int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	*n++
+}
+
+func (b *counted) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	b.count(&b.commits)
+	return b.Backend.Commit(ctx, txn)
+}
+
+func (b *counted) Get(ctx context.Context, key string) (store.Item, error) {
+	b.count(&b.reads)
+	return b.Backend.Get(ctx, key)
+}
+
+func (b *counted) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
+	b.count(&b.reads)
+	return b.Backend.List(ctx, span)
+}

@@ -1,0 +1,231 @@
+package ipam
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// check is what must hold after every scenario, once the hosts settled what
+// they owe: every lease has one owner that knows it, every bound lease an
+// endpoint record that names the address and the other way round, every
+// reservation somebody who needs it, every default subnet too.
+func (c *cluster) check() {
+	c.Helper()
+	for _, h := range c.hosts {
+		if h.session.Trusted() == nil {
+			h.attend(c.Context())
+		}
+	}
+	endpoints := map[string]store.Endpoint{}
+	for _, it := range c.list(store.EndpointsSpan()) {
+		rec, err := store.Decode[store.Endpoint](it)
+		if err != nil {
+			c.Fatal(err)
+		}
+		endpoints[rec.Node+"/"+rec.Endpoint] = rec
+	}
+	found := map[string]int{} // addresses per endpoint
+	for _, it := range c.list(store.AllLeasesSpan()) {
+		c.checkLease(it, endpoints, found)
+	}
+	for id, rec := range endpoints {
+		want := 0
+		for _, addr := range []string{rec.IPv4, rec.IPv6} {
+			if addr != "" {
+				want++
+			}
+		}
+		if found[id] != want {
+			c.Errorf("endpoint %s has %d leases, its record names %d", id, found[id], want)
+		}
+	}
+	c.checkLedgers()
+	for _, it := range c.list(store.DefaultPoolsSpan()) {
+		rec, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			c.Fatal(err)
+		}
+		if len(rec.By) == 0 && !c.hasPool(byPool(rec.Nonce, rec.Node)) {
+			c.Errorf("default subnet %s is nobody's", rec.Subnet)
+		}
+	}
+}
+
+func (c *cluster) checkLease(it store.Item, endpoints map[string]store.Endpoint, found map[string]int) {
+	c.Helper()
+	segment, addr, err := store.LeaseOf(it.Key)
+	rec, bad := store.Decode[store.Lease](it)
+	if err := errors.Join(err, bad); err != nil {
+		c.Fatal(err)
+	}
+	if rec.State == store.Reserved {
+		if len(rec.By) == 0 {
+			c.Errorf("reservation %s is nobody's", addr)
+		}
+		for _, name := range rec.By {
+			if !c.hasPool(name) && !c.hasDefinition(name) {
+				c.Errorf("reservation %s is for %s, which is gone", addr, name)
+			}
+		}
+		return
+	}
+	if h := c.hostNamed(rec.Node); h != nil {
+		if l, ok := h.ledger.lease(place{segment, addr}); !ok || l.Nonce != rec.Nonce || l.Created != it.Created {
+			c.Errorf("lease %s of %s: node has %+v, store has %+v created %d", addr, rec.Node, l, rec, it.Created)
+		} else if (l.State == bound) != (rec.Endpoint != "") || l.State == bound && l.Endpoint != rec.Endpoint {
+			c.Errorf("lease %s of %s: node says %s %s, store says %q", addr, rec.Node, l.State, l.Endpoint, rec.Endpoint)
+		}
+	}
+	if rec.Endpoint == "" {
+		return
+	}
+	id := rec.Node + "/" + rec.Endpoint
+	found[id]++
+	if e, ok := endpoints[id]; !ok || !slices.ContainsFunc([]string{e.IPv4, e.IPv6}, func(s string) bool {
+		p, err := netip.ParsePrefix(s)
+		return err == nil && p.Addr() == addr
+	}) {
+		c.Errorf("lease %s is bound to endpoint %s, whose record is %+v", addr, id, e)
+	}
+}
+
+// checkLedgers wants every live lease of a host in the store.
+func (c *cluster) checkLedgers() {
+	c.Helper()
+	for _, h := range c.hosts {
+		if h.session.Trusted() != nil {
+			continue
+		}
+		for _, l := range h.ledger.leasesWhere(func(lease) bool { return true }) {
+			if _, rec := c.leaseAt(l.Segment, l.Address.String()); rec.Nonce != l.Nonce {
+				c.Errorf("node %s has lease %+v, the store has %+v", h.name, l, rec)
+			}
+		}
+		c.checkJournal(h)
+	}
+}
+
+// checkJournal wants a host's journal to hold what its memory does.
+func (c *cluster) checkJournal(h *host) {
+	c.Helper()
+	again, err := newLedger(h.journal)
+	if err != nil {
+		c.Fatal(err)
+	}
+	all := func(lease) bool { return true }
+	if kept, mem := again.leasesWhere(all), h.ledger.leasesWhere(all); !slices.Equal(kept, mem) {
+		c.Errorf("journal of %s holds leases %+v, memory %+v", h.name, kept, mem)
+	}
+	open := func(pool) bool { return true }
+	if kept, mem := len(again.poolsWhere(open)), len(h.ledger.poolsWhere(open)); kept != mem {
+		c.Errorf("journal of %s holds %d pools, memory %d", h.name, kept, mem)
+	}
+}
+
+func (c *cluster) hostNamed(node string) *host {
+	for _, h := range c.hosts {
+		if h.name == node {
+			return h
+		}
+	}
+	return nil
+}
+
+func (c *cluster) hasPool(name string) bool {
+	_, node, ok := strings.Cut(name, "@")
+	h := c.hostNamed(node)
+	if !ok || h == nil {
+		return false
+	}
+	_, known := h.poolBy(name)
+	return known
+}
+
+func (c *cluster) hasDefinition(uuid string) bool {
+	for _, it := range c.list(store.NetworksSpan()) {
+		if def, err := store.Decode[store.Network](it); err == nil && def.UUID == uuid {
+			return true
+		}
+	}
+	return false
+}
+
+// journal is a Journal in memory.
+type journal struct {
+	mu     sync.Mutex
+	values map[string][]byte
+	broken error // what writes return
+}
+
+func newJournal() *journal { return &journal{values: map[string][]byte{}} }
+
+func (j *journal) PutAll(values map[string][]byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil {
+		return j.broken
+	}
+	for k, v := range values {
+		j.values[k] = v
+	}
+	return nil
+}
+
+func (j *journal) DeleteAll(keys ...string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken != nil {
+		return j.broken
+	}
+	for _, k := range keys {
+		delete(j.values, k)
+	}
+	return nil
+}
+
+func (j *journal) Each(f func(string, []byte) error) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for k, v := range j.values {
+		if err := f(k, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// past is a store.Past in memory.
+type past struct {
+	mu      sync.Mutex
+	cluster string
+	rev     store.Revision
+}
+
+func (p *past) LoadPast() (string, store.Revision, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cluster, p.rev, nil
+}
+
+func (p *past) SavePast(cluster string, rev store.Revision) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cluster, p.rev = cluster, rev
+	return nil
+}
+
+type tempDir struct{ path string }
+
+// mkTemp makes a folder that outlives the test that happens to need it first.
+func mkTemp() (tempDir, error) {
+	path, err := os.MkdirTemp("", "gvlan-ipam-etcd-")
+	return tempDir{path}, err
+}
+
+func (d tempDir) remove() { os.RemoveAll(d.path) }
