@@ -42,8 +42,12 @@ type Directory struct {
 
 var _ Registry = (*Directory)(nil)
 
-// NewDirectory makes an empty Directory; Run fills it.
+// NewDirectory makes an empty Directory; Run fills it. Records that cannot
+// be read are logged; with a nil log nothing is.
 func NewDirectory(log *slog.Logger) *Directory {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Directory{
 		log: log, now: time.Now,
 		nodes:   map[string]store.Node{},

@@ -210,6 +210,9 @@ func leave(list *memberlist.Memberlist) error {
 // nil.
 func (m *Membership) Members() []Member { return m.table.list() }
 
+// Answering returns how many members answer, this node included.
+func (m *Membership) Answering() int { return m.table.count() }
+
 // Events returns the channel on which members that came, went or changed are
 // handed out while Run runs. Slow readers get one event for each member, its
 // last; Resync tells them when even that was too much.

@@ -1,0 +1,73 @@
+//go:build !race
+
+package sim
+
+import (
+	"testing"
+	"time"
+)
+
+// startTogether starts every host of a world within 200 ms, as a rack that
+// gets its power back.
+func startTogether(w *World) {
+	for _, h := range w.Hosts {
+		h.Start()
+		time.Sleep(200 * time.Millisecond / time.Duration(len(w.Hosts)))
+	}
+}
+
+// formed waits until every host sees every other.
+func formed(t *testing.T, w *World, limit time.Duration) {
+	t.Helper()
+	eventually(t, limit, "all hosts seen by all", func() bool {
+		for _, h := range w.Hosts {
+			if _, ok := h.Formed(); !ok {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+func TestFormation(t *testing.T) {
+	bars := map[int]time.Duration{5: time.Second, 50: 3 * time.Second, 200: 6 * time.Second, 1000: 10 * time.Second}
+	sizes(t, func(t *testing.T, n int) {
+		var ours, naive Sample
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) {
+			formation(t, n, seed, &ours)
+		})
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) {
+			formation(t, n, seed, &naive, Naive)
+		})
+		Bench("formation_p95", n, ours.At(0.95))
+		Bench("formation_naive_p95", n, naive.At(0.95))
+		if bar, ok := bars[n]; ok && ours.At(0.95) > bar {
+			t.Errorf("formation of %d nodes takes %s (p95), want at most %s", n, ours.At(0.95), bar)
+		}
+		if n >= 50 && ours.At(0.95) >= naive.At(0.95) {
+			t.Errorf("formation of %d nodes takes %s (p95), no better than the naive join's %s", n, ours.At(0.95), naive.At(0.95))
+		}
+	})
+}
+
+func formation(t *testing.T, n int, seed uint64, sample *Sample, options ...Option) {
+	w := NewWorld(t, n, seed, options...)
+	defer w.Close()
+	began := time.Now()
+	startTogether(w)
+	formed(t, w, 10*time.Minute)
+	sample.Add(time.Since(began))
+	checkClean(t, w)
+}
+
+// checkClean asserts what holds in every scenario: the membership wrote
+// nothing, and the LAN itself lost nothing that was not cut.
+func checkClean(t *testing.T, w *World) {
+	t.Helper()
+	if wrote := w.Wrote(); len(wrote) != 0 {
+		t.Errorf("the membership wrote to the store: %v", wrote)
+	}
+	if dropped := w.Fabric.Dropped(); dropped != 0 {
+		t.Errorf("the LAN dropped %d packets", dropped)
+	}
+}

@@ -1,0 +1,177 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// Host is one node of a world.
+type Host struct {
+	Name   string
+	Addr   netip.AddrPort
+	Member *cluster.Membership // nil before the first Start
+	Port   *Port
+	Wire   *storetest.Wire // its connection to the store, which can be cut
+
+	world *World
+	dir   *cluster.Directory
+	end   func() // stops the membership and waits; nil while it does not run
+
+	mu     sync.Mutex
+	began  time.Time
+	formed time.Time // when it first saw every host of the world
+	saw    []Sighting
+	heard  map[cluster.Hint]time.Time
+}
+
+// Sighting is an event of a host's membership.
+type Sighting struct {
+	Node   string
+	Gossip cluster.Gossip
+	Before cluster.Gossip
+	At     time.Time
+}
+
+// Start registers the host in the store, as its session would, and runs its
+// membership.
+func (h *Host) Start() {
+	gossip := h.Addr.String()
+	h.world.commit(
+		store.Put(store.NodeKey(h.Name), store.Encode(store.Node{Node: h.Name, Gossip: gossip})),
+		store.Put(store.LiveKey(h.Name), store.Encode(store.Live{Host: h.Name, Gossip: gossip})),
+	)
+	h.Port = h.world.Fabric.Open(h.Addr)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	config := cluster.Config{
+		Node:      h.Name,
+		Registry:  h.registry(ctx, &wg),
+		Address:   h.Addr.Addr(),
+		Port:      h.Addr.Port(),
+		Transport: h.Port,
+		Rand:      rand.New(rand.NewPCG(h.world.rand.Uint64(), 0)),
+	}
+	if h.world.naive {
+		config.Join = []string{h.world.Hosts[0].Addr.String()}
+	}
+	member, err := cluster.New(config)
+	if err != nil {
+		h.world.t.Errorf("%s: %v", h.Name, err)
+		cancel()
+		return
+	}
+	h.mu.Lock()
+	h.began, h.formed, h.saw, h.heard = time.Now(), time.Time{}, nil, map[cluster.Hint]time.Time{}
+	h.mu.Unlock()
+	h.Member = member
+	wg.Go(func() {
+		if err := member.Run(ctx); err != nil {
+			h.world.t.Errorf("%s: %v", h.Name, err)
+		}
+	})
+	wg.Go(func() { h.watch(ctx, member) })
+	h.end = func() { cancel(); wg.Wait() }
+}
+
+func (h *Host) registry(ctx context.Context, wg *sync.WaitGroup) cluster.Registry {
+	if h.world.naive {
+		return fixed{Cluster: clusterID, Keys: gossipKeys()}
+	}
+	if h.world.shared != nil {
+		return h.world.shared
+	}
+	h.dir = cluster.NewDirectory(nil)
+	h.Wire = storetest.NewWire(h.world.spy.As(gossipWriter))
+	wg.Go(func() {
+		if err := h.dir.Run(ctx, h.Wire); err != nil {
+			h.world.t.Errorf("%s: directory: %v", h.Name, err)
+		}
+	})
+	return h.dir
+}
+
+// watch records what the membership reports, with the time of it.
+func (h *Host) watch(ctx context.Context, member *cluster.Membership) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case batch := <-member.Events():
+			h.note(batch, member.Answering())
+		case batch := <-member.Hints():
+			h.mu.Lock()
+			for _, heard := range batch.Items {
+				h.heard[heard.Hint] = time.Now()
+			}
+			h.mu.Unlock()
+		}
+	}
+}
+
+func (h *Host) note(batch cluster.Batch[cluster.Event], answering int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	if answering == len(h.world.Hosts) && h.formed.IsZero() {
+		h.formed = now
+	}
+	for _, e := range batch.Items {
+		h.saw = append(h.saw, Sighting{Node: e.Member.Node, Gossip: e.Member.Gossip, Before: e.Before, At: now})
+	}
+}
+
+// Runs tells whether the membership runs.
+func (h *Host) Runs() bool { return h.end != nil }
+
+// Crash stops the membership without a word, as kill -9 does. Its records
+// stay in the store.
+func (h *Host) Crash() {
+	if h.end != nil {
+		h.end()
+		h.end = nil
+	}
+}
+
+// Leave stops the membership as a clean stop of the agent does.
+func (h *Host) Leave() {
+	if err := h.Member.Leave(context.Background()); err != nil {
+		h.world.t.Errorf("%s: %v", h.Name, err)
+	}
+	h.world.commit(store.Delete(store.LiveKey(h.Name)))
+	h.Crash()
+}
+
+// Formed returns how long the host took to see every host of the world, and
+// false while it has not.
+func (h *Host) Formed() (time.Duration, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.formed.Sub(h.began), !h.formed.IsZero()
+}
+
+// Heard returns when the host was handed a hint.
+func (h *Host) Heard(hint cluster.Hint) (time.Time, bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, ok := h.heard[hint]
+	return at, ok
+}
+
+// Sightings returns what the host saw of others since a time, in order.
+func (h *Host) Sightings(since time.Time) []Sighting {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i, s := range h.saw {
+		if !s.At.Before(since) {
+			return h.saw[i:len(h.saw):len(h.saw)]
+		}
+	}
+	return nil
+}
