@@ -247,9 +247,8 @@ func (d *Driver) moveAttachment(ctx context.Context, c engine.ContainerDetail, o
 		if a.NetworkID != old.ID {
 			continue
 		}
-		if err := d.cfg.Engine.Disconnect(ctx, id, c.ID, true); err != nil {
-			return err
-		}
+		// One call replaces the stale attachment of a stopped container: there
+		// is no moment at which it refers to no network.
 		if err := d.cfg.Engine.Connect(ctx, id, c.ID, a.Settings); err != nil {
 			return err
 		}

@@ -31,7 +31,6 @@ type EngineContainers interface {
 	Containers(ctx context.Context) ([]engine.Container, error)
 	Container(ctx context.Context, id string) (engine.ContainerDetail, error)
 	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
-	Disconnect(ctx context.Context, network, container string, force bool) error
 	StartContainer(ctx context.Context, id string) error
 }
 
@@ -56,9 +55,9 @@ func (d *Driver) engineEvent(ev engine.Event) {
 	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
 		d.seen.back()
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
-		d.seen.prune(d.milliseconds())
+		d.seen.prune(ev.Time, d.milliseconds())
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
-		d.seen.destroy(d.milliseconds())
+		d.seen.destroy(ev.Time, d.milliseconds())
 	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionRename:
 		d.names.stale(ev.ID)
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:

@@ -1,15 +1,19 @@
 package driver
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // seen is what the engine's events told.
 type seen struct {
-	mu       sync.Mutex
-	fresh    bool  // labels must be read again
-	pruned   int64 // unix milliseconds of the last network prune
-	deleted  int64 // unix milliseconds of the last deletion of any network
-	away     int   // how often the engine went away
-	answered bool  // the engine answers, as far as events tell
+	mu        sync.Mutex
+	fresh     bool      // labels must be read again
+	pruned    int64     // unix milliseconds of the last prune that deleted a network
+	deleted   int64     // unix milliseconds of the last deletion of any network
+	destroyed time.Time // of that deletion, by the engine's clock
+	away      int       // how often the engine went away
+	answered  bool      // the engine answers, as far as events tell
 }
 
 func (s *seen) lost() {
@@ -25,16 +29,23 @@ func (s *seen) back() {
 	s.answered, s.fresh = true, true
 }
 
-func (s *seen) prune(at int64) {
+// pruneGap is how far a prune's own event may be behind the last deletion it
+// made: both engines tell the two in the same millisecond. A prune that
+// deleted nothing is told too and must not excuse an rm before it.
+const pruneGap = 500 * time.Millisecond
+
+func (s *seen) prune(event time.Time, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.pruned = at
+	if event.Sub(s.destroyed) <= pruneGap {
+		s.pruned = now
+	}
 }
 
-func (s *seen) destroy(at int64) {
+func (s *seen) destroy(event time.Time, now int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.deleted = at
+	s.deleted, s.destroyed = now, event
 }
 
 // times are the last prune and the last deletion.

@@ -229,3 +229,5 @@ func mkTemp() (tempDir, error) {
 }
 
 func (d tempDir) remove() { os.RemoveAll(d.path) }
+
+func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }

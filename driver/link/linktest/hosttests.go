@@ -25,11 +25,11 @@ var vlanTests = []conformance{
 		h.owned()
 	}},
 	{"a master with a long name", []link.Kind{link.VLAN}, func(h trial) {
-		h.Card("fourteen-chars")
-		name := link.VLANName("fourteen-chars", 4094)
-		h.vlans("fourteen-chars", []int{4094}, name, true)
-		if i := h.inventory(name); i.Parent != "fourteen-chars" || i.VLAN != 4094 {
-			h.t.Errorf("made VLAN %d of %s, want 4094 of fourteen-chars", i.VLAN, i.Parent)
+		h.Card("enp129s0f1np1") // 13 characters
+		name := link.VLANName("enp129s0f1np1", 4094)
+		h.vlans("enp129s0f1np1", []int{4094}, name, true)
+		if i := h.inventory(name); i.Parent != "enp129s0f1np1" || i.VLAN != 4094 {
+			h.t.Errorf("made VLAN %d of %s, want 4094 of enp129s0f1np1", i.VLAN, i.Parent)
 		}
 	}},
 	{"QinQ", []link.Kind{link.VLAN}, func(h trial) {
