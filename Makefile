@@ -1,6 +1,7 @@
 # make build   one static binary, bin/gvlan
 # make check   what a change must pass before anything else; no root needed
-# make test    everything, as root on Debian 12: installs what it needs
+# make test    everything, as root on Debian 12: installs what it needs;
+#              SUITES="unit docker" runs those only (tests/run/suite.go)
 # make clean   removes what the above made in this folder
 
 GO      ?= go
@@ -21,7 +22,7 @@ check:
 
 test: build
 	tests/lab/install.sh
-	$(GO) run ./tests/run
+	$(GO) run ./tests/run $(SUITES)
 
 clean:
 	rm -rf bin

@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/journal":           {},
 	"driver/link":              {},
+	"driver/link/linktest":     {"driver/link"},
 	"driver/netns":             {},
 	"ipam":                     {"cluster/store"},
 	"dns":                      {"cluster/store"},

@@ -20,10 +20,11 @@ const allBudget = 40 * time.Minute
 // whole suite on four cores; together they stay within allBudget.
 func suites() []suite {
 	return []suite{
-		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 4 * time.Minute},
-		{name: "virtual", packages: []string{"./..."}, virtual: true, budget: 2 * time.Minute},
-		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 3 * time.Minute},
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
+		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
+		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
+		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
+		{name: "sim", packages: []string{"./tests/sim/..."}, budget: 5 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, budget: 4 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, budget: 12 * time.Minute},
 	}
