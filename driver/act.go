@@ -118,6 +118,10 @@ func (d *Driver) bindTo(s step, stage Stage) error {
 	if err != nil {
 		return err
 	}
+	if had := s.network; had.UUID != def.UUID {
+		had.UUID = def.UUID
+		d.renameSandboxes(had)
+	}
 	d.names.poke() // its endpoints' records name the network
 	return d.addresses.Adopt(s.network.ID, def, s.definition.Modified)
 }

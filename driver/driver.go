@@ -83,7 +83,7 @@ func New(cfg Config) (*Driver, error) {
 func (d *Driver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks,
+		d.reopenSandboxes, d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

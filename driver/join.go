@@ -39,7 +39,7 @@ func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment
 	if err := d.makeLink(ctx, n, e); err != nil {
 		return Attachment{}, err
 	}
-	if err := d.joined(ctx, n, e, on); err != nil {
+	if err := d.joined(n, e, on); err != nil {
 		return Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
 	}
 	return attachment(n, e), nil
@@ -80,7 +80,7 @@ func (d *Driver) lives(self string) func(name, owner string) bool {
 }
 
 // joined journals the endpoint's place and opens its sandbox for names.
-func (d *Driver) joined(ctx context.Context, n hostNetwork, e hostEndpoint, on parent) error {
+func (d *Driver) joined(n hostNetwork, e hostEndpoint, on parent) error {
 	if _, err := d.state.changeEndpoint(e.ID, func(have *hostEndpoint) { *have = e }); err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (d *Driver) joined(ctx context.Context, n hostNetwork, e hostEndpoint, on p
 	if err != nil {
 		return err
 	}
-	d.openSandbox(ctx, n, e)
+	d.openSandbox(n, e)
 	d.poke()
 	return nil
 }

@@ -2,34 +2,51 @@ package driver
 
 import "context"
 
-// Sandbox is a container's network namespace as names need it: one resolver
-// per sandbox, for all gvlan networks in it.
-type Sandbox struct {
-	Key      string // SandboxKey
-	Endpoint string // one of its endpoints
-	Network  string // definition uuid of that endpoint's network
-}
-
-// Sandboxes opens and closes what answers names inside a sandbox. Both calls
-// return quickly and report their own failures: a container starts and stops
-// also without names.
+// Sandboxes answers names inside containers; *dns.Sandboxes is one. A
+// container starts and stops also without names, so both report their own
+// failures.
 type Sandboxes interface {
-	Open(ctx context.Context, s Sandbox)
-	Close(endpoint string)
+	// Attach makes the names of a network (definition uuid) known in a
+	// sandbox (SandboxKey) for as long as the endpoint is there.
+	Attach(sandbox, endpoint, network string) error
+	// Detach ends that.
+	Detach(endpoint string)
 }
 
 // openSandbox makes names answer in the endpoint's sandbox, before its first
 // process runs on engines that have the namespace at Join (from 28).
-func (d *Driver) openSandbox(ctx context.Context, n hostNetwork, e hostEndpoint) {
-	if d.cfg.Sandboxes == nil || n.Options.NoDNS {
+func (d *Driver) openSandbox(n hostNetwork, e hostEndpoint) {
+	if d.cfg.Sandboxes == nil || n.Options.NoDNS || e.Sandbox == "" {
 		return
 	}
-	d.cfg.Sandboxes.Open(ctx, Sandbox{Key: e.Sandbox, Endpoint: e.ID, Network: n.UUID})
+	if err := d.cfg.Sandboxes.Attach(e.Sandbox, e.ID, n.UUID); err != nil {
+		d.log.Debug("names are not answered inside a container", "endpoint", shortID(e.ID), "why", err)
+	}
 }
 
 // dropSandbox ends that.
 func (d *Driver) dropSandbox(e hostEndpoint) {
-	if d.cfg.Sandboxes != nil && e.Sandbox != "" {
-		d.cfg.Sandboxes.Close(e.ID)
+	if d.cfg.Sandboxes != nil {
+		d.cfg.Sandboxes.Detach(e.ID)
+	}
+}
+
+// reopenSandboxes gives every running container its names again after a
+// restart of the agent.
+func (d *Driver) reopenSandboxes(context.Context) error {
+	for _, e := range d.state.allEndpoints() {
+		if n, ok := d.state.network(e.Network); ok {
+			d.openSandbox(n, e)
+		}
+	}
+	return nil
+}
+
+// renameSandboxes moves a network's sandboxes to the definition it was bound
+// to.
+func (d *Driver) renameSandboxes(n hostNetwork) {
+	for _, e := range d.state.endpointsOf(n.ID) {
+		d.dropSandbox(e)
+		d.openSandbox(n, e)
 	}
 }

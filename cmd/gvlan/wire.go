@@ -33,6 +33,7 @@ type parts struct {
 	session   *store.Session
 	address   netip.Addr // other hosts reach this one by
 	gossip    gossip
+	names     names
 	links     *link.Kernel
 	engine    *engine.Engine
 	addresses *ipam.Allocator
@@ -75,7 +76,10 @@ func (p *parts) openTruth() (err error) {
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
 		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr),
 	}, past{p.journal.Bucket("past")}, p.log)
-	return p.openGossip(addr)
+	if err := p.openGossip(addr); err != nil {
+		return err
+	}
+	return p.openNames()
 }
 
 // openHost opens this host's kernel and engine.
@@ -98,7 +102,7 @@ func (p *parts) buildDriver() (err error) {
 	if err != nil {
 		return err
 	}
-	p.driver, err = driver.New(driver.Config{
+	config := driver.Config{
 		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
@@ -108,7 +112,11 @@ func (p *parts) buildDriver() (err error) {
 			Gossip: p.gossipAddress(p.address), Version: version,
 		},
 		Solo: p.solo, Now: time.Now, Log: p.log,
-	})
+	}
+	if p.names.sandboxes != nil {
+		config.Sandboxes = p.names.sandboxes
+	}
+	p.driver, err = driver.New(config)
 	dead.driver = p.driver
 	return err
 }
@@ -183,7 +191,7 @@ func (p *parts) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
-		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip,
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+	"gvlan/dns"
+	"gvlan/driver/netns"
+)
+
+// names are the zone and whoever answers from it.
+type names struct {
+	zone      *dns.Zone
+	sandboxes *dns.Sandboxes // nil with --dns off
+}
+
+// openNames prepares the zone and the resolvers inside containers.
+func (p *parts) openNames() (err error) {
+	p.names.zone, err = dns.NewZone(dns.ZoneConfig{
+		Node: p.self.Node, Domain: p.config.DNS.Domain, Rank: p.rank, Hosts: []netip.Addr{p.address},
+	})
+	if err == nil && p.config.DNS.On {
+		p.names.sandboxes = dns.NewSandboxes(p.names.zone, netns.Do, p.log)
+	}
+	return err
+}
+
+// rank puts the containers of nodes that seem dead last. It never hides one:
+// gossip is an opinion.
+func (p *parts) rank(node string) int {
+	if p.gossip.membership == nil || node == p.self.Node {
+		return 0
+	}
+	for _, m := range p.gossip.membership.Members() {
+		if m.Node == node && m.Gossip != cluster.Alive {
+			return 1
+		}
+	}
+	return 0
+}
+
+// runNames feeds the zone from the store's watch and keeps the resolvers,
+// until ctx ends.
+func (p *parts) runNames(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return store.Follow(ctx, p.session, store.NetworksSpan(), p.names.zone.ApplyNetworks)
+	})
+	group.Go(func() error {
+		return store.Follow(ctx, p.session, store.EndpointsSpan(), p.names.zone.ApplyEndpoints)
+	})
+	if p.names.sandboxes != nil {
+		group.Go(func() error { return p.names.sandboxes.Run(ctx) })
+	}
+	if p.gossip.membership != nil {
+		group.Go(func() error { return p.rerank(ctx) })
+	}
+	return group.Wait()
+}
+
+// rerank reorders answers when a node came or went.
+func (p *parts) rerank(ctx context.Context) error {
+	events := p.gossip.membership.Events()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, open := <-events:
+			if !open {
+				return nil
+			}
+			p.names.zone.Rerank()
+		}
+	}
+}
