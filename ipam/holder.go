@@ -65,12 +65,8 @@ func (a *Allocator) hostOf(ctx context.Context, node string) string {
 
 // reservedFor ends a sentence: "the gateway of network lan1".
 func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
-	for _, holder := range by {
-		if p, ok := a.poolBy(holder); ok && p.joined() {
-			n, _ := a.ledger.network(p.Network)
-			return roleIn(p.record(), addr) + n.title()
-		}
-	}
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
 	items, _, err := a.list(ctx, store.NetworksSpan())
 	if err != nil {
 		return "reserved"
@@ -84,6 +80,12 @@ func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []strin
 			if p.Subnet.Contains(addr) {
 				return roleIn(p, addr) + "network " + def.Name
 			}
+		}
+	}
+	for _, name := range by {
+		if p, ok := a.poolBy(name); ok && p.joined() {
+			n, _ := a.ledger.network(p.Network)
+			return roleIn(p.record(), addr) + n.title()
 		}
 	}
 	return "reserved for a network that is being created"

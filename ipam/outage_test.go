@@ -1,0 +1,302 @@
+package ipam
+
+import (
+	"errors"
+	"net/netip"
+	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+func TestNoNewAddressWhileTheStoreIsAway(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		n.h.down()
+		for _, ip := range []string{"", "10.0.0.9"} {
+			_, err := n.run("", ip)
+			checkErr(c.T, err, "no new address can be given now")
+			if !errors.Is(err, store.ErrUnavailable) {
+				c.Errorf("error %v, want %v", err, store.ErrUnavailable)
+			}
+		}
+		_, err := n.h.create(flags{subnets: []string{"10.1.0.0/24"}})
+		if !errors.Is(err, store.ErrUnavailable) {
+			c.Errorf("create: error %v, want %v", err, store.ErrUnavailable)
+		}
+		n.h.up()
+		n.mustRun("", "10.0.0.9")
+	})
+}
+
+func TestReleasesOfAnOutageAreWrittenAfterIt(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24", "fd00::/64")
+		web := n.mustRun("web", "")
+		n.h.down()
+		web.stop()
+		n.h.up()
+		c.until("both addresses are free", store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 2 })
+		c.until("the endpoint's record is gone", store.EndpointsSpan(), empty)
+	})
+}
+
+func TestReleasesSurviveARestart(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		web := n.mustRun("web", "")
+		n.h.down()
+		web.stop()
+		n.h.restart()
+		n.h.up()
+		c.until("the address is free", store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 1 })
+	})
+}
+
+// TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore is decision 17:
+// a rack comes back from a power cut before its etcd.
+func TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore(t *testing.T) {
+	for _, restarted := range []bool{false, true} {
+		onEveryStore(t, func(c *cluster) {
+			n := c.host("h1").mustCreate("10.0.0.0/24", "fd00::/64").define("lan1")
+			other := n.h.mustCreate("10.0.0.0/24")
+			web := n.mustRun("web", "")
+			before, _ := c.leaseAt("default", web.ip())
+
+			n.h.down()
+			web.stop()
+			if restarted {
+				n.h.restart()
+			}
+			if _, err := other.run("", ""); err == nil {
+				c.Error("an address of another network was given again")
+			}
+			again := n.mustRun("web", "")
+			if again.ip() != web.ip() {
+				c.Errorf("given %s, want %s again", again.ip(), web.ip())
+			}
+			if _, err := n.run("db", ""); err == nil {
+				c.Error("a second container was given an address: there was one to give again")
+			}
+			again.stop()
+			again = n.mustRun("web", web.ip())
+			n.h.up()
+			c.until("the new endpoint is written", store.EndpointsSpan(), func(items []store.Item) bool {
+				return len(items) == 1 && store.NameOf(items[0].Key) == again.endpoint
+			})
+			after, rec := c.leaseAt("default", web.ip())
+			if rec.Endpoint != again.endpoint || after.Created != before.Created {
+				c.Errorf("lease %+v created %d, want endpoint %s under the old token %d", rec, after.Created, again.endpoint, before.Created)
+			}
+		})
+	}
+}
+
+// TestDeadContainersMakeRoomWithoutTheStore: after a power cut nobody
+// deleted the endpoints; the driver sees that they are dead.
+func TestDeadContainersMakeRoomWithoutTheStore(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		web, db := n.mustRun("web", ""), n.mustRun("db", "")
+		n.h.down()
+		n.h.restart()
+		n.h.kill(db)
+		if again := n.mustRun("", ""); again.ip() != db.ip() {
+			c.Errorf("given %s, want %s: web lives", again.ip(), db.ip())
+		}
+		n.h.kill(web)
+		n.mustRun("web", web.ip())
+		n.h.up()
+		c.until("both new endpoints are written and the old gone", store.EndpointsSpan(), func(items []store.Item) bool {
+			return len(items) == 2 && store.NameOf(items[0].Key) > db.endpoint && store.NameOf(items[1].Key) > db.endpoint
+		})
+	})
+}
+
+// TestAnAddressTakenFromACutOffNodeStaysTaken: while the node was away it
+// was evicted and its address given to another.
+func TestAnAddressTakenFromACutOffNodeStaysTaken(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n, other := c.host("h1").mustCreate("10.0.0.0/24"), c.host("h2").mustCreate("10.0.0.0/24")
+		web := n.mustRun("web", "10.0.0.7")
+		n.h.down()
+		web.stop()
+		again := n.mustRun("web", "10.0.0.7")
+		c.evict("h1")
+		winner := other.mustRun("winner", "10.0.0.7")
+		n.h.stop() // its epoch is over; the next start has another
+		n.h.load()
+		n.h.up()
+		n.h.start()
+		n.h.ready()
+		conflicts, err := n.h.Reassert(c.Context())
+		n.h.must(err)
+		if len(conflicts) != 1 || conflicts[0].Endpoint != again.endpoint || conflicts[0].Holder != "in use by container winner on node h2" {
+			c.Errorf("conflicts %+v, want that of endpoint %s with container winner", conflicts, again.endpoint)
+		}
+		if _, rec := c.leaseAt("default", "10.0.0.7"); rec.Endpoint != winner.endpoint {
+			c.Errorf("the lease is now %+v", rec)
+		}
+		again.stop()
+		if _, rec := c.leaseAt("default", "10.0.0.7"); rec.Endpoint != winner.endpoint {
+			c.Errorf("the release of the loser took the lease: %+v", rec)
+		}
+	})
+}
+
+// evict does what freeing a dead node comes to.
+func (c *cluster) evict(node string) {
+	c.Helper()
+	for _, span := range []store.Span{store.AllLeasesSpan(), store.NodeEndpointsSpan(node)} {
+		for _, it := range c.list(span) {
+			rec, err := store.Decode[store.Lease](it)
+			if err != nil || rec.Node != node {
+				continue
+			}
+			if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Delete(it.Key)}}); err != nil {
+				c.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestBindRefusesAnAddressThatWasGivenUp(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		got, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0]})
+		n.h.must(err)
+		c.evict("h1")
+		ct := &container{n: n, endpoint: "e", pools: n.ids, addrs: []netip.Prefix{got}}
+		checkErr(c.T, ct.bind("web"), "address 10.0.0.2 was given up while the engine was away: start the container again")
+		ct.release()
+
+		held := n.mustRun("", "")
+		ct.addrs = held.addrs
+		checkErr(c.T, ct.bind("web"), "is in use by")
+		ct.addrs = []netip.Prefix{mustPrefix("10.0.0.1/24")}
+		checkErr(c.T, ct.bind("web"), "address 10.0.0.1 is the gateway of")
+		ct.addrs = []netip.Prefix{mustPrefix("10.0.9.1/24")}
+		checkErr(c.T, ct.bind("web"), "lies in no subnet")
+	})
+}
+
+func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.mustRun("before", "")
+		for _, step := range []struct {
+			change func(*store.Network)
+			err    string
+		}{
+			{func(d *store.Network) { d.Overrides.Cooldown = "1s" }, ""},
+			{func(d *store.Network) { d.State = store.NetworkRemoving }, "network lan1 is being removed from the cluster"},
+			{func(d *store.Network) { d.State, d.UUID = store.NetworkActive, "another" }, "another one made under its name"},
+			{func(d *store.Network) { d.UUID = n.def.UUID }, ""},
+		} {
+			def := n.def
+			step.change(&def)
+			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NetworkKey("lan1"), store.Encode(def))}})
+			n.h.must(err)
+			_, err = n.run("during", "")
+			checkErr(c.T, err, step.err)
+		}
+	})
+}
+
+// TestBindAndRemovalRace runs both at once: either the endpoint is there and
+// the removal saw an active network before it, or it is not.
+func TestBindAndRemovalRace(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		key := store.NetworkKey("lan1")
+		removed := make(chan store.Revision)
+		go func() {
+			def := n.def
+			def.State = store.NetworkRemoving
+			res, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(key, store.Encode(def))}})
+			if err != nil {
+				c.Error(err)
+			}
+			removed <- res.Revision
+		}()
+		var bound []*container
+		for {
+			ct, err := n.run("", "")
+			if err != nil {
+				checkErr(c.T, err, "is being removed")
+				break
+			}
+			bound = append(bound, ct)
+			if len(bound) > 200 {
+				c.Fatal("containers still start")
+			}
+		}
+		at := <-removed
+		for _, it := range c.list(store.EndpointsSpan()) {
+			if it.Created > at {
+				c.Errorf("endpoint %s was written at %d, after the removal began at %d", it.Key, it.Created, at)
+			}
+		}
+	})
+}
+
+func TestAWipedStoreGetsTheLivingLeasesBack(t *testing.T) {
+	onMem(t, func(c *cluster, mem *storetest.Mem) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		web := n.mustRun("web", "")
+		mem.Wipe()
+		for n.h.session.Trusted() == nil { // the session finds it by itself
+			if !sleep(c.Context(), 1e6) {
+				c.Fatal("the session still trusts the store")
+			}
+		}
+		_, err := n.run("db", "")
+		checkErr(c.T, err, "gvlan recover")
+		if !errors.Is(err, store.ErrSuspect) {
+			c.Errorf("error %v, want %v", err, store.ErrSuspect)
+		}
+		for errors.Is(n.h.assertAll(), store.ErrUnavailable) {
+			sleep(c.Context(), 1e6) // it opens anew
+		}
+		n.h.must(n.h.session.Accept(c.Context()))
+		if _, rec := c.leaseAt("default", web.ip()); rec.Endpoint != web.endpoint {
+			c.Errorf("the lease is %+v, want it bound to %s", rec, web.endpoint)
+		}
+		if db := n.mustRun("db", ""); db.ip() == web.ip() {
+			c.Errorf("%s was given twice", db.ip())
+		}
+	})
+}
+
+func (h *host) assertAll() error {
+	conflicts, err := h.Reassert(h.c.Context())
+	if len(conflicts) > 0 {
+		h.c.Errorf("conflicts %+v", conflicts)
+	}
+	return err
+}
+
+func TestALostJournalIsRebuiltFromTheStore(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, aux: map[string]string{"x": "10.0.0.9"}})
+		web := n.mustRun("web", "")
+		_, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0], Address: "10.0.0.77"})
+		n.h.must(err)
+		n.h.journal = newJournal()
+		n.h.restart()
+		n.h.ready()
+		n.h.must(n.h.Attach(n.id, n.pools)) // the driver rebuilt the network from the engine
+		given := n.h.waitHeld(func(h Held) bool { return h.Kind == HeldAddress })
+		if given.Address.String() != "10.0.0.77" {
+			c.Errorf("held %+v, want 10.0.0.77", given)
+		}
+		n.h.must(n.h.FreeProvisional(c.Context(), given))
+		_, err = n.run("thief", web.ip())
+		checkErr(c.T, err, "in use by container web")
+		n.mustRun("db", "") // its PoolID is known from the request alone
+		if got, _ := n.h.Pools(n.id); len(got.Pools) != 1 || got.Pools[0].Gateway.String() != "10.0.0.1" {
+			c.Errorf("pools %+v, want the one that waited", got)
+		}
+		web.stop()
+	})
+}
