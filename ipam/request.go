@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"gvlan/cluster/store"
 )
@@ -88,12 +89,10 @@ func (a *Allocator) reserveGateway(ctx context.Context, p pool, addr netip.Addr,
 // A second request for it is not Docker asking again (its retries come
 // without a body) but somebody wanting one address twice.
 func (a *Allocator) reserveExtra(ctx context.Context, p pool, addr netip.Addr) error {
-	for _, taken := range p.reserved() {
-		if taken == addr {
-			return fmt.Errorf("address %s is already reserved for this network", addr)
-		}
+	if slices.Contains(p.reserved(), addr) {
+		return fmt.Errorf("address %s is already reserved for this network", addr)
 	}
-	return a.reserve(ctx, p, addr, func(p *pool) { p.Extra = append(p.Extra, addr) })
+	return a.reserve(ctx, p, addr, func(p *pool) { p.Extra = append(slices.Clone(p.Extra), addr) })
 }
 
 // learn tells every mirror that covers a place what a transaction showed.

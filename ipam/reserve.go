@@ -35,7 +35,7 @@ func (a *Allocator) reserve(ctx context.Context, p pool, addr netip.Addr, note f
 	}
 	kept := a.ledger.changePool(p.ID, func(p *pool) {
 		if !slices.Contains(p.Owed, addr) {
-			p.Owed = append(p.Owed, addr) // also in doubt: it is given back with the pool
+			p.Owed = append(slices.Clone(p.Owed), addr) // also in doubt: it is given back with the pool
 		}
 		if err == nil {
 			note(p)
@@ -104,7 +104,7 @@ func (a *Allocator) unreserve(ctx context.Context, p pool, addr netip.Addr, uuid
 		return err
 	}
 	return a.ledger.changePool(p.ID, func(p *pool) {
-		p.Owed = slices.DeleteFunc(p.Owed, func(o netip.Addr) bool { return o == addr })
+		p.Owed = without(p.Owed, addr)
 		if uuid == "" {
 			p.drop(addr)
 		}
@@ -113,10 +113,15 @@ func (a *Allocator) unreserve(ctx context.Context, p pool, addr netip.Addr, uuid
 
 // drop forgets that an address is reserved for the pool.
 func (p *pool) drop(addr netip.Addr) {
-	p.Extra = slices.DeleteFunc(slices.Clone(p.Extra), func(o netip.Addr) bool { return o == addr })
+	p.Extra = without(p.Extra, addr)
 	if p.Gateway == addr {
 		p.Gateway, p.Asked = netip.Addr{}, false
 	}
+}
+
+// without returns a copy: pools are copied freely and share their slices.
+func without(addrs []netip.Addr, addr netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(addrs), func(o netip.Addr) bool { return o == addr })
 }
 
 // takeName takes one name out of a reservation. Gone tells that it is not in
