@@ -141,7 +141,9 @@ func (d *Driver) replicate(ctx context.Context, s step) error {
 // makeReplica asks the engine, which calls the plugin as for any user, and
 // binds what came of it.
 func (d *Driver) makeReplica(ctx context.Context, def row[store.Network]) (string, error) {
+	d.making.Store(&def.Record)
 	id, err := d.cfg.Engine.CreateNetwork(ctx, request(d.cfg.Name, def.Record))
+	d.making.Store(nil)
 	if err != nil {
 		return "", err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,6 +50,8 @@ type Driver struct {
 	tables    *tables
 	names     *names
 	seen      seen
+	announcer *announcer
+	making    atomic.Pointer[store.Network] // the replica the engine is being asked for
 	troubles  *troubles
 	now       func() time.Time
 	log       *slog.Logger
@@ -70,7 +73,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
-		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(),
+		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(),
 		troubles: &troubles{all: map[string]trouble{}, now: cfg.Now},
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
@@ -83,7 +86,7 @@ func New(cfg Config) (*Driver, error) {
 func (d *Driver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.reopenSandboxes, d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks,
+		d.reopenSandboxes, d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks, d.announceJoined,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

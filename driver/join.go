@@ -89,6 +89,7 @@ func (d *Driver) joined(n hostNetwork, e hostEndpoint, on parent) error {
 		return err
 	}
 	d.openSandbox(n, e)
+	d.announcer.joined(e)
 	d.poke()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 
 	"github.com/google/uuid"
@@ -50,14 +51,33 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := checkParent(n); err != nil {
 		return err
 	}
-	if err := d.parents.prepare(ctx, &n); err != nil {
+	if err := d.parents.supported(ctx, n); err != nil {
 		return err
+	}
+	if err := d.parents.prepare(ctx, &n, d.replicating(r)); err != nil {
+		return err
+	}
+	for _, w := range d.warnings(ctx, n) {
+		d.log.Warn(w, "network", n.title())
 	}
 	if err := d.state.putNetwork(n); err != nil {
 		return errors.Join(err, d.parents.release(ctx, n, d.state.allNetworks()))
 	}
 	d.poke()
 	return nil
+}
+
+// replicating tells whether the engine makes this network because the agent
+// asked it to. Only what is refused to a user depends on it: a replica is
+// made also where no container of it could start.
+func (d *Driver) replicating(r NewNetwork) bool {
+	def := d.making.Load()
+	if def == nil {
+		return false
+	}
+	o, err := ParseOptions(def.Created.Options)
+	o.Old = r.Options.Old
+	return err == nil && reflect.DeepEqual(o, r.Options) && len(r.Pools) == len(def.Created.Pools)
 }
 
 // describe is the journal's record of a network Docker just made.

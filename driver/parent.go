@@ -25,6 +25,8 @@ type Links interface {
 	// RemoveStale deletes links of ours on a parent that hold a MAC or
 	// address and that no live endpoint owns.
 	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
+	// Supports is nil, or says which kernel module a kind of link needs.
+	Supports(ctx context.Context, kind link.Kind) error
 	// Interfaces lists what this host has.
 	Interfaces(ctx context.Context) ([]link.Interface, error)
 	// Owned lists the links that carry this driver's mark.
@@ -51,12 +53,13 @@ type parent struct {
 
 // prepare makes the VLAN link or dummy of a network where this host can, so
 // that it is there when `network create` returns. A list that nothing here
-// matches is logged: another host may match it, and Join tries again.
-func (p *parents) prepare(ctx context.Context, n *hostNetwork) error {
+// matches is logged: another host may match it, and Join tries again. With
+// lenient set also a parent that can never do is only logged.
+func (p *parents) prepare(ctx context.Context, n *hostNetwork, lenient bool) error {
 	found, err := p.ensure(ctx, *n)
 	var none *parentfile.NoParentError
 	switch {
-	case unsuitable(err):
+	case unsuitable(err) && !lenient:
 		return err
 	case errors.As(err, &none), errors.Is(err, parentfile.ErrFile), errors.Is(err, parentfile.ErrNoHostParent):
 		p.log.Warn("network has no parent on this host yet", "network", n.title(), "why", err)

@@ -49,7 +49,7 @@ func (d *Driver) rebuildLinks(ctx context.Context) {
 			continue
 		}
 		had := slices.Clone(n.Links)
-		if err := d.parents.prepare(ctx, &n); err != nil {
+		if err := d.parents.prepare(ctx, &n, true); err != nil {
 			d.troubles.tell(d.log, "links of "+n.title(), err)
 			continue
 		}

@@ -68,11 +68,12 @@ func (d *Driver) isLocal(o Options) bool {
 	return orDefault(o.Scope, d.scopes.of(o.Kind)) == ScopeLocal
 }
 
-// learnLabels asks the engine for its labels.
+// learnLabels asks the engine for its labels, and what it does itself.
 func (d *Driver) learnLabels(ctx context.Context) error {
 	info, err := d.cfg.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
+	d.announcer.learn(info.APIVersion)
 	return d.scopes.learn(info.Labels)
 }

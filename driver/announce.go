@@ -1,0 +1,133 @@
+package driver
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gvlan/driver/link"
+	"gvlan/driver/netns"
+)
+
+// Engines from API 1.48 (Docker 28.0) announce a container's addresses
+// themselves, three times, a second apart; the driver does the same for the
+// older ones.
+const (
+	announceTimes = 3
+	announceEvery = time.Second
+	// announcePatience bounds the wait for Docker to bring the link up.
+	announcePatience = 30 * time.Second
+	selfAnnouncing   = 48 // minor version of API 1
+)
+
+// announcer tells the LAN where addresses are.
+type announcer struct {
+	mu      sync.Mutex
+	quiet   bool // the engine does it itself, or its version is not known
+	pending chan hostEndpoint
+}
+
+func newAnnouncer() *announcer {
+	return &announcer{quiet: true, pending: make(chan hostEndpoint, 256)}
+}
+
+// learn takes the engine's API version over.
+func (a *announcer) learn(api string) {
+	_, minor, _ := strings.Cut(api, ".")
+	n, err := strconv.Atoi(minor)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.quiet = err != nil || n >= selfAnnouncing
+}
+
+// joined queues an endpoint; a full queue drops it, since an announcement is
+// a courtesy to caches.
+func (a *announcer) joined(e hostEndpoint) {
+	a.mu.Lock()
+	quiet := a.quiet
+	a.mu.Unlock()
+	if quiet {
+		return
+	}
+	select {
+	case a.pending <- e:
+	default:
+	}
+}
+
+// announceJoined announces queued endpoints until ctx ends.
+func (d *Driver) announceJoined(ctx context.Context) error {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-d.announcer.pending:
+			running.Go(func() { d.announce(ctx, e) })
+		}
+	}
+}
+
+// announce waits until Docker brought the link up inside the sandbox, which
+// older engines do after Join returned, and announces each address.
+func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
+	ctx, cancel := context.WithTimeout(ctx, announcePatience)
+	defer cancel()
+	for sent := 0; sent < announceTimes; {
+		if now, known := d.state.endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
+			return
+		}
+		wait := announceEvery / 10
+		if err := netns.Do(e.Sandbox, func() error { return announceHere(e.addresses()) }); err == nil {
+			sent++
+			wait = announceEvery
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// announceHere announces addresses in the calling thread's namespace.
+func announceHere(addresses []netip.Addr) error {
+	for _, addr := range addresses {
+		name, err := holderOf(addr)
+		if err != nil {
+			return err
+		}
+		if err := link.Announce(name, addr); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holderOf finds the interface that is up and has the address.
+func holderOf(addr netip.Addr) (string, error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		has, err := i.Addrs()
+		if err != nil {
+			return "", err
+		}
+		for _, h := range has {
+			if p, err := netip.ParsePrefix(h.String()); err == nil && p.Addr().Unmap() == addr {
+				return i.Name, nil
+			}
+		}
+	}
+	return "", link.ErrNotFound
+}
