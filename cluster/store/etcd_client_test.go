@@ -3,7 +3,6 @@ package store_test
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"strings"
 	"testing"
 
@@ -150,13 +149,12 @@ func TestSessionOnEtcd(t *testing.T) {
 		return func() error { cancel(); return <-done }
 	}
 	p := &past{}
-	log := slog.New(slog.DiscardHandler)
-	first := store.NewSession(connect(t, config), id, p, log)
+	first := store.NewSession(connect(t, config), id, p, discard)
 	stopFirst := run(first)
 	if err := put(t.Context(), first, "/k"); err != nil {
 		t.Fatal(err)
 	}
-	second := store.NewSession(connect(t, config), id, p, log)
+	second := store.NewSession(connect(t, config), id, p, discard)
 	stopSecond := run(second)
 	if err := put(t.Context(), first, "/k"); !errors.Is(err, store.ErrFenced) {
 		t.Fatalf("Commit of the first: %v, want ErrFenced", err)

@@ -59,7 +59,7 @@ func serveUntil(t *testing.T, config embedded.Config) (server *embedded.Server, 
 // connect makes a client that is closed when the test ends.
 func connect(t *testing.T, config store.EtcdConfig) *store.Etcd {
 	t.Helper()
-	config.Log = slog.New(slog.DiscardHandler)
+	config.Log = discard
 	etcd, err := store.NewEtcd(config)
 	if err != nil {
 		t.Fatal(err)

@@ -151,7 +151,7 @@ func Prefix(p string) Span {
 			return Span{From: p, To: string(end[:i+1])}
 		}
 	}
-	return Span{From: p, To: "\x00"}
+	return Span{From: p, To: "\xff"} // keys are text: none sorts after it
 }
 
 // Contains tells whether a key lies in the span.

@@ -96,24 +96,29 @@ func (s *Session) watchEpoch(ctx context.Context) error {
 		return nil
 	}
 	key := EpochKey(s.id.Node)
-	only := Span{From: key, To: key + "\x00"}
-	return Follow(ctx, s.backend, only, func(c Change) {
-		// A verdict closes s.fenced or fills s.lost, which hold waits for.
-		var found Item
-		switch {
-		case c.Reset && len(c.Items) > 0:
-			found = c.Items[0]
-		case c.Reset:
-		case len(c.Events) > 0:
-			found = c.Events[len(c.Events)-1].Item
-			if c.Events[len(c.Events)-1].Deleted {
-				found = Item{}
-			}
-		default:
-			found.Modified = held.epochRev
+	var last Revision
+	// A verdict closes s.fenced or fills s.lost, which hold waits for.
+	return Follow(ctx, s.backend, Span{From: key, To: key + "\x00"}, func(c Change) {
+		if found, told := epochIn(c); told {
+			_ = s.judge(held, found)
 		}
-		_ = s.judge(held, found)
+		// What was listed cannot be older than what was watched before.
+		_ = s.observe(held, last, c.Revision)
+		last = c.Revision
 	})
+}
+
+// epochIn returns what a change says of the epoch key: zero when it is gone.
+func epochIn(c Change) (found Item, told bool) {
+	switch n := len(c.Events); {
+	case c.Reset && len(c.Items) > 0:
+		return c.Items[0], true
+	case c.Reset, n > 0 && c.Events[n-1].Deleted:
+		return Item{}, true
+	case n > 0:
+		return c.Events[n-1].Item, true
+	}
+	return Item{}, false
 }
 
 // leave takes /live away, so that others see at once that this agent ended.

@@ -163,6 +163,26 @@ func TestRolledBackReplyIsNotRelied(t *testing.T) {
 	})
 }
 
+// The same, on a node that writes nothing: its watch tells.
+func TestRollBackIsNoticedByAnIdleNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		a := start(t, mem, "one", &past{})
+		early := mem.Snapshot() // holds the epoch
+		for range 10 {
+			if err := put(t.Context(), mem, "/others"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mem.Progress()
+		synctest.Wait()
+		mem.Restore(early)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		suspects(t, a, "is below")
+	})
+}
+
 // A mistake in the settings that is corrected leaves no trace.
 func TestVisitToAnotherClusterIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

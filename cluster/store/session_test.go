@@ -13,6 +13,8 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
+var discard = slog.New(slog.DiscardHandler)
+
 // past is a Past in memory.
 type past struct {
 	mu      sync.Mutex
@@ -46,11 +48,19 @@ type agent struct {
 // nothing more happens by itself.
 func start(t *testing.T, far storetest.Backend, install string, p *past) *agent {
 	t.Helper()
+	a := begin(t, far, install, p)
+	synctest.Wait()
+	return a
+}
+
+// begin runs a session of node "a".
+func begin(t *testing.T, far storetest.Backend, install string, p *past) *agent {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	wire := storetest.NewWire(far)
 	id := store.Identity{Node: "a", Install: install, Boot: "boot", Host: "host-" + install, Address: "192.0.2.1"}
 	a := &agent{
-		Session: store.NewSession(wire, id, p, slog.New(slog.DiscardHandler)),
+		Session: store.NewSession(wire, id, p, discard),
 		wire:    wire, stop: stop, done: make(chan struct{}),
 	}
 	go func() {
@@ -58,7 +68,6 @@ func start(t *testing.T, far storetest.Backend, install string, p *past) *agent 
 		a.err = a.Run(ctx)
 	}()
 	t.Cleanup(func() { a.stop(); <-a.done })
-	synctest.Wait()
 	return a
 }
 

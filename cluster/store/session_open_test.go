@@ -1,0 +1,116 @@
+package store_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// interrupted is a store where something happens just before a transaction.
+type interrupted struct {
+	storetest.Backend
+	before func(txn store.Txn)
+}
+
+func (i *interrupted) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	i.before(txn)
+	return i.Backend.Commit(ctx, txn)
+}
+
+// takes tells whether a transaction takes node a's epoch.
+func takes(txn store.Txn) bool {
+	for _, op := range txn.Then {
+		if op.Kind == store.OpPut && op.Key == store.EpochKey("a") {
+			return true
+		}
+	}
+	return false
+}
+
+// Two installs read an empty store at the same moment: one opens, the other
+// is told who did.
+func TestOpeningRaceHasOneWinner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		var winner *agent
+		far := &interrupted{Backend: mem}
+		far.before = func(txn store.Txn) {
+			if takes(txn) && winner == nil {
+				winner = begin(t, mem, "one", &past{})
+				<-winner.Opened()
+			}
+		}
+		loser := start(t, far, "two", &past{})
+		var held *store.HeldError
+		if !loser.ended() || !errors.As(loser.err, &held) || held.Install != "one" {
+			t.Fatalf("Run of the loser: %v, want HeldError by one", loser.err)
+		}
+		if err := put(t.Context(), winner, "/k"); err != nil {
+			t.Fatalf("the winner was disturbed: %v", err)
+		}
+	})
+}
+
+// An eviction between reading and taking is neither overwritten nor missed.
+func TestOpeningSeesAnEvictionOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		first := start(t, mem, "one", p)
+		first.stop()
+		<-first.done
+		evicted := false
+		far := &interrupted{Backend: mem}
+		far.before = func(txn store.Txn) {
+			if takes(txn) && !evicted {
+				evicted = true
+				evict(t, mem)
+			}
+		}
+		if a := start(t, far, "one", p); !a.WasEvicted() || a.Epoch() != 3 {
+			t.Fatalf("evicted %v, epoch %d; want true, 3", a.WasEvicted(), a.Epoch())
+		}
+	})
+}
+
+// The store is wiped between reading and taking: the epoch does not land in
+// a cluster that was not judged.
+func TestOpeningSeesAWipeOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		p := &past{}
+		first := start(t, mem, "one", p)
+		first.stop()
+		<-first.done
+		wiped := false
+		far := &interrupted{Backend: mem}
+		far.before = func(txn store.Txn) {
+			if takes(txn) && !wiped {
+				wiped = true
+				mem.Wipe()
+			}
+		}
+		a := start(t, far, "one", p)
+		<-a.Opened()
+		suspects(t, a, "it is cluster ")
+	})
+}
+
+// A past that cannot be read is no past: nothing is opened.
+func TestUnreadablePast(t *testing.T) {
+	s := store.NewSession(storetest.NewMem(), store.Identity{Node: "a"}, broken{}, discard)
+	if err := s.Run(t.Context()); !errors.Is(err, errBroken) {
+		t.Fatalf("Run: %v, want the journal's error", err)
+	}
+}
+
+var errBroken = errors.New("the journal is broken")
+
+type broken struct{}
+
+func (broken) LoadPast() (string, store.Revision, error) { return "", 0, errBroken }
+func (broken) SavePast(string, store.Revision) error     { return nil }
