@@ -26,9 +26,25 @@ type Event struct {
 // before is found by looking then. When changes come faster than changed takes
 // them, the kernel drops some, and another Resync says so.
 func (k *Kernel) Watch(ctx context.Context, changed func(Event)) error {
+	for {
+		err := k.subscribe(ctx, changed)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, unix.ENOBUFS):
+			// A socket that overflowed drops silently until it is read empty;
+			// on a new one, everything after its Resync arrives.
+			continue
+		}
+		return fmt.Errorf("watch links: %w", err)
+	}
+}
+
+// subscribe is Watch until the socket fails.
+func (k *Kernel) subscribe(ctx context.Context, changed func(Event)) error {
 	socket, err := nl.SubscribeAt(k.ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
 	if err != nil {
-		return fmt.Errorf("watch links: %w", err)
+		return err
 	}
 	stop := context.AfterFunc(ctx, socket.Close)
 	defer func() {
@@ -40,15 +56,10 @@ func (k *Kernel) Watch(ctx context.Context, changed func(Event)) error {
 	for {
 		messages, _, err := socket.Receive()
 		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, unix.ENOBUFS):
-			changed(Event{Resync: true})
-			continue
-		case errors.Is(err, unix.EINTR), errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("watch links: %w", err)
+			return err
 		}
 		for _, m := range messages {
 			if event, ok := eventOf(unix.NlMsghdr(m.Header), m.Data); ok {
