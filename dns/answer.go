@@ -22,27 +22,35 @@ type asker struct {
 // reply answers a question from the zone. It returns nil when the question
 // is not the zone's: then it may be passed on.
 func (z *Zone) reply(q *miekg.Msg, by asker) (*miekg.Msg, found) {
+	if len(q.Question) != 1 {
+		return finish(q, new(miekg.Msg).SetRcode(q, miekg.RcodeFormatError), by), found{kind: absent}
+	}
 	s := z.now()
-	if m := z.refuseOdd(q); m != nil {
-		return finish(q, m, by), found{kind: absent}
-	}
-	var buf [maxName]byte
-	name, ok := foldQuery(buf[:0], q.Question[0].Name)
-	var f found
-	switch {
-	case ok:
-		f = s.lookup(by.scope, name)
-	case miekg.IsSubDomain(z.domain+".", strings.ToLower(q.Question[0].Name)):
-		f = found{kind: absent, below: true}
-	}
+	f := z.find(s, by.scope, q.Question[0].Name)
 	if f.kind == nowhere || f.kind == unheld && by.recursion {
 		return nil, f
 	}
 	m := new(miekg.Msg)
+	if rcode := oddity(q); rcode != miekg.RcodeSuccess {
+		return finish(q, m.SetRcode(q, rcode), by), f
+	}
 	m.SetReply(q)
 	m.Authoritative = true
 	z.fill(m, s, f, by)
 	return finish(q, m, by), f
+}
+
+// find looks up a name in presentation form. A name below the domain with
+// bytes that none of ours holds is no name of ours, and nobody else's.
+func (z *Zone) find(s *snapshot, scope Scope, name string) found {
+	var buf [maxName]byte
+	if folded, ok := foldQuery(buf[:0], name); ok {
+		return s.lookup(scope, folded)
+	}
+	if miekg.IsSubDomain(z.domain+".", strings.ToLower(name)) {
+		return found{kind: absent, below: true}
+	}
+	return found{}
 }
 
 // count notes an answer that was given under the zone its name is in.
@@ -57,26 +65,21 @@ func (z *Zone) count(m *miekg.Msg, f found) {
 	counts.note(m.Rcode, len(m.Answer))
 }
 
-// refuseOdd answers what no name can be looked up for; nil: the question is
-// an ordinary one.
-func (z *Zone) refuseOdd(q *miekg.Msg) *miekg.Msg {
-	rcode := -1
-	switch opt := q.IsEdns0(); {
-	case len(q.Question) != 1:
-		rcode = miekg.RcodeFormatError
+// oddity returns why a question about a name of ours gets no ordinary
+// answer, or RcodeSuccess.
+func oddity(q *miekg.Msg) int {
+	opt := q.IsEdns0()
+	switch {
 	case q.Opcode != miekg.OpcodeQuery:
-		rcode = miekg.RcodeNotImplemented
+		return miekg.RcodeNotImplemented
 	case opt != nil && opt.Version() != 0:
-		rcode = miekg.RcodeBadVers
+		return miekg.RcodeBadVers
 	case q.Question[0].Qclass != miekg.ClassINET:
-		rcode = miekg.RcodeRefused
+		return miekg.RcodeRefused
 	case q.Question[0].Qtype == miekg.TypeAXFR || q.Question[0].Qtype == miekg.TypeIXFR:
-		rcode = miekg.RcodeRefused
+		return miekg.RcodeRefused
 	}
-	if rcode < 0 {
-		return nil
-	}
-	return new(miekg.Msg).SetRcode(q, rcode)
+	return miekg.RcodeSuccess
 }
 
 // fill puts the records of a found name into an answer.

@@ -289,7 +289,7 @@ func TestContainerWithItsOwnDNS(t *testing.T) {
 
 func TestUnsupportedKernel(t *testing.T) {
 	f := house(t)
-	var log strings.Builder
+	var log lockedLog
 	calls := 0
 	s := NewSandboxes(f.zone, func(string, func() error) error {
 		calls++

@@ -1,0 +1,248 @@
+package dns
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+func forwarded(f *Forwarder, name string) *miekg.Msg {
+	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), miekg.TypeA)
+	return f.resolve(context.Background(), q, asker{recursion: true})
+}
+
+func refuseAll(rcode int) func(w miekg.ResponseWriter, q *miekg.Msg) {
+	return func(w miekg.ResponseWriter, q *miekg.Msg) { w.WriteMsg(new(miekg.Msg).SetRcode(q, rcode)) }
+}
+
+func TestFailover(t *testing.T) {
+	silent := func(miekg.ResponseWriter, *miekg.Msg) {}
+	for _, tt := range []struct {
+		name  string
+		first func(w miekg.ResponseWriter, q *miekg.Msg)
+	}{
+		{"fails", refuseAll(miekg.RcodeServerFailure)},
+		{"refuses", refuseAll(miekg.RcodeRefused)},
+		{"is silent", silent},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, second := newUpstream(t, tt.first), newUpstream(t, says("192.0.2.2", 300))
+			f := forwarder(t, first, second)
+			if got := addresses(forwarded(f, "example.com")); len(got) != 1 || got[0] != "192.0.2.2" {
+				t.Fatalf("got %v", got)
+			}
+		})
+	}
+	t.Run("a silent one is asked last from then on", func(t *testing.T) {
+		first, second := newUpstream(t, silent), newUpstream(t, says("192.0.2.2", 300))
+		f := forwarder(t, first, second)
+		forwarded(f, "one.example")
+		forwarded(f, "two.example")
+		if n := first.asked.Load(); n != 1 {
+			t.Errorf("the silent server was asked %d times, want once", n)
+		}
+	})
+	t.Run("all fail", func(t *testing.T) {
+		f := forwarder(t, newUpstream(t, refuseAll(miekg.RcodeServerFailure)), newUpstream(t, refuseAll(miekg.RcodeServerFailure)))
+		if m := forwarded(f, "example.com"); m.Rcode != miekg.RcodeServerFailure {
+			t.Errorf("got\n%v", m)
+		}
+	})
+	t.Run("none is there", func(t *testing.T) {
+		gone := newUpstream(t, silent)
+		gone.stop()
+		f := forwarder(t, gone)
+		if m := forwarded(f, "example.com"); m.Rcode != miekg.RcodeServerFailure {
+			t.Errorf("got\n%v", m)
+		}
+	})
+}
+
+func TestStaleAnswerWhenAllAreGone(t *testing.T) {
+	up := newUpstream(t, says("192.0.2.1", 1))
+	f := forwarder(t, up)
+	now := time.Now()
+	f.cache.now = func() time.Time { return now }
+	forwarded(f, "example.com")
+	up.stop()
+	now = now.Add(time.Hour)
+	m := forwarded(f, "example.com")
+	if got := addresses(m); len(got) != 1 || m.Answer[0].Header().Ttl != staleTTL {
+		t.Errorf("want the expired answer with a TTL of %d:\n%v", staleTTL, m)
+	}
+	now = now.Add(2 * staleFor)
+	if m := forwarded(f, "example.com"); m.Rcode != miekg.RcodeServerFailure {
+		t.Errorf("an answer of days ago was given:\n%v", m)
+	}
+}
+
+func TestRecovery(t *testing.T) {
+	healthy := false
+	var mu sync.Mutex
+	first := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		if healthy {
+			says("192.0.2.1", 0)(w, q)
+		}
+	})
+	f := forwarder(t, first, newUpstream(t, says("192.0.2.2", 0)))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	if got := addresses(forwarded(f, "example.com")); got[0] != "192.0.2.2" {
+		t.Fatalf("got %v", got)
+	}
+	mu.Lock()
+	healthy = true
+	mu.Unlock()
+	eventually(t, "back to the preferred server", func() bool { return addresses(forwarded(f, "example.com"))[0] == "192.0.2.1" })
+}
+
+func TestTruncatedUpstream(t *testing.T) {
+	up := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		if _, tcp := w.RemoteAddr().(*net.TCPAddr); tcp {
+			says("192.0.2.7", 300)(w, q)
+			return
+		}
+		m := new(miekg.Msg).SetReply(q)
+		m.Truncated = true
+		w.WriteMsg(m)
+	})
+	if got := addresses(forwarded(forwarder(t, up), "large.example")); len(got) != 1 || got[0] != "192.0.2.7" {
+		t.Errorf("got %v, want what TCP says", got)
+	}
+}
+
+func TestSameQuestionOnce(t *testing.T) {
+	release := make(chan struct{})
+	up := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) { <-release; says("192.0.2.1", 300)(w, q) })
+	f := forwarder(t, up)
+	var group sync.WaitGroup
+	for range 20 {
+		group.Go(func() {
+			if got := addresses(forwarded(f, "example.com")); len(got) != 1 {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+	eventually(t, "all wait", func() bool { return len(f.slots) == 20 })
+	close(release)
+	group.Wait()
+	if n := up.asked.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+}
+
+// TestLoop gives the forwarder an upstream that sends everything back to
+// the listener.
+func TestLoop(t *testing.T) {
+	zone := house(t).zone
+	var log lockedLog
+	var back atomic.Pointer[netip.AddrPort] // nil: set right
+	loop := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		to := back.Load()
+		if to == nil {
+			says("192.0.2.9", 0)(w, q)
+			return
+		}
+		m, err := miekg.Exchange(q, to.String())
+		if err != nil {
+			m = new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure)
+		}
+		w.WriteMsg(m)
+	})
+	good := newUpstream(t, says("192.0.2.1", 0))
+	f, err := NewForwarder([]netip.AddrPort{loop.addr, good.addr}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := serveListener(t, NewListener(zone, f, nil))
+	back.Store(&own)
+	f.checkLoops(t.Context(), f.upstreams)
+	asked := loop.asked.Load()
+	if got := addresses(forwarded(f, "example.com")); len(got) != 1 || loop.asked.Load() != asked {
+		t.Errorf("got %v, and the looping server was asked %d times more", got, loop.asked.Load()-asked)
+	}
+	if !strings.Contains(log.String(), loop.addr.String()) || strings.Contains(log.String(), good.addr.String()) {
+		t.Errorf("log does not name the looping server, and it alone:\n%s", log.String())
+	}
+	back.Store(nil)
+	f.checkLoops(t.Context(), f.upstreams[:1])
+	if got := addresses(forwarded(f, "example.com")); got[0] != "192.0.2.9" {
+		t.Errorf("after it was set right: got %v", got)
+	}
+	if _, err := NewForwarder([]netip.AddrPort{own}, []netip.AddrPort{own}, slog.Default()); err == nil {
+		t.Error("the agent's own listener was taken for an upstream")
+	}
+}
+
+// lockedLog is a log that can be read while it is written.
+type lockedLog struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func TestCacheTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(time.Now)
+		q := new(miekg.Msg).SetQuestion("example.com.", miekg.TypeA)
+		soa := &miekg.SOA{Hdr: miekg.RR_Header{Name: "example.com.", Rrtype: miekg.TypeSOA, Class: miekg.ClassINET, Ttl: 600}, Minttl: 60}
+		a := &miekg.A{Hdr: miekg.RR_Header{Name: "example.com.", Rrtype: miekg.TypeA, Class: miekg.ClassINET, Ttl: 30}, A: net.IPv4(192, 0, 2, 1)}
+		for _, tt := range []struct {
+			name string
+			fill func(m *miekg.Msg)
+			ttl  time.Duration
+		}{
+			{"records", func(m *miekg.Msg) { m.Answer = []miekg.RR{a} }, 30 * time.Second},
+			{"no such name", func(m *miekg.Msg) { m.Rcode = miekg.RcodeNameError; m.Ns = []miekg.RR{soa} }, time.Minute},
+			{"nothing of this type", func(m *miekg.Msg) { m.Ns = []miekg.RR{soa} }, time.Minute},
+			{"empty without SOA", func(m *miekg.Msg) {}, 0},
+			{"failure", func(m *miekg.Msg) { m.Rcode = miekg.RcodeServerFailure }, time.Second},
+			{"refusal", func(m *miekg.Msg) { m.Rcode = miekg.RcodeRefused }, 0},
+			{"cut short", func(m *miekg.Msg) { m.Answer = []miekg.RR{a}; m.Truncated = true }, 0},
+		} {
+			m := new(miekg.Msg).SetReply(q)
+			tt.fill(m)
+			c.entries.Purge()
+			c.put(keyOf(q), m)
+			if tt.ttl > 0 {
+				time.Sleep(tt.ttl - time.Millisecond)
+				if c.get(keyOf(q), false) == nil {
+					t.Errorf("%s: forgotten before %v", tt.name, tt.ttl)
+				}
+				time.Sleep(time.Millisecond)
+			}
+			if c.get(keyOf(q), false) != nil {
+				t.Errorf("%s: remembered after %v", tt.name, tt.ttl)
+			}
+		}
+		c.put(keyOf(q), &miekg.Msg{Answer: []miekg.RR{a}})
+		time.Sleep(10 * time.Second)
+		if ttl := c.get(keyOf(q), false).Answer[0].Header().Ttl; ttl != 20 {
+			t.Errorf("TTL after 10 of 30 seconds: %d", ttl)
+		}
+	})
+}

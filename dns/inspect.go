@@ -1,0 +1,103 @@
+package dns
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	miekg "github.com/miekg/dns"
+)
+
+// Record is one name of one endpoint, for people.
+type Record struct {
+	Name      string // below its network
+	Network   string // folded name; "" for a network that has no zone
+	Node      string // node id of the host the container runs on
+	Addresses []netip.Addr
+}
+
+// Names returns every name in scope, ordered by network, name and node.
+func (z *Zone) Names(scope Scope) []Record {
+	z.mu.Lock()
+	nodes := make([]string, len(z.nodes))
+	for id, i := range z.nodes {
+		nodes[i] = id
+	}
+	s := z.now()
+	z.mu.Unlock()
+	var all []Record
+	for _, net := range s.networks {
+		if !scope.sees(net) {
+			continue
+		}
+		label := net.label
+		if !net.zoned {
+			label = ""
+		}
+		for _, shard := range net.names.shards {
+			for name, e := range shard {
+				for _, m := range e.members {
+					all = append(all, Record{Name: name, Network: label, Node: nodes[m.node], Addresses: m.addrs()})
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Record) int {
+		return cmp.Or(strings.Compare(a.Network, b.Network), strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node),
+			slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare))
+	})
+	return all
+}
+
+// Lookup answers one question as a client in that scope would be answered
+// over TCP, in the form dig shows. known is false when the name is not the
+// zone's: a client's question would be passed on.
+func (z *Zone) Lookup(scope Scope, name, qtype string) (answer string, known bool, err error) {
+	t, ok := miekg.StringToType[strings.ToUpper(qtype)]
+	if !ok {
+		return "", false, fmt.Errorf("record type %q is not known: use one such as A, AAAA, PTR, SRV or TXT", qtype)
+	}
+	if _, ok := miekg.IsDomainName(name); !ok {
+		return "", false, fmt.Errorf("name %q is not a domain name", name)
+	}
+	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), t)
+	m, _ := z.reply(q, asker{scope: scope, recursion: true, stream: true})
+	if m == nil {
+		return "", false, nil
+	}
+	return m.String(), true, nil
+}
+
+// Counts returns the counters of every zone, the networks' ordered by name
+// and then the three that are no network's.
+func (z *Zone) Counts() []ZoneCounts {
+	var all []ZoneCounts
+	for _, net := range z.now().networks {
+		all = append(all, ZoneCounts{cmp.Or(net.label, net.id), net.counts})
+	}
+	slices.SortFunc(all, func(a, b ZoneCounts) int { return strings.Compare(a.Zone, b.Zone) })
+	return append(all,
+		ZoneCounts{DomainCounts, &z.domainCounts},
+		ZoneCounts{ReverseCounts, &z.reverseCounts},
+		ZoneCounts{PassedCounts, &z.passedCounts})
+}
+
+// ReverseZones returns the reverse zones of every network's subnets, as
+// names without a trailing dot, in order.
+func (z *Zone) ReverseZones() []string {
+	var zones []string
+	for _, net := range z.now().networks {
+		if net.off {
+			continue
+		}
+		for _, subnet := range net.subnets {
+			for _, zone := range reverseZones(subnet) {
+				zones = append(zones, strings.TrimSuffix(reverseName(zone), "."))
+			}
+		}
+	}
+	slices.Sort(zones)
+	return slices.Compact(zones)
+}

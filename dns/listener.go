@@ -1,0 +1,146 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+
+	miekg "github.com/miekg/dns"
+	"golang.org/x/sys/unix"
+)
+
+// Listener answers the host and, when told, the LAN: fully qualified names
+// below the domain, and the reverse names of the networks' subnets. What is
+// neither is refused, or forwarded when it has upstreams.
+type Listener struct {
+	zone    *Zone
+	forward *Forwarder
+	allow   []netip.Prefix
+	own     []netip.Addr // addresses it listens at
+	spin    atomic.Uint32
+}
+
+// NewListener returns a listener for a zone. Without a forwarder (nil) it
+// refuses what the zone does not know. The loopback and the addresses it
+// listens at may always ask; allow holds who else may.
+func NewListener(zone *Zone, forward *Forwarder, allow []netip.Prefix) *Listener {
+	return &Listener{zone: zone, forward: forward, allow: allow}
+}
+
+// Serve answers on these sockets until ctx ends (nil) or one fails. It
+// closes them.
+func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
+	for _, conn := range packets {
+		if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok {
+			l.own = append(l.own, addr.AddrPort().Addr().Unmap())
+		}
+	}
+	s := &server{
+		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { l.answer(ctx, w, q) }),
+		direct:  l.direct,
+	}
+	return s.serve(ctx, packets, streams)
+}
+
+// allowed tells whether a client may ask at all.
+func (l *Listener) allowed(client netip.Addr) bool {
+	return client.IsLoopback() || slices.Contains(l.own, client) ||
+		slices.ContainsFunc(l.allow, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+// direct answers from the packet for clients that see everything; a
+// container's scope is worked out on the other path.
+func (l *Listener) direct(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
+	addr := client.Addr().Unmap()
+	if !addr.IsLoopback() && (!l.allowed(addr) || len(l.zone.now().holders(addr)) > 0) {
+		return nil, false
+	}
+	return l.zone.direct(dst, packet, asker{scope: Everything(), spin: spin, recursion: l.forward != nil}, false)
+}
+
+func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
+	client := clientOf(w)
+	by := asker{spin: l.spin.Add(1), recursion: l.forward != nil, stream: overStream(w)}
+	if !l.allowed(client) || len(q.Question) == 1 && l.forward != nil && l.forward.caught(q.Question[0].Name) {
+		l.refuse(w, q, by)
+		return
+	}
+	by.scope, _ = l.zone.ScopeOf(client)
+	m, f := l.zone.reply(q, by)
+	switch {
+	case m != nil:
+		l.zone.count(m, f)
+	case l.forward != nil:
+		m = l.forward.resolve(ctx, q, by)
+		l.zone.passedCounts.note(m.Rcode, len(m.Answer))
+	default:
+		l.refuse(w, q, by)
+		return
+	}
+	w.WriteMsg(m)
+}
+
+func (l *Listener) refuse(w miekg.ResponseWriter, q *miekg.Msg, by asker) {
+	m := finish(q, new(miekg.Msg).SetRcode(q, miekg.RcodeRefused), by)
+	l.zone.passedCounts.note(m.Rcode, 0)
+	w.WriteMsg(m)
+}
+
+// receiveBuffer of a host socket: bursts come while a CPU is busy elsewhere.
+const receiveBuffer = 1 << 20 // bytes
+
+// Listen opens the sockets for an address of this host, such as
+// 127.0.0.1:5354: one for TCP and, for UDP, one for each of up to four CPUs.
+func Listen(ctx context.Context, address string) (packets []*net.UDPConn, streams []net.Listener, err error) {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen for dns at %q: want an address and a port, such as 127.0.0.1:5354", address)
+	}
+	defer func() {
+		if err != nil {
+			closeAll(packets, streams)
+			err = fmt.Errorf("listen for dns at %s: %w", address, err)
+		}
+	}()
+	config := net.ListenConfig{Control: func(network, _ string, raw syscall.RawConn) error {
+		if !strings.HasPrefix(network, "udp") {
+			return nil
+		}
+		var option error
+		control := raw.Control(func(fd uintptr) {
+			option = errors.Join(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1),
+				unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
+		})
+		return errors.Join(control, option)
+	}}
+	stream, err := config.Listen(ctx, "tcp", at.String())
+	if err != nil {
+		return nil, nil, err
+	}
+	streams = append(streams, stream)
+	at = netip.AddrPortFrom(at.Addr(), stream.Addr().(*net.TCPAddr).AddrPort().Port())
+	for range min(runtime.GOMAXPROCS(0), 4) {
+		packet, err := config.ListenPacket(ctx, "udp", at.String())
+		if err != nil {
+			return packets, streams, err
+		}
+		packets = append(packets, packet.(*net.UDPConn))
+	}
+	return packets, streams, nil
+}
+
+func closeAll(packets []*net.UDPConn, streams []net.Listener) {
+	for _, p := range packets {
+		p.Close()
+	}
+	for _, s := range streams {
+		s.Close()
+	}
+}

@@ -1,0 +1,280 @@
+package dns
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+// serveListener runs a listener on a port of the loopback and returns its
+// address.
+func serveListener(t testing.TB, l *Listener) netip.AddrPort {
+	t.Helper()
+	packets, streams, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serveOn(t, l, packets, streams)
+}
+
+func serveOn(t testing.TB, l *Listener, packets []*net.UDPConn, streams []net.Listener) netip.AddrPort {
+	t.Helper()
+	at := streams[0].Addr().(*net.TCPAddr).AddrPort()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Serve(ctx, packets, streams) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return at
+}
+
+// query asks a server from an address of the loopback.
+func query(t testing.TB, network, from string, server netip.AddrPort, name string, qtype uint16) *miekg.Msg {
+	t.Helper()
+	dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
+	if network == "tcp" {
+		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	conn, err := dialer.Dial(network, server.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	m, err := exchange(conn, name, qtype, 10*time.Second)
+	if err != nil {
+		t.Fatalf("%s %s: %v", name, miekg.TypeToString[qtype], err)
+	}
+	return m
+}
+
+func TestListener(t *testing.T) {
+	f := house(t)
+	server := serveListener(t, NewListener(f.zone, nil, nil))
+	for _, network := range []string{"udp", "tcp"} {
+		for _, tt := range []struct {
+			name  string
+			qtype uint16
+			rcode int
+			want  int
+		}{
+			{"web.lan1.gvlan.internal", miekg.TypeA, 0, 1},
+			{"WEB.proj_lan.gvlan.internal", miekg.TypeA, 0, 1},
+			{"web.lan1.gvlan.internal", miekg.TypeTXT, 0, 1},
+			{"10.0.9.10.in-addr.arpa", miekg.TypePTR, 0, 1},
+			{"gvlan.internal", miekg.TypeSOA, 0, 1},
+			{"nobody.lan1.gvlan.internal", miekg.TypeA, miekg.RcodeNameError, 0},
+			{"99.0.9.10.in-addr.arpa", miekg.TypePTR, miekg.RcodeNameError, 0},
+			{"gvlan.internal", miekg.TypeAXFR, miekg.RcodeRefused, 0},
+			{"web", miekg.TypeA, miekg.RcodeRefused, 0},
+			{"web.lan1", miekg.TypeA, miekg.RcodeRefused, 0},
+			{"example.com", miekg.TypeA, miekg.RcodeRefused, 0},
+			{"1.2.0.192.in-addr.arpa", miekg.TypePTR, miekg.RcodeRefused, 0},
+		} {
+			m := query(t, network, "127.0.0.1", server, tt.name, tt.qtype)
+			if m.Rcode != tt.rcode || len(m.Answer) != tt.want {
+				t.Errorf("%s %s %s: want %s and %d records, got\n%v",
+					network, tt.name, miekg.TypeToString[tt.qtype], miekg.RcodeToString[tt.rcode], tt.want, m)
+			}
+			if m.RecursionAvailable {
+				t.Errorf("%s: offers recursion without an upstream", tt.name)
+			}
+		}
+	}
+	counts := make(map[string]map[string]uint64)
+	for _, c := range f.zone.Counts() {
+		counts[c.Zone] = make(map[string]uint64)
+		c.Codes(func(code string, n uint64) { counts[c.Zone][code] = n })
+	}
+	for _, want := range []struct {
+		zone, code string
+		n          uint64
+	}{{"lan1", "NOERROR", 6}, {"lan1", "NXDOMAIN", 2}, {"proj-lan", "NOERROR", 2}, {"reverse", "NXDOMAIN", 2}, {".", "NOERROR", 2}, {".", "REFUSED", 2}, {"passed", "REFUSED", 8}} {
+		if got := counts[want.zone][want.code]; got != want.n {
+			t.Errorf("counted %d %s in zone %s, want %d", got, want.code, want.zone, want.n)
+		}
+	}
+}
+
+// TestListenerAccess asks from addresses of a sandbox: one of the LAN that
+// may ask, one that may not, and one that is a container's.
+func TestListenerAccess(t *testing.T) {
+	f := house(t)
+	box := newSandbox(t)
+	box.addNetwork("lan", "10.9.0.1/24")
+	for _, addr := range []string{"10.9.0.10/24", "10.9.0.99/24", "10.55.0.1/24"} {
+		box.run("ip", "address", "add", addr, "dev", "lan")
+	}
+	var packets []*net.UDPConn
+	var streams []net.Listener
+	box.do(func() (err error) {
+		packets, streams, err = Listen(t.Context(), "10.9.0.1:0")
+		return err
+	})
+	server := serveOn(t, NewListener(f.zone, nil, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}), packets, streams)
+	for _, network := range []string{"udp", "tcp"} {
+		for _, tt := range []struct {
+			what, from, name string
+			rcode, want      int
+		}{
+			{"the host itself", "10.9.0.1", "web.proj-lan.gvlan.internal", 0, 1},
+			{"a neighbour on the LAN", "10.9.0.99", "web.proj-lan.gvlan.internal", 0, 1},
+			{"somebody else", "10.55.0.1", "web.lan1.gvlan.internal", miekg.RcodeRefused, 0},
+			{"a container, its own network", "10.9.0.10", "db.lan1.gvlan.internal", 0, 1},
+			{"a container, another network", "10.9.0.10", "web.proj-lan.gvlan.internal", miekg.RcodeNameError, 0},
+			{"a container, another network's address", "10.9.0.10", "7.3.8.10.in-addr.arpa", miekg.RcodeNameError, 0},
+		} {
+			var m *miekg.Msg
+			box.do(func() error { m = query(t, network, tt.from, server, tt.name, miekg.TypeA); return nil })
+			if m.Rcode != tt.rcode || len(m.Answer) != tt.want {
+				t.Errorf("%s over %s: want %s and %d records, got\n%v", tt.what, network, miekg.RcodeToString[tt.rcode], tt.want, m)
+			}
+		}
+	}
+}
+
+// TestGreedyClient opens more connections than one client may hold, and
+// then one of another client.
+func TestGreedyClient(t *testing.T) {
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Close()
+	l := newLimited(inner)
+	accepted := make(chan net.Conn, 2*tcpClient)
+	go func() {
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			accepted <- conn
+		}
+	}()
+	dial := func(from net.IP) net.Conn {
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: from}}).Dial("tcp4", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	var greedy []net.Conn
+	for range tcpClient + 1 {
+		greedy = append(greedy, dial(net.IPv4(127, 0, 0, 2)))
+	}
+	if _, err := greedy[tcpClient].Read(make([]byte, 1)); err == nil {
+		t.Error("one connection too many was not closed")
+	}
+	dial(net.IPv4(127, 0, 0, 3))
+	held := make(map[string]int)
+	var last net.Conn
+	for range tcpClient + 1 {
+		last = <-accepted
+		held[streamClient(last).String()]++
+	}
+	if held["127.0.0.2"] != tcpClient || held["127.0.0.3"] != 1 {
+		t.Errorf("connections held: %v", held)
+	}
+	last.Close()
+	last.Close()
+	if l.total != tcpClient {
+		t.Errorf("%d places taken after one was given back, want %d", l.total, tcpClient)
+	}
+}
+
+func TestBadListenAddress(t *testing.T) {
+	for _, addr := range []string{"localhost:53", "127.0.0.1", ":53"} {
+		if _, _, err := Listen(t.Context(), addr); err == nil || !strings.Contains(err.Error(), "such as") {
+			t.Errorf("%q: %v", addr, err)
+		}
+	}
+}
+
+// fakeUpstream is a server of the outside world on the loopback.
+type fakeUpstream struct {
+	addr  netip.AddrPort
+	asked atomic.Int32
+	udp   *miekg.Server
+	tcp   *miekg.Server
+}
+
+func newUpstream(t testing.TB, serve func(w miekg.ResponseWriter, q *miekg.Msg)) *fakeUpstream {
+	t.Helper()
+	u := new(fakeUpstream)
+	packets, streams, err := Listen(t.Context(), "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAll(packets[1:], nil)
+	u.addr = streams[0].Addr().(*net.TCPAddr).AddrPort()
+	handler := miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { u.asked.Add(1); serve(w, q) })
+	u.udp, u.tcp = &miekg.Server{PacketConn: packets[0], Handler: handler}, &miekg.Server{Listener: streams[0], Handler: handler}
+	for _, server := range []*miekg.Server{u.udp, u.tcp} {
+		started := make(chan struct{})
+		server.NotifyStartedFunc = func() { close(started) }
+		go server.ActivateAndServe()
+		<-started
+	}
+	t.Cleanup(u.stop)
+	return u
+}
+
+func (u *fakeUpstream) stop() { u.udp.Shutdown(); u.tcp.Shutdown() }
+
+// says answers every question with an address.
+func says(addr string, ttl uint32) func(w miekg.ResponseWriter, q *miekg.Msg) {
+	return func(w miekg.ResponseWriter, q *miekg.Msg) {
+		m := new(miekg.Msg).SetReply(q)
+		m.Answer = append(m.Answer, &miekg.A{
+			Hdr: miekg.RR_Header{Name: q.Question[0].Name, Rrtype: miekg.TypeA, Class: miekg.ClassINET, Ttl: ttl}, A: net.ParseIP(addr)})
+		w.WriteMsg(m)
+	}
+}
+
+func forwarder(t testing.TB, upstreams ...*fakeUpstream) *Forwarder {
+	t.Helper()
+	var addrs []netip.AddrPort
+	for _, u := range upstreams {
+		addrs = append(addrs, u.addr)
+	}
+	f, err := NewForwarder(addrs, nil, slog.New(slog.NewTextHandler(t.Output(), nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestForward(t *testing.T) {
+	f := house(t)
+	up := newUpstream(t, says("192.0.2.1", 300))
+	server := serveListener(t, NewListener(f.zone, forwarder(t, up), nil))
+	for _, network := range []string{"udp", "tcp"} {
+		m := query(t, network, "127.0.0.1", server, "Example.com", miekg.TypeA)
+		if got := addresses(m); len(got) != 1 || got[0] != "192.0.2.1" || !m.RecursionAvailable || m.Authoritative {
+			t.Errorf("%s:\n%v", network, m)
+		}
+		if m.Question[0].Name != "Example.com." || m.Answer[0].Header().Name != "Example.com." {
+			t.Errorf("the case the client wrote was lost:\n%v", m)
+		}
+	}
+	if n := up.asked.Load(); n != 1 {
+		t.Errorf("upstream was asked %d times, want 1: the second answer is in the cache", n)
+	}
+	for _, name := range []string{"nobody.gvlan.internal", "gvlan.internal", "web.lan9.gvlan.internal", "nobody.lan1.gvlan.internal"} {
+		query(t, "udp", "127.0.0.1", server, name, miekg.TypeA)
+	}
+	if n := up.asked.Load(); n != 1 {
+		t.Error("a name below the domain went upstream")
+	}
+	if got := addresses(query(t, "udp", "127.0.0.1", server, "99.0.9.10.in-addr.arpa", miekg.TypePTR)); len(got) != 1 {
+		t.Errorf("the reverse name of a device of the LAN did not go upstream: %v", got)
+	}
+}
