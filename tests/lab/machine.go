@@ -18,6 +18,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 //go:embed machine.sh
@@ -80,7 +81,7 @@ func (m *Machine) openLinks() error {
 		return fmt.Errorf("open network namespace of %s: %w", m.Name, err)
 	}
 	defer ns.Close()
-	if m.links, err = netlink.NewHandleAt(ns); err != nil {
+	if m.links, err = netlink.NewHandleAt(ns, unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink in %s: %w", m.Name, err)
 	}
 	return nil

@@ -21,7 +21,7 @@ mount --rbind /sys/fs/cgroup $root/sys/fs/cgroup
 mount --rbind /dev $root/dev
 mount -t tmpfs -o mode=755 run $root/run
 # Programs under test, their files and the lab's own directory are below /tmp.
-mount --bind /tmp $root/tmp
+mount --rbind /tmp $root/tmp
 # An engine's overlays cannot lie on an overlay: state lives on the bare tmpfs.
 mkdir -p $root/var/lib/docker $root/var/lib/gvlan $root/var/lib/etcd
 for dir in docker gvlan etcd; do
