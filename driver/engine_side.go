@@ -31,6 +31,7 @@ type EngineContainers interface {
 	Containers(ctx context.Context) ([]engine.Container, error)
 	Container(ctx context.Context, id string) (engine.ContainerDetail, error)
 	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
+	Disconnect(ctx context.Context, network, container string, force bool) error
 	StartContainer(ctx context.Context, id string) error
 }
 

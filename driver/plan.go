@@ -58,6 +58,8 @@ const (
 	doAnswer   action = "answer"    // this node's Removal
 	doRevive   action = "revive"    // removing -> active
 	doBury     action = "bury"      // removing -> tombstone
+	doComplain action = "complain"  // the replica cannot be made now
+	doDetach   action = "detach"    // disconnect this host's containers
 )
 
 // step is one thing to do, with what it is done to.
@@ -138,6 +140,9 @@ func (v view) planListed(n hostNetwork, e engine.Network) []step {
 // planMine is for a network that is bound to its definition.
 func (v view) planMine(n hostNetwork, e engine.Network, def row[store.Network]) []step {
 	if def.Record.State == store.NetworkRemoving {
+		if len(v.users[n.ID]) > 0 && def.Record.Force {
+			return []step{{do: doDetach, network: n, engine: e, definition: def}}
+		}
 		if len(v.users[n.ID]) > 0 {
 			return v.answer(def, fmt.Sprintf("containers on node %s refer to it: %s", v.node, joinWords(v.users[n.ID])))
 		}

@@ -28,6 +28,9 @@ func (v view) planReplica(def row[store.Network]) []step {
 	if e, ok := v.named(def.Record.Name); ok {
 		return v.planUnclaimed(def, e)
 	}
+	if driver, taken := v.others[def.Record.Name]; taken {
+		return []step{{do: doComplain, definition: def, why: fmt.Sprintf("a network of driver %s has that name here", driver)}}
+	}
 	return []step{{do: doCreate, definition: def}}
 }
 
@@ -84,7 +87,7 @@ func (v view) planRemoval(def row[store.Network]) []step {
 		}
 	}
 	for _, node := range slices.Sorted(maps.Keys(v.refs)) {
-		if names := v.refs[node].Networks[def.Record.UUID]; node != v.node && len(names) > 0 && !answers[node].Gone {
+		if names := v.refs[node].Networks[def.Record.UUID]; node != v.node && len(names) > 0 && !answers[node].Gone && !def.Record.Force {
 			return []step{{do: doRevive, definition: def, why: fmt.Sprintf("containers on node %s refer to it: %s", node, joinWords(names))}}
 		}
 	}

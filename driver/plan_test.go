@@ -75,6 +75,17 @@ func TestPlan(t *testing.T) {
 			v.journal, v.engine = nil, nil
 			v.waiting = func(string) bool { return true }
 		}, nil},
+		{"defined elsewhere, another driver has the name here", func(v *view) {
+			v.journal, v.engine = nil, nil
+			v.others = map[string]string{"lan1": "macvlan"}
+		}, []string{"complain macvlan"}},
+		{"removing by force: containers here are disconnected", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			def := v.definitions["lan1"]
+			def.Record.Force = true
+			v.definitions["lan1"] = def
+			v.users["e1"] = []string{"web"}
+		}, []string{"detach"}},
 		{"of the swarm, never replicated", func(v *view) {
 			v.journal, v.engine = nil, nil
 			def := v.definitions["lan1"]

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/netns"
 	"gvlan/ipam"
@@ -123,6 +124,7 @@ func (d *Driver) census(ctx context.Context) (census, error) {
 		}
 		had.count(full)
 	}
+	imported := importing(networks, d.cfg.Name, d.definitionNames())
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return had, err
@@ -130,9 +132,35 @@ func (d *Driver) census(ctx context.Context) (census, error) {
 	for _, c := range containers {
 		for _, a := range c.Attachments {
 			had.endpoints[a.EndpointID] = true
+			if imported[a.Network] {
+				four, six := attachedAddresses(a)
+				had.addresses[four], had.addresses[six] = true, true
+			}
 		}
 	}
 	return had, nil
+}
+
+// importing names the networks of other drivers that have a definition: their
+// containers' addresses are held until they move over, running or not.
+func importing(networks []engine.Network, driver string, defined map[string]bool) map[string]bool {
+	names := map[string]bool{}
+	for _, n := range networks {
+		if n.Driver != driver && defined[n.Name] {
+			names[n.Name] = true
+		}
+	}
+	return names
+}
+
+// definitionNames are the names that have a definition.
+func (d *Driver) definitionNames() map[string]bool {
+	rows, _ := d.tables.networks.all()
+	names := make(map[string]bool, len(rows))
+	for key := range rows {
+		names[store.NameOf(key)] = true
+	}
+	return names
 }
 
 func (c census) count(n engine.Network) {

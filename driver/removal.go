@@ -2,8 +2,11 @@ package driver
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/engine"
 )
 
 // retire turns a definition that nobody refers to from active to removing:
@@ -19,6 +22,25 @@ func (d *Driver) retire(ctx context.Context, s step) error {
 		d.log.Info("network is being removed from the whole cluster", "network", def.Name)
 	}
 	return err
+}
+
+// detach disconnects this host's containers, running or stopped, from a
+// network that an operator removes by force.
+func (d *Driver) detach(ctx context.Context, s step) error {
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == s.network.ID || a.Network == s.engine.Name }) {
+			continue
+		}
+		if err := d.cfg.Engine.Disconnect(ctx, s.network.ID, c.ID, true); err != nil {
+			return fmt.Errorf("disconnect container %s: %w", c.Name, err)
+		}
+		d.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.engine.Name)
+	}
+	return nil
 }
 
 // answer says whether the replica is gone here, or why the definition must
@@ -37,7 +59,7 @@ func (d *Driver) answer(ctx context.Context, s step) error {
 // what looked like an rm was a prune.
 func (d *Driver) revive(ctx context.Context, s step) error {
 	def := s.definition.Record
-	def.State = store.NetworkActive
+	def.State, def.Force = store.NetworkActive, false
 	txn := store.Txn{
 		If:   []store.Cond{store.Unchanged(s.definition.Key, s.definition.Modified)},
 		Then: []store.Op{store.Put(s.definition.Key, store.Encode(def))},
@@ -69,7 +91,7 @@ func (d *Driver) bury(ctx context.Context, s step) error {
 	if err != nil {
 		return err
 	}
-	def.State = store.NetworkActive // as it would come back
+	def.State, def.Force = store.NetworkActive, false // as it would come back
 	grave := store.Tombstone{Network: def, By: d.self.Node(), Since: d.milliseconds() / 1000}
 	ops = append(ops, store.Delete(s.definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave)))
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{

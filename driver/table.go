@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -70,10 +71,13 @@ type tables struct {
 	removals   table[store.Removal]
 	refs       table[store.Refs]
 	live       table[store.Live]
+
+	mu   sync.Mutex
+	next chan struct{} // closed at the next change
 }
 
 func newTables(log *slog.Logger) *tables {
-	t := &tables{}
+	t := &tables{next: make(chan struct{})}
 	t.networks.log, t.tombstones.log, t.removals.log, t.refs.log, t.live.log = log, log, log, log, log
 	return t
 }
@@ -93,10 +97,33 @@ func (t *tables) follow(ctx context.Context, kv store.KV, changed func()) error 
 		{store.LiveSpan(), t.live.apply},
 	} {
 		group.Go(func() error {
-			return store.Follow(ctx, kv, one.span, func(c store.Change) { one.apply(c); changed() })
+			return store.Follow(ctx, kv, one.span, func(c store.Change) { one.apply(c); t.turn(); changed() })
 		})
 	}
 	return group.Wait()
+}
+
+// turn wakes everybody who waits for a change.
+func (t *tables) turn() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.next)
+	t.next = make(chan struct{})
+}
+
+// changed waits for the next change, a second at most: what is waited for may
+// have happened just before.
+func (t *tables) changed(ctx context.Context) error {
+	t.mu.Lock()
+	next := t.next
+	t.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-next:
+	case <-time.After(time.Second):
+	}
+	return nil
 }
 
 // followStore keeps the driver's tables.

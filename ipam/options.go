@@ -105,6 +105,13 @@ func parseExcludes(items []string) ([]span, error) {
 	return spans, nil
 }
 
+// CheckExclude refuses what exclude= cannot mean: anything but an address, a
+// range a-b or a prefix.
+func CheckExclude(item string) error {
+	_, err := parseExcludes([]string{item})
+	return err
+}
+
 func parseExclude(item string) (span, bool) {
 	if p, err := netip.ParsePrefix(item); err == nil {
 		return spanOf(p), true

@@ -29,9 +29,12 @@ const (
 
 // Network is a definition: a network of the whole cluster.
 type Network struct {
-	UUID      string       `json:"uuid"`
-	Name      string       `json:"name"`
-	State     NetworkState `json:"state"`
+	UUID  string       `json:"uuid"`
+	Name  string       `json:"name"`
+	State NetworkState `json:"state"`
+	// Force goes with state removing: each node disconnects its containers
+	// instead of saying no.
+	Force     bool         `json:"force,omitempty"`
 	Scope     NetworkScope `json:"scope"`
 	Origin    string       `json:"origin"` // node whose engine it was made on
 	Since     int64        `json:"since"`  // unix seconds

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,9 +42,20 @@ func (s *statusClient) get(ctx context.Context, route string, value any) error {
 	return s.ask(ctx, http.MethodGet, route, value)
 }
 
-// ask is get with a method of HTTP's: what changes something is a POST.
+// ask is get with a method of HTTP's, for what changes something.
 func (s *statusClient) ask(ctx context.Context, method, route string, value any) error {
-	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+route, nil)
+	return s.send(ctx, method, route, nil, value)
+}
+
+// send is ask with a body that is sent as JSON, nil for none.
+func (s *statusClient) send(ctx context.Context, method, route string, body, value any) error {
+	var raw bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&raw).Encode(body); err != nil {
+			return fmt.Errorf("ask the agent: %w", err)
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+route, &raw)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}

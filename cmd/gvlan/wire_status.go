@@ -11,6 +11,7 @@ import (
 // serveStatusRoutes registers what operator commands ask of a running agent.
 func (p *parts) serveStatusRoutes() {
 	p.status.serveStatus(p)
+	p.serveNetworks()
 	p.status.handle("POST "+recoverRoute, func(r *http.Request) (any, error) { return p.recover(r.Context()) })
 }
 

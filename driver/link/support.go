@@ -12,12 +12,16 @@ import (
 // Supports reports whether the kernel can make links of that kind: nil, or an
 // *UnsupportedError that names the module and the minimum kernel. It asks for
 // an impossible link, which makes the kernel look for the kind's driver (and
-// load its module) and then refuse, so that nothing is ever made.
+// load its module) and then refuse, so that nothing is ever made. For a kind
+// that is none of this package's the error wraps ErrSpec.
 func (k *Kernel) Supports(ctx context.Context, kind Kind) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	probe := Spec{Name: "gv-probe", Kind: kind, VLAN: 1}.WithDefaults()
+	probe := Spec{Name: "gv-probe", Kind: kind, Parent: "none", VLAN: 1}.WithDefaults()
+	if err := probe.Check(); err != nil {
+		return err
+	}
 	if kind == Dummy {
 		probe.MAC = net.HardwareAddr{1} // refused: an address has 6 bytes
 	}

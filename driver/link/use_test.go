@@ -162,8 +162,8 @@ func TestSupportsMakesNothing(t *testing.T) {
 	if err := w.Supports(t.Context(), link.Macvlan); err != nil {
 		t.Errorf("Supports(macvlan) = %v, want nil on every kernel these tests run on", err)
 	}
-	if err := w.Supports(t.Context(), "made-up"); !errors.Is(err, link.ErrNoKernelSupport) {
-		t.Errorf("Supports(made-up) = %v, want %v", err, link.ErrNoKernelSupport)
+	if err := w.Supports(t.Context(), "made-up"); !errors.Is(err, link.ErrSpec) {
+		t.Errorf("Supports(made-up) = %v, want %v", err, link.ErrSpec)
 	}
 	all, err := w.Interfaces(t.Context())
 	if err != nil || len(all) != 1 {

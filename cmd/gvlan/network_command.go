@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/driver"
+)
+
+// newNetworkCommand is `gvlan network`.
+func newNetworkCommand() *cobra.Command {
+	c := &cobra.Command{Use: "network", Short: "Manage networks of the whole cluster"}
+	c.AddCommand(newNetworkCreate(), newNetworkList(), newNetworkInspect(), newNetworkRemove(), newNetworkSet(), newNetworkImport())
+	return c
+}
+
+// networkWait bounds how long create and rm wait for every host.
+const networkWait = 30 * time.Second
+
+func networkPath(name string) string { return networksRoute + "/" + url.PathEscape(name) }
+
+func newNetworkCreate() *cobra.Command {
+	var f networkFlags
+	c := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a network on every host, and say how it went on each",
+		Long:  "Takes the flags of `docker network create` and does the same, but waits for every connected host.",
+		Args:  cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			request, err := f.request(args[0])
+			if err != nil {
+				return err
+			}
+			if err := client.send(c.Context(), http.MethodPost, networksRoute, request, &struct{}{}); err != nil {
+				return err
+			}
+			view, err := waitNetwork(c.Context(), client, args[0])
+			if err != nil {
+				return err
+			}
+			return view.printHosts(c.OutOrStdout())
+		}),
+	}
+	f.register(c.Flags())
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// waitNetwork asks until every connected host has the network or says why
+// not.
+func waitNetwork(ctx context.Context, client *statusClient, name string) (NetworkView, error) {
+	ctx, cancel := context.WithTimeout(ctx, networkWait)
+	defer cancel()
+	for {
+		var view NetworkView
+		if err := client.get(ctx, networkPath(name), &view); err != nil {
+			return view, err
+		}
+		if view.done() || !pause(ctx, 100*time.Millisecond) {
+			return view, nil
+		}
+	}
+}
+
+func newNetworkList() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "ls", Short: "List the networks of the whole cluster", Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, _ []string) error {
+			var views []NetworkView
+			if err := client.get(c.Context(), networksRoute, &views); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), views)
+			}
+			return printNetworkViews(c.OutOrStdout(), views)
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+func newNetworkInspect() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, endpoints", Args: cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			var view NetworkView
+			if err := client.get(c.Context(), networkPath(args[0]), &view); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), view)
+			}
+			return view.print(c.OutOrStdout())
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+func newNetworkRemove() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use: "rm NAME", Short: "Remove a network from every host", Args: cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			route := networkPath(args[0])
+			if force {
+				route += "?force"
+			}
+			if err := client.ask(c.Context(), http.MethodDelete, route, &struct{}{}); err != nil {
+				return err
+			}
+			return waitRemoved(c.Context(), client, args[0], c.OutOrStdout())
+		}),
+	}
+	c.Flags().BoolVar(&force, "force", false, "disconnect the containers that use it")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// waitRemoved asks until the definition is gone, or came back.
+func waitRemoved(ctx context.Context, client *statusClient, name string, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, networkWait)
+	defer cancel()
+	for {
+		var views []NetworkView
+		if err := client.get(ctx, networksRoute, &views); err != nil {
+			return err
+		}
+		view, there := find(views, name)
+		switch {
+		case !there:
+			_, err := fmt.Fprintln(out, name)
+			return err
+		case view.State == "active":
+			return fmt.Errorf("network %s stays: a container refers to it after all (gvlan network inspect %s)", name, name)
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return errors.New("not every host has answered yet: the removal goes on in the background")
+		}
+	}
+}
+
+func find(views []NetworkView, name string) (NetworkView, bool) {
+	for _, v := range views {
+		if v.Name == name {
+			return v, true
+		}
+	}
+	return NetworkView{}, false
+}
+
+func newNetworkSet() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "set NAME KEY=VALUE...",
+		Short: "Change a living network on every host: parent=, exclude=, range+=",
+		Long: "parent=LIST          new containers hang from this list; running ones stay\n" +
+			"exclude=ITEM,...     addresses, ranges a-b or prefixes that are never given (also exclude+= and exclude-=)\n" +
+			"range+=CIDR          addresses are given from this part of a subnet too (range-= takes it back)\n\n" +
+			"Docker goes on showing what the network was made with.",
+		Args: cobra.MinimumNArgs(2),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			return client.send(c.Context(), http.MethodPatch, networkPath(args[0]), networkChange{Changes: args[1:]}, &struct{}{})
+		}),
+	}
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+func newNetworkImport() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "import NAME",
+		Short: "Turn a built-in macvlan or ipvlan network of this host into one of the cluster",
+		Args:  cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			var imported driver.Imported
+			if err := client.ask(c.Context(), http.MethodPost, networkPath(args[0])+"/import", &imported); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), strings.Join(imported.Steps(), "\n"))
+			return err
+		}),
+	}
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+)
+
+// withAgent runs a command that asks this host's agent.
+func withAgent(run func(*cobra.Command, *statusClient, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		client, err := statusClientOf(c)
+		if err != nil {
+			return err
+		}
+		return run(c, client, args)
+	}
+}
+
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// printNetworkViews is `gvlan network ls`.
+func printNetworkViews(out io.Writer, views []NetworkView) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tSUBNETS\tHOSTS\tENDPOINTS\tOUT OF STEP")
+	for _, v := range views {
+		have, endpoints := 0, 0
+		var wrong []string
+		for _, h := range v.Hosts {
+			endpoints += len(h.Endpoints)
+			if h.State == "committed" || h.State == "replica" {
+				have++
+			}
+			if h.Why != "" {
+				wrong = append(wrong, h.Host+": "+h.Why)
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d/%d\t%d\t%s\n", v.Name, v.Scope, v.State, v.subnets(), have, len(v.Hosts), endpoints, orDash(strings.Join(wrong, "; ")))
+	}
+	return table.Flush()
+}
+
+func (v NetworkView) subnets() string {
+	var all []string
+	for _, p := range v.Pools {
+		all = append(all, p.Subnet.String())
+	}
+	return strings.Join(all, ",")
+}
+
+// print is `gvlan network inspect`.
+func (v NetworkView) print(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
+	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, v.Origin)
+	for _, p := range v.Pools {
+		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p.Subnet.String(), p.Range.IsValid(), p.Range.String(), p.Gateway.IsValid(), p.Gateway.String()))
+	}
+	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
+		fmt.Fprintf(table, "option\t%s=%s\n", k, v.Options[k])
+	}
+	for _, line := range v.overrides() {
+		fmt.Fprintf(table, "changed\t%s\n", line)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := v.printHosts(out); err != nil {
+		return err
+	}
+	return v.printEndpoints(out)
+}
+
+func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gateway string) string {
+	if hasRange {
+		subnet += ", addresses from " + part
+	}
+	if hasGateway {
+		return subnet + ", gateway " + gateway
+	}
+	return subnet + ", no gateway"
+}
+
+// overrides are what `network set` changed, as it is typed.
+func (v NetworkView) overrides() []string {
+	var lines []string
+	if v.Overrides.Parent != nil {
+		lines = append(lines, "parent="+*v.Overrides.Parent)
+	}
+	if len(v.Overrides.Exclude) > 0 {
+		lines = append(lines, "exclude="+strings.Join(v.Overrides.Exclude, ","))
+	}
+	for _, r := range v.Overrides.Ranges {
+		lines = append(lines, "range+="+r.String())
+	}
+	return lines
+}
+
+// printHosts says how the network fares on each host.
+func (v NetworkView) printHosts(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "HOST\tNODE\tAGENT\tNETWORK\tPARENT NOW\tLINKS\tWHY")
+	for _, h := range v.Hosts {
+		agent := "away"
+		if h.Connected {
+			agent = "connected"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Node, agent, h.State, orDash(h.Parent), orDash(strings.Join(h.Links, ",")), orDash(h.Why))
+	}
+	return table.Flush()
+}
+
+func (v NetworkView) printEndpoints(out io.Writer) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "\nCONTAINER\tHOST\tIPV4\tIPV6\tMAC\tPARENT")
+	for _, h := range v.Hosts {
+		for _, e := range h.Endpoints {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(e.Container), h.Host, orDash(e.IPv4), orDash(e.IPv6), orDash(e.MAC), orDash(e.Parent))
+		}
+	}
+	return table.Flush()
+}

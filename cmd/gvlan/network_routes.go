@@ -1,0 +1,81 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+
+	"gvlan/driver"
+	"gvlan/driver/engine"
+)
+
+// Routes of the network commands.
+const (
+	networksRoute = "/v1/networks"
+	networkRoute  = "/v1/networks/{name}"
+)
+
+// networkChange is the body of a PATCH: KEY=VALUE as `network set` takes them.
+type networkChange struct {
+	Changes []string `json:"changes"`
+}
+
+// serveNetworks registers what the network commands ask.
+func (p *parts) serveNetworks() {
+	p.status.handle("GET "+networksRoute, p.listNetworks)
+	p.status.handle("GET "+networkRoute, p.inspectNetwork)
+	p.status.handle("POST "+networksRoute, p.createNetwork)
+	p.status.handle("PATCH "+networkRoute, p.setNetwork)
+	p.status.handle("DELETE "+networkRoute, p.removeNetwork)
+	p.status.handle("POST "+networkRoute+"/import", p.importNetwork)
+}
+
+func (p *parts) listNetworks(r *http.Request) (any, error) {
+	v, err := readCluster(r.Context(), p.session)
+	if err != nil {
+		return nil, err
+	}
+	views := []NetworkView{}
+	for _, n := range v.networks {
+		views = append(views, v.view(n))
+	}
+	return views, nil
+}
+
+func (p *parts) inspectNetwork(r *http.Request) (any, error) {
+	v, err := readCluster(r.Context(), p.session)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range v.networks {
+		if n.Name == r.PathValue("name") {
+			return v.view(n), nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, r.PathValue("name"))
+}
+
+func (p *parts) createNetwork(r *http.Request) (any, error) {
+	var request engine.NetworkRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	uuid, err := p.driver.Define(r.Context(), request)
+	return map[string]string{"uuid": uuid}, err
+}
+
+func (p *parts) setNetwork(r *http.Request) (any, error) {
+	var change networkChange
+	if err := json.NewDecoder(r.Body).Decode(&change); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	return struct{}{}, p.driver.Set(r.Context(), r.PathValue("name"), change.Changes)
+}
+
+func (p *parts) removeNetwork(r *http.Request) (any, error) {
+	return struct{}{}, p.driver.Remove(r.Context(), r.PathValue("name"), r.URL.Query().Has("force"))
+}
+
+func (p *parts) importNetwork(r *http.Request) (any, error) {
+	return p.driver.Import(r.Context(), r.PathValue("name"))
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// NetworkView is one definition with how it fares on every host.
+type NetworkView struct {
+	Name      string            `json:"name"`
+	UUID      string            `json:"uuid"`
+	Scope     string            `json:"scope"`
+	State     string            `json:"state"`
+	Origin    string            `json:"origin"` // node it was made on
+	Options   map[string]string `json:"options,omitempty"`
+	Pools     []store.Pool      `json:"pools"`
+	Segment   string            `json:"segment"`
+	Overrides store.Overrides   `json:"overrides,omitzero"`
+	Hosts     []NetworkHost     `json:"hosts"`
+}
+
+// NetworkHost is a definition on one host.
+type NetworkHost struct {
+	Node      string         `json:"node"`
+	Host      string         `json:"host"`
+	Connected bool           `json:"connected"` // its agent is
+	State     string         `json:"state"`     // of its replica; "missing" without one
+	Engine    string         `json:"engine,omitempty"`
+	Parent    string         `json:"parent,omitempty"` // a container would get now
+	Links     []string       `json:"links,omitempty"`
+	Why       string         `json:"why,omitempty"`
+	Endpoints []EndpointView `json:"endpoints,omitempty"`
+}
+
+// EndpointView is one container on a network.
+type EndpointView struct {
+	Container string `json:"container"`
+	IPv4      string `json:"ipv4,omitempty"`
+	IPv6      string `json:"ipv6,omitempty"`
+	MAC       string `json:"mac,omitempty"`
+	Parent    string `json:"parent,omitempty"`
+}
+
+// cluster lists what the views are made of, each span at its own revision:
+// they are for people.
+type clusterView struct {
+	networks  []store.Network
+	nodes     map[string]store.Node
+	live      map[string]bool
+	endpoints []store.Endpoint
+}
+
+func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
+	if v.networks, err = listAll[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
+		return v, err
+	}
+	nodes, err := listAll[store.Node](ctx, kv, store.NodesSpan())
+	if err != nil {
+		return v, err
+	}
+	v.nodes = map[string]store.Node{}
+	for _, n := range nodes {
+		v.nodes[n.Node] = n
+	}
+	live, _, err := kv.List(ctx, store.LiveSpan())
+	if err != nil {
+		return v, fmt.Errorf("list the connected nodes: %w", err)
+	}
+	v.live = map[string]bool{}
+	for _, it := range live {
+		v.live[store.NameOf(it.Key)] = true
+	}
+	v.endpoints, err = listAll[store.Endpoint](ctx, kv, store.EndpointsSpan())
+	return v, err
+}
+
+func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, error) {
+	items, _, err := kv.List(ctx, span)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", span.From, err)
+	}
+	var all []T
+	for _, it := range items {
+		record, err := store.Decode[T](it)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, record)
+	}
+	return all, nil
+}
+
+// view is one definition on every host.
+func (v clusterView) view(n store.Network) NetworkView {
+	view := NetworkView{
+		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,
+		Options: n.Created.Options, Pools: n.Created.Pools, Segment: n.Created.Segment, Overrides: n.Overrides,
+	}
+	for _, node := range v.nodes {
+		view.Hosts = append(view.Hosts, v.host(n, node))
+	}
+	slices.SortFunc(view.Hosts, func(a, b NetworkHost) int { return strings.Compare(a.Node, b.Node) })
+	return view
+}
+
+func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
+	h := NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: "missing"}
+	for _, fares := range node.Networks {
+		if fares.UUID == n.UUID {
+			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
+		}
+	}
+	for _, e := range v.endpoints {
+		if e.Network == n.UUID && e.Node == node.Node {
+			h.Endpoints = append(h.Endpoints, EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, MAC: e.MAC, Parent: e.Parent})
+		}
+	}
+	return h
+}
+
+// done tells whether every connected host has its replica, or says why not.
+func (v NetworkView) done() bool {
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool { return h.Connected && h.State == "missing" })
+}

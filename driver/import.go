@@ -1,0 +1,220 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/ipam"
+)
+
+// ErrImport: the network cannot be taken over as it is.
+var ErrImport = errors.New("cannot import")
+
+// Imported is a built-in network that has a definition now.
+type Imported struct {
+	Name       string              `json:"name"`
+	Driver     string              `json:"driver"` // whose it still is on this host
+	Containers []ImportedContainer `json:"containers"`
+}
+
+// ImportedContainer is a container on it, with the addresses held for it.
+type ImportedContainer struct {
+	Name       string `json:"name"`
+	IPv4, IPv6 string
+}
+
+// Steps are what is left to the user, in order: Docker cannot change the
+// driver of a network in place.
+func (i Imported) Steps() []string {
+	steps := []string{fmt.Sprintf("# network %s is defined for the cluster; the other hosts have it already. On this host:", i.Name)}
+	for _, c := range i.Containers {
+		steps = append(steps, fmt.Sprintf("docker network disconnect -f %s %s", i.Name, c.Name))
+	}
+	steps = append(steps, "docker network rm "+i.Name, fmt.Sprintf("# gvlan makes its own %s here within a second; then:", i.Name))
+	for _, c := range i.Containers {
+		step := "docker network connect"
+		if c.IPv4 != "" {
+			step += " --ip " + c.IPv4
+		}
+		if c.IPv6 != "" {
+			step += " --ip6 " + c.IPv6
+		}
+		steps = append(steps, fmt.Sprintf("%s %s %s", step, i.Name, c.Name))
+	}
+	return steps
+}
+
+// Import gives a built-in macvlan or ipvlan network of this host a definition
+// of the same name, and holds the addresses of its containers, so that nobody
+// else gets them before they move over.
+func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
+	old, err := d.builtIn(ctx, name)
+	if err != nil {
+		return Imported{}, err
+	}
+	def, gateway, err := d.importDefinition(old)
+	if err != nil {
+		return Imported{}, err
+	}
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return Imported{}, err
+	}
+	imported := Imported{Name: name, Driver: old.Driver}
+	var held []netip.Addr
+	for _, c := range containers {
+		for _, a := range c.Attachments {
+			if a.Network != name {
+				continue
+			}
+			four, six := attachedAddresses(a)
+			imported.Containers = append(imported.Containers, ImportedContainer{Name: c.Name, IPv4: addrOrEmpty(four), IPv6: addrOrEmpty(six)})
+			held = append(held, four, six)
+		}
+	}
+	return imported, d.commitImport(ctx, def, gateway, held)
+}
+
+// builtIn finds the network and checks that its kind can be taken over.
+func (d *Driver) builtIn(ctx context.Context, name string) (engine.Network, error) {
+	networks, err := d.cfg.Engine.Networks(ctx, "")
+	if err != nil {
+		return engine.Network{}, err
+	}
+	i := slices.IndexFunc(networks, func(n engine.Network) bool { return n.Name == name })
+	switch {
+	case i < 0:
+		return engine.Network{}, fmt.Errorf("%w: this host's engine has no network %s", ErrImport, name)
+	case networks[i].Driver == d.cfg.Name:
+		return engine.Network{}, fmt.Errorf("%w: network %s is gvlan's already", ErrImport, name)
+	case networks[i].Driver != "macvlan" && networks[i].Driver != "ipvlan":
+		return engine.Network{}, fmt.Errorf("%w: network %s is of driver %s: only macvlan and ipvlan networks are on the LAN", ErrImport, name, networks[i].Driver)
+	case networks[i].Scope != engine.ScopeLocal || networks[i].ConfigOnly:
+		return engine.Network{}, fmt.Errorf("%w: network %s is the swarm's", ErrImport, name)
+	}
+	return d.cfg.Engine.Network(ctx, networks[i].ID)
+}
+
+// importDefinition is the definition a gvlan network like it has, and whether
+// its pools have gateways that the user did not name.
+func (d *Driver) importDefinition(old engine.Network) (def store.Network, gateway bool, err error) {
+	options := map[string]string{}
+	for k, v := range old.Options {
+		options[k] = v
+	}
+	if old.Driver == "ipvlan" && options["ipvlan_mode"] == "" {
+		options["ipvlan_mode"] = "l2"
+	}
+	o, err := ParseOptions(options)
+	if err != nil {
+		return def, false, fmt.Errorf("%w %s: %w", ErrImport, old.Name, err)
+	}
+	n := hostNetwork{Options: o, Internal: old.Internal}
+	if err := checkParent(n); err != nil {
+		return def, false, fmt.Errorf("%w %s: %w", ErrImport, old.Name, err)
+	}
+	def = store.Network{
+		UUID: uuid.NewString(), Name: old.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
+		Origin: d.self.Node(), Since: d.milliseconds() / 1000,
+		Created: store.Definition{
+			IPv4: old.IPv4, IPv6: old.IPv6, Internal: old.Internal, Attachable: old.Attachable,
+			Options: options, Labels: userLabels(old.Labels), Segment: ipam.DefaultSegment,
+		},
+	}
+	for _, p := range old.IPAM.Pools {
+		pool := store.Pool{Subnet: p.Subnet.Masked(), Range: p.Range, Gateway: p.Gateway, Aux: p.Aux, Asked: p.Gateway.IsValid()}
+		def.Created.Pools = append(def.Created.Pools, pool)
+	}
+	if len(def.Created.Pools) == 0 {
+		return def, false, fmt.Errorf("%w: network %s has no subnet", ErrImport, old.Name)
+	}
+	return def, hasGateway(n), nil
+}
+
+// attachedAddresses are what a container has, or will ask for when it is
+// stopped.
+func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
+	four, six = a.IPv4.Addr(), a.IPv6.Addr()
+	if !four.IsValid() {
+		four = a.Settings.IPv4
+	}
+	if !six.IsValid() {
+		six = a.Settings.IPv6
+	}
+	return four, six
+}
+
+// commitImport opens the pools as a create would, holds the addresses, and
+// commits the definition. Reservations and leases that come to nothing are
+// given up by reconcile.
+func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) error {
+	network := "import:" + def.UUID
+	for i, p := range def.Created.Pools {
+		opened, err := d.openImported(ctx, network, &def.Created.Pools[i], p.Asked || gateway)
+		if err != nil {
+			return err
+		}
+		for _, addr := range held {
+			if !addr.IsValid() || !p.Subnet.Contains(addr) {
+				continue
+			}
+			if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened, Address: addr.String()}); err != nil {
+				return fmt.Errorf("%w: hold the address of a container: %w", ErrImport, err)
+			}
+		}
+	}
+	conds, ops, err := d.addresses.ReserveFor(ctx, def.UUID, network)
+	if err != nil {
+		return err
+	}
+	key := store.NetworkKey(def.Name)
+	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+		If:   append(conds, store.Absent(key)),
+		Then: append(ops, store.Put(key, store.Encode(def))),
+	})
+	if err != nil {
+		return err
+	}
+	if !res.Done {
+		return fmt.Errorf("%w: a network of the cluster is called %s already", ErrImport, def.Name)
+	}
+	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
+	return nil
+}
+
+// openImported opens one pool and reserves its aux addresses, and its gateway
+// where it has one.
+func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
+	request := ipam.PoolRequest{Space: ipam.LocalSpace, Pool: p.Subnet.String()}
+	if p.Range.IsValid() {
+		request.SubPool = p.Range.String()
+	}
+	pool, err := d.addresses.RequestPool(ctx, request)
+	if err != nil {
+		return "", err
+	}
+	if gateway {
+		got, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{
+			PoolID: pool.ID, Address: addrOrEmpty(p.Gateway),
+			Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"},
+		})
+		if err != nil {
+			return "", err
+		}
+		p.Gateway = got.Addr()
+	}
+	for _, aux := range p.Aux {
+		if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID, Address: aux.String()}); err != nil {
+			return "", err
+		}
+	}
+	data := ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
+	return pool.ID, d.addresses.Attach(network, []ipam.PoolData{data})
+}

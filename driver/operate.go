@@ -1,0 +1,229 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/ipam"
+	"gvlan/parentfile"
+)
+
+// What an operator's command can be refused for.
+var (
+	// ErrNoNetwork: no definition has that name.
+	ErrNoNetwork = errors.New("no such network")
+	// ErrInUse: containers refer to the network.
+	ErrInUse = errors.New("network is in use")
+	// ErrFixed: that part of a definition never changes.
+	ErrFixed = errors.New("cannot be changed")
+)
+
+// Define makes a network on this host's engine as `docker network create`
+// would, and so, soon after, on every host's. It returns the definition's
+// uuid once it is committed.
+func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (uuid string, err error) {
+	rows, _ := d.tables.networks.all()
+	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
+		return "", fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
+	}
+	r.Driver, r.IPAM.Driver = d.cfg.Name, d.cfg.Name
+	id, err := d.cfg.Engine.CreateNetwork(ctx, r)
+	if err != nil {
+		return "", err
+	}
+	d.poke()
+	n, err := d.settled(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if n.Stage != StageCommitted && n.Stage != StageReplica {
+		return "", fmt.Errorf("network %s works on this host only: %s", r.Name, orDefault(n.Why, string(n.Stage)))
+	}
+	return n.UUID, nil
+}
+
+// settled waits until a network this engine just made stands for something.
+func (d *Driver) settled(ctx context.Context, id string) (hostNetwork, error) {
+	for {
+		n, ok := d.state.network(id)
+		if !ok {
+			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, shortID(id))
+		}
+		if n.Stage != StageSeen {
+			return n, nil
+		}
+		if err := d.tables.changed(ctx); err != nil {
+			return n, fmt.Errorf("wait for the definition of network %s: %w", shortID(id), err)
+		}
+	}
+}
+
+// Remove removes a definition and every host's replica. It refuses while
+// containers refer to the network, naming them; with force each host
+// disconnects its own.
+func (d *Driver) Remove(ctx context.Context, name string, force bool) error {
+	def, err := d.definition(ctx, name)
+	if err != nil {
+		return err
+	}
+	if def.Record.Scope != store.ScopeGlobal {
+		return fmt.Errorf("network %s is the swarm's: remove it with docker network rm on a manager", name)
+	}
+	users, err := d.usersEverywhere(ctx, def.Record.UUID)
+	if err != nil {
+		return err
+	}
+	if len(users) > 0 && !force {
+		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", ErrInUse, name, joinWords(users))
+	}
+	def.Record.State, def.Record.Force = store.NetworkRemoving, force
+	return d.replaceDefinition(ctx, def)
+}
+
+// usersEverywhere names the containers that refer to a definition, running or
+// stopped, as "name on node".
+func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
+	items, _, err := d.cfg.KV.List(ctx, store.RefsSpan())
+	if err != nil {
+		return nil, err
+	}
+	var users []string
+	for _, it := range items {
+		refs, err := store.Decode[store.Refs](it)
+		if err != nil {
+			return nil, err
+		}
+		for _, container := range refs.Networks[uuid] {
+			users = append(users, container+" on "+store.NameOf(it.Key))
+		}
+	}
+	return users, nil
+}
+
+// definition reads a definition by name, from the store itself.
+func (d *Driver) definition(ctx context.Context, name string) (row[store.Network], error) {
+	it, err := d.cfg.KV.Get(ctx, store.NetworkKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		return row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
+	}
+	if err != nil {
+		return row[store.Network]{}, err
+	}
+	record, err := store.Decode[store.Network](it)
+	return row[store.Network]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}, err
+}
+
+// replaceDefinition writes a changed definition if nobody changed it since.
+func (d *Driver) replaceDefinition(ctx context.Context, def row[store.Network]) error {
+	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(def.Key, def.Modified)},
+		Then: []store.Op{store.Put(def.Key, store.Encode(def.Record))},
+	})
+	if err != nil {
+		return err
+	}
+	if !res.Done {
+		return fmt.Errorf("network %s was changed by somebody else at the same moment: try again", def.Record.Name)
+	}
+	return nil
+}
+
+// Set changes what can change of a definition while it lives, on every host,
+// without making it again: parent=LIST, exclude=ITEM,... (also += and -=),
+// range+=CIDR and range-=CIDR. Docker goes on showing what it was told.
+func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
+	def, err := d.definition(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, change := range changes {
+		if err := override(&def.Record, change); err != nil {
+			return fmt.Errorf("set %s of network %s: %w", change, name, err)
+		}
+	}
+	return d.replaceDefinition(ctx, def)
+}
+
+// override applies one change.
+func override(n *store.Network, change string) error {
+	key, value, ok := strings.Cut(change, "=")
+	if !ok {
+		return fmt.Errorf("%w: want KEY=VALUE", ErrOption)
+	}
+	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
+	switch key = strings.TrimRight(key, "+-"); key {
+	case "parent":
+		return overrideParent(n, value)
+	case "exclude":
+		return overrideExclude(n, value, add, remove)
+	case "range":
+		return overrideRange(n, value, add, remove)
+	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
+		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
+	}
+	known := []string{"parent", "exclude", "range"}
+	if near := ipam.Nearest(key, known); near != "" {
+		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrOption, key, near)
+	}
+	return fmt.Errorf("%w: %s is unknown: what can be set is %s", ErrOption, key, joinWords(known))
+}
+
+func overrideParent(n *store.Network, value string) error {
+	list, err := parentfile.Parse(value)
+	if err != nil {
+		return err
+	}
+	if list.Empty() {
+		return parentfile.ErrEmpty
+	}
+	n.Overrides.Parent = &value
+	return nil
+}
+
+func overrideExclude(n *store.Network, value string, add, remove bool) error {
+	items := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, item := range items {
+		if err := ipam.CheckExclude(item); err != nil {
+			return err
+		}
+	}
+	n.Overrides.Exclude = combine(n.Overrides.Exclude, items, add, remove)
+	return nil
+}
+
+func overrideRange(n *store.Network, value string, add, remove bool) error {
+	r, err := netip.ParsePrefix(value)
+	if err != nil {
+		return fmt.Errorf("%w: range %q is no CIDR", ErrOption, value)
+	}
+	inside := slices.ContainsFunc(n.Created.Pools, func(p store.Pool) bool {
+		return p.Subnet.Contains(r.Addr()) && r.Bits() >= p.Subnet.Bits()
+	})
+	if !inside {
+		return fmt.Errorf("%w: range %s lies in no subnet of the network", ErrOption, r)
+	}
+	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
+	return nil
+}
+
+// combine replaces a list, adds to it or takes from it.
+func combine[T comparable](have, items []T, add, remove bool) []T {
+	switch {
+	case remove:
+		return slices.DeleteFunc(slices.Clone(have), func(h T) bool { return slices.Contains(items, h) })
+	case add:
+		for _, item := range items {
+			if !slices.Contains(have, item) {
+				have = append(have, item)
+			}
+		}
+		return have
+	}
+	return items
+}
