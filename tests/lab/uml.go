@@ -1,0 +1,208 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+//go:embed uml.sh
+var umlInit string
+
+// umlProgram is Debian's package user-mode-linux, kernel 6.1.
+const umlProgram = "/usr/bin/linux.uml"
+
+// umlHolder runs a UML kernel and ends it when standard input ends. It is process 1
+// of a process namespace: the threads and children of the kernel end with it.
+const umlHolder = `
+	exec 3<&0
+	"$@" </dev/null &
+	uml=$!
+	{ cat <&3 >/dev/null; kill -KILL $uml; } &
+	wait $uml`
+
+// errUML says that the kernel ended before the program did.
+var errUML = errors.New("the UML kernel did not report the program's end")
+
+// UMLOptions says what to run in a User Mode Linux kernel.
+type UMLOptions struct {
+	// Binary is the program, as "go test -c" makes it.
+	Binary string
+	// Args are its arguments, as in "-test.v".
+	Args []string
+	// Env is added to its environment.
+	Env []string
+	// Mem is the kernel's memory as it takes it; "" is 1G.
+	Mem string
+	// Output gets what the program prints as it comes; nil is nobody.
+	Output io.Writer
+}
+
+// UMLResult is how a program in UML ended.
+type UMLResult struct {
+	// Output is what it and the kernel printed.
+	Output string
+	// ExitCode is the program's.
+	ExitCode int
+}
+
+// UML boots a kernel that has what this machine's may lack (802.1Q, dummy, ipvlan,
+// bonding, macvlan, veth, bridge, overlay), as an ordinary process, and runs a program
+// in it as root. The program sees this machine's files; what it writes is in memory.
+// It has one CPU and no way out to a network. Labs can be made in it: UML has no NAT,
+// which their engines then do without.
+//
+// The error is about the kernel; a program that failed has an ExitCode.
+func UML(ctx context.Context, o UMLOptions) (_ UMLResult, err error) {
+	if _, err := os.Stat(umlProgram); err != nil {
+		return UMLResult{}, fmt.Errorf("find %s: %w", umlProgram, errNotInstalled)
+	}
+	l, err := register()
+	if err != nil {
+		return UMLResult{}, fmt.Errorf("register UML run: %w", err)
+	}
+	defer func() { err = errors.Join(err, remove(l.ID)) }()
+	init, err := l.writeUML(o)
+	if err != nil {
+		return UMLResult{}, fmt.Errorf("prepare UML run: %w", err)
+	}
+	mem := o.Mem
+	if mem == "" {
+		mem = "1G"
+	}
+	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", umlHolder, "uml",
+		umlProgram, "mem="+mem, "rootfstype=hostfs", "rootflags=/", "rw", "init="+init, "quiet", "con=null", "con0=fd:0,fd:1")
+	cmd.Env = l.env()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	lifeline, err := cmd.StdinPipe()
+	if err != nil {
+		return UMLResult{}, fmt.Errorf("open lifeline of UML: %w", err)
+	}
+	defer lifeline.Close()
+	var output bytes.Buffer
+	cmd.Stdout = &umlConsole{to: &output, copy: o.Output}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Run(); ctx.Err() != nil {
+		return UMLResult{Output: output.String()}, fmt.Errorf("run UML: %w", errors.Join(ctx.Err(), err))
+	}
+	return umlResult(output.String())
+}
+
+// writeUML writes the kernel's process 1 and the command that it runs.
+func (l *Lab) writeUML(o UMLOptions) (init string, err error) {
+	binary, err := filepath.Abs(o.Binary)
+	if err != nil {
+		return "", err
+	}
+	var command strings.Builder
+	for _, v := range slices.Concat(l.env(), o.Env) {
+		name, value, _ := strings.Cut(v, "=")
+		fmt.Fprintf(&command, "export %s=%s\n", name, quote(value))
+	}
+	fmt.Fprintf(&command, "exec %s", quote(binary))
+	for _, arg := range o.Args {
+		command.WriteString(" " + quote(arg))
+	}
+	init = filepath.Join(l.Dir, "uml.sh")
+	return init, errors.Join(
+		os.WriteFile(init, []byte(umlInit), 0o755),
+		os.WriteFile(filepath.Join(l.Dir, "command"), []byte(command.String()), 0o644),
+	)
+}
+
+// quote makes one word of a shell command line.
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// umlResult reads the exit code off the last line of the output, which is the only
+// way it gets out of the kernel.
+func umlResult(output string) (UMLResult, error) {
+	before, code, found := cutLast(output, "\numl.sh: exit ")
+	r := UMLResult{Output: before}
+	if !found {
+		return r, fmt.Errorf("%w; it said: %s", errUML, tail(output, 2000))
+	}
+	code, _, _ = strings.Cut(code, "\n")
+	n, err := strconv.Atoi(code)
+	if err != nil {
+		return r, fmt.Errorf("read exit code: %w", err)
+	}
+	r.ExitCode = n
+	return r, nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+func tail(s string, n int) string { return s[max(0, len(s)-n):] }
+
+// umlConsole turns the console's line ends into plain ones.
+type umlConsole struct {
+	to   *bytes.Buffer
+	copy io.Writer
+}
+
+func (c *umlConsole) Write(p []byte) (int, error) {
+	plain := bytes.ReplaceAll(p, []byte("\r"), nil)
+	c.to.Write(plain)
+	if c.copy != nil {
+		if _, err := c.copy.Write(plain); err != nil {
+			return 0, fmt.Errorf("pass on console output: %w", err)
+		}
+	}
+	return len(p), nil
+}
+
+// RunInUML runs this very test again inside a UML kernel and gives its verdict. It
+// returns true inside the kernel: there the test goes on.
+//
+//	func TestX(t *testing.T) {
+//		if !lab.RunInUML(t) {
+//			return
+//		}
+//		... with VLAN, dummy, ipvlan and bonding
+//	}
+func RunInUML(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(insideUML) != "" {
+		return true
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("UML needs root for its hostfs root")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatalf("find test binary: %v", err)
+	}
+	result, err := UML(t.Context(), UMLOptions{
+		Binary: self,
+		Args:   []string{"-test.run", "^" + t.Name() + "$", "-test.v"},
+		Env:    []string{insideUML + "=1"},
+	})
+	t.Logf("in UML:\n%s", result.Output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if result.ExitCode != 0 {
+		t.Fail()
+	}
+	return false
+}
+
+// insideUML is set in the environment of tests that run in a UML kernel.
+const insideUML = "GVLAN_LAB_INSIDE_UML"
