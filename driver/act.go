@@ -69,6 +69,7 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 	if err != nil || !res.Done {
 		return err // not done: the name was taken or a reservation moved, the next look knows
 	}
+	d.tables.networks.awaits(res.Revision)
 	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
 	if d.cfg.Solo != nil && d.cfg.Solo() {
 		d.log.Warn("this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)", "network", n.Name)

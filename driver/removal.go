@@ -74,6 +74,7 @@ func (d *Driver) revive(ctx context.Context, s step) error {
 	txn.Then = append(txn.Then, clear...)
 	res, err := d.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
+		d.tables.networks.awaits(res.Revision)
 		d.log.Warn("network stays", "network", def.Name, "why", s.why)
 	}
 	return err

@@ -26,12 +26,19 @@ type table[T any] struct {
 	rows  map[string]row[T] // by key
 	ready bool              // the first list has arrived
 	log   *slog.Logger
+
+	seen  store.Revision // the copy is of this revision
+	wrote store.Revision // this host's own latest write that what follows from the copy depends on
 }
 
 // apply takes a change over.
 func (t *table[T]) apply(c store.Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if c.Reset && c.Revision < t.seen {
+		t.wrote = 0 // an older store took the place of the one that was written to
+	}
+	t.seen = c.Revision
 	if c.Reset {
 		t.rows = map[string]row[T]{}
 		t.ready = true
@@ -57,11 +64,21 @@ func (t *table[T]) take(it store.Item) {
 	t.rows[it.Key] = row[T]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}
 }
 
-// all copies the table; ready is false before the first list.
+// awaits makes the table not ready until it shows what this host itself just
+// wrote: a definition that is missing only because the copy lags must not
+// look removed.
+func (t *table[T]) awaits(written store.Revision) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wrote = max(t.wrote, written)
+}
+
+// all copies the table; ready is false before the first list, and while the
+// copy is older than what this host wrote.
 func (t *table[T]) all() (rows map[string]row[T], ready bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return maps.Clone(t.rows), t.ready
+	return maps.Clone(t.rows), t.ready && t.seen >= t.wrote
 }
 
 // tables are the spans of the store that replicas are kept from.
