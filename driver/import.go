@@ -155,7 +155,7 @@ func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 // commits the definition. Reservations and leases that come to nothing are
 // given up by reconcile.
 func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) error {
-	network := "import:" + def.UUID
+	network := importNetwork(def.UUID)
 	for i, p := range def.Created.Pools {
 		opened, err := d.openImported(ctx, network, &def.Created.Pools[i], p.Asked || gateway)
 		if err != nil {
@@ -186,6 +186,28 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 		return fmt.Errorf("%w: a network of the cluster is called %s already", ErrImport, def.Name)
 	}
 	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
+	return d.addresses.Adopt(network, def, res.Revision)
+}
+
+// importNetwork stands for the network of an import until the engine has the
+// real one: the held addresses are its.
+func importNetwork(uuid string) string { return "import:" + uuid }
+
+// closeImports lets go of imports whose network stands here and whose
+// addresses were all taken over or given up.
+func (d *Driver) closeImports(held []ipam.Held) error {
+	for _, n := range d.state.allNetworks() {
+		name := importNetwork(n.UUID)
+		if _, open := d.addresses.Pools(name); !open || !bound(n) {
+			continue
+		}
+		if slices.ContainsFunc(held, func(h ipam.Held) bool { return h.Network == name }) {
+			continue
+		}
+		if err := d.addresses.Detach(name); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

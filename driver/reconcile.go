@@ -249,7 +249,7 @@ func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, a
 		}
 		d.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
 	}
-	return nil
+	return d.closeImports(held)
 }
 
 // needs tells whether something of the engine may stand on a holding: other

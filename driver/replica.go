@@ -61,6 +61,7 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 				return 0, fmt.Errorf("%s network %s: %w", s.do, s.title(), err)
 			}
 		}
+		tell(d.changed)
 	}
 	return time.Second, nil
 }

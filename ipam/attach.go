@@ -120,6 +120,15 @@ func (a *Allocator) Adopt(id string, def store.Network, at store.Revision) error
 	})
 }
 
+// sameDefinition tells whether two of the engine's networks stand for one
+// definition: the network that an import holds addresses for, and the one that
+// then takes its place.
+func (b *ledger) sameDefinition(one, other string) bool {
+	first, ok1 := b.network(one)
+	second, ok2 := b.network(other)
+	return ok1 && ok2 && first.UUID != "" && first.UUID == second.UUID
+}
+
 // Avoid sets the addresses of a network that are given only when nothing
 // else is free: stopped containers will ask for them again.
 func (a *Allocator) Avoid(id string, addresses []netip.Addr) { a.ledger.avoid(id, addresses) }

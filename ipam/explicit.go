@@ -83,10 +83,14 @@ func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string,
 	case bound:
 		return l.Endpoint, nil
 	case given:
-		if l.Network != p.Network || l.Pool == "" {
-			return "", fmt.Errorf("address %s is being given to another container on this node", l.Address)
+		if l.Network == p.Network && l.Pool != "" {
+			return "", nil
 		}
-		return "", nil
+		if a.ledger.sameDefinition(l.Network, p.Network) {
+			l.Network, l.Pool = p.Network, p.ID
+			return "", a.ledger.keep(l)
+		}
+		return "", fmt.Errorf("address %s is being given to another container on this node", l.Address)
 	}
 	// Its endpoint is gone; whether the store knows decides how it is given.
 	err = a.distrust()

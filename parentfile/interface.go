@@ -42,5 +42,5 @@ func (i Interface) inSubnet(p netip.Prefix) bool {
 // hangsContainers reports whether the interface is itself a container's link
 // or one end of a veth pair: never what somebody looking for a parent means.
 func (i Interface) hangsContainers() bool {
-	return slices.Contains([]string{"macvlan", "macvtap", "ipvlan", "ipvtap", "veth"}, i.Kind)
+	return slices.Contains([]string{"macvlan", "macvtap", "ipvlan", "ipvtap"}, i.Kind)
 }
