@@ -39,8 +39,8 @@ func (i Interface) inSubnet(p netip.Prefix) bool {
 	return slices.ContainsFunc(i.Addresses, func(a netip.Prefix) bool { return p.Contains(a.Addr()) })
 }
 
-// hangsContainers reports whether the interface is itself a container's link
-// or one end of a veth pair: never what somebody looking for a parent means.
+// hangsContainers reports whether the interface is itself a container's link:
+// never what somebody looking for a parent means.
 func (i Interface) hangsContainers() bool {
 	return slices.Contains([]string{"macvlan", "macvtap", "ipvlan", "ipvtap"}, i.Kind)
 }
