@@ -22,11 +22,12 @@ const (
 	// how long it counts as new at most.
 	formEvery = 2 * time.Second
 	formFor   = 60 * time.Second
-	// rejoinEvery is the pause afterwards, at up to rejoinScale members;
-	// beyond, it grows with them, so that a member nobody reaches is called
-	// by no more than rejoinScale nodes in each rejoinEvery.
+	// rejoinEvery is the pause afterwards. Of N members each calls a missing
+	// one with the chance rejoinCalls/N, so that about rejoinCalls do. More
+	// would do harm: a host that stalls hands each caller its stale
+	// suspicions, and every caller counts as one more witness to them.
 	rejoinEvery = 15 * time.Second
-	rejoinScale = 64
+	rejoinCalls = 2
 )
 
 // keepJoined joins peers until ctx ends: the given and three known ones at
@@ -36,21 +37,31 @@ const (
 func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist, start origin) {
 	m.join(ctx, list, append(m.given(ctx), m.pick(start.Peers)...))
 	m.remember()
-	began := time.Now()
-	pause := formEvery
-	for {
+	for began := time.Now(); ; {
+		forming := time.Since(began) < formFor && len(m.missing(m.config.Registry.Known().seeds())) > 0
+		pause := rejoinEvery
+		if forming {
+			pause = formEvery
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(m.jitter(pause)):
 		}
 		missing := m.missing(m.config.Registry.Known().seeds())
+		if !forming {
+			missing = m.chosen(missing)
+		}
 		m.join(ctx, list, m.pick(missing))
 		m.remember()
-		if len(missing) == 0 || time.Since(began) > formFor {
-			pause = rejoinEvery * time.Duration(max(1, m.table.count()/rejoinScale))
-		}
 	}
+}
+
+// chosen leaves each seed in with the chance that makes this node one of its
+// rejoinCalls callers.
+func (m *Membership) chosen(seeds []Seed) []Seed {
+	members := m.table.count()
+	return slices.DeleteFunc(seeds, func(Seed) bool { return m.random(members) >= rejoinCalls })
 }
 
 // remember keeps what etcd says for a boot while it is down.

@@ -30,22 +30,17 @@ func formed(t *testing.T, w *World, limit time.Duration) {
 }
 
 func TestFormation(t *testing.T) {
-	bars := map[int]time.Duration{5: time.Second, 50: 3 * time.Second, 200: 6 * time.Second, 1000: 10 * time.Second}
+	bars := map[int]float64{5: 1, 50: 3, 200: 6, 1000: 10} // seconds
 	sizes(t, func(t *testing.T, n int) {
 		var ours, naive Sample
-		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) {
-			formation(t, n, seed, &ours)
-		})
-		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) {
-			formation(t, n, seed, &naive, Naive)
-		})
-		Bench("formation_p95", n, ours.At(0.95))
-		Bench("formation_naive_p95", n, naive.At(0.95))
-		if bar, ok := bars[n]; ok && ours.At(0.95) > bar {
-			t.Errorf("formation of %d nodes takes %s (p95), want at most %s", n, ours.At(0.95), bar)
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { formation(t, n, seed, &ours) })
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { formation(t, n, seed, &naive, Naive) })
+		Bench("formation_naive_p95_seconds", n, naive.At(0.95))
+		if bar, ok := bars[n]; ok {
+			atMost(t, "formation_p95_seconds", n, ours.At(0.95), bar)
 		}
-		if n >= 50 && ours.At(0.95) >= naive.At(0.95) {
-			t.Errorf("formation of %d nodes takes %s (p95), no better than the naive join's %s", n, ours.At(0.95), naive.At(0.95))
+		if n >= 50 && !(ours.At(0.95) < naive.At(0.95)) {
+			t.Errorf("formation of %d nodes takes %g s (p95), no better than the naive join's %g s", n, ours.At(0.95), naive.At(0.95))
 		}
 	})
 }
@@ -56,7 +51,7 @@ func formation(t *testing.T, n int, seed uint64, sample *Sample, options ...Opti
 	began := time.Now()
 	startTogether(w)
 	formed(t, w, 10*time.Minute)
-	sample.Add(time.Since(began))
+	sample.AddTime(time.Since(began))
 	checkClean(t, w)
 }
 

@@ -20,15 +20,16 @@ type Host struct {
 	Port   *Port
 	Wire   *storetest.Wire // its connection to the store, which can be cut
 
-	world *World
-	dir   *cluster.Directory
-	end   func() // stops the membership and waits; nil while it does not run
+	world    *World
+	registry cluster.Registry
+	end      func() // stops the membership and waits; nil while it does not run
 
 	mu     sync.Mutex
 	began  time.Time
 	formed time.Time // when it first saw every host of the world
 	saw    []Sighting
 	heard  map[cluster.Hint]time.Time
+	latest map[cluster.ID]store.Revision // of the Changed hints heard
 }
 
 // Sighting is an event of a host's membership.
@@ -42,17 +43,15 @@ type Sighting struct {
 // Start registers the host in the store, as its session would, and runs its
 // membership.
 func (h *Host) Start() {
-	gossip := h.Addr.String()
-	h.world.commit(
-		store.Put(store.NodeKey(h.Name), store.Encode(store.Node{Node: h.Name, Gossip: gossip})),
-		store.Put(store.LiveKey(h.Name), store.Encode(store.Live{Host: h.Name, Gossip: gossip})),
-	)
+	h.world.commit(store.Put(store.NodeKey(h.Name), store.Encode(store.Node{Node: h.Name, Gossip: h.Addr.String()})))
+	h.Connect()
 	h.Port = h.world.Fabric.Open(h.Addr)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	h.registry = h.openRegistry(ctx, &wg)
 	config := cluster.Config{
 		Node:      h.Name,
-		Registry:  h.registry(ctx, &wg),
+		Registry:  h.registry,
 		Address:   h.Addr.Addr(),
 		Port:      h.Addr.Port(),
 		Transport: h.Port,
@@ -68,7 +67,8 @@ func (h *Host) Start() {
 		return
 	}
 	h.mu.Lock()
-	h.began, h.formed, h.saw, h.heard = time.Now(), time.Time{}, nil, map[cluster.Hint]time.Time{}
+	h.began, h.formed, h.saw = time.Now(), time.Time{}, nil
+	h.heard, h.latest = map[cluster.Hint]time.Time{}, map[cluster.ID]store.Revision{}
 	h.mu.Unlock()
 	h.Member = member
 	wg.Go(func() {
@@ -80,21 +80,21 @@ func (h *Host) Start() {
 	h.end = func() { cancel(); wg.Wait() }
 }
 
-func (h *Host) registry(ctx context.Context, wg *sync.WaitGroup) cluster.Registry {
+func (h *Host) openRegistry(ctx context.Context, wg *sync.WaitGroup) cluster.Registry {
 	if h.world.naive {
 		return fixed{Cluster: clusterID, Keys: gossipKeys()}
 	}
 	if h.world.shared != nil {
 		return h.world.shared
 	}
-	h.dir = cluster.NewDirectory(nil)
+	dir := cluster.NewDirectory(nil)
 	h.Wire = storetest.NewWire(h.world.spy.As(gossipWriter))
 	wg.Go(func() {
-		if err := h.dir.Run(ctx, h.Wire); err != nil {
+		if err := dir.Run(ctx, h.Wire); err != nil {
 			h.world.t.Errorf("%s: directory: %v", h.Name, err)
 		}
 	})
-	return h.dir
+	return dir
 }
 
 // watch records what the membership reports, with the time of it.
@@ -106,11 +106,7 @@ func (h *Host) watch(ctx context.Context, member *cluster.Membership) {
 		case batch := <-member.Events():
 			h.note(batch, member.Answering())
 		case batch := <-member.Hints():
-			h.mu.Lock()
-			for _, heard := range batch.Items {
-				h.heard[heard.Hint] = time.Now()
-			}
-			h.mu.Unlock()
+			h.noteHints(batch)
 		}
 	}
 }
@@ -125,6 +121,56 @@ func (h *Host) note(batch cluster.Batch[cluster.Event], answering int) {
 	for _, e := range batch.Items {
 		h.saw = append(h.saw, Sighting{Node: e.Member.Node, Gossip: e.Member.Gossip, Before: e.Before, At: now})
 	}
+}
+
+// noteHints records hints, and reports one that is older than another about
+// the same record: the membership must not hand it out.
+func (h *Host) noteHints(batch cluster.Batch[cluster.Heard]) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, heard := range batch.Items {
+		h.heard[heard.Hint] = time.Now()
+		changed, ok := heard.Hint.(cluster.Changed)
+		if !ok {
+			continue
+		}
+		if changed.Rev <= h.latest[changed.ID] {
+			h.world.t.Errorf("%s heard of revision %d after %d", h.Name, changed.Rev, h.latest[changed.ID])
+		}
+		h.latest[changed.ID] = changed.Rev
+	}
+}
+
+// Connect writes the record that a connected agent has, Disconnect takes it
+// away, as its lease does when it runs out.
+func (h *Host) Connect() {
+	live := store.Live{Host: h.Name, Gossip: h.Addr.String(), Since: time.Now().Unix()}
+	h.world.commit(store.Put(store.LiveKey(h.Name), store.Encode(live)))
+}
+
+// Disconnect is the opposite of Connect.
+func (h *Host) Disconnect() { h.world.commit(store.Delete(store.LiveKey(h.Name))) }
+
+// CutStore takes the host's connection to the store away, and with it its
+// live record; HealStore brings both back.
+func (h *Host) CutStore() {
+	h.Wire.Down()
+	h.Disconnect()
+}
+
+// HealStore is the opposite of CutStore.
+func (h *Host) HealStore() {
+	h.Wire.Up()
+	h.Connect()
+}
+
+// States returns how the host judges every node.
+func (h *Host) States() map[string]cluster.State {
+	states := map[string]cluster.State{}
+	for _, row := range cluster.View(h.registry.Known(), h.Member.Members()) {
+		states[row.Node] = row.State
+	}
+	return states
 }
 
 // Runs tells whether the membership runs.
@@ -144,7 +190,7 @@ func (h *Host) Leave() {
 	if err := h.Member.Leave(context.Background()); err != nil {
 		h.world.t.Errorf("%s: %v", h.Name, err)
 	}
-	h.world.commit(store.Delete(store.LiveKey(h.Name)))
+	h.Disconnect()
 	h.Crash()
 }
 

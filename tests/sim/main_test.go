@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -26,6 +27,7 @@ var ran atomic.Int64
 // forgotten build tag must not look like success.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	debug.SetGCPercent(400) // memberlist makes much short-lived garbage
 	code := m.Run()
 	if filter := flag.Lookup("test.run").Value.String() + flag.Lookup("test.list").Value.String(); code == 0 && filter == "" && ran.Load() == 0 {
 		fmt.Println("FAIL: no scenario was simulated")
@@ -75,5 +77,14 @@ func eventually(t *testing.T, limit time.Duration, what string, holds func() boo
 		if time.Now().After(end) {
 			t.Fatalf("after %s: not %s", limit, what)
 		}
+	}
+}
+
+// atMost prints a figure and holds it to its bar.
+func atMost(t *testing.T, name string, n int, got, bar float64) {
+	t.Helper()
+	Bench(name, n, got)
+	if !(got <= bar) { // also when it is NaN
+		t.Errorf("%s with %d nodes is %.3g, want at most %g", name, n, got, bar)
 	}
 }

@@ -2,42 +2,53 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"time"
 )
 
-// Sample collects durations from scenarios that run side by side.
+// Sample collects figures from scenarios that run side by side.
 type Sample struct {
 	mu     sync.Mutex
-	values []time.Duration
+	values []float64
 }
 
-// Add notes one.
-func (s *Sample) Add(d time.Duration) {
+// Add notes a figure.
+func (s *Sample) Add(v float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.values = append(s.values, d)
+	s.values = append(s.values, v)
 }
 
-// At returns the value that a share of the sample (0 to 1) does not exceed;
-// 1 is the maximum. An empty sample has none: it returns -1.
-func (s *Sample) At(share float64) time.Duration {
+// AddTime notes a duration, in seconds.
+func (s *Sample) AddTime(d time.Duration) { s.Add(d.Seconds()) }
+
+// At returns the figure that a share of the sample (0 to 1) does not exceed;
+// 1 is the maximum. An empty sample gives NaN, which meets no bar.
+func (s *Sample) At(share float64) float64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.values) == 0 {
-		return -1
+		return math.NaN()
 	}
 	slices.Sort(s.values)
-	i := int(share*float64(len(s.values))+0.9999999) - 1
-	return s.values[min(max(i, 0), len(s.values)-1)]
+	i := int(math.Ceil(share*float64(len(s.values)))) - 1
+	return s.values[max(i, 0)]
 }
 
-// Bench prints a figure for `make test` to show.
-func Bench(name string, n int, value any) {
-	if d, ok := value.(time.Duration); ok {
-		value = fmt.Sprintf("%.3f", d.Seconds())
-		name += "_seconds"
+// Mean returns the mean; NaN for an empty sample.
+func (s *Sample) Mean() float64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sum float64
+	for _, v := range s.values {
+		sum += v
 	}
-	fmt.Printf("BENCH sim_%s_n%d %v\n", name, n, value)
+	return sum / float64(len(s.values))
+}
+
+// Bench prints a figure of a cluster of n hosts for `make test` to show.
+func Bench(name string, n int, value float64) {
+	fmt.Printf("BENCH sim_%s_n%d %.3g\n", name, n, value)
 }

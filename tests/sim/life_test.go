@@ -1,0 +1,142 @@
+//go:build !race
+
+package sim
+
+import (
+	"testing"
+	"time"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+)
+
+// life is what a cluster that has formed is measured by.
+type life struct {
+	hint, leave       Sample // from the act until each other host noticed
+	crashFirst, crash Sample // until the first and until each noticed
+	packets, bytes    Sample // per host and second, while idle
+}
+
+// TestLife holds a formed, quiet cluster to its bars: what it costs, how fast
+// a hint, a leave and a crash are known to all.
+func TestLife(t *testing.T) {
+	type bars struct{ hint, crash float64 } // seconds
+	limits := map[int]bars{5: {0.5, 10}, 50: {1, 14}, 200: {1.2, 18}, 1000: {1.5, 25}}
+	sizes(t, func(t *testing.T, n int) {
+		var l life
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { l.play(t, n, seed) })
+		Bench("hint_p50_seconds", n, l.hint.At(0.5))
+		Bench("leave_p50_seconds", n, l.leave.At(0.5))
+		Bench("crash_first_p50_seconds", n, l.crashFirst.At(0.5))
+		if limit, ok := limits[n]; ok {
+			atMost(t, "hint_p99_seconds", n, l.hint.At(0.99), limit.hint)
+			atMost(t, "crash_all_seconds", n, l.crash.At(1), limit.crash)
+		}
+		atMost(t, "leave_p99_seconds", n, l.leave.At(0.99), 1.5)
+		atMost(t, "idle_packets_per_second", n, l.packets.At(1), 3)
+		atMost(t, "idle_bytes_per_second", n, l.bytes.At(1), 300)
+	})
+}
+
+func (l *life) play(t *testing.T, n int, seed uint64) {
+	w := NewWorld(t, n, seed)
+	defer w.Close()
+	startTogether(w)
+	formed(t, w, 5*time.Minute)
+	// News of the formation goes round for a while: hints starve behind it.
+	time.Sleep(30*time.Second + time.Duration(n)*300*time.Millisecond)
+	l.idle(w)
+	l.tell(t, w)
+	l.leaveOne(t, w)
+	l.crashOne(t, w)
+	checkClean(t, w)
+	checkNoFlaps(t, w)
+}
+
+// idle measures what a host sends in a minute of nothing.
+func (l *life) idle(w *World) {
+	const span = time.Minute
+	before := sent(w)
+	time.Sleep(span)
+	after := sent(w)
+	hostSeconds := float64(len(w.Hosts)) * span.Seconds()
+	l.packets.Add(float64(after.Packets-before.Packets) / hostSeconds)
+	l.bytes.Add(float64(after.Bytes-before.Bytes) / hostSeconds)
+}
+
+func sent(w *World) (sum Traffic) {
+	for _, h := range w.Hosts {
+		one := h.Port.Sent()
+		sum.Packets += one.Packets
+		sum.Bytes += one.Bytes
+	}
+	return sum
+}
+
+// tell measures how long each host waits for a hint of one of them.
+func (l *life) tell(t *testing.T, w *World) {
+	hint := cluster.Changed{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("node0000", "e1")), Rev: 42}
+	teller := w.Hosts[w.rand.IntN(len(w.Hosts))]
+	began := time.Now()
+	teller.Member.Tell(hint)
+	for _, h := range w.Hosts {
+		if h == teller {
+			continue
+		}
+		eventually(t, time.Minute, h.Name+" told", func() bool { _, ok := h.Heard(hint); return ok })
+		at, _ := h.Heard(hint)
+		l.hint.AddTime(at.Sub(began))
+	}
+}
+
+// leaveOne measures how long each host takes to see a host leave.
+func (l *life) leaveOne(t *testing.T, w *World) {
+	leaver := w.Hosts[w.rand.IntN(len(w.Hosts))]
+	began := time.Now()
+	leaver.Leave()
+	for _, h := range w.Running() {
+		l.leave.AddTime(sees(t, h, leaver.Name, cluster.Left, began))
+	}
+}
+
+// crashOne measures how long each host takes to see a host fail.
+func (l *life) crashOne(t *testing.T, w *World) {
+	running := w.Running()
+	victim := running[w.rand.IntN(len(running))]
+	began := time.Now()
+	victim.Crash()
+	first := time.Hour
+	for _, h := range w.Running() {
+		took := sees(t, h, victim.Name, cluster.Failed, began)
+		first = min(first, took)
+		l.crash.AddTime(took)
+	}
+	l.crashFirst.AddTime(first)
+}
+
+// sees waits until a host sees another in a state and returns how long after
+// began it did.
+func sees(t *testing.T, h *Host, node string, want cluster.Gossip, began time.Time) time.Duration {
+	t.Helper()
+	var at time.Time
+	eventually(t, 5*time.Minute, h.Name+" seeing "+node+" "+string(want), func() bool {
+		for _, s := range h.Sightings(began) {
+			if s.Node == node && s.Gossip == want {
+				at = s.At
+				return true
+			}
+		}
+		return false
+	})
+	return at.Sub(began)
+}
+
+// checkNoFlaps asserts that nobody was ever taken for dead and came back.
+func checkNoFlaps(t *testing.T, w *World) {
+	t.Helper()
+	for _, h := range w.Hosts {
+		if flaps := h.Member.Counters().Flaps; flaps != 0 {
+			t.Errorf("%s saw %d members fail and come back", h.Name, flaps)
+		}
+	}
+}
