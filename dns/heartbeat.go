@@ -58,11 +58,23 @@ func (s *Sandboxes) stop(group *sync.WaitGroup) {
 	s.mu.Lock()
 	s.ctx, s.group = nil, nil
 	s.mu.Unlock()
-	for _, b := range s.all() {
-		b.mu.Lock()
-		s.shut(b)
-		b.mu.Unlock()
+	// The kernel waits for a grace period at each table that goes; side by
+	// side they wait together.
+	boxes, closing := make(chan *box), new(sync.WaitGroup)
+	for range 64 {
+		closing.Go(func() {
+			for b := range boxes {
+				b.mu.Lock()
+				s.shut(b)
+				b.mu.Unlock()
+			}
+		})
 	}
+	for _, b := range s.all() {
+		boxes <- b
+	}
+	close(boxes)
+	closing.Wait()
 	group.Wait()
 }
 
@@ -111,7 +123,7 @@ func (s *Sandboxes) retry(ctx context.Context, group *sync.WaitGroup) time.Durat
 }
 
 // look closes sandboxes whose last process ended, and opens those that have
-// one again. Where processes cannot be seen it does nothing.
+// one again.
 func (s *Sandboxes) look() {
 	live := namespaces()
 	if live == nil {
@@ -140,11 +152,8 @@ func (s *Sandboxes) lookInto(b *box, live map[uint64]bool) {
 		b.seen, b.idle = true, 0
 		return
 	}
-	limit := idleUnseen
-	if b.seen {
-		limit = idleLimit
-	}
-	if b.idle++; b.idle >= limit {
+	b.idle++
+	if b.seen && b.idle >= idleLimit || b.idle >= idleUnseen && seesAll() {
 		s.shut(b)
 		b.asleep, b.idle = true, 0
 	}

@@ -16,22 +16,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listener answers the host and, when told, the LAN: fully qualified names
-// below the domain, and the reverse names of the networks' subnets. What is
-// neither is refused, or forwarded when it has upstreams.
-type Listener struct {
-	zone    *Zone
-	forward *Forwarder
-	allow   []netip.Prefix
-	own     []netip.Addr // addresses it listens at
-	spin    atomic.Uint32
+// ListenerConfig is what a Listener is made of.
+type ListenerConfig struct {
+	Zone    *Zone
+	Forward *Forwarder     // asks others what the zone does not know; nil: that is refused
+	Allow   []netip.Prefix // who may ask besides the loopback and the addresses listened at
+	// Indirect leaves every packet to the library, which gives the same
+	// answers at a higher price. It is there to compare with.
+	Indirect bool
 }
 
-// NewListener returns a listener for a zone. Without a forwarder (nil) it
-// refuses what the zone does not know. The loopback and the addresses it
-// listens at may always ask; allow holds who else may.
-func NewListener(zone *Zone, forward *Forwarder, allow []netip.Prefix) *Listener {
-	return &Listener{zone: zone, forward: forward, allow: allow}
+// Listener answers the host and, when told, the LAN: fully qualified names
+// below the domain, and the reverse names of the networks' subnets. What is
+// neither is refused, or forwarded when it has upstreams. A container that
+// asks from its own address sees its own network only.
+type Listener struct {
+	zone     *Zone
+	forward  *Forwarder
+	allow    []netip.Prefix
+	indirect bool
+	own      []netip.Addr // addresses it listens at
+	spin     atomic.Uint32
+}
+
+// NewListener returns a listener that does nothing until Serve.
+func NewListener(c ListenerConfig) *Listener {
+	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, indirect: c.Indirect}
 }
 
 // Serve answers on these sockets until ctx ends (nil) or one fails. It
@@ -45,6 +55,9 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	s := &server{
 		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { l.answer(ctx, w, q) }),
 		direct:  l.direct,
+	}
+	if l.indirect {
+		s.direct = nil
 	}
 	return s.serve(ctx, packets, streams)
 }

@@ -60,7 +60,7 @@ func query(t testing.TB, network, from string, server netip.AddrPort, name strin
 
 func TestListener(t *testing.T) {
 	f := house(t)
-	server := serveListener(t, NewListener(f.zone, nil, nil))
+	server := serveListener(t, NewListener(ListenerConfig{Zone: f.zone}))
 	for _, network := range []string{"udp", "tcp"} {
 		for _, tt := range []struct {
 			name  string
@@ -121,7 +121,7 @@ func TestListenerAccess(t *testing.T) {
 		packets, streams, err = Listen(t.Context(), "10.9.0.1:0")
 		return err
 	})
-	server := serveOn(t, NewListener(f.zone, nil, []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}), packets, streams)
+	server := serveOn(t, NewListener(ListenerConfig{Zone: f.zone, Allow: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/24")}}), packets, streams)
 	for _, network := range []string{"udp", "tcp"} {
 		for _, tt := range []struct {
 			what, from, name string
@@ -255,7 +255,7 @@ func forwarder(t testing.TB, upstreams ...*fakeUpstream) *Forwarder {
 func TestForward(t *testing.T) {
 	f := house(t)
 	up := newUpstream(t, says("192.0.2.1", 300))
-	server := serveListener(t, NewListener(f.zone, forwarder(t, up), nil))
+	server := serveListener(t, NewListener(ListenerConfig{Zone: f.zone, Forward: forwarder(t, up)}))
 	for _, network := range []string{"udp", "tcp"} {
 		m := query(t, network, "127.0.0.1", server, "Example.com", miekg.TypeA)
 		if got := addresses(m); len(got) != 1 || got[0] != "192.0.2.1" || !m.RecursionAvailable || m.Authoritative {

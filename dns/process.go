@@ -13,11 +13,9 @@ const hostPIDs = 0xEFFFFFFC
 // namespaces returns the inodes that show in which network namespaces there
 // are processes: of ns/net, or, for a process we may not look into, of
 // net/dev, which procfs gives one inode for each network namespace. It
-// returns nil when we do not see every process of the host.
+// returns nil when /proc cannot be read. In a PID namespace of our own we may
+// see none of the containers' processes.
 func namespaces() map[uint64]bool {
-	if own, err := inode("/proc/self/ns/pid"); err != nil || own != hostPIDs {
-		return nil
-	}
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
@@ -37,4 +35,10 @@ func namespaces() map[uint64]bool {
 		}
 	}
 	return live
+}
+
+// seesAll tells whether we see every process of the host.
+func seesAll() bool {
+	own, err := inode("/proc/self/ns/pid")
+	return err == nil && own == hostPIDs
 }

@@ -36,9 +36,10 @@ type resolver struct {
 // and must be called there.
 func openResolver() (r *resolver, err error) {
 	r = new(resolver)
+	opened := r // a failure returns nil for it
 	defer func() {
 		if err != nil {
-			r.abandon()
+			opened.abandon()
 		}
 	}()
 	// The kernel chooses the ports, out of the range no service is set to
@@ -147,7 +148,7 @@ func (r *resolver) abandon() {
 		r.tcp.Close()
 	}
 	if r.rules != nil {
-		r.rules.conn.CloseLasting()
+		r.rules.close()
 	}
 }
 

@@ -44,21 +44,31 @@ var (
 )
 
 // rules is the table in one sandbox that hands its DNS questions to us while
-// beats arrive. It keeps one netlink socket open in the namespace, so that a
-// beat costs one exchange and no change of namespace.
+// beats arrive. It keeps its netlink sockets open in the namespace, so that
+// nothing after newRules has to enter it.
 type rules struct {
-	conn *nftables.Conn
-	set  *nftables.Set
+	conn  *nftables.Conn
+	pulse *pulse
+	set   *nftables.Set
 }
 
-// newRules opens the socket; it must run inside the namespace.
+// newRules opens the sockets; it must run inside the namespace.
 func newRules() (*rules, error) {
+	batch, err := refreshBatch(tableName, setName, dockerAddr.AsSlice(), uint64(liveFor.Milliseconds()))
+	if err != nil {
+		return nil, fmt.Errorf("prepare dns rules: %w", err)
+	}
+	pulse, err := newPulse(batch)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := nftables.New(nftables.AsLasting())
 	if err != nil {
+		pulse.close()
 		return nil, fmt.Errorf("open nftables: %w", unsupported(err))
 	}
 	table := &nftables.Table{Family: nftables.TableFamilyIPv4, Name: tableName}
-	return &rules{conn: conn, set: &nftables.Set{
+	return &rules{conn: conn, pulse: pulse, set: &nftables.Set{
 		Table: table, Name: setName, KeyType: nftables.TypeIPAddr, HasTimeout: true,
 		ID: 1, // of this batch; given, because the library counts in a variable all connections share
 	}}, nil
@@ -70,7 +80,7 @@ func (r *rules) install(udp, tcp uint16) error {
 	table := r.conn.AddTable(r.set.Table) // so that there is one to delete
 	r.conn.DelTable(table)
 	r.conn.AddTable(table)
-	if err := r.conn.AddSet(r.set, []nftables.SetElement{r.element()}); err != nil {
+	if err := r.conn.AddSet(r.set, []nftables.SetElement{{Key: dockerAddr.AsSlice(), Timeout: liveFor}}); err != nil {
 		return fmt.Errorf("install dns rules: %w", err)
 	}
 	chain := r.conn.AddChain(&nftables.Chain{
@@ -87,38 +97,27 @@ func (r *rules) install(udp, tcp uint16) error {
 	return nil
 }
 
-// beat keeps the rules alive for another liveFor. Adding alone would not
-// refresh an element that is there, and deleting alone fails when it
-// expired; the three together do neither.
+// beat keeps the rules alive for another liveFor.
 func (r *rules) beat() error {
-	element := []nftables.SetElement{r.element()}
-	err := errors.Join(
-		r.conn.SetAddElements(r.set, element),
-		r.conn.SetDeleteElements(r.set, element),
-		r.conn.SetAddElements(r.set, element),
-	)
-	if err == nil {
-		err = r.conn.Flush()
-	}
-	if err != nil {
+	if err := r.pulse.send(); err != nil {
 		return fmt.Errorf("keep dns rules alive: %w", err)
 	}
 	return nil
 }
 
-// remove takes the table away and closes the socket.
+// remove takes the table away and closes the sockets.
 func (r *rules) remove() error {
 	r.conn.DelTable(r.set.Table)
 	err := r.conn.Flush()
 	if errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
-	return errors.Join(err, r.conn.CloseLasting())
+	return errors.Join(err, r.close())
 }
 
-func (r *rules) element() nftables.SetElement {
-	return nftables.SetElement{Key: dockerAddr.AsSlice(), Timeout: liveFor}
-}
+// close closes the sockets; the table stays, and is without effect once
+// liveFor has passed.
+func (r *rules) close() error { return errors.Join(r.conn.CloseLasting(), r.pulse.close()) }
 
 // transport is one protocol's redirection.
 type transport struct {

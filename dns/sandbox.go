@@ -72,7 +72,7 @@ func (s *Sandboxes) Attach(sandbox, endpoint, network string) error {
 		b = &box{sandbox: sandbox, networks: make(map[string]string), delay: retryFirst}
 		s.boxes[sandbox] = b
 	}
-	b.mu.Lock() // before s.mu is let go, so that no Detach ends the box in between
+	b.mu.Lock() // before s.mu is let go, so that no detach ends the box in between
 	defer b.mu.Unlock()
 	ctx, group := s.ctx, s.group
 	s.mu.Unlock()
@@ -96,20 +96,27 @@ func (s *Sandboxes) Attach(sandbox, endpoint, network string) error {
 // Detach ends what Attach began for an endpoint. With a sandbox's last
 // endpoint its resolver and rules go.
 func (s *Sandboxes) Detach(endpoint string) {
+	for _, b := range s.all() {
+		s.detach(b, endpoint)
+	}
+}
+
+func (s *Sandboxes) detach(b *box, endpoint string) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for key, b := range s.boxes {
-		b.mu.Lock()
-		if _, ok := b.networks[endpoint]; ok {
-			delete(b.networks, endpoint)
-			b.rescope()
-			if len(b.networks) == 0 {
-				delete(s.boxes, key)
-				b.gone = true
-				s.shut(b)
-			}
-		}
-		b.mu.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ours := b.networks[endpoint]
+	delete(b.networks, endpoint)
+	if b.gone = len(b.networks) == 0; b.gone && s.boxes[b.sandbox] == b {
+		delete(s.boxes, b.sandbox)
+	}
+	s.mu.Unlock()
+	if !ours {
+		return
+	}
+	b.rescope()
+	if b.gone {
+		s.shut(b)
 	}
 }
 
@@ -133,7 +140,6 @@ func (s *Sandboxes) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 	if err == nil {
 		r.zone, r.scope, r.enter, r.relay = s.zone, &b.scope, enter, newRelay(enter)
 		if err = r.install(); err != nil {
-			r.rules.remove()
 			r.abandon()
 		}
 	}

@@ -1,0 +1,105 @@
+package dns
+
+import (
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRules compares the table with what nft makes of it, and holds a beat
+// to refreshing an element that is there, one that expired, and none.
+func TestRules(t *testing.T) {
+	box, r := newRuled(t)
+	want := `table ip gvlan_dns {
+	set live {
+		type ipv4_addr
+		flags timeout
+		elements = { 127.0.0.11 timeout 3s expires ... }
+	}
+
+	chain output {
+		type filter hook output priority raw; policy accept;
+		ip daddr @live udp dport 53 meta mark != 0x00006776 ip daddr set 127.0.0.12 udp dport set 1001 notrack
+		ip saddr 127.0.0.12 udp sport 1001 ip saddr set 127.0.0.11 udp sport set 53 notrack
+		ip daddr @live tcp dport 53 meta mark != 0x00006776 ip daddr set 127.0.0.12 tcp dport set 1002 notrack
+		ip saddr 127.0.0.12 tcp sport 1002 ip saddr set 127.0.0.11 tcp sport set 53 notrack
+	}
+}
+`
+	if got := withoutExpiry(box.run("nft", "list", "ruleset")); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	eventually(t, "half of the time passes", func() bool { return strings.Contains(box.run("nft", "list", "ruleset"), "expires 1s") })
+	if err := r.beat(); err != nil {
+		t.Fatal(err)
+	}
+	if got := box.run("nft", "list", "ruleset"); !strings.Contains(got, "expires 2s") {
+		t.Errorf("a beat did not refresh the element:\n%s", got)
+	}
+	box.nft("flush set ip gvlan_dns live")
+	if err := r.beat(); err != nil {
+		t.Fatalf("beat after the element expired: %v", err)
+	}
+	if got := withoutExpiry(box.run("nft", "list", "ruleset")); got != want {
+		t.Errorf("after the element expired: got\n%s", got)
+	}
+	box.nft("flush ruleset")
+	if err := r.beat(); err == nil {
+		t.Error("a beat without a table succeeded")
+	}
+	if err := r.remove(); err != nil {
+		t.Errorf("removing what is not there: %v", err)
+	}
+}
+
+func newRuled(t testing.TB) (*fakeSandbox, *rules) {
+	t.Helper()
+	box := newSandbox(t)
+	var r *rules
+	box.do(func() (err error) { r, err = newRules(); return err })
+	if err := r.install(1001, 1002); err != nil {
+		t.Fatal(err)
+	}
+	return box, r
+}
+
+func withoutExpiry(ruleset string) string {
+	before, rest, ok := strings.Cut(ruleset, "expires ")
+	if !ok {
+		return ruleset
+	}
+	_, after, _ := strings.Cut(rest, " ")
+	return before + "expires ... " + after
+}
+
+func TestAcknowledged(t *testing.T) {
+	ack := func(code int32) []byte {
+		raw := make([]byte, unix.SizeofNlMsghdr+4)
+		raw[0], raw[4] = byte(len(raw)), unix.NLMSG_ERROR
+		for i := range 4 {
+			raw[unix.SizeofNlMsghdr+i] = byte(uint32(code) >> (8 * i))
+		}
+		return raw
+	}
+	if err := acknowledged(append(ack(0), ack(0)...)); err != nil {
+		t.Errorf("two acknowledgements: %v", err)
+	}
+	if err := acknowledged(append(ack(0), ack(-int32(unix.ENOENT))...)); err != unix.ENOENT {
+		t.Errorf("an error after an acknowledgement: %v", err)
+	}
+	if err := acknowledged([]byte{255, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err == nil {
+		t.Error("an answer cut short was taken")
+	}
+}
+
+// BenchmarkBeat is what keeping one sandbox alive costs each second.
+func BenchmarkBeat(b *testing.B) {
+	_, r := newRuled(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := r.beat(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
