@@ -43,10 +43,7 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]Interface, error) {
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[int]string, len(all))
-	for _, l := range all {
-		names[l.Attrs().Index] = l.Attrs().Name
-	}
+	names := namesOf(all)
 	inventory := make([]Interface, 0, len(all))
 	for _, l := range all {
 		a, link := l.Attrs(), observe(l)

@@ -41,6 +41,43 @@ func TestUnfinishedLinkIsOurs(t *testing.T) {
 	}
 }
 
+// Whoever sweeps what a crash left must not see a link that is being made: it
+// has no owner yet and would go, while Docker is told to use it.
+func TestLinkInTheMakingIsNotSeen(t *testing.T) {
+	w := newWorld(t)
+	w.card(t, "eth0")
+	done := make(chan error, 1)
+	go func() {
+		for range 200 {
+			_, err := w.Ensure(t.Context(), endpoint("gv1", "eth0"))
+			if err = errors.Join(err, w.Remove(t.Context(), "gv1")); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for {
+		links, err := w.Owned(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range links {
+			if l.Owner == "" {
+				t.Errorf("Owned shows %s without an owner", l.Name)
+			}
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+	}
+}
+
 // The kernel takes the group in the message that makes the link, not the alias.
 func TestMakingMarksAtOnce(t *testing.T) {
 	w := newWorld(t)

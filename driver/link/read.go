@@ -17,9 +17,17 @@ func (k *Kernel) Read(ctx context.Context, name string) (Link, error) {
 	if err != nil {
 		return Link{}, err
 	}
-	links, err := k.describe(ctx, []netlink.Link{found})
+	all, err := k.list(ctx)
 	if err != nil {
 		return Link{}, err
+	}
+	index := found.Attrs().Index
+	links, err := k.describe(ctx, all, func(l netlink.Link) bool { return l.Attrs().Index == index })
+	if err != nil {
+		return Link{}, err
+	}
+	if len(links) == 0 {
+		return Link{}, fmt.Errorf("read link %s: %w", name, ErrNotFound)
 	}
 	return links[0], nil
 }
@@ -28,11 +36,19 @@ func (k *Kernel) Read(ctx context.Context, name string) (Link, error) {
 // name, with its addresses. A link whose making was cut short counts: its
 // Owner is empty.
 func (k *Kernel) Owned(ctx context.Context) ([]Link, error) {
+	// A link that Ensure is making has no owner yet: it must not be taken for
+	// one whose making was cut short.
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.owned(ctx)
+}
+
+func (k *Kernel) owned(ctx context.Context) ([]Link, error) {
 	all, err := k.list(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return k.describe(ctx, slices.DeleteFunc(all, func(l netlink.Link) bool { return !k.owns(l) }))
+	return k.describe(ctx, all, k.owns)
 }
 
 // owns reports whether the link is this driver's: marked, or left unmarked by
@@ -48,16 +64,14 @@ func halfMade(l netlink.Link) bool {
 	return l.Attrs().Alias == "" && l.Attrs().Group == unfinished
 }
 
-// describe turns the kernel's links into ours, sorted by name. Parents that
-// are in another namespace have no name here.
-func (k *Kernel) describe(ctx context.Context, found []netlink.Link) ([]Link, error) {
+// describe turns the kernel's links that are wanted into ours, sorted by name.
+// Parents that are in another namespace have no name here.
+func (k *Kernel) describe(ctx context.Context, all []netlink.Link, wanted func(netlink.Link) bool) ([]Link, error) {
+	found := slices.DeleteFunc(slices.Clone(all), func(l netlink.Link) bool { return !wanted(l) })
 	if len(found) == 0 {
 		return nil, nil
 	}
-	names, err := k.names(ctx)
-	if err != nil {
-		return nil, err
-	}
+	names := namesOf(all)
 	addresses, err := k.addresses(ctx)
 	if err != nil {
 		return nil, err
@@ -120,16 +134,13 @@ func vlanID(l *netlink.Vlan) int {
 	return l.VlanId
 }
 
-func (k *Kernel) names(ctx context.Context) (map[int]string, error) {
-	all, err := k.list(ctx)
-	if err != nil {
-		return nil, err
-	}
+// namesOf gives the names of links by index.
+func namesOf(all []netlink.Link) map[int]string {
 	names := make(map[int]string, len(all))
 	for _, l := range all {
 		names[l.Attrs().Index] = l.Attrs().Name
 	}
-	return names, nil
+	return names
 }
 
 // addresses gives the addresses of every link by index, sorted, each with the

@@ -64,7 +64,7 @@ func (k *Kernel) delete(l netlink.Link) error {
 func (k *Kernel) RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	owned, err := k.Owned(ctx)
+	owned, err := k.owned(ctx)
 	if err != nil {
 		return nil, err
 	}
