@@ -77,6 +77,9 @@ func (e *Engine) Launch() error {
 		"--exec-opt", "native.cgroupdriver=cgroupfs",
 		"--cgroup-parent", "/" + groupPrefix + e.machine.lab.ID + "/" + e.machine.Name,
 	}
+	if os.Getenv(insideUML) != "" {
+		args = append(args, "--iptables=false", "--bridge=none") // that kernel has no NAT
+	}
 	for _, label := range e.Labels {
 		args = append(args, "--label", label)
 	}

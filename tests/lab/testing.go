@@ -43,14 +43,24 @@ func (l *Lab) printLogs(t testing.TB) {
 	logs, _ := filepath.Glob(filepath.Join(l.Dir, "log", "*"))
 	for _, path := range logs {
 		data, err := os.ReadFile(path)
-		if err != nil || len(data) == 0 {
+		if err != nil {
 			continue
 		}
-		if len(data) > logTail {
-			data = append([]byte("... "), data[len(data)-logTail:]...)
+		if said := tail(withoutChatter(string(data)), logTail); said != "" {
+			t.Logf("%s:\n%s", filepath.Base(path), said)
 		}
-		t.Logf("%s:\n%s", filepath.Base(path), strings.TrimSpace(string(data)))
 	}
+}
+
+// withoutChatter leaves out what every containerd says at its start.
+func withoutChatter(log string) string {
+	var said strings.Builder
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, "loading plugin") && !strings.Contains(line, `msg="[core]`) {
+			said.WriteString(line)
+		}
+	}
+	return said.String()
 }
 
 // MustDocker is Docker for a test that cannot go on without it.

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 //go:embed uml.sh
@@ -31,6 +32,9 @@ const umlHolder = `
 	uml=$!
 	{ cat <&3 >/dev/null; kill -KILL $uml; } &
 	wait $uml`
+
+// umlGrace is what is left of a test's time for printing what a hanging kernel said.
+const umlGrace = 5 * time.Second
 
 // errUML says that the kernel ended before the program did.
 var errUML = errors.New("the UML kernel did not report the program's end")
@@ -189,7 +193,13 @@ func RunInUML(t *testing.T) bool {
 	if err != nil {
 		t.Fatalf("find test binary: %v", err)
 	}
-	result, err := UML(t.Context(), UMLOptions{
+	ctx := t.Context()
+	if deadline, ok := t.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-umlGrace))
+		defer cancel()
+	}
+	result, err := UML(ctx, UMLOptions{
 		Binary: self,
 		Args:   []string{"-test.run", "^" + t.Name() + "$", "-test.v"},
 		Env:    []string{insideUML + "=1"},

@@ -33,6 +33,19 @@ func TestUMLHasTheLinksThisKernelLacks(t *testing.T) {
 	}
 }
 
+func TestUMLHasLabsWithVLANs(t *testing.T) {
+	if !lab.RunInUML(t) {
+		return
+	}
+	l := lab.New(t, lab.Options{Hosts: lab.Same(2, lab.Docker20)})
+	for i, addr := range []string{"10.98.0.11", "10.98.0.12"} {
+		h := l.Hosts[i]
+		h.MustDocker(t, "network", "create", "-d", "ipvlan", "--subnet", "10.98.0.0/24", "-o", "parent=eth1.50", "lan50")
+		h.MustDocker(t, "run", "-d", "--network", "lan50", "--ip", addr, "--name", "web", "busybox", "sleep", "1000")
+	}
+	l.Hosts[0].MustDocker(t, "exec", "web", "ping", "-c", "1", "-w", "10", "10.98.0.12")
+}
+
 func TestUMLTellsFailureFromSuccess(t *testing.T) {
 	tests := []struct {
 		name, script string
