@@ -48,7 +48,7 @@ func TestLinkInTheMakingIsNotSeen(t *testing.T) {
 	w.card(t, "eth0")
 	done := make(chan error, 1)
 	go func() {
-		for range 200 {
+		for range 60 {
 			_, err := w.Ensure(t.Context(), endpoint("gv1", "eth0"))
 			if err = errors.Join(err, w.Remove(t.Context(), "gv1")); err != nil {
 				done <- err
