@@ -1,0 +1,131 @@
+package cluster
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"gvlan/cluster/store"
+)
+
+// hints is one of each kind.
+func hints() []Hint {
+	four, six := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7")
+	return []Hint{
+		Changed{Kind: Leases, ID: IDOf("/leases/default/4/c0000207"), Rev: 1<<63 - 1},
+		Withdraw{Endpoint: IDOf("/endpoints/n/e"), Addr: four, Rev: 12},
+		Moved{Addr: six, MAC: [6]byte{2, 0, 0, 0, 0, 9}, Rev: 13},
+		Probe{Nonce: 1 << 63, Parent: ParentIDOf("bond0.65"), Addr: six},
+		Seen{Nonce: 9, Addr: four, Answer: Answered},
+	}
+}
+
+func TestHintsSurviveTheWire(t *testing.T) {
+	for _, hint := range hints() {
+		for _, relay := range []bool{true, false} {
+			want := frame{from: senderOf("node-a"), relay: relay, hint: hint}
+			raw := want.encode()
+			if len(raw) > hintLimit {
+				t.Errorf("%T takes %d bytes, more than %d", hint, len(raw), hintLimit)
+			}
+			got, err := decodeFrame(raw)
+			if err != nil {
+				t.Errorf("%T: %v", hint, err)
+			}
+			if diff := cmp.Diff(want, got, cmp.AllowUnexported(frame{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+				t.Errorf("%T (-want +got):\n%s", hint, diff)
+			}
+		}
+	}
+}
+
+func TestHintsOfOthers(t *testing.T) {
+	good := frame{from: 1, hint: Changed{Kind: Nodes, Rev: 1}}.encode()
+	tests := []struct {
+		name    string
+		raw     []byte
+		unknown bool // a newer agent's, which is no mistake
+	}{
+		{"nothing", nil, true},
+		{"a header cut short", good[:9], true},
+		{"a newer version", append([]byte{2}, good[1:]...), true},
+		{"a newer kind", append([]byte{1, 99}, good[2:]...), true},
+		{"a body cut short", good[:len(good)-1], false},
+		{"a body too long", append(bytes.Clone(good), 0), false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := decodeFrame(test.raw)
+			if err == nil || errors.Is(err, errUnknownHint) != test.unknown {
+				t.Errorf("got %v, want an error that is unknown: %v", err, test.unknown)
+			}
+		})
+	}
+}
+
+func FuzzDecodeFrame(f *testing.F) {
+	for _, hint := range hints() {
+		f.Add(frame{from: 7, relay: true, hint: hint}.encode())
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := decodeFrame(raw)
+		if err != nil {
+			return
+		}
+		again, err := decodeFrame(got.encode())
+		if err != nil {
+			t.Fatalf("%+v does not survive: %v", got, err)
+		}
+		if diff := cmp.Diff(got, again, cmp.AllowUnexported(frame{}), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			t.Errorf("(-first +again):\n%s", diff)
+		}
+	})
+}
+
+func TestMetaSurvivesTheWire(t *testing.T) {
+	want := Meta{Flags: Draining | Leaving, DNSPort: 53, Gen: 7, Parents: 1 << 60}
+	raw := want.encode()
+	if len(raw) != metaSize {
+		t.Errorf("metadata takes %d bytes, want %d", len(raw), metaSize)
+	}
+	got, err := decodeMeta(append(raw, "of a newer agent"...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := decodeMeta(raw[:metaSize-1]); err == nil {
+		t.Error("metadata cut short was read")
+	}
+}
+
+func TestAckSurvivesTheWire(t *testing.T) {
+	want := Ack{Health: 3, Ring: 0xfffffffe, Applied: 1 << 40}
+	got, err := decodeAck(want.encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := decodeAck(nil); err == nil {
+		t.Error("an empty acknowledgement was read")
+	}
+}
+
+func TestParentsDigest(t *testing.T) {
+	eth0, eth1 := store.Interface{Name: "eth0", MTU: 1500}, store.Interface{Name: "eth1", MTU: 1500}
+	if ParentsDigest([]store.Interface{eth0, eth1}) != ParentsDigest([]store.Interface{eth1, eth0}) {
+		t.Error("the digest depends on the order")
+	}
+	changed := eth1
+	changed.MTU = 9000
+	if ParentsDigest([]store.Interface{eth0, eth1}) == ParentsDigest([]store.Interface{eth0, changed}) {
+		t.Error("the digest does not see another MTU")
+	}
+}

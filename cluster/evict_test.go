@@ -1,0 +1,302 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// now is the time of every eviction here.
+func now() time.Time { return time.Unix(5000, 0) }
+
+func quick() cluster.EvictOptions {
+	return cluster.EvictOptions{Wait: time.Nanosecond, Now: now}
+}
+
+func put(t *testing.T, kv store.KV, ops ...store.Op) {
+	t.Helper()
+	if _, err := kv.Commit(context.Background(), store.Txn{Then: ops}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func leaseKey(addr string) string {
+	return store.LeaseKey("default", netip.MustParseAddr(addr))
+}
+
+// dump returns what the store holds, by key.
+func dump(t *testing.T, kv store.KV) map[string]string {
+	t.Helper()
+	items, _, err := kv.List(context.Background(), store.Prefix("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]string{}
+	for _, it := range items {
+		all[it.Key] = string(it.Value)
+	}
+	return all
+}
+
+// deadNode fills a store with all a node can leave behind, and with what is
+// not its own.
+func deadNode(t *testing.T, kv store.KV) {
+	leased := func(node string, c *store.Claims) store.Lease {
+		return store.Lease{State: store.Leased, Kind: store.Dynamic, Node: node, Epoch: 4, Nonce: "n", Network: "net", Endpoint: "e", Since: 1, Claims: c}
+	}
+	put(t, kv,
+		store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 4, Install: "i", Boot: "b"})),
+		store.Put(store.NodeKey("dead"), store.Encode(store.Node{Node: "dead"})),
+		store.Put(store.RefsKey("dead"), store.Encode(store.Refs{})),
+		store.Put(store.EndpointKey("dead", "e"), store.Encode(store.Endpoint{Endpoint: "e"})),
+		store.Put(store.EndpointKey("other", "e"), store.Encode(store.Endpoint{Endpoint: "e"})),
+		store.Put(leaseKey("192.0.2.1"), store.Encode(leased("dead", nil))),
+		store.Put(leaseKey("192.0.2.2"), store.Encode(leased("other", nil))),
+		store.Put(leaseKey("192.0.2.3"), store.Encode(leased("dead", &store.Claims{Worker: true}))),
+		store.Put(leaseKey("192.0.2.4"), store.Encode(leased("dead", &store.Claims{Manager: true, Worker: true}))),
+		store.Put(leaseKey("192.0.2.5"), store.Encode(leased("dead", &store.Claims{Manager: true}))),
+		store.Put(leaseKey("192.0.2.6"), store.Encode(store.Lease{State: store.Reserved, By: []string{"pool:1@dead"}})),
+		store.Put(leaseKey("192.0.2.7"), store.Encode(store.Lease{State: store.Reserved, By: []string{"pool:1@dead", "uuid", "pool:2@other"}})),
+		store.Put(leaseKey("192.0.2.8"), store.Encode(store.Lease{State: store.Quarantined, Node: "dead", Since: 2})),
+		store.Put(store.DefaultPoolKey(netip.MustParsePrefix("172.20.0.0/16")), store.Encode(store.DefaultPool{Node: "dead", Nonce: "1"})),
+		store.Put(store.DefaultPoolKey(netip.MustParsePrefix("172.21.0.0/16")), store.Encode(store.DefaultPool{Node: "dead", By: []string{"uuid"}})),
+	)
+}
+
+func TestEvictTakesWhatIsTheNodes(t *testing.T) {
+	mem := storetest.NewMem()
+	deadNode(t, mem)
+	want := dump(t, mem)
+
+	took, err := cluster.Evict(t.Context(), mem, "dead", quick())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(cluster.Taken{Leases: 2, Claims: 1, Reservations: 2, Pools: 1, Endpoints: 1}, took); diff != "" {
+		t.Errorf("taken (-want +got):\n%s", diff)
+	}
+	rests := store.Lease{State: store.Quarantined, Kind: store.Dynamic, Node: "dead", Epoch: 4, Nonce: "n", Network: "net", Endpoint: "e", Since: 5000}
+	for key, record := range map[string]any{
+		store.EpochKey("dead"): store.Epoch{Epoch: 5, Install: "i", Boot: "b", Evicted: true},
+		leaseKey("192.0.2.1"):  rests,
+		leaseKey("192.0.2.3"):  rests,
+		leaseKey("192.0.2.4"):  store.Lease{State: store.Leased, Kind: store.Dynamic, Nonce: "n", Network: "net", Since: 1, Claims: &store.Claims{Manager: true}},
+		leaseKey("192.0.2.7"):  store.Lease{State: store.Reserved, By: []string{"uuid", "pool:2@other"}},
+	} {
+		want[key] = string(store.Encode(record))
+	}
+	for _, key := range []string{
+		store.NodeKey("dead"), store.RefsKey("dead"), store.EndpointKey("dead", "e"), leaseKey("192.0.2.6"),
+		store.DefaultPoolKey(netip.MustParsePrefix("172.20.0.0/16")),
+	} {
+		delete(want, key)
+	}
+	if diff := cmp.Diff(want, dump(t, mem)); diff != "" {
+		t.Errorf("store afterwards (-want +got):\n%s", diff)
+	}
+}
+
+func TestEvictManyInBatches(t *testing.T) {
+	mem := storetest.NewMem()
+	put(t, mem, store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 1})))
+	const leases = 150
+	addr := netip.MustParseAddr("192.0.2.0")
+	for range leases {
+		put(t, mem, store.Put(store.LeaseKey("default", addr), store.Encode(store.Lease{State: store.Leased, Node: "dead"})))
+		addr = addr.Next()
+	}
+	took, err := cluster.Evict(t.Context(), mem, "dead", quick())
+	if err != nil || took.Leases != leases {
+		t.Errorf("took %d leases (%v), want %d", took.Leases, err, leases)
+	}
+}
+
+func TestEvictRefuses(t *testing.T) {
+	tests := []struct {
+		name  string
+		node  string
+		force bool
+		want  error
+	}{
+		{"a node nobody knows", "nobody", false, store.ErrNotFound},
+		{"a connected node", "live", false, cluster.ErrConnected},
+		{"a connected node, unless forced", "live", true, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			mem := storetest.NewMem()
+			put(t, mem,
+				store.Put(store.EpochKey("live"), store.Encode(store.Epoch{Epoch: 1})),
+				store.Put(store.LiveKey("live"), store.Encode(store.Live{})))
+			opts := quick()
+			opts.Force = test.force
+			before := dump(t, mem)
+			_, err := cluster.Evict(t.Context(), mem, test.node, opts)
+			if !errors.Is(err, test.want) {
+				t.Errorf("got %v, want %v", err, test.want)
+			}
+			if diff := cmp.Diff(before, dump(t, mem)); err != nil && diff != "" {
+				t.Errorf("a refused eviction changed the store (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+// returning is a store in which the node's agent starts again as soon as an
+// eviction has fenced it.
+type returning struct {
+	*storetest.Mem
+	node string
+	back bool
+}
+
+func (r *returning) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	res, err := r.Mem.Commit(ctx, txn)
+	if err == nil && !r.back {
+		r.back = true
+		_, err = r.Mem.Commit(ctx, store.Txn{Then: []store.Op{
+			store.Put(store.EpochKey(r.node), store.Encode(store.Epoch{Epoch: 6})),
+		}})
+	}
+	return res, err
+}
+
+func TestEvictStopsWhenTheNodeReturns(t *testing.T) {
+	mem := storetest.NewMem()
+	deadNode(t, mem)
+	want := dump(t, mem)
+	want[store.EpochKey("dead")] = string(store.Encode(store.Epoch{Epoch: 6}))
+	took, err := cluster.Evict(t.Context(), &returning{Mem: mem, node: "dead"}, "dead", quick())
+	if !errors.Is(err, cluster.ErrReturned) {
+		t.Errorf("got %v, want %v", err, cluster.ErrReturned)
+	}
+	if took != (cluster.Taken{}) {
+		t.Errorf("took %+v of a node that came back", took)
+	}
+	if diff := cmp.Diff(want, dump(t, mem)); diff != "" {
+		t.Errorf("store afterwards (-want +got):\n%s", diff)
+	}
+}
+
+func TestEvictIsFinishedByAnother(t *testing.T) {
+	for _, lost := range []string{"request", "reply"} {
+		t.Run(lost, func(t *testing.T) {
+			mem := storetest.NewMem()
+			deadNode(t, mem)
+			want := storetest.NewMem()
+			deadNode(t, want)
+			if _, err := cluster.Evict(t.Context(), want, "dead", quick()); err != nil {
+				t.Fatal(err)
+			}
+			if lost == "request" {
+				mem.DropRequests(1)
+			} else {
+				mem.DropReplies(1)
+			}
+			for i := 0; ; i++ {
+				_, err := cluster.Evict(t.Context(), mem, "dead", quick())
+				if err == nil {
+					break
+				}
+				if !errors.Is(err, store.ErrUnavailable) || i > 10 {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(dump(t, want), dump(t, mem)); diff != "" {
+				t.Errorf("store afterwards (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// noPast is a host that remembers nothing.
+type noPast struct{}
+
+func (noPast) LoadPast() (string, store.Revision, error) { return "", 0, nil }
+func (noPast) SavePast(string, store.Revision) error     { return nil }
+
+func TestEvictFencesARunningNode(t *testing.T) {
+	mem := storetest.NewMem()
+	session := store.NewSession(mem, store.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
+	ended := make(chan error, 1)
+	go func() { ended <- session.Run(t.Context()) }()
+	<-session.Opened()
+	take := func(addr string) error {
+		_, err := session.Commit(t.Context(), store.Txn{Then: []store.Op{
+			store.Put(leaseKey(addr), store.Encode(store.Lease{State: store.Leased, Node: "zombie"}))}})
+		return err
+	}
+	if err := take("192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	opts := quick()
+	opts.Force = true
+	took, err := cluster.Evict(t.Context(), mem, "zombie", opts)
+	if err != nil || took.Leases != 1 {
+		t.Errorf("took %+v: %v", took, err)
+	}
+	if err := take("192.0.2.2"); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("the evicted node writes on: %v", err)
+	}
+	if err := <-ended; !errors.Is(err, store.ErrFenced) {
+		t.Errorf("its session ended with %v, want %v", err, store.ErrFenced)
+	}
+}
+
+func TestDrain(t *testing.T) {
+	mem := storetest.NewMem()
+	put(t, mem, store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1"})))
+	for _, drained := range []bool{true, true, false} {
+		if err := cluster.Drain(t.Context(), mem, "a", drained); err != nil {
+			t.Fatal(err)
+		}
+		want := string(store.Encode(store.Node{Node: "a", Version: "1", Drained: drained}))
+		if diff := cmp.Diff(want, dump(t, mem)[store.NodeKey("a")]); diff != "" {
+			t.Errorf("drained %v (-want +got):\n%s", drained, diff)
+		}
+	}
+	if err := cluster.Drain(t.Context(), mem, "nobody", true); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v, want %v", err, store.ErrNotFound)
+	}
+}
+
+// racing is a store in which somebody else changes a key before the first
+// commit arrives.
+type racing struct {
+	*storetest.Mem
+	op   store.Op
+	done bool
+}
+
+func (r *racing) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	if !r.done {
+		r.done = true
+		if _, err := r.Mem.Commit(ctx, store.Txn{Then: []store.Op{r.op}}); err != nil {
+			return store.Result{}, fmt.Errorf("race: %w", err)
+		}
+	}
+	return r.Mem.Commit(ctx, txn)
+}
+
+func TestDrainKeepsWhatTheNodeWroteMeanwhile(t *testing.T) {
+	mem := storetest.NewMem()
+	put(t, mem, store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1"})))
+	kv := &racing{Mem: mem, op: store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "2"}))}
+	if err := cluster.Drain(t.Context(), kv, "a", true); err != nil {
+		t.Fatal(err)
+	}
+	want := string(store.Encode(store.Node{Node: "a", Version: "2", Drained: true}))
+	if diff := cmp.Diff(want, dump(t, mem)[store.NodeKey("a")]); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,88 @@
+package cluster_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+)
+
+func TestStateOf(t *testing.T) {
+	tests := []struct {
+		live, alive bool
+		want        cluster.State
+	}{
+		{true, true, cluster.Ready},
+		{true, false, cluster.Unreachable},
+		{false, true, cluster.Detached},
+		{false, false, cluster.Down},
+	}
+	for _, test := range tests {
+		if got := cluster.StateOf(test.live, test.alive); got != test.want {
+			t.Errorf("StateOf(live %v, alive %v) = %s, want %s", test.live, test.alive, got, test.want)
+		}
+	}
+}
+
+func TestView(t *testing.T) {
+	at := func(second int64) time.Time { return time.Unix(second, 0) }
+	nics := []store.Interface{{Name: "eth0", MTU: 1500}}
+	known := cluster.Known{Nodes: map[string]cluster.Node{
+		"ready":    {Name: "ready", Registered: true, Live: &store.Live{Since: 100}, Description: store.Node{Interfaces: nics}},
+		"deaf":     {Name: "deaf", Registered: true, Live: &store.Live{Since: 100}},
+		"detached": {Name: "detached", Registered: true, Gone: at(300)},
+		"down":     {Name: "down", Registered: true, Gone: at(300)},
+		"evicted":  {Name: "evicted", Epoch: store.Epoch{Evicted: true}},
+		"past":     {Name: "past", Epoch: store.Epoch{Epoch: 3}},
+	}}
+	members := []cluster.Member{
+		{Node: "ready", Gossip: cluster.Alive, Since: at(50), Meta: cluster.Meta{Parents: 99}},
+		{Node: "deaf", Gossip: cluster.Failed, Since: at(400)},
+		{Node: "detached", Gossip: cluster.Alive, Since: at(50)},
+		{Node: "down", Gossip: cluster.Left, Since: at(310)},
+		{Node: "stranger", Gossip: cluster.Alive, Since: at(60)},
+	}
+	type brief struct {
+		Node  string
+		State cluster.State
+		Since time.Time
+		Stale bool
+	}
+	shorten := func(rows []cluster.Row) (all []brief) {
+		for _, r := range rows {
+			all = append(all, brief{r.Node, r.State, r.Since, r.StaleParents})
+		}
+		return all
+	}
+	tests := []struct {
+		name    string
+		members []cluster.Member
+		want    []brief
+	}{
+		{"with gossip", members, []brief{
+			{"deaf", cluster.Unreachable, at(400), false},
+			{"detached", cluster.Detached, at(300), false},
+			{"down", cluster.Down, at(310), false},
+			{"evicted", cluster.Evicted, time.Time{}, false},
+			{"ready", cluster.Ready, at(100), true},
+			{"stranger", cluster.Detached, time.Time{}, false},
+		}},
+		{"with gossip off", nil, []brief{
+			{"deaf", cluster.Ready, at(100), false},
+			{"detached", cluster.Down, at(300), false},
+			{"down", cluster.Down, at(300), false},
+			{"evicted", cluster.Evicted, time.Time{}, false},
+			{"ready", cluster.Ready, at(100), false},
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, shorten(cluster.View(known, test.members))); diff != "" {
+				t.Errorf("view (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
