@@ -115,7 +115,7 @@ func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases [
 	switch {
 	case err == nil:
 		for i := range leases {
-			leases[i].Reissued = false
+			leases[i].Reissued, leases[i].Doubt = false, false
 		}
 		return a.ledger.keep(entriesOf(bound, leases)...)
 	case !errors.Is(err, store.ErrUnavailable):
@@ -137,7 +137,7 @@ func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases [
 
 func allReissued(leases []lease) bool {
 	for _, l := range leases {
-		if !l.Reissued {
+		if !l.Reissued || l.Doubt {
 			return false
 		}
 	}

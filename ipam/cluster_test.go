@@ -160,10 +160,15 @@ func (h *host) start() {
 		work.Wait()
 	})
 	if !h.cut {
-		select {
-		case <-h.session.Opened():
-		case <-h.c.Context().Done():
-		}
+		h.opened()
+	}
+}
+
+// opened waits until the session is open for the first time.
+func (h *host) opened() {
+	select {
+	case <-h.session.Opened():
+	case <-h.c.Context().Done():
 	}
 }
 
@@ -552,6 +557,7 @@ func (h *host) down() {
 func (h *host) up() {
 	h.cut = false
 	h.wire.Up()
+	h.opened()
 }
 
 // ctx is what a call of Docker's runs under; short while the store is away,

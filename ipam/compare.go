@@ -42,7 +42,7 @@ func (a *Allocator) compare(ctx context.Context) error {
 		a.findStray(place{segment, addr}, rec)
 	}
 	for at, nonce := range there {
-		if l, ok := a.ledger.lease(at); !ok || l.Nonce != nonce {
+		if l, ok := a.ledger.lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != releasing {
 			a.suspect.add(at)
 		}
 	}
@@ -60,7 +60,7 @@ func (a *Allocator) findStray(at place, rec store.Lease) {
 	}
 	for _, name := range rec.By {
 		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+a.Self.Node())
-		if _, known := a.poolBy(name); ours && !known {
+		if ours && !a.ledger.knew(nonce) {
 			a.strays.add(Held{Kind: HeldStray, Segment: at.segment, Address: at.addr, Nonce: nonce})
 		}
 	}
@@ -94,6 +94,7 @@ func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) 
 		return nil, nil
 	case own && (rec.Nonce == l.Nonce || l.State == bound):
 		l.Nonce, l.Created = rec.Nonce, it.Created
+		l.Doubt = l.Doubt && l.State == releasing // what an earlier epoch sent cannot happen any more
 		return nil, a.ledger.keep(l)
 	case own:
 		return nil, a.ledger.keep(a.adopted(at, it, rec))

@@ -27,6 +27,7 @@ type ledger struct {
 	leases    map[place]lease
 	endpoints map[string]endpoint
 	pools     map[string]pool
+	minted    map[string]bool // nonces of all pools since the start, also of those that are gone
 	networks  map[string]network
 	avoided   map[string]*intervals // by network; a set is replaced, never changed
 	held      map[string]*intervals // by segment: the addresses of leases
@@ -47,6 +48,7 @@ func newLedger(journal Journal) (*ledger, error) {
 		leases:    map[place]lease{},
 		endpoints: map[string]endpoint{},
 		pools:     map[string]pool{},
+		minted:    map[string]bool{},
 		networks:  map[string]network{},
 		avoided:   map[string]*intervals{},
 		held:      map[string]*intervals{},
@@ -63,7 +65,7 @@ func (b *ledger) load(key string, value []byte) error {
 	kind, _, _ := strings.Cut(key, "/")
 	switch kind {
 	case "lease":
-		return enterJSON[lease](b, key, value)
+		return loadLease(b, key, value)
 	case "endpoint":
 		return enterJSON[endpoint](b, key, value)
 	case "pool":
@@ -72,6 +74,18 @@ func (b *ledger) load(key string, value []byte) error {
 		return enterJSON[network](b, key, value)
 	}
 	return nil // of a newer gvlan
+}
+
+// loadLease enters a lease of an earlier life of this agent, which may have
+// ended while a release of it was under way.
+func loadLease(b *ledger, key string, value []byte) error {
+	var l lease
+	if err := json.Unmarshal(value, &l); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	l.Doubt = l.Doubt || l.State == given || l.State == unbound
+	l.enter(b)
+	return nil
 }
 
 func enterJSON[T entry](b *ledger, key string, value []byte) error {

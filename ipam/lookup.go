@@ -100,6 +100,14 @@ func (b *ledger) nextSeq() int64 {
 	return highest + 1
 }
 
+// knew tells whether a pool of that nonce was known at any time since the
+// start.
+func (b *ledger) knew(nonce string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.minted[nonce]
+}
+
 // isBusy tells whether a call is about that place right now.
 func (b *ledger) isBusy(p place) bool {
 	b.mu.Lock()

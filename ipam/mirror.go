@@ -38,8 +38,9 @@ func newMirror(segment string, subnet netip.Prefix) *mirror {
 	return &mirror{segment: segment, subnet: subnet, learned: map[netip.Addr]learned{}}
 }
 
-// apply takes what Follow brings.
-func (m *mirror) apply(c store.Change) {
+// apply takes what Follow brings, and returns the records that are news: not
+// those this node has written over since.
+func (m *mirror) apply(c store.Change) (news []store.Item) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.Reset {
@@ -50,11 +51,28 @@ func (m *mirror) apply(c store.Change) {
 		m.ready = true
 	}
 	m.at = c.Revision
-	for _, e := range c.Events {
-		if _, addr, err := store.LeaseOf(e.Item.Key); err == nil && e.At > m.learned[addr].at {
-			m.set(addr, !e.Deleted)
+	for _, it := range c.Items {
+		if _, addr, err := store.LeaseOf(it.Key); err == nil && c.Revision > m.learned[addr].at {
+			news = append(news, it)
 		}
 	}
+	for _, e := range c.Events {
+		_, addr, err := store.LeaseOf(e.Item.Key)
+		if err != nil || e.At <= m.learned[addr].at {
+			continue
+		}
+		m.set(addr, !e.Deleted)
+		if !e.Deleted {
+			news = append(news, e.Item)
+		}
+	}
+	m.relearn()
+	return news
+}
+
+// relearn puts what was learned over what was applied, and forgets what the
+// watch has caught up with.
+func (m *mirror) relearn() {
 	for addr, l := range m.learned {
 		if l.at <= m.at {
 			delete(m.learned, addr)

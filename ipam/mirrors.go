@@ -95,8 +95,9 @@ func (a *Allocator) mirror(ctx context.Context) {
 
 func (a *Allocator) follow(ctx context.Context, m *mirror) {
 	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.segment, m.subnet), func(c store.Change) {
-		a.findStrangers(c)
-		m.apply(c)
+		for _, it := range m.apply(c) {
+			a.suspectStranger(it)
+		}
 	})
 	if err != nil {
 		a.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.subnet, "err", err)
@@ -104,21 +105,10 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 	}
 }
 
-// findStrangers has records compared that carry this node's name and that
-// this node does not know: the journal was lost, or a transaction that was
-// given up landed late.
-func (a *Allocator) findStrangers(c store.Change) {
-	for _, it := range c.Items {
-		a.suspectOwnKey(it)
-	}
-	for _, e := range c.Events {
-		if !e.Deleted {
-			a.suspectOwnKey(e.Item)
-		}
-	}
-}
-
-func (a *Allocator) suspectOwnKey(it store.Item) {
+// suspectStranger has a record compared that carries this node's name and
+// that this node does not know: the journal was lost, or a transaction that
+// was given up landed late.
+func (a *Allocator) suspectStranger(it store.Item) {
 	if !bytes.Contains(it.Value, []byte(a.Self.Node())) {
 		return // spares decoding the leases of others
 	}

@@ -125,11 +125,12 @@ func (a *Allocator) openPool(p pool) error {
 }
 
 // ReleasePool closes a pool. One that a network was joined to stays until
-// that network is detached. One without gives back what was reserved for it:
-// its create failed. It fails only when the journal does.
+// that network is detached. One without, or whose network is detached, gives
+// back what was reserved for it: its create failed. It fails only when the
+// journal does.
 func (a *Allocator) ReleasePool(ctx context.Context, id string) error {
 	p, ok := a.ledger.pool(id)
-	if !ok || p.joined() {
+	if !ok || p.joined() && !p.Closed {
 		return nil
 	}
 	if err := a.ledger.changePool(id, func(p *pool) { p.Closed = true }); err != nil {

@@ -32,8 +32,11 @@ type pool struct {
 }
 
 func (p pool) journalKey() string { return "pool/" + p.ID }
-func (p pool) enter(b *ledger)    { b.pools[p.ID] = p }
 func (p pool) leave(b *ledger)    { delete(b.pools, p.ID) }
+func (p pool) enter(b *ledger) {
+	b.pools[p.ID] = p
+	b.minted[p.parsed().Nonce] = true
+}
 
 // parsed returns what the id says. Ids are parsed before they get here.
 func (p pool) parsed() PoolID {

@@ -1,8 +1,10 @@
 package ipam
 
 import (
+	"errors"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -125,6 +127,35 @@ func TestDefaultPools(t *testing.T) {
 	})
 }
 
+func TestHostsAtOnceGetDistinctDefaultPools(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		given := make(chan netip.Prefix, 12)
+		var work sync.WaitGroup
+		for _, name := range []string{"h1", "h2", "h3"} {
+			h := c.host(name)
+			for range 4 {
+				work.Go(func() {
+					n, err := h.create(flags{subnets: []string{""}})
+					if err != nil {
+						c.Errorf("create on %s: %v", name, err)
+						return
+					}
+					given <- n.pools[0].Subnet
+				})
+			}
+		}
+		work.Wait()
+		close(given)
+		seen := map[netip.Prefix]bool{}
+		for subnet := range given {
+			if seen[subnet] {
+				c.Errorf("%s was given twice", subnet)
+			}
+			seen[subnet] = true
+		}
+	})
+}
+
 // TestDefaultPoolIsNeverTheSameTwiceInOneCreate plays the engines up to 27,
 // which ask again while the answer does not suit them.
 func TestDefaultPoolIsNeverTheSameTwiceInOneCreate(t *testing.T) {
@@ -219,6 +250,19 @@ func TestReplicaSharesItsDefinitionsReservations(t *testing.T) {
 	})
 }
 
+// TestAdoptKeepsWhatTheDefinitionDoesNotReserve: the gateway of a network
+// whose definition somebody else wrote, without it.
+func TestAdoptKeepsWhatTheDefinitionDoesNotReserve(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		n.h.must(n.h.Adopt(n.id, store.Network{UUID: "uuid", Name: "lan1"}, 0))
+		n.h.attend(c.Context())
+		if _, rec := c.leaseAt("default", "10.0.0.1"); rec.State != store.Reserved {
+			c.Errorf("the gateway is %+v, want it reserved", rec)
+		}
+	})
+}
+
 func TestTheLastDefinitionTakesTheReservationWithIt(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		h := c.host("h1")
@@ -248,6 +292,7 @@ func TestNetworkWithoutDefinitionKeepsItsReservations(t *testing.T) {
 			c.Errorf("held %+v, want nothing: the network was created", held)
 		}
 		n.h.restart()
+		n.h.must(n.h.ReleaseAddress(c.Context(), n.ids[0], "10.0.0.1")) // of a removal that then failed
 		_, err := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, noGateway: true}).run("", "10.0.0.1")
 		checkErr(c.T, err, "reserved for a network")
 		n.remove()
@@ -296,7 +341,7 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 		}
 		got, _ := h.Pools("b")
 		want := []store.Pool{{Subnet: mustPrefix("10.0.0.0/24"), Range: mustPrefix("10.0.0.32/28"), Gateway: netip.MustParseAddr("10.0.0.1"), Aux: map[string]netip.Addr{}}}
-		if diff := cmp.Diff(want, got.Pools, cmp.Comparer(func(a, b netip.Addr) bool { return a == b }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(want, got.Pools, comparers); diff != "" {
 			t.Errorf("Pools (-want +got):\n%s", diff)
 		}
 		if got, _ := h.Pools("c"); !got.Pools[0].Asked {
@@ -387,6 +432,11 @@ func TestProvisionalAddressesAreHeldAndFreed(t *testing.T) {
 		for _, held := range all {
 			n.h.must(n.h.FreeProvisional(c.Context(), held)) // the first was bound meanwhile
 		}
+		later, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0], Address: all[1].Address.String()})
+		n.h.must(err)
+		n.h.must(n.h.FreeProvisional(c.Context(), all[1])) // of an earlier life
+		n.h.must((&container{n: n, endpoint: "later", pools: n.ids, addrs: []netip.Prefix{later}}).bind("later"))
+		n.h.must(n.h.Free(c.Context(), "later"))
 		if got := n.h.Bound(); len(got) != 2 || len(got["late"]) != 1 || len(got[bound.endpoint]) != 1 {
 			c.Errorf("bound %v, want late and %s", got, bound.endpoint)
 		}
@@ -407,6 +457,11 @@ func TestEndpointWithoutAddresses(t *testing.T) {
 		if items := c.list(store.EndpointsSpan()); len(items) != 0 {
 			c.Errorf("the store holds %v, want nothing", keysOf(items))
 		}
+		n.h.down()
+		if _, err := n.run("db", ""); !errors.Is(err, store.ErrUnavailable) {
+			c.Errorf("error %v, want %v", err, store.ErrUnavailable)
+		}
+		n.h.up()
 	})
 }
 

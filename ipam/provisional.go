@@ -119,7 +119,7 @@ func (a *Allocator) findStrayDefault(rec store.DefaultPool) {
 	if err != nil || rec.Node != a.Self.Node() || len(rec.By) > 0 {
 		return
 	}
-	if _, known := a.poolBy(byPool(rec.Nonce, a.Self.Node())); !known {
+	if !a.ledger.knew(rec.Nonce) {
 		a.strays.add(Held{Kind: HeldStray, Subnet: subnet, Nonce: rec.Nonce})
 	}
 }

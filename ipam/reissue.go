@@ -6,15 +6,16 @@ import (
 )
 
 // While the store is away no address can be taken, but one that this node
-// gave up and the store does not know of is still this node's: nobody else
-// can have got it. It may be given again on the same network, bound in the
+// gave up and never told the store of is still this node's: nobody else can
+// have got it. (Where a release was sent and no answer came, somebody may.) It
+// may be given again on the same network, bound in the
 // journal alone, and written once the store is back, under the same token.
 // That is what brings a rack back from a power cut: containers come up
 // before the host that holds etcd does.
 
 // reissuable tells whether a lease can be given again in a pool.
 func (a *Allocator) reissuable(l lease, p pool) bool {
-	return l.Created != 0 && (l.State == releasing || l.State == unbound) &&
+	return l.State == releasing && !l.Doubt && l.Created != 0 &&
 		p.joined() && l.Network == p.Network
 }
 
@@ -47,7 +48,7 @@ func (a *Allocator) reissueAny(ctx context.Context, p pool) (netip.Prefix, bool)
 
 func (a *Allocator) reissueReleased(ctx context.Context, p pool, views []view) (netip.Prefix, bool) {
 	released := a.ledger.leasesWhere(func(l lease) bool {
-		return l.State == releasing && a.reissuable(l, p)
+		return a.reissuable(l, p)
 	})
 	for _, v := range views {
 		for _, l := range released {

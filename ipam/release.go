@@ -64,17 +64,30 @@ func (a *Allocator) releaseReserved(ctx context.Context, poolID string, at place
 	return nil
 }
 
-// giveUp releases a lease: in the store at once, else in the journal. The
-// caller holds the place.
+// giveUp releases a lease: in the store at once, else in the journal. A
+// store that did not answer the last call is asked a question first: what
+// was not sent to it is certain to be still this node's (see reissue.go).
+// The caller holds the place.
 func (a *Allocator) giveUp(ctx context.Context, l lease) error {
-	if a.Self.Trusted() == nil {
-		err := a.discharge(ctx, l)
-		if err == nil {
-			return nil
-		}
-		a.Log.Warn("a release is written later", "address", l.Address, "err", err)
+	if a.Self.Trusted() != nil || !a.answers(ctx) {
+		return a.postpone(l)
 	}
+	err := a.discharge(ctx, l)
+	if err == nil {
+		return nil
+	}
+	a.Log.Warn("a release is written later", "address", l.Address, "err", err)
+	l.Doubt = true
 	return a.postpone(l)
+}
+
+// answers tells whether the store answered the last call, or does now.
+func (a *Allocator) answers(ctx context.Context) bool {
+	if !a.away.Load() {
+		return true
+	}
+	_, err := a.read(ctx, store.MetaKey())
+	return err == nil
 }
 
 // postpone leaves a release to Run.
@@ -84,10 +97,9 @@ func (a *Allocator) postpone(l lease) error {
 	return a.ledger.keep(l)
 }
 
-// discharge deletes a lease's key and with it the record of its endpoint, if
-// that is closing. Only the life of the key that this lease began is
-// deleted: after an eviction another node may have the address. The caller
-// holds the place.
+// discharge deletes a lease's key. Only the life of the key that this lease
+// began is deleted: after an eviction another node may have the address. The
+// caller holds the place.
 func (a *Allocator) discharge(ctx context.Context, l lease) error {
 	key := l.place().key()
 	if l.Created == 0 {
@@ -99,25 +111,23 @@ func (a *Allocator) discharge(ctx context.Context, l lease) error {
 			return a.ledger.forget(l)
 		}
 	}
-	gone := []entry{l}
-	then := []store.Op{store.Delete(key)}
-	if e, ok := a.ledger.endpoint(l.Endpoint); ok && e.State == closing || !ok && l.Endpoint != "" {
-		then = append(then, store.Delete(store.EndpointKey(a.Self.Node(), l.Endpoint)))
-		if ok {
-			gone = append(gone, e)
+	if l.State == releasing && !l.Doubt {
+		l.Doubt = true
+		if err := a.ledger.keep(l); err != nil {
+			return err
 		}
 	}
 	res, err := a.commit(ctx, store.Txn{
 		If:   []store.Cond{store.SameLife(key, l.Created)},
-		Then: then,
-		Else: append([]store.Op{store.Get(key)}, then[1:]...),
+		Then: []store.Op{store.Delete(key)},
+		Else: []store.Op{store.Get(key)},
 	})
 	if err != nil {
 		return err
 	}
 	_, other := res.Item(key)
-	a.learn(l.place(), other && !res.Done, res.Revision)
-	return a.ledger.forget(gone...)
+	a.learn(l.place(), other, res.Revision)
+	return a.ledger.forget(l)
 }
 
 // createdUnder returns when a key came into being if its lease carries the
@@ -157,7 +167,7 @@ func (a *Allocator) freeOne(ctx context.Context, was lease) error {
 		return nil
 	}
 	if a.away.Load() {
-		return a.postpone(l) // many may be dead at once; Run frees them
+		return a.postpone(l) // many may be dead at once, and a handler may wait
 	}
 	return a.giveUp(ctx, l)
 }

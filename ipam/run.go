@@ -119,7 +119,7 @@ func (a *Allocator) settleBinding(ctx context.Context, was endpoint) error {
 	}
 	e.State = written
 	for i := range leases {
-		leases[i].Reissued = false
+		leases[i].Reissued, leases[i].Doubt = false, false
 	}
 	return a.ledger.keep(entriesOf(e, leases)...)
 }

@@ -7,9 +7,9 @@ import (
 	"gvlan/cluster/store"
 )
 
-// Unbind tells that an endpoint was deleted: the releases of its addresses
-// that follow count, and its record goes with the first of them. It does not
-// wait for the store, and fails only when the journal does.
+// Unbind tells that an endpoint was deleted: its record goes, and with it its
+// names, and the releases of its addresses that follow count. With the store
+// away the record goes later; it fails only when the journal does.
 func (a *Allocator) Unbind(ctx context.Context, id string) error {
 	e, known := a.ledger.endpoint(id)
 	had := a.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == id && l.State == bound })
@@ -34,10 +34,9 @@ func (a *Allocator) Unbind(ctx context.Context, id string) error {
 	if err := a.ledger.keep(entries...); err != nil {
 		return err
 	}
-	if len(entries) == 1 && a.Self.Trusted() == nil && a.closeEndpoint(ctx, e) == nil {
-		return nil
+	if a.Self.Trusted() != nil || a.closeEndpoint(ctx, e) != nil {
+		a.wake()
 	}
-	a.wake()
 	return nil
 }
 
