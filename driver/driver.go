@@ -35,8 +35,10 @@ type Config struct {
 	Node      store.Node // what is published of this node beside what it has
 	// Solo tells whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
-	Now  func() time.Time
-	Log  *slog.Logger
+	// Drained tells whether an operator wants no new containers here; nil: no.
+	Drained func() bool
+	Now     func() time.Time
+	Log     *slog.Logger
 }
 
 // Driver is the networks and endpoints of this host.

@@ -18,6 +18,8 @@ var (
 	ErrUnknownNetwork = errors.New("network is not known to gvlan on this host")
 	// ErrUnknownEndpoint: this host's journal has no such endpoint.
 	ErrUnknownEndpoint = errors.New("endpoint is not known to gvlan on this host")
+	// ErrDrained: an operator drained this node.
+	ErrDrained = errors.New("node is drained")
 	// ErrMAC: the endpoint cannot have the MAC address that was asked for.
 	ErrMAC = errors.New("bad mac address")
 )
@@ -36,6 +38,9 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 	n, ok := d.state.network(r.Network)
 	if !ok || n.Stage == StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, shortID(r.Network))
+	}
+	if d.cfg.Drained != nil && d.cfg.Drained() {
+		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.self.Node(), d.self.Node())
 	}
 	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {

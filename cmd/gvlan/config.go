@@ -13,7 +13,7 @@ type Config struct {
 	DataDir         string
 	PluginSocketDir string
 	StatusSocket    string
-	Docker          string // unix:// or tcp:// address of the Engine API
+	Docker          string // unix:// address of the Engine API
 	Advertise       string // address or interface; "" means the kernel's choice
 	Swarm           bool   // this is the managed plugin of a swarm node
 	BootWait        time.Duration
@@ -78,6 +78,17 @@ type DNSConfig struct {
 	Listen   []string // host:port
 	Upstream []string // host:port; none means that other domains are refused
 	Allow    []netip.Prefix
+	Update   UpdateConfig
+}
+
+// UpdateConfig says which DNS server of the LAN is told of this host's
+// containers (RFC 2136).
+type UpdateConfig struct {
+	Server     string // host:port; "" for none
+	Zone       string
+	Key        string // name of the TSIG key (RFC 8945); "" leaves updates unsigned
+	Secret     string // base64
+	SecretFile string // Secret is read from it
 }
 
 // ParentConfig is what `-o parent=@host` means on this host: parent lists as

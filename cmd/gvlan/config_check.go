@@ -55,8 +55,8 @@ func (c *Config) checkHost() error {
 			problems = append(problems, fmt.Errorf("--%s %q: give a path from the root, beginning with /", path.name, path.value))
 		}
 	}
-	if u, err := url.Parse(c.Docker); err != nil || !(u.Scheme == "unix" && u.Path != "" || u.Scheme == "tcp" && u.Host != "") {
-		problems = append(problems, fmt.Errorf("--docker %q: give unix:///PATH or tcp://HOST:PORT", c.Docker))
+	if u, err := url.Parse(c.Docker); err != nil || u.Scheme != "unix" || u.Path == "" {
+		problems = append(problems, fmt.Errorf("--docker %q: give unix:///PATH, the socket of this host's own engine", c.Docker))
 	}
 	return errors.Join(append(problems, c.checkAdvertise())...)
 }

@@ -197,6 +197,7 @@ func (c *Config) readSecrets() error {
 	return errors.Join(
 		readSecret("token-file", c.Join.TokenFile, &c.Join.Token),
 		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
+		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
 	)
 }
 

@@ -45,7 +45,7 @@ func hostOptions() []option {
 			field: func(c *Config) any { return &c.PluginSocketDir }},
 		{name: "status-socket", preset: "/run/gvlan/gvlan.sock", usage: "`PATH` of the socket operator commands ask; /run/gvlan/swarm.sock with --swarm",
 			field: func(c *Config) any { return &c.StatusSocket }},
-		{name: "docker", preset: "unix:///var/run/docker.sock", usage: "`URL` of this host's Docker Engine API, unix:// or tcp://",
+		{name: "docker", preset: "unix:///var/run/docker.sock", usage: "`URL` of this host's Docker Engine API, unix:///PATH",
 			field: func(c *Config) any { return &c.Docker }},
 		{name: "advertise", usage: "`ADDRESS|INTERFACE` other hosts reach this one by; default is the source address towards etcd",
 			field: func(c *Config) any { return &c.Advertise }},
@@ -89,7 +89,7 @@ func joinOptions() []option {
 			field: func(c *Config) any { return &c.Etcd.Listen }},
 		{name: "etcd-insecure", preset: "off", usage: "serve --etcd-listen without TLS: whoever reaches the port rules the cluster",
 			field: func(c *Config) any { return &c.Etcd.Insecure }},
-		{name: "etcd-client-port", preset: "2379", usage: "loopback `PORT` of the embedded etcd",
+		{name: "etcd-client-port", preset: "23790", usage: "loopback `PORT` of the embedded etcd",
 			field: func(c *Config) any { return &c.Etcd.ClientPort }},
 		{name: "join", usage: "`HOST:PORT` of an agent that runs with --etcd-listen",
 			field: func(c *Config) any { return &c.Join.Address }},
@@ -109,8 +109,8 @@ func poolOptions() []option {
 		{name: "default-pools", preset: "172.18.0.0/15:16,172.20.0.0/14:16,172.24.0.0/13:16",
 			usage: "`PREFIX:BITS,...` from which networks without --subnet take subnets of BITS",
 			field: func(c *Config) any { return &c.Pools.Default4 }},
-		{name: "default-pools6", preset: "fd67:766c:616e::/48:64",
-			usage: "`PREFIX:BITS,...` the same for --ipv6",
+		{name: "default-pools6",
+			usage: "`PREFIX:BITS,...` the same for --ipv6; default is /64s of a /48 below fd00::/8 that is drawn from the cluster's uuid",
 			field: func(c *Config) any { return &c.Pools.Default6 }},
 	}
 }
@@ -127,5 +127,13 @@ func nameOptions() []option {
 			field: func(c *Config) any { return &c.DNS.Upstream }},
 		{name: "dns-allow", preset: "127.0.0.0/8,::1/128", usage: "`PREFIX,...` whose queries to --dns-listen are answered",
 			field: func(c *Config) any { return &c.DNS.Allow }},
+		{name: "dns-update-server", usage: "`HOST:PORT` of a DNS server of the LAN that is told of this host's containers (RFC 2136)",
+			field: func(c *Config) any { return &c.DNS.Update.Server }},
+		{name: "dns-update-zone", usage: "`ZONE` on that server the names go to",
+			field: func(c *Config) any { return &c.DNS.Update.Zone }},
+		{name: "dns-update-key", usage: "`NAME` of the TSIG key that signs the updates",
+			field: func(c *Config) any { return &c.DNS.Update.Key }},
+		{name: "dns-update-secret-file", usage: "`PATH` of the file with the key's secret in base64",
+			field: func(c *Config) any { return &c.DNS.Update.SecretFile }},
 	}
 }

@@ -22,7 +22,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newAgentCommand(), newStatusCommand(), newNetworkCommand(), newRecoverCommand(), newConfigCommand())
+	root.AddCommand(newAgentCommand(), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand())
 	return root
 }
 

@@ -111,7 +111,7 @@ func (p *parts) buildDriver() (err error) {
 			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),
 			Gossip: p.gossipAddress(p.address), Version: version,
 		},
-		Solo: p.solo, Now: time.Now, Log: p.log,
+		Solo: p.solo, Drained: p.drained, Now: time.Now, Log: p.log,
 	}
 	if p.names.sandboxes != nil {
 		config.Sandboxes = p.names.sandboxes
@@ -191,7 +191,7 @@ func (p *parts) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
-		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames,
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

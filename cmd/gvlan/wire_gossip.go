@@ -51,7 +51,35 @@ func (p *parts) runGossip(ctx context.Context) error {
 	}
 	group.Go(func() error { return p.ensureGossipKey(ctx) })
 	group.Go(func() error { return p.gossip.membership.Run(ctx) })
+	group.Go(func() error { return p.tellPeers(ctx) })
 	return group.Wait()
+}
+
+// tellPeers keeps what this node tells of itself as its own record says:
+// whether it is drained, and which interfaces it has.
+func (p *parts) tellPeers(ctx context.Context) error {
+	for {
+		changed := p.gossip.directory.Changed()
+		own := p.gossip.directory.Known().Nodes[p.self.Node].Description
+		meta := cluster.Meta{Parents: cluster.ParentsDigest(own.Interfaces)}
+		if own.Drained {
+			meta.Flags |= cluster.Draining
+		}
+		if !p.config.DNS.On {
+			meta.Flags |= cluster.DNSOff
+		}
+		p.gossip.membership.SetMeta(meta)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// drained tells whether an operator wants no new containers on this node.
+func (p *parts) drained() bool {
+	return p.gossip.directory.Known().Nodes[p.self.Node].Description.Drained
 }
 
 func (p *parts) ensureGossipKey(ctx context.Context) error {

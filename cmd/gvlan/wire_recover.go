@@ -59,6 +59,24 @@ func (p *parts) reassertOnce(ctx context.Context) error {
 	return nil
 }
 
+// restartFailed starts the containers whose start failed while etcd was away,
+// once each time it comes back, where --restart-failed asks for it: dockerd
+// itself tries once and never again.
+func (p *parts) restartFailed(ctx context.Context) error {
+	away := true
+	for p.config.RestartFailed && pause(ctx, suspectLook) {
+		trusted := p.session.Trusted() == nil
+		if trusted && away {
+			if err := p.driver.RestartFailed(ctx); err != nil {
+				p.log.Warn("could not look for containers whose start failed", "error", err)
+				continue
+			}
+		}
+		away = !trusted
+	}
+	return nil
+}
+
 // recoverRoute is where `gvlan recover` asks.
 const recoverRoute = "/v1/recover"
 

@@ -12,6 +12,8 @@ import (
 func (p *parts) serveStatusRoutes() {
 	p.status.serveStatus(p)
 	p.serveNetworks()
+	p.serveNodes()
+	p.serveNameRoutes()
 	p.status.handle("POST "+recoverRoute, func(r *http.Request) (any, error) { return p.recover(r.Context()) })
 }
 

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+	"gvlan/dns"
+)
+
+// Routes of the dns commands.
+const (
+	namesRoute  = "/v1/dns/names"
+	lookupRoute = "/v1/dns/lookup"
+	setupRoute  = "/v1/dns/setup"
+	countsRoute = "/v1/dns/counts"
+)
+
+// Looked is the answer to a lookup.
+type Looked struct {
+	Answer string `json:"answer"`
+	Known  bool   `json:"known"` // false: the question would be passed on
+}
+
+// NameCounts counts queries of one zone by rcode.
+type NameCounts struct {
+	Zone  string            `json:"zone"`
+	Codes map[string]uint64 `json:"codes"`
+}
+
+func (p *parts) serveNameRoutes() {
+	p.status.handle("GET "+namesRoute, p.listNames)
+	p.status.handle("GET "+lookupRoute, p.lookupName)
+	p.status.handle("GET "+setupRoute, p.nameSetup)
+	p.status.handle("GET "+countsRoute, p.countNames)
+}
+
+func (p *parts) listNames(r *http.Request) (any, error) {
+	scope, err := p.scopeFrom(r)
+	if err != nil {
+		return nil, err
+	}
+	return p.names.zone.Names(scope), nil
+}
+
+func (p *parts) lookupName(r *http.Request) (any, error) {
+	scope, err := p.scopeFrom(r)
+	if err != nil {
+		return nil, err
+	}
+	answer, known, err := p.names.zone.Lookup(scope, r.URL.Query().Get("name"), r.URL.Query().Get("type"))
+	return Looked{Answer: answer, Known: known}, err
+}
+
+// scopeFrom is what the container of the question may see, or everything.
+func (p *parts) scopeFrom(r *http.Request) (dns.Scope, error) {
+	container := r.URL.Query().Get("from")
+	if container == "" {
+		return dns.Everything(), nil
+	}
+	endpoints, err := listAll[store.Endpoint](r.Context(), p.session, store.EndpointsSpan())
+	if err != nil {
+		return dns.Scope{}, err
+	}
+	var networks []string
+	for _, e := range endpoints {
+		named := e.Container.Name == container || (len(container) >= 4 && strings.HasPrefix(e.Container.ID, container))
+		if named && !slices.Contains(networks, e.Network) {
+			networks = append(networks, e.Network)
+		}
+	}
+	if len(networks) == 0 {
+		return dns.Scope{}, fmt.Errorf("no running container %s is on a network of gvlan", container)
+	}
+	return dns.Networks(networks...), nil
+}
+
+func (p *parts) nameSetup(*http.Request) (any, error) {
+	if len(p.config.DNS.Listen) == 0 {
+		return nil, fmt.Errorf("this agent serves no names to its host: give --dns-listen")
+	}
+	server, err := netip.ParseAddrPort(p.config.DNS.Listen[0])
+	if err != nil {
+		return nil, err
+	}
+	return dns.Setup{Server: server, Domain: p.names.zone.Domain(), Reverse: p.names.zone.ReverseZones()}, nil
+}
+
+func (p *parts) countNames(*http.Request) (any, error) {
+	all := []NameCounts{}
+	for _, z := range p.names.zone.Counts() {
+		counts := NameCounts{Zone: z.Zone, Codes: map[string]uint64{}}
+		z.Codes(func(code string, n uint64) { counts.Codes[code] = n })
+		all = append(all, counts)
+	}
+	return all, nil
+}

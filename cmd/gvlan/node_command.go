@@ -1,0 +1,229 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+)
+
+// newNodeCommand is `gvlan node`.
+func newNodeCommand() *cobra.Command {
+	c := &cobra.Command{Use: "node", Short: "Look at the nodes of the cluster and act on them"}
+	c.AddCommand(newNodeList(), newNodeInspect(), newNodeDrain(), newNodeEvict())
+	return c
+}
+
+func newNodeList() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "ls", Short: "List the nodes: state, address, version, networks, endpoints, for how long", Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, _ []string) error {
+			var views []NodeView
+			if err := client.get(c.Context(), nodesRoute, &views); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), views)
+			}
+			return printNodes(c.OutOrStdout(), views, time.Now())
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+func printNodes(out io.Writer, views []NodeView, now time.Time) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS")
+	for _, v := range views {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", v.Node, orDash(v.Host), v.state(), age(v.Since, now),
+			orDash(v.Address), orDash(v.Version), len(v.Networks), v.Endpoints, orDash(strings.Join(v.parents(), ",")))
+	}
+	return table.Flush()
+}
+
+// state adds what an operator did to the node.
+func (v NodeView) state() string {
+	state := v.State
+	if v.Drained {
+		state += ", drained"
+	}
+	if v.Evicted {
+		state += ", evicted"
+	}
+	return state
+}
+
+// parents are the interfaces in use.
+func (v NodeView) parents() []string {
+	var used []string
+	for _, i := range v.Interfaces {
+		if len(i.UsedBy) > 0 {
+			used = append(used, i.Name)
+		}
+	}
+	return used
+}
+
+func age(since, now time.Time) string {
+	if since.IsZero() {
+		return "-"
+	}
+	return now.Sub(since).Round(time.Second).String()
+}
+
+func newNodeInspect() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "inspect NODE", Short: "Show a node: its interfaces and who uses them, and how each network fares there", Args: cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			var views []NodeView
+			if err := client.get(c.Context(), nodesRoute, &views); err != nil {
+				return err
+			}
+			for _, v := range views {
+				if v.Node != args[0] && v.Host != args[0] {
+					continue
+				}
+				if asJSON {
+					return printJSON(c.OutOrStdout(), v)
+				}
+				return v.print(c.OutOrStdout(), time.Now())
+			}
+			return fmt.Errorf("no node is called %s: gvlan node ls lists them", args[0])
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// print is `gvlan node inspect`.
+func (v NodeView) print(out io.Writer, now time.Time) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", v.Node, v.Host, v.Address)
+	fmt.Fprintf(table, "state\t%s for %s\n", v.state(), age(v.Since, now))
+	fmt.Fprintf(table, "agent\tgvlan %s, epoch %d\n\n", v.Version, v.Epoch)
+	fmt.Fprintln(table, "INTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
+	for _, i := range v.Interfaces {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, orDash(strings.Join(i.Addresses, ",")),
+			orDash(i.Master+i.Parent), vlanText(i), orDash(strings.Join(i.UsedBy, ",")))
+	}
+	fmt.Fprintln(table, "\nNETWORK\tSTATE\tPARENT NOW\tLINKS\tWHY")
+	for _, n := range v.Networks {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, orDash(n.Parent), orDash(strings.Join(n.Links, ",")), orDash(n.Why))
+	}
+	return table.Flush()
+}
+
+func upDown(up bool) string {
+	if up {
+		return "up"
+	}
+	return "down"
+}
+
+func vlanText(i store.Interface) string {
+	if i.VLAN == 0 {
+		return "-"
+	}
+	return fmt.Sprint(i.VLAN)
+}
+
+func newNodeDrain() *cobra.Command {
+	var undo bool
+	c := &cobra.Command{
+		Use: "drain NODE", Short: "Give a node no new addresses; what runs there stays", Args: cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			route := nodesRoute + "/" + url.PathEscape(args[0]) + "/drain"
+			if undo {
+				route += "?undo"
+			}
+			return client.ask(c.Context(), http.MethodPost, route, &struct{}{})
+		}),
+	}
+	c.Flags().BoolVar(&undo, "undo", false, "take the mark away")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+func newNodeEvict() *cobra.Command {
+	var force bool
+	c := &cobra.Command{
+		Use:   "evict NODE",
+		Short: "Take a dead node out of the cluster and put its addresses into quarantine",
+		Long: "Fences the node, waits until its agent must have noticed, then frees what it held. Only for a host\n" +
+			"that will not come back as it was: its containers may still run and answer.",
+		Args: cobra.ExactArgs(1),
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
+			route := nodesRoute + "/" + url.PathEscape(args[0]) + "/evict"
+			if force {
+				route += "?force"
+			}
+			var taken cluster.Taken
+			if err := client.ask(c.Context(), http.MethodPost, route, &taken); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(c.OutOrStdout(), "%s is evicted: %d addresses in quarantine, %d endpoints gone\n", args[0], taken.Leases, taken.Endpoints)
+			return err
+		}),
+	}
+	c.Flags().BoolVar(&force, "force", false, "also when its agent is connected")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// newMembersCommand is `gvlan members`.
+func newMembersCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "members", Short: "Show the gossip's own view beside etcd's: a fault that goes one way shows here", Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, _ []string) error {
+			var views []MemberView
+			if err := client.get(c.Context(), membersRoute, &views); err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(c.OutOrStdout(), views)
+			}
+			now := time.Now()
+			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
+			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD")
+			for _, v := range views {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Node, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd)
+			}
+			return table.Flush()
+		}),
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	addFlags(c.Flags(), "status-socket", "swarm")
+	return c
+}
+
+// newKeyCommand is `gvlan key`.
+func newKeyCommand() *cobra.Command {
+	rotate := &cobra.Command{
+		Use: "rotate", Short: "Replace the gossip's encryption key while it goes on", Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *statusClient, _ []string) error {
+			if err := client.ask(c.Context(), http.MethodPost, rotateRoute, &struct{}{}); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintln(c.OutOrStdout(), "every connected node uses the new key")
+			return err
+		}),
+	}
+	addFlags(rotate.Flags(), "status-socket", "swarm")
+	c := &cobra.Command{Use: "key", Short: "Manage the key that members encrypt with"}
+	c.AddCommand(rotate)
+	return c
+}
