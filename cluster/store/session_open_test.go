@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
@@ -77,15 +78,38 @@ func TestOpeningSeesAnEvictionOnItsWay(t *testing.T) {
 	})
 }
 
+// The holder's /live had expired and comes back between reading and taking:
+// it holds on.
+func TestOpeningSeesLiveComeBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		holder := start(t, mem, "one", &past{})
+		holder.wire.Down()
+		mem.Advance(20 * time.Second)
+		far := &interrupted{Backend: mem}
+		far.before = func(txn store.Txn) {
+			if takes(txn) {
+				holder.wire.Up()
+				time.Sleep(10 * time.Second)
+			}
+		}
+		other := start(t, far, "two", &past{})
+		<-other.done
+		var held *store.HeldError
+		if !errors.As(other.err, &held) {
+			t.Fatalf("Run: %v, want HeldError", other.err)
+		}
+		if err := put(t.Context(), holder, "/k"); err != nil {
+			t.Fatalf("the holder was disturbed: %v", err)
+		}
+	})
+}
+
 // The store is wiped between reading and taking: the epoch does not land in
-// a cluster that was not judged.
+// a cluster other than the one that was judged.
 func TestOpeningSeesAWipeOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMem()
-		p := &past{}
-		first := start(t, mem, "one", p)
-		first.stop()
-		<-first.done
 		wiped := false
 		far := &interrupted{Backend: mem}
 		far.before = func(txn store.Txn) {
@@ -94,9 +118,15 @@ func TestOpeningSeesAWipeOnItsWay(t *testing.T) {
 				mem.Wipe()
 			}
 		}
-		a := start(t, far, "one", p)
+		a := start(t, far, "one", &past{})
 		<-a.Opened()
-		suspects(t, a, "it is cluster ")
+		it, err := mem.Get(t.Context(), store.MetaKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if meta, err := store.Decode[store.Meta](it); err != nil || meta.UUID != a.Cluster() {
+			t.Fatalf("opened cluster %s, the store says %s (%v)", a.Cluster(), meta.UUID, err)
+		}
 	})
 }
 

@@ -107,24 +107,37 @@ func TestFirstRunTrusts(t *testing.T) {
 func TestStoreReplacedWhileRunning(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		harm func(mem *storetest.Mem, early storetest.Snapshot)
+		harm func(mem *storetest.Mem, empty, older storetest.Snapshot)
+		why  string
 	}{
-		{"wiped", func(mem *storetest.Mem, _ storetest.Snapshot) { mem.Wipe() }},
-		{"restored", func(mem *storetest.Mem, early storetest.Snapshot) { mem.Restore(early) }},
+		{"wiped", func(mem *storetest.Mem, _, _ storetest.Snapshot) { mem.Wipe() }, "epoch is missing"},
+		{"restored from before the cluster", func(mem *storetest.Mem, empty, _ storetest.Snapshot) { mem.Restore(empty) }, "epoch is missing"},
+		{"restored from the agent's last run", func(mem *storetest.Mem, _, older storetest.Snapshot) { mem.Restore(older) }, "from 2 back to 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mem := storetest.NewMem()
-				early := mem.Snapshot()
+				empty := mem.Snapshot()
 				p := &past{}
+				last := start(t, mem, "one", p)
+				last.stop()
+				<-last.done
+				older := mem.Snapshot()
 				a := start(t, mem, "one", p)
-				known, epoch := a.Cluster(), a.Epoch()
-				c.harm(mem, early)
+				epoch := a.Epoch()
+				c.harm(mem, empty, older)
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
-				suspects(t, a, "")
-				if a.Cluster() == known || a.Epoch() <= epoch {
-					t.Fatalf("cluster %s, epoch %d: want another cluster and a later epoch than %d", a.Cluster(), a.Epoch(), epoch)
+				suspects(t, a, c.why)
+				if a.Epoch() <= epoch {
+					t.Fatalf("epoch %d, want a later one than %d", a.Epoch(), epoch)
+				}
+				meta, err := mem.Get(t.Context(), store.MetaKey())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if rec, err := store.Decode[store.Meta](meta); err != nil || rec.UUID != a.Cluster() {
+					t.Fatalf("cluster %s, the store says %s (%v)", a.Cluster(), rec.UUID, err)
 				}
 				if _, ok := live(t, mem); !ok {
 					t.Fatal("no live in the new store")

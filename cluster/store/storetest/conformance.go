@@ -140,6 +140,7 @@ var itemTrials = map[string]func(*testing.T, *trial){
 		if len(items) != n || items[n-1].Key != "/many/"+hex8(n-1) {
 			t.Fatalf("%d items, want %d", len(items), n)
 		}
+		r.listsOneRevision("/many/"+hex8(0), "/many/"+hex8(n-1))
 	},
 	"ended context": func(t *testing.T, r *trial) {
 		ended, cancel := context.WithCancel(r.ctx)
@@ -152,6 +153,37 @@ var itemTrials = map[string]func(*testing.T, *trial){
 			t.Fatalf("Get: %v, want ErrUnavailable", err)
 		}
 	},
+}
+
+// listsOneRevision writes the first and the last key of a long span together
+// while it lists: a List that mixes revisions shows them apart.
+func (r *trial) listsOneRevision(first, last string) {
+	r.t.Helper()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			value := []byte(hex8(n))
+			if _, err := r.Commit(r.ctx, store.Txn{Then: []store.Op{store.Put(first, value), store.Put(last, value)}}); err != nil {
+				r.t.Errorf("Commit: %v", err)
+				return
+			}
+		}
+	}()
+	for range 20 {
+		items, _ := r.list(store.Prefix("/many/"))
+		if a, b := string(items[0].Value), string(items[len(items)-1].Value); a != b {
+			r.t.Errorf("one List shows write %s and write %s", a, b)
+			break
+		}
+	}
+	close(stop)
+	<-done
 }
 
 func (r *trial) compareGet(key string, want store.Item) {
