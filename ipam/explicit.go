@@ -12,7 +12,7 @@ import (
 // leaseThis gives an explicit address, by the state of its record:
 //
 //   - free: it is leased;
-//   - this network's, given and not bound yet: the same answer again;
+//   - given to this network and not bound yet: the same answer again;
 //   - bound to an endpoint of this node: refused, unless that endpoint is
 //     dead, which is then closed first;
 //   - anything else: refused, naming the holder.
@@ -83,14 +83,7 @@ func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string,
 	case bound:
 		return l.Endpoint, nil
 	case given:
-		if l.Network == p.Network && l.Pool != "" {
-			return "", nil
-		}
-		if a.ledger.sameDefinition(l.Network, p.Network) {
-			l.Network, l.Pool = p.Network, p.ID
-			return "", a.ledger.keep(l)
-		}
-		return "", fmt.Errorf("address %s is being given to another container on this node", l.Address)
+		return "", a.giveSame(p, l)
 	}
 	// Its endpoint is gone; whether the store knows decides how it is given.
 	err = a.distrust()
@@ -103,6 +96,21 @@ func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string,
 		return "", a.reissue(l, p)
 	}
 	return "", err
+}
+
+// giveSame gives an address again that was given and is not bound yet, to the
+// network it was given to or the one that took its place. Another driver's
+// network never binds: there it may be in use.
+func (a *Allocator) giveSame(p pool, l lease) error {
+	switch {
+	case !p.joined():
+	case l.Network == p.Network && l.Pool == p.ID:
+		return nil
+	case l.Network == p.Network || a.ledger.sameDefinition(l.Network, p.Network):
+		l.Network, l.Pool = p.Network, p.ID
+		return a.ledger.keep(l)
+	}
+	return fmt.Errorf("address %s is being given to another container on this node", l.Address)
 }
 
 // tryFree is tryThis for an address this node has no lease of.

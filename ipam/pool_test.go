@@ -370,10 +370,17 @@ func TestAnotherDriversNetwork(t *testing.T) {
 				h.must(h.ReleaseAddress(ctx, id, "10.0.0.9"))
 			}
 		}
-		_, err = h.RequestAddress(ctx, AddressRequest{PoolID: id, Address: "10.0.0.9"})
-		h.must(err)
-		_, err = h.RequestAddress(ctx, AddressRequest{PoolID: id, Address: "10.0.0.9"})
-		checkErr(c.T, err, "already reserved")
+		for _, s := range []struct {
+			options map[string]string
+			err     string
+		}{{nil, "already reserved"}, {map[string]string{endpointName: "web"}, "is being given to another container"}} {
+			r := AddressRequest{PoolID: id, Address: "10.0.0.9", Options: s.options}
+			_, err = h.RequestAddress(ctx, r)
+			h.must(err)
+			_, err = h.RequestAddress(ctx, r) // by a second container: the first never binds
+			checkErr(c.T, err, s.err)
+			h.must(h.ReleaseAddress(ctx, id, "10.0.0.9"))
+		}
 		h.must(h.ReleaseAddress(ctx, id, got.Addr().String()))
 		h.must(h.ReleaseAddress(ctx, id, data.Gateway.String()))
 		h.must(h.ReleasePool(ctx, id))
