@@ -21,8 +21,8 @@ type ListenerConfig struct {
 	Zone    *Zone
 	Forward *Forwarder     // asks others what the zone does not know; nil: that is refused
 	Allow   []netip.Prefix // who may ask besides the loopback and the addresses listened at
-	// Indirect leaves every packet to the library, which gives the same
-	// answers at a higher price. It is there to compare with.
+	// Indirect answers every packet through the library, which says the
+	// same at a higher price. It is there to compare with.
 	Indirect bool
 }
 
@@ -54,10 +54,7 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	}
 	s := &server{
 		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { l.answer(ctx, w, q) }),
-		direct:  l.direct,
-	}
-	if l.indirect {
-		s.direct = nil
+		inline:  l.inline,
 	}
 	return s.serve(ctx, packets, streams)
 }
@@ -68,14 +65,15 @@ func (l *Listener) allowed(client netip.Addr) bool {
 		slices.ContainsFunc(l.allow, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
-// direct answers from the packet for clients that see everything; a
-// container's scope is worked out on the other path.
-func (l *Listener) direct(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
-	addr := client.Addr().Unmap()
-	if !addr.IsLoopback() && (!l.allowed(addr) || len(l.zone.now().holders(addr)) > 0) {
-		return nil, false
+func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
+	by := asker{scope: Everything(), spin: spin, recursion: l.forward != nil}
+	if addr := client.Addr().Unmap(); !addr.IsLoopback() {
+		if !l.allowed(addr) {
+			return nil, false
+		}
+		by.scope, _ = l.zone.ScopeOf(addr)
 	}
-	return l.zone.direct(dst, packet, asker{scope: Everything(), spin: spin, recursion: l.forward != nil}, false)
+	return l.zone.inline(dst, packet, by, true, !l.indirect)
 }
 
 func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {

@@ -69,8 +69,8 @@ func (r *resolver) serve(ctx context.Context) error {
 	defer r.relay.close()
 	s := &server{
 		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { r.answer(ctx, w, q) }),
-		direct: func(dst, packet []byte, _ netip.AddrPort, spin uint32) ([]byte, bool) {
-			return r.zone.direct(dst, packet, r.asker(spin), r.alone())
+		inline: func(dst, packet []byte, _ netip.AddrPort, spin uint32) ([]byte, bool) {
+			return r.zone.inline(dst, packet, r.asker(spin), r.alone(), true)
 		},
 	}
 	return s.serve(ctx, []*net.UDPConn{r.udp}, []net.Listener{r.tcp})

@@ -21,16 +21,18 @@ const (
 	tcpIdle    = 8 * time.Second // between two questions (RFC 7766 section 6.2.3)
 	tcpWrite   = 2 * time.Second // until a reader that stalls is cut off
 	shutdown   = 2 * time.Second // for questions in flight when a server stops
-	direct     = 4096            // bytes of the direct path's buffer, more than any answer it gives
+	udpAnswer  = 4096            // bytes of a socket's buffer for answers, more than any over UDP
 )
 
-// directFunc answers a packet into dst, or returns false.
-type directFunc func(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool)
+// inlineFunc answers a packet into dst, without waiting for anything, or
+// returns false.
+type inlineFunc func(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool)
 
-// server serves one handler on any number of sockets.
+// server serves on any number of sockets: by inline, over UDP, what it
+// answers, and by handler, each in a goroutine, the rest.
 type server struct {
 	handler miekg.Handler
-	direct  directFunc // nil: every packet goes to handler
+	inline  inlineFunc
 }
 
 // serve answers on the sockets until ctx ends or one of them fails. It
@@ -79,23 +81,23 @@ func (s *server) servers(packets []*net.UDPConn, streams []net.Listener) []*miek
 	return all
 }
 
-// wrap puts the direct path in front of a socket. A socket on every address
+// wrap puts inline in front of a socket. A socket on every address
 // is left to the library, which takes care that answers leave from the
 // address they were asked at.
 func (s *server) wrap(conn *net.UDPConn) net.PacketConn {
 	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() {
 		return conn
 	}
-	return &packetConn{UDPConn: conn, direct: s.direct}
+	return &packetConn{UDPConn: conn, inline: s.inline}
 }
 
-// packetConn is a UDP socket that answers what the direct path can, and
-// hands its reader the rest. Only one goroutine may read.
+// packetConn is a UDP socket that answers what inline can, and hands its
+// reader the rest. Only one goroutine may read.
 type packetConn struct {
 	*net.UDPConn
-	direct directFunc
+	inline inlineFunc
 	spin   atomic.Uint32
-	buf    [direct]byte
+	buf    [udpAnswer]byte
 }
 
 // ReadFrom returns the next packet that was not answered already.
@@ -105,11 +107,9 @@ func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
 		if err != nil {
 			return 0, nil, err
 		}
-		if c.direct != nil {
-			if out, ok := c.direct(c.buf[:0], p[:n], client, c.spin.Add(1)); ok {
-				c.UDPConn.WriteToUDPAddrPort(out, client)
-				continue
-			}
+		if out, ok := c.inline(c.buf[:0], p[:n], client, c.spin.Add(1)); ok {
+			c.UDPConn.WriteToUDPAddrPort(out, client)
+			continue
 		}
 		return n, &peer{client}, nil
 	}
