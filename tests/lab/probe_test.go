@@ -28,6 +28,8 @@ func TestWhoHasCountsHolders(t *testing.T) {
 	hold(t, h1, "a4", "02:00:00:00:04:07", "10.98.0.7/24")
 	hold(t, h1, "b4", "02:00:00:00:04:08", "10.98.0.8/24")
 	hold(t, h2, "c4", "02:00:00:00:04:08", "10.98.0.8/24")
+	hold(t, h1, "d4", "06:00:00:00:04:06", "10.98.0.6/24")
+	hold(t, h1, "e4", "06:00:00:00:04:16", "10.98.0.6/24")
 	hold(t, h1, "a6", "02:00:00:00:06:07", "fd98::7/64")
 	hold(t, h1, "b6", "02:00:00:00:06:08", "fd98::8/64")
 	hold(t, h2, "c6", "02:00:00:00:06:08", "fd98::8/64")
@@ -38,6 +40,7 @@ func TestWhoHasCountsHolders(t *testing.T) {
 		{"nobody has it", "10.98.0.9", nil},
 		{"one holder", "10.98.0.7", []string{"p-h1"}},
 		{"a duplicate with one MAC", "10.98.0.8", []string{"p-h1", "p-h2"}},
+		{"a duplicate on one host", "10.98.0.6", []string{"p-h1", "p-h1"}},
 		{"a host's own address", "10.99.0.2", []string{"p-h2"}},
 		{"nobody has it, IPv6", "fd98::9", nil},
 		{"one holder, IPv6", "fd98::7", []string{"p-h1"}},
