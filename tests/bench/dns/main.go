@@ -1,8 +1,9 @@
 // Command dns measures what a name costs: CPU per query against a bare
-// miekg/dns server in the same run, memory for 100,000 names, and what
-// keeping 500 sandboxes alive takes. It prints lines "BENCH name value";
-// ratios are medians over the rounds. It needs dnsperf, and root for the
-// sandboxes:
+// miekg/dns server in the same run, memory for 100,000 names, what keeping
+// 500 sandboxes alive takes, and a lookup inside a container against one that
+// Docker's own resolver answers. It prints lines "BENCH name value"; ratios
+// are medians over the rounds. It needs dnsperf, and for the sandboxes root
+// and what tests/lab/install.sh installs:
 //
 //	go run ./tests/bench/dns [-rounds 5] [-seconds 5]
 //
@@ -17,6 +18,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"gvlan/tests/lab"
 )
 
 func main() {
@@ -46,8 +49,10 @@ func run(rounds, seconds int, args []string) error {
 			return fmt.Errorf("beat %s sandboxes: %w", args[1], err)
 		}
 		return beat(n, time.Duration(seconds)*time.Second)
+	case "docker":
+		return docker(lab.Release(args[1]))
 	}
-	return fmt.Errorf("part %q is not one of serve, memory and beat", args[0])
+	return fmt.Errorf("part %q is not one of serve, memory, beat and docker", args[0])
 }
 
 func all(rounds, seconds int) error {
@@ -61,7 +66,15 @@ func all(rounds, seconds int) error {
 		log.Print("sandboxes are not measured: that needs root")
 		return nil
 	}
-	return part("-seconds", strconv.Itoa(2*seconds), "beat", "500")
+	if err := part("-seconds", strconv.Itoa(2*seconds), "beat", "500"); err != nil {
+		return err
+	}
+	for _, release := range []lab.Release{lab.Docker20, lab.Docker28} {
+		if err := part("docker", string(release)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // report prints one figure.
