@@ -67,7 +67,7 @@ func TestAFullNetworkSaysSoAndOnlyThen(t *testing.T) {
 			all = append(all, n.mustRun("", ""))
 		}
 		_, err := n1.run("", "")
-		checkErr(c.T, err, "every address of 10.0.0.0/29 is taken")
+		checkErr(c, err, "every address of 10.0.0.0/29 is taken")
 		all[1].stop() // on the other host; h1's mirror may not know yet
 		if ct := n1.mustRun("", ""); ct.ip() != all[1].ip() {
 			c.Errorf("given %s, want %s, the only free one", ct.ip(), all[1].ip())
@@ -89,7 +89,7 @@ func TestRangeLimitsDynamicAddressesOnly(t *testing.T) {
 			c.Errorf("given %s, want 10.0.0.254", ct.ip())
 		}
 		_, err := small.run("", "") // .255 is the subnet's broadcast address
-		checkErr(c.T, err, "every address of 10.0.0.254/31 is taken")
+		checkErr(c, err, "every address of 10.0.0.254/31 is taken")
 	})
 }
 
@@ -115,7 +115,7 @@ func TestFullSubnetSpillsIntoTheNetworksNext(t *testing.T) {
 			c.Errorf("given %s, want 10.0.1.2/29, with the length of that subnet", got)
 		}
 		_, err := other.run("", "")
-		checkErr(c.T, err, "every address of 10.0.0.0/30 is taken")
+		checkErr(c, err, "every address of 10.0.0.0/30 is taken")
 		second.stop() // Docker releases it under the id of the first pool
 		if _, rec := c.leaseAt("default", "10.0.1.2"); rec.State != "" {
 			c.Errorf("10.0.1.2 is still %+v", rec)
@@ -166,7 +166,7 @@ func TestExcludedAndAvoidedAddresses(t *testing.T) {
 		}).define("lan1")
 		n.h.Avoid(n.id, []netip.Addr{netip.MustParseAddr("10.0.0.4")})
 		_, err := n.run("", "10.0.0.3")
-		checkErr(c.T, err, "address 10.0.0.3 is excluded from network lan1")
+		checkErr(c, err, "address 10.0.0.3 is excluded from network lan1")
 		want := []string{"10.0.0.5", "10.0.0.6", "10.0.0.4"}
 		for _, ip := range want {
 			if ct := n.mustRun("", ""); ct.ip() != ip {
@@ -174,7 +174,7 @@ func TestExcludedAndAvoidedAddresses(t *testing.T) {
 			}
 		}
 		_, err = n.run("", "")
-		checkErr(c.T, err, "is taken")
+		checkErr(c, err, "is taken")
 	})
 }
 

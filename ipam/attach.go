@@ -92,7 +92,7 @@ func (a *Allocator) rejoin(p pool, id PoolID) pool {
 // Pools returns what the pools joined to a network say, in the order they
 // were requested; false when it has none.
 func (a *Allocator) Pools(id string) (Addressing, bool) {
-	pools := a.ledger.poolsWhere(func(p pool) bool { return p.Network == id })
+	pools := a.ledger.poolsWhere(func(p pool) bool { return p.Network == id && !p.Closed })
 	if len(pools) == 0 {
 		return Addressing{}, false
 	}

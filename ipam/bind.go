@@ -45,7 +45,7 @@ func (a *Allocator) attached(id string) (network, []pool) {
 	if !ok {
 		n = network{ID: id}
 	}
-	return n, a.ledger.poolsWhere(func(p pool) bool { return p.Network == id })
+	return n, a.ledger.poolsWhere(func(p pool) bool { return p.Network == id && !p.Closed })
 }
 
 // placesOf finds the segment of each address by the pool it lies in.

@@ -20,7 +20,7 @@ import (
 
 // cluster is a store and the hosts on it.
 type cluster struct {
-	*testing.T
+	testing.TB
 	far   storetest.Backend
 	hosts []*host
 }
@@ -43,7 +43,7 @@ func onMem(t *testing.T, scenario func(c *cluster, mem *storetest.Mem)) {
 }
 
 func play(t *testing.T, far storetest.Backend, scenario func(c *cluster)) {
-	c := &cluster{T: t, far: far}
+	c := &cluster{TB: t, far: far}
 	defer func() {
 		for _, h := range c.hosts {
 			h.stop()

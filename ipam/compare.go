@@ -30,6 +30,9 @@ func (a *Allocator) compare(ctx context.Context) error {
 	}
 	there := map[place]string{} // nonce of the record under this node's name
 	for _, it := range items {
+		if !a.namesThisNode(it) {
+			continue
+		}
 		segment, addr, err := store.LeaseOf(it.Key)
 		rec, bad := store.Decode[store.Lease](it)
 		if err != nil || bad != nil {

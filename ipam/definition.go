@@ -29,7 +29,7 @@ func (a *Allocator) ReserveFor(ctx context.Context, uuid, network string) ([]sto
 		conds, ops = append(conds, cond), append(ops, op)
 		return err
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Network == network }) {
+	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Network == network && !p.Closed }) {
 		for _, addr := range p.reserved() {
 			at := place{p.parsed().Segment, addr}
 			err := add(at.key(), func(string) (store.Cond, store.Op, error) {

@@ -18,14 +18,14 @@ func TestASecondAskForALivingContainersAddress(t *testing.T) {
 		before, _ := c.leaseAt("default", "10.77.0.50")
 
 		_, err := n.run("thief", "10.77.0.50")
-		checkErr(c.T, err, "address 10.77.0.50 is in use by container web on node h1 (network lan1)")
+		checkErr(c, err, "address 10.77.0.50 is in use by container web on node h1 (network lan1)")
 		n.h.must(n.h.ReleaseAddress(c.Context(), n.ids[0], "10.77.0.50"))
 		if after, _ := c.leaseAt("default", "10.77.0.50"); after.Modified != before.Modified {
 			c.Errorf("the lease changed from %+v to %+v", before, after)
 		}
 		other := c.host("h2").mustCreate("10.77.0.0/24")
 		_, err = other.run("thief", "10.77.0.50")
-		checkErr(c.T, err, "address 10.77.0.50 is in use by container web on node h1 (network lan1)")
+		checkErr(c, err, "address 10.77.0.50 is in use by container web on node h1 (network lan1)")
 		other.h.must(other.h.ReleaseAddress(c.Context(), other.ids[0], "10.77.0.50"))
 		if after, _ := c.leaseAt("default", "10.77.0.50"); after.Modified != before.Modified {
 			c.Errorf("the lease changed from %+v to %+v", before, after)
@@ -49,7 +49,7 @@ func TestAskingAgainBeforeTheBindGetsTheSameAnswer(t *testing.T) {
 			}
 		}
 		_, err := h.RequestAddress(c.Context(), AddressRequest{PoolID: other.ids[0], Address: "10.0.0.7"})
-		checkErr(c.T, err, "is being given to another container")
+		checkErr(c, err, "is being given to another container")
 	})
 }
 
@@ -78,19 +78,19 @@ func TestGatewayAndAuxAreRefusedToContainers(t *testing.T) {
 		f := flags{subnets: []string{"192.168.1.0/24"}, aux: map[string]string{"router2": "192.168.1.5"}}
 		n := c.host("h1").mustCreateWith(f)
 		_, err := n.run("", "192.168.1.1")
-		checkErr(c.T, err, "address 192.168.1.1 is the gateway of network h1-net-1-012")
+		checkErr(c, err, "address 192.168.1.1 is the gateway of network h1-net-1-012")
 		n.define("lan1")
 		for _, host := range []string{"h2", "h3"} {
 			other := c.host(host).mustCreate("192.168.1.0/24")
 			other.h.must(other.h.Detach(other.id)) // only h1's names are left
 			other = other.h.mustCreateWith(flags{subnets: []string{"192.168.1.0/24"}, gateways: []string{"192.168.1.254"}})
 			_, err = other.run("", "192.168.1.1")
-			checkErr(c.T, err, "address 192.168.1.1 is the gateway of network lan1")
+			checkErr(c, err, "address 192.168.1.1 is the gateway of network lan1")
 			_, err = other.run("", "192.168.1.5")
-			checkErr(c.T, err, "address 192.168.1.5 is the auxiliary address router2 of network lan1")
+			checkErr(c, err, "address 192.168.1.5 is the auxiliary address router2 of network lan1")
 		}
 		_, err = n.run("", "192.168.1.5")
-		checkErr(c.T, err, "address 192.168.1.5 is the auxiliary address router2 of network lan1")
+		checkErr(c, err, "address 192.168.1.5 is the auxiliary address router2 of network lan1")
 	})
 }
 

@@ -109,12 +109,17 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 // that this node does not know: the journal was lost, or a transaction that
 // was given up landed late.
 func (a *Allocator) suspectStranger(it store.Item) {
-	if !bytes.Contains(it.Value, []byte(a.Self.Node())) {
-		return // spares decoding the leases of others
+	if !a.namesThisNode(it) {
+		return
 	}
 	if segment, addr, err := store.LeaseOf(it.Key); err == nil {
 		a.suspectOwn(place{segment, addr}, it)
 	}
+}
+
+// namesThisNode spares decoding the records of others.
+func (a *Allocator) namesThisNode(it store.Item) bool {
+	return bytes.Contains(it.Value, []byte(a.Self.Node()))
 }
 
 // suspectOwn has a record compared if it is this node's by its own words.

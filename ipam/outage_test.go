@@ -15,7 +15,7 @@ func TestNoNewAddressWhileTheStoreIsAway(t *testing.T) {
 		n.h.down()
 		for _, ip := range []string{"", "10.0.0.9"} {
 			_, err := n.run("", ip)
-			checkErr(c.T, err, "no new address can be given now")
+			checkErr(c, err, "no new address can be given now")
 			if !errors.Is(err, store.ErrUnavailable) {
 				c.Errorf("error %v, want %v", err, store.ErrUnavailable)
 			}
@@ -214,16 +214,16 @@ func TestBindRefusesAnAddressThatWasGivenUp(t *testing.T) {
 		n.h.must(err)
 		c.evict("h1")
 		ct := &container{n: n, endpoint: "e", pools: n.ids, addrs: []netip.Prefix{got}}
-		checkErr(c.T, ct.bind("web"), "address 10.0.0.2 was given up while the engine was away: start the container again")
+		checkErr(c, ct.bind("web"), "address 10.0.0.2 was given up while the engine was away: start the container again")
 		ct.release()
 
 		held := n.mustRun("", "")
 		ct.addrs = held.addrs
-		checkErr(c.T, ct.bind("web"), "is in use by")
+		checkErr(c, ct.bind("web"), "is in use by")
 		ct.addrs = []netip.Prefix{mustPrefix("10.0.0.1/24")}
-		checkErr(c.T, ct.bind("web"), "address 10.0.0.1 is the gateway of")
+		checkErr(c, ct.bind("web"), "address 10.0.0.1 is the gateway of")
 		ct.addrs = []netip.Prefix{mustPrefix("10.0.9.1/24")}
-		checkErr(c.T, ct.bind("web"), "lies in no subnet")
+		checkErr(c, ct.bind("web"), "lies in no subnet")
 	})
 }
 
@@ -245,7 +245,7 @@ func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
 			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NetworkKey("lan1"), store.Encode(def))}})
 			n.h.must(err)
 			_, err = n.run("during", "")
-			checkErr(c.T, err, step.err)
+			checkErr(c, err, step.err)
 		}
 	})
 }
@@ -270,7 +270,7 @@ func TestBindAndRemovalRace(t *testing.T) {
 		for {
 			ct, err := n.run("", "")
 			if err != nil {
-				checkErr(c.T, err, "is being removed")
+				checkErr(c, err, "is being removed")
 				break
 			}
 			bound = append(bound, ct)
@@ -298,7 +298,7 @@ func TestAWipedStoreGetsTheLivingLeasesBack(t *testing.T) {
 			}
 		}
 		_, err := n.run("db", "")
-		checkErr(c.T, err, "gvlan recover")
+		checkErr(c, err, "gvlan recover")
 		if !errors.Is(err, store.ErrSuspect) {
 			c.Errorf("error %v, want %v", err, store.ErrSuspect)
 		}
@@ -339,7 +339,7 @@ func TestALostJournalIsRebuiltFromTheStore(t *testing.T) {
 		}
 		n.h.must(n.h.FreeProvisional(c.Context(), given))
 		_, err = n.run("thief", web.ip())
-		checkErr(c.T, err, "in use by container web")
+		checkErr(c, err, "in use by container web")
 		n.mustRun("db", "") // its PoolID is known from the request alone
 		if got, _ := n.h.Pools(n.id); len(got.Pools) != 1 || got.Pools[0].Gateway.String() != "10.0.0.1" {
 			c.Errorf("pools %+v, want the one that waited", got)

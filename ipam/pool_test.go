@@ -76,7 +76,7 @@ func TestOverlapWithADefinitionOfAnotherHost(t *testing.T) {
 		c.host("h1").mustCreate("10.0.0.0/16").define("lan1")
 		h := c.host("h2")
 		_, err := h.create(flags{subnets: []string{"10.0.0.0/24"}})
-		checkErr(c.T, err, "begins where 10.0.0.0/16 of network lan1 does: give the same length, or --ipam-opt overlap=ok")
+		checkErr(c, err, "begins where 10.0.0.0/16 of network lan1 does: give the same length, or --ipam-opt overlap=ok")
 		h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"overlap": "ok"}})
 		h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"segment": "other"}})
 		h.mustCreateWith(flags{subnets: []string{"10.0.7.0/24"}}) // legal, with a warning
@@ -101,7 +101,7 @@ func TestTwoNetworksOnOneSubnet(t *testing.T) {
 			n.mustRun("", "")
 		}
 		_, err := one.run("", "192.168.1.254")
-		checkErr(c.T, err, "address 192.168.1.254 is the gateway of network two")
+		checkErr(c, err, "address 192.168.1.254 is the gateway of network two")
 	})
 }
 
@@ -166,7 +166,7 @@ func TestDefaultPoolIsNeverTheSameTwiceInOneCreate(t *testing.T) {
 		for {
 			reply, err := h.RequestPool(c.Context(), PoolRequest{Space: LocalSpace})
 			if err != nil {
-				checkErr(c.T, err, "no default subnet is free: give one with --subnet")
+				checkErr(c, err, "no default subnet is free: give one with --subnet")
 				break
 			}
 			if seen[reply.Subnet] {
@@ -244,7 +244,7 @@ func TestReplicaSharesItsDefinitionsReservations(t *testing.T) {
 		}
 		lans[1].remove() // the network goes from one host, and comes back
 		_, err := lans[2].run("", "10.0.0.1")
-		checkErr(c.T, err, "is the gateway of network lan1")
+		checkErr(c, err, "is the gateway of network lan1")
 		lans[1] = lans[1].h.mustCreateWith(f)
 		lans[1].h.must(lans[1].h.Adopt(lans[1].id, origin.def, 0))
 	})
@@ -294,7 +294,7 @@ func TestNetworkWithoutDefinitionKeepsItsReservations(t *testing.T) {
 		n.h.restart()
 		n.h.must(n.h.ReleaseAddress(c.Context(), n.ids[0], "10.0.0.1")) // of a removal that then failed
 		_, err := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, noGateway: true}).run("", "10.0.0.1")
-		checkErr(c.T, err, "reserved for a network")
+		checkErr(c, err, "reserved for a network")
 		n.remove()
 		c.until("nothing is left", store.AllLeasesSpan(), empty)
 	})
@@ -378,7 +378,7 @@ func TestAnotherDriversNetwork(t *testing.T) {
 			_, err = h.RequestAddress(ctx, r)
 			h.must(err)
 			_, err = h.RequestAddress(ctx, r) // by a second container: the first never binds
-			checkErr(c.T, err, s.err)
+			checkErr(c, err, s.err)
 			h.must(h.ReleaseAddress(ctx, id, "10.0.0.9"))
 		}
 		h.must(h.ReleaseAddress(ctx, id, got.Addr().String()))

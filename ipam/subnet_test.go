@@ -96,7 +96,7 @@ func TestParseAddress(t *testing.T) {
 }
 
 // checkErr wants an error with that text in it, or none for "".
-func checkErr(t *testing.T, err error, want string) {
+func checkErr(t testing.TB, err error, want string) {
 	t.Helper()
 	switch {
 	case want == "" && err != nil:
