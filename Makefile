@@ -2,13 +2,14 @@
 # make check   what a change must pass before anything else; no root needed
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go)
+# make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make clean   removes what the above made in this folder
 
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 
-.PHONY: build check test clean
+.PHONY: build check test plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -24,5 +25,8 @@ test: build
 	tests/lab/install.sh
 	$(GO) run ./tests/run $(SUITES)
 
+plugin: build
+	deploy/plugin/build.sh
+
 clean:
-	rm -rf bin
+	rm -rf bin deploy/plugin/build

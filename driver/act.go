@@ -38,6 +38,12 @@ func (d *Driver) act(ctx context.Context, s step) error {
 		return d.revive(ctx, s)
 	case doBury:
 		return d.bury(ctx, s)
+	case doSwarmCommit:
+		return d.commitSwarm(ctx, s)
+	case doSwarmBind:
+		return d.bindSwarm(s)
+	case doSwarmFree:
+		return d.freeSwarm(ctx, s)
 	case doComplain:
 		d.troubles.tell(d.log, s.definition.Record.UUID, fmt.Errorf("make network %s on this host: %w: %s", s.title(), engine.ErrNameTaken, s.why))
 		return nil

@@ -83,7 +83,7 @@ func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
 			return
 		}
 		wait := announceEvery / 10
-		if err := netns.Do(e.Sandbox, func() error { return announceHere(e.addresses()) }); err == nil {
+		if err := netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(e.addresses()) }); err == nil {
 			sent++
 			wait = announceEvery
 		}

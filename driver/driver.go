@@ -30,9 +30,10 @@ type Config struct {
 	Endpoints bucket // journal
 	Settings  bucket // journal: what was last learned of the engine
 	Hosts     parentfile.HostTable
-	Scope     Scope      // the default for new networks when the engine's labels say nothing
-	Sandboxes Sandboxes  // nil: no names inside sandboxes
-	Node      store.Node // what is published of this node beside what it has
+	Scope     Scope                    // the default for new networks when the engine's labels say nothing
+	OnHost    func(path string) string // a path of the host as this agent sees it
+	Sandboxes Sandboxes                // nil: no names inside sandboxes
+	Node      store.Node               // what is published of this node beside what it has
 	// Solo tells whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
 	// Drained tells whether an operator wants no new containers here; nil: no.
@@ -52,6 +53,8 @@ type Driver struct {
 	tables    *tables
 	names     *names
 	seen      seen
+	services  findings // services that cannot be reached
+	plugins   findings // plugins that hide this one
 	announcer *announcer
 	making    atomic.Pointer[store.Network] // the replica the engine is being asked for
 	troubles  *troubles
@@ -80,7 +83,7 @@ func New(cfg Config) (*Driver, error) {
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
-	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, driver: cfg.Name, node: cfg.Self.Node(), log: cfg.Log}
+	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, onHost: cfg.OnHost, driver: cfg.Name, node: cfg.Self.Node(), log: cfg.Log}
 	return d, nil
 }
 

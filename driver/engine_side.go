@@ -14,6 +14,7 @@ type Engine interface {
 	EngineNetworks
 	EngineContainers
 	Info(ctx context.Context) (engine.Info, error)
+	Services(ctx context.Context) ([]engine.Service, error)
 	Ready(ctx context.Context) error
 	Watch(ctx context.Context, deliver func(engine.Event)) error
 }

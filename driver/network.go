@@ -89,10 +89,10 @@ func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
 	}
 	if known, ok := d.state.network(r.ID); ok && known.Stage != StageGone {
 		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
+	} else if isSwarmID(r.ID) {
+		n.Stage, n.UUID = StageSwarm, r.ID
 	} else if local {
 		n.Stage = StageLocal
-	} else if isSwarmID(r.ID) {
-		n.Stage = StageSwarm
 	}
 	if foreign {
 		n.Pools = foreignPools(r.Pools)
@@ -147,15 +147,9 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	if !ok {
 		return nil
 	}
-	if err := d.addresses.Detach(id); err != nil {
-		d.log.Error("could not journal that the pools of a network are gone", "network", n.title(), "error", err)
-	}
-	err := d.state.changeNetwork(id, func(n *hostNetwork) {
-		n.Stage, n.Since = stageAfterDelete(*n), d.milliseconds()
-	})
-	if err != nil {
-		// Docker drops its network whatever is answered; a later look at the
-		// engine finds the same.
+	// Docker drops its network whatever is answered: what fails here is
+	// logged, and a later look at the engine finds the same.
+	if err := errors.Join(d.addresses.Detach(id), d.settleDeleted(n)); err != nil {
 		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
 	}
 	if err := d.parents.release(ctx, n, d.state.allNetworks()); err != nil {
@@ -165,12 +159,11 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	return nil
 }
 
-// stageAfterDelete is where a network goes when Docker deleted it: only one
-// that stands for a definition has anything left to settle.
-func stageAfterDelete(n hostNetwork) Stage {
-	switch n.Stage {
-	case StageLocal, StageSwarm:
-		return n.Stage
+// settleDeleted journals that Docker deleted a network: only one that may
+// stand for a definition of ours has anything left to settle.
+func (d *Driver) settleDeleted(n hostNetwork) error {
+	if n.Stage == StageLocal || n.Stage == StageSwarm {
+		return d.state.dropNetwork(n.ID)
 	}
-	return StageGone
+	return d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Stage, n.Since = StageGone, d.milliseconds() })
 }

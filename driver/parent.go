@@ -39,6 +39,7 @@ type Links interface {
 type parents struct {
 	links  Links
 	hosts  parentfile.HostTable
+	onHost func(path string) string
 	driver string
 	node   string
 	log    *slog.Logger
@@ -169,7 +170,7 @@ func (p *parents) candidates(n hostNetwork) (parentfile.List, error) {
 }
 
 func (p *parents) fromFile(n hostNetwork) (parentfile.List, error) {
-	file, err := parentfile.Load(n.Options.ParentFile)
+	file, err := parentfile.Load(p.onHost(n.Options.ParentFile))
 	if err == nil {
 		var list parentfile.List
 		if list, err = file.List(string(n.Options.Kind)); err == nil {
@@ -178,7 +179,7 @@ func (p *parents) fromFile(n hostNetwork) (parentfile.List, error) {
 	}
 	var bad *parentfile.FileError
 	if errors.As(err, &bad) {
-		bad.Node = p.node
+		bad.Node, bad.Path = p.node, n.Options.ParentFile
 	}
 	return parentfile.List{}, err
 }

@@ -28,6 +28,7 @@ type view struct {
 	node        string
 	now         int64                               // unix seconds
 	engine      map[string]engine.Network           // of this driver and local scope, by id
+	swarm       map[string]engine.Network           // of this driver and swarm scope, by id
 	others      map[string]string                   // names of every other network here: its driver
 	journal     []hostNetwork                       //
 	users       map[string][]string                 // engine network id: containers here, running or stopped
@@ -45,21 +46,24 @@ type view struct {
 type action string
 
 const (
-	doCommit   action = "commit"    // make the definition of a network Docker made here
-	doBind     action = "bind"      // the network is this definition's
-	doAdopt    action = "adopt"     // likewise, for one the journal has lost
-	doCreate   action = "create"    // make the replica
-	doComeBack action = "come back" // make it again, and re-attach stopped containers
-	doRemove   action = "remove"    // remove the engine's network
-	doForget   action = "forget"    // drop the journal's record
-	doStage    action = "stage"     // note the stage and say why
-	doOverride action = "override"  // take the definition's overrides over
-	doRetire   action = "retire"    // active -> removing
-	doAnswer   action = "answer"    // this node's Removal
-	doRevive   action = "revive"    // removing -> active
-	doBury     action = "bury"      // removing -> tombstone
-	doComplain action = "complain"  // the replica cannot be made now
-	doDetach   action = "detach"    // disconnect this host's containers
+	doCommit      action = "commit"       // make the definition of a network Docker made here
+	doBind        action = "bind"         // the network is this definition's
+	doAdopt       action = "adopt"        // likewise, for one the journal has lost
+	doCreate      action = "create"       // make the replica
+	doComeBack    action = "come back"    // make it again, and re-attach stopped containers
+	doRemove      action = "remove"       // remove the engine's network
+	doForget      action = "forget"       // drop the journal's record
+	doStage       action = "stage"        // note the stage and say why
+	doOverride    action = "override"     // take the definition's overrides over
+	doRetire      action = "retire"       // active -> removing
+	doAnswer      action = "answer"       // this node's Removal
+	doRevive      action = "revive"       // removing -> active
+	doBury        action = "bury"         // removing -> tombstone
+	doComplain    action = "complain"     // the replica cannot be made now
+	doSwarmCommit action = "swarm commit" // make the definition of a swarm network
+	doSwarmBind   action = "swarm bind"   // take its name and overrides over
+	doSwarmFree   action = "swarm free"   // end its definition
+	doDetach      action = "detach"       // disconnect this host's containers
 )
 
 // step is one thing to do, with what it is done to.
@@ -88,7 +92,7 @@ func plan(v view) []step {
 func (v view) planNetwork(n hostNetwork) []step {
 	e, listed := v.engine[n.ID]
 	if n.Stage == StageSwarm {
-		return nil
+		return v.planSwarm(n)
 	}
 	if n.Stage == StageLocal && e.Labels[replicaLabel] == "" {
 		return v.planLocal(n, e, listed)

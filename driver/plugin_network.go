@@ -236,7 +236,8 @@ func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkR
 	if !p.swarm {
 		return network.AllocateNetworkResponse{}, errNotSwarm
 	}
-	if _, err := ParseOptions(r.Options); err != nil {
+	o, err := ParseOptions(r.Options)
+	if err != nil {
 		return network.AllocateNetworkResponse{}, err
 	}
 	data := make([]*network.IPAMData, 0, len(r.IPv4Data)+len(r.IPv6Data))
@@ -250,7 +251,7 @@ func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkR
 	if err != nil {
 		return network.AllocateNetworkResponse{}, err
 	}
-	if err := p.driver.AllocateNetwork(ctx, r.NetworkID, pools); err != nil {
+	if err := p.driver.AllocateNetwork(ctx, r.NetworkID, o, pools); err != nil {
 		return network.AllocateNetworkResponse{}, err
 	}
 	return network.AllocateNetworkResponse{Options: r.Options}, nil

@@ -91,6 +91,7 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 		return err
 	}
 	s.round()
+	d.lookAtServices(ctx)
 	return d.parents.sweep(ctx, d.state)
 }
 
@@ -178,7 +179,7 @@ func (c census) count(n engine.Network) {
 // sandbox is gone.
 func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) error {
 	for _, e := range d.state.allEndpoints() {
-		if had.endpoints[e.ID] || sandboxLives(e.Sandbox) {
+		if had.endpoints[e.ID] || d.sandboxLives(e) {
 			continue
 		}
 		if !s.proven("endpoint "+e.ID, d.now(), away) {
@@ -214,10 +215,11 @@ func (d *Driver) closeEndpoint(ctx context.Context, e hostEndpoint) error {
 
 // sandboxLives tells whether any process is still in the endpoint's network
 // namespace. What cannot be judged lives.
-func sandboxLives(sandbox string) bool {
-	if sandbox == "" {
+func (d *Driver) sandboxLives(e hostEndpoint) bool {
+	if e.Sandbox == "" {
 		return false
 	}
+	sandbox := d.cfg.OnHost(e.Sandbox)
 	mounted, err := netns.IsMounted(sandbox)
 	if err != nil {
 		return true
@@ -283,7 +285,7 @@ func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 		return false, nil
 	}
 	age := time.Duration(d.milliseconds()-e.Since) * time.Millisecond
-	if age < deadAfter || sandboxLives(e.Sandbox) {
+	if age < deadAfter || d.sandboxLives(e) {
 		return false, nil
 	}
 	return true, d.closeEndpoint(ctx, e)

@@ -117,17 +117,26 @@ func (d *Driver) lookAtEngine(ctx context.Context, v *view) error {
 	if err != nil {
 		return err
 	}
-	v.engine, v.others = map[string]engine.Network{}, map[string]string{}
-	for _, n := range networks {
-		if n.Driver == d.cfg.Name && n.Scope == engine.ScopeLocal && !n.ConfigOnly {
-			v.engine[n.ID] = n
-		} else {
-			v.others[n.Name] = n.Driver
-		}
-	}
+	d.sortNetworks(v, networks)
 	v.journal = d.state.allNetworks()
 	v.users = users(containers, v.engine, v.journal)
 	return d.publishRefs(ctx, *v)
+}
+
+// sortNetworks tells the networks this driver replicates from the swarm's and
+// from everybody else's.
+func (d *Driver) sortNetworks(v *view, networks []engine.Network) {
+	v.engine, v.swarm, v.others = map[string]engine.Network{}, map[string]engine.Network{}, map[string]string{}
+	for _, n := range networks {
+		switch {
+		case n.Driver == d.cfg.Name && n.Scope == engine.ScopeLocal && !n.ConfigOnly:
+			v.engine[n.ID] = n
+			continue
+		case n.Driver == d.cfg.Name && n.Scope == engine.ScopeSwarm:
+			v.swarm[n.ID] = n
+		}
+		v.others[n.Name] = n.Driver
+	}
 }
 
 // users lists the containers that refer to each network, running or stopped.

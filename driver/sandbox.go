@@ -19,7 +19,7 @@ func (d *Driver) openSandbox(n hostNetwork, e hostEndpoint) {
 	if d.cfg.Sandboxes == nil || n.Options.NoDNS || e.Sandbox == "" {
 		return
 	}
-	if err := d.cfg.Sandboxes.Attach(e.Sandbox, e.ID, n.UUID); err != nil {
+	if err := d.cfg.Sandboxes.Attach(d.cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
 		d.log.Debug("names are not answered inside a container", "endpoint", shortID(e.ID), "why", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 	"sync"
 
 	"gvlan/driver/link"
@@ -75,5 +76,20 @@ func (d *Driver) learnLabels(ctx context.Context) error {
 		return err
 	}
 	d.announcer.learn(info.APIVersion)
+	d.lookAtPlugins(info.NetworkPlugins)
 	return d.scopes.learn(info.Labels)
+}
+
+// lookAtPlugins finds a managed plugin whose name hides this socket plugin:
+// Docker takes "gvlan:latest" for "gvlan" and then has no other.
+func (d *Driver) lookAtPlugins(names []string) {
+	var found []string
+	for _, name := range names {
+		if name != d.cfg.Name && strings.TrimSuffix(name, ":latest") == d.cfg.Name {
+			found = append(found, fmt.Sprintf("a managed plugin is called %s: Docker finds it in place of this agent, and plain networks lose their driver; remove it and create it as gvlan-swarm:latest", name))
+		}
+	}
+	for _, f := range d.plugins.replace(found) {
+		d.log.Error(f)
+	}
 }

@@ -38,6 +38,7 @@ func startAgent(ctx context.Context, loaded settings) (retErr error) {
 		return err
 	}
 	c := loaded.config
+	c.onHost()
 	if err := c.readSecrets(); err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ type Status struct {
 	Engine          EngineStatus    `json:"engine"`
 	Networks        []NetworkStatus `json:"networks"`
 	PendingReleases int             `json:"pending_releases"` // journaled, not in etcd yet
+	Warnings        []string        `json:"warnings"`         // what is wrong and no error told anybody
 	FailedStarts    []string        `json:"failed_starts"`    // containers whose start failed for want of etcd
 }
 

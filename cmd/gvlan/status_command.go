@@ -52,6 +52,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	if len(s.FailedStarts) > 0 {
 		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
 	}
+	for _, w := range s.Warnings {
+		fmt.Fprintf(table, "warning\t%s\n", w)
+	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the status: %w", err)
 	}

@@ -107,6 +107,7 @@ func (p *parts) buildDriver() (err error) {
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
 		Hosts: parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
+		OnHost: func(path string) string { return hostPath(p.config.root(), path) },
 		Node: store.Node{
 			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),
 			Gossip: p.gossipAddress(p.address), Version: version,
@@ -191,7 +192,7 @@ func (p *parts) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
-		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed,
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed, p.returnEvicted,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

@@ -47,16 +47,45 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reassertOnce writes the leases and names every one that somebody else has.
+// reassertOnce writes the leases, and takes down the link of every container
+// whose address somebody else has: two answers for one address would harm
+// both.
 func (p *parts) reassertOnce(ctx context.Context) error {
 	conflicts, err := p.addresses.Reassert(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range conflicts {
-		p.log.Error("an address of a container here belongs to somebody else now", "address", c.Address, "endpoint", c.Endpoint, "holder", c.Holder)
+		p.log.Error("an address of a container here belongs to somebody else now: its link is taken down", "address", c.Address, "endpoint", c.Endpoint, "holder", c.Holder)
+		if err := p.driver.Silence(c.Endpoint, c.Address); err != nil {
+			p.log.Error("could not take the link down", "endpoint", c.Endpoint, "error", err)
+		}
 	}
 	return nil
+}
+
+// returnEvicted re-takes, after an eviction, what is still free of what this
+// node's containers have.
+func (p *parts) returnEvicted(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.session.Opened():
+	}
+	if !p.session.WasEvicted() {
+		return nil
+	}
+	p.log.Warn("this node was evicted while it was away: its containers' addresses are taken again where they are free")
+	for {
+		err := p.reassertOnce(ctx)
+		if err == nil {
+			return nil
+		}
+		p.log.Warn("could not take this node's addresses again yet", "error", err)
+		if !pause(ctx, suspectLook) {
+			return nil
+		}
+	}
 }
 
 // restartFailed starts the containers whose start failed while etcd was away,

@@ -28,7 +28,7 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 		Node: p.self.Node, Host: p.self.Host, Version: version, Started: p.started,
 		Cluster: p.session.Cluster(), Solo: p.solo(),
 		Etcd:            EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
-		PendingReleases: p.addresses.Pending(),
+		PendingReleases: p.addresses.Pending(), Warnings: p.driver.Warnings(),
 	}
 	if err := p.session.Trusted(); err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
