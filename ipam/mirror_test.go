@@ -42,15 +42,26 @@ func TestMirrorKnowsWhatItLearnedAndWhatItHeard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &truth{rev: 1, taken: map[netip.Addr]bool{}}
 		m := newMirror("default", mustPrefix("10.0.0.0/29"))
+		var replies []store.Event     // of own transactions, not read yet
 		want := map[netip.Addr]bool{} // as the mirror must see it
 		at := map[netip.Addr]store.Revision{}
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(0, 7).Draw(t, "addr"))})
-			switch rapid.SampledFrom([]string{"own", "other", "hear", "list"}).Draw(t, "step") {
+			switch rapid.SampledFrom([]string{"own", "reply", "other", "hear", "list"}).Draw(t, "step") {
 			case "own":
-				e := s.flip(addr)
+				replies = append(replies, s.flip(addr))
+			case "reply":
+				if len(replies) == 0 {
+					continue
+				}
+				i := rapid.IntRange(0, len(replies)-1).Draw(t, "which")
+				e := replies[i]
+				replies = slices.Delete(replies, i, i+1)
+				_, addr, _ := store.LeaseOf(e.Item.Key)
 				m.learn(addr, !e.Deleted, e.At)
-				want[addr], at[addr] = !e.Deleted, e.At
+				if e.At > at[addr] {
+					want[addr], at[addr] = !e.Deleted, e.At
+				}
 			case "other":
 				s.flip(addr)
 			case "hear":
