@@ -4,16 +4,13 @@
 package docker_test
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/tests/lab"
 )
@@ -29,9 +26,10 @@ type cluster struct {
 	*lab.Lab
 	t      *testing.T
 	etcd   *lab.Etcd
-	agents []*lab.Agent
-	binary string   // gvlan, where every machine sees it
-	args   []string // of every agent
+	store  *clientv3.Client // of etcd, to look with
+	agents []*lab.Agent     // of the hosts, in their order
+	binary string           // gvlan, where every machine sees it
+	args   []string         // of every agent
 }
 
 // options bend a cluster.
@@ -45,6 +43,7 @@ type options struct {
 func newCluster(t *testing.T, o options) *cluster {
 	t.Helper()
 	c := &cluster{Lab: lab.New(t, lab.Options{Hosts: o.hosts}), t: t}
+	c.keepLogs()
 	c.binary = filepath.Join(c.Dir, "gvlan")
 	copyFile(t, must(lab.Build(t.Context(), "gvlan/cmd/gvlan"))(t), c.binary)
 	c.startEtcd(o)
@@ -52,7 +51,52 @@ func newCluster(t *testing.T, o options) *cluster {
 	for _, h := range c.Hosts {
 		c.agents = append(c.agents, c.startAgent(h))
 	}
+	for _, h := range c.Hosts {
+		c.waitTrusted(h)
+	}
 	return c
+}
+
+// keepLogs copies every log in full to the folder that GVLAN_TEST_LOGS names;
+// a failed test prints only their ends.
+func (c *cluster) keepLogs() {
+	folder := os.Getenv("GVLAN_TEST_LOGS")
+	if folder == "" {
+		return
+	}
+	c.t.Cleanup(func() {
+		to := filepath.Join(folder, strings.ReplaceAll(c.t.Name(), "/", "_"), c.ID)
+		if err := os.CopyFS(to, os.DirFS(filepath.Join(c.Dir, "log"))); err != nil {
+			c.t.Logf("keep the logs: %v", err)
+		}
+	})
+}
+
+// onBoth plays a test on each engine, in a cluster of its own. All of them
+// run beside each other: most of their time they wait.
+func onBoth(t *testing.T, hosts int, play func(*cluster)) {
+	t.Helper()
+	t.Parallel()
+	for _, release := range both {
+		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
+			play(newCluster(t, options{hosts: lab.Same(hosts, release)}))
+		})
+	}
+}
+
+// scenario is one claim, played on a cluster without networks. Afterwards
+// etcd and engines must agree; then everything is removed, and nothing may
+// be left.
+func (c *cluster) scenario(name string, play func(*cluster)) {
+	c.t.Helper()
+	c.t.Run(name, func(t *testing.T) {
+		in := *c
+		in.t = t
+		defer in.clear()
+		play(&in)
+		in.audit()
+	})
 }
 
 func (c *cluster) startEtcd(o options) {
@@ -62,6 +106,8 @@ func (c *cluster) startEtcd(o options) {
 		authority = must(c.NewAuthority())(c.t)
 	}
 	c.etcd = must(c.NewEtcd(c.t.Context(), lab.EtcdOptions{TLS: authority}))(c.t)
+	c.store = must(c.etcd.Client())(c.t)
+	c.t.Cleanup(func() { c.store.Close() })
 	c.args = []string{"--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug"}
 	if o.tls {
 		cert := must(authority.Issue("agent"))(c.t)
@@ -108,105 +154,5 @@ func eventually(t *testing.T, what string, condition func() error) {
 			t.Fatalf("waited %s for %s: %v", patience, what, err)
 		}
 		time.Sleep(100 * time.Millisecond)
-	}
-}
-
-// network makes a network on a host and waits until every host has it.
-func (c *cluster) network(h *lab.Host, name string, flags ...string) {
-	c.t.Helper()
-	args := append([]string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan"}, flags...)
-	h.MustDocker(c.t, append(args, name)...)
-	for _, other := range c.Hosts {
-		c.waitNetwork(other, name)
-	}
-}
-
-// waitNetwork waits until a host's engine lists the network and its agent
-// says that it stands for the definition.
-func (c *cluster) waitNetwork(h *lab.Host, name string) {
-	c.t.Helper()
-	eventually(c.t, name+" on "+h.Name, func() error {
-		for _, n := range c.status(h).Networks {
-			if n.Name == name && (n.State == "replica" || n.State == "committed") {
-				return nil
-			}
-		}
-		return fmt.Errorf("status: %+v", c.status(h).Networks)
-	})
-}
-
-// waitNoNetwork waits until a host's engine does not list the network.
-func (c *cluster) waitNoNetwork(h *lab.Host, name string) {
-	c.t.Helper()
-	eventually(c.t, "the end of "+name+" on "+h.Name, func() error {
-		if names := c.networks(h); slices.Contains(names, name) {
-			return fmt.Errorf("it lists %v", names)
-		}
-		return nil
-	})
-}
-
-// networks lists the names of a host's gvlan networks.
-func (c *cluster) networks(h *lab.Host) []string {
-	c.t.Helper()
-	return strings.Fields(h.MustDocker(c.t, "network", "ls", "--filter", "driver=gvlan", "--format", "{{.Name}}"))
-}
-
-// status is what the agent of a host says.
-type status struct {
-	Networks []struct {
-		Name, UUID, Scope, State, Parent, Why string
-		Endpoints                             int
-	}
-	Etcd            struct{ Trusted bool }
-	PendingReleases int `json:"pending_releases"`
-}
-
-// status asks a host's agent; the zero status while it does not answer.
-func (c *cluster) status(h *lab.Host) (s status) {
-	c.t.Helper()
-	out, err := h.Exec(c.t.Context(), c.binary, "status", "--json")
-	if err != nil {
-		return status{}
-	}
-	if err := json.Unmarshal([]byte(out), &s); err != nil {
-		c.t.Fatalf("status of %s: %v in %q", h.Name, err, out)
-	}
-	return s
-}
-
-// run starts a container that sleeps and returns its address.
-func (c *cluster) run(h *lab.Host, network, name string, flags ...string) netip.Addr {
-	c.t.Helper()
-	args := append([]string{"run", "-d", "--network", network, "--name", name}, flags...)
-	h.MustDocker(c.t, append(args, "busybox", "sleep", "100000")...)
-	return c.address(h, network, name)
-}
-
-// address is a container's IPv4 address as the engine tells it.
-func (c *cluster) address(h *lab.Host, network, name string) netip.Addr {
-	c.t.Helper()
-	out := strings.TrimSpace(h.MustDocker(c.t, "inspect", "-f", fmt.Sprintf("{{(index .NetworkSettings.Networks %q).IPAddress}}", network), name))
-	addr, err := netip.ParseAddr(out)
-	if err != nil {
-		c.t.Fatalf("address of %s on %s: %v", name, h.Name, err)
-	}
-	return addr
-}
-
-// reaches pings an address from inside a container.
-func (c *cluster) reaches(h *lab.Host, from string, to netip.Addr) {
-	c.t.Helper()
-	h.MustDocker(c.t, "exec", from, "ping", "-c", "1", "-w", "10", to.String())
-}
-
-// oneOwner asks the LAN who has an address: exactly one reply, from that host.
-func (c *cluster) oneOwner(addr netip.Addr, h *lab.Host) {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
-	defer cancel()
-	answers := must(c.WhoHas(ctx, addr))(c.t)
-	if len(answers) != 1 || answers[0].Port != c.LAN.Port(h.Machine) {
-		c.t.Errorf("who has %s: %v, want one answer through %s", addr, answers, c.LAN.Port(h.Machine))
 	}
 }

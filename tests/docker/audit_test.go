@@ -1,0 +1,251 @@
+package docker_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"gvlan/cluster/store"
+	"gvlan/tests/lab"
+)
+
+// prefix is where the agents keep their cluster in etcd.
+const prefix = "/gvlan/v1"
+
+// audit waits until etcd says of every address and endpoint what the engines
+// say: nothing lost, nothing doubled, nothing leaked.
+func (c *cluster) audit() {
+	c.t.Helper()
+	eventually(c.t, "etcd and engines to agree", c.disagreement)
+}
+
+func (c *cluster) disagreement() error {
+	records, err := c.records()
+	if err != nil {
+		return err
+	}
+	held, err := c.attachments()
+	if err != nil {
+		return err
+	}
+	if diff := cmp.Diff(leasesOf(held), records.leases); diff != "" {
+		return fmt.Errorf("leases (-engines +etcd):\n%s", diff)
+	}
+	if diff := cmp.Diff(endpointsOf(held), records.endpoints); diff != "" {
+		return fmt.Errorf("endpoints (-engines +etcd):\n%s", diff)
+	}
+	if len(records.unexplained) > 0 {
+		return fmt.Errorf("reservations that no definition explains: %v", records.unexplained)
+	}
+	for _, h := range c.Hosts {
+		if err := strayLinks(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attachment is a container's endpoint on a gvlan network as its engine
+// tells it.
+type attachment struct {
+	Host, Network string // name
+	Container     string `json:"Name"`
+	EndpointID    string
+	MacAddress    string
+	IPv4Address   string // CIDR, or ""
+	IPv6Address   string
+}
+
+// attachments lists what the engines have.
+func (c *cluster) attachments() ([]attachment, error) {
+	var all []attachment
+	for _, h := range c.Hosts {
+		if h.Engine.Process() == nil {
+			continue
+		}
+		ids, err := h.Docker(c.t.Context(), "network", "ls", "-q", "--no-trunc", "--filter", "driver=gvlan")
+		if err != nil {
+			return nil, err
+		}
+		if ids == "" {
+			continue
+		}
+		out, err := h.Docker(c.t.Context(), append([]string{"network", "inspect"}, strings.Fields(ids)...)...)
+		if err != nil {
+			return nil, err
+		}
+		var networks []struct {
+			Name       string
+			Containers map[string]attachment
+		}
+		if err := json.Unmarshal([]byte(out), &networks); err != nil {
+			return nil, fmt.Errorf("read the networks of %s: %w", h.Name, err)
+		}
+		for _, n := range networks {
+			for _, a := range n.Containers {
+				a.Host, a.Network = h.Name, n.Name
+				all = append(all, a)
+			}
+		}
+	}
+	return all, nil
+}
+
+func leasesOf(all []attachment) []string {
+	var lines []string
+	for _, a := range all {
+		for _, addr := range []string{a.IPv4Address, a.IPv6Address} {
+			if p, err := netip.ParsePrefix(addr); err == nil {
+				lines = append(lines, leaseLine(p.Addr(), a.Host, a.EndpointID))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func leaseLine(addr netip.Addr, host, endpoint string) string {
+	return fmt.Sprintf("%s: endpoint %.12s on %s", addr, endpoint, host)
+}
+
+func endpointsOf(all []attachment) []string {
+	var lines []string
+	for _, a := range all {
+		lines = append(lines, fmt.Sprintf("%.12s on %s: %s on %s has %s %s at %s",
+			a.EndpointID, a.Host, a.Container, a.Network, a.IPv4Address, a.IPv6Address, a.MacAddress))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// records is what etcd has, in the words of leasesOf and endpointsOf.
+type records struct {
+	leases, endpoints []string
+	unexplained       []string // reservations in nobody's name
+	networks          []string // names of definitions
+}
+
+func (c *cluster) records() (records, error) {
+	var r records
+	defined := map[string]bool{}
+	for _, it := range c.list(store.NetworksSpan()) {
+		n, err := store.Decode[store.Network](it)
+		if err != nil {
+			return r, err
+		}
+		r.networks = append(r.networks, n.Name)
+		defined[n.UUID] = true
+	}
+	for _, it := range c.list(store.AllLeasesSpan()) {
+		if err := r.addLease(it, defined); err != nil {
+			return r, err
+		}
+	}
+	for _, it := range c.list(store.EndpointsSpan()) {
+		e, err := store.Decode[store.Endpoint](it)
+		if err != nil {
+			return r, err
+		}
+		r.endpoints = append(r.endpoints, fmt.Sprintf("%.12s on %s: %s on %s has %s %s at %s",
+			e.Endpoint, e.Node, e.Container.Name, e.Name, e.IPv4, e.IPv6, e.MAC))
+	}
+	slices.Sort(r.leases)
+	slices.Sort(r.endpoints)
+	return r, nil
+}
+
+// addLease sorts one record in. A reservation must be in the name of a
+// definition, or of a network that stays on its host.
+func (r *records) addLease(it store.Item, defined map[string]bool) error {
+	_, addr, err := store.LeaseOf(it.Key)
+	if err != nil {
+		return err
+	}
+	l, err := store.Decode[store.Lease](it)
+	if err != nil {
+		return err
+	}
+	if l.State == store.Leased {
+		r.leases = append(r.leases, leaseLine(addr, l.Node, l.Endpoint))
+		return nil
+	}
+	for _, by := range l.By {
+		if !defined[by] {
+			r.unexplained = append(r.unexplained, fmt.Sprintf("%s by %s", addr, by))
+		}
+	}
+	return nil
+}
+
+// list reads a span of the store.
+func (c *cluster) list(span store.Span) []store.Item {
+	c.t.Helper()
+	got := must(c.store.Get(c.t.Context(), prefix+span.From, clientv3.WithRange(prefix+span.To)))(c.t)
+	var items []store.Item
+	for _, kv := range got.Kvs {
+		items = append(items, store.Item{Key: strings.TrimPrefix(string(kv.Key), prefix), Value: kv.Value})
+	}
+	return items
+}
+
+// strayLinks finds container links that did not go with their container: a
+// running one's is in the container's namespace.
+func strayLinks(h *lab.Host) error {
+	links, err := h.Netlink().LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if kind := l.Type(); kind == "macvlan" || kind == "ipvlan" {
+			return fmt.Errorf("link %s (%s) is left in the namespace of %s", l.Attrs().Name, kind, h.Name)
+		}
+	}
+	return nil
+}
+
+// clear removes every container and network, and waits until etcd has
+// nothing of them.
+func (c *cluster) clear() {
+	c.t.Helper()
+	if c.t.Failed() {
+		return // what is there explains the failure; the next scenario has its own names
+	}
+	for _, h := range c.Hosts {
+		c.removeContainers(h)
+	}
+	for _, h := range c.Hosts {
+		for _, name := range c.networks(h) {
+			_, _ = h.Docker(c.t.Context(), "network", "rm", name) // another host's removal may be first
+		}
+	}
+	eventually(c.t, "nothing to be left", func() error {
+		for _, h := range c.Hosts {
+			if left := c.networks(h); len(left) > 0 {
+				return fmt.Errorf("%s has networks %v", h.Name, left)
+			}
+		}
+		r, err := c.records()
+		if err != nil {
+			return err
+		}
+		if len(r.networks) > 0 {
+			return fmt.Errorf("etcd has networks %v", r.networks)
+		}
+		if left := c.list(store.AllLeasesSpan()); len(left) > 0 {
+			return fmt.Errorf("etcd has %d leases and reservations, the first is %s: %s", len(left), left[0].Key, left[0].Value)
+		}
+		return c.disagreement()
+	})
+}
+
+func (c *cluster) removeContainers(h *lab.Host) {
+	c.t.Helper()
+	if ids := strings.Fields(h.MustDocker(c.t, "ps", "-aq")); len(ids) > 0 {
+		h.MustDocker(c.t, append([]string{"rm", "-f"}, ids...)...)
+	}
+}

@@ -1,0 +1,193 @@
+package docker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gvlan/tests/lab"
+)
+
+// network makes a network on a host and waits until every host has it.
+func (c *cluster) network(h *lab.Host, name string, flags ...string) {
+	c.t.Helper()
+	args := append([]string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan"}, flags...)
+	h.MustDocker(c.t, append(args, name)...)
+	for _, other := range c.Hosts {
+		c.waitNetwork(other, name)
+	}
+}
+
+// waitTrusted waits until a host's agent would give addresses.
+func (c *cluster) waitTrusted(h *lab.Host) {
+	c.t.Helper()
+	eventually(c.t, "etcd to answer the agent of "+h.Name, func() error {
+		if s := c.status(h); !s.Etcd.Trusted {
+			return fmt.Errorf("status: %+v", s)
+		}
+		return nil
+	})
+}
+
+// waitNetwork waits until a host's engine lists the network and its agent
+// says that it stands for the definition.
+func (c *cluster) waitNetwork(h *lab.Host, name string) {
+	c.t.Helper()
+	eventually(c.t, name+" on "+h.Name, func() error {
+		for _, n := range c.status(h).Networks {
+			if n.Name == name && (n.State == "replica" || n.State == "committed") {
+				return nil
+			}
+		}
+		return fmt.Errorf("status: %+v", c.status(h).Networks)
+	})
+}
+
+// waitNoNetwork waits until a host's engine does not list the network.
+func (c *cluster) waitNoNetwork(h *lab.Host, name string) {
+	c.t.Helper()
+	eventually(c.t, "the end of "+name+" on "+h.Name, func() error {
+		if names := c.networks(h); slices.Contains(names, name) {
+			return fmt.Errorf("it lists %v", names)
+		}
+		return nil
+	})
+}
+
+// networks lists the names of a host's gvlan networks.
+func (c *cluster) networks(h *lab.Host) []string {
+	c.t.Helper()
+	return strings.Fields(h.MustDocker(c.t, "network", "ls", "--filter", "driver=gvlan", "--format", "{{.Name}}"))
+}
+
+// status is what the agent of a host says.
+type status struct {
+	Networks []struct {
+		Name, UUID, Scope, State, Parent, Why string
+		Endpoints                             int
+	}
+	Etcd            struct{ Trusted bool }
+	PendingReleases int `json:"pending_releases"`
+}
+
+// status asks a host's agent; the zero status while it does not answer.
+func (c *cluster) status(h *lab.Host) (s status) {
+	c.t.Helper()
+	out, err := h.Exec(c.t.Context(), c.binary, "status", "--json")
+	if err != nil {
+		return status{}
+	}
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		c.t.Fatalf("status of %s: %v in %q", h.Name, err, out)
+	}
+	return s
+}
+
+// run starts a container that sleeps and returns its address, IPv4 if it has
+// one.
+func (c *cluster) run(h *lab.Host, network, name string, flags ...string) netip.Addr {
+	c.t.Helper()
+	h.MustDocker(c.t, sleeper(network, name, flags...)...)
+	return c.address(h, network, name)
+}
+
+// sleeper is the command line that starts a container which sleeps until it
+// is told to stop, and then stops at once.
+func sleeper(network, name string, flags ...string) []string {
+	args := append([]string{"run", "-d", "--stop-signal", "KILL", "--network", network, "--name", name}, flags...)
+	return append(args, "busybox", "sleep", "100000")
+}
+
+// endpoint is what `docker inspect` says of a container on a network.
+type endpoint struct {
+	EndpointID          string
+	IPAddress           string
+	Gateway             string
+	MacAddress          string
+	GlobalIPv6Address   string
+	IPv6Gateway         string
+	GlobalIPv6PrefixLen int
+	IPPrefixLen         int
+}
+
+// inspect asks the engine about a container on a network.
+func (c *cluster) inspect(h *lab.Host, network, name string) (e endpoint) {
+	c.t.Helper()
+	out := h.MustDocker(c.t, "inspect", "-f", fmt.Sprintf("{{json (index .NetworkSettings.Networks %q)}}", network), name)
+	if err := json.Unmarshal([]byte(out), &e); err != nil {
+		c.t.Fatalf("inspect %s on %s: %v in %q", name, h.Name, err, out)
+	}
+	return e
+}
+
+// address is a container's address as the engine tells it, IPv4 if it has
+// one.
+func (c *cluster) address(h *lab.Host, network, name string) netip.Addr {
+	c.t.Helper()
+	e := c.inspect(h, network, name)
+	for _, text := range []string{e.IPAddress, e.GlobalIPv6Address} {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			return addr
+		}
+	}
+	c.t.Fatalf("%s on %s has no address: %+v", name, h.Name, e)
+	return netip.Addr{}
+}
+
+// refused runs docker, which must fail and say why in one line that has these
+// words.
+func (c *cluster) refused(h *lab.Host, words string, args ...string) {
+	c.t.Helper()
+	_, err := h.Docker(c.t.Context(), args...)
+	if err == nil {
+		c.t.Errorf("docker %s succeeded, want it refused: %s", strings.Join(args, " "), words)
+		return
+	}
+	var said []string
+	for line := range strings.Lines(err.Error()) {
+		if strings.Contains(line, "Error response from daemon") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	if len(said) != 1 || !strings.Contains(said[0], words) {
+		c.t.Errorf("docker %s says\n\t%s\nwant one line with\n\t%s", strings.Join(args, " "), err, words)
+	}
+}
+
+// reaches pings an address from inside a container.
+func (c *cluster) reaches(h *lab.Host, from string, to netip.Addr) {
+	c.t.Helper()
+	h.MustDocker(c.t, "exec", from, "ping", "-c", "1", "-w", "10", to.String())
+}
+
+// oneOwner asks the LAN who has an address: exactly one reply, from that host.
+func (c *cluster) oneOwner(addr netip.Addr, h *lab.Host) {
+	c.t.Helper()
+	if err := c.owned(addr, h); err != nil {
+		c.t.Error(err)
+	}
+}
+
+// owned is nil when one probe gets one answer, through the host's port.
+// Answers and ports are counted, never MACs: two holders of one address have
+// the same. Silence is asked again, since a busy machine may answer late.
+func (c *cluster) owned(addr netip.Addr, h *lab.Host) error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience)
+	defer cancel()
+	for {
+		answers, err := c.WhoHas(ctx, addr)
+		if err != nil {
+			return err
+		}
+		if len(answers) == 0 && ctx.Err() == nil {
+			continue
+		}
+		if len(answers) != 1 || answers[0].Port != c.LAN.Port(h.Machine) {
+			return fmt.Errorf("who has %s: %v, want one answer through %s", addr, answers, c.LAN.Port(h.Machine))
+		}
+		return nil
+	}
+}
