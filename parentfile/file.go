@@ -118,12 +118,10 @@ func read(path string) ([]byte, error) {
 		return nil, &FileError{Path: path, Err: err, Text: openText(err)}
 	}
 	if len(data) > maxFileSize {
-		return nil, &FileError{Path: path, Err: ErrFile, Text: tooLarge}
+		return nil, &FileError{Path: path, Err: ErrFile, Text: "it is larger than 64 KiB, which no parent file is"}
 	}
 	return data, nil
 }
-
-const tooLarge = "it is larger than 64 KiB, which no parent file is"
 
 func refuseKind(info fs.FileInfo) string {
 	switch {
@@ -131,8 +129,6 @@ func refuseKind(info fs.FileInfo) string {
 		return "it is a directory, name a file in it"
 	case !info.Mode().IsRegular():
 		return "it is not a regular file"
-	case info.Size() > maxFileSize:
-		return tooLarge
 	}
 	return ""
 }

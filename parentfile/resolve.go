@@ -162,7 +162,7 @@ func (r resolver) hang(i Interface, vids []int) (Choice, error) {
 
 func (r resolver) tagged(master Interface, vid int) (Interface, bool) {
 	at := slices.IndexFunc(r.have, func(i Interface) bool {
-		return i.Kind == "vlan" && i.Parent == master.Name && i.VLAN == vid
+		return i.Parent == master.Name && i.VLAN == vid
 	})
 	if at < 0 {
 		return Interface{}, false

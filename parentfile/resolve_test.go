@@ -75,6 +75,7 @@ func TestResolve(t *testing.T) {
 		{name: "a port of a bond is skipped", list: "eth3,bond0", candidate: "bond0", link: "bond0"},
 		{name: "default route", list: "default-route", candidate: "default-route", link: "eth0"},
 		{name: "VLAN of the default route", list: "default-route.65", candidate: "default-route.65", link: "eth0", vlans: []int{65}},
+		{name: "QinQ of the default route", list: "default-route.100.200", candidate: "default-route.100.200", link: "eth0", vlans: []int{100, 200}},
 		{name: "IPv4 subnet", list: "subnet:192.168.1.0/24", candidate: "subnet:192.168.1.0/24", link: "eth1"},
 		{name: "IPv6 subnet", list: "subnet:fd00::/64", candidate: "subnet:fd00::/64", link: "eth1"},
 		{name: "glob, by name", list: "eth*", candidate: "eth*", link: "eth0"},
