@@ -15,13 +15,24 @@ import (
 type networks struct {
 	scope, parent string
 	links         *netlink.Handle
-	known         map[string]network // by id
+	known         map[string]network      // by id
+	given         map[string][]netip.Addr // addresses of endpoints, by id
 }
 
 // network is what Join needs to know.
 type network struct {
-	parent             string
-	gateway4, gateway6 string
+	parent   string
+	gateways []netip.Prefix // as "192.168.1.254/24", one for each subnet that has one
+}
+
+// gateway gives the gateway on the subnet of an address, or nothing.
+func (n network) gateway(of netip.Addr) string {
+	for _, g := range n.gateways {
+		if g.Contains(of) {
+			return g.Addr().String()
+		}
+	}
+	return ""
 }
 
 func newNetworks(scope, parent string) (*networks, error) {
@@ -29,7 +40,7 @@ func newNetworks(scope, parent string) (*networks, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	return &networks{scope: scope, parent: parent, links: links, known: map[string]network{}}, nil
+	return &networks{scope: scope, parent: parent, links: links, known: map[string]network{}, given: map[string][]netip.Addr{}}, nil
 }
 
 func (n *networks) calls() map[string]call {
@@ -45,7 +56,7 @@ func (n *networks) calls() map[string]call {
 		"FreeNetwork":     done,
 		"CreateNetwork":   n.createNetwork,
 		"DeleteNetwork":   done,
-		"CreateEndpoint":  createEndpoint,
+		"CreateEndpoint":  n.createEndpoint,
 		"EndpointOperInfo": func([]byte) (any, error) {
 			return map[string]any{"Value": map[string]string{}}, nil
 		},
@@ -75,23 +86,13 @@ func (n *networks) createNetwork(body []byte) (any, error) {
 			made.parent = parent
 		}
 	}
-	if len(req.IPv4Data) > 0 {
-		made.gateway4 = bare(req.IPv4Data[0].Gateway)
-	}
-	if len(req.IPv6Data) > 0 {
-		made.gateway6 = bare(req.IPv6Data[0].Gateway)
+	for _, d := range append(req.IPv4Data, req.IPv6Data...) {
+		if gateway, err := netip.ParsePrefix(d.Gateway); err == nil {
+			made.gateways = append(made.gateways, gateway)
+		}
 	}
 	n.known[req.NetworkID] = made
 	return struct{}{}, nil
-}
-
-// bare takes the length off an address in CIDR notation.
-func bare(cidr string) string {
-	p, err := netip.ParsePrefix(cidr)
-	if err != nil {
-		return ""
-	}
-	return p.Addr().String()
 }
 
 type endpointRequest struct {
@@ -99,10 +100,15 @@ type endpointRequest struct {
 	Interface             struct{ Address, AddressIPv6, MacAddress string }
 }
 
-func createEndpoint(body []byte) (any, error) {
+func (n *networks) createEndpoint(body []byte) (any, error) {
 	var req endpointRequest
 	if err := json.Unmarshal(body, &req); err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
+	}
+	for _, cidr := range []string{req.Interface.Address, req.Interface.AddressIPv6} {
+		if p, err := netip.ParsePrefix(cidr); err == nil {
+			n.given[req.EndpointID] = append(n.given[req.EndpointID], p.Addr())
+		}
 	}
 	given := map[string]string{}
 	if req.Interface.MacAddress == "" {
@@ -136,12 +142,18 @@ func (n *networks) join(body []byte) (any, error) {
 	if err := n.links.LinkAdd(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}); err != nil {
 		return nil, fmt.Errorf("make link: %w", err)
 	}
-	return map[string]any{
+	answer := map[string]any{
 		"InterfaceName":         map[string]string{"SrcName": attrs.Name, "DstPrefix": "eth"},
-		"Gateway":               known.gateway4,
-		"GatewayIPv6":           known.gateway6,
 		"DisableGatewayService": true,
-	}, nil
+	}
+	for _, addr := range n.given[req.EndpointID] {
+		if addr.Is4() {
+			answer["Gateway"] = known.gateway(addr)
+		} else {
+			answer["GatewayIPv6"] = known.gateway(addr)
+		}
+	}
+	return answer, nil
 }
 
 func (n *networks) deleteEndpoint(body []byte) (any, error) {
