@@ -37,8 +37,8 @@ const (
 func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist, start origin) {
 	m.join(ctx, list, append(m.given(ctx), m.pick(start.Peers)...))
 	m.remember()
-	for began := time.Now(); ; {
-		forming := time.Since(began) < formFor && len(m.missing(m.config.Registry.Known().seeds())) > 0
+	forming, began := true, time.Now()
+	for {
 		pause := rejoinEvery
 		if forming {
 			pause = formEvery
@@ -49,6 +49,7 @@ func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist
 		case <-time.After(m.jitter(pause)):
 		}
 		missing := m.missing(m.config.Registry.Known().seeds())
+		forming = forming && len(missing) > 0 && time.Since(began) < formFor
 		if !forming {
 			missing = m.chosen(missing)
 		}

@@ -43,7 +43,7 @@ type Membership struct {
 	ring    uint32                 // RingID of the installed keys
 	list    *memberlist.Memberlist // nil while not running
 	left    bool
-	leaves  sync.WaitGroup // leaves under way; memberlist panics when stopped first
+	leaves  sync.WaitGroup // leaves under way, which memberlist must outlive
 }
 
 // New makes a Membership. It opens nothing: Run does.
@@ -149,8 +149,9 @@ func (m *Membership) open(ctx context.Context, cluster string, r *ring) (*member
 	return list, nil
 }
 
-// close stops memberlist, after a leave only when the others had time to
-// hear of it.
+// close stops memberlist. After Leave it first goes on answering probes, and
+// lets memberlist say its own goodbye only when everybody has heard of the
+// leave: to the others' hooks that goodbye looks like a failure.
 func (m *Membership) close(list *memberlist.Memberlist) {
 	m.mu.Lock()
 	m.list = nil
@@ -159,6 +160,9 @@ func (m *Membership) close(list *memberlist.Memberlist) {
 	m.leaves.Wait()
 	if left {
 		time.Sleep(lingerAfterLeave)
+		if err := list.Leave(leaveTimeout); err != nil {
+			m.config.Log.Debug("leave the membership", "err", err)
+		}
 	}
 	if err := list.Shutdown(); err != nil {
 		m.config.Log.Warn("stop membership", "err", err)
@@ -185,22 +189,16 @@ func (m *Membership) Leave(ctx context.Context) error {
 	done := make(chan error, 1)
 	go func() {
 		defer m.leaves.Done()
-		done <- leave(list)
+		done <- list.UpdateNode(leaveTimeout)
 	}()
+	var err error
 	select {
-	case err := <-done:
-		return err
+	case err = <-done:
 	case <-ctx.Done():
-		return fmt.Errorf("leave the membership: %w", ctx.Err())
+		err = ctx.Err()
 	}
-}
-
-// leave first says so in the metadata, because memberlist's own leave looks
-// like a failure to the others' hooks.
-func leave(list *memberlist.Memberlist) error {
-	metaErr := list.UpdateNode(updateTimeout)
-	if err := list.Leave(leaveTimeout); err != nil {
-		return fmt.Errorf("leave the membership: %w", errors.Join(err, metaErr))
+	if err != nil {
+		return fmt.Errorf("leave the membership: %w", err)
 	}
 	return nil
 }

@@ -147,8 +147,10 @@ func (p *Port) WriteToAddress(b []byte, a memberlist.Address) (time.Time, error)
 	now := time.Now()
 	p.fabric.mu.Lock()
 	closed := p.closed
-	p.sent.Packets++
-	p.sent.Bytes += len(b)
+	if !closed {
+		p.sent.Packets++
+		p.sent.Bytes += len(b)
+	}
 	p.fabric.mu.Unlock()
 	if closed {
 		return now, errClosed

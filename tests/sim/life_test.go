@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 // life is what a cluster that has formed is measured by.
 type life struct {
 	hint, leave       Sample // from the act until each other host noticed
-	crashFirst, crash Sample // until the first and until each noticed
+	crashFirst, crash Sample // until the first and until the last noticed
 	packets, bytes    Sample // per host and second, while idle
 }
 
@@ -28,9 +30,10 @@ func TestLife(t *testing.T) {
 		Bench("hint_p50_seconds", n, l.hint.At(0.5))
 		Bench("leave_p50_seconds", n, l.leave.At(0.5))
 		Bench("crash_first_p50_seconds", n, l.crashFirst.At(0.5))
+		Bench("crash_all_max_seconds", n, l.crash.At(1))
 		if limit, ok := limits[n]; ok {
 			atMost(t, "hint_p99_seconds", n, l.hint.At(0.99), limit.hint)
-			atMost(t, "crash_all_seconds", n, l.crash.At(1), limit.crash)
+			atMost(t, "crash_all_p95_seconds", n, l.crash.At(0.95), limit.crash)
 		}
 		atMost(t, "leave_p99_seconds", n, l.leave.At(0.99), 1.5)
 		atMost(t, "idle_packets_per_second", n, l.packets.At(1), 3)
@@ -44,9 +47,9 @@ func (l *life) play(t *testing.T, n int, seed uint64) {
 	startTogether(w)
 	formed(t, w, 5*time.Minute)
 	// News of the formation goes round for a while: hints starve behind it.
-	time.Sleep(30*time.Second + time.Duration(n)*300*time.Millisecond)
+	time.Sleep(10*time.Second + time.Duration(n)*300*time.Millisecond)
 	l.idle(w)
-	l.tell(t, w)
+	l.tell(w)
 	l.leaveOne(t, w)
 	l.crashOne(t, w)
 	checkClean(t, w)
@@ -73,19 +76,23 @@ func sent(w *World) (sum Traffic) {
 	return sum
 }
 
-// tell measures how long each host waits for a hint of one of them.
-func (l *life) tell(t *testing.T, w *World) {
+// tell measures how long each host waits for a hint of one of them. A hint
+// that did not come within some seconds never will: it took for ever.
+func (l *life) tell(w *World) {
 	hint := cluster.Changed{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("node0000", "e1")), Rev: 42}
 	teller := w.Hosts[w.rand.IntN(len(w.Hosts))]
 	began := time.Now()
 	teller.Member.Tell(hint)
+	time.Sleep(10 * time.Second)
 	for _, h := range w.Hosts {
 		if h == teller {
 			continue
 		}
-		eventually(t, time.Minute, h.Name+" told", func() bool { _, ok := h.Heard(hint); return ok })
-		at, _ := h.Heard(hint)
-		l.hint.AddTime(at.Sub(began))
+		if at, ok := h.Heard(hint); ok {
+			l.hint.AddTime(at.Sub(began))
+		} else {
+			l.hint.Add(math.Inf(1))
+		}
 	}
 }
 
@@ -105,13 +112,12 @@ func (l *life) crashOne(t *testing.T, w *World) {
 	victim := running[w.rand.IntN(len(running))]
 	began := time.Now()
 	victim.Crash()
-	first := time.Hour
+	var took []time.Duration
 	for _, h := range w.Running() {
-		took := sees(t, h, victim.Name, cluster.Failed, began)
-		first = min(first, took)
-		l.crash.AddTime(took)
+		took = append(took, sees(t, h, victim.Name, cluster.Failed, began))
 	}
-	l.crashFirst.AddTime(first)
+	l.crashFirst.AddTime(slices.Min(took))
+	l.crash.AddTime(slices.Max(took))
 }
 
 // sees waits until a host sees another in a state and returns how long after

@@ -16,7 +16,7 @@ import (
 // eyes, the gossip wrote nothing, and no host was handed an older hint after
 // a newer one.
 func TestChaos(t *testing.T) {
-	const acts = 25
+	const acts = 20
 	sizes(t, func(t *testing.T, n int) {
 		if n > ownDirectory {
 			t.Logf("%d hosts share one mirror, which cannot be cut: played with %d", n, ownDirectory)
