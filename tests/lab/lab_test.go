@@ -1,15 +1,9 @@
 package lab_test
 
 import (
-	"context"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -166,137 +160,5 @@ func TestHostCrashAndBoot(t *testing.T) {
 			h.MustDocker(t, "start", "web")
 			h.MustDocker(t, "exec", "web", "true")
 		})
-	}
-}
-
-// traces are what a lab could leave outside its own namespaces.
-func traces(t *testing.T) map[string]string {
-	t.Helper()
-	seen := map[string]string{}
-	for what, line := range map[string]string{
-		"links":      "ip -o link | cut -d: -f2",
-		"namespaces": "ip netns list",
-		"mounts":     "cut -d' ' -f5 /proc/self/mountinfo",
-		"rules":      "nft list tables; iptables-save | grep ^-A; true",
-		"groups":     "find /sys/fs/cgroup -type d -name 'gvlan-lab-*'",
-	} {
-		out, err := exec.CommandContext(t.Context(), "sh", "-c", line).Output()
-		if err != nil {
-			t.Fatalf("look at %s: %v", what, err)
-		}
-		seen[what] = string(out)
-	}
-	return seen
-}
-
-// populate starts a container on each host of another process's lab and gives the
-// processes, seen from outside, of the machines and the containers.
-func populate(t *testing.T, id string) []int {
-	t.Helper()
-	states, err := lab.States()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for _, s := range states {
-		if s.ID != id {
-			continue
-		}
-		for _, m := range s.Machines {
-			pids = append(pids, m.PID)
-			if m.Release == "" {
-				continue
-			}
-			line := append(m.Enter(), "/usr/bin/docker", "run", "-d", "busybox", "sleep", "1000")
-			if out, err := exec.CommandContext(t.Context(), line[0], line[1:]...).CombinedOutput(); err != nil {
-				t.Fatalf("run container on %s: %v: %s", m.Name, err, out)
-			}
-		}
-	}
-	groups, err := filepath.Glob("/sys/fs/cgroup/*/gvlan-lab-" + id + "/*/*/cgroup.procs")
-	if err != nil || len(groups) == 0 {
-		t.Fatalf("find containers' control groups: %v, %v", groups, err)
-	}
-	for _, group := range groups {
-		list, err := os.ReadFile(group)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for field := range strings.FieldsSeq(string(list)) {
-			pid, err := strconv.Atoi(field)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// running tells whether a process is there and more than a zombie, which waits for
-// the machine's own init.
-func running(pid int) bool {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
-}
-
-func TestKilledOwnerLeavesNothing(t *testing.T) {
-	program, err := lab.Build(t.Context(), "gvlan/tests/lab/cmd/lab")
-	if err != nil {
-		t.Fatal(err)
-	}
-	before := traces(t)
-	for _, release := range releases {
-		t.Run(string(release), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			owner := exec.CommandContext(ctx, program, "own", "-hosts", "2", "-engine", string(release), "-etcd")
-			stdout, err := owner.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := owner.Start(); err != nil {
-				t.Fatal(err)
-			}
-			id := make([]byte, 32)
-			n, err := stdout.Read(id)
-			if err != nil {
-				t.Fatalf("lab did not come up: %v", err)
-			}
-			pids := populate(t, strings.TrimSpace(string(id[:n])))
-			// A paused machine does not notice that its owner is gone.
-			if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
-			if err := owner.Process.Signal(syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			_ = owner.Wait()
-			left, err := lab.Leftovers()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(left) == 0 {
-				t.Error("a killed owner left nothing: this test cannot fail")
-			}
-			if err := lab.Sweep(); err != nil {
-				t.Fatal(err)
-			}
-			left, err = lab.Leftovers()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff([]string(nil), left); diff != "" {
-				t.Errorf("left after sweep (-want +got):\n%s", diff)
-			}
-			for _, pid := range pids {
-				if running(pid) {
-					t.Errorf("process %d still runs", pid)
-				}
-			}
-		})
-	}
-	if diff := cmp.Diff(before, traces(t)); diff != "" {
-		t.Errorf("outside the lab (-before +after):\n%s", diff)
 	}
 }

@@ -85,35 +85,40 @@ func remove(id string) error {
 	}
 }
 
-// Leftovers describes what dead labs left on this machine: directories, processes,
-// control groups, mounts. It is empty after a Sweep.
-func Leftovers() ([]string, error) {
+// Leftover is something a dead lab left on this machine.
+type Leftover struct {
+	Lab  string // the lab's id
+	What string // a directory, process or control group
+}
+
+func (l Leftover) String() string { return "lab " + l.Lab + ": " + l.What }
+
+// Leftovers lists what dead labs left. It is empty after a Sweep. Mounts, links and
+// namespaces are not looked for: a lab has none outside its own namespaces, which go
+// with their last process.
+func Leftovers() ([]Leftover, error) {
 	dead, err := deadLabs()
 	if err != nil {
 		return nil, err
 	}
-	var left []string
+	var left []Leftover
 	for _, id := range dead {
-		if _, err := os.Stat(filepath.Join(base, id)); err == nil {
-			left = append(left, "directory "+filepath.Join(base, id))
+		if dir := filepath.Join(base, id); exists(dir) {
+			left = append(left, Leftover{id, "directory " + dir})
 		}
 		for _, pid := range processesOf(id) {
-			left = append(left, fmt.Sprintf("process %d %s", pid, commandLine(pid)))
+			left = append(left, Leftover{id, fmt.Sprintf("process %d %s", pid, commandLine(pid))})
 		}
 		for _, group := range cgroups(id) {
-			left = append(left, "control group "+group)
-		}
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("list mounts: %w", err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, base) {
-			left = append(left, "mount "+strings.TrimSpace(line))
+			left = append(left, Leftover{id, "control group " + group})
 		}
 	}
 	return left, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // labProcess is a process of some lab.
