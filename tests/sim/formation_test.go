@@ -37,16 +37,22 @@ func TestFormation(t *testing.T) {
 	sizes(t, func(t *testing.T, n int) {
 		var ours, naive Sample
 		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { formation(t, n, seed, &ours) })
-		seeds(t, max(1, *seedsFlag/4), func(t *testing.T, seed uint64) { formation(t, n, seed, &naive, Naive) })
-		Bench("formation_naive_p95_seconds", n, naive.At(0.95))
 		if bar, ok := bars[n]; ok {
 			atMost(t, "formation_p95_seconds", n, ours.At(0.95), bar)
 		}
+		if n > naiveLimit {
+			return
+		}
+		seeds(t, max(1, *seedsFlag/4), func(t *testing.T, seed uint64) { formation(t, n, seed, &naive, Naive) })
+		Bench("formation_naive_p95_seconds", n, naive.At(0.95))
 		if n >= 50 && !(ours.At(0.95) < naive.At(0.95)) {
 			t.Errorf("formation of %d nodes takes %g s (p95), no better than the naive join's %g s", n, ours.At(0.95), naive.At(0.95))
 		}
 	})
 }
+
+// naiveLimit is the largest cluster that is also formed the naive way.
+const naiveLimit = 200
 
 func formation(t *testing.T, n int, seed uint64, sample *Sample, options ...Option) {
 	w := NewWorld(t, n, seed, options...)

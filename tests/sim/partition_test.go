@@ -169,7 +169,7 @@ func (c *chaos) heal() {
 func TestPartition(t *testing.T) {
 	sizes(t, func(t *testing.T, n int) {
 		var heal Sample
-		seeds(t, 2, func(t *testing.T, seed uint64) {
+		seeds(t, max(1, 10/uint64(n)), func(t *testing.T, seed uint64) {
 			w := NewWorld(t, n, seed)
 			defer w.Close()
 			startTogether(w)

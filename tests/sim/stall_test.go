@@ -26,7 +26,7 @@ func TestStalls(t *testing.T) {
 	}{
 		{"five_4s", 5, 4 * time.Second, time.Second, 1, 0},
 		{"fifteen_4s", 15, 4 * time.Second, time.Second, 1, 0},
-		{"five_16s", 5, 16 * time.Second, 260 * time.Millisecond, 2, 0.5},
+		{"five_16s", 5, 16 * time.Second, 260 * time.Millisecond, 1, 0.5},
 		{"fifteen_16s", 15, 16 * time.Second, 260 * time.Millisecond, 2, 0.5},
 	}
 	for _, test := range tests {
