@@ -2,14 +2,16 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 
 	"gvlan/cluster/store"
 )
 
 // Unbind tells that an endpoint was deleted: its record goes, and with it its
-// names, and the releases of its addresses that follow count. With the store
-// away the record goes later; it fails only when the journal does.
+// names, and the releases of its addresses that follow count. Link-local
+// addresses are released at once: not every engine does it. With the store
+// away all that goes later; it fails only when the journal does.
 func (a *Allocator) Unbind(ctx context.Context, id string) error {
 	e, known := a.ledger.endpoint(id)
 	had := a.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == id && l.State == bound })
@@ -37,7 +39,21 @@ func (a *Allocator) Unbind(ctx context.Context, id string) error {
 	if a.Self.Trusted() != nil || a.closeEndpoint(ctx, e) != nil {
 		a.wake()
 	}
-	return nil
+	return a.giveUpUnreleased(ctx, entries)
+}
+
+// giveUpUnreleased releases the link-local IPv6 addresses among what an
+// endpoint had: libnetwork of engines like 20.10 releases global unicast
+// ones only. Where the release comes after all it finds nothing to do. The
+// caller holds the places.
+func (a *Allocator) giveUpUnreleased(ctx context.Context, had []entry) error {
+	var failed error
+	for _, x := range had {
+		if l, ok := x.(lease); ok && l.Address.Is6() && l.Address.IsLinkLocalUnicast() {
+			failed = errors.Join(failed, a.giveUp(ctx, l))
+		}
+	}
+	return failed
 }
 
 func placesOfLeases(leases []lease) []place {
