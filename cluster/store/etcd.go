@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -22,9 +23,9 @@ const DefaultPrefix = "/gvlan/v1"
 
 // How long etcd may stay silent.
 const (
-	// attemptTimeout ends one request, so that the next goes to another
+	// defaultAttempt ends one request, so that the next goes to another
 	// member: a follower cut off from its leader keeps a request for 7 s.
-	attemptTimeout = 2 * time.Second
+	defaultAttempt = 2 * time.Second
 	// keepAliveTime and keepAliveTimeout find a dead connection. Pings more
 	// often than every 5 s are answered with GOAWAY (etcd's
 	// GRPCKeepAliveMinTime).
@@ -39,6 +40,7 @@ type EtcdConfig struct {
 	TLS       *tls.Config // nil: plain, or the host's own CAs for https endpoints
 	User      string      // "" without etcd's user authentication
 	Password  string
+	Attempt   time.Duration // what one request may take before the next member is asked; 0 means 2 s
 	Log       *slog.Logger
 }
 
@@ -46,6 +48,7 @@ type EtcdConfig struct {
 type Etcd struct {
 	config clientv3.Config
 	prefix string
+	limit  time.Duration    // of one request
 	turn   chan struct{}    // holds one token: whoever has it may connect
 	client *clientv3.Client // nil until connected; guarded by turn
 	closed context.Context
@@ -74,14 +77,14 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Etcd{prefix: prefix, turn: make(chan struct{}, 1)}
+	e := &Etcd{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1)}
 	e.closed, e.close = context.WithCancel(context.Background())
 	e.config = clientv3.Config{
 		Endpoints:            c.Endpoints,
 		TLS:                  c.TLS,
 		Username:             c.User,
 		Password:             c.Password,
-		DialTimeout:          attemptTimeout, // of the login
+		DialTimeout:          e.limit, // of the login
 		DialKeepAliveTime:    keepAliveTime,
 		DialKeepAliveTimeout: keepAliveTimeout,
 		// The client would send a transaction twice when the server answers

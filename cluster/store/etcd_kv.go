@@ -97,9 +97,9 @@ func (e *Etcd) read(ctx context.Context, ask request) error {
 	return explain(err)
 }
 
-// attempt makes one request, in attemptTimeout at most.
+// attempt makes one request, within its limit.
 func (e *Etcd) attempt(ctx context.Context, ask request) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, e.limit)
 	defer cancel()
 	client, err := e.connected(ctx)
 	if err != nil {

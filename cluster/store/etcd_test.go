@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -60,6 +61,9 @@ func serveUntil(t *testing.T, config embedded.Config) (server *embedded.Server, 
 func connect(t *testing.T, config store.EtcdConfig) *store.Etcd {
 	t.Helper()
 	config.Log = discard
+	if config.Attempt == 0 {
+		config.Attempt = time.Minute // the machine may be busy
+	}
 	etcd, err := store.NewEtcd(config)
 	if err != nil {
 		t.Fatal(err)
@@ -99,6 +103,7 @@ func open(t *testing.T, config store.EtcdConfig) etcdSubject {
 }
 
 func TestEtcd(t *testing.T) {
+	t.Parallel()
 	server := serve(t, embedded.Config{})
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
 		return open(t, store.EtcdConfig{Endpoints: []string{server.Endpoint()}})
@@ -106,6 +111,7 @@ func TestEtcd(t *testing.T) {
 }
 
 func TestEtcdOverTLS(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	server := serve(t, embedded.Config{Listen: address})
 	storetest.Run(t, func(t *testing.T) storetest.Subject {

@@ -251,6 +251,7 @@ func (m *mirror) equal(t *testing.T, kv store.KV, span store.Span) {
 // On a real etcd: history, compaction, a restart, and a data directory that
 // was lost, all behind one address and one running mirror.
 func TestMirrorOfRealEtcd(t *testing.T) {
+	t.Parallel()
 	address := freeAddress(t)
 	dir := t.TempDir()
 	run := func(dir string) (stop func()) {

@@ -116,7 +116,8 @@ type Event struct {
 }
 
 // Batch is a run of events that belong to one or more whole revisions, in
-// order. Revision is the last of them.
+// order. Revision is the last of them; in a batch without events it says how
+// far nothing happened.
 type Batch struct {
 	Events   []Event
 	Revision Revision

@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,14 +12,25 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
-// interrupted is a store where something happens just before a transaction.
+// interrupted is a store where something happens just before a transaction
+// or a grant.
 type interrupted struct {
 	storetest.Backend
 	before func(txn store.Txn)
+	grant  func()
+}
+
+func (i *interrupted) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
+	if i.grant != nil {
+		i.grant()
+	}
+	return i.Backend.Grant(ctx, ttl)
 }
 
 func (i *interrupted) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
-	i.before(txn)
+	if i.before != nil {
+		i.before(txn)
+	}
 	return i.Backend.Commit(ctx, txn)
 }
 
@@ -110,14 +122,7 @@ func TestOpeningSeesLiveComeBack(t *testing.T) {
 func TestOpeningSeesAWipeOnItsWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMem()
-		wiped := false
-		far := &interrupted{Backend: mem}
-		far.before = func(txn store.Txn) {
-			if takes(txn) && !wiped {
-				wiped = true
-				mem.Wipe()
-			}
-		}
+		far := &interrupted{Backend: mem, grant: sync.OnceFunc(mem.Wipe)}
 		a := start(t, far, "one", &past{})
 		<-a.Opened()
 		it, err := mem.Get(t.Context(), store.MetaKey())

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTLSFiles(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	serve(t, embedded.Config{Dir: dir, Listen: freeAddress(t)}) // writes the files
 	ca, cert, key := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")

@@ -78,6 +78,7 @@ func (r *running) fails(t *testing.T) error {
 func client(t *testing.T, c store.EtcdConfig) *store.Etcd {
 	t.Helper()
 	c.Log = slog.New(slog.DiscardHandler)
+	c.Attempt = time.Minute // the machine may be busy
 	etcd, err := store.NewEtcd(c)
 	if err != nil {
 		t.Fatal(err)

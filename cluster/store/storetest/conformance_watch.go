@@ -92,6 +92,18 @@ var watchTrials = map[string]func(*testing.T, *trial){
 			}
 		}
 	},
+	"a history too long for one batch": func(t *testing.T, r *trial) {
+		_, start := r.list(everything)
+		const n = 1200 // etcd catches up by 1000 revisions
+		for range n {
+			r.put("/w/a", "x")
+		}
+		for i, ev := range r.watch(store.Prefix("/w/"), start).events(n) {
+			if ev.At != start+store.Revision(i)+1 {
+				t.Fatalf("event %d of revision %d, want %d", i, ev.At, start+store.Revision(i)+1)
+			}
+		}
+	},
 	"compacted": func(t *testing.T, r *trial) {
 		first := r.put("/w/a", "1")
 		r.put("/w/a", "2")
