@@ -47,7 +47,8 @@ type UMLOptions struct {
 	Args []string
 	// Env is added to its environment.
 	Env []string
-	// Mem is the kernel's memory as it takes it; "" is 1G.
+	// Mem is the kernel's memory as it takes it; "" is 2G, of which the machine gives
+	// what is used.
 	Mem string
 	// Output gets what the program prints as it comes; nil is nobody.
 	Output io.Writer
@@ -83,10 +84,16 @@ func UML(ctx context.Context, o UMLOptions) (_ UMLResult, err error) {
 	}
 	mem := o.Mem
 	if mem == "" {
-		mem = "1G"
+		mem = "2G"
 	}
-	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", umlHolder, "uml",
+	pin, release, err := cpu()
+	if err != nil {
+		return UMLResult{}, fmt.Errorf("prepare UML run: %w", err)
+	}
+	defer release()
+	line := append(pin, "unshare", "--pid", "--fork", "--kill-child", "sh", "-c", umlHolder, "uml",
 		umlProgram, "mem="+mem, "rootfstype=hostfs", "rootflags=/", "rw", "init="+init, "quiet", "con=null", "con0=fd:0,fd:1")
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
 	cmd.Env = l.env()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -181,7 +188,10 @@ func (c *umlConsole) Write(p []byte) (int, error) {
 //		}
 //		... with VLAN, dummy, ipvlan and bonding
 //	}
-func RunInUML(t *testing.T) bool {
+//
+// Env is added to the environment inside. A test that is skipped there has failed:
+// nobody would see it.
+func RunInUML(t *testing.T, env ...string) bool {
 	t.Helper()
 	if os.Getenv(insideUML) != "" {
 		return true
@@ -202,13 +212,13 @@ func RunInUML(t *testing.T) bool {
 	result, err := UML(ctx, UMLOptions{
 		Binary: self,
 		Args:   []string{"-test.run", "^" + t.Name() + "$", "-test.v"},
-		Env:    []string{insideUML + "=1"},
+		Env:    append(env, insideUML+"=1"),
 	})
 	t.Logf("in UML:\n%s", result.Output)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if result.ExitCode != 0 {
+	if result.ExitCode != 0 || strings.Contains(result.Output, "--- SKIP") {
 		t.Fail()
 	}
 	return false
