@@ -187,8 +187,6 @@ func (k *Kernel) parent(spec Spec) (netlink.Link, error) {
 		return nil, fmt.Errorf("make %s: parent: %w", spec, err)
 	}
 	switch a := l.Attrs(); {
-	case a.RawFlags&unix.IFF_LOOPBACK != 0:
-		return nil, fmt.Errorf("make %s: %w: it is the loopback", spec, ErrParentType)
 	case a.EncapType != "ether":
 		return nil, fmt.Errorf("make %s: %w: it is no Ethernet device but %s", spec, ErrParentType, a.EncapType)
 	case spec.MTU > a.MTU:

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -30,6 +31,8 @@ func TestInterfaces(t *testing.T) {
 	w.defaultRoute(t, "eth1", "", 50)
 	w.do(t, func() error { return w.handle.LinkSetDown(w.link(t, "x-eth0")) })
 
+	w.SetSys(fstest.MapFS{"class/net/eth1/phy80211/name": {}})
+
 	got, err := w.Interfaces(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +43,7 @@ func TestInterfaces(t *testing.T) {
 		{Name: "eth0", AltNames: []string{"enp0s31f6-a-long-alternative-name"}, Kind: "veth", MTU: 1500, Up: true,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("192.0.2.7/24")}},
 		{Name: "x-eth1", Kind: "veth", MTU: 1500},
-		{Name: "eth1", Kind: "veth", MTU: 9000, Up: true, DefaultRoute: true,
+		{Name: "eth1", Kind: "veth", MTU: 9000, Up: true, Wireless: true, DefaultRoute: true,
 			Addresses: []netip.Prefix{netip.MustParsePrefix("2001:db8::7/64")}},
 	}
 	linkLocal := cmpopts.AcyclicTransformer("global", func(all []netip.Prefix) []netip.Prefix {

@@ -2,10 +2,12 @@ package link_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"gvlan/driver/link"
 )
@@ -94,6 +96,8 @@ func TestMakingMarksAtOnce(t *testing.T) {
 func TestMarkStaysInTheSandbox(t *testing.T) {
 	host, sandbox := newWorld(t), newWorld(t)
 	host.card(t, "eth0")
+	// It has the index that the parent has in the host's namespace.
+	sandbox.card(t, "other")
 	if _, err := host.Ensure(t.Context(), endpoint("gv1", "eth0")); err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +122,20 @@ func TestMarkStaysInTheSandbox(t *testing.T) {
 	sandbox.moveTo(t, "eth0", host, "gv1")
 	if l, err := host.Read(t.Context(), "gv1"); err != nil || l.Owner != "ep-gv1" {
 		t.Errorf("Read after Docker moved it back = %+v, %v", l, err)
+	}
+}
+
+// A link that cannot be marked is not left behind.
+func TestLinkThatCannotBeMarked(t *testing.T) {
+	w := newWorld(t)
+	w.card(t, "eth0")
+	spec := endpoint("gv1", "eth0")
+	spec.Owner = strings.Repeat("x", 300) // an alias holds 255 bytes
+	if _, err := w.Ensure(t.Context(), spec); !errors.Is(err, unix.ERANGE) && !errors.Is(err, unix.EINVAL) {
+		t.Errorf("Ensure = %v, want %v or %v", err, unix.ERANGE, unix.EINVAL)
+	}
+	if _, err := w.Read(t.Context(), "gv1"); !errors.Is(err, link.ErrNotFound) {
+		t.Errorf("Read = %v, want %v", err, link.ErrNotFound)
 	}
 }
 

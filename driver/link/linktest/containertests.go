@@ -2,6 +2,7 @@ package linktest
 
 import (
 	"net"
+	"net/netip"
 
 	"gvlan/driver/link"
 )
@@ -36,21 +37,30 @@ var macvlanTests = []conformance{
 		}
 	}},
 	{"a macvlan link that differs is made anew", nil, func(h trial) {
-		h.make(macvlan("gv1", link.Bridge), true)
+		h.Card("eth1")
 		for _, change := range []func(*link.Spec){
 			func(s *link.Spec) { s.Mode = link.Private },
 			func(s *link.Spec) { s.MAC = mac2 },
 			func(s *link.Spec) { s.MTU = 1400 },
+			func(s *link.Spec) { s.Parent = "eth1" },
 		} {
 			spec := macvlan("gv1", link.Bridge)
+			spec.MTU = 1500
+			h.make(spec, true)
 			change(&spec)
 			h.make(spec, true)
 			h.make(spec, false)
-			spec.MTU = max(spec.MTU, 0)
-			if spec.MTU == 0 {
-				spec.MTU = 1500
-			}
 			h.expect(link.Link{Spec: spec, Owned: true})
+			h.remove("gv1", nil)
+		}
+	}},
+	{"the first owner stays in the mark", nil, func(h trial) {
+		spec := macvlan("gv1", link.Bridge)
+		h.make(spec, true)
+		spec.Owner = "another"
+		h.make(spec, false)
+		if owner := h.read("gv1").Owner; owner != "ep-gv1" {
+			h.t.Errorf("owner = %s, want ep-gv1", owner)
 		}
 	}},
 	{"passthru shares with nobody", nil, func(h trial) {
@@ -118,6 +128,11 @@ var ipvlanTests = []conformance{
 		h.refuse(ipvlan("gv2", link.L2, link.FlagPrivate), link.ErrModeConflict)
 		h.users("eth0", "ipvlan l2 link gv1 on eth0")
 		h.absent("gv2")
+	}},
+	{"an ipvlan link is not stale for having its parent's MAC", []link.Kind{link.Ipvlan}, func(h trial) {
+		h.make(ipvlan("gv1", "", ""), true)
+		h.stale("eth0", h.read("eth0").MAC, netip.Addr{}, nil)
+		h.owned("gv1")
 	}},
 	{"macvlan and ipvlan do not share a parent", []link.Kind{link.Ipvlan}, func(h trial) {
 		h.make(ipvlan("gv1", "", ""), true)

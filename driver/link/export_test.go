@@ -1,0 +1,6 @@
+package link
+
+import "io/fs"
+
+// SetSys gives the Kernel another sysfs.
+func (k *Kernel) SetSys(sys fs.FS) { k.sys = sys }
