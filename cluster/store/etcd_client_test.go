@@ -192,3 +192,43 @@ func TestSessionOnEtcd(t *testing.T) {
 		t.Fatal("live is still there after a clean leave")
 	}
 }
+
+// The data directory of a real etcd is lost and made anew behind the same
+// address, while a session runs that writes nothing.
+func TestSessionOutlivesALostEtcd(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	run := func() (stop func()) {
+		_, stop = serveUntil(t, embedded.Config{Dir: t.TempDir(), Listen: address, Insecure: true})
+		return stop
+	}
+	stop := run()
+	p := &past{}
+	etcd := connect(t, store.EtcdConfig{Endpoints: []string{address}})
+	s := store.NewSession(etcd, store.Identity{Node: "a", Install: "one"}, p, discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	<-s.Opened()
+	known := s.Cluster()
+	stop()
+	defer run()()
+	guard := time.After(2 * time.Minute)
+	for !errors.Is(s.Trusted(), store.ErrSuspect) || s.Cluster() == known {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-guard:
+			t.Fatalf("Trusted: %v, cluster %s; want ErrSuspect and another than %s", s.Trusted(), s.Cluster(), known)
+		}
+	}
+	if err := s.Accept(ctx); err != nil || s.Trusted() != nil {
+		t.Fatalf("Accept: %v, then Trusted: %v", err, s.Trusted())
+	}
+	if cluster, _, _ := p.LoadPast(); cluster != s.Cluster() {
+		t.Fatalf("the past knows cluster %s, want %s", cluster, s.Cluster())
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatalf("Run: %v", err)
+	}
+}
