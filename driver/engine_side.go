@@ -13,8 +13,8 @@ import (
 type Engine interface {
 	EngineNetworks
 	EngineContainers
+	EngineSwarm
 	Info(ctx context.Context) (engine.Info, error)
-	Services(ctx context.Context) ([]engine.Service, error)
 	Ready(ctx context.Context) error
 	Watch(ctx context.Context, deliver func(engine.Event)) error
 }
@@ -34,6 +34,12 @@ type EngineContainers interface {
 	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
 	Disconnect(ctx context.Context, network, container string, force bool) error
 	StartContainer(ctx context.Context, id string) error
+}
+
+// EngineSwarm is what a manager's engine knows of the swarm.
+type EngineSwarm interface {
+	Services(ctx context.Context) ([]engine.Service, error)
+	Tasks(ctx context.Context) ([]engine.Task, error)
 }
 
 // resyncEvery is how often replicas and names are looked at without being

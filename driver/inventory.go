@@ -68,7 +68,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 		return node, err
 	}
 	for _, n := range d.state.allNetworks() {
-		if n.Stage == StageGone {
+		if n.Stage == StageGone || n.isManager() {
 			continue
 		}
 		node.Networks = append(node.Networks, d.describeNetwork(ctx, n))

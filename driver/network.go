@@ -89,7 +89,7 @@ func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
 	}
 	if known, ok := d.state.network(r.ID); ok && known.Stage != StageGone {
 		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
-	} else if isSwarmID(r.ID) {
+	} else if ipam.IsSwarmID(r.ID) {
 		n.Stage, n.UUID = StageSwarm, r.ID
 	} else if local {
 		n.Stage = StageLocal
@@ -105,10 +105,6 @@ func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
 	}
 	return n
 }
-
-// isSwarmID tells a swarm network's id (25 characters of base 36) from an
-// engine's own (64 hexadecimal digits).
-func isSwarmID(id string) bool { return len(id) == 25 }
 
 // checkParent refuses a network that can work nowhere: one of the whole
 // cluster without any parent named. A list that nothing on this host matches

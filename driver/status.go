@@ -26,7 +26,9 @@ type NetworkReport struct {
 func (d *Driver) Report() []NetworkReport {
 	var reports []NetworkReport
 	for _, n := range d.state.allNetworks() {
-		reports = append(reports, d.report(n))
+		if !n.isManager() {
+			reports = append(reports, d.report(n))
+		}
 	}
 	definitions, _ := d.tables.networks.all()
 	for about, failed := range d.troubles.list() {

@@ -2,9 +2,10 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 
 	"gvlan/cluster/store"
@@ -19,21 +20,20 @@ import (
 // CreateNetwork, so its side of a network has a key of its own: a leader that
 // is a worker too has both, and losing one must not close the other.
 
-// managerPrefix marks the leader's side of a swarm network.
-const managerPrefix = "manager:"
-
-func managerKey(id string) string { return managerPrefix + id }
-
 // isManager tells the leader's side of a network from a worker's.
-func (n hostNetwork) isManager() bool { return strings.HasPrefix(n.ID, managerPrefix) }
+func (n hostNetwork) isManager() bool { return n.ID == ipam.ManagerNetwork(n.UUID) }
 
 // AllocateNetwork takes a swarm network on the leader. It is repeated by every
 // new leader.
 func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools []ipam.PoolData) error {
+	for i := range pools {
+		// The allocator leaves the space out; it asks in the global one.
+		pools[i].Space = orDefault(pools[i].Space, ipam.GlobalSpace)
+	}
 	if foreignIPAM(pools) {
 		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", d.cfg.Name)
 	}
-	key := managerKey(id)
+	key := ipam.ManagerNetwork(id)
 	if err := d.addresses.Attach(key, pools); err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 
 // FreeNetwork ends it. The definition goes outside the handler.
 func (d *Driver) FreeNetwork(_ context.Context, id string) error {
-	key := managerKey(id)
+	key := ipam.ManagerNetwork(id)
 	if err := d.addresses.Detach(key); err != nil {
 		return err
 	}
@@ -212,3 +212,71 @@ func (f *findings) list() []string {
 // Warnings are what is wrong here that no error told anybody: services whose
 // virtual address nobody answers, a managed plugin whose name hides this one.
 func (d *Driver) Warnings() []string { return slices.Concat(d.services.list(), d.plugins.list()) }
+
+// hasEnded tells the task states after which the swarm gives a task's
+// addresses back (swarmkit api.TaskState).
+func hasEnded(state string) bool {
+	return slices.Contains([]string{"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}, state)
+}
+
+// freeManagerClaims ends claims of tasks and services that are no more: a
+// leader that died took their release with it. Only managers know, and two
+// observations are needed as for everything that is freed without being asked.
+func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) error {
+	claims, err := d.addresses.ManagerClaims(ctx)
+	if err != nil || len(claims) == 0 {
+		return err
+	}
+	used, err := d.swarmAddresses(ctx)
+	if errors.Is(err, engine.ErrNotManager) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range claims {
+		if used[c.Network][c.Address] || !s.proven(c, d.now(), away) {
+			continue
+		}
+		if err := d.addresses.DropManagerClaim(ctx, c); err != nil {
+			return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
+		}
+		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", shortID(c.Network))
+	}
+	return nil
+}
+
+// swarmAddresses is every address of a task or service, by network id.
+func (d *Driver) swarmAddresses(ctx context.Context) (map[string]map[netip.Addr]bool, error) {
+	used := map[string]map[netip.Addr]bool{}
+	use := func(network string, addr netip.Addr) {
+		if used[network] == nil {
+			used[network] = map[netip.Addr]bool{}
+		}
+		used[network][addr] = true
+	}
+	tasks, err := d.cfg.Engine.Tasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range tasks {
+		if hasEnded(t.State) {
+			continue
+		}
+		for _, a := range t.Attachments {
+			for _, addr := range a.Addresses {
+				use(a.NetworkID, addr.Addr())
+			}
+		}
+	}
+	services, err := d.cfg.Engine.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range services {
+		for _, vip := range s.VIPs {
+			use(vip.NetworkID, vip.Addr.Addr())
+		}
+	}
+	return used, nil
+}

@@ -117,12 +117,13 @@ func (a *Allocator) newLease(at place, p pool, kind store.LeaseKind) (lease, err
 		Network: p.Network,
 		Pool:    p.ID,
 		State:   given,
+		Claimed: p.byWorker(),
 	}, err
 }
 
 // record is a lease as the store keeps it.
 func (a *Allocator) record(l lease) store.Lease {
-	return store.Lease{
+	rec := store.Lease{
 		State:    store.Leased,
 		Kind:     l.Kind,
 		Node:     a.Self.Node(),
@@ -132,6 +133,10 @@ func (a *Allocator) record(l lease) store.Lease {
 		Endpoint: l.Endpoint,
 		Since:    l.Since,
 	}
+	if l.Claimed {
+		rec.Claims = &store.Claims{Worker: true}
+	}
+	return rec
 }
 
 // owner is how the store names the network of a lease.

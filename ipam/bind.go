@@ -157,6 +157,9 @@ func entriesOf(e endpoint, leases []lease) []entry {
 func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, leases []lease) error {
 	for {
 		txn := a.bindingTxn(n, e, leases)
+		if err := a.bindClaimed(ctx, &txn, leases); err != nil {
+			return err
+		}
 		res, err := a.commit(ctx, txn)
 		if err != nil || res.Done {
 			return err
@@ -181,12 +184,38 @@ func (a *Allocator) bindingTxn(n network, e endpoint, leases []lease) store.Txn 
 	}
 	for _, l := range leases {
 		key := l.place().key()
+		if l.Claimed {
+			continue // see bindClaimed
+		}
 		txn.If = append(txn.If, store.SameLife(key, l.Created))
 		txn.Then = append(txn.Then, store.Put(key, store.Encode(a.record(l))))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	txn.Then = append(txn.Then, store.Put(store.EndpointKey(a.Self.Node(), e.Record.Endpoint), store.Encode(e.Record)))
 	return txn
+}
+
+// bindClaimed adds the leases of a swarm's worker: their records hold the
+// manager's claim too, so they are rewritten as they were read.
+func (a *Allocator) bindClaimed(ctx context.Context, txn *store.Txn, leases []lease) error {
+	for _, l := range leases {
+		if !l.Claimed {
+			continue
+		}
+		key := l.place().key()
+		it, err := a.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		rec, err := store.Decode[store.Lease](it)
+		if it.Created == 0 || err != nil || rec.Nonce != l.Nonce {
+			return goneError{l.place()}
+		}
+		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, a.record(l)))))
+		txn.Else = append(txn.Else, store.Get(key))
+	}
+	return nil
 }
 
 // goneError says that the store does not have a lease of this node any more.

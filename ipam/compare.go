@@ -120,6 +120,7 @@ func (a *Allocator) adopted(at place, it store.Item, rec store.Lease) lease {
 		Since:    rec.Since,
 		State:    given,
 		Endpoint: rec.Endpoint,
+		Claimed:  rec.Claims != nil,
 	}
 	if n, ok := a.ledger.networkOf(rec.Network); ok {
 		l.Network = n.ID

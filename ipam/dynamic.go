@@ -32,6 +32,11 @@ func (a *Allocator) leaseAny(ctx context.Context, p pool) (netip.Prefix, error) 
 // mirrors, and once they offer nothing from a list that is true right now,
 // because only that may say that the network is full.
 func (a *Allocator) allocate(ctx context.Context, p pool) (netip.Prefix, error) {
+	return a.allocateWith(ctx, p, func(v view, at place) (bool, error) { return a.takeDynamic(ctx, p, v, at) })
+}
+
+// allocateWith proposes candidates until take wins one.
+func (a *Allocator) allocateWith(ctx context.Context, p pool, take func(view, place) (won bool, err error)) (netip.Prefix, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	views, err := a.views(p)
@@ -49,7 +54,7 @@ func (a *Allocator) allocate(ctx context.Context, p pool) (netip.Prefix, error) 
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		won, err := a.takeDynamic(ctx, p, v, at)
+		won, err := take(v, at)
 		release()
 		if err != nil {
 			return netip.Prefix{}, err

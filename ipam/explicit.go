@@ -138,5 +138,8 @@ func (a *Allocator) tryFree(ctx context.Context, p pool, at place) (holder strin
 		}
 		return a.tryOwn(ctx, p, l)
 	}
+	if p.byWorker() && rec.Claims != nil {
+		return a.takeClaimed(ctx, l, found, rec)
+	}
 	return "", a.takenError(ctx, at, rec)
 }

@@ -46,6 +46,9 @@ type lease struct {
 	// Reissued is set when it was given again while the store was away: then
 	// it may be bound so too.
 	Reissued bool `json:"reissued,omitempty"`
+	// Claimed is set for a swarm worker's: the manager may have a claim on the
+	// same record, which is therefore rewritten and never just replaced.
+	Claimed bool `json:"claimed,omitempty"`
 	// Doubt is set when a release of it may have reached the store: then it
 	// may be somebody else's by now, and only the store can say.
 	Doubt bool `json:"doubt,omitempty"`

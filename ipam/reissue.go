@@ -15,7 +15,7 @@ import (
 
 // reissuable tells whether a lease can be given again in a pool.
 func (a *Allocator) reissuable(l lease, p pool) bool {
-	return l.State == releasing && !l.Doubt && l.Created != 0 &&
+	return l.State == releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
 		p.joined() && l.Network == p.Network
 }
 

@@ -34,6 +34,9 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) 
 		return err
 	}
 	defer release()
+	if p, ok := a.ledger.pool(poolID); ok && p.byManager() {
+		return a.releaseClaim(ctx, at)
+	}
 	l, own := a.ledger.lease(at)
 	if !own {
 		return a.releaseReserved(ctx, poolID, at)
@@ -101,6 +104,9 @@ func (a *Allocator) postpone(l lease) error {
 // began is deleted: after an eviction another node may have the address. The
 // caller holds the place.
 func (a *Allocator) discharge(ctx context.Context, l lease) error {
+	if l.Claimed {
+		return a.dischargeClaim(ctx, l)
+	}
 	key := l.place().key()
 	if l.Created == 0 {
 		it, err := a.read(ctx, key)

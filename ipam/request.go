@@ -27,7 +27,10 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	}
 	subnet := p.parsed().Subnet
 	gateway := r.Options[requestType] == requestGateway
-	if r.Address == "" && !gateway {
+	switch {
+	case r.Address == "" && !gateway && p.byManager():
+		return a.claimAny(ctx, p)
+	case r.Address == "" && !gateway:
 		return a.leaseAny(ctx, p)
 	}
 	addr := firstUsable(subnet)
@@ -39,6 +42,8 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	switch {
 	case gateway:
 		err = a.reserveGateway(ctx, p, addr, r.Address != "")
+	case p.byManager():
+		return a.claimThis(ctx, p, addr)
 	case p.joined() || forEndpoint(r.Options):
 		return a.leaseThis(ctx, p, addr)
 	default:
