@@ -152,16 +152,6 @@ func (r *registry) network(id string) (hostNetwork, bool) {
 	return n, ok
 }
 
-// byUUID finds the network bound to a definition.
-func (r *registry) byUUID(uuid string) (hostNetwork, bool) {
-	for _, n := range r.allNetworks() {
-		if n.UUID == uuid && n.Stage != StageGone {
-			return n, true
-		}
-	}
-	return hostNetwork{}, false
-}
-
 func (r *registry) putNetwork(n hostNetwork) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
