@@ -72,6 +72,10 @@ func (p *Process) wait() {
 // Done is closed when the program has ended.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
+// Err tells how the program ended: nil, or an [exec.ExitError]. It is only to be
+// asked of one that has ended.
+func (p *Process) Err() error { return p.err }
+
 // Running tells whether the program has not ended.
 func (p *Process) Running() bool {
 	select {
@@ -116,8 +120,17 @@ func (p *Process) end(ctx context.Context, sig syscall.Signal) error {
 	}
 }
 
-// Pause stops the program with SIGSTOP: its sockets stay open and nobody answers.
-func (p *Process) Pause() error { return p.Signal(syscall.SIGSTOP) }
+// Pause stops the program with SIGSTOP and returns when it has stopped: its sockets
+// stay open and nobody answers.
+func (p *Process) Pause() error {
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for p.Running() && state(p.PID) != stopped {
+		time.Sleep(time.Millisecond)
+	}
+	return nil
+}
 
 // Resume lets a paused program go on.
 func (p *Process) Resume() error {

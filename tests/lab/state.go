@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -47,19 +48,41 @@ func (o Owner) Alive() bool {
 	return err == nil && start == o.Start
 }
 
+// Process states: proc(5), stat field 3.
+const (
+	stopped = "T"
+	zombie  = "Z"
+)
+
+// state gives a process's state, or nothing when it is gone.
+func state(pid int) string {
+	fields, err := stat(pid)
+	if err != nil {
+		return ""
+	}
+	return fields[0]
+}
+
 func startTime(pid int) (string, error) {
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	fields, err := stat(pid)
 	if err != nil {
 		return "", fmt.Errorf("read start time: %w", err)
 	}
-	// The command name in parentheses may itself have spaces and parentheses.
-	rest := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
-	fields := strings.Fields(rest)
-	const state, start = 3, 22 // field numbers
-	if len(fields) <= start-state || fields[0] == "Z" {
+	if fields[0] == zombie {
 		return "", fmt.Errorf("read start time of %d: %w", pid, errGone)
 	}
-	return fields[start-state], nil
+	const third, start = 3, 22 // field numbers
+	return fields[start-third], nil
+}
+
+// stat gives the fields of a process's stat file from the third on.
+func stat(pid int) ([]string, error) {
+	line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return nil, err
+	}
+	// The command name in parentheses may itself have spaces and parentheses.
+	return strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:])), nil
 }
 
 // register makes the lab's directory. From its first moment on the directory names

@@ -3,6 +3,7 @@ package lab_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,10 +84,6 @@ func TestKilledOwnerLeavesNothing(t *testing.T) {
 			id := start(t, owner)
 			pids := populate(t, id)
 			outside(t, owner.Process.Pid, before)
-			// A paused machine does not notice that its owner is gone.
-			if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
-				t.Fatal(err)
-			}
 			if err := owner.Process.Signal(syscall.SIGKILL); err != nil {
 				t.Fatal(err)
 			}
@@ -104,6 +101,23 @@ func TestKilledOwnerLeavesNothing(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestSweepKillsStrays: a lab's process that outlived its machine is found by the
+// lab's id in its environment.
+func TestSweepKillsStrays(t *testing.T) {
+	stray := exec.CommandContext(t.Context(), "sleep", "1000")
+	stray.Env = []string{"GVLAN_LAB=stray"}
+	if err := stray.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Sweep(); err != nil {
+		t.Fatal(err)
+	}
+	var exit *exec.ExitError
+	if err := stray.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Errorf("stray process ended with %v, want it killed", err)
 	}
 }
 
