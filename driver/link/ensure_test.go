@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/vishvananda/netlink"
+
 	"gvlan/driver/link"
 )
 
@@ -105,4 +107,25 @@ func TestVLANLinkIsKept(t *testing.T) {
 			t.Errorf("Ensure = %+v, %v, want it made", made, err)
 		}
 	})
+}
+
+// The same number in an 802.1ad service tag is another VLAN.
+func TestServiceTagIsAnotherVLAN(t *testing.T) {
+	w := newWorld(t)
+	w.card(t, "eth0")
+	if err := w.Supports(t.Context(), link.VLAN); err != nil {
+		if _, got := w.EnsureVLANs(t.Context(), "eth0", []int{65}, "net1"); got == nil || got.Error() != err.Error() {
+			t.Errorf("EnsureVLANs = %v, want %v", got, err)
+		}
+		return
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex = "service", w.link(t, "eth0").Attrs().Index
+	w.do(t, func() error {
+		return w.handle.LinkAdd(&netlink.Vlan{LinkAttrs: attrs, VlanId: 65, VlanProtocol: netlink.VLAN_PROTOCOL_8021AD})
+	})
+	made, err := w.EnsureVLANs(t.Context(), "eth0", []int{65}, "net1")
+	if err != nil || made.Name != "eth0.65" || !made.Created {
+		t.Errorf("EnsureVLANs = %+v, %v, want eth0.65 made", made, err)
+	}
 }
