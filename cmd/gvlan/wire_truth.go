@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
-	"os"
 	"path/filepath"
 	"strconv"
 
@@ -32,7 +30,7 @@ func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 	switch c.mode() {
 	case modeExternal:
 		client.Endpoints = c.Etcd.Endpoints
-		client.TLS, err = clientTLS(c.Etcd)
+		client.TLS, err = store.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
 	case modeJoin:
 		client.Endpoints = []string{c.Join.Address}
 		if c.Join.Token != "" {
@@ -88,33 +86,6 @@ func joinTLS(token, node string) (*tls.Config, error) {
 		return nil, fmt.Errorf("use --token: %w", err)
 	}
 	return authority.Client(node), nil
-}
-
-// clientTLS is how an agent speaks to an existing cluster: nil when no file is
-// named.
-func clientTLS(c EtcdConfig) (*tls.Config, error) {
-	if c.CA == "" && c.Cert == "" {
-		return nil, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.CA != "" {
-		pem, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, fmt.Errorf("read --etcd-ca: %w", err)
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read --etcd-ca: %s holds no PEM certificate", c.CA)
-		}
-	}
-	if c.Cert != "" {
-		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
-		if err != nil {
-			return nil, fmt.Errorf("read --etcd-cert and --etcd-key: %w", err)
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
 }
 
 // run runs the server where there is one, until ctx ends.
