@@ -107,11 +107,16 @@ func TestOpenRefusesOtherFiles(t *testing.T) {
 	if err := os.WriteFile(empty, nil, 0o444); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := unix.Mkfifo(fifo, 0o444); err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name, path string
 		want       error
 	}{
 		{"empty file, as engines before 28 leave at Join", empty, netns.ErrNotNamespace},
+		{"FIFO that nobody writes", fifo, netns.ErrNotNamespace},
 		{"directory", dir, netns.ErrNotNamespace},
 		{"another kind of namespace", "/proc/self/ns/mnt", netns.ErrNotNamespace},
 		{"missing", filepath.Join(dir, "none"), fs.ErrNotExist},
@@ -156,14 +161,12 @@ func TestProcesses(t *testing.T) {
 		}
 	}
 	expect("in an empty namespace", nil)
-	cmd := exec.Command("sleep", "1000")
-	if err := ns.Do(cmd.Start); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	expect("with one started in it", []int{cmd.Process.Pid})
+	first, second := startIn(t, ns), startIn(t, ns)
+	both := []int{first.Process.Pid, second.Process.Pid}
+	slices.Sort(both)
+	expect("with two started in it", both)
 
-	other, err := netns.OpenPID(cmd.Process.Pid)
+	other, err := netns.OpenPID(second.Process.Pid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,9 +174,20 @@ func TestProcesses(t *testing.T) {
 	if diff := cmp.Diff(ns.ID(), other.ID()); diff != "" {
 		t.Errorf("OpenPID (-want +got):\n%s", diff)
 	}
-	cmd.Process.Kill()
-	cmd.Wait()
-	expect("after it ended", nil)
+	first.Process.Kill()
+	first.Wait()
+	expect("after one ended", []int{second.Process.Pid})
+}
+
+// startIn starts a process in ns that stays until the end of the test.
+func startIn(t *testing.T, ns *netns.Namespace) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command("sleep", "1000")
+	if err := ns.Do(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return cmd
 }
 
 func newNamespace(t *testing.T) *netns.Namespace {
