@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// patience is how long a suite may clean up after its budget is over, before
+// patience is how long a suite may clean up after its limit is reached, before
 // it is killed.
 const patience = time.Minute
 
@@ -23,7 +23,7 @@ func (s suite) run(ctx context.Context, out io.Writer) (tally, error) {
 	if err != nil {
 		return tally{}, err
 	}
-	args := []string{"test", "-json", "-count=1", "-timeout=" + s.budget.String()}
+	args := []string{"test", "-json", "-count=1", "-timeout=" + s.limit().String()}
 	if s.race {
 		args = append(args, "-race")
 	}
@@ -45,9 +45,9 @@ func (s suite) run(ctx context.Context, out io.Writer) (tally, error) {
 }
 
 // goTest runs the go command in a process group of its own, so that the end
-// of the budget reaches the tests too and lets them clean up.
+// of the limit reaches the tests too and lets them clean up.
 func (s suite) goTest(ctx context.Context, args []string, out io.Writer) (tally, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.budget)
+	ctx, cancel := context.WithTimeout(ctx, s.limit())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo(s.race))
@@ -65,7 +65,7 @@ func (s suite) goTest(ctx context.Context, args []string, out io.Writer) (tally,
 	counts, readErr := count(events, out)
 	waitErr := cmd.Wait()
 	if err := ctx.Err(); errors.Is(err, context.DeadlineExceeded) {
-		return counts, fmt.Errorf("the budget of %s is over", s.budget)
+		return counts, fmt.Errorf("it hangs: still running after %s, twice its budget", s.limit())
 	}
 	if err := counts.verdict(); err != nil {
 		return counts, err
