@@ -33,11 +33,7 @@ func (l *Lab) newHost(ctx context.Context, number int, o HostOptions) (*Host, er
 	if o.Release == "" {
 		o.Release = Docker28
 	}
-	root, err := o.Release.root()
-	if err != nil {
-		return nil, err
-	}
-	m, err := l.boot(fmt.Sprintf("h%d", number), root)
+	m, err := l.boot(fmt.Sprintf("h%d", number), o.Release)
 	if err != nil {
 		return nil, err
 	}
@@ -47,7 +43,7 @@ func (l *Lab) newHost(ctx context.Context, number int, o HostOptions) (*Host, er
 		machine: m,
 	}
 	if err := l.LAN.plug(m, number); err != nil {
-		return h, err
+		return nil, err
 	}
 	if o.Off || o.Release == NoDocker {
 		return h, nil

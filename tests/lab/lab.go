@@ -44,8 +44,9 @@ type Lab struct {
 	closing sync.Once
 	logs    atomic.Int64 // log files made so far
 
-	mu    sync.Mutex
-	etcds int // etcd servers made so far
+	mu     sync.Mutex
+	booted []*Machine
+	etcds  int // etcd servers made so far
 }
 
 // Up sweeps what dead labs left, makes a lab, and returns when every engine answers.
@@ -83,6 +84,8 @@ func Up(ctx context.Context, o Options) (_ *Lab, err error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	return l, l.writeState()
 }
 
@@ -92,7 +95,7 @@ func (l *Lab) Close() error {
 	var err error
 	l.closing.Do(func() {
 		var gone sync.WaitGroup
-		for _, m := range l.machines() {
+		for _, m := range l.booted {
 			gone.Go(m.shutdown)
 		}
 		gone.Wait()
@@ -101,21 +104,17 @@ func (l *Lab) Close() error {
 	return err
 }
 
-// machines are all that were started, also those of a lab that failed to come up.
-func (l *Lab) machines() []*Machine {
-	var all []*Machine
-	if l.LAN != nil {
-		all = append(all, l.LAN.Machine)
+// add registers a machine that was booted.
+func (l *Lab) add(m *Machine) error {
+	start, err := startTime(m.PID)
+	if err != nil {
+		return err
 	}
-	if l.Peer != nil {
-		all = append(all, l.Peer.Machine)
-	}
-	for _, h := range l.Hosts {
-		if h != nil {
-			all = append(all, h.Machine)
-		}
-	}
-	return all
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	m.start = start
+	l.booted = append(l.booted, m)
+	return l.writeState()
 }
 
 // env is the environment of everything that runs in the lab. The lab's id in it is

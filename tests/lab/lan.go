@@ -44,13 +44,12 @@ type LAN struct {
 }
 
 func (l *Lab) newLAN() (*LAN, error) {
-	m, err := l.boot("lan", "/")
+	m, err := l.boot("lan", NoDocker)
 	if err != nil {
 		return nil, err
 	}
 	lan := &LAN{Machine: m, filtered: map[string]bool{}}
 	if err := lan.addBridge(); err != nil {
-		m.shutdown()
 		return nil, fmt.Errorf("make the bridge: %w", err)
 	}
 	return lan, nil

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -36,14 +37,22 @@ type Machine struct {
 	Addr4, Addr6 netip.Addr
 
 	lab      *Lab
+	release  Release   // whose root file system it started from
+	start    string    // process 1's start time, see Identity
+	ending   sync.Once // shutdown
 	holder   *exec.Cmd // unshare(1), parent of process 1
 	lifeline io.Closer // write end of process 1's standard input
 	links    *netlink.Handle
 }
 
-// boot starts a machine whose files start out as those below root.
-func (l *Lab) boot(name, root string) (_ *Machine, err error) {
-	m := &Machine{Name: name, lab: l}
+// boot starts a machine whose files start out as those of a release of Docker, and
+// registers it: Close ends it.
+func (l *Lab) boot(name string, release Release) (_ *Machine, err error) {
+	root, err := release.root()
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Name: name, lab: l, release: release}
 	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
 		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID+"-"+name)
 	m.holder.Env = l.env()
@@ -68,7 +77,7 @@ func (l *Lab) boot(name, root string) (_ *Machine, err error) {
 		m.shutdown()
 		return nil, fmt.Errorf("find process 1 of %s: %w", name, err)
 	}
-	if err := m.openLinks(); err != nil {
+	if err := errors.Join(m.openLinks(), l.add(m)); err != nil {
 		m.shutdown()
 		return nil, err
 	}
@@ -88,7 +97,9 @@ func (m *Machine) openLinks() error {
 }
 
 // shutdown ends the machine and everything in it and waits until it is gone.
-func (m *Machine) shutdown() {
+func (m *Machine) shutdown() { m.ending.Do(m.end) }
+
+func (m *Machine) end() {
 	if m.links != nil {
 		m.links.Close()
 	}

@@ -14,7 +14,7 @@ type Peer struct {
 }
 
 func (l *Lab) newPeer() (*Peer, error) {
-	m, err := l.boot("peer", "/")
+	m, err := l.boot("peer", NoDocker)
 	if err != nil {
 		return nil, err
 	}

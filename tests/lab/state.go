@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,28 +25,30 @@ const (
 // State is what a lab tells other processes, in Dir/lab.json.
 type State struct {
 	ID       string         `json:"id"`
-	Owner    Owner          `json:"owner"`
+	Owner    Identity       `json:"owner"`
 	Machines []MachineState `json:"machines,omitempty"`
 }
 
-// MachineState is one machine of a running lab.
+// MachineState is one machine of a lab.
 type MachineState struct {
-	Name    string  `json:"name"`
-	PID     int     `json:"pid"` // process 1, seen from outside
-	Addr    string  `json:"addr,omitempty"`
-	Release Release `json:"release,omitempty"` // hosts only
+	Identity        // process 1, seen from outside
+	Name     string `json:"name"`
+	Addr     string `json:"addr,omitempty"`
+	// Release is the host's engine, or NoDocker.
+	Release Release `json:"release"`
 }
 
-// Owner is a process, told from a later one of the same number by its start time.
-type Owner struct {
+// Identity is a process, told from a later one of the same number by its start time.
+type Identity struct {
 	PID   int    `json:"pid"`
 	Start string `json:"start"` // in clock ticks since boot: proc(5), stat field 22
 }
 
-// Alive tells whether the process still runs.
-func (o Owner) Alive() bool {
-	start, err := startTime(o.PID)
-	return err == nil && start == o.Start
+// Alive tells whether the process still runs. A process 1 is alive until the last
+// process of its namespace is gone.
+func (i Identity) Alive() bool {
+	start, err := startTime(i.PID)
+	return err == nil && start == i.Start
 }
 
 // Process states: proc(5), stat field 3.
@@ -104,27 +107,25 @@ func register() (*Lab, error) {
 	return l, l.writeState()
 }
 
+// writeState tells of the lab as it is now. The file is replaced as a whole.
 func (l *Lab) writeState() error {
 	start, err := startTime(os.Getpid())
 	if err != nil {
 		return err
 	}
-	s := State{ID: l.ID, Owner: Owner{PID: os.Getpid(), Start: start}}
-	for _, m := range l.machines() {
-		s.Machines = append(s.Machines, MachineState{Name: m.Name, PID: m.PID, Addr: m.Addr4.String()})
+	s := State{ID: l.ID, Owner: Identity{PID: os.Getpid(), Start: start}}
+	for _, m := range l.booted {
+		s.Machines = append(s.Machines, MachineState{
+			Identity: Identity{PID: m.PID, Start: m.start},
+			Name:     m.Name, Addr: m.Addr4.String(), Release: m.release,
+		})
 	}
-	for _, h := range l.Hosts {
-		for i := range s.Machines {
-			if s.Machines[i].Name == h.Name {
-				s.Machines[i].Release = h.Engine.Release
-			}
-		}
-	}
+	slices.SortFunc(s.Machines, func(a, b MachineState) int { return strings.Compare(a.Name, b.Name) })
 	data, err := json.MarshalIndent(s, "", "\t")
 	if err != nil {
 		return fmt.Errorf("encode state: %w", err)
 	}
-	return os.WriteFile(filepath.Join(l.Dir, "lab.json"), data, 0o644)
+	return writeWhole(filepath.Join(l.Dir, "lab.json"), data)
 }
 
 // States lists the labs that have a directory, running or not. A lab whose state
@@ -142,13 +143,17 @@ func States() ([]State, error) {
 		if !d.IsDir() {
 			continue
 		}
-		s := State{ID: d.Name()}
-		if data, err := os.ReadFile(filepath.Join(base, s.ID, "lab.json")); err == nil {
-			_ = json.Unmarshal(data, &s)
-		}
-		all = append(all, s)
+		all = append(all, readState(d.Name()))
 	}
 	return all, nil
+}
+
+func readState(id string) State {
+	s := State{ID: id}
+	if data, err := os.ReadFile(filepath.Join(base, id, "lab.json")); err == nil {
+		_ = json.Unmarshal(data, &s)
+	}
+	return s
 }
 
 // lock keeps two processes from registering and sweeping at once.

@@ -127,11 +127,18 @@ type labProcess struct {
 	lab string
 }
 
+// processesOf finds a lab's processes. Those on their way out have no environment any
+// more, but are in a machine whose process 1 waits for them.
 func processesOf(id string) []int {
 	var pids []int
 	for _, p := range processes() {
 		if p.lab == id {
 			pids = append(pids, p.pid)
+		}
+	}
+	for _, m := range readState(id).Machines {
+		if m.Alive() && !slices.Contains(pids, m.PID) {
+			pids = append(pids, m.PID)
 		}
 	}
 	return pids

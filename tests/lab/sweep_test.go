@@ -32,7 +32,7 @@ func populate(t *testing.T, id string) []int {
 		}
 		for _, m := range s.Machines {
 			pids = append(pids, m.PID)
-			if m.Release == "" {
+			if m.Release == lab.NoDocker {
 				continue
 			}
 			line := append(m.Enter(), "/usr/bin/docker", "run", "-d", "busybox", "sleep", "1000")
