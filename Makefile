@@ -2,6 +2,7 @@
 # make check   what a change must pass before anything else; no root needed
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go)
+# make bench   ratios, each printed as BENCH name value
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make clean   removes what the above made in this folder
 
@@ -9,7 +10,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 
-.PHONY: build check test plugin clean
+.PHONY: build check test bench plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -24,6 +25,10 @@ check:
 test: build
 	tests/lab/install.sh
 	$(GO) run ./tests/run $(SUITES)
+
+bench: build
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/agent
 
 plugin: build
 	deploy/plugin/build.sh
