@@ -135,7 +135,11 @@ func (d *Driver) census(ctx context.Context) (census, error) {
 	}
 	for _, c := range containers {
 		for _, a := range c.Attachments {
-			had.endpoints[a.EndpointID] = true
+			// A container that died with its engine keeps the id of an endpoint
+			// that is no more; one being started has its endpoint in the network.
+			if c.State != engine.StateExited && c.State != engine.StateDead && c.State != engine.StateCreated {
+				had.endpoints[a.EndpointID] = true
+			}
 			if imported[a.Network] {
 				four, six := attachedAddresses(a)
 				had.addresses[four], had.addresses[six] = true, true
