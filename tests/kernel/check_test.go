@@ -1,0 +1,220 @@
+package kernel_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// check looks at something after a row, from the container that the row
+// started or the host it was typed on.
+type check func(p *play, at place) error
+
+// link has a link of that name, which is what is described: see
+// place.describe.
+func link(name, described string) check {
+	return func(p *play, at place) error {
+		l, err := at.link(p.t.Context(), name)
+		if err != nil {
+			return err
+		}
+		got, err := at.describe(p.t.Context(), l)
+		if err != nil {
+			return err
+		}
+		if got != described {
+			return fmt.Errorf("link %s of %s is %q, want %q", name, at.name, got, described)
+		}
+		if !slices.Contains(l.Flags, "UP") {
+			return fmt.Errorf("link %s of %s is down: %v", name, at.name, l.Flags)
+		}
+		return nil
+	}
+}
+
+// flags are those of a link in the first line of `ip -d link`.
+func flags(name, want string) check {
+	return func(p *play, at place) error {
+		l, err := at.link(p.t.Context(), name)
+		if err != nil {
+			return err
+		}
+		if got := strings.Join(l.Flags, ","); got != want {
+			return fmt.Errorf("flags of link %s of %s are <%s>, want <%s>", name, at.name, got, want)
+		}
+		return nil
+	}
+}
+
+// gone is a link that must not be there.
+func gone(name string) check {
+	return func(p *play, at place) error {
+		all, err := at.links(p.t.Context())
+		if err != nil {
+			return err
+		}
+		for _, l := range all {
+			if l.Name == name {
+				return fmt.Errorf("%s still has link %s", at.name, name)
+			}
+		}
+		return nil
+	}
+}
+
+// there is a link that must be there, whatever it is.
+func there(name string) check {
+	return func(p *play, at place) error {
+		_, err := at.link(p.t.Context(), name)
+		return err
+	}
+}
+
+// address is one that eth0 has.
+func address(want string) check {
+	return func(p *play, at place) error {
+		out, err := at.try(p.t.Context(), "ip", "-o", "addr", "show", "dev", "eth0")
+		if err != nil || !slices.Contains(strings.Fields(out), want) {
+			return fmt.Errorf("eth0 of %s has not %s but %s (%w)", at.name, want, out, err)
+		}
+		return nil
+	}
+}
+
+// inSubnet is an IPv4 address that eth0 has in some subnet of the prefix.
+func inSubnet(prefix string) check {
+	return func(p *play, at place) error {
+		out, err := at.try(p.t.Context(), "ip", "-4", "-o", "addr", "show", "dev", "eth0")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		for _, word := range strings.Fields(out) {
+			if a, err := netip.ParsePrefix(word); err == nil && netip.MustParsePrefix(prefix).Contains(a.Addr()) {
+				return nil
+			}
+		}
+		return fmt.Errorf("eth0 of %s has no address in %s but %s", at.name, prefix, out)
+	}
+}
+
+// routes are all lines of `ip route`.
+func routes(want ...string) check { return routesOf("-4", want) }
+
+// routes6 are all lines of `ip -6 route`, without the link-local ones.
+func routes6(want ...string) check { return routesOf("-6", want) }
+
+func routesOf(family string, want []string) check {
+	return func(p *play, at place) error {
+		got, err := at.routes(p.t.Context(), family)
+		if err != nil {
+			return err
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Errorf("routes of %s (-want +got):\n%s", at.name, diff)
+		}
+		return nil
+	}
+}
+
+// reaches pings an address, or eth0 of a container.
+func reaches(whom string) check {
+	return func(p *play, at place) error {
+		addr, err := p.addressOf(whom)
+		if err != nil {
+			return err
+		}
+		if ok, out := at.answers(p.t.Context(), addr); !ok {
+			return fmt.Errorf("%s does not reach %s: %s", at.name, whom, out)
+		}
+		return nil
+	}
+}
+
+// cannotReach pings an address or container in vain, which answers somebody
+// else: the witness.
+func cannotReach(whom, witness string) check {
+	return func(p *play, at place) error {
+		addr, err := p.addressOf(whom)
+		if err != nil {
+			return err
+		}
+		if ok, out := p.place(witness).answers(p.t.Context(), addr); !ok {
+			return fmt.Errorf("even %s does not reach %s: %s", witness, whom, out)
+		}
+		if ok, out := at.ignored(p.t.Context(), addr); !ok {
+			return fmt.Errorf("%s reaches %s, which it should not: %s", at.name, whom, out)
+		}
+		return nil
+	}
+}
+
+// from makes a check elsewhere than where the row was typed.
+func from(name string, c check) check {
+	return func(p *play, _ place) error { return c(p, p.place(name)) }
+}
+
+// ownMAC is true of a container that has another MAC than its parent.
+func ownMAC(parent string) check { return macs(parent, false) }
+
+// parentsMAC is true of a container that has its parent's MAC.
+func parentsMAC(parent string) check { return macs(parent, true) }
+
+func macs(parent string, same bool) check {
+	return func(p *play, at place) error {
+		own, err := at.link(p.t.Context(), "eth0")
+		if err != nil {
+			return err
+		}
+		above, err := hostPlace(at.host).link(p.t.Context(), parent)
+		if err != nil {
+			return err
+		}
+		if (own.MAC == above.MAC) != same {
+			return fmt.Errorf("%s has MAC %s, its parent %s has %s; want the same: %t", at.name, own.MAC, parent, above.MAC, same)
+		}
+		return nil
+	}
+}
+
+// addressOf is an address as given, or the first of a container's eth0.
+func (p *play) addressOf(whom string) (string, error) {
+	if _, err := netip.ParseAddr(whom); err == nil {
+		return whom, nil
+	}
+	out, err := p.place(whom).try(p.t.Context(), "ip", "-o", "addr", "show", "dev", "eth0", "scope", "global")
+	if err != nil {
+		return "", fmt.Errorf("ask %s for its address: %w: %s", whom, err, out)
+	}
+	for _, word := range strings.Fields(out) {
+		if a, err := netip.ParsePrefix(word); err == nil {
+			return a.Addr().String(), nil
+		}
+	}
+	return "", fmt.Errorf("%s has no address: %s", whom, out)
+}
+
+// typed runs shell commands.
+func typed(script string) check {
+	return func(p *play, at place) error {
+		out, err := at.try(p.t.Context(), "sh", "-c", script)
+		if err != nil {
+			return fmt.Errorf("%s on %s: %w: %s", script, at.name, err, out)
+		}
+		return nil
+	}
+}
+
+// unreachable is an address that gives no answer, and need not for anybody.
+func unreachable(addr string) check {
+	return func(p *play, at place) error {
+		if ok, out := at.ignored(p.t.Context(), addr); !ok {
+			return fmt.Errorf("%s reaches %s, which it should not: %s", at.name, addr, out)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,152 @@
+package kernel_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gvlan/tests/lab"
+)
+
+// place is a network namespace to look from: a host's or a container's.
+type place struct {
+	name string
+	ns   string // file of the namespace
+	host *lab.Machine
+}
+
+func hostPlace(m *lab.Machine) place {
+	return place{name: m.Name, ns: fmt.Sprintf("/proc/%d/ns/net", m.PID), host: m}
+}
+
+// try runs a program there; its output is that of both streams.
+func (p place) try(ctx context.Context, name string, args ...string) (string, error) {
+	line := append([]string{"--net=" + p.ns, "--", name}, args...)
+	out, err := exec.CommandContext(ctx, "nsenter", line...).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// ipLink is one link as `ip -d -j link` shows it.
+type ipLink struct {
+	Index   int    `json:"ifindex"`
+	Name    string `json:"ifname"`
+	On      string `json:"link"`       // what it hangs from, in its own namespace
+	OnIndex int    `json:"link_index"` // likewise, in another
+	Flags   []string
+	MTU     int
+	MAC     string `json:"address"`
+	Alias   string `json:"ifalias"`
+	Info    struct {
+		Kind string `json:"info_kind"`
+		Data struct {
+			Mode                  string   // macvlan, ipvlan
+			Bridge, Private, VEPA bool     // ipvlan
+			Protocol              string   // vlan
+			ID                    int      // vlan
+			Flags                 []string // vlan
+		} `json:"info_data"`
+	} `json:"linkinfo"`
+}
+
+func (p place) links(ctx context.Context) ([]ipLink, error) {
+	out, err := p.try(ctx, "ip", "-d", "-j", "link")
+	if err != nil {
+		return nil, fmt.Errorf("list links of %s: %w: %s", p.name, err, out)
+	}
+	var all []ipLink
+	if err := json.Unmarshal([]byte(out), &all); err != nil {
+		return nil, fmt.Errorf("list links of %s: %w: %s", p.name, err, out)
+	}
+	return all, nil
+}
+
+func (p place) link(ctx context.Context, name string) (ipLink, error) {
+	all, err := p.links(ctx)
+	if err != nil {
+		return ipLink{}, err
+	}
+	at := slices.IndexFunc(all, func(l ipLink) bool { return l.Name == name })
+	if at < 0 {
+		return ipLink{}, fmt.Errorf("%s has no link %s", p.name, name)
+	}
+	return all[at], nil
+}
+
+// describe says what a link is, as in "vlan 802.1Q id 50 <REORDER_HDR> on
+// eth0" or "ipvlan l2 bridge on eth0.20".
+func (p place) describe(ctx context.Context, l ipLink) (string, error) {
+	words := []string{l.Info.Kind}
+	data := l.Info.Data
+	switch l.Info.Kind {
+	case "macvlan":
+		words = append(words, data.Mode)
+	case "ipvlan":
+		words = append(words, data.Mode)
+		for name, set := range map[string]bool{"bridge": data.Bridge, "private": data.Private, "vepa": data.VEPA} {
+			if set {
+				words = append(words, name)
+			}
+		}
+	case "vlan":
+		words = append(words, data.Protocol, "id", strconv.Itoa(data.ID), "<"+strings.Join(data.Flags, ",")+">")
+	}
+	parent := l.On
+	if parent == "" && l.OnIndex != 0 {
+		there, err := hostPlace(p.host).links(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, above := range there {
+			if above.Index == l.OnIndex {
+				parent = above.Name
+			}
+		}
+	}
+	if parent != "" {
+		words = append(words, "on", parent)
+	}
+	return strings.Join(words, " "), nil
+}
+
+// routes are the lines of `ip route`, without what the documents leave out.
+func (p place) routes(ctx context.Context, family string) ([]string, error) {
+	out, err := p.try(ctx, "ip", family, "route")
+	if err != nil {
+		return nil, fmt.Errorf("list routes of %s: %w: %s", p.name, err, out)
+	}
+	var lines []string
+	for line := range strings.Lines(out) {
+		var words []string
+		all := strings.Fields(line)
+		for i := 0; i < len(all); i++ {
+			switch all[i] {
+			case "proto", "scope", "metric", "pref":
+				i++
+			default:
+				words = append(words, all[i])
+			}
+		}
+		if route := strings.Join(words, " "); !strings.HasPrefix(route, "fe80::/64 ") {
+			lines = append(lines, route)
+		}
+	}
+	return lines, nil
+}
+
+// answers tells whether an address answers pings from there. Yes is said at
+// the first answer; no after a few unanswered ones, so that what must be
+// silent needs a witness whom it answers.
+func (p place) answers(ctx context.Context, addr string) (bool, string) {
+	// -w bounds the wait for the first answer: ping(8).
+	out, err := p.try(ctx, "ping", "-n", "-c", "1", "-i", "0.2", "-w", "20", addr)
+	return err == nil, out
+}
+
+func (p place) ignored(ctx context.Context, addr string) (bool, string) {
+	out, err := p.try(ctx, "ping", "-n", "-c", "3", "-i", "0.3", "-W", "1", addr)
+	return err != nil, out
+}

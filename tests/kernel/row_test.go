@@ -1,0 +1,300 @@
+package kernel_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"gvlan/tests/lab"
+)
+
+// document is one of the texts gvlan grew from, as examples that are run.
+type document struct {
+	title string
+	// creates and runs count the text's `docker network create` and `docker
+	// run` examples: each of them is a row.
+	creates, runs int
+	// mended lists what the text prints and cannot be typed, with what is
+	// typed instead. Throughout, -d macvlan and -d ipvlan are -d gvlan
+	// --ipam-driver gvlan (with -o kind=ipvlan where no mode says it), --rm
+	// -it is -d, and alpine and ubuntu are busybox.
+	mended []string
+	scenes []scene
+}
+
+// scene is a part of a document that is typed on one set of hosts.
+type scene struct {
+	name  string
+	given []string // shell commands on the hosts before it, as in "h1: ip link add ..."
+	rows  []row
+	after []check // on h1, when containers and networks are removed
+}
+
+// row is one command and what should be seen after it.
+type row struct {
+	verb    string // create, run, or sh
+	on      int    // index of the host
+	text    string // what follows the verb
+	name    string // of the container or network
+	command string // what the container runs to its end instead of sleeping
+	refused string // words of the refusal that is expected instead
+	global  string // likewise, where the engine's label says global
+	also    bool   // not an example of the document's, but what it says in words
+	see     []check
+}
+
+// create is `docker network create`; its last word is the network's name.
+func create(text string, see ...check) row {
+	words := strings.Fields(text)
+	return row{verb: "create", text: text, name: words[len(words)-1], see: see}
+}
+
+// run is `docker run` of a container that sleeps.
+func run(name, text string, see ...check) row {
+	return row{verb: "run", text: text, name: name, see: see}
+}
+
+// runs is `docker run` of a command, which must succeed.
+func runs(text, command string) row {
+	return row{verb: "run", text: text, command: command}
+}
+
+// sh is anything typed on the host between the examples.
+func sh(script string, see ...check) row { return row{verb: "sh", text: script, see: see, also: true} }
+
+// also marks a row that the document has in words only.
+func also(r row) row { r.also = true; return r }
+
+// onHost2 types the row on the second host.
+func onHost2(r row) row { r.on = 1; return r }
+
+// refusing expects the row to be refused with these words.
+func refusing(r row, words string) row { r.refused = words; return r }
+
+// play is a scene being played.
+type play struct {
+	*site
+	label      string // the scope that the engines' labels say; "" without one
+	containers map[string]place
+}
+
+// playDocument plays every scene; label is the engines' scope.
+func playDocument(t *testing.T, s *site, d document, label string) {
+	for _, sc := range d.scenes {
+		t.Run(sc.name, func(t *testing.T) {
+			on := *s
+			on.t = t
+			p := &play{site: &on, label: label, containers: map[string]place{}}
+			p.scene(sc)
+		})
+	}
+}
+
+func (p *play) scene(sc scene) {
+	p.t.Helper()
+	for _, line := range sc.given {
+		name, script, _ := strings.Cut(line, ": ")
+		p.sh(p.machine(name), script)
+	}
+	for _, r := range sc.rows {
+		p.row(r)
+		if p.t.Failed() {
+			p.explain()
+		}
+	}
+	p.clear()
+	p.see("after network rm", p.place("h1"), sc.after)
+	p.tidy()
+}
+
+func (p *play) row(r row) {
+	p.t.Helper()
+	at := p.place(fmt.Sprintf("h%d", r.on+1))
+	switch r.verb {
+	case "sh":
+		p.sh(p.Hosts[r.on].Machine, r.text)
+	case "create":
+		p.create(r)
+	case "run":
+		p.run(r)
+		if c, ok := p.containers[r.name]; ok {
+			at = c
+		}
+	}
+	p.see(r.text, at, r.see)
+}
+
+// create makes a network; a global one is waited for on the other hosts, a
+// local one is made on each by hand.
+func (p *play) create(r row) {
+	p.t.Helper()
+	hosts := p.Hosts[r.on : r.on+1]
+	if p.label == "local" {
+		hosts = p.Hosts
+	}
+	words := r.refused
+	if p.label == "global" && r.global != "" {
+		words = r.global
+	}
+	for _, h := range hosts {
+		p.docker(h, words, "docker network create -d gvlan --ipam-driver gvlan "+r.text)
+	}
+	if words != "" {
+		return
+	}
+	for _, h := range p.Hosts {
+		p.eventually("network "+r.name+" on "+h.Name, func() error {
+			return p.api(h, "/networks/"+r.name, &struct{}{})
+		})
+	}
+}
+
+func (p *play) run(r row) {
+	p.t.Helper()
+	h := p.Hosts[r.on]
+	if r.command != "" {
+		p.docker(h, r.refused, "docker run --rm "+r.text+" busybox "+r.command)
+		return
+	}
+	named := ""
+	if !strings.Contains(r.text, "--name") {
+		named = "--name " + r.name + " "
+	}
+	p.docker(h, r.refused, "docker run -d "+named+r.text+" busybox sleep 1000000")
+	if r.refused != "" {
+		p.docker(h, "", "docker rm -f "+r.name)
+		return
+	}
+	p.adopt(h, r.name)
+}
+
+// docker types a command, which must succeed, or be refused with these words.
+func (p *play) docker(h *lab.Host, refused, line string) {
+	p.t.Helper()
+	out, err := h.Exec(p.t.Context(), "sh", "-c", line+" 2>&1")
+	switch {
+	case refused == "" && err != nil:
+		p.t.Errorf("%s on %s: %v: %s", line, h.Name, err, out)
+	case refused != "" && err == nil:
+		p.t.Errorf("%s on %s succeeded, want it refused: %s", line, h.Name, refused)
+	case refused != "" && !strings.Contains(out, refused):
+		p.t.Errorf("%s on %s says\n\t%s\nwant\n\t%s", line, h.Name, out, refused)
+	}
+}
+
+// adopt takes a running container in.
+func (p *play) adopt(h *lab.Host, name string) {
+	p.t.Helper()
+	var c struct{ State struct{ Pid int } }
+	if err := p.api(h, "/containers/"+name+"/json", &c); err != nil || c.State.Pid == 0 {
+		p.t.Errorf("container %s on %s has no process: %v", name, h.Name, err)
+		return
+	}
+	p.containers[name] = place{name: name, ns: h.Path(fmt.Sprintf("/proc/%d/ns/net", c.State.Pid)), host: h.Machine}
+}
+
+// machine is a machine by its name.
+func (p *play) machine(name string) *lab.Machine {
+	for _, h := range p.Hosts {
+		if h.Name == name {
+			return h.Machine
+		}
+	}
+	return p.Peer.Machine
+}
+
+// place is a container or machine by its name.
+func (p *play) place(name string) place {
+	if c, ok := p.containers[name]; ok {
+		return c
+	}
+	return hostPlace(p.machine(name))
+}
+
+// see checks everything at once: most of it is waiting for silence.
+func (p *play) see(what string, at place, all []check) {
+	p.t.Helper()
+	failed := make([]error, len(all))
+	var group sync.WaitGroup
+	for i, c := range all {
+		group.Go(func() { failed[i] = c(p, at) })
+	}
+	group.Wait()
+	for _, err := range failed {
+		if err != nil {
+			p.t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// clear removes containers and networks.
+func (p *play) clear() {
+	p.t.Helper()
+	for _, h := range p.Hosts {
+		p.docker(h, "", "docker ps -aq | xargs -r docker rm -f")
+	}
+	for _, h := range p.Hosts {
+		// The removal of a global network may be here before the command.
+		_, _ = h.Exec(p.t.Context(), "sh", "-c", "docker network ls -q --filter driver=gvlan | xargs -r docker network rm")
+	}
+	p.containers = map[string]place{}
+	p.eventually("networks to be gone", func() error {
+		var errs []error
+		for _, h := range p.Hosts {
+			var left []struct{ Name string }
+			errs = append(errs, p.api(h, `/networks?filters={"driver":["gvlan"]}`, &left))
+			if len(left) > 0 {
+				errs = append(errs, fmt.Errorf("%s lists %v", h.Name, left))
+			}
+		}
+		return errors.Join(errs...)
+	})
+}
+
+// tidy checks that no link of ours is left, and takes back what a scene did to
+// the hosts.
+func (p *play) tidy() {
+	p.t.Helper()
+	for _, h := range p.Hosts {
+		links, err := hostPlace(h.Machine).links(p.t.Context())
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		for _, l := range links {
+			if strings.HasPrefix(l.Alias, "gvlan:") {
+				p.t.Errorf("link %s is left on %s: %s", l.Name, h.Name, l.Alias)
+			}
+			if !slices.Contains([]string{"lo", "eth0", "eth1"}, l.Name) {
+				p.sh(h.Machine, "ip link del "+l.Name+" || true") // may go with another
+			}
+		}
+	}
+	for _, m := range []*lab.Machine{p.Hosts[0].Machine, p.Hosts[len(p.Hosts)-1].Machine, p.Peer.Machine} {
+		p.sh(m, "ip addr flush dev eth0 scope global && ip link set eth0 up")
+	}
+}
+
+// explain ends a scene in which a row failed.
+func (p *play) explain() {
+	p.t.Helper()
+	for _, name := range append([]string{"h1"}, keys(p.containers)...) {
+		at := p.place(name)
+		out, _ := at.try(p.t.Context(), "sh", "-c", "ip -d addr; ip route; ip -6 route; ip neigh")
+		p.t.Logf("on %s:\n%s", name, out)
+	}
+	p.clear()
+	p.tidy()
+	p.t.FailNow()
+}
+
+func keys[T any](m map[string]T) []string {
+	var all []string
+	for k := range m {
+		all = append(all, k)
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,167 @@
+// Package kernel_test runs what gvlan's documents promise about parents, VLANs
+// and modes on a kernel that has them all: User Mode Linux, with a real Docker
+// engine and the real agent in it, hosts as namespaces on a switch.
+//
+// The examples of the five documents gvlan grew from are tables, one file
+// each: what is typed, and beside it what the document says should be seen.
+// The other files hold what the documents take for granted.
+package kernel_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"gvlan/tests/lab"
+)
+
+// patience bounds waits for events; no result is judged by it.
+const patience = 2 * time.Minute
+
+// agentProgram names the variable with the agent's path, for tests inside UML:
+// there is no time to build there.
+const agentProgram = "GVLAN_KERNEL_AGENT"
+
+// inUML runs the calling test again on the kernel that has everything, beside
+// the other tests, and tells whether this is there.
+func inUML(t *testing.T) bool {
+	t.Helper()
+	if os.Getenv(agentProgram) != "" {
+		return true
+	}
+	t.Parallel()
+	program, err := lab.Build(t.Context(), "gvlan/cmd/gvlan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab.RunInUML(t, agentProgram+"="+program)
+}
+
+// site is a LAN with hosts that each have an engine, an agent, and beside the
+// lab's card (eth1, 10.99.0.x) a card eth0 without address on a second switch.
+type site struct {
+	*lab.Lab
+	t      *testing.T
+	args   []string     // of every agent
+	agents []*lab.Agent // of the hosts, in their order
+}
+
+// newSite starts hosts with these engine labels and their agents, which share
+// the etcd of the first.
+func newSite(t *testing.T, hosts int, labels ...string) *site {
+	t.Helper()
+	all := lab.Same(hosts, lab.Docker20)
+	for i := range all {
+		all[i].Labels = labels
+	}
+	s := &site{Lab: lab.New(t, lab.Options{Hosts: all}), t: t}
+	s.sh(s.LAN.Machine, "ip link add br1 type bridge mcast_snooping 0 && ip link set br1 up")
+	s.card(s.Peer.Machine)
+	for i, h := range s.Hosts {
+		s.card(h.Machine)
+		s.agents = append(s.agents, s.startAgent(h, i == 0))
+	}
+	return s
+}
+
+func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
+	s.t.Helper()
+	args := []string{"agent", "--node-name", h.Name, "--boot-wait", "0s"}
+	if first {
+		args = append(args, "--etcd-listen", s.Hosts[0].Addr4.String()+":2379", "--etcd-insecure")
+	} else {
+		args = append(args, "--etcd-endpoints", "http://"+s.Hosts[0].Addr4.String()+":2379")
+	}
+	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: os.Getenv(agentProgram), Args: args})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.waitTrusted(h)
+	return agent
+}
+
+// waitTrusted waits until the agent of a host would give addresses.
+func (s *site) waitTrusted(h *lab.Host) {
+	s.t.Helper()
+	s.eventually("etcd to answer the agent of "+h.Name, func() error {
+		out, err := h.Exec(s.t.Context(), os.Getenv(agentProgram), "status", "--json")
+		if err != nil {
+			return err
+		}
+		var status struct{ Etcd struct{ Trusted bool } }
+		if err := json.Unmarshal([]byte(out), &status); err != nil || !status.Etcd.Trusted {
+			return fmt.Errorf("status: %s (%w)", out, err)
+		}
+		return nil
+	})
+}
+
+// card plugs eth0 of a machine into the second switch, which passes VLAN tags
+// like a trunk.
+func (s *site) card(m *lab.Machine) {
+	s.t.Helper()
+	s.sh(s.LAN.Machine, "ip link add "+port(m)+" master br1 up type veth peer name eth0 netns "+strconv.Itoa(m.PID))
+	s.sh(m, "ip link set eth0 up")
+}
+
+// port is the switch's end of a machine's eth0.
+func port(m *lab.Machine) string { return "t-" + m.Name }
+
+// sh runs shell commands in a machine's network namespace.
+func (s *site) sh(m *lab.Machine, script string) {
+	s.t.Helper()
+	if out, err := hostPlace(m).try(s.t.Context(), "sh", "-c", script); err != nil {
+		s.t.Fatalf("%s on %s: %v: %s", script, m.Name, err, out)
+	}
+}
+
+// api asks the engine of a host.
+func (s *site) api(h *lab.Host, path string, answer any) error {
+	client := http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", h.Engine.Socket())
+		},
+	}}
+	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://docker"+path, nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s on %s: %s: %s", path, h.Name, response.Status, strings.TrimSpace(string(body)))
+	}
+	return json.Unmarshal(body, answer)
+}
+
+// eventually waits for a condition, and fails with its last complaint.
+func (s *site) eventually(what string, condition func() error) {
+	s.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited %s for %s: %v", patience, what, err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
