@@ -69,8 +69,8 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 	}
 	key := store.NetworkKey(n.Name)
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Absent(key)),
-		Then: append(ops, store.Put(key, store.Encode(n)), store.Delete(store.TombstoneKey(n.UUID))),
+		If:   append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID))),
+		Then: append(ops, store.Put(key, store.Encode(n))),
 	})
 	if err != nil || !res.Done {
 		return err // not done: the name was taken or a reservation moved, the next look knows

@@ -34,6 +34,7 @@ type Config struct {
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Sandboxes Sandboxes                // nil: no names inside sandboxes
 	Node      store.Node               // what is published of this node beside what it has
+	Swarm     bool                     // this is the managed plugin of a swarm's node
 	// Solo tells whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
 	// Drained tells whether an operator wants no new containers here; nil: no.

@@ -37,6 +37,7 @@ type view struct {
 	removals    map[string]map[string]store.Removal // by uuid and node
 	refs        map[string]store.Refs               // by node
 	live        []string                            // nodes
+	swarmOnly   bool                                // the managed plugin: plain networks are the socket agent's
 	pruned      int64                               // unix milliseconds of this engine's last network prune
 	deleted     int64                               // unix milliseconds of its last deletion of any network
 	waiting     func(uuid string) bool              // a create of this replica failed and is not due again
@@ -126,10 +127,15 @@ func (v view) planListed(n hostNetwork, e engine.Network) []step {
 		if mine {
 			return v.planMine(n, e, def)
 		}
-		return v.planLost(n, e, def, defined)
+		if defined || v.buried(n.UUID) {
+			return v.planLost(n, e, def, defined)
+		}
+		// Every removal leaves a tombstone, so this one was not removed: the
+		// store lost it (it is new, or was restored from an older copy).
+		return []step{{do: doCommit, network: n, engine: e}}
 	}
 	switch {
-	case !defined && n.Stage == StageOrphaned:
+	case !defined && v.buried(n.UUID):
 		return v.planLost(n, e, def, false)
 	case !defined:
 		return []step{{do: doCommit, network: n, engine: e}}
@@ -264,6 +270,12 @@ func (v view) usedBy(n hostNetwork) string {
 		}
 	}
 	return ""
+}
+
+// buried tells whether a definition was removed.
+func (v view) buried(uuid string) bool {
+	_, yes := v.tombstones[uuid]
+	return yes
 }
 
 func (v view) byUUID(uuid string) (row[store.Network], bool) {

@@ -22,7 +22,7 @@ func (v view) planDefinition(def row[store.Network]) []step {
 
 // planReplica makes what is missing here.
 func (v view) planReplica(def row[store.Network]) []step {
-	if v.concerned(def) || v.waiting(def.Record.UUID) {
+	if v.swarmOnly || v.concerned(def) || v.waiting(def.Record.UUID) {
 		return nil
 	}
 	if e, ok := v.named(def.Record.Name); ok {

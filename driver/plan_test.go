@@ -157,9 +157,14 @@ func TestPlan(t *testing.T) {
 			v.refs["h9"] = refs("db")
 		}, []string{"revive h9"}},
 
-		{"removed while this host was away, unused", func(v *view) { v.definitions = nil }, []string{"remove removed"}},
-		{"removed while this host was away, used", func(v *view) { v.definitions = nil; v.users["e1"] = []string{"web"} }, []string{"stage web"}},
-		{"an orphan that is not used any more", func(v *view) { v.definitions = nil; v.journal[0].Stage = StageOrphaned }, []string{"remove"}},
+		{"removed while this host was away, unused", func(v *view) { v.bury() }, []string{"remove removed"}},
+		{"removed while this host was away, used", func(v *view) { v.bury(); v.users["e1"] = []string{"web"} }, []string{"stage web"}},
+		{"an orphan that is not used any more", func(v *view) { v.bury(); v.journal[0].Stage = StageOrphaned }, []string{"remove"}},
+		{"an emptied store removes nothing", func(v *view) { v.definitions = nil }, []string{"commit"}},
+		{"an emptied store, a replica", func(v *view) { v.definitions = nil; v.journal[0].Stage = StageReplica }, []string{"commit"}},
+		{"the managed plugin leaves plain networks to the socket agent", func(v *view) {
+			v.journal, v.engine, v.swarmOnly = nil, nil, true
+		}, nil},
 		{"replaced while this host was away", func(v *view) { v.setUUID("u2"); v.setSubnet("10.0.0.0/8") }, []string{"remove replaced"}},
 		{"replaced by an equal one", func(v *view) { v.setUUID("u2") }, []string{"bind"}},
 
@@ -200,6 +205,12 @@ func TestPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// bury makes lan1 one whose definition was removed.
+func (v *view) bury() {
+	v.tombstones["u1"] = row[store.Tombstone]{Record: store.Tombstone{Network: v.definitions["lan1"].Record}}
+	v.definitions = nil
 }
 
 // deletedHere makes lan1 one that Docker deleted so many milliseconds ago.

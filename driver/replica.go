@@ -94,7 +94,7 @@ func (d *Driver) look(ctx context.Context) (view, bool, error) {
 		node: d.self.Node(), now: d.milliseconds(),
 		definitions: byName(definitions), tombstones: byName(tombstones),
 		removals: byNode(removals), refs: records(refs), live: namesOf(live),
-		waiting: d.troubles.waiting,
+		waiting: d.troubles.waiting, swarmOnly: d.cfg.Swarm,
 	}
 	v.pruned, v.deleted = d.seen.times()
 	if err := d.lookAtEngine(ctx, &v); err != nil {

@@ -112,7 +112,7 @@ func (p *parts) buildDriver() (err error) {
 			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),
 			Gossip: p.gossipAddress(p.address), Version: version,
 		},
-		Solo: p.solo, Drained: p.drained, Now: time.Now, Log: p.log,
+		Swarm: p.config.Swarm, Solo: p.solo, Drained: p.drained, Now: time.Now, Log: p.log,
 	}
 	if p.names.sandboxes != nil {
 		config.Sandboxes = p.names.sandboxes

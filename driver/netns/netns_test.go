@@ -80,21 +80,24 @@ func TestNoThreadStaysBehind(t *testing.T) {
 		// Goexit skips the way back, so the thread has to end.
 		_ = ns.Do(func() error { runtime.Goexit(); return nil })
 	}
-	found := make(chan netns.ID)
-	for range 50 {
+	// All at once, so that every thread of the pool is among them.
+	const threads = 50
+	found, release := make(chan netns.ID), make(chan struct{})
+	defer close(release)
+	for range threads {
 		go func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			ns, err := netns.Current()
-			if err != nil {
-				found <- netns.ID{}
-				return
+			var id netns.ID
+			if ns, err := netns.Current(); err == nil {
+				id = ns.ID()
+				ns.Close()
 			}
-			defer ns.Close()
-			found <- ns.ID()
+			found <- id
+			<-release
 		}()
 	}
-	for range 50 {
+	for range threads {
 		if diff := cmp.Diff(home, <-found); diff != "" {
 			t.Errorf("namespace of a later goroutine (-want +got):\n%s", diff)
 		}
