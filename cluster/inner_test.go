@@ -2,7 +2,9 @@ package cluster
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -170,5 +172,52 @@ func TestFullQueueIsCounted(t *testing.T) {
 	}
 	if n := strings.Count(out.String(), "handler queue full"); n != 1 {
 		t.Errorf("a lasting condition was logged %d times, want once:\n%s", n, out.String())
+	}
+}
+
+// TestFewCallTheMissing holds the number of callers of a missing member to
+// what join.go promises, whatever the size.
+func TestFewCallTheMissing(t *testing.T) {
+	const rounds = 2000
+	for _, members := range []int{1, 2, 5, 50} {
+		m, err := New(Config{Node: "a", Registry: NewDirectory(nil), Address: netip.MustParseAddr("192.0.2.1"), Rand: rand.New(rand.NewPCG(1, 2))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range members {
+			m.table.saw(fmt.Sprint(i), netip.AddrPort{}, Meta{})
+		}
+		calls := 0
+		for range rounds * members {
+			calls += len(m.chosen([]Seed{{Node: "missing"}}))
+		}
+		want := float64(min(members, rejoinCalls))
+		if got := float64(calls) / rounds; got < want*0.9 || got > want*1.1 {
+			t.Errorf("of %d members %.2f call a missing one, want %g", members, got, want)
+		}
+	}
+}
+
+func TestRingInstalls(t *testing.T) {
+	key := func(b byte) []byte { return bytes.Repeat([]byte{b}, keySize) }
+	r, err := newRing([][]byte{key(1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, keys := range [][][]byte{
+		{key(1), key(2)}, {key(2), key(1)}, {key(2)}, {key(3), key(4)}, {key(5)},
+	} {
+		if err := r.install(keys); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(keys, r.keyring.GetKeys()); diff != "" {
+			t.Errorf("installed (-want +got):\n%s", diff)
+		}
+		if r.id() != RingID(keys) {
+			t.Errorf("acknowledges ring %d, want %d", r.id(), RingID(keys))
+		}
+	}
+	if err := r.install([][]byte{[]byte("short")}); err == nil || r.id() != RingID([][]byte{key(5)}) {
+		t.Errorf("a short key gives %v and ring %d", err, r.id())
 	}
 }

@@ -54,6 +54,18 @@ func TestEnsureKeysMakesOneKey(t *testing.T) {
 	}
 }
 
+func TestEnsureKeysYieldsToTheFirst(t *testing.T) {
+	mem := storetest.NewMem()
+	theirs := [][]byte{bytes.Repeat([]byte{9}, 32)}
+	kv := &racing{Mem: mem, op: store.Put(store.GossipKeysKey(), store.Encode(store.GossipKeys{Keys: theirs}))}
+	if err := cluster.EnsureKeys(t.Context(), kv, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(theirs, keysOf(t, mem)); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
+
 // rotating is a rotation whose acknowledgements the test gives; it records
 // what the store held each time they were asked for.
 func rotating(t *testing.T, kv store.KV, missing func(keys [][]byte) []string) (cluster.Rotation, *[][][]byte) {

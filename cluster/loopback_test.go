@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -149,6 +150,18 @@ func (r *resident) sees(t *testing.T, node string, want cluster.Gossip) {
 	})
 }
 
+// logs waits until a node's log has a text.
+func (r *resident) logs(t *testing.T, text string) {
+	t.Helper()
+	for range 60_000 {
+		if strings.Contains(r.log.String(), text) {
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+	t.Errorf("%s never logged %s", r.name, text)
+}
+
 // lockedBuffer is a log that many goroutines write.
 type lockedBuffer struct {
 	mu  sync.Mutex
@@ -181,6 +194,8 @@ func TestThreeNodesMeet(t *testing.T) {
 	a.sees(t, "c", cluster.Left)
 	b.sees(t, "c", cluster.Left)
 	c.stop()
+	a.logs(t, fmt.Sprintf(`msg="member joined" node=b address=%s members=`, netip.AddrPortFrom(b.addr, tn.port)))
+	a.logs(t, fmt.Sprintf(`msg="member left" node=c address=%s members=2`, netip.AddrPortFrom(c.addr, tn.port)))
 	if writes := tn.spy.Writes(writer); len(writes) != 0 {
 		t.Errorf("memberships wrote %v", writes)
 	}

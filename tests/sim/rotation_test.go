@@ -20,9 +20,12 @@ func TestRotation(t *testing.T) {
 		defer w.Close()
 		startTogether(w)
 		eventually(t, time.Minute, "ready", func() bool { return allReady(w) })
+		time.Sleep(time.Minute)
 		before := w.Hosts[0].registry.Known().Keys[0]
 		began := time.Now()
-		if err := rotation(w).Run(context.Background()); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		if err := rotation(w).Run(ctx); err != nil {
 			t.Fatal(err)
 		}
 		Bench("rotation_seconds", 5, time.Since(began).Seconds())
