@@ -72,11 +72,12 @@ func (p *parents) prepare(ctx context.Context, n *hostNetwork, lenient bool) err
 	return nil
 }
 
-// unsuitable tells a parent that is there and can never carry the network
-// (the loopback, a port of a bond or bridge, a wireless card for macvlan) from
-// one that is not there yet.
+// unsuitable tells a parent that can never carry the network (the loopback, a
+// port of a bond or bridge, a wireless card for macvlan, no possible VLAN)
+// from one that is not there yet.
 func unsuitable(err error) bool {
-	return errors.Is(err, parentfile.ErrLoopback) || errors.Is(err, parentfile.ErrEnslaved) || errors.Is(err, parentfile.ErrWireless)
+	var none *parentfile.NoParentError
+	return errors.As(err, &none) && none.Refused()
 }
 
 // ensure chooses the network's parent as things are now and makes what has to
