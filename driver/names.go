@@ -29,6 +29,7 @@ type names struct {
 	mu        sync.Mutex
 	renamed   map[string]bool           // containers to ask again
 	published map[string]store.Endpoint // what the store holds, as far as known
+	epoch     int64                     // that was published in: another one may be of a store that was lost
 }
 
 func newNames() *names {
@@ -164,6 +165,7 @@ func nameLabels(all map[string]string) map[string]string {
 // publishEndpoints writes the records that are not what the journal says.
 // A failure is tried again with the next look.
 func (d *Driver) publishEndpoints(ctx context.Context) {
+	d.names.enter(d.self.Epoch())
 	for _, e := range d.state.allEndpoints() {
 		n, ok := d.state.network(e.Network)
 		if !ok || n.Foreign {
@@ -207,6 +209,16 @@ func (d *Driver) publishEndpoint(ctx context.Context, want store.Endpoint) error
 	}
 	d.names.wrote(want)
 	return nil
+}
+
+// enter forgets what was published in another epoch.
+func (s *names) enter(epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.epoch != epoch {
+		s.epoch = epoch
+		clear(s.published)
+	}
 }
 
 func (s *names) has(e store.Endpoint) bool {
