@@ -249,3 +249,45 @@ func (c *cluster) removeContainers(h *lab.Host) {
 		h.MustDocker(c.t, append([]string{"rm", "-f"}, ids...)...)
 	}
 }
+
+// subnets lists the subnets of a definition, as etcd has them.
+func (c *cluster) subnets(network string) string {
+	c.t.Helper()
+	for _, it := range c.list(store.NetworksSpan()) {
+		n, err := store.Decode[store.Network](it)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if n.Name != network {
+			continue
+		}
+		var all []string
+		for _, p := range n.Created.Pools {
+			all = append(all, p.Subnet.String())
+		}
+		slices.Sort(all)
+		return strings.Join(all, " ")
+	}
+	c.t.Fatalf("etcd has no network %s", network)
+	return ""
+}
+
+// waitRefs waits until the cluster knows that containers of a host refer to
+// a network, running or not.
+func (c *cluster) waitRefs(h *lab.Host, container string) {
+	c.t.Helper()
+	eventually(c.t, "the references of "+h.Name, func() error {
+		for _, it := range c.list(store.RefsSpan()) {
+			refs, err := store.Decode[store.Refs](it)
+			if err != nil {
+				return err
+			}
+			for _, names := range refs.Networks {
+				if store.NameOf(it.Key) == h.Name && slices.Contains(names, container) {
+					return nil
+				}
+			}
+		}
+		return fmt.Errorf("none is by %s", container)
+	})
+}

@@ -4,6 +4,8 @@
 package docker_test
 
 import (
+	"context"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +23,34 @@ const patience = 3 * time.Minute
 // both are the engines every scenario runs on.
 var both = []lab.Release{lab.Docker20, lab.Docker28}
 
+// program is the gvlan that every cluster of this run gets, its own copy: the
+// sources may change meanwhile.
+var program string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "gvlan-docker-")
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	defer os.RemoveAll(folder)
+	built, err := lab.Build(context.Background(), "gvlan/cmd/gvlan")
+	if err != nil {
+		log.Print(err)
+		return 1
+	}
+	program = filepath.Join(folder, "gvlan")
+	if err := copyFile(built, program); err != nil {
+		log.Print(err)
+		return 1
+	}
+	return m.Run()
+}
+
 // cluster is a lab whose hosts run an agent each, on one etcd.
 type cluster struct {
 	*lab.Lab
@@ -37,21 +67,33 @@ type options struct {
 	hosts []lab.HostOptions
 	tls   bool
 	args  []string // further arguments of every agent
+	late  int      // hosts, the last ones, whose agents the test starts itself
+}
+
+// newBareCluster starts hosts only.
+func newBareCluster(t *testing.T, o options) *cluster {
+	t.Helper()
+	c := &cluster{Lab: lab.New(t, lab.Options{Hosts: o.hosts}), t: t}
+	c.keepLogs()
+	c.binary = filepath.Join(c.Dir, "gvlan")
+	if err := copyFile(program, c.binary); err != nil {
+		t.Fatal(err)
+	}
+	c.agents = make([]*lab.Agent, len(c.Hosts))
+	return c
 }
 
 // newCluster starts hosts, etcd and agents.
 func newCluster(t *testing.T, o options) *cluster {
 	t.Helper()
-	c := &cluster{Lab: lab.New(t, lab.Options{Hosts: o.hosts}), t: t}
-	c.keepLogs()
-	c.binary = filepath.Join(c.Dir, "gvlan")
-	copyFile(t, must(lab.Build(t.Context(), "gvlan/cmd/gvlan"))(t), c.binary)
+	c := newBareCluster(t, o)
 	c.startEtcd(o)
 	c.args = append(c.args, o.args...)
-	for _, h := range c.Hosts {
-		c.agents = append(c.agents, c.startAgent(h))
+	prompt := c.Hosts[:len(c.Hosts)-o.late]
+	for i, h := range prompt {
+		c.agents[i] = c.startAgent(h)
 	}
-	for _, h := range c.Hosts {
+	for _, h := range prompt {
 		c.waitTrusted(h)
 	}
 	return c
@@ -115,19 +157,25 @@ func (c *cluster) startEtcd(o options) {
 	}
 }
 
-// startAgent starts the agent of one host, under the host's name.
+// startAgent starts the agent of one host on the cluster's etcd.
 func (c *cluster) startAgent(h *lab.Host) *lab.Agent {
 	c.t.Helper()
-	args := append([]string{"agent", "--node-name", h.Name}, c.args...)
+	return c.agent(h, c.args...)
+}
+
+// agent starts an agent under its host's name.
+func (c *cluster) agent(h *lab.Host, flags ...string) *lab.Agent {
+	c.t.Helper()
+	args := append([]string{"agent", "--node-name", h.Name}, flags...)
 	return must(h.StartAgent(c.t.Context(), lab.AgentOptions{Binary: c.binary, Args: args}))(c.t)
 }
 
-func copyFile(t *testing.T, from, to string) {
-	t.Helper()
-	data := must(os.ReadFile(from))(t)
-	if err := os.WriteFile(to, data, 0o755); err != nil {
-		t.Fatal(err)
+func copyFile(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
 	}
+	return os.WriteFile(to, data, 0o755)
 }
 
 // must ends the test when a step that is no claim fails.

@@ -148,8 +148,8 @@ func (c *cluster) refused(h *lab.Host, words string, args ...string) {
 	}
 	var said []string
 	for line := range strings.Lines(err.Error()) {
-		if strings.Contains(line, "Error response from daemon") {
-			said = append(said, strings.TrimSpace(line))
+		if _, sentence, ok := strings.Cut(line, "Error response from daemon: "); ok {
+			said = append(said, strings.TrimSpace(sentence))
 		}
 	}
 	if len(said) != 1 || !strings.Contains(said[0], words) {
@@ -190,4 +190,10 @@ func (c *cluster) owned(addr netip.Addr, h *lab.Host) error {
 		}
 		return nil
 	}
+}
+
+// fieldsOf reads a JSON list of strings.
+func fieldsOf(list string) (fields []string) {
+	_ = json.Unmarshal([]byte(list), &fields)
+	return fields
 }

@@ -1,0 +1,136 @@
+package docker_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestAttachments: containers come, go and sit on several networks at once.
+func TestAttachments(t *testing.T) {
+	onBoth(t, 2, func(c *cluster) {
+		c.scenario("connect and disconnect", connectDisconnect)
+		c.scenario("two networks in one container", twoNetworks)
+		c.scenario("beside bridge", besideBridge)
+		c.scenario("beside built-in macvlan", besideMacvlan)
+		c.scenario("docker restart", dockerRestart)
+		c.scenario("stop and start", stopAndStart)
+	})
+}
+
+func connectDisconnect(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.110.0.0/24", "-o", "parent=eth1")
+	db := c.run(h2, "lan1", "db")
+	h1.MustDocker(c.t, "run", "-d", "--stop-signal", "KILL", "--network", "none", "--name", "web", "busybox", "sleep", "100000")
+	h1.MustDocker(c.t, "network", "disconnect", "none", "web")
+	for _, flags := range [][]string{nil, {"--ip", "10.110.0.70"}} {
+		h1.MustDocker(c.t, append(append([]string{"network", "connect"}, flags...), "lan1", "web")...)
+		web := c.address(h1, "lan1", "web")
+		c.reaches(h1, "web", db)
+		c.reaches(h2, "db", web)
+		c.oneOwner(web, h1)
+		c.audit()
+		h1.MustDocker(c.t, "network", "disconnect", "lan1", "web")
+		c.wantInterfaces(h1, "web")
+		c.audit()
+	}
+	// The address is free for the other host now.
+	c.run(h2, "lan1", "next", "--ip", "10.110.0.70")
+}
+
+func twoNetworks(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.111.0.0/24", "-o", "parent=eth1")
+	c.network(h1, "lan2", "--subnet", "10.112.0.0/24", "-o", "parent=eth1")
+	one, two := c.run(h2, "lan1", "one"), c.run(h2, "lan2", "two")
+	c.run(h1, "lan1", "web")
+	h1.MustDocker(c.t, "network", "connect", "lan2", "web")
+	c.wantInterfaces(h1, "web", "eth0", "eth1")
+	c.reaches(h1, "web", one)
+	c.reaches(h1, "web", two)
+	c.audit()
+	// Both come back with the container, and one stays when the other goes.
+	h1.MustDocker(c.t, "restart", "web")
+	c.reaches(h1, "web", one)
+	c.reaches(h1, "web", two)
+	h1.MustDocker(c.t, "network", "disconnect", "lan1", "web")
+	c.reaches(h1, "web", two)
+	c.audit()
+}
+
+func besideBridge(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.113.0.0/24", "-o", "parent=eth1")
+	db := c.run(h2, "lan1", "db")
+	h1.MustDocker(c.t, "network", "create", "local")
+	neighbour := c.run(h1, "local", "neighbour")
+	c.run(h1, "local", "web")
+	h1.MustDocker(c.t, "network", "connect", "lan1", "web")
+	c.reaches(h1, "web", db)
+	c.reaches(h1, "web", neighbour)
+	c.wantInterfaces(h1, "web", "eth0", "eth1")
+	h1.MustDocker(c.t, "network", "disconnect", "local", "web")
+	c.reaches(h1, "web", db)
+	c.audit()
+	c.removeContainers(h1)
+	h1.MustDocker(c.t, "network", "rm", "local")
+}
+
+// besideMacvlan: Docker's own macvlan and ours share a parent and the LAN.
+func besideMacvlan(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.114.0.0/24", "-o", "parent=eth1")
+	db := c.run(h2, "lan1", "db")
+	h1.MustDocker(c.t, "network", "create", "-d", "macvlan", "--subnet", "10.114.0.0/24", "--gateway", "10.114.0.253", "-o", "parent=eth1", "theirs")
+	foreign := c.run(h1, "theirs", "foreign", "--ip", "10.114.0.200")
+	web := c.run(h1, "lan1", "web")
+	c.reaches(h1, "web", foreign)
+	c.reaches(h1, "foreign", web)
+	c.reaches(h1, "foreign", db)
+	c.oneOwner(foreign, h1)
+	c.oneOwner(web, h1)
+	c.audit()
+	c.removeContainers(h1)
+	h1.MustDocker(c.t, "network", "rm", "theirs")
+}
+
+func dockerRestart(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.115.0.0/24", "-o", "parent=eth1")
+	db := c.run(h2, "lan1", "db")
+	before := c.run(h1, "lan1", "web")
+	fixed := c.run(h1, "lan1", "fixed", "--ip", "10.115.0.99")
+	mac := c.inspect(h1, "lan1", "web").MacAddress
+	for range 3 {
+		h1.MustDocker(c.t, "restart", "web", "fixed")
+		if now := c.inspect(h1, "lan1", "web"); now.IPAddress != before.String() || now.MacAddress != mac {
+			c.t.Errorf("after a lone restart web has %s at %s, want %s at %s as before", now.IPAddress, now.MacAddress, before, mac)
+		}
+		if now := c.address(h1, "lan1", "fixed"); now != fixed {
+			c.t.Errorf("after a restart fixed has %s, want its --ip", now)
+		}
+		c.reaches(h1, "web", db)
+		c.reaches(h2, "db", fixed)
+	}
+}
+
+// stopAndStart: the address of a stopped container is free, as Docker says
+// it is; its --ip is not given to others while anything else is free.
+func stopAndStart(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.116.0.0/24", "-o", "parent=eth1")
+	fixed := c.run(h1, "lan1", "fixed", "--ip", "10.116.0.2")
+	c.run(h2, "lan1", "other")
+	h1.MustDocker(c.t, "stop", "fixed")
+	c.audit()
+	h1.MustDocker(c.t, "start", "fixed")
+	c.oneOwner(fixed, h1)
+	if links := h1.MustDocker(c.t, "exec", "fixed", "ip", "-4", "addr", "show", "eth0"); !strings.Contains(links, "inet 10.116.0.2/24") {
+		c.t.Errorf("fixed has\n%s\nwant 10.116.0.2/24", links)
+	}
+	h1.MustDocker(c.t, "stop", "fixed")
+	c.run(h2, "lan1", "taker", "--ip", "10.116.0.2")
+	c.refused(h1, "address 10.116.0.2 is in use by container taker on node h2", "start", "fixed")
+	c.oneOwner(netip.MustParseAddr("10.116.0.2"), h2)
+}
