@@ -2,6 +2,8 @@
 # make check   what a change must pass before anything else; no root needed
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go)
+# make demo    two hosts on one LAN on this machine, step by step; as root.
+#              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make clean   removes what the above made in this folder
@@ -10,7 +12,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 
-.PHONY: build check test bench plugin clean
+.PHONY: build check test demo bench plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -25,6 +27,10 @@ check:
 test: build
 	tests/lab/install.sh
 	$(GO) run ./tests/run $(SUITES)
+
+demo:
+	tests/lab/install.sh
+	$(GO) run ./tests/demo
 
 bench: build
 	tests/lab/install.sh

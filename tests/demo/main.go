@@ -1,0 +1,48 @@
+// Command demo shows gvlan on two real Docker hosts, each step as a user would
+// type it with what it really printed, and checks every step. Its last line is
+// "demo: ok".
+//
+// It needs root and a machine prepared with tests/lab/install.sh; make demo
+// does that. With DEMO_KEEP=1 the hosts stay when it is over, and it says how
+// to enter them and how to remove them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", strings.TrimSpace(err.Error()))
+		os.Exit(1)
+	}
+	if !isOwner() {
+		fmt.Println("demo: ok")
+	}
+}
+
+func run(ctx context.Context) error {
+	switch {
+	case isOwner():
+		return own(ctx)
+	case os.Getenv("DEMO_KEEP") == "1":
+		return keep(ctx)
+	}
+	d, err := newDemo(ctx)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.play(); err != nil {
+		return err
+	}
+	return d.Close()
+}
