@@ -97,22 +97,29 @@ func (d *Driver) joined(n hostNetwork, e hostEndpoint, on parent) error {
 // attachment is what Docker is told of a joined endpoint.
 func attachment(n hostNetwork, e hostEndpoint) Attachment {
 	at := Attachment{Link: e.Link}
-	if n.Options.Layer3() && !n.isolated() {
-		at.Connected = layer3Routes(e)
+	if n.Options.Layer3() {
+		at.Connected = layer3Routes(n, e)
 		return at
 	}
 	at.Gateway4, at.Gateway6 = gatewayFor(n, e.IPv4), gatewayFor(n, e.IPv6)
 	return at
 }
 
-// layer3Routes are the default routes by device of an L3 endpoint.
-func layer3Routes(e hostEndpoint) []netip.Prefix {
+// layer3Routes are the routes by device of an L3 endpoint: the default ones
+// or, where nothing leads out, those to the network's other subnets.
+func layer3Routes(n hostNetwork, e hostEndpoint) []netip.Prefix {
 	var routes []netip.Prefix
-	if e.IPv4.IsValid() {
-		routes = append(routes, netip.PrefixFrom(netip.IPv4Unspecified(), 0))
-	}
-	if e.IPv6.IsValid() {
-		routes = append(routes, netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	for _, addr := range e.addresses() {
+		if !n.isolated() {
+			everywhere, _ := addr.Prefix(0)
+			routes = append(routes, everywhere)
+			continue
+		}
+		for _, pool := range n.Pools {
+			if pool.Subnet.Addr().Is4() == addr.Is4() && !pool.Subnet.Contains(addr) {
+				routes = append(routes, pool.Subnet)
+			}
+		}
 	}
 	return routes
 }

@@ -1,0 +1,49 @@
+package driver
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/link"
+)
+
+// TestAttachment: what a container is told of the ways out of its network.
+func TestAttachment(t *testing.T) {
+	pools := []store.Pool{
+		{Subnet: netip.MustParsePrefix("192.168.214.0/24"), Gateway: netip.MustParseAddr("192.168.214.1")},
+		{Subnet: netip.MustParsePrefix("10.1.214.0/24"), Gateway: netip.MustParseAddr("10.1.214.254")},
+		{Subnet: netip.MustParsePrefix("fd18::/64")},
+	}
+	e := hostEndpoint{Link: "gv1", IPv4: netip.MustParsePrefix("10.1.214.10/24"), IPv6: netip.MustParsePrefix("fd18::10/64")}
+	l2 := Options{Parent: "eth0", Kind: link.Macvlan, Mode: link.Bridge}
+	l3 := Options{Parent: "eth0", Kind: link.Ipvlan, Mode: link.L3}
+	without := func(o Options) Options { o.Parent = ""; return o }
+	tests := []struct {
+		name string
+		n    hostNetwork
+		want Attachment
+	}{
+		{"L2: the gateway of the address's subnet", hostNetwork{Options: l2}, Attachment{Gateway4: netip.MustParseAddr("10.1.214.254")}},
+		{"L2 without a parent: no way out", hostNetwork{Options: without(l2)}, Attachment{}},
+		{"L2 internal: no way out", hostNetwork{Options: l2, Internal: true}, Attachment{}},
+		{"L3: default routes by device", hostNetwork{Options: l3},
+			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}},
+		{"L3 without a parent: the other subnet only", hostNetwork{Options: without(l3)},
+			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
+		{"L3 internal: the other subnet only", hostNetwork{Options: l3, Internal: true},
+			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.n.Pools, tt.want.Link = pools, "gv1"
+			same := cmp.Comparer(func(a, b netip.Addr) bool { return a == b })
+			samePrefix := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
+			if diff := cmp.Diff(tt.want, attachment(tt.n, e), same, samePrefix); diff != "" {
+				t.Errorf("attachment (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
