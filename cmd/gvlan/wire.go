@@ -106,7 +106,7 @@ func (p *parts) buildDriver() (err error) {
 		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
-		Hosts: parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
+		Hosts:  parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
 		OnHost: func(path string) string { return hostPath(p.config.root(), path) },
 		Node: store.Node{
 			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),

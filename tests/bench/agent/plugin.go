@@ -56,13 +56,17 @@ func (p *plugin) measure(ctx context.Context) error {
 	}
 	var empty, address, put []time.Duration
 	for i := range rounds {
-		took, err := timed(func() error { return p.call(ctx, "NetworkDriver.EndpointOperInfo", struct{ EndpointID string }{"none"}, &struct{}{}) })
+		took, err := timed(func() error {
+			return p.call(ctx, "NetworkDriver.EndpointOperInfo", struct{ EndpointID string }{"none"}, &struct{}{})
+		})
 		if err != nil {
 			return err
 		}
 		empty = append(empty, took)
 		var got given
-		took, err = timed(func() error { return p.call(ctx, "IpamDriver.RequestAddress", struct{ PoolID string }{pool.PoolID}, &got) })
+		took, err = timed(func() error {
+			return p.call(ctx, "IpamDriver.RequestAddress", struct{ PoolID string }{pool.PoolID}, &got)
+		})
 		if err = got.fault(err); err != nil {
 			return fmt.Errorf("ask for an address: %w", err)
 		}
