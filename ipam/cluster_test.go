@@ -215,7 +215,8 @@ func (h *host) id(what string) string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.created++
-	return fmt.Sprintf("%s-%s-%d-0123456789abcdef", h.name, what, h.created)
+	id := fmt.Sprintf("%s-%s-%d-0123456789abcdef", h.name, what, h.created)
+	return id + strings.Repeat("0", 64-len(id)) // as long as an engine's: a swarm's have 25
 }
 
 // lan is a network of a host's engine.
@@ -559,6 +560,24 @@ func (h *host) up() {
 	h.wire.Up()
 	h.opened()
 }
+
+// mute loses every reply to the host's transactions from now on. The context
+// it returns ends once the store looks as wanted, as a call's does that
+// waited long enough.
+func (h *host) mute(span store.Span, ok func([]store.Item) bool) context.Context {
+	h.wire.DropReplies(1 << 30)
+	ctx, cancel := context.WithCancel(h.c.Context())
+	var work sync.WaitGroup
+	work.Go(func() {
+		defer cancel()
+		h.c.until("a transaction without a reply lands", span, ok)
+	})
+	h.c.Cleanup(work.Wait)
+	return ctx
+}
+
+// hear ends mute.
+func (h *host) hear() { h.wire.DropReplies(0) }
 
 // ctx is what a call of Docker's runs under; short while the store is away,
 // since that is how long the call will take.

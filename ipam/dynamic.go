@@ -129,6 +129,8 @@ type picker struct {
 	listed []*intervals
 	// current is set while no candidate of the list was lost to somebody.
 	current bool
+	// settled is set once the store knows of this node's own releases.
+	settled bool
 }
 
 func (c *picker) ready() bool {
@@ -151,10 +153,11 @@ func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 				}
 			}
 		}
-		if c.current {
+		if c.current && c.settled {
 			return place{}, view{}, nil, c.exhausted()
 		}
-		c.a.settle(ctx) // own releases the store does not know of yet
+		c.a.settle(ctx)
+		c.settled = true
 		if err := c.list(ctx); err != nil {
 			return place{}, view{}, nil, err
 		}

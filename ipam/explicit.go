@@ -85,17 +85,27 @@ func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string,
 	case given:
 		return "", a.giveSame(p, l)
 	}
-	// Its endpoint is gone; whether the store knows decides how it is given.
+	return a.takeBack(ctx, p, l)
+}
+
+// takeBack gives an address again whose endpoint is gone: freed and taken anew
+// where the store answers, else from the journal. A release is only sent to a
+// store that answers, since afterwards the journal alone may not give it.
+func (a *Allocator) takeBack(ctx context.Context, p pool, l lease) (holder string, err error) {
 	err = a.distrust()
-	if err == nil {
-		if err = a.discharge(ctx, l); err == nil {
-			return a.tryFree(ctx, p, l.place())
-		}
+	if err == nil && !a.answers(ctx) {
+		err = a.unanswered(store.ErrUnavailable)
 	}
 	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) {
 		return "", a.reissue(l, p)
 	}
-	return "", err
+	if err != nil {
+		return "", err
+	}
+	if err := a.discharge(ctx, l); err != nil {
+		return "", a.unanswered(err)
+	}
+	return a.tryFree(ctx, p, l.place())
 }
 
 // giveSame gives an address again that was given and is not bound yet, to the

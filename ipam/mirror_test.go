@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 )
 
 // truth is a store of a few addresses whose history a mirror hears late.
@@ -119,4 +120,21 @@ func TestMirrorReportsNewsOnly(t *testing.T) {
 	if got := keysOf(news); !slices.Equal(got, want) {
 		t.Errorf("news of %v, want %v: this node released .3 since", got, want)
 	}
+}
+
+func TestContentionMovesANodeToItsStripeForAWhile(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		n := c.host("h1").mustCreate("10.0.0.0/16")
+		n.h.ready()
+		n.h.mirrors.of("default", n.pools[0].Subnet).meet()
+		var low int
+		for range stripeFor + 2 {
+			if ct := n.mustRun("", ""); ct.addrs[0].Addr().As4()[2] == 0 && ct.addrs[0].Addr().As4()[3] < 16 {
+				low++
+			}
+		}
+		if low != 2 {
+			t.Errorf("%d addresses were the lowest, want the last 2 of %d", low, stripeFor+2)
+		}
+	})
 }

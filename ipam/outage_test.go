@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
@@ -100,11 +101,36 @@ func TestAnAddressWhoseReleaseMayHaveArrivedIsNotGivenAgain(t *testing.T) {
 		stop func(ct *container)
 	}{
 		{"no reply", func(ct *container) {
-			ct.n.h.wire.DropReplies(1 << 30)
-			ct.n.h.cut = true
+			h := ct.n.h
+			h.must(h.Unbind(h.ctx(), ct.endpoint))
+			ctx := h.mute(store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 1 })
+			h.must(h.ReleaseAddress(ctx, ct.pools[0], ct.ip()))
+			h.down()
+			h.hear()
+		}},
+		{"no reply to a second ask", func(ct *container) {
+			h := ct.n.h
+			h.down()
 			ct.stop()
-			ct.n.h.down()
-			ct.n.h.wire.DropReplies(0)
+			ctx := h.mute(store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 1 })
+			h.wire.Up()
+			if got, err := h.RequestAddress(ctx, AddressRequest{PoolID: ct.pools[0], Address: ct.ip()}); err == nil {
+				h.c.Errorf("%s was given though its release was sent", got)
+			}
+			h.down()
+			h.hear()
+		}},
+		{"agent killed while it caught up", func(ct *container) {
+			h := ct.n.h
+			h.down()
+			ct.stop()
+			ctx := h.mute(store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 1 })
+			h.wire.Up()
+			<-ctx.Done()
+			h.stop()
+			h.down()
+			h.hear()
+			h.start()
 		}},
 		{"agent killed", func(ct *container) {
 			h := ct.n.h
@@ -137,6 +163,52 @@ func TestAnAddressWhoseReleaseMayHaveArrivedIsNotGivenAgain(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestARestartSettlesTheDoubt: what a killed agent may have sent is known to
+// have come to nothing once the store was asked under the next epoch.
+func TestARestartSettlesTheDoubt(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		web := n.mustRun("web", "10.0.0.7")
+		n.h.must(n.h.Unbind(c.Context(), web.endpoint))
+		n.h.restart()
+		at := place{"default", web.addrs[0].Addr()}
+		for l, _ := n.h.ledger.lease(at); l.Doubt; l, _ = n.h.ledger.lease(at) {
+			n.h.wake()
+			if !sleep(c.Context(), time.Millisecond) {
+				c.Fatal("the doubt never ends")
+			}
+		}
+		n.h.down()
+		if _, err := n.run("", ""); err == nil { // which also shows the node that the store is away
+			c.Error("a new address was given")
+		}
+		web.release()
+		again := n.mustRun("web", "10.0.0.7")
+		was, _ := n.h.ledger.lease(at)
+		was.State = releasing
+		n.h.must(n.h.settleRelease(c.Context(), was)) // of before it was given again
+		n.h.up()
+		c.until("the new endpoint is written", store.EndpointsSpan(), func(items []store.Item) bool {
+			return len(items) == 1 && store.NameOf(items[0].Key) == again.endpoint
+		})
+	})
+}
+
+// TestPostponedReleasesMakeRoom: Run has not come round to them yet.
+func TestPostponedReleasesMakeRoom(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/30")
+		web := n.mustRun("web", "")
+		n.h.down()
+		web.stop()
+		n.h.stop()
+		n.h.up()
+		if _, err := n.run("db", ""); err != nil {
+			c.Errorf("the only address was released: %v", err)
+		}
+	})
 }
 
 // TestDeadContainersMakeRoomWithoutTheStore: after a power cut nobody
@@ -222,6 +294,10 @@ func TestBindRefusesAnAddressThatWasGivenUp(t *testing.T) {
 		checkErr(c, ct.bind("web"), "is in use by")
 		ct.addrs = []netip.Prefix{mustPrefix("10.0.0.1/24")}
 		checkErr(c, ct.bind("web"), "address 10.0.0.1 is the gateway of")
+		other, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.h.mustCreate("10.0.0.0/24").ids[0]})
+		n.h.must(err)
+		ct.addrs = []netip.Prefix{other}
+		checkErr(c, ct.bind("web"), "is being given to a container of another network")
 		ct.addrs = []netip.Prefix{mustPrefix("10.0.9.1/24")}
 		checkErr(c, ct.bind("web"), "lies in no subnet")
 	})
