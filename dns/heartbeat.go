@@ -12,9 +12,10 @@ import (
 const (
 	retryFirst = 10 * time.Millisecond // a namespace that Docker is about to make
 	retryLast  = time.Second
-	lookRound  = 10 // beats between two looks for processes
-	idleLimit  = 3  // looks without a process before a sandbox is closed
-	idleUnseen = 12 // the same for one that never had a process: it may be starting
+	patience   = 10 * time.Second // before a sandbox that cannot be opened is spoken of
+	lookRound  = 10               // beats between two looks for processes
+	idleLimit  = 3                // looks without a process before a sandbox is closed
+	idleUnseen = 12               // the same for one that never had a process: it may be starting
 )
 
 // Run opens the resolvers of everything attached, keeps their rules alive,
@@ -92,11 +93,9 @@ func (s *Sandboxes) beat() {
 			if err := b.open.beat(); err != nil {
 				s.log.Warn("rules for names in a sandbox are lost", "sandbox", b.sandbox, "error", err)
 				s.shut(b)
-				b.retry = time.Now().Add(retryLast)
-				select {
-				case s.wake <- struct{}{}:
-				default:
-				}
+				b.since = time.Now()
+				b.retry = b.since.Add(retryLast)
+				s.rouse()
 			}
 		}
 		b.mu.Unlock()
@@ -137,10 +136,7 @@ func (s *Sandboxes) look() {
 		case b.asleep:
 			if id, err := inode(b.sandbox); err == nil && live[id] {
 				b.asleep, b.retry = false, time.Time{}
-				select {
-				case s.wake <- struct{}{}:
-				default:
-				}
+				s.rouse()
 			}
 		}
 		b.mu.Unlock()

@@ -1,9 +1,12 @@
 package dns
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,6 +33,7 @@ func TestRules(t *testing.T) {
 	if got := withoutExpiry(box.run("nft", "list", "ruleset")); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
+	checkChecksums(t, r)
 	eventually(t, "half of the time passes", func() bool { return strings.Contains(box.run("nft", "list", "ruleset"), "expires 1s") })
 	if err := r.beat(); err != nil {
 		t.Fatal(err)
@@ -50,6 +54,27 @@ func TestRules(t *testing.T) {
 	}
 	if err := r.remove(); err != nil {
 		t.Errorf("removing what is not there: %v", err)
+	}
+}
+
+// checkChecksums looks for the right place of each protocol's checksum,
+// which nft does not print and a loopback does not miss.
+func checkChecksums(t *testing.T, r *rules) {
+	t.Helper()
+	installed, err := r.conn.GetRules(r.set.Table, &nftables.Chain{Name: "output", Table: r.set.Table})
+	if err != nil || len(installed) != 4 {
+		t.Fatalf("%d rules: %v", len(installed), err)
+	}
+	for i, want := range []uint32{6, 6, 16, 16} {
+		var got []uint32
+		for _, e := range installed[i].Exprs {
+			if p, ok := e.(*expr.Payload); ok && p.OperationType == expr.PayloadWrite {
+				got = append(got, p.CsumOffset)
+			}
+		}
+		if !slices.Equal(got, []uint32{headerChecksum, want}) {
+			t.Errorf("rule %d keeps checksums at %v, want %d in IP and %d after it", i, got, headerChecksum, want)
+		}
 	}
 }
 

@@ -43,8 +43,10 @@ type box struct {
 	mu       sync.Mutex
 	networks map[string]string // by endpoint
 	open     *resolver         // nil while it is closed
+	since    time.Time         // attached, or closed by a failure
 	retry    time.Time
 	delay    time.Duration
+	told     bool // that it cannot be opened
 	seen     bool // a process was seen in it
 	idle     int  // looks in a row that found no process
 	asleep   bool // closed for want of a process
@@ -69,7 +71,7 @@ func (s *Sandboxes) Attach(sandbox, endpoint, network string) error {
 	s.mu.Lock()
 	b := s.boxes[sandbox]
 	if b == nil {
-		b = &box{sandbox: sandbox, networks: make(map[string]string), delay: retryFirst}
+		b = &box{sandbox: sandbox, networks: make(map[string]string), since: time.Now(), delay: retryFirst}
 		s.boxes[sandbox] = b
 	}
 	b.mu.Lock() // before s.mu is let go, so that no detach ends the box in between
@@ -84,10 +86,7 @@ func (s *Sandboxes) Attach(sandbox, endpoint, network string) error {
 	}
 	err := s.open(ctx, group, b)
 	if err != nil && !errors.Is(err, ErrUnsupported) {
-		select {
-		case s.wake <- struct{}{}:
-		default:
-		}
+		s.rouse()
 		return nil
 	}
 	return err
@@ -145,11 +144,11 @@ func (s *Sandboxes) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 	}
 	if err != nil {
 		b.retry, b.delay = time.Now().Add(b.delay), min(b.delay*2, retryLast)
-		s.judge(err)
+		s.judge(b, err)
 		return err
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
-	b.open, b.delay, b.idle = r, retryFirst, 0
+	b.open, b.delay, b.idle, b.told = r, retryFirst, 0, false
 	group.Go(func() {
 		if err := r.serve(ctx); err != nil {
 			s.log.Error("names stopped being answered in a sandbox", "sandbox", b.sandbox, "error", err)
@@ -159,10 +158,17 @@ func (s *Sandboxes) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 	return nil
 }
 
-// judge turns the feature off when the kernel cannot carry it.
-func (s *Sandboxes) judge(err error) {
-	if errors.Is(err, ErrUnsupported) && !s.off.Swap(true) {
-		s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "error", err)
+// judge turns the feature off when the kernel cannot carry it, and says so
+// once; of one sandbox that stays closed it speaks after a while.
+func (s *Sandboxes) judge(b *box, err error) {
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		if !s.off.Swap(true) {
+			s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "error", err)
+		}
+	case !b.told && time.Since(b.since) > patience:
+		b.told = true
+		s.log.Warn("names are not answered in a sandbox; trying on", "sandbox", b.sandbox, "error", err)
 	}
 }
 
@@ -184,6 +190,16 @@ func (s *Sandboxes) reopen(b *box, r *resolver) {
 	defer b.mu.Unlock()
 	if b.open == r {
 		s.shut(b)
-		b.retry = time.Now().Add(retryLast)
+		b.since = time.Now()
+		b.retry = b.since.Add(retryLast)
+		s.rouse()
+	}
+}
+
+// rouse lets Run look for sandboxes to open.
+func (s *Sandboxes) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
 	}
 }

@@ -254,6 +254,45 @@ func TestLocalNetwork(t *testing.T) {
 	}
 }
 
+// TestLocalNetworkGivesWay has a network of this engine alone beside a
+// definition of the same name.
+func TestLocalNetworkGivesWay(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	own := endpoint("h1", "lan1", "web", "172.30.0.2/16")
+	own.Network = "engine:1"
+	f.start(own)
+	f.define("lan1", "10.9.0.0/24")
+	f.start(endpoint("h2", "lan1", "web", "10.9.0.1/24"))
+	if diff := cmp.Diff([]string{"10.9.0.1"}, addresses(resolve(f.zone, Everything(), "web.lan1.gvlan.internal", miekg.TypeA))); diff != "" {
+		t.Errorf("the definition's zone (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]Conflict{{Network: "lan1", Label: "lan1", With: "lan1"}}, f.zone.Conflicts()); diff != "" {
+		t.Errorf("conflicts (-want +got):\n%s", diff)
+	}
+	if got := addresses(resolve(f.zone, Networks("engine:1"), "web", miekg.TypeA)); !slices.Equal(got, []string{"172.30.0.2"}) {
+		t.Errorf("bare name on the engine's own network: got %v", got)
+	}
+}
+
+// TestNamesAbove lets two names with a common parent go one after the other.
+func TestNamesAbove(t *testing.T) {
+	f := newFeed(t, ZoneConfig{})
+	f.define("lan1", "10.9.0.0/24")
+	one, two := endpoint("h1", "lan1", "one.group", "10.9.0.1/24"), endpoint("h1", "lan1", "two.group", "10.9.0.2/24")
+	f.start(one)
+	f.start(two)
+	for _, step := range []struct {
+		what  string
+		stop  store.Endpoint
+		rcode int
+	}{{"one of two left", one, miekg.RcodeSuccess}, {"none left", two, miekg.RcodeNameError}} {
+		f.stop(step.stop)
+		if m := resolve(f.zone, Everything(), "group.lan1.gvlan.internal", miekg.TypeA); m.Rcode != step.rcode {
+			t.Errorf("%s:\n%v", step.what, m)
+		}
+	}
+}
+
 func TestDNSOff(t *testing.T) {
 	f := newFeed(t, ZoneConfig{})
 	n := definition("quiet", "10.9.0.0/24")

@@ -1,0 +1,22 @@
+package dns
+
+import (
+	"fmt"
+	"testing"
+
+	"gvlan/cluster/store"
+)
+
+// BenchmarkList is the first list of a cluster of 100,000 containers.
+func BenchmarkList(b *testing.B) {
+	f := newFeed(b, ZoneConfig{})
+	items := make([]store.Item, 100_000)
+	for i := range items {
+		e := endpoint("h2", "lan1", fmt.Sprintf("container-%d", i), fmt.Sprintf("10.%d.%d.%d/8", i>>16, i>>8&255, i&255))
+		items[i] = item(f, store.EndpointKey(e.Node, fmt.Sprintf("%064x", i)), e)
+	}
+	for b.Loop() {
+		f.zone.ApplyEndpoints(store.Change{Reset: true})
+		f.zone.ApplyEndpoints(store.Change{Reset: true, Items: items})
+	}
+}
