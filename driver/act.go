@@ -75,6 +75,7 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 	if err != nil || !res.Done {
 		return err // not done: the name was taken or a reservation moved, the next look knows
 	}
+	failpoint("commit: defined")
 	d.tables.networks.awaits(res.Revision)
 	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
 	if d.cfg.Solo != nil && d.cfg.Solo() {
@@ -116,6 +117,7 @@ func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
 		if err != nil || !res.Done {
 			return err // not done: a reservation moved, the next look tries again
 		}
+		failpoint("share: reserved")
 	}
 	return d.bindTo(s, stage)
 }
@@ -130,6 +132,7 @@ func (d *Driver) bindTo(s step, stage Stage) error {
 	if err != nil {
 		return err
 	}
+	failpoint("bind: journaled")
 	if had := s.network; had.UUID != def.UUID {
 		had.UUID = def.UUID
 		d.renameSandboxes(had)
@@ -159,6 +162,7 @@ func (d *Driver) makeReplica(ctx context.Context, def row[store.Network]) (strin
 	if err != nil {
 		return "", err
 	}
+	failpoint("replica: made")
 	n, ok := d.state.network(id)
 	if !ok {
 		return "", fmt.Errorf("%w: the engine made it (%s) without asking this agent", ErrUnknownNetwork, shortID(id))
@@ -173,6 +177,7 @@ func (d *Driver) removeReplica(ctx context.Context, s step) error {
 	if err != nil {
 		return err
 	}
+	failpoint("replica: marked")
 	err = d.cfg.Engine.RemoveNetwork(ctx, s.network.ID)
 	if errors.Is(err, engine.ErrInUse) {
 		d.log.Warn("could not remove the network from this host", "network", s.engine.Name, "error", err)
@@ -181,6 +186,7 @@ func (d *Driver) removeReplica(ctx context.Context, s step) error {
 	if err != nil {
 		return err
 	}
+	failpoint("replica: removed")
 	d.log.Info("removed the network from this host", "network", s.engine.Name, "why", s.why)
 	return d.state.dropNetwork(s.network.ID)
 }
@@ -229,10 +235,12 @@ func (d *Driver) comeBack(ctx context.Context, s step) error {
 		d.troubles.tell(d.log, about, fmt.Errorf("bring network %s back on this host: %w", s.definition.Record.Name, err))
 		return nil
 	}
+	failpoint("come back: made")
 	d.troubles.over(about)
 	if err := d.reattach(ctx, s.network, id); err != nil {
 		return err
 	}
+	failpoint("come back: attached")
 	d.log.Warn("brought the network back on this host", "network", s.definition.Record.Name, "why", s.why)
 	return d.state.dropNetwork(s.network.ID)
 }

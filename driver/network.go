@@ -42,6 +42,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 			return err
 		}
 	}
+	failpoint("create: pools joined")
 	defer func() {
 		if refused != nil && !foreign {
 			refused = errors.Join(refused, d.addresses.Detach(r.ID))
@@ -63,6 +64,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := d.state.putNetwork(n); err != nil {
 		return errors.Join(err, d.parents.release(ctx, n, d.state.allNetworks()))
 	}
+	failpoint("create: journaled")
 	d.poke()
 	return nil
 }
@@ -145,9 +147,12 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	}
 	// Docker drops its network whatever is answered: what fails here is
 	// logged, and a later look at the engine finds the same.
-	if err := errors.Join(d.addresses.Detach(id), d.settleDeleted(n)); err != nil {
+	detached := d.addresses.Detach(id)
+	failpoint("delete: pools left")
+	if err := errors.Join(detached, d.settleDeleted(n)); err != nil {
 		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
 	}
+	failpoint("delete: journaled")
 	if err := d.parents.release(ctx, n, d.state.allNetworks()); err != nil {
 		d.log.Error("could not remove the links of a network", "network", n.title(), "error", err)
 	}

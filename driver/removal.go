@@ -19,6 +19,7 @@ func (d *Driver) retire(ctx context.Context, s step) error {
 		Then: []store.Op{store.Put(s.definition.Key, store.Encode(def))},
 	})
 	if err == nil && res.Done {
+		failpoint("removal: retired")
 		d.log.Info("network is being removed from the whole cluster", "network", def.Name)
 	}
 	return err
@@ -52,6 +53,7 @@ func (d *Driver) answer(ctx context.Context, s step) error {
 		If:   []store.Cond{store.SameLife(def.Key, def.Born)},
 		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, d.self.Node()), store.Encode(removal))},
 	})
+	failpoint("removal: answered")
 	return err
 }
 
@@ -100,6 +102,7 @@ func (d *Driver) bury(ctx context.Context, s step) error {
 		Then: append(ops, clear...),
 	})
 	if err == nil && res.Done {
+		failpoint("removal: buried")
 		d.log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
 	}
 	return err
