@@ -56,6 +56,7 @@ type Driver struct {
 	seen      seen
 	services  findings // services that cannot be reached
 	plugins   findings // plugins that hide this one
+	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
 	making    atomic.Pointer[store.Network] // the replica the engine is being asked for
 	troubles  *troubles

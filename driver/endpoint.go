@@ -43,6 +43,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.self.Node(), d.self.Node())
 	}
 	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
+	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
 		return "", err
 	}

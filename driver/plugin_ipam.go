@@ -8,6 +8,10 @@ import (
 	"gvlan/ipam"
 )
 
+// keyEndpointName is the endpoint's name, which is the container's, in
+// RequestAddress of engines from 29.
+const keyEndpointName = "com.docker.network.endpoint.name"
+
 // ipamCapabilities says that addresses need no MAC (a MAC breaks ipvlan) and
 // that nothing has to be replayed after a restart: etcd remembers.
 type ipamCapabilities struct {
@@ -49,9 +53,11 @@ func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddress
 	if err != nil {
 		return dockeripam.RequestAddressResponse{}, err
 	}
+	p.driver.asked.note(addr.Addr().String(), r.Options[keyEndpointName])
 	return dockeripam.RequestAddressResponse{Address: addr.String()}, nil
 }
 
 func (p *Plugin) releaseAddress(ctx context.Context, r dockeripam.ReleaseAddressRequest) (done, error) {
+	p.driver.asked.take(r.Address)
 	return done{}, p.driver.addresses.ReleaseAddress(ctx, r.PoolID, r.Address)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -200,9 +201,13 @@ func (p *parts) serve(ctx context.Context) error {
 	return group.Wait()
 }
 
-// alive is what systemd's watchdog asks: the plugin socket's handlers end in
-// bounded time by themselves, so answering at all is the sign.
-func (p *parts) alive(context.Context) error { return nil }
+// alive is what systemd's watchdog asks: whether the plugin answers on its
+// own socket as it would answer Docker.
+func (p *parts) alive(ctx context.Context) error {
+	client := newStatusClient(p.socket.Addr().String())
+	var manifest struct{ Implements []string }
+	return client.ask(ctx, http.MethodPost, "/Plugin.Activate", &manifest)
+}
 
 // solo tells whether no other host shares this agent's etcd.
 func (p *parts) solo() bool { return p.config.mode() == modeSolo }
