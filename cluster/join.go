@@ -30,12 +30,14 @@ const (
 	rejoinCalls = 2
 )
 
-// keepJoined joins peers until ctx ends: the given and three known ones at
-// the start, and from then on known ones that are missing. memberlist forgets
-// dead peers and never looks for them again, so that without this a partition
-// of a minute would last for ever.
+// keepJoined joins peers until ctx ends: three known ones and the given at
+// the start, from then on known ones that are missing, and the given again
+// for as long as nobody answers. memberlist forgets dead peers and never
+// looks for them again, so that without this a partition of a minute would
+// last for ever.
 func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist, start origin) {
-	m.join(ctx, list, append(m.given(ctx), m.pick(start.Peers)...))
+	m.join(ctx, list, m.pick(start.Peers))
+	m.join(ctx, list, m.given(ctx))
 	m.remember()
 	forming, began := true, time.Now()
 	for {
@@ -54,6 +56,9 @@ func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist
 			missing = m.chosen(missing)
 		}
 		m.join(ctx, list, m.pick(missing))
+		if m.table.count() == 1 {
+			m.join(ctx, list, m.given(ctx))
+		}
 		m.remember()
 	}
 }
