@@ -56,14 +56,29 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 		if len(steps) == 0 {
 			return d.nextLook(v), nil
 		}
-		for _, s := range steps {
-			if err := d.act(ctx, s); err != nil {
-				return 0, fmt.Errorf("%s network %s: %w", s.do, s.title(), err)
-			}
+		if err := d.actAll(ctx, steps); err != nil {
+			return 0, err
 		}
 		tell(d.changed)
 	}
 	return time.Second, nil
+}
+
+// actAll does the steps of one plan. One network's failure keeps no other
+// waiting; a store or an engine that does not answer ends the round.
+func (d *Driver) actAll(ctx context.Context, steps []step) error {
+	var failed error
+	for _, s := range steps {
+		err := d.act(ctx, s)
+		if err == nil {
+			continue
+		}
+		failed = errors.Join(failed, fmt.Errorf("%s network %s: %w", s.do, s.title(), err))
+		if ctx.Err() != nil || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrFenced) || errors.Is(err, engine.ErrUnavailable) {
+			break
+		}
+	}
+	return failed
 }
 
 // nextLook is soon while a wait of the plan runs.
