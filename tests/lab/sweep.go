@@ -91,6 +91,7 @@ type Leftover struct {
 	What string // a directory, process or control group
 }
 
+// String names the lab and what it left.
 func (l Leftover) String() string { return "lab " + l.Lab + ": " + l.What }
 
 // Leftovers lists what dead labs left. It is empty after a Sweep. Mounts, links and
