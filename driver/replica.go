@@ -45,12 +45,13 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 	if d.seen.wantsLabels() {
 		if err := d.learnLabels(ctx); err != nil {
 			d.log.Warn("could not read the engine's labels", "error", err)
+			d.seen.back() // asks for them again
 		}
 	}
 	for range maxRounds {
 		v, ready, err := d.look(ctx)
 		if err != nil || !ready {
-			return resyncEvery, err
+			return time.Second, err // nothing tells when the store is trusted again
 		}
 		steps := plan(v)
 		if len(steps) == 0 {
