@@ -56,6 +56,7 @@ func (d *Driver) act(ctx context.Context, s step) error {
 // commit makes the definition of a network that Docker made here. Whoever
 // commits a name first has it; losing is seen at the next look.
 func (d *Driver) commit(ctx context.Context, s step) error {
+	failpoint("commit: begun")
 	for _, subnet := range droppedSubnets(s.engine, s.network) {
 		d.log.Warn("Docker ignored a subnet of the network: an IPv6 subnet needs --ipv6", "network", s.engine.Name, "subnet", subnet)
 	}
