@@ -43,7 +43,7 @@ func TestFormation(t *testing.T) {
 		if n > naiveLimit {
 			return
 		}
-		seeds(t, max(1, *seedsFlag/4), func(t *testing.T, seed uint64) { formation(t, n, seed, &naive, Naive) })
+		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { formation(t, n, seed, &naive, Naive) })
 		Bench("formation_naive_p95_seconds", n, naive.At(0.95))
 		if n >= 50 && !(ours.At(0.95) < naive.At(0.95)) {
 			t.Errorf("formation of %d nodes takes %g s (p95), no better than the naive join's %g s", n, ours.At(0.95), naive.At(0.95))
