@@ -148,13 +148,17 @@ type taskAnswer struct {
 	}
 }
 
+// everyTask asks for attachments (containers of `docker run` on an attachable
+// network) beside services' containers, which is all that the API lists unasked.
+const everyTask = `{"runtime":{"":true,"attachment":true,"container":true}}`
+
 // Tasks lists the tasks of the cluster, also those that ended and are kept as
-// history. Only managers know them: others fail with ErrNotManager.
+// history, and those that stand for an attached container. Only managers know them: others fail with ErrNotManager.
 func (e *Engine) Tasks(ctx context.Context) ([]Task, error) {
 	var list []Task
 	err := e.cluster(ctx, "list tasks", func(ctx context.Context, s *session) error {
 		var answer []taskAnswer
-		if err := e.get(ctx, s, "/tasks", nil, &answer); err != nil {
+		if err := e.get(ctx, s, "/tasks", url.Values{"filters": {everyTask}}, &answer); err != nil {
 			return err
 		}
 		list = make([]Task, 0, len(answer))

@@ -76,3 +76,18 @@ func TestTasksKeepsAddressesNotYetAllocated(t *testing.T) {
 		t.Errorf("tasks (-want +got):\n%s", diff)
 	}
 }
+
+// TestTasksAsksForAttachments: unasked, the API lists containers of services
+// alone (moby daemon/cluster/tasks.go, GetTasks).
+func TestTasksAsksForAttachments(t *testing.T) {
+	s, e := serve(t, "1.51")
+	s.on("GET", "/tasks", func(w http.ResponseWriter, r *http.Request) {
+		if got, want := r.FormValue("filters"), `{"runtime":{"":true,"attachment":true,"container":true}}`; got != want {
+			t.Errorf("filters: got %s, want %s", got, want)
+		}
+		_, _ = w.Write([]byte(`[]`))
+	})
+	if _, err := e.Tasks(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
