@@ -194,6 +194,12 @@ func TestThreeNodesMeet(t *testing.T) {
 	a.sees(t, "c", cluster.Left)
 	b.sees(t, "c", cluster.Left)
 	c.stop()
+	if m, ok := a.Member("c"); !ok || m.Gossip != cluster.Left {
+		t.Errorf("a has c as %+v, %v", m, ok)
+	}
+	if m, ok := a.Member("nobody"); ok {
+		t.Errorf("a knows %+v", m)
+	}
 	a.logs(t, fmt.Sprintf(`msg="member joined" node=b address=%s members=`, netip.AddrPortFrom(b.addr, tn.port)))
 	a.logs(t, fmt.Sprintf(`msg="member left" node=c address=%s members=2`, netip.AddrPortFrom(c.addr, tn.port)))
 	if writes := tn.spy.Writes(writer); len(writes) != 0 {

@@ -210,6 +210,10 @@ func (m *Membership) Leave(ctx context.Context) error {
 // nil.
 func (m *Membership) Members() []Member { return m.table.list() }
 
+// Member returns one member, cheaply enough for every DNS answer; false when
+// the gossip does not know it.
+func (m *Membership) Member(node string) (Member, bool) { return m.table.get(node) }
+
 // Answering returns how many members answer, this node included.
 func (m *Membership) Answering() int { return m.table.count() }
 

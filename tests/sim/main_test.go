@@ -27,7 +27,8 @@ var ran atomic.Int64
 // forgotten build tag must not look like success.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	debug.SetGCPercent(400) // memberlist makes much short-lived garbage
+	debug.SetGCPercent(400)       // memberlist makes much short-lived garbage,
+	debug.SetMemoryLimit(3 << 30) // of which a thousand hosts may not keep too much
 	code := m.Run()
 	if filter := flag.Lookup("test.run").Value.String() + flag.Lookup("test.list").Value.String(); code == 0 && filter == "" && ran.Load() == 0 {
 		fmt.Println("FAIL: no scenario was simulated")
