@@ -20,6 +20,7 @@ import (
 func (c *cluster) check() {
 	c.Helper()
 	for _, h := range c.hosts {
+		h.stop() // so that nothing moves while it is looked at
 		if h.session.Trusted() == nil {
 			h.attend(c.Context())
 		}
