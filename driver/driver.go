@@ -53,6 +53,7 @@ type Driver struct {
 	scopes    *scopes
 	tables    *tables
 	names     *names
+	missing   map[string]int64 // see view; the replicas' loop alone has it
 	seen      seen
 	services  findings // services that cannot be reached
 	plugins   findings // plugins that hide this one

@@ -15,6 +15,10 @@ const (
 	// listedAfter is how long Docker may take to list a network after its
 	// CreateNetwork was answered.
 	listedAfter = 30_000
+	// lostAfter is how long the engine may hide a network while it deletes it,
+	// before it tells the driver: longer than its calls to a plugin that is
+	// being restarted take (15 s).
+	lostAfter = 30_000
 	// clashPatience is how long the loser of a name stays untouched, so that
 	// whoever just made it can see what happened.
 	clashPatience = 10_000
@@ -31,6 +35,7 @@ type view struct {
 	swarm       map[string]engine.Network           // of this driver and swarm scope, by id
 	others      map[string]string                   // names of every other network here: its driver
 	journal     []hostNetwork                       //
+	missing     map[string]int64                    // networks of the journal, by id, that the engine does not list: since when, unix milliseconds
 	users       map[string][]string                 // engine network id: containers here, running or stopped
 	definitions map[string]row[store.Network]       // by name
 	tombstones  map[string]row[store.Tombstone]     // by uuid
@@ -112,11 +117,15 @@ func (v view) planLocal(n hostNetwork, e engine.Network, listed bool) []step {
 	if listed && n.Name != e.Name {
 		return []step{{do: doStage, network: n, engine: e, stage: StageLocal}}
 	}
-	if !listed && v.now-n.Since > listedAfter {
+	if !listed && v.now-n.Since > listedAfter && v.lost(n) {
 		return []step{{do: doForget, network: n}}
 	}
 	return nil
 }
+
+// lost tells a network that the engine does not have from one that it is
+// deleting.
+func (v view) lost(n hostNetwork) bool { return v.now-v.missing[n.ID] > lostAfter }
 
 // planListed is for a network the engine has.
 func (v view) planListed(n hostNetwork, e engine.Network) []step {
@@ -201,6 +210,9 @@ func (v view) planMissing(n hostNetwork) []step {
 	forget := []step{{do: doForget, network: n}}
 	if n.Removing {
 		return forget
+	}
+	if n.Stage != StageGone && !v.lost(n) {
+		return nil
 	}
 	switch n.Stage {
 	case StageSeen:

@@ -127,6 +127,15 @@ func TestPlan(t *testing.T) {
 		}, []string{"revive prune"}},
 		{"rm is done", func(v *view) { v.deletedHere(5_000); v.definitions = nil }, []string{"forget"}},
 		{"the engine lost it", func(v *view) { v.engine = nil }, []string{"come back lost"}},
+		{"the engine deletes it and has not said so yet", func(v *view) {
+			v.engine = nil
+			v.missing = map[string]int64{"e1": v.now - lostAfter}
+		}, nil},
+		{"the engine deletes a local one and has not said so yet", func(v *view) {
+			v.engine, v.definitions = nil, nil
+			v.journal[0].Stage = StageLocal
+			v.missing = map[string]int64{"e1": v.now - lostAfter}
+		}, nil},
 		{"Docker is still deleting it", func(v *view) { v.journal[0].Stage = StageGone }, nil},
 
 		{"removing: this host must let go", func(v *view) { v.setState(store.NetworkRemoving) }, []string{"remove"}},

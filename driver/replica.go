@@ -89,7 +89,7 @@ func (d *Driver) nextLook(v view) time.Duration {
 			return 250 * time.Millisecond
 		}
 	}
-	if d.troubles.any() {
+	if d.troubles.any() || len(v.missing) > 0 {
 		return time.Second
 	}
 	return resyncEvery
@@ -135,6 +135,8 @@ func (d *Driver) lookAtEngine(ctx context.Context, v *view) error {
 	}
 	d.sortNetworks(v, networks)
 	v.journal = d.state.allNetworks()
+	v.missing = unlisted(*v, d.missing)
+	d.missing = v.missing
 	v.users = users(containers, v.engine, v.journal)
 	return d.publishRefs(ctx, *v)
 }
@@ -153,6 +155,22 @@ func (d *Driver) sortNetworks(v *view, networks []engine.Network) {
 		}
 		v.others[n.Name] = n.Driver
 	}
+}
+
+// unlisted gives the networks of the journal that the engine does not list,
+// with when that was first seen.
+func unlisted(v view, before map[string]int64) map[string]int64 {
+	since := map[string]int64{}
+	for _, n := range v.journal {
+		if _, listed := v.engine[n.ID]; listed {
+			continue
+		}
+		since[n.ID] = v.now
+		if first, ok := before[n.ID]; ok {
+			since[n.ID] = first
+		}
+	}
+	return since
 }
 
 // users lists the containers that refer to each network, running or stopped.
