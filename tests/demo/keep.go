@@ -8,6 +8,14 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// The owner says on this descriptor that the demo went well.
+const (
+	playedFD = 3
+	wentWell = "ok"
 )
 
 // ownerArg makes this program the owner of the hosts that outlives the demo.
@@ -38,16 +46,17 @@ func keep(ctx context.Context) error {
 	}
 	leave := context.AfterFunc(ctx, func() { _ = owner.Process.Signal(syscall.SIGTERM) })
 	defer leave()
-	if said, err := io.ReadAll(over); err != nil || len(said) == 0 {
-		return errors.Join(errors.New("the demo failed, see above"), err, owner.Wait())
+	if _, err := io.ReadFull(over, make([]byte, len(wentWell))); err != nil {
+		return errors.Join(errors.New("the demo failed, see above"), owner.Wait())
 	}
 	return nil
 }
 
-// own plays the demo, says on descriptor 3 that it went well, and keeps the
-// hosts until it is told to end.
+// own plays the demo, says that it went well, and keeps the hosts until it is
+// told to end.
 func own(ctx context.Context) error {
-	played := os.NewFile(3, "played")
+	unix.CloseOnExec(playedFD) // what runs in the hosts must not hold it open
+	played := os.NewFile(playedFD, "played")
 	defer played.Close()
 	d, err := newDemo(ctx)
 	if err != nil {
@@ -63,12 +72,26 @@ The hosts stay, with their engines and agents. From the project's folder, as roo
     remove it all:  go run ./tests/lab/cmd/lab down %[1]s
 
 `, d.ID)
-	if _, err := played.WriteString("ok"); err != nil {
-		return fmt.Errorf("say that the demo is over: %w", err)
-	}
-	if err := played.Close(); err != nil {
+	if err := letGo(played); err != nil {
 		return fmt.Errorf("say that the demo is over: %w", err)
 	}
 	<-ctx.Done()
 	return d.Close()
+}
+
+// letGo says that the demo went well and leaves the terminal, or the pipe that
+// the demo was started with, to others.
+func letGo(played *os.File) error {
+	nowhere, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer nowhere.Close()
+	for _, fd := range []int{unix.Stdout, unix.Stderr} {
+		if err := unix.Dup3(int(nowhere.Fd()), fd, 0); err != nil {
+			return err
+		}
+	}
+	_, err = played.WriteString(wentWell)
+	return err
 }
