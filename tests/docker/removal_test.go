@@ -201,6 +201,13 @@ func emptiedEtcd(c *cluster) {
 		h.MustExec(c.t, c.binary, "recover")
 		c.waitTrusted(h)
 	}
+	eventually(c.t, "the networks to be defined again", func() error {
+		r, err := c.records()
+		if err == nil && len(r.networks) != 2 {
+			err = fmt.Errorf("etcd has %v", r.networks)
+		}
+		return err
+	})
 	for _, h := range c.Hosts {
 		c.waitNetwork(h, "lan1")
 		c.waitNetwork(h, "idle")
