@@ -123,23 +123,27 @@ func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
 	return d.bindTo(s, stage)
 }
 
-// bindTo journals the binding and tells the allocator.
+// bindTo tells the allocator of the binding and journals it, in this order:
+// whoever dies in between finds the network not bound, and does both again.
 func (d *Driver) bindTo(s step, stage Stage) error {
 	def := s.definition.Record
+	if err := d.addresses.Adopt(s.network.ID, def, s.definition.Modified); err != nil {
+		return err
+	}
+	failpoint("bind: adopted")
 	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
 		n.UUID, n.Name, n.Stage, n.Why, n.Overrides = def.UUID, def.Name, stage, "", def.Overrides
-		n.Since = d.milliseconds()
+		n.Since, n.Removing = d.milliseconds(), false
 	})
 	if err != nil {
 		return err
 	}
-	failpoint("bind: journaled")
 	if had := s.network; had.UUID != def.UUID {
 		had.UUID = def.UUID
 		d.renameSandboxes(had)
 	}
 	d.names.poke() // its endpoints' records name the network
-	return d.addresses.Adopt(s.network.ID, def, s.definition.Modified)
+	return nil
 }
 
 // replicate makes the replica of a definition on this engine.
@@ -225,16 +229,21 @@ func (d *Driver) takeOverrides(s step) error {
 
 // comeBack makes a network again that this engine lost, under a new id, and
 // attaches this host's stopped containers to it: Docker starts them by the
-// old id, which no longer exists.
+// old id, which no longer exists. The step has the network's new one when an
+// earlier try made it and did not come to its end.
 func (d *Driver) comeBack(ctx context.Context, s step) error {
 	about := s.definition.Record.UUID
 	if d.troubles.waiting(about) {
 		return nil
 	}
-	id, err := d.makeReplica(ctx, s.definition)
-	if err != nil {
-		d.troubles.tell(d.log, about, fmt.Errorf("bring network %s back on this host: %w", s.definition.Record.Name, err))
-		return nil
+	id := s.engine.ID
+	if id == "" {
+		made, err := d.makeReplica(ctx, s.definition)
+		if err != nil {
+			d.troubles.tell(d.log, about, fmt.Errorf("bring network %s back on this host: %w", s.definition.Record.Name, err))
+			return nil
+		}
+		id = made
 	}
 	failpoint("come back: made")
 	d.troubles.over(about)

@@ -59,10 +59,12 @@ type Driver struct {
 	plugins   findings // plugins that hide this one
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
-	making    atomic.Pointer[store.Network] // the replica the engine is being asked for
-	troubles  *troubles
-	now       func() time.Time
-	log       *slog.Logger
+
+	quarantined time.Time                     // when quarantines were last looked at; reconcile's alone
+	making      atomic.Pointer[store.Network] // the replica the engine is being asked for
+	troubles    *troubles
+	now         func() time.Time
+	log         *slog.Logger
 
 	// Both are told without blocking.
 	wake    chan struct{} // the engine side has work
@@ -87,7 +89,7 @@ func New(cfg Config) (*Driver, error) {
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, onHost: cfg.OnHost, driver: cfg.Name, node: cfg.Self.Node(), log: cfg.Log}
-	return d, nil
+	return d, d.forgetUnfinished()
 }
 
 // Run does everything that is not an answer to Docker, until ctx ends.

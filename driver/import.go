@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -191,7 +192,11 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 
 // importNetwork stands for the network of an import until the engine has the
 // real one: the held addresses are its.
-func importNetwork(uuid string) string { return "import:" + uuid }
+func importNetwork(uuid string) string { return importPrefix + uuid }
+
+const importPrefix = "import:"
+
+func isImport(network string) bool { return strings.HasPrefix(network, importPrefix) }
 
 // closeImports lets go of imports whose network stands here and whose
 // addresses were all taken over or given up.

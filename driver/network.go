@@ -69,6 +69,21 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	return nil
 }
 
+// forgetUnfinished lets go of the pools of networks that the journal does not
+// know: the agent died between the two writes of CreateNetwork, and Docker was
+// told of a failure.
+func (d *Driver) forgetUnfinished() error {
+	for _, id := range d.addresses.Joined() {
+		if _, known := d.state.network(id); known || isImport(id) {
+			continue
+		}
+		if err := d.addresses.Detach(id); err != nil {
+			return fmt.Errorf("forget a network that was never finished: %w", err)
+		}
+	}
+	return nil
+}
+
 // replicating tells whether the engine makes this network because the agent
 // asked it to. Only what is refused to a user depends on it: a replica is
 // made also where no container of it could start.

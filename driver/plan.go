@@ -167,7 +167,7 @@ func (v view) planMine(n hostNetwork, e engine.Network, def row[store.Network]) 
 		}
 		return []step{{do: doRemove, network: n, engine: e, definition: def, why: "its definition is being removed"}}
 	}
-	if !equalOverrides(n.Overrides, def.Record.Overrides) || n.Name != e.Name {
+	if !equalOverrides(n.Overrides, def.Record.Overrides) || n.Name != e.Name || n.Removing {
 		return []step{{do: doOverride, network: n, engine: e, definition: def}}
 	}
 	return nil
@@ -231,11 +231,27 @@ func (v view) planMissing(n hostNetwork) []step {
 		return forget
 	}
 	back := step{do: doComeBack, network: n, definition: def}
+	if again, ok := v.standsAgain(n); ok {
+		back.engine, back.why = again, "it is here again"
+		return []step{back}
+	}
 	if n.Stage != StageGone {
 		back.why = "the engine lost it without being told to remove it"
 		return []step{back}
 	}
 	return v.planDeleted(n, def, back)
+}
+
+// standsAgain finds the network that took the place of one the engine does
+// not have: whoever made it died before the stopped containers were attached.
+func (v view) standsAgain(n hostNetwork) (engine.Network, bool) {
+	for _, other := range v.journal {
+		e, listed := v.engine[other.ID]
+		if listed && other.ID != n.ID && other.UUID == n.UUID && (other.Stage == StageReplica || other.Stage == StageCommitted) {
+			return e, true
+		}
+	}
+	return engine.Network{}, false
 }
 
 // planDeleted settles what it means that Docker deleted a replica here: a

@@ -235,3 +235,27 @@ func (v *view) enginePool(subnet string) {
 	e.IPAM.Pools = []engine.Pool{{Subnet: netip.MustParsePrefix(subnet)}}
 	v.engine["e1"] = e
 }
+
+// TestPlanFinishesAReturn: whoever brought a network back died before the
+// stopped containers were attached. The old record alone would retire the
+// definition: nobody refers to its id any more.
+func TestPlanFinishesAReturn(t *testing.T) {
+	v := world()
+	old := v.journal[0]
+	old.ID, old.Stage = "e0", StageGone
+	v.journal = append(v.journal, old)
+	steps := plan(v)
+	if len(steps) != 1 || steps[0].do != doComeBack || steps[0].network.ID != "e0" || steps[0].engine.ID != "e1" {
+		t.Errorf("plan: got %+v, want e0 to come back as e1", steps)
+	}
+}
+
+// TestPlanForgetsARemovalThatEnded: a veto elsewhere kept the definition while
+// this host's removal was under way.
+func TestPlanForgetsARemovalThatEnded(t *testing.T) {
+	v := world()
+	v.journal[0].Removing = true
+	if steps := plan(v); len(steps) != 1 || steps[0].do != doOverride {
+		t.Errorf("plan: got %+v, want the mark taken away", steps)
+	}
+}

@@ -103,6 +103,17 @@ func (a *Allocator) Pools(id string) (Addressing, bool) {
 	return all, true
 }
 
+// Joined lists the networks that pools were joined to (Attach) and not closed
+// since (Detach), in order.
+func (a *Allocator) Joined() []string {
+	var ids []string
+	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.joined() && !p.Closed }) {
+		ids = append(ids, p.Network)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // Adopt tells that a network has a definition, or that the definition
 // changed: its overrides hold from now on, and Bind compares it. at is the
 // revision it was last modified at, 0 when that is not known. Errors are the
