@@ -84,7 +84,7 @@ func (d *Driver) joined(n hostNetwork, e hostEndpoint, on parent) error {
 	if _, err := d.state.changeEndpoint(e.ID, func(have *hostEndpoint) { *have = e }); err != nil {
 		return err
 	}
-	err := d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Links = merge(n.Links, on.Made) })
+	err := d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.take(on) })
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ type parents struct {
 type parent struct {
 	Name   string   // of the link
 	Made   []string // VLAN and dummy links below or at it that may be ours, outermost tag first
+	Given  string   // the VLAN link that somebody else made, by the name it would have from us; "" for none
 	Chosen string   // the candidates it was chosen from; "" for a dummy
 }
 
@@ -71,7 +72,7 @@ func (p *parents) prepare(ctx context.Context, n *hostNetwork, lenient bool) err
 	case err != nil:
 		return err
 	}
-	n.Links = merge(n.Links, found.Made)
+	n.take(found)
 	return nil
 }
 
@@ -100,7 +101,11 @@ func (p *parents) ensure(ctx context.Context, n hostNetwork) (parent, error) {
 	if err != nil {
 		return parent{}, fmt.Errorf("make the parent of network %s on node %s: %w", n.title(), p.node, err)
 	}
-	return parent{Name: got.Name, Chosen: text, Made: chain(choice, got)}, nil
+	given, err := p.given(ctx, choice.Interface)
+	if err != nil {
+		return parent{}, err
+	}
+	return parent{Name: got.Name, Chosen: text, Made: chain(choice, got), Given: given}, nil
 }
 
 // parentName is what the parent of a choice is called, made or not.
@@ -150,11 +155,7 @@ func (p *parents) choose(ctx context.Context, n hostNetwork) (parentfile.Choice,
 	if err != nil {
 		return parentfile.Choice{}, "", err
 	}
-	choice, err := parentfile.Resolve(list, have, string(n.Options.Kind))
-	var none *parentfile.NoParentError
-	if errors.As(err, &none) {
-		none.Node = p.node
-	}
+	choice, err := p.resolve(list, have, n)
 	return choice, list.String(), err
 }
 
@@ -228,7 +229,7 @@ func usedByOther(name, id string, all []hostNetwork) bool {
 func merge(have, more []string) []string {
 	for _, m := range more {
 		if !slices.Contains(have, m) {
-			have = append(have, m)
+			have = append(slices.Clip(have), m) // another copy of the network may share the rest
 		}
 	}
 	return have

@@ -48,16 +48,19 @@ func (d *Driver) rebuildLinks(ctx context.Context) {
 		if n.Stage == StageGone || n.Removing {
 			continue
 		}
-		had := slices.Clone(n.Links)
+		had := n
 		if err := d.parents.prepare(ctx, &n, true); err != nil {
 			d.troubles.tell(d.log, "links of "+n.title(), err)
 			continue
 		}
 		d.troubles.over("links of " + n.title())
-		if slices.Equal(had, n.Links) {
+		if slices.Equal(had.Links, n.Links) && slices.Equal(had.Given, n.Given) {
 			continue
 		}
-		if err := d.state.changeNetwork(n.ID, func(have *hostNetwork) { have.Links = merge(have.Links, n.Links) }); err != nil {
+		err := d.state.changeNetwork(n.ID, func(have *hostNetwork) {
+			have.Links, have.Given = merge(have.Links, n.Links), merge(have.Given, n.Given)
+		})
+		if err != nil {
 			d.log.Error("could not journal the links of a network", "network", n.title(), "error", err)
 		}
 	}

@@ -53,6 +53,9 @@ type hostNetwork struct {
 	Segment  string       `json:"segment"`
 	Pools    []store.Pool `json:"pools,omitempty"`
 	Links    []string     `json:"links,omitempty"` // VLAN and dummy links it uses on this host, outermost tag first
+	// Given are VLAN links, by the names this agent would give them, that
+	// others had made when the network first used them: it never makes those.
+	Given []string `json:"given,omitempty"`
 	// Overrides are what the definition's `network set` changed, as last seen.
 	Overrides store.Overrides `json:"overrides,omitzero"`
 	Why       string          `json:"why,omitempty"`      // of a conflict or an orphan, for people
