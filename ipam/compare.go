@@ -105,6 +105,11 @@ func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) 
 		return nil, a.ledger.forget(l)
 	case it.Created == 0:
 		return a.assert(ctx, l)
+	case a.resting(rec):
+		if done, err := a.retake(ctx, l, it); err != nil || done {
+			return nil, err
+		}
+		return a.assert(ctx, l)
 	}
 	return a.conflict(ctx, l, rec), nil
 }

@@ -1,0 +1,63 @@
+package ipam
+
+import (
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// rest puts a container's lease into quarantine as an eviction does.
+func (c *cluster) rest(ct *container, since time.Time) {
+	c.Helper()
+	it, rec := c.leaseAt("default", ct.ip())
+	rec.State, rec.Since = store.Quarantined, since.Unix()
+	if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(it.Key, store.Encode(rec))}}); err != nil {
+		c.Fatal(err)
+	}
+}
+
+func TestAnEvictedNodeTakesItsOwnAddressesOutOfQuarantine(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		web := n.mustRun("web", "")
+		c.rest(web, time.Now())
+		conflicts, err := n.h.Reassert(c.Context())
+		if err != nil || len(conflicts) > 0 {
+			c.Fatalf("conflicts %v, error %v", conflicts, err)
+		}
+		if _, rec := c.leaseAt("default", web.ip()); !rec.Bound() || rec.Endpoint != web.endpoint {
+			c.Errorf("the lease is %+v, want it bound to the container again", rec)
+		}
+		web.stop()
+		if it, rec := c.leaseAt("default", web.ip()); it.Created != 0 {
+			c.Errorf("after the container's end the lease is %+v", rec)
+		}
+	})
+}
+
+func TestQuarantinesEnd(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		old, young := n.mustRun("old", ""), n.mustRun("young", "")
+		now := time.Now()
+		n.h.down() // it would take its own again at once
+		c.rest(old, now.Add(-time.Hour))
+		c.rest(young, now)
+		other := c.host("h2").mustCreate("10.0.0.0/24")
+		freed, err := other.h.EndQuarantines(c.Context(), now.Add(-time.Minute))
+		if err != nil || freed != 1 {
+			c.Fatalf("freed %d, error %v, want 1", freed, err)
+		}
+		if it, _ := c.leaseAt("default", old.ip()); it.Created != 0 {
+			c.Error("the older address still rests")
+		}
+		if _, rec := c.leaseAt("default", young.ip()); rec.State != store.Quarantined {
+			c.Errorf("the younger address is %+v", rec)
+		}
+		n.h.up()
+		if conflicts, err := n.h.Reassert(c.Context()); err != nil || len(conflicts) > 0 {
+			c.Fatalf("on return: conflicts %v, error %v", conflicts, err)
+		}
+	})
+}
