@@ -5,6 +5,9 @@
 # make demo    two hosts on one LAN on this machine, step by step; as root.
 #              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value
+# make bench-dns  the same for names
+# make sim     clusters of 200 and 1,000 nodes, in virtual time
+# make soak    the large sizes of the black-box suites, for hours
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make clean   removes what the above made in this folder
 
@@ -12,7 +15,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 
-.PHONY: build check test demo bench plugin clean
+.PHONY: build check test demo bench bench-dns sim soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -35,6 +38,17 @@ demo:
 bench: build
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/agent
+
+bench-dns:
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/dns
+
+sim:
+	$(GO) test ./tests/sim -timeout 90m -sizes 200,1000 -seeds 4 -v
+
+soak: build
+	tests/lab/install.sh
+	GVLAN_SOAK=1 $(GO) test -timeout 12h -count=1 -v ./tests/docker/... ./tests/swarm/... ./tests/kernel/...
 
 plugin: build
 	deploy/plugin/build.sh

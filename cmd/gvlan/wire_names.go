@@ -35,10 +35,8 @@ func (p *parts) rank(node string) int {
 	if p.gossip.membership == nil || node == p.self.Node {
 		return 0
 	}
-	for _, m := range p.gossip.membership.Members() {
-		if m.Node == node && m.Gossip != cluster.Alive {
-			return 1
-		}
+	if m, known := p.gossip.membership.Member(node); known && m.Gossip != cluster.Alive {
+		return 2
 	}
 	return 0
 }
