@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -46,10 +48,21 @@ func printNodes(out io.Writer, views []NodeView, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS")
 	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%s\n", v.Node, orDash(v.Host), v.state(), age(v.Since, now),
-			orDash(v.Address), orDash(v.Version), len(v.Networks), v.Endpoints, orDash(strings.Join(v.parents(), ",")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", v.Node, orDash(v.Host), v.state(), age(v.Since, now),
+			orDash(v.Address), orDash(v.Version), len(v.Networks), v.endpoints(), orDash(strings.Join(v.parents(), ",")))
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil || !slices.ContainsFunc(views, func(v NodeView) bool { return v.Stale }) {
+		return err
+	}
+	_, err := fmt.Fprintln(out, "\netcd does not answer this host: which nodes are connected to it is what it said last")
+	return err
+}
+
+func (v NodeView) endpoints() string {
+	if v.Endpoints == nil {
+		return "-"
+	}
+	return strconv.Itoa(*v.Endpoints)
 }
 
 // state adds what an operator did to the node.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -31,12 +32,15 @@ type NodeView struct {
 	Drained    bool                `json:"drained"`
 	Evicted    bool                `json:"evicted"`
 	Epoch      int64               `json:"epoch"`
-	Endpoints  int                 `json:"endpoints"`
+	Endpoints  *int                `json:"endpoints"` // nil while etcd does not answer this host
 	Interfaces []store.Interface   `json:"interfaces,omitempty"`
 	Networks   []store.NodeNetwork `json:"networks,omitempty"`
 	// StaleParents: the node tells its peers of other interfaces than its
 	// record lists.
 	StaleParents bool `json:"staleParents,omitempty"`
+	// Stale: etcd does not answer this host, so whether the node is connected
+	// is what etcd said last.
+	Stale bool `json:"stale,omitempty"`
 }
 
 // MemberView is one node as the gossip of this node alone sees it, beside
@@ -68,25 +72,40 @@ func (p *parts) rows() []cluster.Row {
 	return cluster.View(p.gossip.directory.Known(), members)
 }
 
+// listNodes answers from memory, and counts endpoints where etcd answers:
+// who is alive is asked most when it does not.
 func (p *parts) listNodes(r *http.Request) (any, error) {
-	endpoints, err := listAll[store.Endpoint](r.Context(), p.session, store.EndpointsSpan())
-	if err != nil {
-		return nil, err
+	has, err := p.endpointsByNode(r.Context())
+	stale := err != nil || !p.gossip.directory.Known().Fresh
+	views := []NodeView{}
+	for _, row := range p.rows() {
+		described := row.Store.Description
+		view := NodeView{
+			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
+			Version: described.Version, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
+			Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents, Stale: stale,
+		}
+		if err == nil {
+			count := has[row.Node]
+			view.Endpoints = &count
+		}
+		views = append(views, view)
 	}
+	return views, nil
+}
+
+// etcdAnswer bounds how long a look at the nodes waits for etcd.
+const etcdAnswer = 2 * time.Second
+
+func (p *parts) endpointsByNode(ctx context.Context) (map[string]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
+	endpoints, err := listAll[store.Endpoint](ctx, p.session, store.EndpointsSpan())
 	has := map[string]int{}
 	for _, e := range endpoints {
 		has[e.Node]++
 	}
-	views := []NodeView{}
-	for _, row := range p.rows() {
-		described := row.Store.Description
-		views = append(views, NodeView{
-			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
-			Version: described.Version, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
-			Endpoints: has[row.Node], Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents,
-		})
-	}
-	return views, nil
+	return has, err
 }
 
 func (p *parts) listMembers(*http.Request) (any, error) {

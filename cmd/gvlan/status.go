@@ -24,6 +24,7 @@ type Status struct {
 	Solo            bool            `json:"solo"`
 	Etcd            EtcdStatus      `json:"etcd"`
 	Engine          EngineStatus    `json:"engine"`
+	Gossip          *GossipStatus   `json:"gossip,omitempty"` // nil with --gossip off
 	Networks        []NetworkStatus `json:"networks"`
 	PendingReleases int             `json:"pending_releases"` // journaled, not in etcd yet
 	Warnings        []string        `json:"warnings"`         // what is wrong and no error told anybody
@@ -41,6 +42,16 @@ type EtcdStatus struct {
 type EngineStatus struct {
 	Version string `json:"version"`       // "" while it never answered
 	Why     string `json:"why,omitempty"` // it does not answer now
+}
+
+// GossipStatus counts what this agent met among its peers since it started.
+type GossipStatus struct {
+	Answering      int    `json:"answering"`       // members that answer, this one included
+	RefusedKey     uint64 `json:"refused_key"`     // packets and streams without the cluster's key
+	RefusedCluster uint64 `json:"refused_cluster"` // of another cluster
+	RefusedNode    uint64 `json:"refused_node"`    // of nodes etcd does not know
+	UDPBlocked     uint64 `json:"udp_blocked"`     // probes that only TCP answered
+	Flaps          uint64 `json:"flaps"`           // members that were taken for dead and came back
 }
 
 // NetworkStatus is one network on this host.

@@ -48,6 +48,9 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	fmt.Fprintf(table, "cluster\t%s\n", s.clusterLine())
 	fmt.Fprintf(table, "etcd\t%s\n", s.Etcd.line())
 	fmt.Fprintf(table, "docker\t%s\n", s.Engine.line())
+	if s.Gossip != nil {
+		fmt.Fprintf(table, "members\t%s\n", s.Gossip.line())
+	}
 	fmt.Fprintf(table, "releases\t%s\n", s.releasesLine())
 	if len(s.FailedStarts) > 0 {
 		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
@@ -95,6 +98,20 @@ func (e EngineStatus) line() string {
 		return e.Version + ", does not answer now: " + e.Why
 	}
 	return e.Version
+}
+
+func (g GossipStatus) line() string {
+	line := fmt.Sprintf("%d answer", g.Answering)
+	if refused := g.RefusedKey + g.RefusedCluster + g.RefusedNode; refused > 0 {
+		line += fmt.Sprintf("; refused: %d without the key, %d of other clusters, %d of unknown nodes", g.RefusedKey, g.RefusedCluster, g.RefusedNode)
+	}
+	if g.UDPBlocked > 0 {
+		line += fmt.Sprintf("; UDP was blocked %d times where TCP was not", g.UDPBlocked)
+	}
+	if g.Flaps > 0 {
+		line += fmt.Sprintf("; %d taken for dead came back", g.Flaps)
+	}
+	return line
 }
 
 func printNetworks(out io.Writer, networks []NetworkStatus) error {

@@ -40,6 +40,18 @@ func (p *parts) gossipAddress(addr netip.Addr) string {
 	return netip.AddrPortFrom(addr, p.config.Gossip.Port).String()
 }
 
+// status is nil without a membership.
+func (g gossip) status() *GossipStatus {
+	if g.membership == nil {
+		return nil
+	}
+	c := g.membership.Counters()
+	return &GossipStatus{
+		Answering: g.membership.Answering(), RefusedKey: c.RefusedKey, RefusedCluster: c.RefusedCluster, RefusedNode: c.RefusedNode,
+		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps,
+	}
+}
+
 // runGossip keeps directory and membership until ctx ends. The cluster's
 // first key is made here, with the session: the membership has no way to
 // write.

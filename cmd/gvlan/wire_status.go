@@ -33,6 +33,7 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 	if err := p.session.Trusted(); err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 	}
+	s.Gossip = p.gossip.status()
 	if info, err := p.engine.Info(ctx); err != nil {
 		s.Engine.Why = err.Error()
 	} else {
