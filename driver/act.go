@@ -89,6 +89,9 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 // bindDefinition ties this host's network to an equal definition.
 func (d *Driver) bindDefinition(ctx context.Context, s step) error {
 	if s.do == doAdopt {
+		if err := d.addresses.Attach(s.network.ID, definedPools(s.definition.Record.Created)); err != nil {
+			return err
+		}
 		if err := d.state.putNetwork(s.network); err != nil {
 			return err
 		}

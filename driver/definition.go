@@ -7,6 +7,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/ipam"
 )
 
 // replicaLabel marks the networks this agent made from a definition, for
@@ -102,6 +103,15 @@ func request(driver string, n store.Network) engine.NetworkRequest {
 		r.IPAM.Pools = append(r.IPAM.Pools, engine.Pool{Subnet: p.Subnet, Range: p.Range, Gateway: p.Gateway, Aux: p.Aux})
 	}
 	return r
+}
+
+// definedPools are a definition's pools as Docker tells them of a network.
+func definedPools(def store.Definition) []ipam.PoolData {
+	var pools []ipam.PoolData
+	for _, p := range def.Pools {
+		pools = append(pools, ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
+	}
+	return pools
 }
 
 // droppedSubnets lists subnets the user gave that Docker did not use: without

@@ -60,6 +60,12 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 	if err != nil {
 		return Imported{}, err
 	}
+	switch _, err := d.definition(ctx, name); {
+	case err == nil:
+		return Imported{}, taken(name)
+	case !errors.Is(err, ErrNoNetwork):
+		return Imported{}, err
+	}
 	def, gateway, err := d.importDefinition(old)
 	if err != nil {
 		return Imported{}, err
@@ -81,6 +87,12 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 		}
 	}
 	return imported, d.commitImport(ctx, def, gateway, held)
+}
+
+// taken refuses a name that has a definition. Importing twice is refused
+// before anything is held a second time.
+func taken(name string) error {
+	return fmt.Errorf("%w: a network of the cluster is called %s already", ErrImport, name)
 }
 
 // builtIn finds the network and checks that its kind can be taken over.
@@ -184,7 +196,7 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 		return err
 	}
 	if !res.Done {
-		return fmt.Errorf("%w: a network of the cluster is called %s already", ErrImport, def.Name)
+		return taken(def.Name)
 	}
 	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
 	return d.addresses.Adopt(network, def, res.Revision)

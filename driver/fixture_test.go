@@ -1,0 +1,373 @@
+package driver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/link/linktest"
+	"gvlan/ipam"
+	"gvlan/parentfile"
+)
+
+// cluster is a store in memory and the hosts on it. Its clock stands still
+// until a test moves it.
+type cluster struct {
+	testing.TB
+	mem   *storetest.Mem
+	clock *clock
+	hosts []*host
+}
+
+func newCluster(t testing.TB) *cluster {
+	c := &cluster{TB: t, mem: storetest.NewMem(), clock: &clock{at: time.Unix(1_800_000_000, 0)}}
+	t.Cleanup(func() {
+		for _, h := range c.hosts {
+			h.stop()
+		}
+	})
+	return c
+}
+
+// clock is the hosts' clock.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+// host is one node: fakes of its engine and kernel, and the agent between
+// them and the store.
+type host struct {
+	*cluster
+	name    string
+	dir     string // of the journal
+	wire    *storetest.Wire
+	past    past
+	links   *linktest.Kernel
+	engine  *dockerd
+	drained atomic.Bool
+	swarm   bool
+
+	// Of the agent that runs.
+	d         *Driver
+	addresses *ipam.Allocator
+	session   *store.Session
+	client    http.Client
+	stop      func()
+}
+
+// host starts a node with one network card, eth1.
+func (c *cluster) host(name string) *host {
+	c.Helper()
+	h := &host{cluster: c, name: name, dir: c.TempDir(), wire: storetest.NewWire(c.mem), links: linktest.New("gvlan")}
+	h.links.Add(link.Interface{Name: "eth1", Up: true})
+	h.engine = newDockerd(h)
+	c.hosts = append(c.hosts, h)
+	h.start()
+	return h
+}
+
+// start starts the host's agent and waits until it may give addresses.
+func (h *host) start() {
+	h.Helper()
+	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
+	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"))
+	h.must(err)
+	h.session = store.NewSession(h.wire, store.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
+	h.build(kept, log)
+	plugin := NewPlugin(h.d, h.swarm, log)
+	socket := h.listen()
+	ctx, cancel := context.WithCancel(context.Background())
+	var work sync.WaitGroup
+	for _, loop := range []func(context.Context) error{
+		h.session.Run, h.addresses.Run, h.d.Run,
+		func(ctx context.Context) error { return plugin.Serve(ctx, socket) },
+	} {
+		work.Go(func() {
+			if err := loop(ctx); err != nil {
+				h.Errorf("agent of %s: %v", h.name, err)
+			}
+		})
+	}
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		work.Wait()
+		h.must(kept.Close())
+	})
+	h.eventually("the agent of "+h.name+" opens", func() bool {
+		_, listed := h.d.tables.networks.all()
+		return listed && h.session.Trusted() == nil
+	})
+}
+
+// build makes allocator and driver, as cmd/gvlan does.
+func (h *host) build(kept *journal.Journal, log *slog.Logger) {
+	h.Helper()
+	var err error
+	dead := &deadEndpoints{}
+	h.addresses, err = ipam.New(ipam.Config{
+		KV: h.session, Self: h.session, Journal: kept.Bucket("addresses"), Endpoints: dead, Now: h.clock.now, Log: log,
+		Routes: func() ([]netip.Prefix, error) { return nil, nil },
+	})
+	h.must(err)
+	h.d, err = New(Config{
+		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
+		Networks: kept.Bucket("networks"), Endpoints: kept.Bucket("endpoints"), Settings: kept.Bucket("labels"),
+		Hosts:  parentfile.HostTable{Default: "eth1"},
+		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
+		Node:   store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
+		Now: h.clock.now, Log: log,
+	})
+	h.must(err)
+	dead.driver = h.d
+}
+
+// deadEndpoints lets the allocator ask the driver that is built after it.
+type deadEndpoints struct{ driver *Driver }
+
+func (d *deadEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	return d.driver.CloseDead(ctx, endpoint)
+}
+
+// listen opens the plugin's socket where its path is short enough for one.
+func (h *host) listen() net.Listener {
+	h.Helper()
+	folder, err := os.MkdirTemp("", "gvlan")
+	h.must(err)
+	h.Cleanup(func() { os.RemoveAll(folder) })
+	socket, err := Listen(folder, "gvlan")
+	h.must(err)
+	h.client = http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", filepath.Join(folder, "gvlan.sock"))
+		},
+	}}
+	return socket
+}
+
+// restart ends the agent and starts it anew, with the same journal.
+func (h *host) restart() {
+	h.Helper()
+	h.stop()
+	h.start()
+}
+
+// past is what a session remembers of the store.
+type past struct {
+	mu      sync.Mutex
+	cluster string
+	rev     store.Revision
+}
+
+func (p *past) LoadPast() (string, store.Revision, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cluster, p.rev, nil
+}
+
+func (p *past) SavePast(cluster string, rev store.Revision) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cluster, p.rev = cluster, rev
+	return nil
+}
+
+// answer is every field of every answer of a plugin.
+type answer struct {
+	status     int
+	raw        string
+	Err, Error string
+
+	PoolID, Pool, Address string
+	SkipIPv4, SkipIPv6    bool
+	Interface             struct{ Address, AddressIPv6, MacAddress string }
+	InterfaceName         struct{ SrcName, DstPrefix string }
+	Gateway, GatewayIPv6  string
+	StaticRoutes          []struct {
+		Destination string
+		RouteType   int
+		NextHop     string
+	}
+	DisableGatewayService     bool
+	Value                     map[string]any
+	Scope, ConnectivityScope  string
+	GwAllocChecker            bool
+	LocalDefaultAddressSpace  string
+	GlobalDefaultAddressSpace string
+}
+
+// call is one call of Docker's; the error is the plugin's sentence.
+func (h *host) call(method string, request any) (answer, error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return answer{}, err
+	}
+	return h.send(method, body)
+}
+
+func (h *host) send(method string, body []byte) (answer, error) {
+	res, err := h.client.Post("http://plugin/"+method, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{status: res.StatusCode, raw: string(raw)}
+	if res.StatusCode != http.StatusOK {
+		return a, fmt.Errorf("%s: %s", res.Status, raw)
+	}
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return a, err
+	}
+	if a.Err+a.Error != "" {
+		return a, errors.New(a.Err + a.Error)
+	}
+	return a, nil
+}
+
+// patience is how long a test waits for what must happen. It is never waited
+// out unless the test fails.
+const patience = 30 * time.Second
+
+// quiet is how long after a deletion an rm and a prune look the same.
+const quiet = pruneQuiet * time.Millisecond
+
+// eventually waits until something holds.
+func (c *cluster) eventually(what string, holds func() bool) {
+	c.Helper()
+	for deadline := time.Now().Add(patience); !holds(); {
+		if time.Now().After(deadline) {
+			c.Fatalf("waited in vain: %s\n%s", what, c.state())
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
+// state is everything, for the message of a test that failed.
+func (c *cluster) state() string {
+	var b bytes.Buffer
+	for _, it := range c.records(store.Prefix("/")) {
+		fmt.Fprintf(&b, "%s %s\n", it.Key, it.Value)
+	}
+	for _, h := range c.hosts {
+		for _, n := range h.d.state.allNetworks() {
+			fmt.Fprintf(&b, "%s: network %s %s %s %s %s\n", h.name, n.Name, shortID(n.ID), n.Stage, n.UUID, n.Why)
+		}
+	}
+	return b.String()
+}
+
+// pass lets time pass on every host.
+func (c *cluster) pass(d time.Duration) {
+	c.clock.advance(d)
+	for _, h := range c.hosts {
+		h.d.poke()
+	}
+}
+
+// settle waits until a whole look at the engine, and the steps it led to,
+// began and ended.
+func (h *host) settle() {
+	h.Helper()
+	from := h.engine.looks.Load()
+	h.eventually("the agent of "+h.name+" looks", func() bool {
+		h.d.poke()
+		return h.engine.looks.Load() >= from+3
+	})
+}
+
+func (c *cluster) must(err error) {
+	c.Helper()
+	if err != nil {
+		c.Fatal(err)
+	}
+}
+
+// records reads a span of the store.
+func (c *cluster) records(span store.Span) []store.Item {
+	items, _, err := c.mem.List(context.Background(), span)
+	if err != nil && !errors.Is(err, store.ErrUnavailable) {
+		c.Error(err)
+	}
+	return items
+}
+
+// definition reads a definition from the store.
+func (c *cluster) definition(name string) (store.Network, bool) {
+	it, err := c.mem.Get(context.Background(), store.NetworkKey(name))
+	if err != nil {
+		return store.Network{}, false
+	}
+	n, err := store.Decode[store.Network](it)
+	c.must(err)
+	return n, true
+}
+
+// lease reads the lease or reservation of an address.
+func (c *cluster) lease(address string) (store.Lease, bool) {
+	it, err := c.mem.Get(context.Background(), store.LeaseKey("default", netip.MustParseAddr(address)))
+	if err != nil {
+		return store.Lease{}, false
+	}
+	l, err := store.Decode[store.Lease](it)
+	c.must(err)
+	return l, true
+}
+
+// nothingLeft wants no lease, reservation, endpoint or link anywhere.
+func (c *cluster) nothingLeft() {
+	c.Helper()
+	c.eventually("nothing is left", func() bool {
+		left := len(c.records(store.AllLeasesSpan())) + len(c.records(store.EndpointsSpan())) + len(c.records(store.DefaultPoolsSpan()))
+		for _, h := range c.hosts {
+			left += len(h.ours()) + len(h.d.state.allEndpoints()) + h.addresses.Pending()
+		}
+		return left == 0
+	})
+}
+
+// ours are the names of the links that the host's agent made.
+func (h *host) ours() []string {
+	h.Helper()
+	owned, err := h.links.Owned(context.Background())
+	h.must(err)
+	var names []string
+	for _, l := range owned {
+		names = append(names, l.Name)
+	}
+	return names
+}

@@ -1,0 +1,501 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/link"
+)
+
+// pair is two hosts of one cluster.
+func pair(t testing.TB) (c *cluster, h1, h2 *host) {
+	c = newCluster(t)
+	return c, c.host("h1"), c.host("h2")
+}
+
+func TestNetworkMadeOnOneHostIsOnTheOther(t *testing.T) {
+	_, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24", func(r *engine.NetworkRequest) {
+		r.IPv6, r.Attachable = true, true
+		r.Labels = map[string]string{"team": "a"}
+		r.Options["mtu"] = "1400"
+		r.IPAM.Pools[0].Range = netip.MustParsePrefix("192.168.1.128/25")
+		r.IPAM.Pools[0].Gateway = netip.MustParseAddr("192.168.1.254")
+		r.IPAM.Pools[0].Aux = map[string]netip.Addr{"nas": netip.MustParseAddr("192.168.1.5")}
+		r.IPAM.Pools = append(r.IPAM.Pools, engine.Pool{Subnet: netip.MustParsePrefix("fd00::/64")})
+	}))
+	made, copied := h1.replica("lan1"), h2.replica("lan1")
+	if made.Stage != StageCommitted || copied.Stage != StageReplica {
+		t.Errorf("stages %s and %s, want committed and replica", made.Stage, copied.Stage)
+	}
+	for _, differs := range []*hostNetwork{&made, &copied} {
+		differs.ID, differs.Stage, differs.Since = "", "", 0
+		for i := range differs.Pools {
+			differs.Pools[i].Asked = true // of a replica everything is
+		}
+	}
+	if diff := cmp.Diff(made, copied, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+		t.Errorf("the replica differs (-made +copied):\n%s", diff)
+	}
+	e, err := h2.engine.Network(t.Context(), "lan1")
+	h2.must(err)
+	if !e.Attachable || e.Labels["team"] != "a" || e.Labels[replicaLabel] != made.UUID || e.Options["mtu"] != "1400" {
+		t.Errorf("the engine's replica is %+v", e)
+	}
+	a, b := h1.run("a", "lan1"), h2.run("b", "lan1")
+	if a.address() != "192.168.1.128" || b.address() != "192.168.1.129" {
+		t.Errorf("addresses %s and %s, want .128 and .129: one pool, its range", a.address(), b.address())
+	}
+}
+
+func TestIdenticalNetworksOfOneNameMerge(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h2.wire.Down() // so that both make theirs before either is seen
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	h2.wire.Up()
+	h2.create(lan("lan1", "192.168.1.0/24"))
+	h2.replica("lan1")
+	c.pass(time.Minute)
+	h2.settle()
+	if n := h2.replica("lan1"); n.UUID != h1.replica("lan1").UUID {
+		t.Errorf("h2 has another network: %+v", n)
+	}
+}
+
+// heldBack makes two networks of one name, the second where the first is not
+// seen: its host's agent does not run. It returns the second's id.
+func heldBack(h1, h2 *host, first, second engine.NetworkRequest) string {
+	h2.Helper()
+	unseen := make(chan struct{})
+	h2.engine.hold(unseen)
+	id := h2.create(second)
+	h1.create(first)
+	h1.replica(first.Name)
+	close(unseen)
+	return id
+}
+
+func TestClashOfNames(t *testing.T) {
+	t.Run("the loser goes when nobody uses it", func(t *testing.T) {
+		c, h1, h2 := pair(t)
+		id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.2.0/24"))
+		h2.settle()
+		if n, _ := h2.d.state.network(id); n.Stage != StageSeen {
+			t.Errorf("within its first 10 s the loser is %s, want it untouched", n.Stage)
+		}
+		c.pass(clashPatience * time.Millisecond)
+		if n := h2.replica("lan1"); n.Stage != StageReplica || n.Pools[0].Subnet.String() != "192.168.1.0/24" {
+			t.Errorf("h2 has %+v, want the winner's replica", n)
+		}
+	})
+	t.Run("the loser stays while a container refers to it", func(t *testing.T) {
+		c, h1, h2 := pair(t)
+		unseen := make(chan struct{})
+		h2.engine.hold(unseen)
+		id := h2.create(lan("lan1", "192.168.2.0/24"))
+		web := h2.run("web", "lan1")
+		h1.create(lan("lan1", "192.168.1.0/24"))
+		h1.replica("lan1")
+		close(unseen)
+		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.state.network(id); return n.Stage == StageConflict })
+		c.pass(time.Minute)
+		h2.settle()
+		n, _ := h2.d.state.network(id)
+		if !strings.Contains(n.Why, "node h1") || !strings.Contains(n.Why, "web") {
+			t.Errorf("why %q, want the winner's node and the container", n.Why)
+		}
+		web.stop()
+		web.remove()
+		h2.settle()
+		c.pass(clashPatience * time.Millisecond)
+		if n := h2.replica("lan1"); n.ID == id {
+			t.Error("the loser took the winner's place")
+		}
+	})
+}
+
+func TestRemovalReachesEveryHost(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24", with("parent", "eth1.20")))
+	uuid := h1.replica("lan1").UUID
+	h2.replica("lan1")
+	h2.rm("lan1") // any host's
+	h2.settle()
+	if def, ok := c.definition("lan1"); !ok || def.State != store.NetworkActive {
+		t.Errorf("within the quiet after a deletion the definition is %+v %v, want it active: a prune's event may come", def, ok)
+	}
+	c.pass(quiet)
+	h1.lacks("lan1")
+	h2.lacks("lan1")
+	c.eventually("the tombstone", func() bool { _, err := c.mem.Get(context.Background(), store.TombstoneKey(uuid)); return err == nil })
+	if left := c.records(store.RemovalsSpan()); len(left) > 0 {
+		t.Errorf("answers are left: %v", left)
+	}
+	c.nothingLeft()
+}
+
+// TestRemovalWithAStoppedContainerElsewhere: the network comes back where it
+// was removed, and its stopped containers there start again.
+func TestRemovalWithAStoppedContainerElsewhere(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	old := h2.replica("lan1")
+	far := h1.run("far", "lan1")
+	far.stop()
+	near := h2.run("near", "lan1", ip("192.168.1.50"))
+	near.stop()
+	c.eventually("both hosts' references are known", func() bool { return len(c.records(store.RefsSpan())) == 2 })
+	h2.rm("lan1")
+	c.pass(quiet)
+	c.eventually("the network is back", func() bool {
+		n, err := h2.engine.Network(context.Background(), "lan1")
+		_, remembered := h2.d.state.network(old.ID)
+		return err == nil && n.ID != old.ID && !remembered
+	})
+	if n := h2.replica("lan1"); n.UUID != old.UUID {
+		t.Errorf("it came back as %s, want %s", n.UUID, old.UUID)
+	}
+	h2.must(near.start())
+	if near.address() != "192.168.1.50" {
+		t.Errorf("near has %s, want the address it asks for", near.address())
+	}
+	h1.must(far.start())
+}
+
+func TestRemovalIsRevivedByAReferenceOfAHostThatIsAway(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h2.replica("lan1")
+	ct := h2.run("web", "lan1")
+	ct.stop()
+	c.eventually("h2's reference is known", func() bool { return strings.Contains(h1.refs("h2"), "web") })
+	h2.stop()
+	c.hosts = c.hosts[:1]
+	old := h1.replica("lan1")
+	h1.rm("lan1")
+	c.pass(quiet)
+	c.eventually("the network is back", func() bool {
+		_, remembered := h1.d.state.network(old.ID)
+		return !remembered && h1.replica("lan1").ID != old.ID
+	})
+}
+
+// refs is what a node refers to, as written.
+func (c *cluster) refs(node string) string {
+	it, err := c.mem.Get(context.Background(), store.RefsKey(node))
+	if err != nil {
+		return ""
+	}
+	return string(it.Value)
+}
+
+func TestPruneRemovesNothingFromTheCluster(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	old := h2.replica("lan1")
+	web := h2.run("web", "lan1", ip("192.168.1.50"))
+	web.stop()
+	h2.settle()
+	h2.prune()
+	c.eventually("the network is back", func() bool {
+		_, remembered := h2.d.state.network(old.ID)
+		return !remembered && h2.replica("lan1").ID != old.ID
+	})
+	c.pass(time.Minute)
+	h2.settle()
+	if n := h2.replica("lan1"); n.UUID != old.UUID || h1.replica("lan1").UUID != old.UUID {
+		t.Errorf("the network is another one: %+v", n)
+	}
+	h2.must(web.start())
+}
+
+// TestVeto: a host whose container refers to the network by the time it is
+// asked keeps it for all.
+func TestVeto(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	old := h1.replica("lan1")
+	h2.replica("lan1")
+	blind := make(chan struct{})
+	h2.engine.hold(blind) // h2 tells nobody of the container
+	h2.engine.CreateContainer(enginetest.ContainerSpec{Name: "late", Network: "lan1"})
+	h1.rm("lan1")
+	c.pass(quiet)
+	c.eventually("the removal began", func() bool { def, _ := c.definition("lan1"); return def.State == store.NetworkRemoving })
+	close(blind)
+	c.eventually("it was turned back", func() bool { def, _ := c.definition("lan1"); return def.State == store.NetworkActive })
+	if n := h1.replica("lan1"); n.UUID != old.UUID || n.ID == old.ID {
+		t.Errorf("h1 has %+v, want the network again", n)
+	}
+	h2.replica("lan1")
+}
+
+func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h2.replica("lan1")
+	h1.replica("lan1")
+	h2.engine.hold(make(chan struct{}))
+	h1.rm("lan1")
+	c.pass(quiet)
+	c.eventually("the removal began", func() bool { def, _ := c.definition("lan1"); return def.State == store.NetworkRemoving })
+	_, err := h2.tryRun("late", "lan1", ip("192.168.1.50"))
+	h2.wantErr(err, "lan1", "being removed")
+	if _, held := c.lease("192.168.1.50"); held {
+		t.Error("the refused container's address is still leased")
+	}
+	h2.engine.hold(nil)
+}
+
+// TestEmptiedStoreRemovesNothing: no tombstone, no removal.
+func TestEmptiedStoreRemovesNothing(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	id := h1.replica("lan1").ID
+	h2.replica("lan1")
+	web := h1.run("web", "lan1")
+	c.mem.Wipe()
+	for _, h := range c.hosts {
+		h.settleBlind()
+	}
+	if _, err := h1.engine.Network(t.Context(), id); err != nil {
+		t.Errorf("h1's network: %v", err)
+	}
+	for _, h := range c.hosts {
+		h.eventually(h.name+" trusts the store", func() bool { return h.session.Accept(context.Background()) == nil && h.session.Trusted() == nil })
+	}
+	h1.replica("lan1")
+	h2.replica("lan1")
+	if n := h1.replica("lan1"); n.ID != id {
+		t.Errorf("h1's network was made again as %s", n.ID)
+	}
+	web.stop()
+}
+
+// settleBlind is settle for an agent that may conclude nothing now.
+func (h *host) settleBlind() {
+	for range 3 {
+		h.d.poke()
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestLostJournalTakesItsNetworksBack(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	id := h2.replica("lan1").ID
+	web := h2.run("web", "lan1")
+	h2.stop()
+	h2.must(os.Remove(filepath.Join(h2.dir, "journal.db")))
+	h2.start()
+	c.eventually("the network is adopted", func() bool { n, ok := h2.d.state.network(id); return ok && n.Stage == StageReplica })
+	h2.run("other", "lan1")
+	if other, _ := c.lease(web.address()); other.Endpoint != web.endpoint {
+		t.Errorf("the running container's lease is %+v", other)
+	}
+}
+
+func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
+	c, h1, h2 := pair(t)
+	for _, h := range c.hosts {
+		h.links.Add(link.Interface{Name: "eth2", Up: true})
+	}
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	id := h2.replica("lan1").ID
+	web := h2.run("web", "lan1")
+	h1.must(h1.d.Set(t.Context(), "lan1", []string{"parent=eth2", "exclude=192.168.1.3-192.168.1.9"}))
+	c.eventually("h2 has the overrides", func() bool { n, _ := h2.d.state.network(id); return n.Overrides.Parent != nil })
+	next := h2.run("next", "lan1")
+	e, _ := h2.d.state.endpoint(next.endpoint)
+	if e.Parent != "eth2" || next.address() != "192.168.1.10" {
+		t.Errorf("a new container has %s on %s, want 192.168.1.10 on eth2", next.address(), e.Parent)
+	}
+	if e, _ := h2.d.state.endpoint(web.endpoint); e.Parent != "eth1" {
+		t.Errorf("the running container moved to %s", e.Parent)
+	}
+	for change, says := range map[string]string{"subnet=10.0.0.0/8": ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE"} {
+		h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{change}), says, "lan1")
+	}
+}
+
+func TestRemoveCommand(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	h2.replica("lan1")
+	web := h2.run("web", "lan1")
+	c.eventually("h2's reference is known", func() bool { return strings.Contains(c.refs("h2"), "web") })
+	err := h1.d.Remove(t.Context(), "lan1", false)
+	if !errors.Is(err, ErrInUse) {
+		t.Errorf("error %v, want ErrInUse", err)
+	}
+	h1.wantErr(err, "web on h2")
+	h1.wantErr(h1.d.Remove(t.Context(), "nosuch", false), ErrNoNetwork.Error())
+	web.stop() // the fake engine's disconnect tells no plugin
+	h1.must(h1.d.Remove(t.Context(), "lan1", true))
+	h1.lacks("lan1")
+	h2.lacks("lan1")
+	c.eventually("the definition is gone", func() bool { _, ok := c.definition("lan1"); return !ok })
+	c.nothingLeft()
+}
+
+func TestDefine(t *testing.T) {
+	_, h1, h2 := pair(t)
+	uuid, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24"))
+	h1.must(err)
+	if n := h2.replica("lan1"); n.UUID != uuid {
+		t.Errorf("h2 has %s, want %s", n.UUID, uuid)
+	}
+	_, err = h2.d.Define(t.Context(), lan("lan1", "192.168.2.0/24"))
+	h2.wantErr(err, "defined already")
+}
+
+// TestImport: a built-in network gets a definition, and its containers'
+// addresses are nobody else's.
+func TestImport(t *testing.T) {
+	c, h1, h2 := pair(t)
+	old := lan("lan1", "192.168.1.0/24", func(r *engine.NetworkRequest) {
+		r.Driver, r.IPAM.Driver = "macvlan", "default"
+		r.IPAM.Pools[0].Gateway = netip.MustParseAddr("192.168.1.254")
+	})
+	_, err := h1.engine.CreateNetwork(t.Context(), old)
+	h1.must(err)
+	id, err := h1.engine.RunContainer(t.Context(), enginetest.ContainerSpec{Name: "web", Network: "lan1", Settings: engine.EndpointSettings{IPv4: netip.MustParseAddr("192.168.1.2")}})
+	h1.must(err)
+	got, err := h1.d.Import(t.Context(), "lan1")
+	h1.must(err)
+	if diff := cmp.Diff([]ImportedContainer{{Name: "web", IPv4: "192.168.1.2"}}, got.Containers); diff != "" {
+		t.Errorf("containers (-want +got):\n%s", diff)
+	}
+	h2.replica("lan1")
+	if ct := h2.run("other", "lan1"); ct.address() != "192.168.1.1" {
+		t.Errorf("given %s, want 192.168.1.1", ct.address())
+	}
+	if ct := h2.run("third", "lan1"); ct.address() != "192.168.1.3" {
+		t.Errorf("given %s, want 192.168.1.3: .2 is held for the imported container", ct.address())
+	}
+	_, err = h1.d.Import(t.Context(), "lan1")
+	h1.wantErr(err, "called lan1 already")
+	// As the printed steps say.
+	h1.must(h1.engine.Disconnect(t.Context(), "lan1", id, true))
+	n, err := h1.engine.Network(t.Context(), "lan1")
+	h1.must(err)
+	h1.must(h1.engine.Engine.RemoveNetwork(t.Context(), n.ID))
+	c.pass(time.Minute)
+	h1.replica("lan1")
+	web := h1.run("web2", "lan1", ip("192.168.1.2"))
+	if l, _ := c.lease("192.168.1.2"); l.Endpoint != web.endpoint {
+		t.Errorf("the address moved to %+v", l)
+	}
+	for name, says := range map[string]string{"nosuch": "no network nosuch", "lan1": "gvlan's already"} {
+		_, err := h1.d.Import(t.Context(), name)
+		h1.wantErr(err, says)
+	}
+}
+
+func TestForeignNetworkOfThatNameIsReported(t *testing.T) {
+	c, h1, h2 := pair(t)
+	_, err := h2.engine.CreateNetwork(t.Context(), lan("lan1", "172.30.0.0/24", func(r *engine.NetworkRequest) { r.Driver = "bridge" }))
+	h2.must(err)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	c.eventually("h2 says so", func() bool {
+		return slices.ContainsFunc(h2.d.Report(), func(r NetworkReport) bool {
+			return r.Name == "lan1" && strings.Contains(r.Why, "driver bridge has that name")
+		})
+	})
+	n, err := h2.engine.Network(t.Context(), "lan1")
+	h2.must(err)
+	h2.must(h2.engine.Engine.RemoveNetwork(t.Context(), n.ID))
+	c.pass(time.Minute)
+	h2.replica("lan1")
+}
+
+func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
+	c, h1, h2 := pair(t)
+	fail := make(chan error, 1)
+	fail <- errors.New("address pool overlaps")
+	h2.engine.setBefore(func(engine.NetworkRequest) error {
+		select {
+		case err := <-fail:
+			return err
+		default:
+			return nil
+		}
+	})
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	c.eventually("the failure is told", func() bool { return h2.d.troubles.any() })
+	if _, err := h2.engine.Network(t.Context(), "lan1"); err == nil {
+		t.Error("the network is there: nothing failed")
+	}
+	c.pass(2 * firstRetry)
+	h2.replica("lan1")
+	if h2.d.troubles.any() {
+		t.Errorf("troubles %v are still told", h2.d.troubles.list())
+	}
+}
+
+// TestAgentEndsBetweenTheSteps: wherever it ends, the next one goes on.
+func TestAgentEndsBetweenTheSteps(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.restart() // seen or committed, as it came
+	h1.replica("lan1")
+	h2.restart()
+	h2.replica("lan1")
+	web := h2.run("web", "lan1")
+	h2.restart()
+	web.stop()
+	web.remove()
+	h2.settle()
+	h1.rm("lan1")
+	h1.restart() // gone, not settled: the event is lost with the agent
+	c.pass(quiet)
+	h2.restart()
+	c.pass(quiet)
+	h1.lacks("lan1")
+	h2.lacks("lan1")
+	c.nothingLeft()
+}
+
+func TestManyNetworksAtOnceOnTwoHosts(t *testing.T) {
+	c, h1, h2 := pair(t)
+	const each = 8
+	done := make(chan error, 2*each)
+	for i := range each {
+		for j, h := range []*host{h1, h2} {
+			go func() {
+				_, err := h.engine.CreateNetwork(t.Context(), lan(fmt.Sprintf("lan%d-%d", j, i), fmt.Sprintf("10.%d.%d.0/24", j, i)))
+				done <- err
+			}()
+		}
+	}
+	for range 2 * each {
+		c.must(<-done)
+	}
+	for i := range each {
+		for j := range 2 {
+			name := fmt.Sprintf("lan%d-%d", j, i)
+			if a, b := h1.replica(name), h2.replica(name); a.UUID != b.UUID {
+				t.Errorf("%s is %s on h1 and %s on h2", name, a.UUID, b.UUID)
+			}
+		}
+	}
+}
