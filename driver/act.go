@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/ipam"
 )
 
 // act does one step. An error means that nothing more should be done before
@@ -25,7 +26,9 @@ func (d *Driver) act(ctx context.Context, s step) error {
 	case doRemove:
 		return d.removeReplica(ctx, s)
 	case doForget:
-		return d.state.dropNetwork(s.network.ID)
+		return d.forget(s.network.ID)
+	case doKeep:
+		return d.keep(s)
 	case doStage:
 		return d.noteStage(s)
 	case doOverride:
@@ -228,6 +231,30 @@ func (d *Driver) takeOverrides(s step) error {
 		return err
 	}
 	return d.state.changeNetwork(s.network.ID, func(n *hostNetwork) { n.Since = since })
+}
+
+// forget drops a network the engine does not have, and closes its pools: a
+// create that failed half-way leaves them open.
+func (d *Driver) forget(id string) error {
+	if err := d.addresses.Detach(id); err != nil {
+		return err
+	}
+	return d.state.dropNetwork(id)
+}
+
+// keep takes a network back whose deletion Docker gave up: it did not hear
+// the answer, told its user of a failure, and lists the network as before.
+func (d *Driver) keep(s step) error {
+	n := s.network
+	var pools []ipam.PoolData
+	for _, p := range n.Pools {
+		pools = append(pools, ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
+	}
+	if err := d.addresses.Attach(n.ID, pools); err != nil {
+		return err
+	}
+	d.log.Warn("Docker kept a network that it had begun to remove", "network", n.title())
+	return d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Stage, n.Since = StageSeen, d.milliseconds() })
 }
 
 // comeBack makes a network again that this engine lost, under a new id, and

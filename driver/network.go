@@ -55,6 +55,8 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := d.parents.supported(ctx, n); err != nil {
 		return err
 	}
+	d.parents.mu.Lock()
+	defer d.parents.mu.Unlock()
 	if err := d.parents.prepare(ctx, &n, d.replicating(r)); err != nil {
 		return err
 	}
@@ -156,18 +158,20 @@ func foreignPools(all []ipam.PoolData) []store.Pool {
 // the definition is settled outside the handler. Unknown networks are
 // success.
 func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
+	d.parents.mu.Lock()
+	defer d.parents.mu.Unlock()
 	n, ok := d.state.network(id)
 	if !ok {
 		return nil
 	}
 	// Docker drops its network whatever is answered: what fails here is
 	// logged, and a later look at the engine finds the same.
-	detached := d.addresses.Detach(id)
-	failpoint("delete: pools left")
-	if err := errors.Join(detached, d.settleDeleted(n)); err != nil {
+	settled := d.settleDeleted(n)
+	failpoint("delete: journaled")
+	if err := errors.Join(settled, d.addresses.Detach(id)); err != nil {
 		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
 	}
-	failpoint("delete: journaled")
+	failpoint("delete: pools left")
 	if err := d.parents.release(ctx, n, d.state.allNetworks()); err != nil {
 		d.log.Error("could not remove the links of a network", "network", n.title(), "error", err)
 	}

@@ -13,7 +13,7 @@ import (
 // no promise rests on them.
 const (
 	// listedAfter is how long Docker may take to list a network after its
-	// CreateNetwork was answered.
+	// CreateNetwork was answered, and to drop it after its DeleteNetwork was.
 	listedAfter = 30_000
 	// lostAfter is how long the engine may hide a network while it deletes it,
 	// before it tells the driver: longer than its calls to a plugin that is
@@ -59,6 +59,7 @@ const (
 	doComeBack    action = "come back"    // make it again, and re-attach stopped containers
 	doRemove      action = "remove"       // remove the engine's network
 	doForget      action = "forget"       // drop the journal's record
+	doKeep        action = "keep"         // the engine did not remove it after all
 	doStage       action = "stage"        // note the stage and say why
 	doOverride    action = "override"     // take the definition's overrides over
 	doRetire      action = "retire"       // active -> removing
@@ -104,6 +105,8 @@ func (v view) planNetwork(n hostNetwork) []step {
 		return v.planLocal(n, e, listed)
 	}
 	switch {
+	case listed && n.Stage == StageGone && v.now-n.Since > listedAfter:
+		return []step{{do: doKeep, network: n, engine: e}}
 	case listed && n.Stage == StageGone:
 		return nil // Docker is still at it
 	case listed:

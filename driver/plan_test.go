@@ -259,3 +259,17 @@ func TestPlanForgetsARemovalThatEnded(t *testing.T) {
 		t.Errorf("plan: got %+v, want the mark taken away", steps)
 	}
 }
+
+// TestPlanKeepsWhatDockerKept: a deletion whose answer Docker did not hear
+// leaves the network in the engine.
+func TestPlanKeepsWhatDockerKept(t *testing.T) {
+	v := world()
+	v.journal[0].Stage, v.journal[0].Since = StageGone, v.now-1
+	if steps := plan(v); len(steps) != 0 {
+		t.Errorf("plan: got %+v, want Docker to be waited for", steps)
+	}
+	v.journal[0].Since = v.now - listedAfter - 1
+	if steps := plan(v); len(steps) != 1 || steps[0].do != doKeep {
+		t.Errorf("plan: got %+v, want the network kept", steps)
+	}
+}

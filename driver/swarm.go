@@ -53,12 +53,11 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 // FreeNetwork ends it. The definition goes outside the handler.
 func (d *Driver) FreeNetwork(_ context.Context, id string) error {
 	key := ipam.ManagerNetwork(id)
-	if err := d.addresses.Detach(key); err != nil {
+	if err := d.state.changeNetwork(key, func(n *hostNetwork) { n.Removing = true }); err != nil {
 		return err
 	}
-	err := d.state.changeNetwork(key, func(n *hostNetwork) { n.Removing = true })
 	d.poke()
-	return err
+	return d.addresses.Detach(key)
 }
 
 // planSwarm is for a network the swarm keeps: its name is learned, and its
