@@ -56,9 +56,6 @@ func (i Imported) Steps() []string {
 // of the same name, and holds the addresses of its containers, so that nobody
 // else gets them before they move over.
 func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
-	if d.definitionNames()[name] {
-		return Imported{}, importTaken(name)
-	}
 	old, err := d.builtIn(ctx, name)
 	if err != nil {
 		return Imported{}, err
