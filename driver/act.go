@@ -8,7 +8,6 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
-	"gvlan/ipam"
 )
 
 // act does one step. An error means that nothing more should be done before
@@ -246,11 +245,7 @@ func (d *Driver) forget(id string) error {
 // the answer, told its user of a failure, and lists the network as before.
 func (d *Driver) keep(s step) error {
 	n := s.network
-	var pools []ipam.PoolData
-	for _, p := range n.Pools {
-		pools = append(pools, ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
-	}
-	if err := d.addresses.Attach(n.ID, pools); err != nil {
+	if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
 		return err
 	}
 	d.log.Warn("Docker kept a network that it had begun to remove", "network", n.title())
