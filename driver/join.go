@@ -39,7 +39,7 @@ func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment
 	if err := d.makeLink(ctx, n, e); err != nil {
 		return Attachment{}, err
 	}
-	if err := d.joined(n, e, on); err != nil {
+	if err := d.joined(n, e); err != nil {
 		return Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
 	}
 	return attachment(n, e), nil
@@ -80,12 +80,8 @@ func (d *Driver) lives(self string) func(name, owner string) bool {
 }
 
 // joined journals the endpoint's place and opens its sandbox for names.
-func (d *Driver) joined(n hostNetwork, e hostEndpoint, on parent) error {
+func (d *Driver) joined(n hostNetwork, e hostEndpoint) error {
 	if _, err := d.state.changeEndpoint(e.ID, func(have *hostEndpoint) { *have = e }); err != nil {
-		return err
-	}
-	err := d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.take(on) })
-	if err != nil {
 		return err
 	}
 	d.openSandbox(n, e)
@@ -128,7 +124,7 @@ func layer3Routes(n hostNetwork, e hostEndpoint) []netip.Prefix {
 // candidates are the same, that one, so that a network stays on one parent;
 // else what the candidates say now.
 func (d *Driver) parentFor(ctx context.Context, n hostNetwork, e hostEndpoint) (parent, error) {
-	found, err := d.parents.ensure(ctx, n)
+	found, err := d.ensureParent(ctx, n)
 	if err != nil {
 		return parent{}, err
 	}
@@ -144,6 +140,17 @@ func (d *Driver) parentFor(ctx context.Context, n hostNetwork, e hostEndpoint) (
 		break
 	}
 	return found, nil
+}
+
+// ensureParent makes what the network hangs from now, and journals it.
+func (d *Driver) ensureParent(ctx context.Context, n hostNetwork) (parent, error) {
+	d.parents.mu.Lock()
+	defer d.parents.mu.Unlock()
+	found, err := d.parents.ensure(ctx, n)
+	if err != nil || !n.take(found) {
+		return found, err
+	}
+	return found, d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.take(found) })
 }
 
 func (d *Driver) exists(ctx context.Context, name string) bool {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"gvlan/driver/link"
 	"gvlan/parentfile"
@@ -43,6 +44,11 @@ type parents struct {
 	driver string
 	node   string
 	log    *slog.Logger
+
+	// mu is held while the VLAN links and dummies of a network are made or
+	// released, until the journal says the same: a network that goes must not
+	// have them made again by somebody who still thought it was there.
+	mu sync.Mutex
 }
 
 // parent is a link that containers can hang from.

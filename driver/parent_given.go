@@ -41,12 +41,15 @@ func (n hostNetwork) wasGiven(choice parentfile.Choice) bool {
 	})
 }
 
-// take notes which links of a parent may be ours, and which are not.
-func (n *hostNetwork) take(p parent) {
+// take notes which links of a parent may be ours and which are not, and tells
+// whether that was news.
+func (n *hostNetwork) take(p parent) bool {
+	had := len(n.Links) + len(n.Given)
 	n.Links = merge(n.Links, p.Made)
 	if p.Given != "" {
 		n.Given = merge(n.Given, []string{p.Given})
 	}
+	return len(n.Links)+len(n.Given) > had
 }
 
 // given is what a VLAN link that is not ours would be called if we had made

@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"gvlan/driver/link"
@@ -45,30 +44,35 @@ func (d *Driver) followLinks(ctx context.Context) error {
 // rebuildLinks makes what this host's networks hang from.
 func (d *Driver) rebuildLinks(ctx context.Context) {
 	for _, n := range d.state.allNetworks() {
-		if n.Stage == StageGone || n.Removing {
+		about := "links of " + n.title()
+		if err := d.rebuild(ctx, n.ID); err != nil {
+			d.troubles.tell(d.log, about, err)
 			continue
 		}
-		had := n
-		if err := d.parents.prepare(ctx, &n, true); err != nil {
-			d.troubles.tell(d.log, "links of "+n.title(), err)
-			continue
-		}
-		d.troubles.over("links of " + n.title())
-		if slices.Equal(had.Links, n.Links) && slices.Equal(had.Given, n.Given) {
-			continue
-		}
-		err := d.state.changeNetwork(n.ID, func(have *hostNetwork) {
-			have.Links, have.Given = merge(have.Links, n.Links), merge(have.Given, n.Given)
-		})
-		if err != nil {
-			d.log.Error("could not journal the links of a network", "network", n.title(), "error", err)
-		}
+		d.troubles.over(about)
 	}
+}
+
+// rebuild makes what one network hangs from, if it is still there.
+func (d *Driver) rebuild(ctx context.Context, id string) error {
+	d.parents.mu.Lock()
+	defer d.parents.mu.Unlock()
+	n, ok := d.state.network(id)
+	if !ok || n.Stage == StageGone || n.Removing {
+		return nil
+	}
+	had := len(n.Links) + len(n.Given)
+	if err := d.parents.prepare(ctx, &n, true); err != nil || len(n.Links)+len(n.Given) == had {
+		return err
+	}
+	return d.state.changeNetwork(id, func(have *hostNetwork) { have.Links, have.Given = n.Links, n.Given })
 }
 
 // sweep removes links of ours that neither an endpoint nor a network of this
 // host has: what a crash left.
 func (p *parents) sweep(ctx context.Context, state *registry) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	owned, err := p.links.Owned(ctx)
 	if err != nil {
 		return err
