@@ -1,0 +1,80 @@
+package swarm_test
+
+import (
+	"slices"
+	"strings"
+
+	"gvlan/tests/lab"
+)
+
+// plain is the network that a socket agent serves beside the swarm's.
+const plain = "plain"
+
+// pluginUpgraded: the plugin is replaced under its name while networks and
+// tasks are there.
+func pluginUpgraded(c *cluster) {
+	h := c.Hosts[1]
+	h.MustDocker(c.t, "plugin", "disable", "-f", alias)
+	h.MustDocker(c.t, "plugin", "rm", "-f", alias)
+	if err := c.installPlugin(h); err != nil {
+		c.t.Fatal(err)
+	}
+	c.trusts(h, "--swarm")
+	c.settled("web", 12)
+	c.ask.MustDocker(c.t, "service", "update", "--detach", "--no-resolve-image", "--force", "web")
+	c.settled("web", 12)
+	all := must(c.containersOn(h))(c.t)
+	i := slices.IndexFunc(all, func(x container) bool { return x.service == "web" })
+	if i < 0 {
+		c.t.Fatalf("%s runs no task of web after its plugin was replaced", h.Name)
+	}
+	c.reaches(all[i], c.tasksOf("web")[0].addr.String())
+}
+
+// socketAgentBeside: plain networks on a swarm node, from the socket agent.
+func socketAgentBeside(c *cluster) {
+	h := c.Hosts[0]
+	agent := must(h.StartAgent(c.t.Context(), lab.AgentOptions{
+		Binary: c.binary,
+		Args:   []string{"agent", "--node-name", h.Name, "--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug"},
+	}))(c.t)
+	c.trusts(h)
+	h.MustDocker(c.t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.89.0.0/24", "-o", "parent=eth1", plain)
+	for _, name := range []string{"one", "two"} {
+		h.MustDocker(c.t, "run", "-d", "--stop-signal", "KILL", "--network", plain, "--name", name, "busybox", "sleep", "100000")
+	}
+	c.audit()
+	all := must(c.containersOn(h))(c.t)
+	one := all[slices.IndexFunc(all, func(x container) bool { return x.name == "one" })]
+	two := all[slices.IndexFunc(all, func(x container) bool { return x.name == "two" })]
+	c.reaches(one, two.addr.String())
+	c.service("beside", "lan", 3, "--endpoint-mode", "dnsrr")
+	c.settled("beside", 3)
+	c.eachSees(h, agent)
+	c.ask.MustDocker(c.t, "service", "rm", "beside")
+	h.MustDocker(c.t, "rm", "-f", "one", "two")
+	h.MustDocker(c.t, "network", "rm", plain)
+	c.audit()
+	if err := agent.Stop(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// eachSees: either knows its own network alone, and the socket agent reports
+// a managed plugin that has its name.
+func (c *cluster) eachSees(h *lab.Host, agent *lab.Agent) {
+	c.t.Helper()
+	for flags, want := range map[string]string{"": plain, "--swarm": "lan"} {
+		s := must(c.status(h, strings.Fields(flags)...))(c.t)
+		if len(s.Networks) != 1 || s.Networks[0].Name != want {
+			c.t.Errorf("status %s on %s shows %+v, want %s alone", flags, h.Name, s.Networks, want)
+		}
+	}
+	// build.sh refuses the name, Docker does not.
+	if err := c.buildPlugin(h, "gvlan"); err == nil || !strings.Contains(err.Error(), "must not be called gvlan") {
+		c.t.Errorf("build.sh gvlan: %v, want it refused", err)
+	}
+	h.MustDocker(c.t, "plugin", "create", "gvlan", c.Dir+"/tree-"+h.Name+"/deploy/plugin/build")
+	c.warns(h, "managed plugin")
+	h.MustDocker(c.t, "plugin", "rm", "gvlan:latest")
+}
