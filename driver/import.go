@@ -167,8 +167,13 @@ func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 // commitImport opens the pools as a create would, holds the addresses, and
 // commits the definition. Reservations and leases that come to nothing are
 // given up by reconcile.
-func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) error {
+func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
 	network := importNetwork(def.UUID)
+	defer func() {
+		if refused != nil {
+			refused = errors.Join(refused, d.addresses.Detach(network))
+		}
+	}()
 	for i, p := range def.Created.Pools {
 		opened, err := d.openImported(ctx, network, &def.Created.Pools[i], p.Asked || gateway)
 		if err != nil {
