@@ -29,6 +29,13 @@ var macvlanTests = []conformance{
 		h.expect(link.Link{Spec: want, Owned: true})
 		h.owned("gv1")
 	}},
+	{"a VLAN link of the parent is in no container's way", []link.Kind{link.VLAN}, func(h trial) {
+		h.make(link.VLANs("eth0", []int{20}, "net")[0], true)
+		h.make(macvlan("gv1", link.Bridge), true)
+		h.remove("gv1", nil)
+		h.make(macvlan("gv1", link.Passthru), true)
+		h.remove("gv1", nil)
+	}},
 	{"every macvlan mode", nil, func(h trial) {
 		for _, mode := range []link.Mode{link.Bridge, link.Private, link.VEPA, link.Passthru} {
 			h.make(macvlan("gv1", mode), true)

@@ -181,6 +181,9 @@ func (k *Kernel) judge(spec link.Spec, parent *entry) error {
 			e.mode, e.flag = spec.Mode, spec.Flag
 			continue
 		}
+		if e.Kind != string(link.Macvlan) && e.Kind != string(link.Ipvlan) {
+			continue // VLAN links of the parent are in nobody's way
+		}
 		if err := link.Judge(spec, []link.Usage{k.usage(e, e.away)}); err != nil {
 			return err
 		}

@@ -1,0 +1,243 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/link"
+	"gvlan/ipam"
+)
+
+func (h *host) macOf(address string) net.HardwareAddr {
+	return ipam.MAC(h.session.Cluster(), "default", netip.MustParseAddr(address))
+}
+
+// reconciler runs one host's reconcile rounds by hand; its own come too
+// seldom to meet a test.
+type reconciler struct {
+	*host
+	s *suspects
+}
+
+func (h *host) reconciler() *reconciler {
+	return &reconciler{host: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
+}
+
+// round is one round, some time after the one before.
+func (r *reconciler) round(after time.Duration) {
+	r.Helper()
+	r.clock.advance(after)
+	r.must(r.d.reconcile(context.Background(), r.s))
+}
+
+// held wants an address to be leased, or free.
+func (c *cluster) held(address string, want bool) {
+	c.Helper()
+	if l, held := c.lease(address); held != want {
+		c.Errorf("address %s: held is %v (%+v), want %v", address, held, l, want)
+	}
+}
+
+// forgotten is a host with a container that its engine forgot without a word.
+func forgotten(t testing.TB) (*reconciler, *container) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24"))
+	h.replica("lan1")
+	web := h.run("web", "lan1", ip("10.0.1.50"))
+	h.must(h.links.Move(web.joined.InterfaceName.SrcName, link.Current, ""))
+	h.engine.StopContainer(web.id)
+	return h.reconciler(), web
+}
+
+func TestForgottenEndpointIsFreedAfterTwoObservations(t *testing.T) {
+	r, web := forgotten(t)
+	r.round(0)
+	r.held("10.0.1.50", true)
+	r.round(secondLook - time.Second)
+	r.held("10.0.1.50", true)
+	r.round(time.Second)
+	r.held("10.0.1.50", false)
+	if _, known := r.d.state.endpoint(web.endpoint); known {
+		t.Error("the endpoint is still known")
+	}
+	if left := r.ours(); len(left) > 0 {
+		t.Errorf("links %v are left", left)
+	}
+	if left := r.records(store.EndpointsSpan()); len(left) > 0 {
+		t.Errorf("records %v are left", left)
+	}
+}
+
+func TestLivingEndpointIsNeverFreed(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24"))
+	h.replica("lan1")
+	h.run("web", "lan1", ip("10.0.1.50"))
+	r := h.reconciler()
+	for range 4 {
+		r.round(secondLook)
+	}
+	r.held("10.0.1.50", true)
+	if len(h.d.state.allEndpoints()) != 1 {
+		t.Error("the endpoint was forgotten")
+	}
+}
+
+// TestNothingIsFreedWhileTheEngineIsAway, nor by two observations with an
+// absence between them: a dockerd that starts lists less than it has.
+func TestNothingIsFreedWhileTheEngineIsAway(t *testing.T) {
+	r, _ := forgotten(t)
+	r.round(0)
+	before, _ := r.d.seen.absences()
+	r.engine.Down()
+	r.eventually("the agent hears that the engine is away", func() bool { now, _ := r.d.seen.absences(); return now > before })
+	for range 3 {
+		r.clock.advance(secondLook)
+		if err := r.d.reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
+			t.Errorf("error %v, want that the engine is away", err)
+		}
+	}
+	r.held("10.0.1.50", true)
+	r.engine.Up()
+	r.round(secondLook)
+	r.held("10.0.1.50", true) // the first observation of the engine that came back
+	r.round(secondLook)
+	r.held("10.0.1.50", false)
+}
+
+func TestAnEngineThatIsNotReadyProvesNothing(t *testing.T) {
+	r, _ := forgotten(t)
+	r.round(0)
+	r.engine.Fail("Ready", engine.ErrUnavailable)
+	r.clock.advance(secondLook)
+	if err := r.d.reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
+		t.Errorf("error %v, want that the engine is away", err)
+	}
+	r.held("10.0.1.50", true)
+}
+
+// TestSeenAliveInBetween: two observations of death count only in a row.
+func TestSeenAliveInBetween(t *testing.T) {
+	s := &suspects{first: map[any]observation{}, seen: map[any]bool{}}
+	now := time.Unix(1_800_000_000, 0)
+	if s.proven("e", now, 0) {
+		t.Error("proven at first sight")
+	}
+	s.round()
+	s.round() // a round that did not suspect it
+	if s.proven("e", now.Add(time.Hour), 0) {
+		t.Error("proven by an observation from before it was seen alive")
+	}
+	s.round()
+	if s.proven("e", now.Add(2*time.Hour), 1) {
+		t.Error("proven by an observation from before the engine went away")
+	}
+	s.round()
+	if !s.proven("e", now.Add(2*time.Hour+secondLook), 1) {
+		t.Error("not proven by two observations in a row")
+	}
+}
+
+// TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows: the agent died between
+// the bind and its journal.
+func TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows(t *testing.T) {
+	r, web := forgotten(t)
+	r.must(r.d.state.dropEndpoint(web.endpoint))
+	r.round(0)
+	r.held("10.0.1.50", true)
+	r.round(secondLook)
+	r.held("10.0.1.50", false)
+}
+
+func TestAddressThatNoEndpointConfirmedIsGivenUp(t *testing.T) {
+	h := newCluster(t).host("h1")
+	n := h.create(lan("lan1", "10.0.1.0/24"))
+	h.replica("lan1")
+	_, err := h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": h.engine.pools(n)[0].id, "Address": "10.0.1.50"})
+	h.must(err)
+	r := h.reconciler()
+	r.round(0)
+	r.round(secondLook - time.Second)
+	h.held("10.0.1.50", true)
+	r.round(time.Second)
+	h.held("10.0.1.50", false)
+	h.held("10.0.1.1", true) // the gateway is the definition's
+}
+
+func TestPoolThatNoNetworkCameOfIsGivenUp(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.openUnused()
+	r := h.reconciler()
+	r.round(0)
+	h.held("10.0.9.1", true)
+	r.round(secondLook)
+	h.nothingLeft()
+}
+
+// openUnused opens a pool with a gateway, and no more.
+func (h *host) openUnused() (pool string) {
+	h.Helper()
+	got, err := h.call("IpamDriver.RequestPool", map[string]any{"AddressSpace": ipam.LocalSpace, "Pool": "10.0.9.0/24"})
+	h.must(err)
+	_, err = h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": got.PoolID, "Options": map[string]string{"RequestAddressType": "com.docker.network.gateway"}})
+	h.must(err)
+	return got.PoolID
+}
+
+// TestPoolOfAnotherDriversNetworkIsKept: nobody ever joins it.
+func TestPoolOfAnotherDriversNetworkIsKept(t *testing.T) {
+	h := newCluster(t).host("h1")
+	pool := h.openUnused()
+	_, err := h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool, "Address": ""})
+	h.must(err)
+	bridge := lan("br", "10.0.9.0/24", func(r *engine.NetworkRequest) { r.Driver = "bridge" })
+	bridge.IPAM.Pools[0].Gateway = netip.MustParseAddr("10.0.9.1")
+	_, err = h.engine.CreateNetwork(t.Context(), bridge)
+	h.must(err)
+	_, err = h.engine.RunContainer(t.Context(), enginetest.ContainerSpec{Name: "web", Network: "br"})
+	h.must(err)
+	r := h.reconciler()
+	for range 3 {
+		r.round(secondLook)
+	}
+	h.held("10.0.9.1", true)
+	h.held("10.0.9.2", true)
+}
+
+// TestAddressOfADeadEndpointIsGivenAgain is decision 1: asked for by name, an
+// endpoint that is provably dead is closed at once.
+func TestAddressOfADeadEndpointIsGivenAgain(t *testing.T) {
+	r, web := forgotten(t)
+	_, err := r.tryRun("early", "lan1", ip("10.0.1.50"))
+	r.wantErr(err, "10.0.1.50 is in use")
+	r.clock.advance(deadAfter)
+	next := r.run("next", "lan1", ip("10.0.1.50"))
+	if l, _ := r.lease("10.0.1.50"); l.Endpoint != next.endpoint {
+		t.Errorf("the lease is %+v, want the new container's", l)
+	}
+	if _, known := r.d.state.endpoint(web.endpoint); known {
+		t.Error("the dead endpoint is still known")
+	}
+}
+
+func TestSweepTakesTheLinksThatACrashLeft(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24", with("parent", "eth1.20")))
+	h.replica("lan1")
+	_, err := h.links.EnsureVLANs(t.Context(), "eth1", []int{30}, "nobody")
+	h.must(err)
+	_, err = h.links.Ensure(t.Context(), link.Spec{Name: link.EndpointName("dead"), Kind: link.Macvlan, Mode: link.Bridge, Parent: "eth1", Owner: "dead"})
+	h.must(err)
+	h.reconciler().round(0)
+	if got := h.ours(); !slices.Equal(got, []string{"eth1.20"}) {
+		t.Errorf("links %v, want eth1.20 only", got)
+	}
+}
