@@ -6,6 +6,7 @@
 #              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value
 # make bench-dns  the same for names
+# make bench-networks  how soon a network is on ten hosts, what 1,000 cost
 # make sim     clusters of 200 and 1,000 nodes, in virtual time
 # make soak    the large sizes of the black-box suites, for hours
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
@@ -15,7 +16,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 
-.PHONY: build check test demo bench bench-dns sim soak plugin clean
+.PHONY: build check test demo bench bench-dns bench-networks sim soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -42,6 +43,10 @@ bench: build
 bench-dns:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/dns
+
+bench-networks:
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/networks
 
 sim:
 	$(GO) test ./tests/sim -timeout 90m -sizes 200,1000 -seeds 4 -v

@@ -30,6 +30,7 @@ func suites() []suite {
 		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
 		{name: "sim", packages: []string{"./tests/sim/..."}, budget: 5 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, budget: 4 * time.Minute},
+		{name: "swarm", packages: []string{"./tests/swarm/..."}, budget: 6 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, budget: 12 * time.Minute},
 	}
 }

@@ -5,7 +5,6 @@ package swarm_test
 
 import (
 	"context"
-	"flag"
 	"log"
 	"os"
 	"path/filepath"
@@ -25,16 +24,19 @@ const patience = 4 * time.Minute
 // alias is what the managed plugin is called, as README says.
 const alias = "gvlan-swarm:latest"
 
-// rounds is how often services are scaled up and down; make soak asks for
-// more.
-var rounds = flag.Int("rounds", 10, "rounds of scaling up and down")
+// rounds is how often services are scaled up and down.
+func rounds() int {
+	if os.Getenv("GVLAN_SOAK") != "" {
+		return 200
+	}
+	return 10
+}
 
 // program is the gvlan of this run, its own copy: the sources may change
 // meanwhile.
 var program string
 
 func TestMain(m *testing.M) {
-	flag.Parse()
 	os.Exit(run(m))
 }
 

@@ -160,13 +160,13 @@ func rollingUpdate(c *cluster) {
 }
 
 func scaledUpAndDown(c *cluster) {
-	for round := range *rounds {
+	for round := range rounds() {
 		c.scale("web", 4)
 		c.settled("web", 4)
 		c.scale("web", 12)
 		c.settled("web", 12)
 		if round%10 == 9 {
-			c.t.Logf("round %d of %d", round+1, *rounds)
+			c.t.Logf("round %d of %d", round+1, rounds())
 		}
 	}
 }
