@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -153,6 +154,20 @@ func cannotReach(whom, witness string) check {
 	}
 }
 
+// later waits until a check holds.
+func later(c check) check {
+	return func(p *play, at place) error {
+		deadline := time.Now().Add(patience)
+		for {
+			err := c(p, at)
+			if err == nil || time.Now().After(deadline) {
+				return err
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+}
+
 // from makes a check elsewhere than where the row was typed.
 func from(name string, c check) check {
 	return func(p *play, _ place) error { return c(p, p.place(name)) }
@@ -181,6 +196,24 @@ func macs(parent string, same bool) check {
 	}
 }
 
+// otherMAC is true of a container that has another MAC than this one.
+func otherMAC(than string) check {
+	return func(p *play, at place) error {
+		own, err := at.link(p.t.Context(), "eth0")
+		if err != nil {
+			return err
+		}
+		other, err := p.place(than).link(p.t.Context(), "eth0")
+		if err != nil {
+			return err
+		}
+		if own.MAC == other.MAC {
+			return fmt.Errorf("%s and %s both have MAC %s", at.name, than, own.MAC)
+		}
+		return nil
+	}
+}
+
 // addressOf is an address as given, or the first of a container's eth0.
 func (p *play) addressOf(whom string) (string, error) {
 	if _, err := netip.ParseAddr(whom); err == nil {
@@ -201,7 +234,7 @@ func (p *play) addressOf(whom string) (string, error) {
 // typed runs shell commands.
 func typed(script string) check {
 	return func(p *play, at place) error {
-		out, err := at.try(p.t.Context(), "sh", "-c", script)
+		out, err := at.sh(p.t.Context(), script)
 		if err != nil {
 			return fmt.Errorf("%s on %s: %w: %s", script, at.name, err, out)
 		}
@@ -214,6 +247,40 @@ func unreachable(addr string) check {
 	return func(p *play, at place) error {
 		if ok, out := at.ignored(p.t.Context(), addr); !ok {
 			return fmt.Errorf("%s reaches %s, which it should not: %s", at.name, addr, out)
+		}
+		return nil
+	}
+}
+
+// dummies are the links of that kind on the host.
+func dummies(want int) check {
+	return func(p *play, at place) error {
+		all, err := at.links(p.t.Context())
+		if err != nil {
+			return err
+		}
+		got := 0
+		for _, l := range all {
+			if l.Info.Kind == "dummy" {
+				got++
+			}
+		}
+		if got != want {
+			return fmt.Errorf("%s has %d dummies, want %d", at.name, got, want)
+		}
+		return nil
+	}
+}
+
+// mtu is a link's, in bytes.
+func mtu(name string, want int) check {
+	return func(p *play, at place) error {
+		l, err := at.link(p.t.Context(), name)
+		if err != nil {
+			return err
+		}
+		if l.MTU != want {
+			return fmt.Errorf("MTU of %s of %s is %d, want %d", name, at.name, l.MTU, want)
 		}
 		return nil
 	}

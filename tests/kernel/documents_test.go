@@ -2,7 +2,9 @@ package kernel_test
 
 import "testing"
 
-func documents() []document { return []document{notes(), blog()} }
+func documents() []document {
+	return []document{notes(), blog(), ipvlanPage(), global(), vlanPage()}
+}
 
 // TestEveryExampleIsARow: one row for each `docker network create` and each
 // `docker run` of the documents.

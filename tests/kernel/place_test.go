@@ -30,6 +30,15 @@ func (p place) try(ctx context.Context, name string, args ...string) (string, er
 	return strings.TrimSpace(string(out)), err
 }
 
+// sh runs shell commands there: on a machine with its files and processes, in
+// a container's network with ours.
+func (p place) sh(ctx context.Context, script string) (string, error) {
+	if p.name == p.host.Name {
+		return p.host.Exec(ctx, "sh", "-c", script)
+	}
+	return p.try(ctx, "sh", "-c", script)
+}
+
 // ipLink is one link as `ip -d -j link` shows it.
 type ipLink struct {
 	Index   int    `json:"ifindex"`
@@ -105,6 +114,9 @@ func (p place) describe(ctx context.Context, l ipLink) (string, error) {
 				parent = above.Name
 			}
 		}
+	}
+	if strings.HasPrefix(parent, "gvd-") {
+		parent = "a dummy of ours"
 	}
 	if parent != "" {
 		words = append(words, "on", parent)

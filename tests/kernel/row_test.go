@@ -35,7 +35,7 @@ type scene struct {
 
 // row is one command and what should be seen after it.
 type row struct {
-	verb    string // create, run, or sh
+	verb    string // create, run, sh or do
 	on      int    // index of the host
 	text    string // what follows the verb
 	name    string // of the container or network
@@ -43,6 +43,8 @@ type row struct {
 	refused string // words of the refusal that is expected instead
 	global  string // likewise, where the engine's label says global
 	also    bool   // not an example of the document's, but what it says in words
+	alone   bool   // made on this host only, where the label says local
+	do      func(p *play)
 	see     []check
 }
 
@@ -65,11 +67,22 @@ func runs(text, command string) row {
 // sh is anything typed on the host between the examples.
 func sh(script string, see ...check) row { return row{verb: "sh", text: script, see: see, also: true} }
 
+// does is anything that is not typed.
+func does(what string, do func(p *play), see ...check) row {
+	return row{verb: "do", text: what, do: do, see: see, also: true}
+}
+
 // also marks a row that the document has in words only.
 func also(r row) row { r.also = true; return r }
 
 // onHost2 types the row on the second host.
 func onHost2(r row) row { r.on = 1; return r }
+
+// hereOnly is for a local network that only this host can make.
+func hereOnly(r row) row { r.alone = true; return r }
+
+// globally expects the row to be refused where the engine's label says global.
+func globally(r row, words string) row { r.global = words; return r }
 
 // refusing expects the row to be refused with these words.
 func refusing(r row, words string) row { r.refused = words; return r }
@@ -116,6 +129,8 @@ func (p *play) row(r row) {
 	switch r.verb {
 	case "sh":
 		p.sh(p.Hosts[r.on].Machine, r.text)
+	case "do":
+		r.do(p)
 	case "create":
 		p.create(r)
 	case "run":
@@ -132,7 +147,7 @@ func (p *play) row(r row) {
 func (p *play) create(r row) {
 	p.t.Helper()
 	hosts := p.Hosts[r.on : r.on+1]
-	if p.label == "local" {
+	if p.label == "local" && !r.alone {
 		hosts = p.Hosts
 	}
 	words := r.refused
@@ -145,7 +160,10 @@ func (p *play) create(r row) {
 	if words != "" {
 		return
 	}
-	for _, h := range p.Hosts {
+	if p.label != "local" {
+		hosts = p.Hosts
+	}
+	for _, h := range hosts {
 		p.eventually("network "+r.name+" on "+h.Name, func() error {
 			return p.api(h, "/networks/"+r.name, &struct{}{})
 		})
@@ -202,6 +220,9 @@ func (p *play) machine(name string) *lab.Machine {
 		if h.Name == name {
 			return h.Machine
 		}
+	}
+	if name == p.LAN.Name {
+		return p.LAN.Machine
 	}
 	return p.Peer.Machine
 }

@@ -49,9 +49,9 @@ func inUML(t *testing.T) bool {
 // lab's card (eth1, 10.99.0.x) a card eth0 without address on a second switch.
 type site struct {
 	*lab.Lab
-	t      *testing.T
-	args   []string     // of every agent
-	agents []*lab.Agent // of the hosts, in their order
+	t       *testing.T
+	program string       // the agent's
+	agents  []*lab.Agent // of the hosts, in their order
 }
 
 // newSite starts hosts with these engine labels and their agents, which share
@@ -62,7 +62,7 @@ func newSite(t *testing.T, hosts int, labels ...string) *site {
 	for i := range all {
 		all[i].Labels = labels
 	}
-	s := &site{Lab: lab.New(t, lab.Options{Hosts: all}), t: t}
+	s := &site{Lab: lab.New(t, lab.Options{Hosts: all}), t: t, program: os.Getenv(agentProgram)}
 	s.sh(s.LAN.Machine, "ip link add br1 type bridge mcast_snooping 0 && ip link set br1 up")
 	s.card(s.Peer.Machine)
 	for i, h := range s.Hosts {
@@ -80,7 +80,7 @@ func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
 	} else {
 		args = append(args, "--etcd-endpoints", "http://"+s.Hosts[0].Addr4.String()+":2379")
 	}
-	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: os.Getenv(agentProgram), Args: args})
+	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: args})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
 func (s *site) waitTrusted(h *lab.Host) {
 	s.t.Helper()
 	s.eventually("etcd to answer the agent of "+h.Name, func() error {
-		out, err := h.Exec(s.t.Context(), os.Getenv(agentProgram), "status", "--json")
+		out, err := h.Exec(s.t.Context(), s.program, "status", "--json")
 		if err != nil {
 			return err
 		}
@@ -108,19 +108,21 @@ func (s *site) waitTrusted(h *lab.Host) {
 // like a trunk.
 func (s *site) card(m *lab.Machine) {
 	s.t.Helper()
-	s.sh(s.LAN.Machine, "ip link add "+port(m)+" master br1 up type veth peer name eth0 netns "+strconv.Itoa(m.PID))
+	// Typed from outside, since the machines do not see one another's processes.
+	script := "ip link add " + port(m) + " master br1 up type veth peer name eth0 netns " + strconv.Itoa(m.PID)
+	if out, err := hostPlace(s.LAN.Machine).try(s.t.Context(), "sh", "-c", script); err != nil {
+		s.t.Fatalf("%s: %v: %s", script, err, out)
+	}
 	s.sh(m, "ip link set eth0 up")
 }
 
 // port is the switch's end of a machine's eth0.
 func port(m *lab.Machine) string { return "t-" + m.Name }
 
-// sh runs shell commands in a machine's network namespace.
+// sh runs shell commands on a machine.
 func (s *site) sh(m *lab.Machine, script string) {
 	s.t.Helper()
-	if out, err := hostPlace(m).try(s.t.Context(), "sh", "-c", script); err != nil {
-		s.t.Fatalf("%s on %s: %v: %s", script, m.Name, err, out)
-	}
+	m.MustExec(s.t, "sh", "-c", script)
 }
 
 // api asks the engine of a host.

@@ -1,0 +1,141 @@
+package kernel_test
+
+import "testing"
+
+// TestModes: what each mode and flag lets through and what it blocks, on two
+// hosts. The peer is whoever else is on the LAN.
+func TestModes(t *testing.T) {
+	if !inUML(t) {
+		return
+	}
+	playDocument(t, newSite(t, 2), document{scenes: []scene{
+		modeBridge(), modePrivate("macvlan private", "-o macvlan_mode=private", "macvlan private on eth0"),
+		modePrivate("ipvlan L2 private", "-o ipvlan_flag=private", "ipvlan l2 private on eth0"),
+		modeVEPA(), modePrivate("ipvlan L2 vepa", "-o ipvlan_flag=vepa", "ipvlan l2 vepa on eth0"),
+		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeVLANs(),
+	}}, "")
+}
+
+func peerAt(addr string) []string { return []string{"peer: ip addr add " + addr + "/24 dev eth0"} }
+
+// modeBridge: all containers of the network reach one another, on one host
+// and across; broadcasts reach them all; another subnet on the same parent
+// does not.
+func modeBridge() scene {
+	return scene{
+		name: "macvlan bridge", given: peerAt("10.71.0.253"),
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 lan1"),
+			create("--subnet=10.72.0.0/24 --gateway=10.72.0.254 -o parent=eth0 lan2"),
+			run("near", "--net=lan1 --ip=10.71.0.10", reaches("10.71.0.253")),
+			run("next", "--net=lan1 --ip=10.71.0.11", ownMAC("eth0"), otherMAC("near"), reaches("near"),
+				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; ping -q -c 1 -w 20 10.71.0.10",
+					[]string{`10\.71\.0\.11 > 10\.71\.0\.255: ICMP echo request`, `10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, nil)),
+			onHost2(run("far", "--net=lan1 --ip=10.71.0.12", reaches("near"), reaches("next"), otherMAC("near"), otherMAC("next"))),
+			run("apart", "--net=lan2 --ip=10.72.0.10", cannotReach("near", "next")),
+			onHost2(run("apart2", "--net=lan2 --ip=10.72.0.11", reaches("apart"), cannotReach("far", "near"))),
+		},
+	}
+}
+
+// modePrivate: nobody on the same parent, everybody else.
+func modePrivate(name, mode, described string) scene {
+	return scene{
+		name: name, given: peerAt("10.71.0.253"),
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 " + mode + " lan1"),
+			run("near", "--net=lan1 --ip=10.71.0.10", link("eth0", described), reaches("10.71.0.253")),
+			run("next", "--net=lan1 --ip=10.71.0.11", cannotReach("near", "peer"), reaches("10.71.0.253")),
+		},
+	}
+}
+
+// modeVEPA: what is on the same parent is reached by way of the switch, if
+// that sends back where it came from.
+func modeVEPA() scene {
+	hairpin := func(state string) check {
+		return from("lan", typed("bridge link set dev t-h1 hairpin "+state))
+	}
+	return scene{
+		name: "macvlan vepa", given: peerAt("10.71.0.253"),
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 -o macvlan_mode=vepa lan1"),
+			run("near", "--net=lan1 --ip=10.71.0.10", link("eth0", "macvlan vepa on eth0")),
+			run("next", "--net=lan1 --ip=10.71.0.11", cannotReach("near", "peer"), reaches("10.71.0.253")),
+			sh("true", hairpin("on")),
+			sh("true", from("next", reaches("near"))),
+			sh("true", hairpin("off")),
+		},
+	}
+}
+
+// modePassthru: one container has the parent to itself, and its MAC.
+func modePassthru() scene {
+	return scene{
+		name: "macvlan passthru", given: peerAt("10.71.0.253"),
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 -o macvlan_mode=passthru lan1"),
+			run("near", "--net=lan1", link("eth0", "macvlan passthru on eth0"), parentsMAC("eth0"), reaches("10.71.0.253")),
+			refusing(run("next", "--net=lan1"), "a passthru link takes its parent for itself"),
+			sh("docker rm -f near"),
+			run("again", "--net=lan1", reaches("10.71.0.253")),
+		},
+	}
+}
+
+// modeIpvlanL2: across hosts, with one MAC a host.
+func modeIpvlanL2() scene {
+	return scene{
+		name: "ipvlan L2 across hosts", given: peerAt("10.71.0.253"),
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 -o kind=ipvlan lan1"),
+			run("near", "--net=lan1 --ip=10.71.0.10", parentsMAC("eth0"), reaches("10.71.0.253")),
+			onHost2(run("far", "--net=lan1 --ip=10.71.0.11", parentsMAC("eth0"), reaches("near"), from("near", reaches("far")))),
+			onHost2(run("next", "--net=lan1 --ip=10.71.0.12", reaches("near"), reaches("far"), from("peer", reaches("next")))),
+		},
+	}
+}
+
+// modeLayer3: networks on one parent reach one another, broadcasts nobody;
+// whoever routes to the host reaches its containers.
+func modeLayer3(mode string) scene {
+	return scene{
+		name: "ipvlan " + mode, given: []string{"h1: ip addr add 192.168.1.249/24 dev eth0", "peer: ip addr add 192.168.1.251/24 dev eth0"},
+		rows: []row{
+			create("--subnet=10.71.0.0/24 -o parent=eth0 -o ipvlan_mode=" + mode + " lan1"),
+			create("--subnet=10.72.0.0/24 -o parent=eth0 -o ipvlan_mode=" + mode + " lan2"),
+			run("near", "--net=lan1 --ip=10.71.0.10", link("eth0", "ipvlan "+mode+" bridge on eth0"),
+				routes("default dev eth0", "10.71.0.0/24 dev eth0 src 10.71.0.10")),
+			run("next", "--net=lan1 --ip=10.71.0.11",
+				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; ping -q -c 1 -w 20 10.71.0.10",
+					[]string{`10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, []string{`10\.71\.0\.255`, "ARP"})),
+			run("other", "--net=lan2 --ip=10.72.0.10", reaches("near"), from("near", reaches("other"))),
+			sh("true", from("peer", unreachable("10.71.0.10"))),
+			sh("true", from("peer", typed("ip route add 10.71.0.0/24 via 192.168.1.249"))),
+			sh("true", from("peer", reaches("near")), from("near", reaches("192.168.1.251"))),
+			sh("true", from("peer", typed("ip route del 10.71.0.0/24"))),
+		},
+	}
+}
+
+// modeVLANs: two hosts on one trunk. The tag is on the wire, and who has
+// another does not hear.
+func modeVLANs() scene {
+	return scene{
+		name: "VLANs on a trunk",
+		rows: []row{
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0.71 lan71"),
+			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0.72 lan72"),
+			create("--subnet=10.73.0.0/24 --gateway=10.73.0.254 -o parent=eth0.100.200 qinq"),
+			run("near", "--net=lan71 --ip=10.71.0.10", from("h1", link("eth0.71", "vlan 802.1Q id 71 <REORDER_HDR> on eth0"))),
+			onHost2(run("far", "--net=lan71 --ip=10.71.0.11", reaches("near"),
+				hears("lan", "t-h1", "ping -q -c 1 -w 20 10.71.0.10", []string{`vlan 71, .* 10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, nil))),
+			// The same subnet, in another VLAN.
+			onHost2(run("apart", "--net=lan72 --ip=10.71.0.12", cannotReach("near", "far"))),
+			run("apart2", "--net=lan72 --ip=10.71.0.13", reaches("apart"), cannotReach("far", "near")),
+			run("deep", "--net=qinq --ip=10.73.0.10", from("h1", link("eth0.100.200", "vlan 802.1Q id 200 <REORDER_HDR> on eth0.100"))),
+			onHost2(run("deep2", "--net=qinq --ip=10.73.0.11", reaches("deep"))),
+		},
+		after: []check{gone("eth0.71"), gone("eth0.72"), gone("eth0.100.200"), gone("eth0.100")},
+	}
+}

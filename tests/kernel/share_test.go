@@ -1,0 +1,175 @@
+package kernel_test
+
+import "testing"
+
+// TestSharing: what can hang from one parent together, judged at container
+// start by what runs there, and what can be a parent at all.
+func TestSharing(t *testing.T) {
+	if !inUML(t) {
+		return
+	}
+	playDocument(t, newSite(t, 1), document{scenes: []scene{
+		shareKinds(), sharePassthru(), shareIpvlanModes(), shareWithOthers(), shareVLAN(),
+		parentRefused(), parentForms(), parentWithoutLAN(), parentMTU(),
+	}}, "")
+}
+
+const (
+	lanA = "--subnet=10.81.0.0/24 --gateway=10.81.0.254 "
+	lanB = "--subnet=10.82.0.0/24 --gateway=10.82.0.254 "
+)
+
+func shareKinds() scene {
+	return scene{
+		name: "macvlan beside ipvlan",
+		rows: []row{
+			create(lanA + "-o parent=eth0 macs"),
+			create(lanB + "-o parent=eth0 -o kind=ipvlan ips"),
+			run("mac", "--net=macs"),
+			refusing(run("ip", "--net=ips"), "network ips (ipvlan l2) cannot start a container on eth0 of node h1 while network macs (macvlan bridge) has one there: macvlan and ipvlan cannot share a parent"),
+			sh("docker rm -f mac"),
+			run("ip", "--net=ips", link("eth0", "ipvlan l2 bridge on eth0")),
+			refusing(run("mac", "--net=macs"), "while network ips (ipvlan l2) has one there: macvlan and ipvlan cannot share a parent"),
+		},
+	}
+}
+
+func sharePassthru() scene {
+	const why = "a passthru link takes its parent for itself"
+	return scene{
+		name: "passthru beside anything",
+		rows: []row{
+			create(lanA + "-o parent=eth0 macs"),
+			create(lanB + "-o parent=eth0 -o macvlan_mode=passthru alone"),
+			run("mac", "--net=macs"),
+			refusing(run("all", "--net=alone"), "while network macs (macvlan bridge) has one there: "+why),
+			sh("docker rm -f mac"),
+			run("all", "--net=alone", link("eth0", "macvlan passthru on eth0")),
+			refusing(run("mac", "--net=macs"), "while network alone (macvlan passthru) has one there: "+why),
+		},
+	}
+}
+
+// shareIpvlanModes: the kernel would take the running containers along.
+func shareIpvlanModes() scene {
+	const why = "mode and flag of ipvlan belong to the parent"
+	return scene{
+		name: "ipvlan modes",
+		rows: []row{
+			create(lanA + "-o parent=eth0 -o ipvlan_mode=l2 two"),
+			create(lanB + "-o parent=eth0 -o ipvlan_mode=l3 three"),
+			create("--subnet=10.83.0.0/24 -o parent=eth0 -o ipvlan_flag=private flagged"),
+			create("--subnet=10.84.0.0/24 -o parent=eth0 -o kind=ipvlan same"),
+			run("a", "--net=two"),
+			refusing(run("b", "--net=three"), "while network two (ipvlan l2) has one there: "+why),
+			refusing(run("b", "--net=flagged"), "network flagged (ipvlan l2 private) cannot start a container on eth0 of node h1 while network two (ipvlan l2) has one there: "+why),
+			run("c", "--net=same", from("a", link("eth0", "ipvlan l2 bridge on eth0"))),
+		},
+	}
+}
+
+// shareWithOthers: links that are not ours are in the way just the same, seen
+// or unseen.
+func shareWithOthers() scene {
+	return scene{
+		name: "links of others",
+		rows: []row{
+			create(lanA + "-o parent=eth0 macs"),
+			sh("ip link add link eth0 name other type ipvlan mode l2"),
+			refusing(run("mac", "--net=macs"), "it already carries ipvlan l2 link other on eth0: macvlan and ipvlan cannot share a parent"),
+			sh("ip netns add away && ip link set other netns away"),
+			refusing(run("mac", "--net=macs"), "macvlan and ipvlan cannot share a parent, nor share it with a bond, bridge or switch"),
+			sh("ip -n away link del other && ip netns del away"),
+			run("mac", "--net=macs", link("eth0", "macvlan bridge on eth0")),
+		},
+	}
+}
+
+// shareVLAN: the last user takes the link along, whoever was first.
+func shareVLAN() scene {
+	return scene{
+		name: "a VLAN link of two networks",
+		rows: []row{
+			create(lanA + "-o parent=eth0.82 first"),
+			create(lanB + "-o parent=eth0.82 second"),
+			run("b", "--net=second"),
+			sh("docker network rm first"),
+			sh("true", there("eth0.82"), from("b", link("eth0", "macvlan bridge on eth0.82"))),
+			sh("docker rm -f b && docker network rm second"),
+			sh("true", gone("eth0.82")),
+		},
+	}
+}
+
+// parentRefused: what can never be a parent is refused when the network is
+// made, what is not there yet when a container starts.
+func parentRefused() scene {
+	return scene{
+		name: "no parents",
+		given: []string{
+			"h1: ip link add bond0 type bond mode active-backup && ip link add leg type dummy && ip link set leg master bond0 && ip link set bond0 up",
+			"h1: ip link add bridge0 type bridge && ip link add port type dummy && ip link set port master bridge0",
+		},
+		rows: []row{
+			refusing(create(lanA+"-o parent=lo none"), "lo is the loopback, which has no LAN behind it"),
+			refusing(create(lanA+"-o parent=leg none"), "leg is a port of bond0, which takes all its packets: name bond0 instead"),
+			refusing(create(lanA+"-o parent=port none"), "port is a port of bridge0, which takes all its packets: name bridge0 instead"),
+			refusing(create(lanA+"-o parent=eth0.4095 none"), "VLAN id 4095 is not in 1-4094"),
+			refusing(create(lanA+"-o parent=, none"), "no parent interface was passed"),
+			refusing(create(lanA+"-o parnet=eth0 none"), "did you mean parent?"),
+			create(lanA + "-o parent=bond7,eth9.5 later"),
+			refusing(run("one", "--net=later"), "no usable parent interface on node h1: bond7 (no such interface), eth9.5 (its master eth9 does not exist); this host has bond0, bridge0 (down), eth0, eth1"),
+			// The masters are good parents, of any type, and so are their VLANs.
+			create(lanB + "-o parent=bond7,bond0 bonded"),
+			run("two", "--net=bonded", link("eth0", "macvlan bridge on bond0")),
+			create("--subnet=10.83.0.0/24 -o parent=bond0.83 tagged", link("bond0.83", "vlan 802.1Q id 83 <REORDER_HDR> on bond0")),
+			create("--subnet=10.84.0.0/24 -o parent=bridge0.84 bridged", there("bridge0.84")),
+		},
+		after: []check{gone("bond0.83"), gone("bridge0.84"), there("bond0"), there("bridge0"), there("leg"), there("port")},
+	}
+}
+
+// parentForms: candidates that are no names.
+func parentForms() scene {
+	return scene{
+		name:  "other ways to say a parent",
+		given: []string{"h1: ip link add link eth0 name storage type vlan id 94 && ip link set storage up"},
+		rows: []row{
+			create("--subnet=10.83.0.0/24 -o parent=default-route.91 a", link("eth1.91", "vlan 802.1Q id 91 <REORDER_HDR> on eth1")),
+			create("--subnet=10.84.0.0/24 -o parent=eth*.92,!eth0 b", link("eth1.92", "vlan 802.1Q id 92 <REORDER_HDR> on eth1"), gone("eth0.92")),
+			create("--subnet=10.85.0.0/24 -o parent=subnet:10.99.0.0/24 c"),
+			run("c1", "--net=c", link("eth0", "macvlan bridge on eth1")),
+			// A VLAN id that is there is used under the name it has.
+			create("--subnet=10.86.0.0/24 -o parent=eth0.94 d", gone("eth0.94")),
+			run("d1", "--net=d", link("eth0", "macvlan bridge on storage")),
+		},
+		after: []check{gone("eth1.91"), gone("eth1.92"), there("storage")},
+	}
+}
+
+// parentWithoutLAN: --internal takes a dummy, whatever the parent.
+func parentWithoutLAN() scene {
+	return scene{
+		name: "internal with a parent", given: peerAt("10.81.0.253"),
+		rows: []row{
+			create(lanA+"--internal -o parent=eth0.93 inside", dummies(1), gone("eth0.93")),
+			run("a", "--net=inside", link("eth0", "macvlan bridge on a dummy of ours"), routes("10.81.0.0/24 dev eth0 src 10.81.0.1"), unreachable("10.81.0.253")),
+			run("b", "--net=inside", reaches("a")),
+		},
+		after: []check{dummies(0)},
+	}
+}
+
+func parentMTU() scene {
+	return scene{
+		name:  "MTU",
+		given: []string{"h1: ip link set eth0 mtu 1400"},
+		rows: []row{
+			create(lanA+"-o parent=eth0.95 follows", mtu("eth0.95", 1400)),
+			run("a", "--net=follows", mtu("eth0", 1400)),
+			create(lanB + "-o parent=eth0.95 -o mtu=1300 smaller"),
+			run("b", "--net=smaller", mtu("eth0", 1300), from("h1", mtu("eth0.95", 1400))),
+			sh("docker rm -f a b && docker network rm follows smaller && ip link set eth0 mtu 1500"),
+		},
+	}
+}
