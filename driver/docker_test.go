@@ -110,20 +110,33 @@ func (e *dockerd) CreateNetwork(ctx context.Context, r engine.NetworkRequest) (s
 	if r.Driver != "gvlan" {
 		return e.Engine.CreateNetwork(ctx, r)
 	}
+	id, err := e.tellCreated(r)
+	if err == nil {
+		e.list(id, r)
+	}
+	return id, err
+}
+
+// tellCreated is Docker's half of making a network.
+func (e *dockerd) tellCreated(r engine.NetworkRequest) (string, error) {
 	n := &dockerNetwork{id: e.newID()}
 	if err := e.open(n, r); err != nil {
 		e.release(n)
 		return "", err
 	}
 	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.nets[n.id] = n
-	e.mu.Unlock()
+	return n.id, nil
+}
+
+// list makes the engine list a network, and tell of it.
+func (e *dockerd) list(id string, r engine.NetworkRequest) {
 	e.AddNetwork(engine.Network{
-		ID: n.id, Name: r.Name, Driver: r.Driver, Scope: engine.ScopeLocal, IPv4: r.IPv4, IPv6: r.IPv6,
+		ID: id, Name: r.Name, Driver: r.Driver, Scope: engine.ScopeLocal, IPv4: r.IPv4, IPv6: r.IPv6,
 		Internal: r.Internal, Attachable: r.Attachable, Labels: r.Labels, Options: r.Options, IPAM: r.IPAM,
 	})
-	e.h.d.engineEvent(engine.Event{Kind: engine.KindNetwork, Action: engine.ActionCreate, ID: n.id})
-	return n.id, nil
+	e.h.d.engineEvent(engine.Event{Kind: engine.KindNetwork, Action: engine.ActionCreate, ID: id})
 }
 
 func (e *dockerd) newID() string {
