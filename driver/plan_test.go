@@ -136,7 +136,8 @@ func TestPlan(t *testing.T) {
 			v.journal[0].Stage = StageLocal
 			v.missing = map[string]int64{"e1": v.now - lostAfter}
 		}, nil},
-		{"Docker is still deleting it", func(v *view) { v.journal[0].Stage = StageGone }, nil},
+		{"Docker is still deleting it", func(v *view) { v.journal[0].Stage, v.journal[0].Since = StageGone, v.now-1000 }, nil},
+		{"Docker gave up deleting it", func(v *view) { v.journal[0].Stage = StageGone }, []string{"keep"}},
 
 		{"removing: this host must let go", func(v *view) { v.setState(store.NetworkRemoving) }, []string{"remove"}},
 		{"removing: a container here refers to it", func(v *view) {
