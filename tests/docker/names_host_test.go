@@ -12,11 +12,11 @@ import (
 // namesOnHost: the host itself asks the agent, with dig, through resolv.conf
 // as `gvlan dns setup` says, and through gvlan's own commands.
 func namesOnHost(n *named) {
-	n.dualNetwork("lan1", 7)
+	n.dualNetwork("office", 7)
 	h1, h2 := n.Hosts[0], n.Hosts[1]
-	far := n.start(h2, "lan1", 7, "far", "--expose", "80")
-	near := n.start(h1, "lan1", 7, "near")
-	const full = "far.lan1.gvlan.internal"
+	far := n.start(h2, "office", 7, "remote", "--expose", "80")
+	near := n.start(h1, "office", 7, "local")
+	const full = "remote.office.gvlan.internal"
 	for _, over := range []string{"+notcp", "+tcp"} {
 		n.dig(h1, far.v4, over, "-p", "5354", "@127.0.0.1", full)
 		n.dig(h1, far.v6, over, "-p", "5354", "@127.0.0.1", full, "AAAA")
@@ -84,21 +84,21 @@ func (n *named) commands(h *lab.Host, far, near member) {
 	n.t.Helper()
 	for _, args := range [][]string{
 		{"dns", "ls"},
-		{"dns", "ls", "--from", "near"},
-		{"dns", "lookup", "--from", "near", "far"},
-		{"dns", "lookup", "far.lan1.gvlan.internal"},
+		{"dns", "ls", "--from", "local"},
+		{"dns", "lookup", "--from", "local", "remote"},
+		{"dns", "lookup", "remote.office.gvlan.internal"},
 	} {
 		out, err := h.Exec(n.t.Context(), n.binary, args...)
 		if err := wantText(out, err, far.v4); err != nil {
 			n.t.Errorf("gvlan %s: %v", strings.Join(args, " "), err)
 		}
 	}
-	if out, err := h.Exec(n.t.Context(), n.binary, "dns", "lookup", "far"); err == nil || !strings.Contains(err.Error(), "no name of gvlan's") {
-		n.t.Errorf("gvlan dns lookup far on the host: %q, %v; want it to know full names only", out, err)
+	if out, err := h.Exec(n.t.Context(), n.binary, "dns", "lookup", "remote"); err == nil || !strings.Contains(err.Error(), "no name of gvlan's") {
+		n.t.Errorf("gvlan dns lookup remote on the host: %q, %v; want it to know full names only", out, err)
 	}
-	near.gets("far", "A", far.v4)
+	near.gets("remote", "A", far.v4)
 	out, err := h.Exec(n.t.Context(), n.binary, "dns", "counts")
-	if err := wantText(out, err, "lan1"); err != nil {
+	if err := wantText(out, err, "office"); err != nil {
 		n.t.Errorf("gvlan dns counts: %v", err)
 	}
 }

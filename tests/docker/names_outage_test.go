@@ -28,9 +28,9 @@ func listenBoth(ctx context.Context, addr string) (net.PacketConn, net.Listener,
 // at once when the agent stops in order, by the kernel when it is killed;
 // and what was known still resolves while etcd is away.
 func namesWithoutAgent(n *named) {
-	n.dualNetwork("lan1", 6)
+	n.dualNetwork("outage", 6)
 	h1, h2 := n.Hosts[0], n.Hosts[1]
-	asks, near, far := n.start(h1, "lan1", 6, "asks"), n.start(h1, "lan1", 6, "near"), n.start(h2, "lan1", 6, "far")
+	asks, near, far := n.start(h1, "outage", 6, "asks"), n.start(h1, "outage", 6, "near"), n.start(h2, "outage", 6, "far")
 	asks.gets("far", "A", far.v4)
 	n.etcdAway(asks, near, far)
 
@@ -52,7 +52,7 @@ func namesWithoutAgent(n *named) {
 func (n *named) onlyDocker(asks, near, far member) {
 	n.t.Helper()
 	asks.neverGets("far", "A")
-	asks.neverGets("far.lan1.gvlan.internal", "A")
+	asks.neverGets("far.outage.gvlan.internal", "A")
 	asks.neverGets(reverse(n.t, netip.MustParseAddr(far.v4)), "PTR")
 	asks.gets("near", "A", near.v4)
 	asks.gets(external, "A", externalAddr)
@@ -66,8 +66,8 @@ func (n *named) etcdAway(asks, near, far member) {
 	}
 	asks.gets("far", "A", far.v4)
 	asks.gets("far", "AAAA", far.v6)
-	asks.gets("far.lan1.gvlan.internal", "A", far.v4)
-	asks.gets(reverse(n.t, netip.MustParseAddr(far.v4)), "PTR", "far.lan1.gvlan.internal.")
+	asks.gets("far.outage.gvlan.internal", "A", far.v4)
+	asks.gets(reverse(n.t, netip.MustParseAddr(far.v4)), "PTR", "far.outage.gvlan.internal.")
 	far.gets("near", "A", near.v4)
 	asks.gets(external, "A", externalAddr)
 	n.startEtcdAgain()

@@ -79,11 +79,11 @@ func (n *named) member(h *lab.Host, network, name string) member {
 
 // serviceOnThreeHosts is what compose makes of a service scaled to six.
 func serviceOnThreeHosts(n *named) {
-	n.dualNetwork("lan1", 1)
+	n.dualNetwork("shop", 1)
 	var webs []member
 	var v4, v6 []string
 	for i := range 6 {
-		w := n.start(n.Hosts[i%3], "lan1", 1, fmt.Sprintf("shop-web-%d", i+1),
+		w := n.start(n.Hosts[i%3], "shop", 1, fmt.Sprintf("shop-web-%d", i+1),
 			"--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=web", "--network-alias", "web")
 		webs, v4, v6 = append(webs, w), append(v4, w.v4), append(v6, w.v6)
 	}
@@ -96,7 +96,7 @@ func serviceOnThreeHosts(n *named) {
 				continue
 			}
 			w.gets(other.name, "A", other.v4)
-			w.gets(reverse(n.t, netip.MustParseAddr(other.v4)), "PTR", other.name+".lan1.gvlan.internal.")
+			w.gets(reverse(n.t, netip.MustParseAddr(other.v4)), "PTR", other.name+".shop.gvlan.internal.")
 		}
 	}
 	n.everyType(webs)
@@ -106,12 +106,12 @@ func serviceOnThreeHosts(n *named) {
 
 // everyType asks for each type of record from the two other hosts.
 func (n *named) everyType(webs []member) {
-	db := n.start(n.Hosts[1], "lan1", 1, "db", "--network-alias", "store", "--hostname", "dbhost",
+	db := n.start(n.Hosts[1], "shop", 1, "db", "--network-alias", "store", "--hostname", "dbhost",
 		"--expose", "80", "--label", "gvlan.txt=hello", "--label", "gvlan.srv.http=8080")
 	id := n.Hosts[1].MustDocker(n.t, "inspect", "-f", "{{.Id}}", "db")[:12]
-	const full = "db.lan1.gvlan.internal."
+	const full = "db.shop.gvlan.internal."
 	for _, w := range []member{webs[0], webs[2]} {
-		for _, name := range []string{"db", "DB", "store", "dbhost", id, "db.lan1", full} {
+		for _, name := range []string{"db", "DB", "store", "dbhost", id, "db.shop", full} {
 			w.gets(name, "A", db.v4)
 			w.gets(name, "AAAA", db.v6)
 		}
@@ -136,8 +136,8 @@ func (n *named) wantNegative(w member) {
 		qtype uint16
 		rcode int
 	}{
-		{"nobody.lan1.gvlan.internal", miekg.TypeA, miekg.RcodeNameError},
-		{"db.lan1.gvlan.internal", miekg.TypeMX, miekg.RcodeSuccess},
+		{"nobody.shop.gvlan.internal", miekg.TypeA, miekg.RcodeNameError},
+		{"db.shop.gvlan.internal", miekg.TypeMX, miekg.RcodeSuccess},
 	} {
 		for _, transport := range transports {
 			m, err := w.ask(transport, dockerResolver, q.name, q.qtype)
@@ -358,39 +358,39 @@ func (n *named) ownServer(h *lab.Host, from member) {
 // namesFollow: renames, aliases, disconnects, restarts and removals are seen
 // on the other host.
 func namesFollow(n *named) {
-	n.dualNetwork("lan1", 5)
+	n.dualNetwork("moves", 5)
 	h1, h2 := n.Hosts[0], n.Hosts[1]
-	w := n.start(h1, "lan1", 5, "web")
-	a := n.start(h2, "lan1", 5, "first", "--network-alias", "kept")
+	w := n.start(h1, "moves", 5, "web")
+	a := n.start(h2, "moves", 5, "first", "--network-alias", "kept")
 	w.gets("first", "A", a.v4)
 
 	h2.MustDocker(n.t, "rename", "first", "second")
 	w.gets("second", "A", a.v4)
 	w.getsNothing("first", "A")
 	w.gets("kept", "A", a.v4)
-	w.gets(reverse(n.t, netip.MustParseAddr(a.v4)), "PTR", "second.lan1.gvlan.internal.")
+	w.gets(reverse(n.t, netip.MustParseAddr(a.v4)), "PTR", "second.moves.gvlan.internal.")
 
 	h2.MustDocker(n.t, "network", "create", "bridged")
-	n.run(h2, "bridged", "late")
-	h2.MustDocker(n.t, "network", "connect", "--alias", "nick", "lan1", "late")
-	late := n.member(h2, "lan1", "late")
+	n.run(h2, "bridged", "late", "--dns", n.Peer.Addr4.String())
+	h2.MustDocker(n.t, "network", "connect", "--alias", "nick", "moves", "late")
+	late := n.member(h2, "moves", "late")
 	w.gets("late", "A", late.v4)
 	w.gets("nick", "A", late.v4)
 	late.gets("web", "A", w.v4)
-	h2.MustDocker(n.t, "network", "disconnect", "lan1", "late")
+	h2.MustDocker(n.t, "network", "disconnect", "moves", "late")
 	w.getsNothing("late", "A")
 	w.getsNothing("nick", "A")
 	late.wantRules("")
 	late.getsNothing("web", "A")
 
 	h2.MustDocker(n.t, "restart", "second")
-	again := n.member(h2, "lan1", "second")
+	again := n.member(h2, "moves", "second")
 	w.gets("second", "A", again.v4)
 	again.gets("web", "A", w.v4)
 	h2.MustDocker(n.t, "stop", "second")
 	w.getsNothing("second", "A")
 	h2.MustDocker(n.t, "start", "second")
-	w.gets("kept", "A", n.member(h2, "lan1", "second").v4)
+	w.gets("kept", "A", n.member(h2, "moves", "second").v4)
 	h2.MustDocker(n.t, "rm", "-f", "second", "late")
 	h2.MustDocker(n.t, "network", "rm", "bridged")
 	w.getsNothing("kept", "A")
@@ -401,11 +401,11 @@ func namesIPv6Only(n *named) {
 	h1, h2 := n.Hosts[0], n.Hosts[1]
 	n.joinLAN("fd66::250/64")
 	n.network(h1, "six", "--ipv4=false", "--ipv6", "--subnet", "fd66::/64", "-o", "parent=eth1")
-	n.run(h1, "six", "asks", "--dns", "fd66::250")
-	far := n.run(h2, "six", "farsix")
-	a := n.asker(h1, "asks")
-	a.gets("farsix", "AAAA", far.String())
-	a.gets("farsix", "A")
-	a.gets(reverse(n.t, far), "PTR", "farsix.six.gvlan.internal.")
+	n.run(h1, "six", "asks6", "--dns", "fd66::250")
+	far := n.run(h2, "six", "far6")
+	a := n.asker(h1, "asks6")
+	a.gets("far6", "AAAA", far.String())
+	a.gets("far6", "A")
+	a.gets(reverse(n.t, far), "PTR", "far6.six.gvlan.internal.")
 	a.gets(external, "A", externalAddr)
 }

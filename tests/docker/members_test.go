@@ -1,0 +1,396 @@
+package docker_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"gvlan/cluster/store"
+	"gvlan/tests/lab"
+)
+
+// TestMembers: five agents on one etcd that is beside them on the LAN, so
+// that a host can lose its peers, or etcd, or both. Every other host shows
+// the same, and everything heals by itself.
+func TestMembers(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{hosts: lab.Same(5, lab.NoDocker)})
+	c.allReady()
+	for _, s := range []struct {
+		name string
+		play func(*cluster)
+	}{
+		{"killed", memberKilled},
+		{"hangs", memberHangs},
+		{"cut off", memberCut},
+		{"mute, then deaf", memberOneWay},
+		{"peers out of reach", memberWithoutPeers},
+		{"etcd out of reach", memberWithoutEtcd},
+		{"one way between two", memberPairOneWay},
+		{"etcd killed", membersWithoutEtcd},
+		{"cloned", memberCloned},
+		{"strangers", memberStrangers},
+		{"key rotated", membersRotate},
+		{"gossip off", membersWithoutGossip},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			in := *c
+			in.t = t
+			s.play(&in)
+			in.allReady()
+		})
+	}
+}
+
+// memberKilled: its record in etcd outlasts the agent for a while, and its
+// peers notice first.
+func memberKilled(c *cluster) {
+	if err := c.agents[4].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.Hosts[:4], "h5", down)
+	c.startAgain(4)
+}
+
+func memberHangs(c *cluster) {
+	if err := c.agents[3].Pause(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.others("h4"), "h4", down)
+	if err := c.agents[3].Resume(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// memberCut: the rest sees it down, and it sees that nobody answers, while
+// etcd's last word was that all are connected.
+func memberCut(c *cluster) {
+	h5 := c.Hosts[4]
+	if err := c.LAN.Cut(h5.Machine); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.others("h5"), "h5", down)
+	for _, h := range c.others("h5") {
+		c.waitState([]*lab.Host{h5}, h.Name, unreachable)
+	}
+	if !c.nodes(h5)["h1"].Stale {
+		c.t.Errorf("node ls of the host that was cut off does not say that etcd is out of reach")
+	}
+	c.healed(h5)
+}
+
+// memberOneWay: a cable that works in one direction is as good as none for
+// etcd and peers.
+func memberOneWay(c *cluster) {
+	h2 := c.Hosts[1]
+	for _, cut := range []func() error{
+		func() error { return c.LAN.Mute(c.t.Context(), h2.Machine) },
+		func() error { return c.LAN.Deafen(c.t.Context(), h2.Machine) },
+	} {
+		if err := cut(); err != nil {
+			c.t.Fatal(err)
+		}
+		c.waitState(c.others("h2"), "h2", down)
+		c.healed(h2)
+		c.allReady()
+	}
+}
+
+// memberWithoutPeers: gossip is blocked, etcd is not.
+func memberWithoutPeers(c *cluster) {
+	h3 := c.Hosts[2]
+	c.block(h3, "meta l4proto { tcp, udp } th dport 7947 drop", "meta l4proto { tcp, udp } th sport 7947 drop")
+	c.waitState(c.others("h3"), "h3", unreachable)
+	for _, h := range c.others("h3") {
+		c.waitState([]*lab.Host{h3}, h.Name, unreachable)
+	}
+	c.unblock(h3)
+}
+
+// memberWithoutEtcd: it answers its peers, and takes no new address.
+func memberWithoutEtcd(c *cluster) {
+	h3 := c.Hosts[2]
+	c.block(h3, "tcp dport 2379 drop", "tcp sport 2379 drop")
+	c.waitState(c.others("h3"), "h3", detached)
+	c.unblock(h3)
+}
+
+// memberPairOneWay: what h3 sends to h2 is lost, and nothing else. By way of
+// the others everybody stays alive, so only the raw view shows it: the
+// direct answers of h3 to h2 stop.
+func memberPairOneWay(c *cluster) {
+	h2 := c.Hosts[1]
+	c.block(h2, "ip saddr 10.99.0.3 drop")
+	cut := c.members(h2)
+	eventually(c.t, "h2 to hear from everybody but h3", func() error {
+		now := c.members(h2)
+		for _, other := range []string{"h1", "h4", "h5"} {
+			if !now[other].Direct.After(cut[other].Direct) {
+				return fmt.Errorf("%s answered last at %s", other, now[other].Direct)
+			}
+		}
+		for _, other := range []string{"h1", "h4", "h5"} { // and h3 was asked meanwhile, too
+			if !now[other].Direct.After(cut["h3"].Direct.Add(probeRound)) {
+				return fmt.Errorf("%s answered last at %s", other, now[other].Direct)
+			}
+		}
+		return nil
+	})
+	now := c.members(h2)["h3"]
+	if !now.Direct.Equal(cut["h3"].Direct) {
+		c.t.Errorf("h2 had an answer of h3 at %s, after %s, when the way back was cut", now.Direct, cut["h3"].Direct)
+	}
+	if now.Gossip != "alive" || now.Etcd != "connected" {
+		c.t.Errorf("members on h2 shows %+v, want h3 alive and connected", now)
+	}
+	c.waitState(c.Hosts, "h3", ready)
+	c.unblock(h2)
+	eventually(c.t, "h2 to hear from h3 again", func() error {
+		if got := c.members(h2)["h3"].Direct; !got.After(now.Direct) {
+			return fmt.Errorf("it answered last at %s", got)
+		}
+		return nil
+	})
+}
+
+// membersWithoutEtcd: who answers is known without etcd, also of one more
+// host that goes.
+func membersWithoutEtcd(c *cluster) {
+	if err := c.etcd.Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, h := range c.Hosts {
+		eventually(c.t, "node ls on "+h.Name, func() error {
+			for name, n := range c.nodes(h) {
+				if n.State != ready || !n.Stale {
+					return fmt.Errorf("%s is %+v, want it ready as etcd said last", name, n)
+				}
+			}
+			return nil
+		})
+	}
+	if err := c.agents[4].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.Hosts[:4], "h5", unreachable)
+	if err := c.agents[4].Start(c.t.Context()); err != nil { // it knows its peers from its own folder
+		c.t.Fatal(err)
+	}
+	c.waitState(c.Hosts[:4], "h5", ready)
+	c.startEtcdAgain()
+}
+
+// memberCloned: a second host with the identity of the first is refused and
+// told who has it.
+func memberCloned(c *cluster) {
+	args := append([]string{"agent", "--node-name", "h1", "--data-dir", "/var/lib/clone", "--plugin-socket-dir", "/run/clone/plugins",
+		"--status-socket", "/run/clone/gvlan.sock", "--gossip-port", "7948", "--dns-listen", "127.0.0.1:5355"}, c.args...)
+	clone := must(c.Hosts[1].Start("clone", nil, c.binary, args...))(c.t)
+	<-clone.Done()
+	var failed *exec.ExitError
+	if err := clone.Err(); !errors.As(err, &failed) {
+		c.t.Errorf("the clone ended with %v, want a failure", err)
+	}
+	said := string(must(os.ReadFile(clone.Log))(c.t))
+	for _, want := range []string{"h1", "10.99.0.1"} {
+		if !strings.Contains(lastLine(said), want) {
+			c.t.Errorf("the clone says last\n%s\nwant %s in it", lastLine(said), want)
+		}
+	}
+}
+
+// memberStrangers: an agent without the key, and one of another cluster,
+// that believe h1 to be theirs. Both are refused and counted, and nobody
+// takes note of them.
+func memberStrangers(c *cluster) {
+	before := c.gossip(c.Hosts[0])
+	c.stranger("/other", store.LiveKey("h1"))
+	eventually(c.t, "the stranger of another cluster to be counted", func() error {
+		if now := c.gossip(c.Hosts[0]); now.RefusedCluster == before.RefusedCluster || now.RefusedKey != before.RefusedKey {
+			return fmt.Errorf("counted are %+v, before %+v", now, before)
+		}
+		return nil
+	})
+	c.stranger("/keyless", store.LiveKey("h1"), store.MetaKey())
+	eventually(c.t, "the stranger without the key to be counted", func() error {
+		if now := c.gossip(c.Hosts[0]); now.RefusedKey == before.RefusedKey {
+			return fmt.Errorf("counted are %+v, before %+v", now, before)
+		}
+		return nil
+	})
+	for _, h := range c.Hosts {
+		if m, there := c.members(h)["stranger"]; there {
+			c.t.Errorf("%s knows %+v", h.Name, m)
+		}
+	}
+}
+
+// stranger runs an agent of another cluster on the peer until the scenario
+// ends. Its store says what ours says under some keys.
+func (c *cluster) stranger(at string, copied ...string) {
+	c.t.Helper()
+	for _, key := range copied {
+		got := must(c.store.Get(c.t.Context(), prefix+key))(c.t)
+		must(c.store.Put(c.t.Context(), at+key, string(got.Kvs[0].Value)))(c.t)
+	}
+	p := must(c.Peer.Start("stranger", nil, c.binary, "agent", "--node-name", "stranger", "--data-dir", "/var/lib"+at,
+		"--etcd-endpoints", c.etcd.Endpoint(), "--etcd-prefix", at, "--plugin-socket-dir", "/run"+at,
+		"--status-socket", "/run"+at+".sock", "--gossip-port", map[string]string{"/other": "7951", "/keyless": "7952"}[at],
+		"--dns", "off"))(c.t)
+	c.t.Cleanup(func() { _ = p.Kill() })
+}
+
+// membersRotate: another key is in use, nobody was lost meanwhile, and one
+// that slept through it is back with the new one.
+func membersRotate(c *cluster) {
+	before := c.gossipKeys()
+	flaps := c.flaps()
+	c.Hosts[1].MustExec(c.t, c.binary, "key", "rotate")
+	after := c.gossipKeys()
+	if len(before) != 1 || len(after) != 1 || slices.Equal(before[0], after[0]) {
+		c.t.Errorf("etcd has %d keys, before %d; want one, and another", len(after), len(before))
+	}
+	if now := c.flaps(); now != flaps {
+		c.t.Errorf("%d members were taken for dead during the rotation", now-flaps)
+	}
+	if err := c.agents[2].Restart(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitTrusted(c.Hosts[2])
+}
+
+func (c *cluster) gossipKeys() [][]byte {
+	c.t.Helper()
+	got := must(c.store.Get(c.t.Context(), prefix+store.GossipKeysKey()))(c.t)
+	return must(store.Decode[store.GossipKeys](store.Item{Value: got.Kvs[0].Value}))(c.t).Keys
+}
+
+// membersWithoutGossip: then etcd alone says who is there, only later.
+func membersWithoutGossip(c *cluster) {
+	fmt.Printf("BENCH members_flaps %d\n", c.flaps())
+	for i, h := range c.Hosts {
+		if err := c.agents[i].Stop(c.t.Context()); err != nil {
+			c.t.Fatal(err)
+		}
+		c.agents[i] = c.agent(h, append(slices.Clone(c.args), "--gossip", "off")...)
+	}
+	c.allReady()
+	if got := c.members(c.Hosts[0])["h2"]; got.Gossip != "" || got.Etcd != "connected" {
+		c.t.Errorf("members shows %+v of h2, want etcd's word alone", got)
+	}
+	if err := c.agents[4].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.Hosts[:4], "h5", down)
+	c.startAgain(4)
+	if _, err := c.Hosts[0].Exec(c.t.Context(), c.binary, "key", "rotate"); err == nil || !strings.Contains(err.Error(), "--gossip off") {
+		c.t.Errorf("key rotate says %v, want it to say that gossip is off", err)
+	}
+}
+
+// TestNodes: what an operator does to a node whose containers run.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{hosts: lab.Same(2, lab.Docker28)})
+	c.scenario("drain", nodeDrained)
+	c.scenario("evict and return", nodeEvicted)
+}
+
+// nodeDrained: what runs stays, what is new is refused in plain words, by
+// whichever host it was said.
+func nodeDrained(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.170.0.0/24", "-o", "parent=eth1")
+	stays := c.run(h2, "lan1", "stays")
+	h1.MustExec(c.t, c.binary, "node", "drain", "h2")
+	eventually(c.t, "h2 to refuse", func() error {
+		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
+		if err == nil || !strings.Contains(err.Error(), "node h2 takes no new containers until gvlan node drain --undo h2") {
+			return fmt.Errorf("docker run says %v", err)
+		}
+		return nil
+	})
+	if n := c.nodes(h1)["h2"]; !n.Drained || n.State != ready {
+		c.t.Errorf("node ls shows %+v, want h2 ready and drained", n)
+	}
+	c.oneOwner(stays, h2)
+	c.run(h1, "lan1", "elsewhere")
+	c.audit() // the refused containers left nothing
+	// The mark is the node's own description, which the node writes too.
+	if err := c.agents[1].Restart(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitTrusted(h2)
+	if n := c.nodes(h1)["h2"]; !n.Drained {
+		c.t.Errorf("after a restart node ls shows %+v, want h2 drained still", n)
+	}
+	h2.MustExec(c.t, c.binary, "node", "drain", "--undo", "h2")
+	eventually(c.t, "h2 to take containers again", func() error {
+		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
+		return err
+	})
+}
+
+// nodeEvicted: a node whose agent is gone loses its names and addresses,
+// though its containers run on. What is free when it returns it takes again;
+// the container whose address somebody has by then loses its link.
+func nodeEvicted(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.171.0.0/24", "-o", "parent=eth1")
+	mine := c.run(h1, "lan1", "mine")
+	lost, kept := c.run(h2, "lan1", "lost", "--ip", "10.171.0.70"), c.run(h2, "lan1", "kept", "--ip", "10.171.0.71")
+	asks := c.asker(h1, "mine")
+	asks.gets("lost", "A", lost.String())
+
+	if _, err := h1.Exec(c.t.Context(), c.binary, "node", "evict", "h2"); err == nil || !strings.Contains(err.Error(), "its agent is connected") {
+		c.t.Errorf("evicting a node that is there: %v, want it refused", err)
+	}
+	if err := c.agents[1].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState([]*lab.Host{h1}, "h2", down)
+	c.oneOwner(lost, h2)
+	h1.MustExec(c.t, c.binary, "node", "evict", "h2")
+	c.waitState([]*lab.Host{h1}, "h2", evicted)
+	asks.getsNothing("lost", "A")
+	c.refused(h1, "address 10.171.0.70 was in use a moment ago and rests", "run", "--rm", "--network", "lan1", "--ip", lost.String(), "busybox", "true")
+	h1.MustDocker(c.t, "run", "--rm", "--network", "lan1", "busybox", "true") // others are given as ever
+
+	c.endRest(lost.String())
+	c.run(h1, "lan1", "taker", "--ip", lost.String())
+	c.startAgain(1)
+	eventually(c.t, "one owner of each address", func() error {
+		return errors.Join(c.owned(lost, h1), c.owned(kept, h2), c.owned(mine, h1))
+	})
+	c.logged(1, "this node was evicted")
+	c.logged(1, "an address of a container here belongs to somebody else now", lost.String())
+	c.waitState(c.Hosts, "h2", ready)
+	asks.gets("kept", "A", kept.String())
+	asks.gets("taker", "A", lost.String())
+	c.run(h2, "lan1", "new")
+	h2.MustDocker(c.t, "rm", "-f", "lost")
+	c.oneOwner(lost, h1)
+}
+
+// endRest does what time does to an address in quarantine.
+func (c *cluster) endRest(addr string) {
+	c.t.Helper()
+	for _, it := range c.list(store.AllLeasesSpan()) {
+		if _, at, err := store.LeaseOf(it.Key); err != nil || at.String() != addr {
+			continue
+		}
+		l := must(store.Decode[store.Lease](it))(c.t)
+		if l.State != store.Quarantined {
+			c.t.Fatalf("%s is %s, want it quarantined", addr, l.State)
+		}
+		must(c.store.Txn(c.t.Context()).Then(clientv3.OpDelete(prefix + it.Key)).Commit())(c.t)
+		return
+	}
+	c.t.Fatalf("etcd has no record of %s", addr)
+}
