@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -209,38 +210,41 @@ func strayLinks(h *lab.Host) error {
 }
 
 // clear removes every container and network, and waits until etcd has
-// nothing of them.
+// nothing of them. After a failure it only makes room for the next scenario.
 func (c *cluster) clear() {
 	c.t.Helper()
+	ctx := context.WithoutCancel(c.t.Context())
+	for _, h := range c.Hosts {
+		ids, _ := h.Docker(ctx, "ps", "-aq")
+		if ids != "" {
+			_, _ = h.Docker(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
+		}
+	}
+	for _, h := range c.Hosts {
+		names, _ := h.Docker(ctx, "network", "ls", "--filter", "driver=gvlan", "--format", "{{.Name}}")
+		for _, name := range strings.Fields(names) {
+			_, _ = h.Docker(ctx, "network", "rm", name) // another host's removal may be first
+		}
+	}
 	if c.t.Failed() {
-		return // what is there explains the failure; the next scenario has its own names
+		return
 	}
+	eventually(c.t, "nothing to be left", c.left)
+}
+
+// left complains of the first thing that is left of networks.
+func (c *cluster) left() error {
 	for _, h := range c.Hosts {
-		c.removeContainers(h)
-	}
-	for _, h := range c.Hosts {
-		for _, name := range c.networks(h) {
-			_, _ = h.Docker(c.t.Context(), "network", "rm", name) // another host's removal may be first
+		if left := c.networks(h); len(left) > 0 {
+			return fmt.Errorf("%s has networks %v", h.Name, left)
 		}
 	}
-	eventually(c.t, "nothing to be left", func() error {
-		for _, h := range c.Hosts {
-			if left := c.networks(h); len(left) > 0 {
-				return fmt.Errorf("%s has networks %v", h.Name, left)
-			}
+	for _, span := range []store.Span{store.NetworksSpan(), store.AllLeasesSpan(), store.DefaultPoolsSpan(), store.RemovalsSpan()} {
+		if left := c.list(span); len(left) > 0 {
+			return fmt.Errorf("etcd has %d records in %s, the first is %s: %s", len(left), span.From, left[0].Key, left[0].Value)
 		}
-		r, err := c.records()
-		if err != nil {
-			return err
-		}
-		if len(r.networks) > 0 {
-			return fmt.Errorf("etcd has networks %v", r.networks)
-		}
-		if left := c.list(store.AllLeasesSpan()); len(left) > 0 {
-			return fmt.Errorf("etcd has %d leases and reservations, the first is %s: %s", len(left), left[0].Key, left[0].Value)
-		}
-		return c.disagreement()
-	})
+	}
+	return c.disagreement()
 }
 
 func (c *cluster) removeContainers(h *lab.Host) {

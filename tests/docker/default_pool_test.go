@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gvlan/cluster/store"
 	"gvlan/tests/lab"
 )
 
@@ -38,6 +39,11 @@ func defaultSubnet(c *cluster) {
 		}
 		subnets = append(subnets, p)
 		c.sameAddresses(name, p)
+	}
+	// Docker asks again for what suits its host better, so that a wrong answer
+	// shows as one that was taken in vain.
+	if taken := len(c.list(store.DefaultPoolsSpan())); taken != len(subnets) {
+		c.t.Errorf("%d default subnets are taken for %d networks", taken, len(subnets))
 	}
 	if want := netip.MustParsePrefix("172.18.0.0/16"); subnets[0] != want {
 		c.t.Errorf("the first network got %s, want %s", subnets[0], want)

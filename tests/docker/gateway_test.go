@@ -119,7 +119,7 @@ func hostBits(c *cluster) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
 	create := []string{"--subnet", "10.105.0.7/24", "-o", "parent=eth1"}
 	if h1.Engine.Release == lab.Docker28 {
-		c.refused(h1, "10.105.0.7/24", append([]string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "lan1"}, create...)...)
+		c.refused(h1, "invalid network config:", append([]string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "lan1"}, create...)...)
 		return
 	}
 	c.network(h1, "lan1", create...)
