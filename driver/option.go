@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"gvlan/driver/link"
 	"gvlan/ipam"
@@ -199,6 +200,7 @@ func (o *Options) setMTU(value string) error {
 
 // unknownOption names what was probably meant.
 func unknownOption(given, name, value string) error {
+	given, value = printable(given), printable(value)
 	if name == "" {
 		return fmt.Errorf("%w: -o %s=%s has no name: did you mean parent=%s?", ErrOption, given, value, value)
 	}
@@ -206,6 +208,14 @@ func unknownOption(given, name, value string) error {
 		return fmt.Errorf("%w: -o %s is unknown: did you mean %s?", ErrOption, given, near)
 	}
 	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrOption, given, sentence(optionNames))
+}
+
+// printable quotes a word that holds what does not belong in one line.
+func printable(word string) string {
+	if strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(word)
+	}
+	return word
 }
 
 // settle finds the kind and mode that the options together ask for, and

@@ -7,7 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
+	"unicode"
 )
 
 // maxFileSize bounds a parent file: it holds a few names, and the agent reads
@@ -35,7 +38,11 @@ func (e *FileError) Error() string {
 	if e.Line > 0 {
 		at = fmt.Sprintf(" line %d", e.Line)
 	}
-	return fmt.Sprintf("parent file %s%s on %s: %s", e.Path, at, nodeName(e.Node), e.Text)
+	path := e.Path
+	if strings.ContainsFunc(path, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		path = strconv.Quote(path) // else it would not be one line
+	}
+	return fmt.Sprintf("parent file %s%s on %s: %s", path, at, nodeName(e.Node), e.Text)
 }
 
 // Unwrap gives the cause.
