@@ -102,8 +102,17 @@ func UML(ctx context.Context, o UMLOptions) (_ UMLResult, err error) {
 		return UMLResult{}, fmt.Errorf("open lifeline of UML: %w", err)
 	}
 	defer lifeline.Close()
+	console, err := l.newLog("console") // for who waits and wants to know what for
+	if err != nil {
+		return UMLResult{}, err
+	}
+	defer console.Close()
 	var output bytes.Buffer
-	cmd.Stdout = &umlConsole{to: &output, copy: o.Output}
+	copies := []io.Writer{console}
+	if o.Output != nil {
+		copies = append(copies, o.Output)
+	}
+	cmd.Stdout = &umlConsole{to: &output, copy: io.MultiWriter(copies...)}
 	cmd.Stderr = cmd.Stdout
 	if err := cmd.Run(); ctx.Err() != nil {
 		return UMLResult{Output: output.String()}, fmt.Errorf("run UML: %w", errors.Join(ctx.Err(), err))
@@ -171,10 +180,8 @@ type umlConsole struct {
 func (c *umlConsole) Write(p []byte) (int, error) {
 	plain := bytes.ReplaceAll(p, []byte("\r"), nil)
 	c.to.Write(plain)
-	if c.copy != nil {
-		if _, err := c.copy.Write(plain); err != nil {
-			return 0, fmt.Errorf("pass on console output: %w", err)
-		}
+	if _, err := c.copy.Write(plain); err != nil {
+		return 0, fmt.Errorf("pass on console output: %w", err)
 	}
 	return len(p), nil
 }
