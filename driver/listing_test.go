@@ -39,6 +39,7 @@ func TestNetworkThatTheEngineNeverListsIsForgotten(t *testing.T) {
 	h := c.host("h1")
 	_, err := h.engine.tellCreated(lan("lan1", "10.0.1.0/24", with("parent", "eth1.20")))
 	h.must(err)
+	h.settle() // it is missing from the first look on
 	c.pass(listed)
 	c.eventually("the journal forgets it", func() bool { return len(h.d.state.allNetworks()) == 0 })
 	r := h.reconciler()

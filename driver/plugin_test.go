@@ -51,8 +51,8 @@ func TestEmptyBodyIsRefusedWithoutEffect(t *testing.T) {
 	before := len(c.records(store.AllLeasesSpan()))
 	for _, method := range methods {
 		got, err := h.send(method, nil)
-		if got.status != http.StatusBadRequest {
-			t.Errorf("%s with an empty body: status %d (%v), want 400", method, got.status, err)
+		if got.status != http.StatusBadRequest || strings.Contains(got.raw, "{") {
+			t.Errorf("%s with an empty body: status %d (%v), want 400 and no answer", method, got.status, err)
 		}
 	}
 	if l, _ := c.lease("192.168.1.50"); !l.Bound() || len(c.records(store.AllLeasesSpan())) != before {
@@ -148,6 +148,7 @@ func TestGatewayRule(t *testing.T) {
 		{"macvlan", lan("lan1", "192.168.1.0/24"), "192.168.1.1", nil},
 		{"macvlan, given", lan("lan1", "192.168.1.0/24", gateway), "192.168.1.254", nil},
 		{"macvlan, gateway=none", lan("lan1", "192.168.1.0/24", with("gateway", "none")), "", nil},
+		{"macvlan, given and gateway=none", lan("lan1", "192.168.1.0/24", gateway, with("gateway", "none")), "", nil},
 		{"internal", lan("lan1", "192.168.1.0/24", internal), "", nil},
 		{"ipvlan l2", lan("lan1", "192.168.1.0/24", with("ipvlan_mode", "l2")), "192.168.1.1", nil},
 		{"ipvlan l3", lan("lan1", "192.168.1.0/24", with("ipvlan_mode", "l3")), "", []string{"0.0.0.0/0"}},
