@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
 
 	"gvlan/cluster/store/internal/zaplog"
 )
@@ -31,6 +32,14 @@ const (
 	// GRPCKeepAliveMinTime).
 	keepAliveTime    = 6 * time.Second
 	keepAliveTimeout = 3 * time.Second
+	// reconnectFirst and reconnectLongest lie between two attempts to connect
+	// to a member. gRPC alone would wait for up to two minutes, and so not see
+	// an etcd that is back for as long after a long outage.
+	reconnectFirst   = 100 * time.Millisecond
+	reconnectLongest = 2 * time.Second
+	// connectLeast is what one attempt to connect gets: a SYN that is lost is
+	// sent again after 1 and after 3 s.
+	connectLeast = 4 * time.Second
 )
 
 // EtcdConfig says where etcd is.
@@ -92,7 +101,7 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 		// here.
 		MaxUnaryRetries: 1,
 		Logger:          zaplog.New(c.Log, zapcore.WarnLevel, zaplog.Debug),
-		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause)},
+		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause), grpc.WithConnectParams(reconnect())},
 	}
 	return e, nil
 }
@@ -178,4 +187,12 @@ func (e *Etcd) Close() error {
 		return fmt.Errorf("close the connection to etcd: %w", err)
 	}
 	return nil
+}
+
+// reconnect is how a lost connection is made again.
+func reconnect() grpc.ConnectParams {
+	return grpc.ConnectParams{
+		Backoff:           grpcbackoff.Config{BaseDelay: reconnectFirst, Multiplier: 2, Jitter: 0.5, MaxDelay: reconnectLongest},
+		MinConnectTimeout: connectLeast,
+	}
 }
