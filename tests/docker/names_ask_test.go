@@ -81,16 +81,6 @@ func (a asker) gets(name, qtype string, want ...string) {
 	}
 }
 
-// getsAddress is gets for one address of either family.
-func (a asker) getsAddress(name string, addr netip.Addr) {
-	a.c.t.Helper()
-	if addr.Is6() {
-		a.gets(name, "AAAA", addr.String())
-		return
-	}
-	a.gets(name, "A", addr.String())
-}
-
 // getsNothing asks for a name that the container must not know, over each
 // transport. A name that stops being known may take a moment: the change
 // comes by way of etcd.
