@@ -47,7 +47,7 @@ func (d *Driver) act(ctx context.Context, s step) error {
 	case doSwarmFree:
 		return d.freeSwarm(ctx, s)
 	case doComplain:
-		d.troubles.tell(d.log, s.definition.Record.UUID, fmt.Errorf("make network %s on this host: %w: %s", s.title(), engine.ErrNameTaken, s.why))
+		d.troubles.tell(d.log, nameTaken(s.definition.Record.UUID), fmt.Errorf("make network %s on this host: %w: %s", s.title(), engine.ErrNameTaken, s.why))
 		return nil
 	case doDetach:
 		return d.detach(ctx, s)
@@ -132,7 +132,7 @@ func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
 // whoever dies in between finds the network not bound, and does both again.
 func (d *Driver) bindTo(s step, stage Stage) error {
 	def := s.definition.Record
-	if err := d.addresses.Adopt(s.network.ID, def, s.definition.Modified); err != nil {
+	if err := d.adopt(s.network.ID, def, s.definition.Modified); err != nil {
 		return err
 	}
 	failpoint("bind: adopted")
@@ -155,10 +155,11 @@ func (d *Driver) bindTo(s step, stage Stage) error {
 func (d *Driver) replicate(ctx context.Context, s step) error {
 	_, err := d.makeReplica(ctx, s.definition)
 	if err != nil {
-		d.troubles.tell(d.log, s.definition.Record.UUID, fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
+		d.troubles.tell(d.log, nameTaken(s.definition.Record.UUID), fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
 		return nil
 	}
 	d.troubles.over(s.definition.Record.UUID)
+	d.troubles.over(nameTaken(s.definition.Record.UUID))
 	d.log.Info("made the network on this host", "network", s.definition.Record.Name, "origin", s.definition.Record.Origin)
 	return nil
 }

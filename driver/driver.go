@@ -60,6 +60,7 @@ type Driver struct {
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
 
+	excluded    []string                      // addresses of hosts the allocator knows of; the sync loop's alone
 	quarantined time.Time                     // when quarantines were last looked at; reconcile's alone
 	making      atomic.Pointer[store.Network] // the replica the engine is being asked for
 	troubles    *troubles

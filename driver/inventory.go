@@ -79,6 +79,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 		}
 	}
 	for about, failed := range d.troubles.list() {
+		about = strings.TrimSuffix(about, nameTaken(""))
 		if name := d.definitionName(about); name != "" {
 			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about, Name: name, State: "failed", Why: failed.Why})
 		}

@@ -28,6 +28,9 @@ var (
 // would, and so, soon after, on every host's. It returns the definition's
 // uuid once it is committed.
 func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (uuid string, err error) {
+	if d.cfg.Swarm {
+		return "", fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", d.cfg.Name, d.cfg.Name)
+	}
 	rows, _ := d.tables.networks.all()
 	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
 		return "", fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
@@ -159,6 +162,9 @@ func override(n *store.Network, change string) error {
 	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
 	switch key = strings.TrimRight(key, "+-"); key {
 	case "parent":
+		if add || remove {
+			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", ErrOption)
+		}
 		return overrideParent(n, value)
 	case "exclude":
 		return overrideExclude(n, value, add, remove)
@@ -167,11 +173,10 @@ func override(n *store.Network, change string) error {
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	}
-	known := []string{"parent", "exclude", "range"}
-	if near := ipam.Nearest(key, known); near != "" {
+	if near := ipam.Nearest(key, []string{"parent", "exclude", "range"}); near != "" {
 		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrOption, key, near)
 	}
-	return fmt.Errorf("%w: %s is unknown: what can be set is %s", ErrOption, key, joinWords(known))
+	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=", ErrOption, key)
 }
 
 func overrideParent(n *store.Network, value string) error {
@@ -198,6 +203,9 @@ func overrideExclude(n *store.Network, value string, add, remove bool) error {
 }
 
 func overrideRange(n *store.Network, value string, add, remove bool) error {
+	if !add && !remove {
+		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrOption)
+	}
 	r, err := netip.ParsePrefix(value)
 	if err != nil {
 		return fmt.Errorf("%w: range %q is no CIDR", ErrOption, value)

@@ -22,17 +22,25 @@ func (v view) planDefinition(def row[store.Network]) []step {
 
 // planReplica makes what is missing here.
 func (v view) planReplica(def row[store.Network]) []step {
-	if v.swarmOnly || v.concerned(def) || v.waiting(def.Record.UUID) {
+	if v.swarmOnly || v.concerned(def) {
 		return nil
 	}
 	if e, ok := v.named(def.Record.Name); ok {
 		return v.planUnclaimed(def, e)
 	}
-	if driver, taken := v.others[def.Record.Name]; taken {
+	driver, taken := v.others[def.Record.Name]
+	switch {
+	case taken && v.waiting(nameTaken(def.Record.UUID)), !taken && v.waiting(def.Record.UUID):
+		return nil
+	case taken:
 		return []step{{do: doComplain, definition: def, why: fmt.Sprintf("a network of driver %s has that name here", driver)}}
 	}
 	return []step{{do: doCreate, definition: def}}
 }
+
+// nameTaken is what the trouble of a taken name is filed under: it is over
+// the moment the name is free, whatever wait a failed create has earned.
+func nameTaken(uuid string) string { return uuid + " name" }
 
 // concerned tells whether the journal has a network that stands for the
 // definition or has its name: planNetwork decides about that one.

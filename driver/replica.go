@@ -53,6 +53,9 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 		if err != nil || !ready {
 			return time.Second, err // nothing tells when the store is trusted again
 		}
+		if err := d.adoptAgain(v); err != nil {
+			return 0, err
+		}
 		steps := plan(v)
 		if len(steps) == 0 {
 			return d.nextLook(v), nil

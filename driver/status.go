@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -32,6 +33,7 @@ func (d *Driver) Report() []NetworkReport {
 	}
 	definitions, _ := d.tables.networks.all()
 	for about, failed := range d.troubles.list() {
+		about = strings.TrimSuffix(about, nameTaken(""))
 		for _, def := range definitions {
 			if def.Record.UUID == about {
 				reports = append(reports, NetworkReport{UUID: about, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})

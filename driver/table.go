@@ -88,6 +88,7 @@ type tables struct {
 	removals   table[store.Removal]
 	refs       table[store.Refs]
 	live       table[store.Live]
+	nodes      table[store.Node]
 
 	mu   sync.Mutex
 	next chan struct{} // closed at the next change
@@ -95,7 +96,8 @@ type tables struct {
 
 func newTables(log *slog.Logger) *tables {
 	t := &tables{next: make(chan struct{})}
-	t.networks.log, t.tombstones.log, t.removals.log, t.refs.log, t.live.log = log, log, log, log, log
+	t.networks.log, t.tombstones.log, t.removals.log, t.refs.log = log, log, log, log
+	t.live.log, t.nodes.log = log, log
 	return t
 }
 
@@ -112,6 +114,7 @@ func (t *tables) follow(ctx context.Context, kv store.KV, changed func()) error 
 		{store.RemovalsSpan(), t.removals.apply},
 		{store.RefsSpan(), t.refs.apply},
 		{store.LiveSpan(), t.live.apply},
+		{store.NodesSpan(), t.nodes.apply},
 	} {
 		group.Go(func() error {
 			return store.Follow(ctx, kv, one.span, func(c store.Change) { one.apply(c); t.turn(); changed() })

@@ -45,6 +45,9 @@ func (c *Config) checkHost() error {
 	if c.Swarm && (c.DriverName == "gvlan" || c.DriverName == "gvlan:latest") {
 		problems = append(problems, errors.New("--swarm with --driver-name gvlan: a managed plugin of that name hides the socket plugin from Docker; give for example gvlan-swarm:latest"))
 	}
+	if c.Swarm && c.mode() == modeSolo {
+		problems = append(problems, errors.New("--swarm without --etcd-endpoints or --join: each node of the swarm would give the same addresses; set GVLAN_ETCD_ENDPOINTS (docker plugin set) before enabling the plugin"))
+	}
 	if c.NodeName != "" && !nameForm.MatchString(c.NodeName) {
 		problems = append(problems, fmt.Errorf("--node-name %q: give up to 63 letters, digits and ._-", c.NodeName))
 	}

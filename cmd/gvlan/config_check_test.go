@@ -35,7 +35,7 @@ func TestContradictions(t *testing.T) {
 		{name: "listen in the clear", words: "--etcd-listen [::]:2379 --etcd-insecure"},
 		{name: "join", words: "--join 10.0.0.1:2379 --token t"},
 		{name: "existing cluster", words: "--etcd-endpoints https://10.0.0.1:2379,https://[fd00::1]:2379 --etcd-ca ca.pem --etcd-cert c.pem --etcd-key k.pem --etcd-user u --etcd-password p"},
-		{name: "swarm", words: "--swarm"},
+		{name: "swarm", words: "--swarm --etcd-endpoints http://10.0.0.1:2379"},
 		{name: "dns off", words: "--dns off --gossip off"},
 		{name: "advertise an interface", words: "--advertise bond0.65"},
 
@@ -61,7 +61,8 @@ func TestContradictions(t *testing.T) {
 		{name: "prefix", words: "--etcd-prefix gvlan/", want: `--etcd-prefix "gvlan/"`},
 
 		{name: "driver name", words: "--driver-name GVLAN", want: `--driver-name "GVLAN"`},
-		{name: "swarm under the socket plugin's name", words: "--swarm --driver-name gvlan", want: "hides the socket plugin"},
+		{name: "swarm under the socket plugin's name", words: "--swarm --driver-name gvlan --etcd-endpoints http://10.0.0.1:2379", want: "hides the socket plugin"},
+		{name: "swarm without a store", words: "--swarm", want: "would give the same addresses"},
 		{name: "node name", words: "--node-name a/b", want: `--node-name "a/b"`},
 		{name: "relative folder", words: "--data-dir gvlan", want: `--data-dir "gvlan"`},
 		{name: "relative socket", words: "--status-socket gvlan.sock", want: `--status-socket "gvlan.sock"`},

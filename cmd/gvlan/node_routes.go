@@ -123,8 +123,26 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 	return views, nil
 }
 
+// nodeCalled is the node of that name, or the only one on a host of that
+// name.
+func (p *parts) nodeCalled(name string) string {
+	var on []string
+	for _, row := range p.rows() {
+		if row.Node == name {
+			return name
+		}
+		if row.Store.Description.Host == name {
+			on = append(on, row.Node)
+		}
+	}
+	if len(on) == 1 {
+		return on[0]
+	}
+	return name
+}
+
 func (p *parts) drainNode(r *http.Request) (any, error) {
-	err := cluster.Drain(r.Context(), p.session, r.PathValue("node"), !r.URL.Query().Has("undo"))
+	err := cluster.Drain(r.Context(), p.session, p.nodeCalled(r.PathValue("node")), !r.URL.Query().Has("undo"))
 	if errors.Is(err, store.ErrNotFound) {
 		err = fmt.Errorf("no node is called %s: gvlan node ls lists them", r.PathValue("node"))
 	}
@@ -133,7 +151,7 @@ func (p *parts) drainNode(r *http.Request) (any, error) {
 
 // evictNode takes as long as the fence needs to be felt.
 func (p *parts) evictNode(r *http.Request) (any, error) {
-	return cluster.Evict(r.Context(), p.session, r.PathValue("node"), cluster.EvictOptions{Force: r.URL.Query().Has("force"), Log: p.log})
+	return cluster.Evict(r.Context(), p.session, p.nodeCalled(r.PathValue("node")), cluster.EvictOptions{Force: r.URL.Query().Has("force"), Log: p.log})
 }
 
 func (p *parts) rotateKey(r *http.Request) (any, error) {

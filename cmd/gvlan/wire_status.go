@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/driver"
 )
 
@@ -30,7 +31,7 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 		Etcd:            EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
 		PendingReleases: p.addresses.Pending(), Warnings: p.driver.Warnings(),
 	}
-	if err := p.session.Trusted(); err != nil {
+	if err := p.etcdNow(ctx); err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 	}
 	s.Gossip = p.gossip.status()
@@ -59,4 +60,16 @@ func networkStatus(n driver.NetworkReport) NetworkStatus {
 		s.Subnets = append(s.Subnets, pool.Subnet.String())
 	}
 	return s
+}
+
+// etcdNow is why no new address would be given now: the session knows only
+// what its last call met.
+func (p *parts) etcdNow(ctx context.Context) error {
+	if err := p.session.Trusted(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
+	_, err := p.session.Get(ctx, store.MetaKey())
+	return err
 }
