@@ -245,7 +245,7 @@ func commandNode(c *cluster) {
 	eventually(c.t, "h2 to be drained", func() error {
 		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
 		if err == nil || !strings.Contains(err.Error(), "node h2 takes no new containers") {
-			return fmt.Errorf("docker run: %v", err)
+			return fmt.Errorf("docker run: %s", fmt.Sprint(err))
 		}
 		return nil
 	})

@@ -318,7 +318,7 @@ func nodeDrained(c *cluster) {
 	eventually(c.t, "h2 to refuse", func() error {
 		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
 		if err == nil || !strings.Contains(err.Error(), "node h2 takes no new containers until gvlan node drain --undo h2") {
-			return fmt.Errorf("docker run says %v", err)
+			return fmt.Errorf("docker run says %s", fmt.Sprint(err))
 		}
 		return nil
 	})
