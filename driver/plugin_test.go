@@ -180,6 +180,37 @@ func TestGatewayRule(t *testing.T) {
 	}
 }
 
+// TestGwAllocCheck: engines from 28 ask before they take an address for a
+// gateway; those before keep it, and nobody is told of it.
+func TestGwAllocCheck(t *testing.T) {
+	h := newCluster(t).host("h1")
+	tests := []struct {
+		name     string
+		options  map[string]string
+		internal bool
+		skip     bool
+	}{
+		{"macvlan", map[string]string{"parent": "eth1"}, false, false},
+		{"a parent file", map[string]string{"parent-file": "/etc/p"}, false, false},
+		{"internal", map[string]string{"parent": "eth1"}, true, true},
+		{"no parent", nil, false, true},
+		{"gateway=none", map[string]string{"parent": "eth1", "gateway": "none"}, false, true},
+		{"ipvlan l2", map[string]string{"parent": "eth1", "ipvlan_mode": "l2"}, false, false},
+		{"ipvlan l3", map[string]string{"parent": "eth1", "ipvlan_mode": "l3"}, false, true},
+		{"ipvlan l3s", map[string]string{"parent": "eth1", "ipvlan_mode": "l3s"}, false, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{keyGeneric: tt.options, keyInternal: tt.internal}})
+			if err != nil || got.SkipIPv4 != tt.skip || got.SkipIPv6 != tt.skip {
+				t.Errorf("skip %v %v (%v), want %v", got.SkipIPv4, got.SkipIPv6, err, tt.skip)
+			}
+		})
+	}
+	_, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{keyGeneric: map[string]string{"parrent": "eth1"}}})
+	h.wantErr(err, "did you mean parent")
+}
+
 func TestMACIsReturnedOnlyWhereDockerMustSetIt(t *testing.T) {
 	tests := []struct {
 		name, option, given string

@@ -447,9 +447,7 @@ func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 	}
 	c.pass(2 * firstRetry)
 	h2.replica("lan1")
-	if h2.d.troubles.any() {
-		t.Errorf("troubles %v are still told", h2.d.troubles.list())
-	}
+	c.eventually("the failure is no longer told", func() bool { return !h2.d.troubles.any() })
 }
 
 // TestAgentEndsBetweenTheSteps: wherever it ends, the next one goes on.
