@@ -110,7 +110,9 @@ func (v clusterView) view(n store.Network) NetworkView {
 func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 	h := NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: "missing"}
 	for _, fares := range node.Networks {
-		if fares.UUID == n.UUID {
+		// One of the name with another uuid is what the host has instead: a
+		// conflict, or the network of an earlier definition.
+		if fares.UUID == n.UUID || fares.Name == n.Name {
 			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
 		}
 	}
