@@ -74,7 +74,9 @@ func (c *cluster) eachSees(h *lab.Host, agent *lab.Agent) {
 	if err := c.buildPlugin(h, "gvlan"); err == nil || !strings.Contains(err.Error(), "must not be called gvlan") {
 		c.t.Errorf("build.sh gvlan: %v, want it refused", err)
 	}
-	h.MustDocker(c.t, "plugin", "create", "gvlan", c.Dir+"/tree-"+h.Name+"/deploy/plugin/build")
+	// An engine takes no content twice.
+	h.MustExec(c.t, "sh", "-ec", `cd "$0"; cp -r build other; echo other >other/rootfs/other
+		sed -i s/gvlan:/other:/ other/config.json; docker plugin create gvlan other`, c.Dir+"/tree-"+h.Name+"/deploy/plugin")
 	c.warns(h, "managed plugin")
 	h.MustDocker(c.t, "plugin", "rm", "gvlan:latest")
 }

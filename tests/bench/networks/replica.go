@@ -16,9 +16,15 @@ type seen struct {
 	mu    sync.Mutex
 	at    map[string]map[string]time.Time // by network name and host
 	fresh chan struct{}
+	// following has a host as soon as its events are followed.
+	following chan string
 }
 
+// note takes an event of a host's engine.
 func (s *seen) note(host string, ev engine.Event) {
+	if ev.Kind == engine.KindStream && ev.Action == engine.ActionConnected {
+		s.following <- host
+	}
 	if ev.Kind != engine.KindNetwork || ev.Action != engine.ActionCreate {
 		return
 	}
@@ -65,7 +71,7 @@ func replicas(ctx context.Context, release lab.Release, hosts, networks int) err
 		return err
 	}
 	defer c.Close()
-	s := &seen{at: map[string]map[string]time.Time{}, fresh: make(chan struct{}, 1)}
+	s := &seen{at: map[string]map[string]time.Time{}, fresh: make(chan struct{}, 1), following: make(chan string, 2*hosts)}
 	watching, stop := context.WithCancel(ctx)
 	var watches sync.WaitGroup
 	defer watches.Wait()
@@ -83,6 +89,9 @@ func replicas(ctx context.Context, release lab.Release, hosts, networks int) err
 		}
 		defer e.Close()
 		watches.Go(func() { _ = e.Watch(watching, func(ev engine.Event) { s.note(h.Name, ev) }) })
+	}
+	for range hosts {
+		<-s.following
 	}
 	var waits []time.Duration
 	for i := range networks {
