@@ -141,7 +141,9 @@ func (c *cluster) address(h *lab.Host, network, name string) netip.Addr {
 // words.
 func (c *cluster) refused(h *lab.Host, words string, args ...string) {
 	c.t.Helper()
-	_, err := h.Docker(c.t.Context(), args...)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience) // a call that hangs is no refusal
+	defer cancel()
+	_, err := h.Docker(ctx, args...)
 	if err == nil {
 		c.t.Errorf("docker %s succeeded, want it refused: %s", strings.Join(args, " "), words)
 		return
