@@ -28,8 +28,9 @@ func suites() []suite {
 		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
 		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
-		{name: "sim", packages: []string{"./tests/sim/..."}, budget: 5 * time.Minute},
+		{name: "sim", packages: []string{"./tests/sim/..."}, budget: 3 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, budget: 4 * time.Minute},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, budget: 8 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, budget: 6 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, budget: 12 * time.Minute},
 	}
