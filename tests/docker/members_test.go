@@ -198,7 +198,13 @@ func memberCloned(c *cluster) {
 	args := append([]string{"agent", "--node-name", "h1", "--data-dir", "/var/lib/clone", "--plugin-socket-dir", "/run/clone/plugins",
 		"--status-socket", "/run/clone/gvlan.sock", "--gossip-port", "7948", "--dns-listen", "127.0.0.1:5355"}, c.args...)
 	clone := must(c.Hosts[1].Start("clone", nil, c.binary, args...))(c.t)
-	<-clone.Done()
+	c.t.Cleanup(func() { _ = clone.Kill() })
+	eventually(c.t, "the clone to end", func() error {
+		if clone.Running() {
+			return errors.New("it runs")
+		}
+		return nil
+	})
 	var failed *exec.ExitError
 	if err := clone.Err(); !errors.As(err, &failed) {
 		c.t.Errorf("the clone ended with %v, want a failure", err)
