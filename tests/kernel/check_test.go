@@ -168,6 +168,29 @@ func later(c check) check {
 	}
 }
 
+// either is for networks of two subnets: Docker's command line hands them over
+// in no order, so that either is the first.
+func either(one, other []check) check {
+	all := func(p *play, at place, checks []check) error {
+		for _, c := range checks {
+			if err := c(p, at); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return func(p *play, at place) error {
+		first := all(p, at, one)
+		if first == nil {
+			return nil
+		}
+		if err := all(p, at, other); err != nil {
+			return fmt.Errorf("neither: %w; nor: %w", first, err)
+		}
+		return nil
+	}
+}
+
 // from makes a check elsewhere than where the row was typed.
 func from(name string, c check) check {
 	return func(p *play, _ place) error { return c(p, p.place(name)) }

@@ -25,7 +25,7 @@ func parentList(name, network, text, gateway, parent string) scene {
 			create(text + " -o macvlan_mode=bridge " + network),
 			run("ten", "--net="+network+" --ip=192.168.1.10", link("eth0", "macvlan bridge on "+parent),
 				routes("default via "+gateway+" dev eth0", "192.168.1.0/24 dev eth0 src 192.168.1.10")),
-			also(onHost2(run("far", "--net="+network, link("eth0", "macvlan bridge on "+parent), reaches("ten")))),
+			also(onHost2(run("far", "--net="+network+" --ip=192.168.1.11", link("eth0", "macvlan bridge on "+parent), reaches("ten")))),
 		},
 		after: []check{there("eth0"), there("eth1")},
 	}

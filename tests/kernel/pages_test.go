@@ -99,7 +99,7 @@ const page140 = "--ipv6 --subnet=192.168.140.0/24 --subnet=192.168.142.0/24 --ga
 
 func page140Rows() []row {
 	return []row{
-		also(run("first", "--net=ipvlan140", address("192.168.140.2/24"), address("2001:db8:abc9::1/64"),
+		also(run("first", "--net=ipvlan140 --ip=192.168.140.2", address("192.168.140.2/24"), address("2001:db8:abc9::1/64"),
 			routes("default via 192.168.140.1 dev eth0", "192.168.140.0/24 dev eth0 src 192.168.140.2"),
 			routes6("2001:db8:abc9::/64 dev eth0", "default via 2001:db8:abc9::22 dev eth0"))),
 		run("second", "--net=ipvlan140 --ip=192.168.140.10", address("192.168.140.10/24"),

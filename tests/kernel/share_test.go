@@ -60,10 +60,10 @@ func shareIpvlanModes() scene {
 			create(lanB + "-o parent=eth0 -o ipvlan_mode=l3 three"),
 			create("--subnet=10.83.0.0/24 -o parent=eth0 -o ipvlan_flag=private flagged"),
 			create("--subnet=10.84.0.0/24 -o parent=eth0 -o kind=ipvlan same"),
-			run("a", "--net=two"),
-			refusing(run("b", "--net=three"), "while network two (ipvlan l2) has one there: "+why),
-			refusing(run("b", "--net=flagged"), "network flagged (ipvlan l2 private) cannot start a container on eth0 of node h1 while network two (ipvlan l2) has one there: "+why),
-			run("c", "--net=same", from("a", link("eth0", "ipvlan l2 bridge on eth0"))),
+			run("aa", "--net=two"),
+			refusing(run("bb", "--net=three"), "while network two (ipvlan l2) has one there: "+why),
+			refusing(run("bb", "--net=flagged"), "network flagged (ipvlan l2 private) cannot start a container on eth0 of node h1 while network two (ipvlan l2) has one there: "+why),
+			run("cc", "--net=same", from("aa", link("eth0", "ipvlan l2 bridge on eth0"))),
 		},
 	}
 }
@@ -92,10 +92,10 @@ func shareVLAN() scene {
 		rows: []row{
 			create(lanA + "-o parent=eth0.82 first"),
 			create(lanB + "-o parent=eth0.82 second"),
-			run("b", "--net=second"),
+			run("bb", "--net=second"),
 			sh("docker network rm first"),
-			sh("true", there("eth0.82"), from("b", link("eth0", "macvlan bridge on eth0.82"))),
-			sh("docker rm -f b && docker network rm second"),
+			sh("true", there("eth0.82"), from("bb", link("eth0", "macvlan bridge on eth0.82"))),
+			sh("docker rm -f bb && docker network rm second"),
 			sh("true", gone("eth0.82")),
 		},
 	}
@@ -111,12 +111,12 @@ func parentRefused() scene {
 			"h1: ip link add bridge0 type bridge && ip link add port type dummy && ip link set port master bridge0",
 		},
 		rows: []row{
-			refusing(create(lanA+"-o parent=lo none"), "lo is the loopback, which has no LAN behind it"),
-			refusing(create(lanA+"-o parent=leg none"), "leg is a port of bond0, which takes all its packets: name bond0 instead"),
-			refusing(create(lanA+"-o parent=port none"), "port is a port of bridge0, which takes all its packets: name bridge0 instead"),
-			refusing(create(lanA+"-o parent=eth0.4095 none"), "VLAN id 4095 is not in 1-4094"),
-			refusing(create(lanA+"-o parent=, none"), "no parent interface was passed"),
-			refusing(create(lanA+"-o parnet=eth0 none"), "did you mean parent?"),
+			refusing(create(lanA+"-o parent=lo nope"), "lo is the loopback, which has no LAN behind it"),
+			refusing(create(lanA+"-o parent=leg nope"), "leg is a port of bond0, which takes all its packets: name bond0 instead"),
+			refusing(create(lanA+"-o parent=port nope"), "port is a port of bridge0, which takes all its packets: name bridge0 instead"),
+			refusing(create(lanA+"-o parent=eth0.4095 nope"), "VLAN id 4095 is not in 1-4094"),
+			refusing(create(lanA+"-o parent=, nope"), "no parent interface was passed"),
+			refusing(create(lanA+"-o parnet=eth0 nope"), "did you mean parent?"),
 			create(lanA + "-o parent=bond7,eth9.5 later"),
 			refusing(run("one", "--net=later"), "no usable parent interface on node h1: bond7 (no such interface), eth9.5 (its master eth9 does not exist); this host has bond0, bridge0 (down), eth0, eth1"),
 			// The masters are good parents, of any type, and so are their VLANs.
@@ -153,8 +153,8 @@ func parentWithoutLAN() scene {
 		name: "internal with a parent", given: peerAt("10.81.0.253"),
 		rows: []row{
 			create(lanA+"--internal -o parent=eth0.93 inside", dummies(1), gone("eth0.93")),
-			run("a", "--net=inside", link("eth0", "macvlan bridge on a dummy of ours"), routes("10.81.0.0/24 dev eth0 src 10.81.0.1"), unreachable("10.81.0.253")),
-			run("b", "--net=inside", reaches("a")),
+			run("aa", "--net=inside", link("eth0", "macvlan bridge on a dummy of ours"), routes("10.81.0.0/24 dev eth0 src 10.81.0.1"), unreachable("10.81.0.253")),
+			run("bb", "--net=inside", reaches("aa")),
 		},
 		after: []check{dummies(0)},
 	}
@@ -166,10 +166,10 @@ func parentMTU() scene {
 		given: []string{"h1: ip link set eth0 mtu 1400"},
 		rows: []row{
 			create(lanA+"-o parent=eth0.95 follows", mtu("eth0.95", 1400)),
-			run("a", "--net=follows", mtu("eth0", 1400)),
+			run("aa", "--net=follows", mtu("eth0", 1400)),
 			create(lanB + "-o parent=eth0.95 -o mtu=1300 smaller"),
-			run("b", "--net=smaller", mtu("eth0", 1300), from("h1", mtu("eth0.95", 1400))),
-			sh("docker rm -f a b && docker network rm follows smaller && ip link set eth0 mtu 1500"),
+			run("bb", "--net=smaller", mtu("eth0", 1300), from("h1", mtu("eth0.95", 1400))),
+			sh("docker rm -f aa bb && docker network rm follows smaller && ip link set eth0 mtu 1500"),
 		},
 	}
 }
