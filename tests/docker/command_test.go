@@ -144,7 +144,7 @@ func commandSet(c *cluster) {
 	c.refuses(h1, "no such network: lan9", "network", "set", "lan9", "parent=eth1")
 
 	c.gvlan(h1, "network", "set", "lan1", "exclude=10.183.0.16-10.183.0.19", "range+=10.183.0.32/30")
-	c.overridden(h2, "lan1", "changed exclude=10.183.0.16-10.183.0.19", "changed range+=10.183.0.32/30")
+	c.says(c.gvlan(h2, "network", "inspect", "lan1"), "changed exclude=10.183.0.16-10.183.0.19", "changed range+=10.183.0.32/30")
 	eventually(c.t, "an address of the new range on h2", func() error {
 		if db := c.run(h2, "lan1", "db"); !netip.MustParsePrefix("10.183.0.32/30").Contains(db) {
 			h2.MustDocker(c.t, "rm", "-f", "db")
@@ -168,12 +168,6 @@ func commandSet(c *cluster) {
 	if said := h2.MustDocker(c.t, "network", "inspect", "-f", "{{.Options.parent}}", "lan1"); said != "eth1" {
 		c.t.Errorf("Docker shows parent %q, want what it was told, eth1", said)
 	}
-}
-
-// overridden waits until inspect on a host has these lines.
-func (c *cluster) overridden(h *lab.Host, name string, lines ...string) {
-	c.t.Helper()
-	c.says(c.gvlan(h, "network", "inspect", name), lines...)
 }
 
 // parentNow waits until a host says what a container would hang from.
@@ -236,7 +230,7 @@ func commandNode(c *cluster) {
 		}
 		return nil
 	})
-	c.says(c.gvlan(h1, "node", "ls"), "NODE HOST STATE FOR ADDRESS", "h1 h1 alive", "h2 h2 alive")
+	c.says(c.gvlan(h1, "node", "ls"), "NODE HOST STATE FOR ADDRESS", "h1 h1 ready", "h2 h2 ready")
 	c.says(c.gvlan(h1, "node", "inspect", "h2"), "node h2 (host h2, address 10.99.0.2)", "eth1 ", "lan1 replica eth1")
 	c.refuses(h1, "no node is called h9", "node", "inspect", "h9")
 	c.refuses(h1, "no node is called h9", "node", "drain", "h9")
@@ -249,7 +243,12 @@ func commandNode(c *cluster) {
 		}
 		return nil
 	})
-	c.says(c.gvlan(h1, "node", "ls"), "h2 h2 alive, drained")
+	eventually(c.t, "h1 to know of it", func() error {
+		if out := c.gvlan(h1, "node", "ls"); !strings.Contains(out, "ready, drained") {
+			return fmt.Errorf("node ls says\n%s", out)
+		}
+		return nil
+	})
 	web := c.run(h1, "lan1", "web")
 	c.reaches(h1, "web", db) // what runs there stays
 	c.gvlan(h2, "node", "drain", "--undo", "h2")
