@@ -88,7 +88,7 @@ func restored(def store.Network, e engine.Network) hostNetwork {
 // itself, and whichever node sees every live node's answer ends it. A veto,
 // or a reference from a node that is away, turns it back.
 func (v view) planRemoval(def row[store.Network]) []step {
-	answers := v.removals[def.Record.UUID]
+	answers := v.answers(def)
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		if why := answers[node].Veto; why != "" {
 			return []step{{do: doRevive, definition: def, why: why}}
@@ -121,9 +121,17 @@ func (v view) standsHere(def row[store.Network]) bool {
 	})
 }
 
+// answers are the nodes' answers to this removal of the definition, not to an
+// earlier one.
+func (v view) answers(def row[store.Network]) map[string]store.Removal {
+	all := maps.Clone(v.removals[def.Record.UUID])
+	maps.DeleteFunc(all, func(_ string, r store.Removal) bool { return r.At != def.Modified })
+	return all
+}
+
 // answer is this node's Removal, unless it was given already.
 func (v view) answer(def row[store.Network], veto string) []step {
-	if have, ok := v.removals[def.Record.UUID][v.node]; ok && have.Veto == veto && have.Gone == (veto == "") {
+	if have, ok := v.answers(def)[v.node]; ok && have.Veto == veto && have.Gone == (veto == "") {
 		return nil
 	}
 	return []step{{do: doAnswer, definition: def, why: veto}}

@@ -56,6 +56,9 @@ func (v *view) removal(node string, r store.Removal) {
 	if v.removals["u1"] == nil {
 		v.removals["u1"] = map[string]store.Removal{}
 	}
+	if r.At == 0 {
+		r.At = v.definitions["lan1"].Modified
+	}
 	v.removals["u1"][node] = r
 }
 
@@ -161,6 +164,29 @@ func TestPlan(t *testing.T) {
 			v.journal, v.engine = nil, nil
 			v.removal("h2", store.Removal{Veto: "db runs"})
 		}, []string{"revive db runs"}},
+		{"removing: an earlier removal's answers", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h1", store.Removal{Gone: true})
+			v.removal("h2", store.Removal{Gone: true, At: 6})
+		}, nil},
+		{"removing: this host's answer to an earlier removal", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h1", store.Removal{Gone: true, At: 6})
+		}, []string{"answer"}},
+		{"removing: an earlier removal's veto", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.removal("h1", store.Removal{Gone: true})
+			v.removal("h2", store.Removal{Veto: "db runs", At: 6})
+		}, nil},
+		{"removing: a reference beside an earlier removal's answer", func(v *view) {
+			v.setState(store.NetworkRemoving)
+			v.journal, v.engine = nil, nil
+			v.refs["h2"] = refs("db")
+			v.removal("h2", store.Removal{Gone: true, At: 6})
+		}, []string{"revive h2"}},
 		{"removing: a host that is away refers to it", func(v *view) {
 			v.setState(store.NetworkRemoving)
 			v.journal, v.engine = nil, nil

@@ -398,6 +398,7 @@ func TestDefaultScope(t *testing.T) {
 	h := c.host("h1")
 	h.engine.SetInfo(func(i *engine.Info) { i.Labels = map[string]string{"macvlan": "local"} })
 	c.eventually("the labels are read", func() bool { return h.d.scopes.of(link.Macvlan) == ScopeLocal })
+	h.engine.Fail("Info", slices.Repeat([]error{engine.ErrUnavailable}, 10_000)...)
 	h.restart() // they are kept where no handler may ask
 	id := h.create(lan("lan1", "192.168.1.0/24", without("parent")))
 	if n, _ := h.d.state.network(id); n.Stage != StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {

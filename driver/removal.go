@@ -48,7 +48,7 @@ func (d *Driver) detach(ctx context.Context, s step) error {
 // stay.
 func (d *Driver) answer(ctx context.Context, s step) error {
 	def := s.definition
-	removal := store.Removal{Node: d.self.Node(), Gone: s.why == "", Veto: s.why}
+	removal := store.Removal{Node: d.self.Node(), Gone: s.why == "", Veto: s.why, At: def.Modified}
 	_, err := d.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.SameLife(def.Key, def.Born)},
 		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, d.self.Node()), store.Encode(removal))},

@@ -114,6 +114,10 @@ type Removal struct {
 	Node string `json:"node"`
 	Gone bool   `json:"gone"`           // no replica is left there
 	Veto string `json:"veto,omitempty"` // why the definition must stay
+	// At is the revision the definition was last modified at: an answer that
+	// was written after the removal was turned back must not count for a
+	// later one.
+	At Revision `json:"at"`
 }
 
 // Tombstone is a definition that was removed, for nodes that were away and
