@@ -25,7 +25,7 @@ func (d *Driver) act(ctx context.Context, s step) error {
 	case doRemove:
 		return d.removeReplica(ctx, s)
 	case doForget:
-		return d.forget(s.network.ID)
+		return d.forget(ctx, s.network)
 	case doKeep:
 		return d.keep(s)
 	case doStage:
@@ -235,11 +235,16 @@ func (d *Driver) takeOverrides(s step) error {
 
 // forget drops a network the engine does not have, and closes its pools: a
 // create that failed half-way leaves them open.
-func (d *Driver) forget(id string) error {
-	if err := d.addresses.Detach(id); err != nil {
+func (d *Driver) forget(ctx context.Context, n hostNetwork) error {
+	if n.isManager() {
+		if err := d.endClaims(ctx, n); err != nil {
+			return err
+		}
+	}
+	if err := d.addresses.Detach(n.ID); err != nil {
 		return err
 	}
-	return d.state.dropNetwork(id)
+	return d.state.dropNetwork(n.ID)
 }
 
 // keep takes a network back whose deletion Docker gave up: it did not hear

@@ -38,6 +38,7 @@ type EngineContainers interface {
 
 // EngineSwarm is what a manager's engine knows of the swarm.
 type EngineSwarm interface {
+	SwarmNetworks(ctx context.Context) ([]engine.Network, error)
 	Services(ctx context.Context) ([]engine.Service, error)
 	Tasks(ctx context.Context) ([]engine.Task, error)
 }

@@ -90,6 +90,9 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 	if err := d.freeProvisional(ctx, s, had, away); err != nil {
 		return err
 	}
+	if err := d.freeLostNetworks(ctx, s, away); err != nil {
+		return err
+	}
 	if err := d.freeManagerClaims(ctx, s, away); err != nil {
 		return err
 	}

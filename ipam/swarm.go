@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -154,16 +155,19 @@ func (a *Allocator) unclaim(ctx context.Context, at place, end func(*store.Lease
 // releaseClaim is a release by the manager. One that the store does not hear
 // is found again by the managers' own reconciling.
 func (a *Allocator) releaseClaim(ctx context.Context, at place) error {
-	err := a.unclaim(ctx, at, func(rec *store.Lease) bool {
-		had := rec.Claims.Manager
-		rec.Claims.Manager = false
-		return had
-	})
+	err := a.unclaim(ctx, at, endManager)
 	if errors.Is(err, store.ErrUnavailable) {
 		a.Log.Warn("the swarm's release of an address is found later", "address", at.addr, "err", err)
 		return nil
 	}
 	return err
+}
+
+// endManager takes the manager's claim out of a record.
+func endManager(rec *store.Lease) bool {
+	had := rec.Claims.Manager
+	rec.Claims.Manager = false
+	return had
 }
 
 // dischargeClaim is discharge for a worker's claim.
@@ -232,23 +236,35 @@ func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	var claims []ManagerClaim
-	seen := map[place]bool{}
 	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.byManager() && !p.Closed }) {
 		id := p.parsed()
-		items, _, err := a.list(ctx, store.LeasesSpan(id.Segment, id.Subnet))
+		some, err := a.claimsIn(ctx, id.Segment, id.Subnet)
 		if err != nil {
 			return nil, err
 		}
-		for _, it := range items {
-			segment, addr, err := store.LeaseOf(it.Key)
-			rec, bad := store.Decode[store.Lease](it)
-			at := place{segment, addr}
-			if err != nil || bad != nil || seen[at] || rec.Claims == nil || !rec.Claims.Manager {
-				continue
+		for _, c := range some {
+			if !slices.Contains(claims, c) { // two pools may share an address
+				claims = append(claims, c)
 			}
-			seen[at] = true
-			claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network})
 		}
+	}
+	return claims, nil
+}
+
+// claimsIn lists what the manager claims in a subnet, for any network.
+func (a *Allocator) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) ([]ManagerClaim, error) {
+	items, _, err := a.list(ctx, store.LeasesSpan(segment, subnet))
+	if err != nil {
+		return nil, err
+	}
+	var claims []ManagerClaim
+	for _, it := range items {
+		segment, addr, err := store.LeaseOf(it.Key)
+		rec, bad := store.Decode[store.Lease](it)
+		if err != nil || bad != nil || rec.Claims == nil || !rec.Claims.Manager {
+			continue
+		}
+		claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network})
 	}
 	return claims, nil
 }
@@ -259,4 +275,34 @@ func (a *Allocator) DropManagerClaim(ctx context.Context, c ManagerClaim) error 
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	return a.releaseClaim(ctx, place{c.Segment, c.Address})
+}
+
+// SwarmNetwork says where the claims of one of the swarm's networks are.
+type SwarmNetwork struct {
+	ID      string // the swarm's
+	Segment string
+	Subnets []netip.Prefix
+}
+
+// EndManagerClaims ends every claim of the manager on a network that the
+// swarm no longer has. Workers' claims stay until their endpoints go. It
+// fails with store.ErrUnavailable while the store is away.
+func (a *Allocator) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	for _, subnet := range n.Subnets {
+		claims, err := a.claimsIn(ctx, n.Segment, subnet)
+		if err != nil {
+			return err
+		}
+		for _, c := range claims {
+			if c.Network != n.ID {
+				continue
+			}
+			if err := a.unclaim(ctx, place{c.Segment, c.Address}, endManager); err != nil {
+				return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
+			}
+		}
+	}
+	return nil
 }
