@@ -1,0 +1,81 @@
+package driver
+
+import (
+	"context"
+	"net/netip"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/ipam"
+)
+
+// swarmID is of a network of the swarm: 25 digits of base 36.
+const swarmID = "abcdefghijklmnopqrstuvwxy"
+
+// leader is a host whose engine leads a swarm with one network and one task,
+// and what the swarm's allocator was answered.
+func leader(t testing.TB) (h *host, poolID string) {
+	h = newCluster(t).host("h1")
+	ctx := context.Background()
+	h.engine.AddNetwork(engine.Network{ID: swarmID, Name: "over", Driver: "gvlan", Scope: engine.ScopeSwarm, IPv4: true,
+		IPAM: engine.IPAM{Driver: "gvlan", Pools: []engine.Pool{{Subnet: netip.MustParsePrefix("10.0.1.0/24")}}}})
+	h.engine.SetSwarm(nil, []engine.Task{{ID: "t1", State: "running",
+		Attachments: []engine.TaskAttachment{{NetworkID: swarmID, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.2/24")}}}}})
+	pool, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: "10.0.1.0/24"})
+	h.must(err)
+	gateway, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID,
+		Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"}})
+	h.must(err)
+	h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, []ipam.PoolData{
+		{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}))
+	h.eventually("the network is defined", func() bool {
+		n, defined := h.definition("over")
+		return defined && n.UUID == swarmID && n.Scope == store.ScopeSwarm
+	})
+	task, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID})
+	h.must(err)
+	if task != netip.MustParsePrefix("10.0.1.2/24") {
+		t.Fatalf("the task's address: got %s, want 10.0.1.2/24", task)
+	}
+	return h, pool.ID
+}
+
+// swarmGone makes the engine list neither network nor task.
+func (h *host) swarmGone() {
+	h.Helper()
+	h.engine.SetSwarm(nil, nil)
+	h.must(h.engine.Engine.RemoveNetwork(context.Background(), swarmID))
+}
+
+// TestFreedNetworkTakesItsClaimsAlong: the swarm does not release the
+// addresses of tasks that end after their network.
+func TestFreedNetworkTakesItsClaimsAlong(t *testing.T) {
+	h, pool := leader(t)
+	h.swarmGone()
+	h.must(h.d.FreeNetwork(context.Background(), swarmID))
+	h.must(h.addresses.ReleasePool(context.Background(), pool))
+	h.nothingLeft()
+	if _, defined := h.definition("over"); defined {
+		t.Error("the network is still defined")
+	}
+}
+
+// TestLostNetworkIsFreed: the leader died before it was told to free the
+// network, which the swarm no longer has.
+func TestLostNetworkIsFreed(t *testing.T) {
+	h, _ := leader(t)
+	r := h.reconciler()
+	r.round(0)
+	r.round(time.Hour)
+	r.held("10.0.1.2", true)
+	h.swarmGone()
+	r.round(0)
+	r.round(secondLook - time.Second)
+	if _, defined := h.definition("over"); !defined {
+		t.Fatal("the network was freed at first sight")
+	}
+	r.round(time.Second)
+	h.nothingLeft()
+}
