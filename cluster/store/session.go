@@ -40,17 +40,18 @@ type Session struct {
 
 	saving sync.Mutex // one SavePast at a time; taken before mu
 
-	mu      sync.Mutex
-	known   memory   // the past: the store as this node last trusted it
-	held    *holding // nil while not open
-	lease   LeaseID  // that /live hangs from
-	epoch   int64
-	cluster string
-	evicted bool
-	suspect error    // ErrSuspect and why; nil while the store is trusted
-	over    error    // ErrFenced and by whom
-	saved   memory   // what SavePast was last given
-	highest Revision // seen of the store as it is now
+	mu       sync.Mutex
+	replaced chan struct{} // closed when the store is found to be another one, and made anew
+	known    memory        // the past: the store as this node last trusted it
+	held     *holding      // nil while not open
+	lease    LeaseID       // that /live hangs from
+	epoch    int64
+	cluster  string
+	evicted  bool
+	suspect  error    // ErrSuspect and why; nil while the store is trusted
+	over     error    // ErrFenced and by whom
+	saved    memory   // what SavePast was last given
+	highest  Revision // seen of the store as it is now
 }
 
 // holding is one life of the epoch key under this session.
@@ -68,6 +69,8 @@ func NewSession(backend Backend, id Identity, past Past, log *slog.Logger) *Sess
 		opened:  make(chan struct{}),
 		fenced:  make(chan struct{}),
 		lost:    make(chan struct{}, 1),
+
+		replaced: make(chan struct{}),
 	}
 	s.known.cluster, s.known.rev, s.pastErr = past.LoadPast()
 	s.saved, s.cluster = s.known, s.known.cluster
@@ -90,6 +93,7 @@ func (s *Session) Run(ctx context.Context) error {
 		if err := s.hold(ctx); !errors.Is(err, errReplaced) {
 			return err
 		}
+		s.endWatches()
 	}
 }
 
@@ -155,7 +159,45 @@ func (s *Session) List(ctx context.Context, span Span) ([]Item, Revision, error)
 	return items, rev, err
 }
 
-// Watch implements KV.
+// Watch implements KV. It ends with ErrCompacted when the store turns out to
+// be another: one that lost its past is below after, and etcd is silent until
+// it gets there.
 func (s *Session) Watch(ctx context.Context, span Span, after Revision) iter.Seq2[Batch, error] {
-	return s.backend.Watch(ctx, span, after)
+	return func(yield func(Batch, error) bool) {
+		inner, cancel := context.WithCancelCause(ctx)
+		replaced := s.replacement()
+		var wait sync.WaitGroup
+		wait.Go(func() {
+			select {
+			case <-replaced:
+				cancel(errReplaced)
+			case <-inner.Done():
+			}
+		})
+		defer wait.Wait()
+		defer cancel(nil)
+		for batch, err := range s.backend.Watch(inner, span, after) {
+			if !yield(batch, err) {
+				return
+			}
+		}
+		if errors.Is(context.Cause(inner), errReplaced) {
+			yield(Batch{}, fmt.Errorf("watch %s: %w: %w", span.From, errReplaced, ErrCompacted))
+		}
+	}
+}
+
+// replacement is closed when the store is found to be another one.
+func (s *Session) replacement() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replaced
+}
+
+// endWatches ends every watch of the store that is no more.
+func (s *Session) endWatches() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.replaced)
+	s.replaced = make(chan struct{})
 }
