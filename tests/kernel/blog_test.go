@@ -1,7 +1,5 @@
 package kernel_test
 
-import "testing"
-
 // blog is "Configuring Macvlan and Ipvlan Linux Networking", which introduces
 // the drivers with one example.
 func blog() document {
@@ -20,11 +18,4 @@ func blog() document {
 			after: []check{there("eth0")},
 		}},
 	}
-}
-
-func TestBlog(t *testing.T) {
-	if !inUML(t) {
-		return
-	}
-	playDocument(t, newSite(t, 1), blog(), "")
 }

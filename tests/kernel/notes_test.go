@@ -22,11 +22,14 @@ func notes() document {
 	}
 }
 
+// TestNotes plays the two oldest texts.
 func TestNotes(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 1), notes(), "")
+	s := newSite(t, 1)
+	playDocument(t, s, notes(), "")
+	playDocument(t, s, blog(), "")
 }
 
 // lan1 is the LAN of the guides' pictures: the host's eth0 has an address in

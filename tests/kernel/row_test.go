@@ -1,6 +1,7 @@
 package kernel_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -192,7 +193,9 @@ func (p *play) run(r row) {
 // docker types a command, which must succeed, or be refused with these words.
 func (p *play) docker(h *lab.Host, refused, line string) {
 	p.t.Helper()
-	out, err := h.Exec(p.t.Context(), "sh", "-c", line+" 2>&1")
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	out, err := h.Exec(ctx, "sh", "-c", line+" 2>&1")
 	switch {
 	case refused == "" && err != nil:
 		p.t.Errorf("%s on %s: %v: %s", line, h.Name, err, out)

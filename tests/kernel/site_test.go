@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ import (
 )
 
 // patience bounds waits for events; no result is judged by it.
-const patience = 2 * time.Minute
+const patience = 4 * time.Minute
 
 // agentProgram names the variable with the agent's path, for tests inside UML:
 // there is no time to build there.
@@ -68,8 +69,21 @@ func newSite(t *testing.T, hosts int, labels ...string) *site {
 	for i, h := range s.Hosts {
 		s.card(h.Machine)
 		s.agents = append(s.agents, s.startAgent(h, i == 0))
+		if slices.Contains(labels, "macvlan=local") {
+			s.waitLocal(h)
+		}
 	}
 	return s
+}
+
+// waitLocal waits until the agent of a host has read its engine's label: from
+// then on it makes a network without a parent, which nobody else may.
+func (s *site) waitLocal(h *lab.Host) {
+	s.t.Helper()
+	s.eventually("the agent of "+h.Name+" to know the label", func() error {
+		_, err := h.Exec(s.t.Context(), "sh", "-c", "docker network create -d gvlan --ipam-driver gvlan probe && docker network rm probe")
+		return err
+	})
 }
 
 func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
