@@ -52,12 +52,24 @@ type reader struct {
 	counts tally
 	held   map[string][]string // output of "package test" until its fate is known
 	broken map[string]bool     // packages with a failed test
+	failed map[string]bool     // top-level tests that failed
+	crash  bool                // a package failed outside its tests
 }
 
 // count reads all of in, writes what a person has to see to out, and returns
 // the counts.
 func count(in io.Reader, out io.Writer) (tally, error) {
-	r := reader{out: out, held: map[string][]string{}, broken: map[string]bool{}}
+	r := newReader(out)
+	err := r.read(in)
+	return r.counts, err
+}
+
+func newReader(out io.Writer) *reader {
+	return &reader{out: out, held: map[string][]string{}, broken: map[string]bool{}, failed: map[string]bool{}}
+}
+
+// read follows the events to their end.
+func (r *reader) read(in io.Reader) error {
 	lines := bufio.NewReader(in)
 	for {
 		line, err := lines.ReadString('\n')
@@ -65,10 +77,10 @@ func count(in io.Reader, out io.Writer) (tally, error) {
 			r.line(line)
 		}
 		if err == io.EOF {
-			return r.counts, nil
+			return nil
 		}
 		if err != nil {
-			return r.counts, fmt.Errorf("read the output of go test: %w", err)
+			return fmt.Errorf("read the output of go test: %w", err)
 		}
 	}
 }
@@ -102,6 +114,7 @@ func (r *reader) finished(e event) {
 	switch {
 	case e.Test == "" && e.Action == "fail" && !r.broken[e.Package]:
 		r.counts.failed++
+		r.crash = true
 		show()
 		fmt.Fprintf(r.out, "FAIL %s\n", e.Package)
 	case e.Test == "":
@@ -110,6 +123,8 @@ func (r *reader) finished(e event) {
 	case e.Action == "fail":
 		r.counts.failed++
 		r.broken[e.Package] = true
+		top, _, _ := strings.Cut(e.Test, "/")
+		r.failed[top] = true
 		show()
 		fmt.Fprintf(r.out, "FAIL %s %s\n", e.Package, e.Test)
 	case e.Action == "skip":
