@@ -88,7 +88,7 @@ func (s suite) goTest(ctx context.Context, args []string, out io.Writer) (*reade
 	readErr := r.read(events)
 	waitErr := cmd.Wait()
 	if err := ctx.Err(); errors.Is(err, context.DeadlineExceeded) {
-		return r, fmt.Errorf("it hangs: still running after %s, twice its budget", s.limit())
+		return r, fmt.Errorf("it hangs: still running after %s, three times its budget", s.limit())
 	}
 	if err := r.counts.verdict(); err != nil {
 		return r, err

@@ -4,8 +4,8 @@
 //	go run ./tests/run [SUITE...]
 //
 // A suite fails when a test fails, when a test is skipped, when nothing ran
-// (a folder without tests proves nothing) or when it hangs: when it took twice
-// its budget. One that took longer than its budget is told; a busy machine is
+// (a folder without tests proves nothing) or when it hangs: when it took three
+// times its budget. One that took longer than its budget is told; a busy machine is
 // no failure. What fails on real engines is tried once more, and named as
 // flaky when it passes then. What a failed or skipped test printed is shown, and every line that begins with
 // BENCH. The last line is "N passed, N failed, N skipped" over all suites,
