@@ -15,6 +15,7 @@ type Engine interface {
 	EngineContainers
 	EngineSwarm
 	Info(ctx context.Context) (engine.Info, error)
+	ManagedPlugins(ctx context.Context) ([]string, error)
 	Ready(ctx context.Context) error
 	Watch(ctx context.Context, deliver func(engine.Event)) error
 }

@@ -101,6 +101,9 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 	}
 	s.round()
 	d.lookAtServices(ctx)
+	if err := d.lookAtPlugins(ctx); err != nil {
+		return err
+	}
 	return d.parents.sweep(ctx, d.state)
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -239,5 +240,21 @@ func TestSweepTakesTheLinksThatACrashLeft(t *testing.T) {
 	h.reconciler().round(0)
 	if got := h.ours(); !slices.Equal(got, []string{"eth1.20"}) {
 		t.Errorf("links %v, want eth1.20 only", got)
+	}
+}
+
+// TestManagedPluginOfTheNameIsReported: it hides this agent from Docker, also
+// disabled.
+func TestManagedPluginOfTheNameIsReported(t *testing.T) {
+	r := newCluster(t).host("h1").reconciler()
+	r.engine.SetManagedPlugins("other:latest", "gvlan-swarm:latest")
+	r.round(0)
+	if w := r.d.Warnings(); len(w) > 0 {
+		t.Errorf("warnings: got %q, want none", w)
+	}
+	r.engine.SetManagedPlugins("other:latest", "gvlan:latest")
+	r.round(0)
+	if w := r.d.Warnings(); len(w) != 1 || !strings.Contains(w[0], "a managed plugin is called gvlan:latest") {
+		t.Errorf("warnings: got %q, want the plugin named", w)
 	}
 }

@@ -69,20 +69,24 @@ func (d *Driver) isLocal(o Options) bool {
 	return orDefault(o.Scope, d.scopes.of(o.Kind)) == ScopeLocal
 }
 
-// learnLabels asks the engine for its labels, and what it does itself.
+// learnLabels asks the engine for its labels, and which version it is.
 func (d *Driver) learnLabels(ctx context.Context) error {
 	info, err := d.cfg.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
 	d.announcer.learn(info.APIVersion)
-	d.lookAtPlugins(info.NetworkPlugins)
 	return d.scopes.learn(info.Labels)
 }
 
 // lookAtPlugins finds a managed plugin whose name hides this socket plugin:
-// Docker takes "gvlan:latest" for "gvlan" and then has no other.
-func (d *Driver) lookAtPlugins(names []string) {
+// Docker takes "gvlan:latest" for "gvlan" and then has no other, also when that
+// one is disabled.
+func (d *Driver) lookAtPlugins(ctx context.Context) error {
+	names, err := d.cfg.Engine.ManagedPlugins(ctx)
+	if err != nil {
+		return err
+	}
 	var found []string
 	for _, name := range names {
 		if name != d.cfg.Name && strings.TrimSuffix(name, ":latest") == d.cfg.Name {
@@ -92,4 +96,5 @@ func (d *Driver) lookAtPlugins(names []string) {
 	for _, f := range d.plugins.replace(found) {
 		d.log.Error(f)
 	}
+	return nil
 }

@@ -68,6 +68,24 @@ func (e *Engine) Info(ctx context.Context) (Info, error) {
 	return info, err
 }
 
+// ManagedPlugins names the managed plugins the engine has, enabled or not, with
+// their tag. Info lists the enabled ones only.
+func (e *Engine) ManagedPlugins(ctx context.Context) ([]string, error) {
+	var names []string
+	err := e.read(ctx, "list managed plugins", func(ctx context.Context, s *session) error {
+		answer, err := s.api.PluginList(ctx, client.PluginListOptions{})
+		if err != nil {
+			return err
+		}
+		names = nil
+		for _, p := range answer.Items {
+			names = append(names, p.Name)
+		}
+		return nil
+	})
+	return names, err
+}
+
 func infoFrom(from system.Info, apiVersion string) Info {
 	info := Info{
 		ID:             from.ID,

@@ -20,6 +20,7 @@ type Engine struct {
 	mu         sync.Mutex
 	down       bool
 	info       engine.Info
+	plugins    []string
 	networks   map[string]*engine.Network
 	containers map[string]*engine.ContainerDetail
 	services   []engine.Service
@@ -120,6 +121,22 @@ func (e *Engine) Info(ctx context.Context) (engine.Info, error) {
 	info.Labels = maps.Clone(info.Labels)
 	info.NetworkPlugins = slices.Clone(info.NetworkPlugins)
 	return info, nil
+}
+
+// SetManagedPlugins says which managed plugins the engine has.
+func (e *Engine) SetManagedPlugins(names ...string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.plugins = slices.Clone(names)
+}
+
+// ManagedPlugins is engine.Engine.ManagedPlugins.
+func (e *Engine) ManagedPlugins(ctx context.Context) ([]string, error) {
+	defer e.mu.Unlock()
+	if err := e.begin(ctx, "ManagedPlugins"); err != nil {
+		return nil, err
+	}
+	return slices.Clone(e.plugins), nil
 }
 
 // newID returns an id of the form of Docker's: 64 hex digits, the first 12 of which
