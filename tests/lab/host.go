@@ -2,10 +2,12 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // HostOptions says what a host is.
@@ -96,7 +98,8 @@ func (h *Host) Boot(ctx context.Context) error {
 		if name := link.Attrs().Name; name == "lo" || name == nic || strings.HasPrefix(name, "ifb") {
 			continue
 		}
-		if err := h.links.LinkDel(link); err != nil {
+		// Some go with the link they hang from.
+		if err := h.links.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			return fmt.Errorf("delete link %s of %s: %w", link.Attrs().Name, h.Name, err)
 		}
 	}
