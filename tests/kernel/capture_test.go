@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// hears listens on an interface of the watcher while a script runs, until a
-// line of tcpdump (with -e) matches the last pattern of want, which the script
-// causes last. Lines match the patterns of want in some order, and none those
-// of never. Packets that came earlier than the last are all seen by then.
+// hears listens on an interface of the watcher while a script runs, until each
+// pattern has matched a line of tcpdump (with -e), and no line has matched
+// those of never. The kernel hands on broadcasts later than what was sent to
+// one: a script that is to prove that there are none goes on for a while.
 func hears(watcher, iface, script string, want, never []string) check {
 	return func(p *play, at place) error {
 		ctx, cancel := context.WithTimeout(p.t.Context(), patience)
@@ -24,31 +24,33 @@ func hears(watcher, iface, script string, want, never []string) check {
 		if out, err := at.sh(ctx, script); err != nil {
 			return fmt.Errorf("%s on %s: %w: %s", script, at.name, err, out)
 		}
-		last := regexp.MustCompile(want[len(want)-1])
-		var heard []string
+		var heard strings.Builder
 		for line := range lines {
-			heard = append(heard, line)
-			if last.MatchString(line) {
-				return judge(heard, want, never)
+			heard.WriteString(line + "\n")
+			if missing(want, heard.String()) == "" {
+				break
 			}
 		}
-		return fmt.Errorf("%s heard on %s of %s:\n%s\nwant %v", script, iface, watcher, strings.Join(heard, "\n"), want)
+		if pattern := missing(want, heard.String()); pattern != "" {
+			return fmt.Errorf("%s on %s: heard nothing like %q on %s of %s:\n%s", script, at.name, pattern, iface, watcher, heard.String())
+		}
+		for _, pattern := range never {
+			if missing([]string{pattern}, heard.String()) == "" {
+				return fmt.Errorf("%s on %s: heard something like %q on %s of %s:\n%s", script, at.name, pattern, iface, watcher, heard.String())
+			}
+		}
+		return nil
 	}
 }
 
-func judge(heard, want, never []string) error {
-	all := strings.Join(heard, "\n")
-	for _, pattern := range want {
-		if !regexp.MustCompile(pattern).MatchString(all) {
-			return fmt.Errorf("heard nothing like %q in\n%s", pattern, all)
+// missing is the first pattern that nothing matches, or "".
+func missing(patterns []string, heard string) string {
+	for _, pattern := range patterns {
+		if !regexp.MustCompile(pattern).MatchString(heard) {
+			return pattern
 		}
 	}
-	for _, pattern := range never {
-		if regexp.MustCompile(pattern).MatchString(all) {
-			return fmt.Errorf("heard something like %q in\n%s", pattern, all)
-		}
-	}
-	return nil
+	return ""
 }
 
 // listen gives tcpdump's lines until ctx ends; the first packet after its

@@ -191,6 +191,16 @@ func either(one, other []check) check {
 	}
 }
 
+// fails is true of a check that is not.
+func fails(c check) check {
+	return func(p *play, at place) error {
+		if c(p, at) == nil {
+			return fmt.Errorf("a check of %s holds that should not", at.name)
+		}
+		return nil
+	}
+}
+
 // from makes a check elsewhere than where the row was typed.
 func from(name string, c check) check {
 	return func(p *play, _ place) error { return c(p, p.place(name)) }

@@ -117,6 +117,15 @@ func (p *play) index(name string) string {
 	return strconv.Itoa(l.Index)
 }
 
+// mac is that of a link of h1.
+func (p *play) mac(name string) string {
+	l, err := p.place("h1").link(p.t.Context(), name)
+	if err != nil {
+		return err.Error()
+	}
+	return l.MAC
+}
+
 func restartContainer(name string) func(p *play) {
 	return func(p *play) {
 		p.docker(p.Hosts[0], "", "docker restart -t 0 "+name)

@@ -10,7 +10,7 @@ func TestSharing(t *testing.T) {
 	}
 	playDocument(t, newSite(t, 1), document{scenes: []scene{
 		shareKinds(), sharePassthru(), shareIpvlanModes(), shareWithOthers(), shareVLAN(),
-		parentRefused(), parentForms(), parentWithoutLAN(), parentMTU(),
+		parentRefused(), parentForms(), parentWithoutLAN(), parentMTU(), checksFail(),
 	}}, "")
 }
 
@@ -170,6 +170,24 @@ func parentMTU() scene {
 			create(lanB + "-o parent=eth0.95 -o mtu=1300 smaller"),
 			run("bb", "--net=smaller", mtu("eth0", 1300), from("h1", mtu("eth0.95", 1400))),
 			sh("docker rm -f aa bb && docker network rm follows smaller && ip link set eth0 mtu 1500"),
+		},
+	}
+}
+
+// checksFail: every check can tell that something is not as it should be.
+func checksFail() scene {
+	const ping = "ping -q -c 1 -w 20 10.81.0.253"
+	return scene{
+		name: "checks see what is wrong", given: peerAt("10.81.0.253"),
+		rows: []row{
+			create(lanA+"-o parent=eth0 lan", fails(gone("eth0")), fails(there("eth7")), fails(dummies(1)), fails(link("eth0", "dummy"))),
+			run("one", "--net=lan",
+				fails(link("eth0", "macvlan private on eth0")), fails(link("eth0", "macvlan bridge on eth1")), fails(flags("eth0", "UP")),
+				fails(address("10.81.0.2/24")), fails(inSubnet("10.82.0.0/16")), fails(routes()), fails(routes6("default dev eth0")), fails(mtu("eth0", 1400)),
+				fails(parentsMAC("eth0")), fails(otherMAC("one")), fails(from("peer", ownMAC("eth0"))),
+				fails(reaches("10.81.0.99")), fails(unreachable("10.81.0.253")), fails(cannotReach("10.81.0.253", "peer")), fails(cannotReach("10.81.0.99", "peer")),
+				fails(hears("peer", "eth0", ping, []string{"> 10.81.0.253: ICMP echo request"}, []string{"10.81.0.253 > .*: ICMP echo re"})),
+				fails(typed("false")), fails(either([]check{gone("eth0")}, []check{there("eth7")}))),
 		},
 	}
 }
