@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -78,17 +79,22 @@ func (d *Driver) announceJoined(ctx context.Context) error {
 func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
 	ctx, cancel := context.WithTimeout(ctx, announcePatience)
 	defer cancel()
+	var failed error
 	for sent := 0; sent < announceTimes; {
 		if now, known := d.state.endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
-		if err := netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(e.addresses()) }); err == nil {
+		failed = netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(e.addresses()) })
+		if failed == nil {
 			sent++
 			wait = announceEvery
 		}
 		select {
 		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
+				d.log.Warn("could not tell the LAN of a new address", "endpoint", shortID(e.ID), "error", failed)
+			}
 			return
 		case <-time.After(wait):
 		}
