@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gvlan/tests/lab"
 )
@@ -119,13 +120,14 @@ func (p *play) scene(sc scene) {
 			p.explain()
 		}
 	}
-	p.clear()
-	p.see("after network rm", p.place("h1"), sc.after)
+	p.row(does("rm", (*play).clear, sc.after...))
 	p.tidy()
 }
 
 func (p *play) row(r row) {
 	p.t.Helper()
+	began := time.Now()
+	defer func() { p.t.Logf("%4.1fs %s %s", time.Since(began).Seconds(), r.verb, r.text) }()
 	at := p.place(fmt.Sprintf("h%d", r.on+1))
 	switch r.verb {
 	case "sh":
