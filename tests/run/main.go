@@ -36,10 +36,15 @@ func main() {
 	}
 }
 
-// choose picks the suites with those names, or all without names.
+// choose picks the suites with those names, or, without names, all that do
+// not wait to be named; what is left out is told.
 func choose(all []suite, names []string) ([]suite, error) {
 	if len(names) == 0 {
-		return all, nil
+		chosen := slices.DeleteFunc(slices.Clone(all), func(s suite) bool { return s.named })
+		if len(chosen) < len(all) {
+			fmt.Printf("not run, unless named: %s\n", strings.Join(namesOf(slices.DeleteFunc(slices.Clone(all), func(s suite) bool { return !s.named })), ", "))
+		}
+		return chosen, nil
 	}
 	var chosen []suite
 	for _, name := range names {
