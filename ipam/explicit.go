@@ -22,7 +22,7 @@ import (
 // that release is byte for byte the true holder's own.
 func (a *Allocator) leaseThis(ctx context.Context, p pool, addr netip.Addr) (netip.Prefix, error) {
 	at := place{p.parsed().Segment, addr}
-	if err := a.checkGiven(p, addr); err != nil {
+	if err := a.checkGiven(ctx, p, at); err != nil {
 		return netip.Prefix{}, err
 	}
 	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
@@ -41,17 +41,35 @@ func (a *Allocator) leaseThis(ctx context.Context, p pool, addr netip.Addr) (net
 	}
 }
 
-// checkGiven refuses what the network keeps to itself.
-func (a *Allocator) checkGiven(p pool, addr netip.Addr) error {
+// checkGiven refuses what the network keeps to itself. What a reservation says
+// is told before that the address is excluded: it may be both, a gateway that
+// is a host's own address.
+func (a *Allocator) checkGiven(ctx context.Context, p pool, at place) error {
 	n, _ := a.ledger.network(p.Network)
 	v, err := viewOf(p, n)
 	if err != nil {
 		return err
 	}
-	if v.excluded.contains(numberOf(addr)) {
-		return fmt.Errorf("address %s is excluded from %s: give another one", addr, n.title())
+	if !v.excluded.contains(numberOf(at.addr)) {
+		return nil
 	}
-	return nil
+	if rec, ok := a.reserved(ctx, at); ok {
+		return a.takenError(ctx, at, rec)
+	}
+	return fmt.Errorf("address %s is excluded from %s: give another one", at.addr, n.title())
+}
+
+// reserved reads the record of an address that is reserved. A store that
+// does not answer knows none: the words are all that depend on it.
+func (a *Allocator) reserved(ctx context.Context, at place) (store.Lease, bool) {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	it, err := a.read(ctx, at.key())
+	if err != nil || it.Created == 0 {
+		return store.Lease{}, false
+	}
+	rec, err := store.Decode[store.Lease](it)
+	return rec, err == nil && rec.State == store.Reserved
 }
 
 func (a *Allocator) closeDead(ctx context.Context, endpoint string) (bool, error) {

@@ -75,7 +75,10 @@ func TestAnAddressIsFreeWhenTheStopReturns(t *testing.T) {
 
 func TestGatewayAndAuxAreRefusedToContainers(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
-		f := flags{subnets: []string{"192.168.1.0/24"}, aux: map[string]string{"router2": "192.168.1.5"}}
+		f := flags{
+			subnets: []string{"192.168.1.0/24"}, aux: map[string]string{"router2": "192.168.1.5"},
+			opts: map[string]string{"exclude": "192.168.1.5"},
+		}
 		n := c.host("h1").mustCreateWith(f)
 		_, err := n.run("", "192.168.1.1")
 		checkErr(c, err, "address 192.168.1.1 is the gateway of network h1-net-1-012")

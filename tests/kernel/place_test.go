@@ -158,7 +158,9 @@ func (p place) answers(ctx context.Context, addr string) (bool, string) {
 	return err == nil, out
 }
 
+// ignored tells whether none of a few pings is answered. The wait after the
+// last one is for an answer that a busy guest gives late.
 func (p place) ignored(ctx context.Context, addr string) (bool, string) {
-	out, err := p.try(ctx, "ping", "-n", "-c", "3", "-i", "0.3", "-W", "1", addr)
+	out, err := p.try(ctx, "ping", "-n", "-c", "3", "-i", "0.5", "-W", "4", addr)
 	return err != nil, out
 }

@@ -249,9 +249,9 @@ func (p *play) see(what string, at place, all []check) {
 		group.Go(func() { failed[i] = c(p, at) })
 	}
 	group.Wait()
-	for _, err := range failed {
+	for i, err := range failed {
 		if err != nil {
-			p.t.Errorf("%s: %v", what, err)
+			p.t.Errorf("%s: check %d of %d: %v", what, i+1, len(all), err)
 		}
 	}
 }
