@@ -11,7 +11,8 @@ import (
 
 // hears listens on an interface of the watcher while a script runs, until each
 // pattern has matched a line of tcpdump (with -e), and no line has matched
-// those of never. The kernel hands on broadcasts later than what was sent to
+// those of never until then: what must not be heard comes, if it does, before
+// the last that must. The kernel hands on broadcasts later than what was sent to
 // one: a script that is to prove that there are none goes on for a while.
 func hears(watcher, iface, script string, want, never []string) check {
 	return func(p *play, at place) error {
