@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/link"
+	"gvlan/driver/link/linktest"
 )
 
 func TestInUseFindsLinksInSandboxes(t *testing.T) {
@@ -71,13 +72,8 @@ func TestKernelRefusesForUnseenLinks(t *testing.T) {
 			host, sandbox := newWorld(t), newWorld(t)
 			host.card(t, "eth0")
 			want := tt.want
-			if tt.first.Kind == link.Ipvlan || tt.second.Kind == link.Ipvlan {
-				want = errors.Join(host.Supports(t.Context(), link.Ipvlan))
-				if want == nil {
-					want = tt.want
-				} else {
-					want = link.ErrNoKernelSupport
-				}
+			if (tt.first.Kind == link.Ipvlan || tt.second.Kind == link.Ipvlan) && linktest.Lacks(t, host, link.Ipvlan) {
+				want = link.ErrNoKernelSupport
 			}
 			if _, err := host.Ensure(t.Context(), tt.first); err != nil {
 				if !errors.Is(err, want) {
@@ -96,7 +92,41 @@ func TestKernelRefusesForUnseenLinks(t *testing.T) {
 	}
 }
 
-func TestEnslavedParentIsBusy(t *testing.T) {
+// A bond's port cannot be a parent; the bond can.
+func TestBondPortIsBusy(t *testing.T) {
+	w := newWorld(t)
+	w.card(t, "eth0")
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "bond0"
+	bond := netlink.NewLinkBond(attrs)
+	bond.Mode = netlink.BOND_MODE_ACTIVE_BACKUP
+	if err := w.handle.LinkAdd(bond); errors.Is(err, unix.EOPNOTSUPP) {
+		t.Attr(linktest.LacksKey, "bond")
+		if _, err := w.Ensure(t.Context(), endpoint("gv1", "bond0")); !errors.Is(err, link.ErrNotFound) {
+			t.Errorf("Ensure on a bond that is not there = %v, want %v", err, link.ErrNotFound)
+		}
+		return
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	w.setDown(t, "eth0") // bonds take only ports that are down
+	w.do(t, func() error { return w.handle.LinkSetMaster(w.link(t, "eth0"), bond) })
+	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
+		spec := link.Spec{Name: "gv1", Kind: kind, Parent: "eth0", Owner: "ep-gv1"}
+		if _, err := w.Ensure(t.Context(), spec); !errors.Is(err, link.ErrParentBusy) {
+			t.Errorf("Ensure(%s) on a bond's port = %v, want %v", spec, err, link.ErrParentBusy)
+		}
+		spec.Parent = "bond0"
+		if _, err := w.Ensure(t.Context(), spec); err != nil {
+			t.Errorf("Ensure(%s) on the bond = %v, want nil", spec, err)
+		}
+		if err := w.Remove(t.Context(), "gv1"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestBridgePortIsBusy(t *testing.T) {
 	w := newWorld(t)
 	w.card(t, "eth0")
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
@@ -154,10 +184,7 @@ func TestRemoveStaleFreesTheMAC(t *testing.T) {
 func TestSupportsMakesNothing(t *testing.T) {
 	w := newWorld(t)
 	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan, link.VLAN, link.Dummy} {
-		err := w.Supports(t.Context(), kind)
-		if err != nil && !errors.Is(err, link.ErrNoKernelSupport) {
-			t.Errorf("Supports(%s) = %v", kind, err)
-		}
+		linktest.Lacks(t, w, kind)
 	}
 	if err := w.Supports(t.Context(), link.Macvlan); err != nil {
 		t.Errorf("Supports(macvlan) = %v, want nil on every kernel these tests run on", err)

@@ -52,7 +52,7 @@ func Conform(t *testing.T, start func(t *testing.T) Host) {
 				h := trial{Host: start(t), t: t}
 				h.Card("eth0")
 				for _, kind := range tt.needs {
-					if h.Supports(t.Context(), kind) != nil {
+					if Lacks(t, h, kind) {
 						h.expectUnsupported(kind)
 						return
 					}
@@ -61,6 +61,28 @@ func Conform(t *testing.T, start func(t *testing.T) Host) {
 			})
 		}
 	}
+}
+
+// LacksKey is the attribute of a test (testing.T.Attr) that met a kernel which
+// cannot make a kind of link; the kind is the value.
+const LacksKey = "lacks"
+
+// Lacks tells whether the kernel cannot make links of that kind. A test can
+// then see no more than that this is said; for who counts such tests it gets
+// the attribute LacksKey.
+func Lacks(t *testing.T, kernel interface {
+	Supports(ctx context.Context, kind link.Kind) error
+}, kind link.Kind) bool {
+	t.Helper()
+	err := kernel.Supports(t.Context(), kind)
+	if err == nil {
+		return false
+	}
+	if !errors.Is(err, link.ErrNoKernelSupport) {
+		t.Fatalf("Supports(%s) = %v, want nil or %v", kind, err, link.ErrNoKernelSupport)
+	}
+	t.Attr(LacksKey, string(kind))
+	return true
 }
 
 type conformance struct {
