@@ -8,15 +8,19 @@
 # make bench-dns  the same for names
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
 # make sim     clusters of 200 and 1,000 nodes, in virtual time
-# make soak    the large sizes of the black-box suites, for hours
+# make fuzz    every fuzz target, FUZZTIME (60s) each; FUZZ=./parentfile
+#              those of that package only
+# make soak    make fuzz, then the large sizes of the black-box suites, for hours
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make clean   removes what the above made in this folder
 
 GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
+FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check test demo bench bench-dns bench-networks sim soak plugin clean
+.PHONY: build check test demo bench bench-dns bench-networks sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -51,7 +55,17 @@ bench-networks:
 sim:
 	$(GO) test ./tests/sim -timeout 90m -sizes 200,1000 -seeds 4 -v
 
-soak: build
+# Go fuzzes one target of one package at a time. What fails is left in testdata/fuzz.
+fuzz:
+	@set -e; for package in $$($(GO) list $(FUZZ)); do \
+		targets=$$($(GO) test -list '^Fuzz' $$package); \
+		for target in $$targets; do case $$target in Fuzz*) \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$package;; \
+		esac; done; \
+	done
+
+soak: build fuzz
 	tests/lab/install.sh
 	GVLAN_SOAK=1 $(GO) test -timeout 12h -count=1 -v ./tests/docker/... ./tests/swarm/... ./tests/kernel/...
 

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -139,13 +141,26 @@ func (f *File) fill(text string, from section, to *List) error {
 func tomlError(err error) error {
 	var at toml.ParseError
 	if !errors.As(err, &at) {
-		return &FileError{Err: ErrFile, Text: err.Error() + `, write for example parent = "eth0"`}
+		return &FileError{Err: ErrFile, Text: escape(err.Error()) + `, write for example parent = "eth0"`}
 	}
 	return &FileError{
 		Line: at.Position.Line,
 		Err:  ErrFile,
-		Text: at.Message + `; write for example parent = "eth0", the name in quotes`,
+		Text: escape(at.Message) + `; write for example parent = "eth0", the name in quotes`,
 	}
+}
+
+// escape keeps on one line what the decoder quotes raw from the file.
+func escape(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsPrint(r) {
+			b.WriteRune(r)
+			continue
+		}
+		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+	}
+	return b.String()
 }
 
 // lineOf finds the first line that holds word outside a comment: the decoder

@@ -93,6 +93,8 @@ func TestLoadRefuses(t *testing.T) {
 			` line 2 on node n1: parent takes a name in quotes or a list of them; write for example parent = "eth0", the name in quotes`},
 		{"a list of numbers", write("numbers", "parent = [1]\n"), parentfile.ErrFile,
 			` line 1 on node n1: parent takes names in quotes; write for example parent = "eth0", the name in quotes`},
+		{"an escape that goes on in the next line", write("escape", "parent = \"eth0\\\neth1\"\n"), parentfile.ErrFile,
+			` line 2 on node n1: invalid escape in string '\\n'; write for example parent = "eth0", the name in quotes`},
 		{"an unknown key", write("key", "# paren\n[macvlan]\nparen = \"eth0\"\n"), parentfile.ErrFile,
 			` line 3 on node n1: unknown key "macvlan.paren"; known are version and parent, at the top level or under [macvlan] or [ipvlan]`},
 		{"an unknown section", write("section", "parent = \"eth0\"\n[bridge]\n"), parentfile.ErrFile,
@@ -152,25 +154,4 @@ func TestLoadWithoutPermission(t *testing.T) {
 	if diff := cmp.Diff("the agent may not read it", bad.Text); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	for _, seed := range []string{"", "eth0.30", "parent = \"eth1\"", "[macvlan]\nversion = \"0.1\"\nparent = \"eth1\"\n", "parent = [\"a\", \"b,!c\"]", "[ipvlan", "parent = eth1", "host_iface=\"x\"", "[macvlan]\n[macvlan.parent]\nx=1"} {
-		f.Add([]byte(seed))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parentfile.Decode(data)
-		if err != nil {
-			var bad *parentfile.FileError
-			if !errors.As(err, &bad) || bad.Text == "" {
-				t.Fatalf("Decode(%q) = %#v, want a FileError with a text", data, err)
-			}
-			return
-		}
-		for _, kind := range []string{parentfile.Macvlan, parentfile.Ipvlan} {
-			if list, err := file.List(kind); err == nil && list.Empty() {
-				t.Errorf("List(%s) of %q is empty without an error", kind, data)
-			}
-		}
-	})
 }

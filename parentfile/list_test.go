@@ -97,38 +97,3 @@ func TestParseRefuses(t *testing.T) {
 		})
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", "bond0,  eth1,  eth0,", "eth0.100.200", "eth0:10", "!docker*,en*", "subnet:fd00::/64", "default-route.65,@host", "eth[0", "eth0.99999999999999999999"} {
-		f.Add(seed)
-	}
-	have := host()
-	f.Fuzz(func(t *testing.T, text string) {
-		list, err := parentfile.Parse(text)
-		if err != nil {
-			return
-		}
-		again, err := parentfile.Parse(list.String())
-		if err != nil {
-			t.Fatalf("Parse(%q), the String of %q: %v", list.String(), text, err)
-		}
-		if diff := cmp.Diff(list.String(), again.String()); diff != "" {
-			t.Errorf("String read back (-want +got):\n%s", diff)
-		}
-		for _, kind := range []string{parentfile.Macvlan, parentfile.Ipvlan, ""} {
-			choice, err := parentfile.Resolve(list, have, kind)
-			if err != nil {
-				_ = err.Error()
-				continue
-			}
-			if choice.Interface.Loopback || choice.Interface.Name == "" {
-				t.Errorf("Resolve(%q) = %+v", text, choice)
-			}
-			for _, vid := range choice.VLANs {
-				if vid < 1 || vid > 4094 {
-					t.Errorf("Resolve(%q) wants VLAN %d", text, vid)
-				}
-			}
-		}
-	})
-}
