@@ -111,6 +111,9 @@ func (l *settings) checkTruth() error {
 	clash(joins, !token, "--join without --token or --token-file: give the one the other agent printed")
 	clash(token, !joins, "--token or --token-file without --join: say which agent it is for")
 	clash(c.Join.Token != "", c.Join.TokenFile != "", "--token with --token-file: give one")
+	if c.Join.Token != "" {
+		problems = append(problems, checkToken("token", c.Join.Token))
+	}
 	return errors.Join(problems...)
 }
 

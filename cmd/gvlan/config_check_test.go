@@ -23,6 +23,9 @@ func loadFrom(t *testing.T, words ...string) settings {
 	return loaded
 }
 
+// goodToken has the form of a token.
+const goodToken = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+
 func TestContradictions(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -33,18 +36,19 @@ func TestContradictions(t *testing.T) {
 		{name: "solo with another port", words: "--etcd-client-port 2479"},
 		{name: "listen", words: "--etcd-listen 0.0.0.0:2379"},
 		{name: "listen in the clear", words: "--etcd-listen [::]:2379 --etcd-insecure"},
-		{name: "join", words: "--join 10.0.0.1:2379 --token t"},
+		{name: "join", words: "--join 10.0.0.1:2379 --token " + goodToken},
 		{name: "existing cluster", words: "--etcd-endpoints https://10.0.0.1:2379,https://[fd00::1]:2379 --etcd-ca ca.pem --etcd-cert c.pem --etcd-key k.pem --etcd-user u --etcd-password p"},
 		{name: "swarm", words: "--swarm --etcd-endpoints http://10.0.0.1:2379"},
 		{name: "dns off", words: "--dns off --gossip off"},
 		{name: "advertise an interface", words: "--advertise bond0.65"},
 
-		{name: "join and endpoints", words: "--join 10.0.0.1:2379 --token t --etcd-endpoints http://10.0.0.1:2379", want: "--join with --etcd-endpoints"},
-		{name: "join without a port", words: "--join 10.0.0.1 --token t", want: `--join "10.0.0.1": give HOST:PORT`},
+		{name: "join and endpoints", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-endpoints http://10.0.0.1:2379", want: "--join with --etcd-endpoints"},
+		{name: "join without a port", words: "--join 10.0.0.1 --token " + goodToken, want: `--join "10.0.0.1": give HOST:PORT`},
 		{name: "join without a token", words: "--join 10.0.0.1:2379", want: "--join without --token"},
-		{name: "token without join", words: "--token t", want: "without --join"},
-		{name: "two tokens", words: "--join 10.0.0.1:2379 --token t --token-file f", want: "--token with --token-file"},
-		{name: "join and listen", words: "--join 10.0.0.1:2379 --token t --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --join"},
+		{name: "token that was cut off", words: "--join 10.0.0.1:2379 --token abc", want: "--token: the token is not one that gvlan printed: want 43 characters of base64url, got 3 characters"},
+		{name: "token without join", words: "--token " + goodToken, want: "without --join"},
+		{name: "two tokens", words: "--join 10.0.0.1:2379 --token " + goodToken + " --token-file f", want: "--token with --token-file"},
+		{name: "join and listen", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --join"},
 		{name: "endpoints and listen", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --etcd-endpoints"},
 		{name: "insecure without listen", words: "--etcd-insecure", want: "--etcd-insecure without --etcd-listen"},
 		{name: "embedded port of an external etcd", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-client-port 2379", want: "--etcd-client-port with"},
@@ -130,7 +134,7 @@ func TestMode(t *testing.T) {
 	}{
 		{"", modeSolo},
 		{"--etcd-listen 0.0.0.0:2379", modeListen},
-		{"--join 10.0.0.1:2379 --token t", modeJoin},
+		{"--join 10.0.0.1:2379 --token " + goodToken, modeJoin},
 		{"--etcd-endpoints http://10.0.0.1:2379", modeExternal},
 	}
 	for _, test := range tests {

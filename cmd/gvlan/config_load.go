@@ -195,10 +195,18 @@ func (l *settings) chosen(name string) bool {
 // readSecrets replaces the *-file settings by the files' content.
 func (c *Config) readSecrets() error {
 	return errors.Join(
-		readSecret("token-file", c.Join.TokenFile, &c.Join.Token),
+		c.readToken(),
 		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
 		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
 	)
+}
+
+func (c *Config) readToken() error {
+	err := readSecret("token-file", c.Join.TokenFile, &c.Join.Token)
+	if err != nil || c.Join.TokenFile == "" {
+		return err
+	}
+	return checkToken("token-file", c.Join.Token)
 }
 
 func readSecret(name, path string, into *string) error {

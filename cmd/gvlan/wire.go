@@ -48,7 +48,7 @@ type parts struct {
 func runAgent(ctx context.Context, c Config, self identity, log *slog.Logger) (retErr error) {
 	p := &parts{config: c, self: self, log: log, started: time.Now()}
 	defer func() { retErr = errors.Join(retErr, p.close()) }()
-	for _, build := range []func() error{p.openJournal, p.openTruth, p.openHost, p.buildDriver, p.openSockets} {
+	for _, build := range []func() error{p.openJournal, p.openTruth, func() error { return p.refuseForeignToken(ctx) }, p.openHost, p.buildDriver, p.openSockets} {
 		if err := build(); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"time"
@@ -66,7 +67,7 @@ func networkStatus(n driver.NetworkReport) NetworkStatus {
 // what its last call met.
 func (p *parts) etcdNow(ctx context.Context) error {
 	if err := p.session.Trusted(); err != nil {
-		return err
+		return cmp.Or(p.truth.checkJoin(ctx), err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
@@ -20,12 +23,14 @@ type truth struct {
 	etcd      *store.Etcd
 	endpoints []string
 	log       *slog.Logger
-	join      string // the line another host joins with; "" when none can
+	join      string      // the line another host joins with; "" when none can
+	listen    string      // address others join at; "" for none
+	joined    *tls.Config // how the etcd of the host it joins is spoken to; nil: it joins none, or without TLS
 }
 
 // newTruth prepares client and server. Neither connects before run.
 func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
-	t = &truth{log: log}
+	t = &truth{log: log, listen: c.Etcd.Listen}
 	client := store.EtcdConfig{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Log: log}
 	switch c.mode() {
 	case modeExternal:
@@ -34,7 +39,8 @@ func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 	case modeJoin:
 		client.Endpoints = []string{c.Join.Address}
 		if c.Join.Token != "" {
-			client.TLS, err = joinTLS(c.Join.Token, self.Node)
+			t.joined, err = joinTLS(c.Join.Token, self.Node)
+			client.TLS = t.joined
 		}
 	default:
 		if t.server, err = newServer(c, self, log); err == nil {
@@ -97,7 +103,33 @@ func (t *truth) run(ctx context.Context) error {
 	if t.join != "" {
 		t.log.Info("other hosts join this one with: " + t.join)
 	}
-	return t.server.Run(ctx)
+	return t.explain(t.server.Run(ctx))
+}
+
+// explain says which option is wrong where the kernel only says that an
+// address is not this host's.
+func (t *truth) explain(err error) error {
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return err
+	}
+	any := "0.0.0.0"
+	at, parseErr := netip.ParseAddrPort(t.listen)
+	if parseErr != nil {
+		return err
+	}
+	if at.Addr().Is6() {
+		any = "::"
+	}
+	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them",
+		t.listen, net.JoinHostPort(any, strconv.Itoa(int(at.Port()))))
+}
+
+// checkJoin refuses a token that the host it joins never printed.
+func (t *truth) checkJoin(ctx context.Context) error {
+	if t.joined == nil {
+		return nil
+	}
+	return checkJoin(ctx, t.endpoints[0], t.joined)
 }
 
 func (t *truth) close() error {

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"gvlan/cluster/store/embedded"
+)
+
+func TestTokenFileIsChecked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("not-a-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Join: JoinConfig{TokenFile: path}}
+	err := c.readSecrets()
+	if err == nil || !strings.Contains(err.Error(), "--token-file: ") || !strings.Contains(err.Error(), "got 11 characters") {
+		t.Errorf("error is %v, want one that names --token-file and the length", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "not-a-token") {
+		t.Errorf("the error prints the token: %v", err)
+	}
+}
+
+func TestTokenOfAnotherCluster(t *testing.T) {
+	address := freeAddress(t)
+	host := newListening(t, address)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- host.run(ctx) }()
+	defer func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	select {
+	case <-host.server.Ready():
+	case err := <-ended:
+		ended <- nil
+		t.Fatal(err)
+	}
+	if err := checkJoin(t.Context(), address, joinWith(t, host.server.Token())); err != nil {
+		t.Fatalf("the right token is refused: %v", err)
+	}
+	err := checkJoin(t.Context(), address, joinWith(t, embedded.NewToken()))
+	if want := "--token is not the one " + address + " printed"; err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error is %v, want one that begins with %q", err, want)
+	}
+}
+
+// 192.0.2.0/24 is nobody's (RFC 5737).
+func TestListenElsewhere(t *testing.T) {
+	err := newListening(t, "192.0.2.1:2379").run(t.Context())
+	want := "--etcd-listen 192.0.2.1:2379: this host does not have that address: give one of its own, or 0.0.0.0:2379 for all of them"
+	if err == nil || err.Error() != want {
+		t.Errorf("error is %v, want %q", err, want)
+	}
+}
+
+// newListening prepares the etcd of an agent that others join at address.
+func newListening(t *testing.T, address string) *truth {
+	t.Helper()
+	_, port, err := net.SplitHostPort(freeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{DataDir: t.TempDir()}
+	c.Etcd.Listen, c.Etcd.Prefix = address, "/gvlan/v1"
+	if c.Etcd.ClientPort, err = parsePort(port); err != nil {
+		t.Fatal(err)
+	}
+	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := made.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return made
+}
+
+// freeAddress is a loopback address nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func TestTokenOfAHostThatIsAway(t *testing.T) {
+	if err := checkJoin(t.Context(), freeAddress(t), joinWith(t, goodToken)); err != nil {
+		t.Errorf("a host that does not answer says nothing about the token: %v", err)
+	}
+}
+
+func joinWith(t *testing.T, token string) *tls.Config {
+	t.Helper()
+	client, err := joinTLS(token, "node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
