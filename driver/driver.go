@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/netns"
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
@@ -33,8 +34,11 @@ type Config struct {
 	Scope     Scope                    // the default for new networks when the engine's labels say nothing
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Sandboxes Sandboxes                // nil: no names inside sandboxes
-	Node      store.Node               // what is published of this node beside what it has
-	Swarm     bool                     // this is the managed plugin of a swarm's node
+	// Elsewhere opens this host's other network namespaces, where links may
+	// hang from the same parents; nil: netns.Others.
+	Elsewhere func() ([]*netns.Namespace, error)
+	Node      store.Node // what is published of this node beside what it has
+	Swarm     bool       // this is the managed plugin of a swarm's node
 	// Solo tells whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
 	// Drained tells whether an operator wants no new containers here; nil: no.
@@ -74,6 +78,9 @@ type Driver struct {
 
 // New reads the journal. Nothing runs until Run.
 func New(cfg Config) (*Driver, error) {
+	if cfg.Elsewhere == nil {
+		cfg.Elsewhere = netns.Others
+	}
 	state, err := openRegistry(cfg.Networks, cfg.Endpoints)
 	if err != nil {
 		return nil, fmt.Errorf("open the driver's journal: %w", err)

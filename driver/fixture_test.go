@@ -23,6 +23,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
+	"gvlan/driver/netns"
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
@@ -76,6 +77,8 @@ type host struct {
 	engine  *dockerd
 	drained atomic.Bool
 	swarm   bool
+	// elsewhere opens the host's other network namespaces; nil: there are none.
+	elsewhere func() []*netns.Namespace
 
 	// Of the agent that runs.
 	d         *Driver
@@ -144,7 +147,13 @@ func (h *host) build(kept *journal.Journal, log *slog.Logger) {
 		Networks: kept.Bucket("networks"), Endpoints: kept.Bucket("endpoints"), Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
-		Node:   store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
+		Elsewhere: func() ([]*netns.Namespace, error) {
+			if h.elsewhere == nil {
+				return nil, nil
+			}
+			return h.elsewhere(), nil
+		},
+		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Now: h.clock.now, Log: log,
 	})
 	h.must(err)

@@ -36,6 +36,9 @@ func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment
 		return Attachment{}, err
 	}
 	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
+	if err := d.judgeElsewhere(ctx, n, e); err != nil {
+		return Attachment{}, err
+	}
 	if err := d.makeLink(ctx, n, e); err != nil {
 		return Attachment{}, err
 	}
@@ -48,10 +51,7 @@ func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment
 // makeLink makes the container's link. A stale one of a dead endpoint with
 // the same MAC would keep it from coming up, so that goes first.
 func (d *Driver) makeLink(ctx context.Context, n hostNetwork, e hostEndpoint) error {
-	spec := link.Spec{
-		Name: e.Link, Kind: n.Options.Kind, Mode: n.Options.Mode, Flag: n.Options.Flag,
-		Parent: e.Parent, MTU: n.Options.MTU, Owner: e.ID,
-	}
+	spec := n.linkSpec(e)
 	if n.Options.Kind == link.Macvlan {
 		mac, err := net.ParseMAC(e.MAC)
 		if err != nil {
@@ -68,6 +68,14 @@ func (d *Driver) makeLink(ctx context.Context, n hostNetwork, e hostEndpoint) er
 		return fmt.Errorf("attach a container to network %s on node %s: %w", n.title(), d.self.Node(), err)
 	}
 	return nil
+}
+
+// linkSpec is the endpoint's link but for its MAC.
+func (n hostNetwork) linkSpec(e hostEndpoint) link.Spec {
+	return link.Spec{
+		Name: e.Link, Kind: n.Options.Kind, Mode: n.Options.Mode, Flag: n.Options.Flag,
+		Parent: e.Parent, MTU: n.Options.MTU, Owner: e.ID,
+	}
 }
 
 // lives tells which owners of links are endpoints of this host other than

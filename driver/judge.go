@@ -1,8 +1,11 @@
 package driver
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"gvlan/driver/link"
 )
@@ -28,6 +31,40 @@ func (d *Driver) judge(n hostNetwork, parent, self string) error {
 		if why := clash(n.Options, other.Options, n.ID == other.ID); why != "" {
 			return fmt.Errorf("%w: network %s (%s) cannot start a container on %s of node %s while network %s (%s) has one there: %s",
 				ErrParentTaken, n.title(), n.Options.links(), parent, d.self.Node(), other.title(), other.Options.links(), why)
+		}
+	}
+	return nil
+}
+
+// judgeElsewhere tells whether an ipvlan network may start a container beside
+// links that are not ours and run in other namespaces, such as those of
+// Docker's own ipvlan driver. The kernel, which refuses everything else that
+// cannot stand beside them, gives them the new link's mode without a word.
+func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoint) error {
+	if n.Options.Kind != link.Ipvlan {
+		return nil
+	}
+	elsewhere, err := d.cfg.Elsewhere()
+	if err != nil {
+		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.self.Node(), err)
+	}
+	paths := make(map[int]string, len(elsewhere))
+	for _, ns := range elsewhere {
+		defer ns.Close()
+		paths[ns.Fd()] = ns.Path()
+	}
+	use, err := d.cfg.Links.InUse(ctx, e.Parent, slices.Collect(maps.Keys(paths))...)
+	if err != nil {
+		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.self.Node(), err)
+	}
+	for i := range use {
+		path, away := paths[use[i].Namespace]
+		if !away {
+			continue // what hangs from it here is judged when the link is made
+		}
+		if err := link.Judge(n.linkSpec(e), use[i:i+1]); err != nil {
+			return fmt.Errorf("%w: network %s cannot start a container on node %s beside the link %s in %s: %w",
+				ErrParentTaken, n.title(), d.self.Node(), use[i].Name, path, err)
 		}
 	}
 	return nil

@@ -32,6 +32,9 @@ type Links interface {
 	Interfaces(ctx context.Context) ([]link.Interface, error)
 	// Owned lists the links that carry this driver's mark.
 	Owned(ctx context.Context) ([]link.Link, error)
+	// InUse lists the container links that hang from a parent, also in the
+	// namespaces with the descriptors elsewhere.
+	InUse(ctx context.Context, parent string, elsewhere ...int) ([]link.Usage, error)
 	// Watch tells of links that come, go or change, until ctx ends.
 	Watch(ctx context.Context, changed func(link.Event)) error
 }

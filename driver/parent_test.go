@@ -6,6 +6,7 @@ import (
 
 	"gvlan/driver/engine"
 	"gvlan/driver/link"
+	"gvlan/driver/netns"
 )
 
 // parentOf is what a container's link hangs from.
@@ -107,6 +108,52 @@ func TestWhatCannotShareAParentIsRefusedAtStart(t *testing.T) {
 			}
 			first.stop()
 			h.run("third", "two")
+		})
+	}
+}
+
+// TestLinksOfOthersElsewhereAreNotFlipped: the kernel refuses an ipvlan link
+// beside macvlan, and gives running ipvlan links the mode of a new one.
+func TestLinksOfOthersElsewhereAreNotFlipped(t *testing.T) {
+	tests := []struct {
+		name   string
+		theirs link.Spec
+		says   []string // nil: the container starts
+	}{
+		{"another mode", link.Spec{Kind: link.Ipvlan, Mode: link.L3},
+			[]string{"network lan1", "node h1", "beside the link eth0 in /proc/", "it already carries ipvlan l3 link eth0 on eth1", "ipvlan's mode and flag belong to the parent"}},
+		{"another flag", link.Spec{Kind: link.Ipvlan, Flag: link.FlagPrivate}, []string{"it already carries ipvlan l2 private link eth0 on eth1"}},
+		{"macvlan", link.Spec{Kind: link.Macvlan}, []string{"macvlan and ipvlan cannot share a parent"}},
+		{"the same mode", link.Spec{Kind: link.Ipvlan}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			h := newCluster(t).host("h1")
+			h.create(lan("lan1", "10.0.1.0/24", with("ipvlan_mode", "l2")))
+			h.replica("lan1")
+			tt.theirs.Name, tt.theirs.Parent = "theirs", "eth1"
+			others := h.links.As("docker")
+			_, err := others.Ensure(t.Context(), tt.theirs)
+			h.must(err)
+			h.elsewhere = func() []*netns.Namespace {
+				ns, err := netns.Current()
+				h.must(err)
+				h.must(h.links.Move("theirs", ns.Fd(), "eth0"))
+				return []*netns.Namespace{ns}
+			}
+			_, err = h.tryRun("web", "lan1")
+			if tt.says == nil {
+				h.must(err)
+				return
+			}
+			h.wantErr(err, tt.says...)
+			h.must(h.links.Move("theirs", link.Current, ""))
+			if now, err := h.links.Read(t.Context(), "theirs"); err != nil || now.Mode != tt.theirs.WithDefaults().Mode {
+				t.Errorf("the other link is %s now (%v), want %s", now.Spec, err, tt.theirs.WithDefaults())
+			}
+			if left := h.d.state.allEndpoints(); len(left) > 0 {
+				t.Errorf("the refused container left %+v", left)
+			}
 		})
 	}
 }

@@ -50,11 +50,12 @@ func (k *Kernel) movedTo(ctx context.Context, fd int, parent string, parentIndex
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}
 	defer there.Close()
-	home, err := there.GetNetNsIdByFd(int(k.ns))
+	all, err := dump(ctx, there.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}
-	all, err := dump(ctx, there.LinkList)
+	// Asked last: the kernel names a namespace when it first has to, as in the dump.
+	home, err := there.GetNetNsIdByFd(int(k.ns))
 	if err != nil {
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}

@@ -92,6 +92,38 @@ func TestKernelRefusesForUnseenLinks(t *testing.T) {
 	}
 }
 
+// What the kernel does not refuse, whoever makes ipvlan links has to ask for.
+func TestAnotherIpvlanModeFlipsUnseenLinks(t *testing.T) {
+	host, sandbox := newWorld(t), newWorld(t)
+	host.card(t, "eth0")
+	first := link.Spec{Name: "gv1", Kind: link.Ipvlan, Mode: link.L2, Parent: "eth0"}
+	second := link.Spec{Name: "gv2", Kind: link.Ipvlan, Mode: link.L3, Flag: link.FlagPrivate, Parent: "eth0"}
+	if linktest.Lacks(t, host, link.Ipvlan) {
+		if _, err := host.Ensure(t.Context(), first); !errors.Is(err, link.ErrNoKernelSupport) {
+			t.Errorf("Ensure = %v, want %v", err, link.ErrNoKernelSupport)
+		}
+		return
+	}
+	if _, err := host.Ensure(t.Context(), first); err != nil {
+		t.Fatal(err)
+	}
+	host.moveTo(t, "gv1", sandbox, "eth0")
+	use, err := host.InUse(t.Context(), "eth0", sandbox.ns.Fd())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := link.Judge(second, use); !errors.Is(err, link.ErrModeConflict) {
+		t.Errorf("Judge beside %v = %v, want %v", use, err, link.ErrModeConflict)
+	}
+	if _, err := host.Ensure(t.Context(), second); err != nil {
+		t.Fatal(err)
+	}
+	now, err := sandbox.Read(t.Context(), "eth0")
+	if err != nil || now.Mode != link.L3 || now.Flag != link.FlagPrivate {
+		t.Errorf("the first link is %s now (%v): does the kernel keep modes apart? Then nobody has to ask", now.Spec, err)
+	}
+}
+
 // A bond's port cannot be a parent; the bond can.
 func TestBondPortIsBusy(t *testing.T) {
 	w := newWorld(t)

@@ -98,6 +98,9 @@ func (ns *Namespace) Close() error { return ns.file.Close() }
 // netlink.NewHandleAt(netns.NsHandle(fd)) takes.
 func (ns *Namespace) Fd() int { return int(ns.file.Fd()) }
 
+// Path gives the path it was opened by, which may have gone since.
+func (ns *Namespace) Path() string { return ns.file.Name() }
+
 // ID gives the namespace's identity.
 func (ns *Namespace) ID() ID { return ns.id }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,6 +183,35 @@ func TestProcesses(t *testing.T) {
 	first.Process.Kill()
 	first.Wait()
 	expect("after one ended", []int{second.Process.Pid})
+}
+
+func TestOthers(t *testing.T) {
+	inhabited, mounted := newNamespace(t), newNamespace(t)
+	sleeper := startIn(t, inhabited)
+	startIn(t, inhabited)
+	path := bind(t, mounted)
+
+	all, err := netns.Others()
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths := map[netns.ID][]string{}
+	for _, ns := range all {
+		paths[ns.ID()] = append(paths[ns.ID()], ns.Path())
+		if err := ns.Do(func() error { return nil }); err != nil {
+			t.Errorf("enter %s: %v", ns.Path(), err)
+		}
+		ns.Close()
+	}
+	if got := paths[inhabited.ID()]; len(got) != 1 || !strings.HasPrefix(got[0], "/proc/") {
+		t.Errorf("the namespace of process %d is there as %v, want it once, by a process", sleeper.Process.Pid, got)
+	}
+	if diff := cmp.Diff([]string{path}, paths[mounted.ID()]); diff != "" {
+		t.Errorf("paths of the mounted namespace (-want +got):\n%s", diff)
+	}
+	if got := paths[currentID(t)]; got != nil {
+		t.Errorf("the own namespace is there as %v", got)
+	}
 }
 
 // startIn starts a process in ns that stays until the end of the test.

@@ -15,7 +15,7 @@ func TestModes(t *testing.T) {
 		modeBridge(), modePrivate("macvlan private", "-o macvlan_mode=private", "macvlan private on eth0"),
 		modePrivate("ipvlan L2 private", "-o ipvlan_flag=private", "ipvlan l2 private on eth0"),
 		modeVEPA(), modePrivate("ipvlan L2 vepa", "-o ipvlan_flag=vepa", "ipvlan l2 vepa on eth0"),
-		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeVLANs(),
+		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeOfOthers(), modeVLANs(),
 	}}, "")
 }
 
@@ -125,6 +125,27 @@ func modeLayer3(mode string) scene {
 			sh("true", from("peer", typed("ip route add 10.71.0.0/24 via 192.168.1.249"))),
 			sh("true", from("peer", reaches("near")), from("near", reaches("192.168.1.251"))),
 			sh("true", from("peer", typed("ip route del 10.71.0.0/24"))),
+		},
+	}
+}
+
+// modeOfOthers: containers of Docker's own ipvlan driver keep their mode. The
+// kernel would give them that of a new link on their parent.
+func modeOfOthers() scene {
+	const theirs = "docker network create -d ipvlan --subnet=10.71.0.0/24 -o parent=eth0 theirs && docker run -d --name them --network theirs busybox sleep 1000000"
+	unchanged := from("them", link("eth0", "ipvlan l2 bridge on eth0"))
+	return scene{
+		name: "ipvlan beside Docker's own",
+		rows: []row{
+			create("--subnet=10.72.0.0/24 -o parent=eth0 -o ipvlan_mode=l3 routed"),
+			create("--subnet=10.73.0.0/24 -o parent=eth0 -o kind=ipvlan switched"),
+			sh(theirs),
+			does("look into them", func(p *play) { p.adopt(p.Hosts[0], "them") }, unchanged),
+			refusing(run("aa", "--net=routed"), "it already carries ipvlan l2 link eth0 on eth0: ipvlan's mode and flag belong to the parent"),
+			sh("true", unchanged),
+			run("bb", "--net=switched", link("eth0", "ipvlan l2 bridge on eth0")),
+			sh("docker rm -f them bb && docker network rm theirs"),
+			run("aa", "--net=routed", link("eth0", "ipvlan l3 bridge on eth0")),
 		},
 	}
 }
