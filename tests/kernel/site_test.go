@@ -8,16 +8,11 @@
 package kernel_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -141,29 +136,7 @@ func (s *site) sh(m *lab.Machine, script string) {
 
 // api asks the engine of a host.
 func (s *site) api(h *lab.Host, path string, answer any) error {
-	client := http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", h.Engine.Socket())
-		},
-	}}
-	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://docker"+path, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s on %s: %s: %s", path, h.Name, response.Status, strings.TrimSpace(string(body)))
-	}
-	return json.Unmarshal(body, answer)
+	return h.Engine.Get(s.t.Context(), path, answer)
 }
 
 // eventually waits for a condition, and fails with its last complaint.

@@ -1,7 +1,9 @@
 package lab
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,6 +125,33 @@ func (e *Engine) Ready(ctx context.Context) error {
 
 // Socket is the path of the engine's API, seen from outside.
 func (e *Engine) Socket() string { return e.machine.Path("/run/docker.sock") }
+
+// Get asks the engine's API and decodes the answer, which is JSON. Anything but
+// 200 is an error.
+func (e *Engine) Get(ctx context.Context, path string, answer any) error {
+	client := e.client()
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker"+path, nil)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("ask the engine of %s: %w", e.machine.Name, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return fmt.Errorf("read the answer to %s on %s: %w", path, e.machine.Name, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s on %s: %s: %s", path, e.machine.Name, resp.Status, bytes.TrimSpace(body))
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("decode the answer to %s on %s: %w", path, e.machine.Name, err)
+	}
+	return nil
+}
 
 // client speaks HTTP over the engine's socket, whatever the URL's host.
 func (e *Engine) client() *http.Client {

@@ -54,6 +54,7 @@ func socketAgentBeside(c *cluster) {
 	c.ask.MustDocker(c.t, "service", "rm", "beside")
 	h.MustDocker(c.t, "rm", "-f", "one", "two")
 	h.MustDocker(c.t, "network", "rm", plain)
+	c.forgotten(plain)
 	c.audit()
 	if err := agent.Stop(c.t.Context()); err != nil {
 		c.t.Fatal(err)
