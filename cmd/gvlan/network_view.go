@@ -28,13 +28,19 @@ type NetworkHost struct {
 	Node      string         `json:"node"`
 	Host      string         `json:"host"`
 	Connected bool           `json:"connected"` // its agent is
-	State     string         `json:"state"`     // of its replica; "missing" without one
+	State     string         `json:"state"`     // of its replica; stateMissing or stateNoTask without one
 	Engine    string         `json:"engine,omitempty"`
 	Parent    string         `json:"parent,omitempty"` // a container would get now
 	Links     []string       `json:"links,omitempty"`
 	Why       string         `json:"why,omitempty"`
 	Endpoints []EndpointView `json:"endpoints,omitempty"`
 }
+
+// States of a host without a replica.
+const (
+	stateMissing = "missing" // it should have one
+	stateNoTask  = "no task" // the swarm makes its networks only where a task runs
+)
 
 // EndpointView is one container on a network.
 type EndpointView struct {
@@ -81,7 +87,7 @@ func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
 func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, error) {
 	items, _, err := kv.List(ctx, span)
 	if err != nil {
-		return nil, fmt.Errorf("list %s: %w", span.From, err)
+		return nil, err
 	}
 	var all []T
 	for _, it := range items {
@@ -108,7 +114,10 @@ func (v clusterView) view(n store.Network) NetworkView {
 }
 
 func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
-	h := NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: "missing"}
+	h := NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: stateMissing}
+	if n.Scope == store.ScopeSwarm {
+		h.State = stateNoTask
+	}
 	for _, fares := range node.Networks {
 		// One of the name with another uuid is what the host has instead: a
 		// conflict, or the network of an earlier definition.
@@ -126,5 +135,5 @@ func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 
 // done tells whether every connected host has its replica, or says why not.
 func (v NetworkView) done() bool {
-	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool { return h.Connected && h.State == "missing" })
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool { return h.Connected && h.State == stateMissing })
 }

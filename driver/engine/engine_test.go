@@ -79,7 +79,7 @@ func TestRefusalKeepsTheEnginesWords(t *testing.T) {
 	s, e := serve(t, "1.41")
 	s.say("POST", "/networks/create", http.StatusInternalServerError, `{"message":"remote: no parent"}`)
 	_, err := e.CreateNetwork(t.Context(), NetworkRequest{Name: "lan1", IPv4: true})
-	if want := "create network lan1: remote: no parent (internal)"; err == nil || err.Error() != want {
+	if want := "create network lan1: remote: no parent"; err == nil || err.Error() != want {
 		t.Errorf("got error %v, want %s", err, want)
 	}
 }

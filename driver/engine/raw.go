@@ -97,5 +97,16 @@ func refusal(resp *http.Response) error {
 	if json.Unmarshal(text, &answer) != nil || answer.Message == "" {
 		answer.Message = resp.Status
 	}
-	return fmt.Errorf("%s (%w)", answer.Message, class)
+	return &refused{words: answer.Message, class: class}
 }
+
+// refused is a refusal in the engine's own words. Its class (errdefs) is for
+// errors.Is and no word more.
+type refused struct {
+	words string
+	class error
+}
+
+func (r *refused) Error() string { return r.words }
+
+func (r *refused) Unwrap() error { return r.class }
