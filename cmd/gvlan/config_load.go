@@ -57,6 +57,12 @@ func addFlags(flags *pflag.FlagSet, names ...string) {
 	}
 }
 
+// addAgentFlags registers what an operator command needs to find its agent.
+func addAgentFlags(flags *pflag.FlagSet) {
+	addFlags(flags, "status-socket", "swarm")
+	flags.Lookup("swarm").Usage = "ask the managed plugin of this swarm node, not the agent for plain Docker"
+}
+
 // load collects every setting; it reports all that cannot be parsed at once.
 func (s sources) load() (settings, error) {
 	file, err := s.openFile()

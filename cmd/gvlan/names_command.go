@@ -41,7 +41,7 @@ func newNamesList() *cobra.Command {
 	}
 	c.Flags().StringVar(&from, "from", "", "only what this container sees")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -77,7 +77,7 @@ func newNamesLookup() *cobra.Command {
 	}
 	c.Flags().StringVar(&from, "from", "", "ask as this container")
 	c.Flags().StringVar(&qtype, "type", "A", "A, AAAA, PTR, SRV, TXT, SOA, NS or ANY")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -99,7 +99,7 @@ func newNamesCounts() *cobra.Command {
 			return table.Flush()
 		}),
 	}
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -124,7 +124,7 @@ func newNamesSetup() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&write, "write", false, "write "+resolvedDropIn)
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 

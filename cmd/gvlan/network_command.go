@@ -50,7 +50,7 @@ func newNetworkCreate() *cobra.Command {
 		}),
 	}
 	f.register(c.Flags())
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -86,7 +86,7 @@ func newNetworkList() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -106,7 +106,7 @@ func newNetworkInspect() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -126,7 +126,7 @@ func newNetworkRemove() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&force, "force", false, "disconnect the containers that use it")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -175,7 +175,7 @@ func newNetworkSet() *cobra.Command {
 			return client.send(c.Context(), http.MethodPatch, networkPath(args[0]), networkChange{Changes: args[1:]}, &struct{}{})
 		}),
 	}
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -193,6 +193,6 @@ func newNetworkImport() *cobra.Command {
 			return err
 		}),
 	}
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }

@@ -6,10 +6,14 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"gvlan/cluster/store"
+	"gvlan/driver"
 )
 
 // withAgent runs a command that asks this host's agent.
@@ -34,20 +38,33 @@ func printNetworkViews(out io.Writer, views []NetworkView) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tSUBNETS\tHOSTS\tENDPOINTS\tOUT OF STEP")
 	for _, v := range views {
-		have, endpoints := 0, 0
+		endpoints := 0
 		var wrong []string
 		for _, h := range v.Hosts {
 			endpoints += len(h.Endpoints)
-			if h.State == "committed" || h.State == "replica" {
-				have++
-			}
 			if h.Why != "" {
 				wrong = append(wrong, h.Host+": "+h.Why)
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%d/%d\t%d\t%s\n", v.Name, v.Scope, v.State, v.subnets(), have, len(v.Hosts), endpoints, orDash(strings.Join(wrong, "; ")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, v.subnets(), v.hostsLine(), endpoints, orDash(strings.Join(wrong, "; ")))
 	}
 	return table.Flush()
+}
+
+// hostsLine counts the hosts that have the network, of those that should:
+// the swarm makes it only where a task runs, so that of its own any number is
+// right.
+func (v NetworkView) hostsLine() string {
+	have := 0
+	for _, h := range v.Hosts {
+		if slices.Contains([]driver.Stage{driver.StageCommitted, driver.StageReplica, driver.StageSwarm}, driver.Stage(h.State)) {
+			have++
+		}
+	}
+	if v.Scope == string(store.ScopeSwarm) {
+		return strconv.Itoa(have)
+	}
+	return fmt.Sprintf("%d/%d", have, len(v.Hosts))
 }
 
 func (v NetworkView) subnets() string {
@@ -62,7 +79,7 @@ func (v NetworkView) subnets() string {
 func (v NetworkView) print(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
-	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, v.Origin)
+	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, v.hostOf(v.Origin))
 	for _, p := range v.Pools {
 		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p.Subnet.String(), p.Range.IsValid(), p.Range.String(), p.Gateway.IsValid(), p.Gateway.String()))
 	}
@@ -90,6 +107,16 @@ func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gatewa
 		return subnet + ", gateway " + gateway
 	}
 	return subnet + ", no gateway"
+}
+
+// hostOf is the host name of a node, or its id.
+func (v NetworkView) hostOf(node string) string {
+	for _, h := range v.Hosts {
+		if h.Node == node && h.Host != "" {
+			return h.Host
+		}
+	}
+	return node
 }
 
 // overrides are what `network set` changed, as it is typed.

@@ -40,7 +40,7 @@ func newNodeList() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -117,7 +117,7 @@ func newNodeInspect() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -166,7 +166,7 @@ func newNodeDrain() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&undo, "undo", false, "take the mark away")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -192,7 +192,7 @@ func newNodeEvict() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&force, "force", false, "also when its agent is connected")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -219,7 +219,7 @@ func newMembersCommand() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
@@ -235,7 +235,7 @@ func newKeyCommand() *cobra.Command {
 			return err
 		}),
 	}
-	addFlags(rotate.Flags(), "status-socket", "swarm")
+	addAgentFlags(rotate.Flags())
 	c := &cobra.Command{Use: "key", Short: "Manage the key that members encrypt with"}
 	c.AddCommand(rotate)
 	return c

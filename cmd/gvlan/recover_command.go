@@ -32,6 +32,6 @@ func newRecoverCommand() *cobra.Command {
 			return err
 		},
 	}
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }

@@ -36,7 +36,7 @@ func newStatusCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	addFlags(c.Flags(), "status-socket", "swarm")
+	addAgentFlags(c.Flags())
 	return c
 }
 
