@@ -96,7 +96,7 @@ func New(cfg Config) (*Driver, error) {
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
-	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, onHost: cfg.OnHost, driver: cfg.Name, node: cfg.Self.Node(), log: cfg.Log}
+	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, onHost: cfg.OnHost, driver: cfg.Name, node: cfg.host(), log: cfg.Log}
 	return d, d.forgetUnfinished()
 }
 

@@ -40,7 +40,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, shortID(r.Network))
 	}
 	if d.cfg.Drained != nil && d.cfg.Drained() {
-		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.self.Node(), d.self.Node())
+		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
 	}
 	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
 	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())

@@ -65,7 +65,7 @@ func (d *Driver) makeLink(ctx context.Context, n hostNetwork, e hostEndpoint) er
 		}
 	}
 	if _, err := d.cfg.Links.Ensure(ctx, spec); err != nil {
-		return fmt.Errorf("attach a container to network %s on node %s: %w", n.title(), d.self.Node(), err)
+		return fmt.Errorf("attach a container to network %s on node %s: %w", n.title(), d.cfg.host(), err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func (d *Driver) judge(n hostNetwork, parent, self string) error {
 		}
 		if why := clash(n.Options, other.Options, n.ID == other.ID); why != "" {
 			return fmt.Errorf("%w: network %s (%s) cannot start a container on %s of node %s while network %s (%s) has one there: %s",
-				ErrParentTaken, n.title(), n.Options.links(), parent, d.self.Node(), other.title(), other.Options.links(), why)
+				ErrParentTaken, n.title(), n.Options.links(), parent, d.cfg.host(), other.title(), other.Options.links(), why)
 		}
 	}
 	return nil
@@ -46,7 +46,7 @@ func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoi
 	}
 	elsewhere, err := d.cfg.Elsewhere()
 	if err != nil {
-		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.self.Node(), err)
+		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.cfg.host(), err)
 	}
 	paths := make(map[int]string, len(elsewhere))
 	for _, ns := range elsewhere {
@@ -55,7 +55,7 @@ func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoi
 	}
 	use, err := d.cfg.Links.InUse(ctx, e.Parent, slices.Collect(maps.Keys(paths))...)
 	if err != nil {
-		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.self.Node(), err)
+		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.cfg.host(), err)
 	}
 	for i := range use {
 		path, away := paths[use[i].Namespace]
@@ -64,7 +64,7 @@ func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoi
 		}
 		if err := link.Judge(n.linkSpec(e), use[i:i+1]); err != nil {
 			return fmt.Errorf("%w: network %s cannot start a container on node %s beside the link %s in %s: %w",
-				ErrParentTaken, n.title(), d.self.Node(), use[i].Name, path, err)
+				ErrParentTaken, n.title(), d.cfg.host(), use[i].Name, path, err)
 		}
 	}
 	return nil

@@ -42,6 +42,7 @@ type view struct {
 	removals    map[string]map[string]store.Removal // by uuid and node
 	refs        map[string]store.Refs               // by node
 	live        []string                            // nodes
+	hosts       hosts                               // names for messages
 	swarmOnly   bool                                // the managed plugin: plain networks are the socket agent's
 	pruned      int64                               // unix milliseconds of this engine's last network prune
 	deleted     int64                               // unix milliseconds of its last deletion of any network
@@ -166,7 +167,7 @@ func (v view) planMine(n hostNetwork, e engine.Network, def row[store.Network]) 
 			return []step{{do: doDetach, network: n, engine: e, definition: def}}
 		}
 		if len(v.users[n.ID]) > 0 {
-			return v.answer(def, fmt.Sprintf("containers on node %s refer to it: %s", v.node, joinWords(v.users[n.ID])))
+			return v.answer(def, fmt.Sprintf("containers on node %s refer to it: %s", v.hosts.of(v.node), joinWords(v.users[n.ID])))
 		}
 		return []step{{do: doRemove, network: n, engine: e, definition: def, why: "its definition is being removed"}}
 	}
@@ -199,13 +200,13 @@ func (v view) planLost(n hostNetwork, e engine.Network, def row[store.Network], 
 func (v view) planClash(n hostNetwork, e engine.Network, def row[store.Network]) []step {
 	if users := v.users[n.ID]; len(users) > 0 {
 		return stage(n, e, StageConflict, fmt.Sprintf("node %s defined a different network of this name first, and containers here refer to this one: %s",
-			def.Record.Origin, joinWords(users)))
+			v.hosts.of(def.Record.Origin), joinWords(users)))
 	}
 	if v.now-n.Since < clashPatience {
 		return stage(n, e, n.Stage, "")
 	}
 	return []step{{do: doRemove, network: n, engine: e, definition: def,
-		why: fmt.Sprintf("node %s defined a different network of this name first", def.Record.Origin)}}
+		why: fmt.Sprintf("node %s defined a different network of this name first", v.hosts.of(def.Record.Origin))}}
 }
 
 // planMissing is for a network the engine does not have.
@@ -293,11 +294,11 @@ func (v view) planExhume(n hostNetwork, forget []step) []step {
 // users are known better than its refs.
 func (v view) usedBy(n hostNetwork) string {
 	if users := v.users[n.ID]; len(users) > 0 {
-		return fmt.Sprintf("containers on node %s: %s", v.node, joinWords(users))
+		return fmt.Sprintf("containers on node %s: %s", v.hosts.of(v.node), joinWords(users))
 	}
 	for _, node := range slices.Sorted(maps.Keys(v.refs)) {
 		if names := v.refs[node].Networks[n.UUID]; node != v.node && len(names) > 0 {
-			return fmt.Sprintf("containers on node %s: %s", node, joinWords(names))
+			return fmt.Sprintf("containers on node %s: %s", v.hosts.of(node), joinWords(names))
 		}
 	}
 	return ""

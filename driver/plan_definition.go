@@ -96,7 +96,7 @@ func (v view) planRemoval(def row[store.Network]) []step {
 	}
 	for _, node := range slices.Sorted(maps.Keys(v.refs)) {
 		if names := v.refs[node].Networks[def.Record.UUID]; node != v.node && len(names) > 0 && !answers[node].Gone && !def.Record.Force {
-			return []step{{do: doRevive, definition: def, why: fmt.Sprintf("containers on node %s refer to it: %s", node, joinWords(names))}}
+			return []step{{do: doRevive, definition: def, why: fmt.Sprintf("containers on node %s refer to it: %s", v.hosts.of(node), joinWords(names))}}
 		}
 	}
 	if !v.standsHere(def) && !answers[v.node].Gone {

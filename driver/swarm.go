@@ -81,7 +81,7 @@ func (v view) planSwarm(n hostNetwork) []step {
 		return stage(n, e, StageSwarm, "")
 	}
 	if other, taken := v.definitions[e.Name]; taken {
-		return stage(n, e, StageSwarm, fmt.Sprintf("node %s defined a network of this name outside the swarm: it has no names and no overrides", other.Record.Origin))
+		return stage(n, e, StageSwarm, fmt.Sprintf("node %s defined a network of this name outside the swarm: it has no names and no overrides", v.hosts.of(other.Record.Origin)))
 	}
 	return []step{{do: doSwarmCommit, network: n, engine: e}}
 }
