@@ -81,8 +81,8 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 	failpoint("commit: defined")
 	d.tables.networks.awaits(res.Revision)
 	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
-	if d.cfg.Solo != nil && d.cfg.Solo() {
-		d.log.Warn("this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)", "network", n.Name)
+	if d.isSolo() {
+		d.log.Warn(soloWarning, "network", n.Name)
 	}
 	s.definition = row[store.Network]{Key: key, Record: n, Modified: res.Revision}
 	return d.bindTo(s, StageCommitted)
@@ -209,7 +209,7 @@ func (d *Driver) stayed(ctx context.Context, s step) error {
 	if err != nil || s.definition.Record.State != store.NetworkRemoving {
 		return err
 	}
-	s.why = fmt.Sprintf("the engine of node %s says it is in use", d.self.Node())
+	s.why = fmt.Sprintf("the engine of node %s says it is in use", d.cfg.host())
 	return d.answer(ctx, s)
 }
 

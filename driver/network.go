@@ -52,6 +52,9 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := checkParent(n); err != nil {
 		return err
 	}
+	if err := d.checkExclude(r, n); err != nil {
+		return err
+	}
 	if err := d.parents.supported(ctx, n); err != nil {
 		return err
 	}
@@ -133,6 +136,20 @@ func checkParent(n hostNetwork) error {
 		return nil
 	}
 	return parentfile.ErrEmpty
+}
+
+// checkExclude refuses exclude= outside every subnet where a user gives it.
+// What stands already, or is defined, came from an agent that took it, and a
+// swarm's networks are made again by whoever leads.
+func (d *Driver) checkExclude(r NewNetwork, n hostNetwork) error {
+	if n.Foreign || n.Stage != StageSeen && n.Stage != StageLocal || d.replicating(r) {
+		return nil
+	}
+	if _, known := d.state.network(r.ID); known {
+		return nil
+	}
+	asked, _ := d.addresses.Pools(r.ID)
+	return asked.CheckExclude()
 }
 
 // foreignIPAM tells whether the addresses come from another IPAM driver.

@@ -24,31 +24,63 @@ var (
 	ErrFixed = errors.New("cannot be changed")
 )
 
+// Defined is what became of a Define.
+type Defined struct {
+	UUID     string   `json:"uuid"`               // of the definition
+	Warnings []string `json:"warnings,omitempty"` // what a user should know, each one sentence
+}
+
 // Define makes a network on this host's engine as `docker network create`
-// would, and so, soon after, on every host's. It returns the definition's
-// uuid once it is committed.
-func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (uuid string, err error) {
+// would, and so, soon after, on every host's. It returns once the definition
+// is committed.
+func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
 	if d.cfg.Swarm {
-		return "", fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", d.cfg.Name, d.cfg.Name)
+		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", d.cfg.Name, d.cfg.Name)
+	}
+	if err := d.checkDrivers(r); err != nil {
+		return Defined{}, err
 	}
 	rows, _ := d.tables.networks.all()
 	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
-		return "", fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
+		return Defined{}, fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
 	}
 	r.Driver, r.IPAM.Driver = d.cfg.Name, d.cfg.Name
 	id, err := d.cfg.Engine.CreateNetwork(ctx, r)
 	if err != nil {
-		return "", err
+		return Defined{}, err
 	}
 	d.poke()
 	n, err := d.settled(ctx, id)
 	if err != nil {
-		return "", err
+		return Defined{}, err
 	}
 	if n.Stage != StageCommitted && n.Stage != StageReplica {
-		return "", fmt.Errorf("network %s works on this host only: %s", r.Name, orDefault(n.Why, string(n.Stage)))
+		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, orDefault(n.Why, string(n.Stage)))
 	}
-	return n.UUID, nil
+	return Defined{UUID: n.UUID, Warnings: d.warningsAfter(ctx, r, n)}, nil
+}
+
+// checkDrivers refuses a network of somebody else's; naming none means this
+// driver.
+func (d *Driver) checkDrivers(r engine.NetworkRequest) error {
+	for _, given := range []struct{ option, name string }{{"--driver", r.Driver}, {"--ipam-driver", r.IPAM.Driver}} {
+		if given.name != "" && given.name != d.cfg.Name {
+			return fmt.Errorf("%s %s: this command makes networks of %s only; leave it out, or use docker network create", given.option, given.name, d.cfg.Name)
+		}
+	}
+	return nil
+}
+
+// warningsAfter are what the log said while the network was made.
+func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n hostNetwork) []string {
+	all := d.warnings(ctx, n)
+	for _, subnet := range droppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
+		all = append(all, fmt.Sprintf("Docker ignored subnet %s: an IPv6 subnet needs --ipv6", subnet))
+	}
+	if d.isSolo() {
+		all = append(all, soloWarning)
+	}
+	return all
 }
 
 // settled waits until a network this engine just made stands for something.
@@ -90,12 +122,14 @@ func (d *Driver) Remove(ctx context.Context, name string, force bool) error {
 }
 
 // usersEverywhere names the containers that refer to a definition, running or
-// stopped, as "name on node".
+// stopped, as "name on host".
 func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
 	items, _, err := d.cfg.KV.List(ctx, store.RefsSpan())
 	if err != nil {
 		return nil, err
 	}
+	nodes, _ := d.tables.nodes.all()
+	hosts := hostNames(nodes)
 	var users []string
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)
@@ -103,7 +137,7 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 			return nil, err
 		}
 		for _, container := range refs.Networks[uuid] {
-			users = append(users, container+" on "+store.NameOf(it.Key))
+			users = append(users, container+" on "+hosts.of(store.NameOf(it.Key)))
 		}
 	}
 	return users, nil
@@ -192,9 +226,12 @@ func overrideParent(n *store.Network, value string) error {
 }
 
 func overrideExclude(n *store.Network, value string, add, remove bool) error {
-	items := strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
-	for _, item := range items {
-		if err := ipam.CheckExclude(item); err != nil {
+	items := ipam.Excludes(value)
+	if err := ipam.CheckExclude(items); err != nil {
+		return err
+	}
+	if !remove {
+		if err := ipam.CheckExcludeWithin(items, n.Created.Pools); err != nil {
 			return err
 		}
 	}

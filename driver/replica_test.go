@@ -359,10 +359,10 @@ func TestRemoveCommand(t *testing.T) {
 
 func TestDefine(t *testing.T) {
 	_, h1, h2 := pair(t)
-	uuid, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24"))
+	made, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24"))
 	h1.must(err)
-	if n := h2.replica("lan1"); n.UUID != uuid {
-		t.Errorf("h2 has %s, want %s", n.UUID, uuid)
+	if n := h2.replica("lan1"); n.UUID != made.UUID {
+		t.Errorf("h2 has %s, want %s", n.UUID, made.UUID)
 	}
 	_, err = h2.d.Define(t.Context(), lan("lan1", "192.168.2.0/24"))
 	h2.wantErr(err, "defined already")

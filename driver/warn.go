@@ -25,6 +25,11 @@ func (d *Driver) warnings(ctx context.Context, n hostNetwork) []string {
 	return append(all, d.sharingWarnings(ctx, n, parentName(choice))...)
 }
 
+// soloWarning is for a network that is defined where nobody else sees it.
+const soloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)"
+
+func (d *Driver) isSolo() bool { return d.cfg.Solo != nil && d.cfg.Solo() }
+
 // overlapping names pools of other networks that share addresses with the
 // network's own: legal, since an address exists once per segment, and worth
 // knowing.

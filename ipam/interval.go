@@ -54,6 +54,9 @@ func (n number) previous() number {
 // span is a run of numbers, both ends included.
 type span struct{ first, last number }
 
+// overlaps tells whether two spans share a number.
+func (s span) overlaps(o span) bool { return !s.last.less(o.first) && !o.last.less(s.first) }
+
 func single(addr netip.Addr) span {
 	n := numberOf(addr)
 	return span{n, n}

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"gvlan/cluster/store"
 )
 
 // The names of --ipam-opt.
@@ -73,7 +75,7 @@ func (o *options) set(name, value string) (err error) {
 		}
 		return nil
 	case optExclude:
-		o.exclude, err = parseExcludes(strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }))
+		o.exclude, err = parseExcludes(Excludes(value))
 		if err != nil {
 			return fmt.Errorf("--ipam-opt exclude: %w", err)
 		}
@@ -105,11 +107,43 @@ func parseExcludes(items []string) ([]span, error) {
 	return spans, nil
 }
 
-// CheckExclude refuses what exclude= cannot mean: anything but an address, a
-// range a-b or a prefix.
-func CheckExclude(item string) error {
-	_, err := parseExcludes([]string{item})
+// Excludes splits the value of exclude= at commas and spaces.
+func Excludes(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// CheckExclude refuses what exclude= cannot mean: anything but addresses,
+// ranges a-b and prefixes.
+func CheckExclude(items []string) error {
+	_, err := parseExcludes(items)
 	return err
+}
+
+// CheckExcludeWithin refuses items that a network of these pools has no
+// address of: they are mistyped, or meant for another network. Items that
+// CheckExclude refuses are left to it.
+func CheckExcludeWithin(items []string, pools []store.Pool) error {
+	var subnets []string
+	for _, p := range pools {
+		subnets = append(subnets, p.Subnet.String())
+	}
+	for _, item := range items {
+		s, ok := parseExclude(item)
+		inside := slices.ContainsFunc(pools, func(p store.Pool) bool { return s.overlaps(spanOf(p.Subnet)) })
+		if ok && !inside {
+			return fmt.Errorf("exclude=%s lies in no subnet of the network: those are %s", item, strings.Join(subnets, ", "))
+		}
+	}
+	return nil
+}
+
+// CheckExclude refuses --ipam-opt exclude= outside every pool. It is asked
+// when all of a network's pools are known: each is requested alone.
+func (a Addressing) CheckExclude() error {
+	if err := CheckExcludeWithin(Excludes(a.Options[optExclude]), a.Pools); err != nil {
+		return fmt.Errorf("--ipam-opt %w", err)
+	}
+	return nil
 }
 
 func parseExclude(item string) (span, bool) {

@@ -39,8 +39,12 @@ func newNetworkCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := client.send(c.Context(), http.MethodPost, networksRoute, request, &struct{}{}); err != nil {
+			var made driver.Defined
+			if err := client.send(c.Context(), http.MethodPost, networksRoute, request, &made); err != nil {
 				return err
+			}
+			for _, w := range made.Warnings {
+				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}
 			view, err := waitNetwork(c.Context(), client, args[0])
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 
 // networkFlags are Docker's own flags of `network create`.
 type networkFlags struct {
+	driver, ipamDriver             string
 	subnets, ranges, gateways, aux []string
 	labels, options, ipamOptions   []string
 	ipv4, ipv6                     bool
@@ -19,6 +20,8 @@ type networkFlags struct {
 }
 
 func (f *networkFlags) register(flags *pflag.FlagSet) {
+	flags.StringVarP(&f.driver, "driver", "d", "", "this agent's driver, gvlan by default; no other")
+	flags.StringVar(&f.ipamDriver, "ipam-driver", "", "the same")
 	flags.StringArrayVar(&f.subnets, "subnet", nil, "subnet in CIDR, may be repeated")
 	flags.StringArrayVar(&f.ranges, "ip-range", nil, "part of a subnet that containers get addresses from")
 	flags.StringArrayVar(&f.gateways, "gateway", nil, "gateway of a subnet")
@@ -35,6 +38,7 @@ func (f *networkFlags) register(flags *pflag.FlagSet) {
 // request is what the engine is asked.
 func (f *networkFlags) request(name string) (r engine.NetworkRequest, err error) {
 	r = engine.NetworkRequest{Name: name, IPv4: f.ipv4, IPv6: f.ipv6, Internal: f.internal, Attachable: f.attachable}
+	r.Driver, r.IPAM.Driver = f.driver, f.ipamDriver
 	for _, m := range []struct {
 		flag  string
 		items []string

@@ -60,8 +60,7 @@ func (p *parts) createNetwork(r *http.Request) (any, error) {
 	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
-	uuid, err := p.driver.Define(r.Context(), request)
-	return map[string]string{"uuid": uuid}, err
+	return p.driver.Define(r.Context(), request)
 }
 
 func (p *parts) setNetwork(r *http.Request) (any, error) {

@@ -1,0 +1,101 @@
+package driver
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+)
+
+func TestDefineKnowsOneDriver(t *testing.T) {
+	_, h1, _ := pair(t)
+	drivers := func(driver, ipamDriver string) func(*engine.NetworkRequest) {
+		return func(r *engine.NetworkRequest) { r.Driver, r.IPAM.Driver = driver, ipamDriver }
+	}
+	for _, tt := range []struct {
+		name, driver, ipamDriver, says string
+	}{
+		{"another driver", "bridge", "", "--driver bridge: this command makes networks of gvlan only"},
+		{"another IPAM driver", "gvlan", "default", "--ipam-driver default: this command makes networks of gvlan only"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24", drivers(tt.driver, tt.ipamDriver)))
+			h1.wantErr(err, tt.says)
+		})
+	}
+	_, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24", drivers("", "gvlan")))
+	h1.must(err)
+}
+
+func TestDefineTellsWarnings(t *testing.T) {
+	_, h1, _ := pair(t)
+	_, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24"))
+	h1.must(err)
+	h1.d.cfg.Solo = func() bool { return true }
+	made, err := h1.d.Define(t.Context(), lan("lan2", "192.168.0.0/16"))
+	h1.must(err)
+	for _, want := range []string{"shares addresses with 192.168.1.0/24 of network lan1", "this agent is solo"} {
+		if !slices.ContainsFunc(made.Warnings, func(w string) bool { return strings.Contains(w, want) }) {
+			t.Errorf("warnings %q lack %q", made.Warnings, want)
+		}
+	}
+}
+
+// An address that the network does not have is a typing error, or meant for
+// another network.
+func TestExcludeOutsideTheSubnets(t *testing.T) {
+	_, h1, h2 := pair(t)
+	exclude := func(items string) func(*engine.NetworkRequest) {
+		return func(r *engine.NetworkRequest) { r.IPAM.Options = map[string]string{"exclude": items} }
+	}
+	_, err := h1.engine.CreateNetwork(t.Context(), lan("lan1", "192.168.1.0/24", exclude("192.168.1.9,10.0.0.1-10.0.0.9")))
+	h1.wantErr(err, "--ipam-opt exclude=10.0.0.1-10.0.0.9 lies in no subnet of the network: those are 192.168.1.0/24")
+	h1.create(lan("lan1", "192.168.1.0/24", exclude("192.168.0.0/16")))
+	h1.replica("lan1")
+	h2.replica("lan1")
+	for _, change := range []string{"exclude=10.0.0.1", "exclude+=192.168.1.7,10.0.0.1"} {
+		h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{change}), "10.0.0.1 lies in no subnet of the network", "192.168.1.0/24")
+	}
+	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude-=10.0.0.1"}))
+}
+
+// Node ids are machine ids; people know hosts by their names.
+func TestMessagesNameHosts(t *testing.T) {
+	t.Run("users", func(t *testing.T) {
+		c := newCluster(t)
+		h1 := c.host("h1")
+		h1.create(lan("lan1", "192.168.1.0/24"))
+		uuid := h1.replica("lan1").UUID
+		_, err := c.mem.Commit(t.Context(), store.Txn{Then: []store.Op{
+			store.Put(store.NodeKey("id3"), store.Encode(store.Node{Node: "id3", Host: "machine3"})),
+			store.Put(store.RefsKey("id3"), store.Encode(store.Refs{Networks: map[string][]string{uuid: {"web"}}})),
+		}})
+		h1.must(err)
+		c.eventually("h1 knows the host", func() bool { nodes, _ := h1.d.tables.nodes.all(); return hostNames(nodes)["id3"] != "" })
+		h1.wantErr(h1.d.Remove(t.Context(), "lan1", false), "web on machine3")
+	})
+	v := view{node: "id1", hosts: map[string]string{"id1": "machine1", "id3": "machine3"}, refs: map[string]store.Refs{
+		"id3": {Networks: map[string][]string{"u1": {"web"}}},
+	}}
+	def := row[store.Network]{Record: store.Network{UUID: "u1", Name: "lan1", Origin: "id3", State: store.NetworkRemoving}}
+	n := hostNetwork{ID: "n1", UUID: "u1", Since: -clashPatience}
+	whys := map[string]string{
+		"in use elsewhere": v.usedBy(n),
+		"another's name":   v.planClash(n, engine.Network{}, def)[0].why,
+		"removal":          v.planRemoval(def)[0].why,
+		"unknown node":     view{}.hosts.of("id4"),
+	}
+	want := map[string]string{
+		"in use elsewhere": "containers on node machine3: web",
+		"another's name":   "node machine3 defined a different network of this name first",
+		"removal":          "containers on node machine3 refer to it: web",
+		"unknown node":     "id4",
+	}
+	if diff := cmp.Diff(want, whys); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+}
