@@ -45,24 +45,28 @@ func (s suite) run(ctx context.Context, out io.Writer) (tally, error) {
 	return s.tryTwice(ctx, args, out)
 }
 
-// tryTwice runs the suite, and what failed in a suite on real engines and
-// kernels once more, by itself: a machine that is busy with something else
-// can starve them. What passes then is named as flaky, which is a defect to
-// mend and not one of this run.
+// tryTwice runs the suite, and what failed in a suite that shares its machine
+// with engines and kernels, or judges chances, once more and alone: a machine
+// that is busy with something else can starve it. What passes then is named
+// as flaky, which is a defect to mend and not one of this run.
 func (s suite) tryTwice(ctx context.Context, args []string, out io.Writer) (tally, error) {
 	first, err := s.goTest(ctx, args, out)
-	if err == nil || !s.real || first.crash || len(first.failed) == 0 {
+	fmt.Fprintf(out, "suite %s: slowest: %s\n", s.name, first.slowest(slowestShown))
+	if err == nil || !s.again || first.crash || len(first.failed) == 0 {
 		return first.counts, err
 	}
 	names := slices.Sorted(maps.Keys(first.failed))
-	fmt.Fprintf(out, "suite %s: again: %s\n", s.name, strings.Join(names, " "))
-	again, err := s.goTest(ctx, append(args, "-run=^("+strings.Join(names, "|")+")$"), out)
-	if err != nil {
-		return first.counts, err
+	for _, name := range names {
+		pattern := first.failed[name].pattern(name)
+		fmt.Fprintf(out, "suite %s: again: %s\n", s.name, pattern)
+		again, err := s.goTest(ctx, append(slices.Clone(args), "-run="+pattern), out)
+		if err != nil {
+			return first.counts, err
+		}
+		first.counts.passed += again.counts.passed
 	}
 	fmt.Fprintf(out, "suite %s: FLAKY, failed once and then passed: %s\n", s.name, strings.Join(names, " "))
 	first.counts.failed = 0
-	first.counts.passed += again.counts.passed
 	return first.counts, first.counts.verdict()
 }
 

@@ -6,8 +6,8 @@
 // A suite fails when a test fails, when a test is skipped, when nothing ran
 // (a folder without tests proves nothing) or when it hangs: when it took three
 // times its budget. One that took longer than its budget is told; a busy machine is
-// no failure. What fails on real engines is tried once more, and named as
-// flaky when it passes then. What a failed or skipped test printed is shown, and every line that begins with
+// no failure. What fails on real engines, or of chances, is tried once more, and
+// named as flaky when it passes then; the slowest tests are named too. What a failed or skipped test printed is shown, and every line that begins with
 // BENCH. The last line is "N passed, N failed, N skipped" over all suites,
 // subtests included; the exit status is 0 only if every suite passed.
 package main

@@ -8,7 +8,7 @@ type suite struct {
 	packages []string // patterns of `go list`
 	except   []string // patterns of `go list` taken out again
 	race     bool     // with the race detector
-	real     bool     // on real engines and kernels: what fails is tried once more
+	again    bool     // on real engines and kernels, or of chances: what fails is tried once more
 	named    bool     // runs only when it is asked for by name: see suites
 	virtual  bool     // only the tests in files tagged !race: see virtual.go
 	budget   time.Duration
@@ -34,10 +34,10 @@ func suites() []suite {
 		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
 		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
-		{name: "sim", packages: []string{"./tests/sim/..."}, budget: 3 * time.Minute},
-		{name: "lab", packages: []string{"./tests/lab/..."}, real: true, budget: 4 * time.Minute},
-		{name: "kernel", packages: []string{"./tests/kernel/..."}, real: true, named: true, budget: 8 * time.Minute},
-		{name: "swarm", packages: []string{"./tests/swarm/..."}, real: true, named: true, budget: 6 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, real: true, budget: 12 * time.Minute},
+		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 3 * time.Minute},
+		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 4 * time.Minute},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, named: true, budget: 8 * time.Minute},
+		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, named: true, budget: 6 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 12 * time.Minute},
 	}
 }

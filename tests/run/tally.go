@@ -43,6 +43,7 @@ type event struct {
 	ImportPath  string
 	Test        string
 	Output      string
+	Elapsed     float64 // seconds
 	FailedBuild string
 }
 
@@ -52,7 +53,8 @@ type reader struct {
 	counts tally
 	held   map[string][]string // output of "package test" until its fate is known
 	broken map[string]bool     // packages with a failed test
-	failed map[string]bool     // top-level tests that failed
+	failed map[string]subtests // top-level tests that failed
+	took   map[string]float64  // seconds of each top-level test
 	crash  bool                // a package failed outside its tests
 }
 
@@ -65,7 +67,7 @@ func count(in io.Reader, out io.Writer) (tally, error) {
 }
 
 func newReader(out io.Writer) *reader {
-	return &reader{out: out, held: map[string][]string{}, broken: map[string]bool{}, failed: map[string]bool{}}
+	return &reader{out: out, held: map[string][]string{}, broken: map[string]bool{}, failed: map[string]subtests{}, took: map[string]float64{}}
 }
 
 // read follows the events to their end.
@@ -110,6 +112,9 @@ func (r *reader) line(line string) {
 // finished counts a test that ended, or a package that broke outside its
 // tests (did not build, crashed, ran out of time).
 func (r *reader) finished(e event) {
+	if e.Test != "" && !strings.Contains(e.Test, "/") {
+		r.took[e.Test] = e.Elapsed
+	}
 	show := func() { fmt.Fprint(r.out, strings.Join(r.held[e.Package+" "+e.Test], "")) }
 	switch {
 	case e.Test == "" && e.Action == "fail" && !r.broken[e.Package]:
@@ -123,8 +128,7 @@ func (r *reader) finished(e event) {
 	case e.Action == "fail":
 		r.counts.failed++
 		r.broken[e.Package] = true
-		top, _, _ := strings.Cut(e.Test, "/")
-		r.failed[top] = true
+		r.fail(e.Test)
 		show()
 		fmt.Fprintf(r.out, "FAIL %s %s\n", e.Package, e.Test)
 	case e.Action == "skip":
