@@ -51,23 +51,29 @@ func (z *Zone) Names(scope Scope) []Record {
 	return all
 }
 
+// Looked is what a question would be answered.
+type Looked struct {
+	Text    string // in the form dig shows
+	Known   bool   // false when the name is not the zone's: a client's question would be passed on
+	Missing bool   // the zone says that there is no such name (NXDOMAIN, RFC 8020)
+}
+
 // Lookup answers one question as a client in that scope would be answered
-// over TCP, in the form dig shows. known is false when the name is not the
-// zone's: a client's question would be passed on.
-func (z *Zone) Lookup(scope Scope, name, qtype string) (answer string, known bool, err error) {
+// over TCP.
+func (z *Zone) Lookup(scope Scope, name, qtype string) (Looked, error) {
 	t, ok := miekg.StringToType[strings.ToUpper(qtype)]
 	if !ok {
-		return "", false, fmt.Errorf("record type %q is not known: use one such as A, AAAA, PTR, SRV or TXT", qtype)
+		return Looked{}, fmt.Errorf("record type %q is not known: use one such as A, AAAA, PTR, SRV or TXT", qtype)
 	}
 	if _, ok := miekg.IsDomainName(name); !ok {
-		return "", false, fmt.Errorf("name %q is not a domain name", name)
+		return Looked{}, fmt.Errorf("name %q is not a domain name", name)
 	}
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), t)
 	m, _ := z.reply(q, asker{scope: scope, recursion: true, stream: true})
 	if m == nil {
-		return "", false, nil
+		return Looked{}, nil
 	}
-	return m.String(), true, nil
+	return Looked{Text: m.String(), Known: true, Missing: m.Rcode == miekg.RcodeNameError}, nil
 }
 
 // Counts returns the counters of every zone, the networks' ordered by name

@@ -69,7 +69,10 @@ func newNamesLookup() *cobra.Command {
 				return err
 			}
 			if !looked.Known {
-				return fmt.Errorf("%s is no name of gvlan's in that scope: the question would be passed on", args[0])
+				return fmt.Errorf("%s is no name of gvlan's in that scope: the question would be passed on%s", args[0], looked.Hint)
+			}
+			if looked.Hint != "" {
+				fmt.Fprintf(c.ErrOrStderr(), "%s does not exist in that scope%s\n", args[0], looked.Hint)
 			}
 			_, err := fmt.Fprint(c.OutOrStdout(), looked.Answer)
 			return err

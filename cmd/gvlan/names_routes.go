@@ -22,7 +22,8 @@ const (
 // Looked is the answer to a lookup.
 type Looked struct {
 	Answer string `json:"answer"`
-	Known  bool   `json:"known"` // false: the question would be passed on
+	Known  bool   `json:"known"`          // false: the question would be passed on
+	Hint   string `json:"hint,omitempty"` // ends a sentence about a name that is none
 }
 
 // NameCounts counts queries of one zone by rcode.
@@ -51,8 +52,16 @@ func (p *parts) lookupName(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, known, err := p.names.zone.Lookup(scope, r.URL.Query().Get("name"), r.URL.Query().Get("type"))
-	return Looked{Answer: answer, Known: known}, err
+	zone, name := p.names.zone, r.URL.Query().Get("name")
+	looked, err := zone.Lookup(scope, name, r.URL.Query().Get("type"))
+	if err != nil {
+		return nil, err
+	}
+	answer := Looked{Answer: looked.Text, Known: looked.Known}
+	if !looked.Known || looked.Missing {
+		answer.Hint = hint(namesNear(name, zone.Domain(), zone.Names(scope)))
+	}
+	return answer, nil
 }
 
 // scopeFrom is what the container of the question may see, or everything.
