@@ -99,3 +99,16 @@ func TestMessagesNameHosts(t *testing.T) {
 		t.Errorf("messages (-want +got):\n%s", diff)
 	}
 }
+
+// What an agent before this one took is made on every host all the same.
+func TestReplicaWithExcludeOutside(t *testing.T) {
+	c := newCluster(t)
+	h1 := c.host("h1")
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	def, _ := c.definition("lan1")
+	def.UUID, def.Name, def.Created.IPAMOptions = "11111111-2222-3333-4444-555555555555", "lan2", map[string]string{"exclude": "10.0.0.1"}
+	_, err := c.mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.NetworkKey("lan2"), store.Encode(def))}})
+	h1.must(err)
+	h1.replica("lan2")
+}

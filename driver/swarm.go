@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -37,6 +38,9 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 	}
 	n := hostNetwork{ID: key, Stage: StageSwarm, UUID: id, Options: o, IPv4: true, Since: d.milliseconds()}
 	asked, _ := d.addresses.Pools(key)
+	if err := asked.CheckExclude(); err != nil && d.newToSwarm(id) {
+		return errors.Join(err, d.addresses.Detach(key))
+	}
 	n.Segment, n.Pools = asked.Segment, asked.Pools
 	for i := range n.Pools {
 		n.Pools[i] = settleGateway(n, n.Pools[i])
@@ -46,6 +50,14 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 	}
 	d.poke()
 	return nil
+}
+
+// newToSwarm tells whether no leader took the network before. In doubt it was
+// taken: what runs must not be refused to a new leader.
+func (d *Driver) newToSwarm(id string) bool {
+	_, ready := d.tables.networks.all()
+	_, known := d.state.network(ipam.ManagerNetwork(id))
+	return ready && !known && d.definitionName(id) == ""
 }
 
 // FreeNetwork ends it. The definition goes outside the handler.

@@ -79,3 +79,23 @@ func TestLostNetworkIsFreed(t *testing.T) {
 	r.round(time.Second)
 	h.nothingLeft()
 }
+
+// TestSwarmExcludeOutsideTheSubnets: a new network is refused and leaves
+// nothing; one that is defined already is taken by every later leader.
+func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
+	h, _ := leader(t)
+	ctx := t.Context()
+	allocate := func(id, subnet string) error {
+		_, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: subnet, Options: map[string]string{"exclude": "10.9.9.9"}})
+		h.must(err)
+		return h.d.AllocateNetwork(ctx, id, Options{Parent: "eth1"}, []ipam.PoolData{{Subnet: netip.MustParsePrefix(subnet)}})
+	}
+	fresh := "yxwvutsrqponmlkjihgfedcba"
+	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
+	if _, kept := h.addresses.Pools(ipam.ManagerNetwork(fresh)); kept {
+		t.Error("the refused network keeps its pool")
+	}
+	h.must(h.addresses.Detach(ipam.ManagerNetwork(swarmID)))
+	h.must(h.d.state.dropNetwork(ipam.ManagerNetwork(swarmID)))
+	h.must(allocate(swarmID, "10.0.1.0/24"))
+}
