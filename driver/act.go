@@ -160,7 +160,7 @@ func (d *Driver) replicate(ctx context.Context, s step) error {
 	}
 	d.troubles.over(s.definition.Record.UUID)
 	d.troubles.over(nameTaken(s.definition.Record.UUID))
-	d.log.Info("made the network on this host", "network", s.definition.Record.Name, "origin", s.definition.Record.Origin)
+	d.log.Info("made the network on this host", "network", s.definition.Record.Name, "origin", d.hosts().of(s.definition.Record.Origin))
 	return nil
 }
 

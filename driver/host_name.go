@@ -1,17 +1,14 @@
 package driver
 
-import (
-	"cmp"
-
-	"gvlan/cluster/store"
-)
+import "cmp"
 
 // hosts are host names by node. Messages call nodes so: a node's id is
 // usually its machine id, which nobody knows.
 type hosts map[string]string
 
-// hostNames reads them from the nodes' descriptions.
-func hostNames(nodes map[string]row[store.Node]) hosts {
+// hosts are the names of all hosts that described themselves.
+func (d *Driver) hosts() hosts {
+	nodes, _ := d.tables.nodes.all()
 	all := hosts{}
 	for _, n := range nodes {
 		all[n.Record.Node] = n.Record.Host

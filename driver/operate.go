@@ -128,8 +128,7 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 	if err != nil {
 		return nil, err
 	}
-	nodes, _ := d.tables.nodes.all()
-	hosts := hostNames(nodes)
+	hosts := d.hosts()
 	var users []string
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)

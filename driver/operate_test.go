@@ -75,7 +75,7 @@ func TestMessagesNameHosts(t *testing.T) {
 			store.Put(store.RefsKey("id3"), store.Encode(store.Refs{Networks: map[string][]string{uuid: {"web"}}})),
 		}})
 		h1.must(err)
-		c.eventually("h1 knows the host", func() bool { nodes, _ := h1.d.tables.nodes.all(); return hostNames(nodes)["id3"] != "" })
+		c.eventually("h1 knows the host", func() bool { return h1.d.hosts()["id3"] != "" })
 		h1.wantErr(h1.d.Remove(t.Context(), "lan1", false), "web on machine3")
 	})
 	v := view{node: "id1", hosts: map[string]string{"id1": "machine1", "id3": "machine3"}, refs: map[string]store.Refs{

@@ -109,9 +109,8 @@ func (d *Driver) look(ctx context.Context) (view, bool, error) {
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || d.self.Trusted() != nil {
 		return view{}, false, nil
 	}
-	nodes, _ := d.tables.nodes.all() // for messages only
 	v := view{
-		node: d.self.Node(), now: d.milliseconds(), hosts: hostNames(nodes),
+		node: d.self.Node(), now: d.milliseconds(), hosts: d.hosts(),
 		definitions: byName(definitions), tombstones: byName(tombstones),
 		removals: byNode(removals), refs: records(refs), live: namesOf(live),
 		waiting: d.troubles.waiting, swarmOnly: d.cfg.Swarm,
