@@ -277,10 +277,9 @@ func doubleHolder(c *cluster, g *guard) {
 		c.t.Fatal(err)
 	}
 	g.sees(c.t)
-	other.MustExec(c.t, "sh", "-c", "ip address del "+x.addr.String()+"/32 dev $(ip -o address show to "+x.addr.String()+" | awk '{print $2}')")
-	g.mu.Lock()
-	g.doubled = nil
-	g.mu.Unlock()
+	g.forget(func() {
+		other.MustExec(c.t, "sh", "-c", "ip address del "+x.addr.String()+"/32 dev $(ip -o address show to "+x.addr.String()+" | awk '{print $2}')")
+	})
 }
 
 // nothingLeft: services and network are removed, and etcd has nothing.

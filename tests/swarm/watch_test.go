@@ -120,7 +120,7 @@ func (g *guard) ask(ctx context.Context, addr netip.Addr) {
 	}
 }
 
-// sees waits until a double holder was seen, and forgets what was.
+// sees waits until a double holder was seen.
 func (g *guard) sees(t *testing.T) {
 	t.Helper()
 	eventually(t, "the guard to see a double holder", func() error {
@@ -131,6 +131,17 @@ func (g *guard) sees(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// forget ends a double holder, while no probe is under way that saw it, and
+// what was seen of it.
+func (g *guard) forget(end func()) {
+	g.c.probing.Lock()
+	defer g.c.probing.Unlock()
+	end()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.doubled = nil
 }
 
 // end reports what was seen, and begins anew.
