@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -98,4 +99,44 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	h.must(h.addresses.Detach(ipam.ManagerNetwork(swarmID)))
 	h.must(h.d.state.dropNetwork(ipam.ManagerNetwork(swarmID)))
 	h.must(allocate(swarmID, "10.0.1.0/24"))
+}
+
+// TestLeaderAgain: a host that led before leads again. The swarm's allocator
+// asks for a new pool, and never released the first.
+func TestLeaderAgain(t *testing.T) {
+	h, first := leader(t)
+	ctx := t.Context()
+	second, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: "10.0.1.0/24"})
+	h.must(err)
+	ask := func(address string, options map[string]string) netip.Prefix {
+		got, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: second.ID, Address: address, Options: options})
+		h.must(err)
+		return got
+	}
+	gateway := ask("10.0.1.1", map[string]string{"RequestAddressType": "com.docker.network.gateway"})
+	data := []ipam.PoolData{{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}
+	for range 2 { // a repeated call changes nothing
+		h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, data))
+	}
+	if again := ask("10.0.1.2", nil); again != netip.MustParsePrefix("10.0.1.2/24") {
+		t.Errorf("the running task's address: got %s", again)
+	}
+	fresh := ask("", nil)
+	claims, err := h.addresses.ManagerClaims(ctx)
+	h.must(err)
+	var claimed []netip.Addr
+	for _, c := range claims {
+		claimed = append(claimed, c.Address)
+	}
+	if want := []netip.Addr{netip.MustParseAddr("10.0.1.2"), fresh.Addr()}; !slices.Equal(claimed, want) {
+		t.Errorf("the swarm claims %v, want %v", claimed, want)
+	}
+	if all, _ := h.addresses.Pools(ipam.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
+		t.Errorf("the network has the pools %v, want one", all.Pools)
+	}
+	h.swarmGone()
+	h.must(h.d.FreeNetwork(ctx, swarmID))
+	h.must(h.addresses.ReleasePool(ctx, second.ID))
+	h.must(h.addresses.ReleasePool(ctx, first))
+	h.nothingLeft()
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"gvlan/cluster/store"
 )
@@ -12,9 +13,10 @@ import (
 // Attach joins pools to a network when it is created: CreateNetwork does not
 // say which PoolIDs are its own, so each of its pools is the oldest one not
 // joined yet that has the same space, subnet, gateway and aux addresses, or
-// failing that the same space and subnet. Attaching again changes nothing. A
-// pool that nobody requested here (the journal was lost) is joined by the
-// first request for an address of it. Errors are the journal's.
+// failing that the same space and subnet. Attaching again changes nothing,
+// but for a swarm's network (see replaced). A pool that nobody requested here
+// (the journal was lost) is joined by the first request for an address of it.
+// Errors are the journal's.
 func (a *Allocator) Attach(id string, pools []PoolData) error {
 	defer a.wake()
 	return a.ledger.change(func() []entry {
@@ -32,6 +34,7 @@ func (a *Allocator) Attach(id string, pools []PoolData) error {
 				continue
 			}
 			joined[p.ID] = true
+			entries = append(entries, a.ledger.replaced(id, p)...)
 			entries = append(entries, p.join(id, data))
 		}
 		return append(entries, n)
@@ -46,16 +49,45 @@ func (b *ledger) match(network string, data PoolData, except map[string]bool) (p
 		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
 			id.Space == data.Space && id.Subnet == data.Subnet
 	})
-	for _, same := range []func(pool) bool{
-		func(p pool) bool { return p.Network == network },
-		func(p pool) bool { return p.Gateway == data.Gateway && sameAux(p, data) },
-		func(pool) bool { return true },
-	} {
+	own := func(p pool) bool { return p.Network == network }
+	alike := func(p pool) bool { return p.Gateway == data.Gateway && sameAux(p, data) }
+	order := []func(pool) bool{own, alike, func(pool) bool { return true }}
+	if keepsID(network) {
+		slices.Reverse(open)
+		order = []func(pool) bool{
+			func(p pool) bool { return !p.joined() && alike(p) },
+			func(p pool) bool { return !p.joined() },
+			own,
+		}
+	}
+	for _, same := range order {
 		if i := slices.IndexFunc(open, same); i >= 0 {
 			return open[i], true
 		}
 	}
 	return pool{}, false
+}
+
+// keepsID tells that a network is made anew under one id: a swarm's, by every
+// new leader and by a worker whose engine was killed. Nobody releases the
+// pools it had before, and the newest one is what is asked from then on.
+func keepsID(network string) bool {
+	return strings.HasPrefix(network, managerPrefix) || IsSwarmID(network)
+}
+
+// replaced closes the pools of a swarm's network in whose place p comes.
+func (b *ledger) replaced(network string, p pool) (entries []entry) {
+	if p.joined() || !keepsID(network) {
+		return nil
+	}
+	space, subnet := p.parsed().Space, p.parsed().Subnet
+	for _, old := range b.poolsWhere(func(o pool) bool { return o.Network == network && !o.Closed }) {
+		if id := old.parsed(); id.Space == space && id.Subnet == subnet {
+			old.Closed = true
+			entries = append(entries, old)
+		}
+	}
+	return entries
 }
 
 func sameAux(p pool, data PoolData) bool {
