@@ -28,6 +28,9 @@ type Process struct {
 // nsenter has forked, so that the program's process id can be read.
 const announce = `echo >&3; exec 3>&-; exec "$@"`
 
+// endsSoon is when an nsenter whose program is not to be found is killed.
+const endsSoon = 10 * time.Second
+
 // Start runs a program inside the machine and returns as soon as it runs. Its output
 // goes to a log file named after label, which is printed when the lab's test fails.
 // Env is added to the machine's environment.
@@ -60,7 +63,9 @@ func (m *Machine) Start(label string, env []string, name string, args ...string)
 			return p, nil
 		}
 	}
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+	// It has ended, and nsenter is about to, with the program's status.
+	late := time.AfterFunc(endsSoon, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+	defer late.Stop()
 	return nil, fmt.Errorf("start %s: %w: %w", p.name, errGone, cmd.Wait())
 }
 
