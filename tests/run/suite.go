@@ -30,12 +30,12 @@ const allBudget = 40 * time.Minute
 func suites() []suite {
 	return []suite{
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
-		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
+		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 2 * time.Minute},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
-		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
+		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: time.Minute},
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 2 * time.Minute},
-		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 3 * time.Minute},
-		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 12 * time.Minute},
+		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 14 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, named: true, budget: 9 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 16 * time.Minute},
 	}
