@@ -25,8 +25,8 @@ const allBudget = 42 * time.Minute
 // suites are run in this order, the quick ones first. A budget bounds the
 // whole suite on four cores; those that run unasked stay within allBudget.
 //
-// The swarm suite runs by name only (make test SUITES=swarm) until it was seen
-// to pass whole, within its budget, on a machine that does nothing else.
+// The swarm suite runs by name only (make test SUITES=swarm): it passed whole
+// once, and has to do so a few times before a change is judged by it.
 func suites() []suite {
 	return []suite{
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
@@ -36,7 +36,7 @@ func suites() []suite {
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 2 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 14 * time.Minute},
-		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, named: true, budget: 9 * time.Minute},
+		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, named: true, budget: 11 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 16 * time.Minute},
 	}
 }
