@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"gvlan/cluster/store/embedded"
-	"gvlan/driver/journal"
 )
 
 // checkToken refuses what no agent ever printed. The error names the option
@@ -44,9 +43,9 @@ func checkJoin(ctx context.Context, address string, client *tls.Config) error {
 // did looks after its containers whatever became of the host it joined, and
 // `gvlan status` says what is wrong.
 func (p *parts) refuseForeignToken(ctx context.Context) error {
-	_, err := p.journal.Bucket("past").Get("cluster")
-	if errors.Is(err, journal.ErrAbsent) {
-		return p.truth.checkJoin(ctx)
+	joined, _, err := p.past().LoadPast()
+	if err != nil || joined != "" {
+		return err
 	}
-	return err
+	return p.truth.checkJoin(ctx)
 }

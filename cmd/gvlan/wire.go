@@ -76,7 +76,7 @@ func (p *parts) openTruth() (err error) {
 	p.session = store.NewSession(p.truth.etcd, store.Identity{
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
 		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr),
-	}, past{p.journal.Bucket("past")}, p.log)
+	}, p.past(), p.log)
 	if err := p.openGossip(addr); err != nil {
 		return err
 	}

@@ -18,6 +18,8 @@ import (
 // past keeps what this host remembers of its cluster in the journal.
 type past struct{ bucket *journal.Bucket }
 
+func (p *parts) past() past { return past{p.journal.Bucket("past")} }
+
 // LoadPast implements store.Past.
 func (p past) LoadPast() (string, store.Revision, error) {
 	cluster, err := p.bucket.Get("cluster")
