@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"gvlan/cluster/store"
 )
@@ -49,16 +48,13 @@ func (b *ledger) match(network string, data PoolData, except map[string]bool) (p
 		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
 			id.Space == data.Space && id.Subnet == data.Subnet
 	})
-	own := func(p pool) bool { return p.Network == network }
-	alike := func(p pool) bool { return p.Gateway == data.Gateway && sameAux(p, data) }
-	order := []func(pool) bool{own, alike, func(pool) bool { return true }}
+	own := func(p pool) bool { return p.joined() }
+	fresh := func(p pool) bool { return !p.joined() }
+	alike := func(p pool) bool { return fresh(p) && p.Gateway == data.Gateway && sameAux(p, data) }
+	order := []func(pool) bool{own, alike, fresh}
 	if keepsID(network) {
 		slices.Reverse(open)
-		order = []func(pool) bool{
-			func(p pool) bool { return !p.joined() && alike(p) },
-			func(p pool) bool { return !p.joined() },
-			own,
-		}
+		order = []func(pool) bool{alike, fresh, own}
 	}
 	for _, same := range order {
 		if i := slices.IndexFunc(open, same); i >= 0 {
@@ -72,7 +68,8 @@ func (b *ledger) match(network string, data PoolData, except map[string]bool) (p
 // new leader and by a worker whose engine was killed. Nobody releases the
 // pools it had before, and the newest one is what is asked from then on.
 func keepsID(network string) bool {
-	return strings.HasPrefix(network, managerPrefix) || IsSwarmID(network)
+	p := pool{Network: network}
+	return p.byManager() || p.byWorker()
 }
 
 // replaced closes the pools of a swarm's network in whose place p comes.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -236,6 +235,7 @@ func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	var claims []ManagerClaim
+	seen := map[ManagerClaim]bool{} // two pools may share an address
 	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.byManager() && !p.Closed }) {
 		id := p.parsed()
 		some, err := a.claimsIn(ctx, id.Segment, id.Subnet)
@@ -243,7 +243,8 @@ func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 			return nil, err
 		}
 		for _, c := range some {
-			if !slices.Contains(claims, c) { // two pools may share an address
+			if !seen[c] {
+				seen[c] = true
 				claims = append(claims, c)
 			}
 		}
