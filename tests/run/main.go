@@ -5,10 +5,11 @@
 //
 // A suite fails when a test fails, when a test is skipped, when nothing ran
 // (a folder without tests proves nothing) or when it hangs: when it took three
-// times its budget. One that took longer than its budget is told; a busy machine is
-// no failure. What fails on real engines, or of chances, is tried once more, and
-// named as flaky when it passes then; the slowest tests are named too. What a failed or skipped test printed is shown, and every line that begins with
-// BENCH. The last line is "N passed, N failed, N skipped" over all suites,
+// times its budget. One that took longer than its budget is told; a busy
+// machine is no failure. What fails on real engines, or of chances, is tried
+// once more, and named as flaky when it passes then; the slowest tests are
+// named too. What a failed or skipped test printed is shown, and every line
+// that begins with BENCH. The last line is "N passed, N failed, N skipped" over all suites,
 // subtests included; the exit status is 0 only if every suite passed.
 package main
 
@@ -39,14 +40,21 @@ func main() {
 // choose picks the suites with those names, or, without names, all that do
 // not wait to be named; what is left out is told.
 func choose(all []suite, names []string) ([]suite, error) {
+	var chosen []suite
 	if len(names) == 0 {
-		chosen := slices.DeleteFunc(slices.Clone(all), func(s suite) bool { return s.named })
-		if len(chosen) < len(all) {
-			fmt.Printf("not run, unless named: %s\n", strings.Join(namesOf(slices.DeleteFunc(slices.Clone(all), func(s suite) bool { return !s.named })), ", "))
+		var left []suite
+		for _, s := range all {
+			if s.named {
+				left = append(left, s)
+			} else {
+				chosen = append(chosen, s)
+			}
+		}
+		if len(left) > 0 {
+			fmt.Printf("not run, unless named: %s\n", strings.Join(namesOf(left), ", "))
 		}
 		return chosen, nil
 	}
-	var chosen []suite
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(s suite) bool { return s.name == name })
 		if i < 0 {

@@ -58,14 +58,7 @@ type reader struct {
 	crash  bool                // a package failed outside its tests
 }
 
-// count reads all of in, writes what a person has to see to out, and returns
-// the counts.
-func count(in io.Reader, out io.Writer) (tally, error) {
-	r := newReader(out)
-	err := r.read(in)
-	return r.counts, err
-}
-
+// newReader writes what a person has to see to out.
 func newReader(out io.Writer) *reader {
 	return &reader{out: out, held: map[string][]string{}, broken: map[string]bool{}, failed: map[string]subtests{}, took: map[string]float64{}}
 }

@@ -80,7 +80,9 @@ func TestCount(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			got, err := count(strings.NewReader(test.events), &out)
+			r := newReader(&out)
+			err := r.read(strings.NewReader(test.events))
+			got := r.counts
 			if err != nil {
 				t.Fatal(err)
 			}
