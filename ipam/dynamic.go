@@ -154,7 +154,7 @@ func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 			}
 		}
 		if c.current && c.settled {
-			return place{}, view{}, nil, c.exhausted()
+			return c.underWay(ctx)
 		}
 		c.a.settle(ctx)
 		c.settled = true
@@ -162,6 +162,32 @@ func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 			return place{}, view{}, nil, err
 		}
 	}
+}
+
+// underWay waits for the addresses that nobody has but that a call of this
+// node is about, a release or a comparison, and holds the first that stays
+// free: the network is full only when none does.
+func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
+	for i, v := range c.views {
+		for {
+			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *intervals) (netip.Addr, bool) {
+				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, own, c.listed[i]})
+			})
+			if !ok {
+				break
+			}
+			release, err := c.a.ledger.hold(ctx, at)
+			if err != nil {
+				return place{}, view{}, nil, err
+			}
+			if _, taken := c.a.ledger.lease(at); !taken {
+				return at, v, release, nil
+			}
+			release()
+			c.listed[i].add(single(at.addr))
+		}
+	}
+	return place{}, view{}, nil, c.exhausted()
 }
 
 func (c *picker) choose(i int, v view, avoid []*intervals) (place, func(), bool, error) {

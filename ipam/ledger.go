@@ -220,6 +220,15 @@ func (b *ledger) holdFree(segment string, choose func(own ...*intervals) (netip.
 	return p, func() { b.letGo(p) }, true
 }
 
+// chooseBusy returns the place that choose returns, given the addresses of a
+// segment that this node holds. It holds nothing.
+func (b *ledger) chooseBusy(segment string, choose func(own *intervals) (netip.Addr, bool)) (place, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	addr, ok := choose(b.heldIn(segment))
+	return place{segment, addr}, ok
+}
+
 func (b *ledger) occupy(p place) {
 	b.busy[p] = make(chan struct{})
 	b.inUseIn(p.segment).add(single(p.addr))
