@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"time"
 
 	"gvlan/tests/lab"
@@ -30,9 +32,20 @@ func up(ctx context.Context, release lab.Release, hosts int) (_ *cluster, err er
 			err = errors.Join(err, l.Close())
 		}
 	}()
-	c := &cluster{Lab: l, binary: binary}
+	c := &cluster{Lab: l, binary: filepath.Join(l.Dir, "gvlan")} // where every machine sees it
+	if err := copyProgram(binary, c.binary); err != nil {
+		return c, err
+	}
 	c.etcd, err = l.NewEtcd(ctx, lab.EtcdOptions{})
 	return c, err
+}
+
+func copyProgram(from, to string) error {
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(to, data, 0o755)
 }
 
 // agent starts a host's agent.
