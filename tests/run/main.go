@@ -1,5 +1,5 @@
-// Command run runs the suites of `make test` one after the other, each in
-// its budget, and counts what they did.
+// Command run runs the suites of `make test` one after the other, or beside
+// one another where they mostly wait, each in its budget, and counts what they did.
 //
 //	go run ./tests/run [SUITE...]
 //
@@ -16,10 +16,12 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -37,24 +39,12 @@ func main() {
 	}
 }
 
-// choose picks the suites with those names, or, without names, all that do
-// not wait to be named; what is left out is told.
+// choose picks the suites with those names, or all without names.
 func choose(all []suite, names []string) ([]suite, error) {
-	var chosen []suite
 	if len(names) == 0 {
-		var left []suite
-		for _, s := range all {
-			if s.named {
-				left = append(left, s)
-			} else {
-				chosen = append(chosen, s)
-			}
-		}
-		if len(left) > 0 {
-			fmt.Printf("not run, unless named: %s\n", strings.Join(namesOf(left), ", "))
-		}
-		return chosen, nil
+		return all, nil
 	}
+	var chosen []suite
 	for _, name := range names {
 		i := slices.IndexFunc(all, func(s suite) bool { return s.name == name })
 		if i < 0 {
@@ -75,29 +65,64 @@ func namesOf(all []suite) []string {
 
 // runAll runs every suite, also after one failed, and prints the tally.
 func runAll(ctx context.Context, chosen []suite) bool {
+	out := &lines{to: os.Stdout}
 	var total tally
 	var failed []string
-	for _, s := range chosen {
-		fmt.Printf("suite %s: begins\n", s.name)
-		began := time.Now()
-		counts, err := s.run(ctx, os.Stdout)
-		took := time.Since(began).Round(100 * time.Millisecond)
-		fmt.Printf("suite %s: %s in %s of %s\n", s.name, counts, took, s.budget)
-		if took > s.budget {
-			fmt.Printf("suite %s: OVER ITS BUDGET\n", s.name)
+	for _, group := range groups(chosen) {
+		results := make([]result, len(group))
+		var running sync.WaitGroup
+		for i, s := range group {
+			running.Go(func() { results[i] = s.judge(ctx, out) })
 		}
-		if err != nil {
-			fmt.Printf("suite %s: FAILED: %v\n", s.name, err)
-			failed = append(failed, s.name)
-			if counts.failed == 0 && counts.skipped == 0 {
-				counts.failed++ // a suite that could not run is a failure of its own
+		running.Wait()
+		for i, r := range results {
+			total.add(r.counts)
+			if r.err != nil {
+				failed = append(failed, group[i].name)
 			}
 		}
-		total.add(counts)
 	}
 	if len(failed) > 0 {
 		fmt.Printf("failed suites: %s\n", strings.Join(failed, ", "))
 	}
 	fmt.Println(total)
 	return len(failed) == 0
+}
+
+// result is how a suite ended.
+type result struct {
+	counts tally
+	err    error
+}
+
+// judge runs a suite and prints its verdict.
+func (s suite) judge(ctx context.Context, out io.Writer) result {
+	fmt.Fprintf(out, "suite %s: begins\n", s.name)
+	began := time.Now()
+	counts, err := s.run(ctx, out)
+	took := time.Since(began).Round(100 * time.Millisecond)
+	fmt.Fprintf(out, "suite %s: %s in %s of %s\n", s.name, counts, took, s.budget)
+	if took > s.budget {
+		fmt.Fprintf(out, "suite %s: OVER ITS BUDGET\n", s.name)
+	}
+	if err != nil {
+		fmt.Fprintf(out, "suite %s: FAILED: %v\n", s.name, err)
+		if counts.failed == 0 && counts.skipped == 0 {
+			counts.failed++ // a suite that could not run is a failure of its own
+		}
+	}
+	return result{counts, err}
+}
+
+// lines passes on what suites that run beside one another print, one write at
+// a time: whatever belongs together is one write.
+type lines struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.to.Write(p)
 }

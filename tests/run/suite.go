@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // suite is one row of what `make test` does.
 type suite struct {
@@ -9,7 +12,7 @@ type suite struct {
 	except   []string // patterns of `go list` taken out again
 	race     bool     // with the race detector
 	again    bool     // on real engines and kernels, or of chances: what fails is tried once more
-	named    bool     // runs only when it is asked for by name: see suites
+	beside   string   // the suite that it runs at the same time as: both mostly wait
 	virtual  bool     // only the tests in files tagged !race: see virtual.go
 	budget   time.Duration
 }
@@ -23,10 +26,7 @@ func (s suite) limit() time.Duration { return 3 * s.budget }
 const allBudget = 42 * time.Minute
 
 // suites are run in this order, the quick ones first. A budget bounds the
-// whole suite on four cores; those that run unasked stay within allBudget.
-//
-// The swarm suite runs by name only (make test SUITES=swarm): it passed whole
-// once, and has to do so a few times before a change is judged by it.
+// whole suite on four cores; together they stay within allBudget.
 func suites() []suite {
 	return []suite{
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
@@ -36,7 +36,20 @@ func suites() []suite {
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 2 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 14 * time.Minute},
-		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, named: true, budget: 11 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 16 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 17 * time.Minute},
+		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
+}
+
+// groups gathers the suites that run at the same time.
+func groups(all []suite) [][]suite {
+	var out [][]suite
+	for _, s := range all {
+		if last := len(out) - 1; last >= 0 && slices.Contains(namesOf(out[last]), s.beside) {
+			out[last] = append(out[last], s)
+		} else {
+			out = append(out, []suite{s})
+		}
+	}
+	return out
 }

@@ -62,15 +62,41 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+func TestGroups(t *testing.T) {
+	docker, swarm, unit := suite{name: "docker"}, suite{name: "swarm", beside: "docker"}, suite{name: "unit"}
+	tests := []struct {
+		name   string
+		suites []suite
+		want   [][]string
+	}{
+		{name: "beside the one it names", suites: []suite{unit, docker, swarm}, want: [][]string{{"unit"}, {"docker", "swarm"}}},
+		{name: "not beside another", suites: []suite{unit, swarm}, want: [][]string{{"unit"}, {"swarm"}}},
+		{name: "alone", suites: []suite{swarm}, want: [][]string{{"swarm"}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var got [][]string
+			for _, group := range groups(test.suites) {
+				got = append(got, namesOf(group))
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("groups (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestBudgets(t *testing.T) {
 	var all time.Duration
-	for _, s := range suites() {
-		if s.budget <= 0 {
-			t.Errorf("suite %s has no budget", s.name)
+	for _, group := range groups(suites()) {
+		var longest time.Duration
+		for _, s := range group {
+			if s.budget <= 0 {
+				t.Errorf("suite %s has no budget", s.name)
+			}
+			longest = max(longest, s.budget)
 		}
-		if !s.named {
-			all += s.budget
-		}
+		all += longest
 	}
 	if all > allBudget {
 		t.Errorf("the budgets add up to %s, more than %s", all, allBudget)
