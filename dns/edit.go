@@ -150,6 +150,7 @@ func (e *edit) add(m *member) {
 		names.add(name, m)
 		nest(names, name, 1)
 	}
+	e.share(m, names)
 	for _, addr := range m.addrs() {
 		e.addresses().add(reverseKey(addr), m)
 	}
@@ -164,6 +165,7 @@ func (e *edit) remove(m *member) {
 		names.remove(name, m)
 		nest(names, name, -1)
 	}
+	e.share(m, names)
 	for _, addr := range m.addrs() {
 		e.addresses().remove(reverseKey(addr), m)
 	}
@@ -261,7 +263,7 @@ func (e *edit) label() {
 		case net.label != "":
 			claims[net.label] = append(claims[net.label], net)
 		case net.defined:
-			e.next.refused = append(e.next.refused, Conflict{Network: e.nameOf(net)})
+			e.next.refused = append(e.next.refused, Conflict{Network: e.z.nameOf(net)})
 		}
 	}
 	for label, nets := range claims {
@@ -299,7 +301,7 @@ func (e *edit) settle(nets []*network) *network {
 	for _, net := range nets {
 		for _, other := range nets {
 			if net != winner && other != net {
-				e.next.refused = append(e.next.refused, Conflict{Network: e.nameOf(net), Label: net.label, With: e.nameOf(other)})
+				e.next.refused = append(e.next.refused, Conflict{Network: e.z.nameOf(net), Label: net.label, With: e.z.nameOf(other)})
 			}
 		}
 	}
@@ -307,9 +309,9 @@ func (e *edit) settle(nets []*network) *network {
 }
 
 // nameOf returns a network's name as Docker knows it, as far as it is
-// known.
-func (e *edit) nameOf(net *network) string {
-	for _, d := range e.z.definitions {
+// known. The caller holds z.mu.
+func (z *Zone) nameOf(net *network) string {
+	for _, d := range z.definitions {
 		if d.id == net.id {
 			return d.name
 		}

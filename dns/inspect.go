@@ -21,11 +21,7 @@ type Record struct {
 // Names returns every name in scope, ordered by network, name and node.
 func (z *Zone) Names(scope Scope) []Record {
 	z.mu.Lock()
-	nodes := make([]string, len(z.nodes))
-	for id, i := range z.nodes {
-		nodes[i] = id
-	}
-	s := z.now()
+	s, nodes := z.now(), z.nodeIDs()
 	z.mu.Unlock()
 	var all []Record
 	for _, net := range s.networks {
@@ -49,6 +45,15 @@ func (z *Zone) Names(scope Scope) []Record {
 			slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare))
 	})
 	return all
+}
+
+// nodeIDs returns the nodes by their index. The caller holds z.mu.
+func (z *Zone) nodeIDs() []string {
+	ids := make([]string, len(z.nodes))
+	for id, i := range z.nodes {
+		ids[i] = id
+	}
+	return ids
 }
 
 // Looked is what a question would be answered.

@@ -42,7 +42,8 @@ type Zone struct {
 	definitions map[string]defined // by key
 	members     map[string]*member // by key
 	nodes       map[string]uint32
-	changed     chan struct{} // closed and replaced at every change
+	shared      map[ownName][]uint32 // nodes that use a container name, where it is more than one
+	changed     chan struct{}        // closed and replaced at every change
 }
 
 // defined is what the zone keeps of a definition.
@@ -72,6 +73,7 @@ func NewZone(c ZoneConfig) (*Zone, error) {
 		definitions: make(map[string]defined),
 		members:     make(map[string]*member),
 		nodes:       make(map[string]uint32),
+		shared:      make(map[ownName][]uint32),
 		changed:     make(chan struct{}),
 	}
 	z.current.Store(&snapshot{domain: domain, networks: map[string]*network{}, reverse: newTable()})
