@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"time"
 
@@ -42,9 +41,6 @@ type Config struct {
 	// Cache is a file that remembers cluster, keys and peers for a boot while
 	// etcd is down. It holds keys, so it is written with mode 0600. "": none.
 	Cache string
-
-	// Allowed are the networks members may come from; empty: any.
-	Allowed []netip.Prefix
 
 	// MTU of the smallest link gossip crosses. Packets hold at most
 	// min(1400, MTU-100) bytes; 0 is 1500.
@@ -158,19 +154,5 @@ func (c Config) memberlist(cluster string, ring *memberlist.Keyring) *memberlist
 	ml.RequireNodeNames = true
 	// Messages are tens of bytes: compression would only lengthen them.
 	ml.EnableCompression = false
-	ml.CIDRsAllowed = ipNets(c.Allowed)
 	return ml
-}
-
-// ipNets returns nil, "any", for none.
-func ipNets(prefixes []netip.Prefix) []net.IPNet {
-	var nets []net.IPNet
-	for _, p := range prefixes {
-		p = p.Masked()
-		nets = append(nets, net.IPNet{
-			IP:   p.Addr().AsSlice(),
-			Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen()),
-		})
-	}
-	return nets
 }

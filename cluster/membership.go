@@ -266,7 +266,7 @@ func (m *Membership) logLine(e Event) {
 	what := map[Gossip]string{Alive: "member joined", Left: "member left", Failed: "member failed"}[e.Member.Gossip]
 	m.config.Log.LogAttrs(context.Background(), slog.LevelInfo, what,
 		slog.String("node", e.Member.Node), slog.String("address", e.Member.Address.String()),
-		slog.Int("members", m.table.count()))
+		slog.Int("members", m.table.count()), slog.String("host", m.config.Registry.Known().Nodes[e.Member.Node].Description.Host))
 }
 
 func (m *Membership) setList(list *memberlist.Memberlist) {

@@ -139,7 +139,7 @@ func (b broadcast) Invalidates(other memberlist.Broadcast) bool {
 
 // Name is the subject; memberlist finds what to replace by it.
 func (b broadcast) Name() string {
-	return fmt.Sprintf("%d/%d/%s", b.about.kind, b.about.sub, hex.EncodeToString(b.about.id[:]))
+	return fmt.Sprintf("%d/%s", b.about.kind, hex.EncodeToString(b.about.id[:]))
 }
 
 // Message is the hint on the wire.

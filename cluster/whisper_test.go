@@ -18,14 +18,14 @@ func TestWhisperHandsOnNewsOnce(t *testing.T) {
 		w.receive(frame{from: senderOf(from), relay: relay, hint: h}.encode(), sender)
 	}
 	id := IDOf("/networks/lan1")
-	hear("friend", true, Changed{Kind: Networks, ID: id, Rev: 5})
-	hear("friend", true, Changed{Kind: Networks, ID: id, Rev: 5})   // again
-	hear("friend", true, Changed{Kind: Networks, ID: id, Rev: 4})   // late
-	hear("friend", false, Changed{Kind: Networks, ID: id, Rev: 6})  // for this node alone
-	hear("stranger", true, Changed{Kind: Networks, ID: id, Rev: 7}) // of nobody
+	hear("friend", true, Hint{Kind: Networks, ID: id, Rev: 5})
+	hear("friend", true, Hint{Kind: Networks, ID: id, Rev: 5})   // again
+	hear("friend", true, Hint{Kind: Networks, ID: id, Rev: 4})   // late
+	hear("friend", false, Hint{Kind: Networks, ID: id, Rev: 6})  // for this node alone
+	hear("stranger", true, Hint{Kind: Networks, ID: id, Rev: 7}) // of nobody
 	w.receive([]byte("rubbish"), sender)
 
-	want := Batch[Heard]{Items: []Heard{{From: "friend", Hint: Changed{Kind: Networks, ID: id, Rev: 6}}}}
+	want := Batch[Heard]{Items: []Heard{{From: "friend", Hint: Hint{Kind: Networks, ID: id, Rev: 6}}}}
 	if diff := cmp.Diff(want, w.heard.take()); diff != "" {
 		t.Errorf("heard (-want +got):\n%s", diff)
 	}
@@ -48,17 +48,17 @@ func TestWhisperSends(t *testing.T) {
 		}
 		return nil
 	}
-	w.sendOne(told{hint: Changed{Rev: 1}, to: []string{"a", "gone"}}, send)
+	w.sendOne(told{hint: Hint{Rev: 1}, to: []string{"a", "gone"}}, send)
 	if diff := cmp.Diff(map[string]int{"a": 1, "gone": 1}, direct); diff != "" {
 		t.Errorf("sent directly (-want +got):\n%s", diff)
 	}
-	w.sendOne(told{hint: Changed{Rev: 2}}, send)
-	w.sendOne(told{hint: Changed{Rev: 3}, to: make([]string, targetLimit+1)}, send)
+	w.sendOne(told{hint: Hint{Rev: 2}}, send)
+	w.sendOne(told{hint: Hint{Rev: 3}, to: make([]string, targetLimit+1)}, send)
 	if n := w.relay.NumQueued(); n != 1 {
 		t.Errorf("%d hints about one record wait in the gossip, want the newest", n)
 	}
 	for range toldLimit + 5 {
-		w.tell(Changed{Rev: 4}, nil)
+		w.tell(Hint{Rev: 4}, nil)
 	}
 	if c := w.counts.get(); c.HintsLost != 1+5 || c.HintsTold != toldLimit {
 		t.Errorf("counted %d lost and %d told, want %d and %d", c.HintsLost, c.HintsTold, 6, toldLimit)
@@ -67,7 +67,7 @@ func TestWhisperSends(t *testing.T) {
 
 func TestFreshnessForgetsTheOldest(t *testing.T) {
 	f := newFreshness(2)
-	hint := func(key string) Hint { return Changed{ID: IDOf(key), Rev: 1} }
+	hint := func(key string) Hint { return Hint{ID: IDOf(key), Rev: 1} }
 	for _, key := range []string{"a", "b", "c"} {
 		if !f.news(hint(key)) {
 			t.Errorf("%s is no news", key)

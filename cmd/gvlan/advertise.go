@@ -82,3 +82,22 @@ func sourceTowards(peer string) netip.Addr {
 	defer conn.Close()
 	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap()
 }
+
+// mtuAt is the MTU of the interface that has an address, in bytes; 0 when
+// none has it.
+func mtuAt(addr netip.Addr) int {
+	links, err := net.Interfaces()
+	if err != nil {
+		return 0
+	}
+	for _, link := range links {
+		addrs, err := link.Addrs()
+		if err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			prefix, err := netip.ParsePrefix(a.String())
+			return err == nil && prefix.Addr() == addr
+		}) {
+			return link.MTU
+		}
+	}
+	return 0
+}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/driver"
 	"gvlan/driver/engine"
@@ -32,7 +33,8 @@ type parts struct {
 	journal   *journal.Journal
 	truth     *truth
 	session   *store.Session
-	address   netip.Addr // other hosts reach this one by
+	kv        *cluster.Hinted // the session, and what nodes tell each other of it
+	address   netip.Addr      // other hosts reach this one by
 	gossip    gossip
 	names     names
 	links     *link.Kernel
@@ -77,6 +79,7 @@ func (p *parts) openTruth() (err error) {
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
 		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr),
 	}, p.past(), p.log)
+	p.kv = cluster.NewHinted(p.session, p.tell)
 	if err := p.openGossip(addr); err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (p *parts) buildDriver() (err error) {
 		return err
 	}
 	config := driver.Config{
-		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
+		Name: p.config.DriverName, KV: p.kv, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},

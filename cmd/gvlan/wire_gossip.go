@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"net"
 	"net/netip"
 	"path/filepath"
 
@@ -26,10 +27,36 @@ func (p *parts) openGossip(addr netip.Addr) (err error) {
 	p.gossip.membership, err = cluster.New(cluster.Config{
 		Node: p.self.Node, Registry: p.gossip.directory,
 		Address: addr, Port: p.config.Gossip.Port,
-		Cache: filepath.Join(p.config.DataDir, "peers.json"),
-		Log:   p.log,
+		Join: joinPeers(p.config), Cache: filepath.Join(p.config.DataDir, "peers.json"),
+		MTU: mtuAt(addr), Applied: p.kv.Applied,
+		Log: p.log,
 	})
 	return err
+}
+
+// joinPeers is the host of --join: where its etcd is, its agent is too.
+func joinPeers(c Config) []string {
+	host, _, err := net.SplitHostPort(c.Join.Address)
+	if err != nil {
+		return nil // none was given
+	}
+	return []string{host}
+}
+
+// tell hints to every other connected node that a record changed.
+func (p *parts) tell(h cluster.Hint) {
+	if p.gossip.membership == nil {
+		return
+	}
+	var others []string
+	for name, node := range p.gossip.directory.Known().Nodes {
+		if node.Live != nil && name != p.self.Node {
+			others = append(others, name)
+		}
+	}
+	if len(others) > 0 {
+		p.gossip.membership.Tell(h, others...)
+	}
 }
 
 // gossipAddress is what peers reach the membership by, "" without one.
@@ -57,13 +84,14 @@ func (g gossip) status() *GossipStatus {
 // write.
 func (p *parts) runGossip(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.gossip.directory.Run(ctx, p.session) })
+	group.Go(func() error { return p.gossip.directory.Run(ctx, p.kv) })
 	if p.gossip.membership == nil {
 		return group.Wait()
 	}
 	group.Go(func() error { return p.ensureGossipKey(ctx) })
 	group.Go(func() error { return p.gossip.membership.Run(ctx) })
 	group.Go(func() error { return p.tellPeers(ctx) })
+	group.Go(func() error { return p.kv.Run(ctx, p.gossip.membership.Hints()) })
 	return group.Wait()
 }
 

@@ -46,10 +46,10 @@ func (p *parts) rank(node string) int {
 func (p *parts) runNames(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return store.Follow(ctx, p.session, store.NetworksSpan(), p.names.zone.ApplyNetworks)
+		return store.Follow(ctx, p.kv, store.NetworksSpan(), p.names.zone.ApplyNetworks)
 	})
 	group.Go(func() error {
-		return store.Follow(ctx, p.session, store.EndpointsSpan(), p.names.zone.ApplyEndpoints)
+		return store.Follow(ctx, p.kv, store.EndpointsSpan(), p.names.zone.ApplyEndpoints)
 	})
 	if p.names.sandboxes != nil {
 		group.Go(func() error { return p.names.sandboxes.Run(ctx) })

@@ -88,6 +88,6 @@ func checkClean(t *testing.T, w *World) {
 // newer one is not: every Host sees to that.
 func tellEarly(w *World) {
 	for _, i := range w.rand.Perm(len(w.Hosts)) {
-		w.Hosts[i].Member.Tell(cluster.Changed{Kind: cluster.Nodes, ID: cluster.IDOf(store.NodeKey("any")), Rev: store.Revision(i + 1)})
+		w.Hosts[i].Member.Tell(cluster.Hint{Kind: cluster.Nodes, ID: cluster.IDOf(store.NodeKey("any")), Rev: store.Revision(i + 1)})
 	}
 }

@@ -29,7 +29,7 @@ type Host struct {
 	formed time.Time // when it first saw every host of the world
 	saw    []Sighting
 	heard  map[cluster.Hint]time.Time
-	latest map[cluster.ID]store.Revision // of the Changed hints heard
+	latest map[cluster.ID]store.Revision // of the hints heard
 }
 
 // Sighting is an event of a host's membership.
@@ -130,14 +130,10 @@ func (h *Host) noteHints(batch cluster.Batch[cluster.Heard]) {
 	defer h.mu.Unlock()
 	for _, heard := range batch.Items {
 		h.heard[heard.Hint] = time.Now()
-		changed, ok := heard.Hint.(cluster.Changed)
-		if !ok {
-			continue
+		if last := h.latest[heard.Hint.ID]; heard.Hint.Rev <= last {
+			h.world.t.Errorf("%s heard of revision %d after %d", h.Name, heard.Hint.Rev, last)
 		}
-		if changed.Rev <= h.latest[changed.ID] {
-			h.world.t.Errorf("%s heard of revision %d after %d", h.Name, changed.Rev, h.latest[changed.ID])
-		}
-		h.latest[changed.ID] = changed.Rev
+		h.latest[heard.Hint.ID] = heard.Hint.Rev
 	}
 }
 

@@ -81,7 +81,7 @@ func sent(w *World) (sum Traffic) {
 // tell measures how long each host waits for a hint of one of them. A hint
 // that did not come within some seconds never will: it took for ever.
 func (l *life) tell(w *World) {
-	hint := cluster.Changed{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("node0000", "e1")), Rev: 42}
+	hint := cluster.Hint{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("node0000", "e1")), Rev: 42}
 	teller := w.Hosts[w.rand.IntN(len(w.Hosts))]
 	began := time.Now()
 	teller.Member.Tell(hint)

@@ -144,7 +144,7 @@ func (c *chaos) hints() {
 	for range 8 {
 		if h := c.any(); h.Runs() {
 			rev := c.rev - store.Revision(c.w.rand.IntN(10))
-			h.Member.Tell(cluster.Changed{Kind: cluster.Networks, ID: cluster.IDOf(store.NetworkKey("lan1")), Rev: rev})
+			h.Member.Tell(cluster.Hint{Kind: cluster.Networks, ID: cluster.IDOf(store.NetworkKey("lan1")), Rev: rev})
 		}
 	}
 }
