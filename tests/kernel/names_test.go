@@ -1,0 +1,45 @@
+package kernel_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestNamesWithoutNftables: this kernel has no nftables for IPv4, as old ones
+// have none at all. Containers start as ever, and the agent says once why
+// names are left to Docker.
+func TestNamesWithoutNftables(t *testing.T) {
+	if !inUML(t) {
+		return
+	}
+	s := newSite(t, 1)
+	h := s.Hosts[0]
+	if out, err := h.Exec(t.Context(), "nft", "add", "table", "ip", "probe"); err == nil {
+		t.Fatalf("this kernel has nftables: %s", out)
+	}
+	h.MustDocker(t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet=10.92.0.0/24", "-o", "parent=eth1", "lan")
+	for _, name := range []string{"one", "two"} {
+		h.MustDocker(t, "run", "-d", "--net=lan", "--name", name, "busybox", "sleep", "100000")
+	}
+	h.MustDocker(t, "exec", "one", "ping", "-c1", "-w60", h.MustDocker(t, "inspect", "-f", "{{.NetworkSettings.Networks.lan.IPAddress}}", "two"))
+	const words = "names are not answered inside containers on this host"
+	said := func() int {
+		text, err := os.ReadFile(s.agents[0].Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), words)
+	}
+	s.eventually("the agent to say so", func() error {
+		if said() == 0 {
+			return errors.New("it has not")
+		}
+		return nil
+	})
+	h.MustDocker(t, "restart", "-t0", "two")
+	if times := said(); times != 1 {
+		t.Errorf("the agent said %d times that %s, want once", times, words)
+	}
+}
