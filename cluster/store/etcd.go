@@ -59,6 +59,7 @@ type Etcd struct {
 	prefix string
 	limit  time.Duration    // of one request
 	turn   chan struct{}    // holds one token: whoever has it may connect
+	tls    *handshakes      // nil without TLS
 	client *clientv3.Client // nil until connected; guarded by turn
 	closed context.Context
 	close  context.CancelFunc
@@ -102,6 +103,11 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 		MaxUnaryRetries: 1,
 		Logger:          zaplog.New(c.Log, zapcore.WarnLevel, zaplog.Debug),
 		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause), grpc.WithConnectParams(reconnect())},
+	}
+	if c.TLS != nil || secure(c.Endpoints[0]) {
+		e.tls = newHandshakes(c.TLS)
+		// Given after the client's own, these credentials take their place.
+		e.config.DialOptions = append(e.config.DialOptions, grpc.WithTransportCredentials(e.tls))
 	}
 	return e, nil
 }
@@ -163,7 +169,7 @@ func (e *Etcd) connected(ctx context.Context) (*clientv3.Client, error) {
 	client, err := clientv3.New(config)
 	if err != nil {
 		end()
-		return nil, cause.of(err)
+		return nil, e.tls.explain(cause.of(err))
 	}
 	if !carryOn() { // ctx ended, and the client's life with it
 		_ = client.Close()

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -58,18 +59,22 @@ func TestEtcdThatIsAway(t *testing.T) {
 	}
 }
 
-// A certificate that does not fit is named, not hidden behind a timeout.
+// A certificate that does not fit is named in gvlan's words, not hidden behind
+// a timeout, and its cause is there to be found.
 func TestEtcdOfAnotherAuthority(t *testing.T) {
 	t.Parallel()
 	address := freeAddress(t)
 	serve(t, embedded.Config{Listen: address})
 	etcd := connect(t, store.EtcdConfig{Endpoints: []string{address}, TLS: clientTLS(t, embedded.NewToken()), Attempt: time.Second})
-	complains(t, etcd, "certificate")
+	err := complains(t, etcd, "etcd does not answer: its certificate is not signed by the authority this host was given (--etcd-ca, or --token of the agent that serves it): ")
+	if _, typed := errors.AsType[x509.UnknownAuthorityError](err); !typed {
+		t.Errorf("the error %v does not wrap its cause", err)
+	}
 }
 
 // complains waits until etcd is found unavailable for a reason: on a busy
 // machine an attempt may end before the connection's own complaint is there.
-func complains(t *testing.T, etcd *store.Etcd, why string) {
+func complains(t *testing.T, etcd *store.Etcd, why string) error {
 	t.Helper()
 	for range 60 {
 		_, err := etcd.Get(t.Context(), "/k")
@@ -77,10 +82,11 @@ func complains(t *testing.T, etcd *store.Etcd, why string) {
 			t.Fatalf("Get: %v, want ErrUnavailable", err)
 		}
 		if strings.Contains(err.Error(), why) {
-			return
+			return err
 		}
 	}
 	t.Fatalf("no error of Get says %q", why)
+	return nil
 }
 
 // A client without a certificate of the authority is refused.

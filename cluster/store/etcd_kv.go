@@ -106,7 +106,7 @@ func (e *Etcd) attempt(ctx context.Context, ask request) error {
 		return err
 	}
 	ctx, cause := withCause(ctx)
-	return cause.of(ask(ctx, client))
+	return e.tls.explain(cause.of(ask(ctx, client)))
 }
 
 func (e *Etcd) item(kv *mvccpb.KeyValue) Item {

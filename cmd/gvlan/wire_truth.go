@@ -25,7 +25,7 @@ type truth struct {
 	log       *slog.Logger
 	join      string      // the line another host joins with; "" when none can
 	listen    string      // address others join at; "" for none
-	joined    *tls.Config // how the etcd of the host it joins is spoken to; nil: it joins none, or without TLS
+	joined    *tls.Config // how the etcd of the host it joins is spoken to; nil: it joins none
 }
 
 // newTruth prepares client and server. Neither connects before run.
@@ -38,10 +38,8 @@ func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 		client.TLS, err = store.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
 	case modeJoin:
 		client.Endpoints = []string{c.Join.Address}
-		if c.Join.Token != "" {
-			t.joined, err = joinTLS(c.Join.Token, self.Node)
-			client.TLS = t.joined
-		}
+		t.joined, err = joinTLS(c.Join.Token, self.Node)
+		client.TLS = t.joined
 	default:
 		if t.server, err = newServer(c, self, log); err == nil {
 			client.Endpoints = []string{t.server.Endpoint()}
@@ -67,7 +65,9 @@ func newServer(c Config, self identity, log *slog.Logger) (*embedded.Server, err
 	})
 }
 
-// joinLine is what a user types on another host.
+// joinLine is what a user types on another host. There is no token without
+// TLS: an etcd served so is like any other that speaks plainly, and --join
+// never does.
 func joinLine(c Config, token string) string {
 	host, port, err := net.SplitHostPort(c.Etcd.Listen)
 	if err != nil {
@@ -78,11 +78,11 @@ func joinLine(c Config, token string) string {
 			host = at.String()
 		}
 	}
-	line := "gvlan agent --join " + net.JoinHostPort(host, port)
-	if token != "" {
-		line += " --token " + token
+	address := net.JoinHostPort(host, port)
+	if c.Etcd.Insecure {
+		return "gvlan agent --etcd-endpoints http://" + address
 	}
-	return line
+	return "gvlan agent --join " + address + " --token " + token
 }
 
 // joinTLS is how an agent speaks to the embedded etcd it joined.
@@ -120,8 +120,8 @@ func (t *truth) explain(err error) error {
 	if at.Addr().Is6() {
 		any = "::"
 	}
-	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them",
-		t.listen, net.JoinHostPort(any, strconv.Itoa(int(at.Port()))))
+	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them: %w",
+		t.listen, net.JoinHostPort(any, strconv.Itoa(int(at.Port()))), err)
 }
 
 // checkJoin refuses a token that the host it joins never printed.
