@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,16 +19,21 @@ const DefaultEvictWait = 15 * time.Second
 // ErrConnected: the node to evict is connected to etcd.
 var ErrConnected = errors.New("its agent is connected")
 
+// ErrAnswering: containers of the node to evict still answer on the LAN.
+var ErrAnswering = errors.New("addresses of its containers still answer on the LAN")
+
 // ErrReturned: the node's agent started again during its eviction.
 var ErrReturned = errors.New("the node came back")
 
-// EvictOptions change an eviction. The zero value waits DefaultEvictWait and
-// spares connected nodes.
+// EvictOptions change an eviction. The zero value waits DefaultEvictWait,
+// spares connected nodes and asks the LAN nothing.
 type EvictOptions struct {
-	Force bool             // evict a connected node too
-	Wait  time.Duration    // after the fence; 0: DefaultEvictWait
-	Now   func() time.Time // nil: time.Now
-	Log   *slog.Logger     // nil: nothing is logged
+	Called string           // what people call the node; "": its name
+	Force  bool             // evict a connected node too, and one whose containers answer
+	Ask    Ask              // nil: the LAN is not asked
+	Wait   time.Duration    // after the fence; 0: DefaultEvictWait
+	Now    func() time.Time // nil: time.Now
+	Log    *slog.Logger     // nil: nothing is logged
 }
 
 // Taken counts what an eviction took.
@@ -37,9 +43,12 @@ type Taken struct {
 	Reservations int // of networks whose creation never ended there
 	Pools        int // default pools of such networks
 	Endpoints    int // records deleted
+	Unasked      int // endpoints nobody could ask the LAN for
 }
 
-// Evict takes a node out of the cluster. It fences the node by raising its
+// Evict takes a node out of the cluster. Unless forced it first asks the LAN
+// for the addresses of the node's containers, which outlive their agent, and
+// stops with ErrAnswering when one is in use. It fences the node by raising its
 // epoch, so that nothing it still sends is written; waits; deletes its
 // endpoints, so that its names go before its addresses can be given again;
 // puts its addresses into quarantine; and deletes its description. An
@@ -47,7 +56,7 @@ type Taken struct {
 // the swarm claims, and stops with ErrReturned as soon as the node's agent
 // has started again.
 func Evict(ctx context.Context, kv store.KV, node string, opts EvictOptions) (Taken, error) {
-	e := &eviction{kv: kv, node: node, now: opts.Now, log: opts.Log}
+	e := &eviction{kv: kv, node: node, called: cmp.Or(opts.Called, node), now: opts.Now, log: opts.Log}
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -58,25 +67,36 @@ func Evict(ctx context.Context, kv store.KV, node string, opts EvictOptions) (Ta
 		opts.Wait = DefaultEvictWait
 	}
 	if err := e.run(ctx, opts); err != nil {
-		return e.took, fmt.Errorf("evict node %s: %w", node, err)
+		return e.took, fmt.Errorf("evict node %s: %w", e.called, err)
 	}
 	return e.took, nil
 }
 
 type eviction struct {
-	kv    store.KV
-	node  string
-	now   func() time.Time
-	log   *slog.Logger
-	fence store.Cond // holds while the node has not come back
-	took  Taken
+	kv     store.KV
+	node   string
+	called string
+	now    func() time.Time
+	log    *slog.Logger
+	fence  store.Cond // holds while the node has not come back
+	took   Taken
 }
 
 func (e *eviction) run(ctx context.Context, opts EvictOptions) error {
-	if err := e.raise(ctx, opts.Force); err != nil {
+	epoch, at, err := e.readEpoch(ctx)
+	if err != nil {
 		return err
 	}
-	e.log.Info("node fenced", "node", e.node, "wait", opts.Wait)
+	// An eviction that ended early is finished, whatever answers.
+	if !opts.Force && !epoch.Evicted {
+		if err := e.spare(ctx, opts.Ask); err != nil {
+			return err
+		}
+	}
+	if err := e.raise(ctx, epoch, at, opts.Force); err != nil {
+		return err
+	}
+	e.log.Info("node fenced", "node", e.called, "wait", opts.Wait)
 	timer := time.NewTimer(opts.Wait)
 	defer timer.Stop()
 	select {
@@ -94,40 +114,43 @@ func (e *eviction) run(ctx context.Context, opts EvictOptions) error {
 	return nil
 }
 
-// raise fences the node, or finds the fence of an eviction that ended early.
-func (e *eviction) raise(ctx context.Context, force bool) error {
+// readEpoch returns the node's epoch and the revision it was written at.
+func (e *eviction) readEpoch(ctx context.Context) (epoch store.Epoch, at store.Revision, err error) {
 	item, err := e.kv.Get(ctx, store.EpochKey(e.node))
 	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("the cluster never had it ('gvlan node ls' lists its nodes): %w", err)
+		return epoch, 0, fmt.Errorf("the cluster never had it ('gvlan node ls' lists its nodes): %w", err)
 	}
 	if err != nil {
-		return err
+		return epoch, 0, err
 	}
-	epoch, err := store.Decode[store.Epoch](item)
-	if err != nil {
-		return err
-	}
+	epoch, err = store.Decode[store.Epoch](item)
+	return epoch, item.Modified, err
+}
+
+// raise fences the node, or takes the fence of an eviction that ended early.
+func (e *eviction) raise(ctx context.Context, epoch store.Epoch, at store.Revision, force bool) error {
+	key := store.EpochKey(e.node)
 	if epoch.Evicted {
-		e.fence = store.Unchanged(item.Key, item.Modified)
+		e.fence = store.Unchanged(key, at)
 		return nil
 	}
 	epoch.Epoch++
 	epoch.Evicted = true
-	conds := []store.Cond{store.Unchanged(item.Key, item.Modified)}
+	conds := []store.Cond{store.Unchanged(key, at)}
 	if !force {
 		conds = append(conds, store.Absent(store.LiveKey(e.node)))
 	}
 	res, err := e.kv.Commit(ctx, store.Txn{
 		If:   conds,
-		Then: []store.Op{store.Put(item.Key, store.Encode(epoch))},
+		Then: []store.Op{store.Put(key, store.Encode(epoch))},
 	})
 	if err != nil {
 		return fmt.Errorf("fence: %w", err)
 	}
 	if !res.Done {
-		return fmt.Errorf("%w: stop it first, or evict it with --force", ErrConnected)
+		return errConnected()
 	}
-	e.fence = store.Unchanged(item.Key, res.Revision)
+	e.fence = store.Unchanged(key, res.Revision)
 	return nil
 }
 

@@ -152,6 +152,65 @@ func TestEvictRefuses(t *testing.T) {
 	}
 }
 
+// TestEvictAsksTheLAN: containers that answer keep their addresses, unless
+// forced, and are named; what nobody could ask for is counted.
+func TestEvictAsksTheLAN(t *testing.T) {
+	web := store.Endpoint{Endpoint: "e1", Node: "dead", IPv4: "192.0.2.7/24", Container: store.Container{Name: "web"}}
+	bare := store.Endpoint{Endpoint: "e2", Node: "dead", IPv6: "2001:db8::7/64"}
+	const refused = "evict node alpha: addresses of its containers still answer on the LAN: "
+	tests := []struct {
+		name      string
+		answering []store.Endpoint
+		failed    error
+		force     bool
+		evicted   bool // by an eviction that ended early
+		asked     bool
+		want      string
+	}{
+		{name: "silence", asked: true},
+		{name: "one answers", answering: []store.Endpoint{web}, asked: true, want: refused + "web (192.0.2.7): stop these containers first, or evict it with --force"},
+		{name: "two answer", answering: []store.Endpoint{web, bare}, asked: true, want: refused + "web (192.0.2.7), e2 (2001:db8::7): stop these containers first, or evict it with --force"},
+		{name: "nobody can ask", failed: errors.New("no socket"), asked: true, want: "evict node alpha: ask the LAN for its addresses: no socket"},
+		{name: "one answers, forced", answering: []store.Endpoint{web}, force: true},
+		{name: "one answers, half evicted", answering: []store.Endpoint{web}, evicted: true},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			mem := storetest.NewMem()
+			put(t, mem,
+				store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 1, Evicted: test.evicted})),
+				store.Put(store.EndpointKey("dead", "e1"), store.Encode(web)),
+				store.Put(store.EndpointKey("dead", "e2"), store.Encode(bare)),
+				store.Put(store.EndpointKey("other", "e3"), store.Encode(web)))
+			before := dump(t, mem)
+			var asked []store.Endpoint
+			opts := quick()
+			opts.Called, opts.Force = "alpha", test.force
+			opts.Ask = func(_ context.Context, e []store.Endpoint) ([]store.Endpoint, int, error) {
+				asked = e
+				return test.answering, 1, test.failed
+			}
+			took, err := cluster.Evict(t.Context(), mem, "dead", opts)
+			said := ""
+			if err != nil {
+				said = err.Error()
+			}
+			if diff := cmp.Diff(test.want, said); diff != "" {
+				t.Errorf("error (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(before, dump(t, mem)); (diff != "") != (test.want == "") {
+				t.Errorf("the store changed (-before +after):\n%s", diff)
+			}
+			if diff := cmp.Diff([]store.Endpoint{web, bare}, asked); (diff == "") != test.asked {
+				t.Errorf("asked for (-want +got), want it so %v:\n%s", test.asked, diff)
+			}
+			if unasked := took.Unasked == 1; unasked != (test.asked && test.failed == nil) {
+				t.Errorf("counts %d endpoints as not asked for", took.Unasked)
+			}
+		})
+	}
+}
+
 // returning is a store in which the node's agent starts again as soon as an
 // eviction has fenced it.
 type returning struct {

@@ -2,9 +2,27 @@ package main
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 )
+
+func TestMTUAt(t *testing.T) {
+	if got := mtuAt(netip.MustParseAddr("127.0.0.1")); got < 1500 {
+		t.Errorf("the MTU of the loopback is %d", got)
+	}
+	if got := mtuAt(netip.MustParseAddr("192.0.2.1")); got != 0 {
+		t.Errorf("the MTU of an interface that is not here is %d", got)
+	}
+}
+
+func TestJoinPeers(t *testing.T) {
+	for join, want := range map[string][]string{"192.0.2.1:2379": {"192.0.2.1"}, "[2001:db8::1]:2379": {"2001:db8::1"}, "": nil} {
+		if got := joinPeers(Config{Join: JoinConfig{Address: join}}); !slices.Equal(got, want) {
+			t.Errorf("--join %s gives the peers %v, want %v", join, got, want)
+		}
+	}
+}
 
 func TestAdvertised(t *testing.T) {
 	tests := []struct {

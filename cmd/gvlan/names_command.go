@@ -29,14 +29,14 @@ func newNamesList() *cobra.Command {
 	c := &cobra.Command{
 		Use: "ls", Short: "List every name and who has it", Args: cobra.NoArgs,
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, _ []string) error {
-			var records []dns.Record
-			if err := client.get(c.Context(), namesRoute+"?from="+url.QueryEscape(from), &records); err != nil {
+			var views []NameView
+			if err := client.get(c.Context(), namesRoute+"?from="+url.QueryEscape(from), &views); err != nil {
 				return err
 			}
 			if asJSON {
-				return printJSON(c.OutOrStdout(), records)
+				return printJSON(c.OutOrStdout(), views)
 			}
-			return printNames(c.OutOrStdout(), records)
+			return printNames(c.OutOrStdout(), views)
 		}),
 	}
 	c.Flags().StringVar(&from, "from", "", "only what this container sees")
@@ -45,15 +45,15 @@ func newNamesList() *cobra.Command {
 	return c
 }
 
-func printNames(out io.Writer, records []dns.Record) error {
+func printNames(out io.Writer, views []NameView) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NAME\tNETWORK\tADDRESSES\tNODE")
-	for _, r := range records {
+	fmt.Fprintln(table, "NAME\tNETWORK\tADDRESSES\tHOST")
+	for _, r := range views {
 		var addresses []string
 		for _, a := range r.Addresses {
 			addresses = append(addresses, a.String())
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, orDash(r.Network), strings.Join(addresses, ","), r.Node)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, orDash(r.Network), strings.Join(addresses, ","), r.Host)
 	}
 	return table.Flush()
 }

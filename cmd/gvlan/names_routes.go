@@ -26,6 +26,12 @@ type Looked struct {
 	Hint   string `json:"hint,omitempty"` // ends a sentence about a name that is none
 }
 
+// NameView is a name and where it is.
+type NameView struct {
+	dns.Record
+	Host string // what people call the node
+}
+
 // NameCounts counts queries of one zone by rcode.
 type NameCounts struct {
 	Zone  string            `json:"zone"`
@@ -44,7 +50,12 @@ func (p *parts) listNames(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.names.zone.Names(scope), nil
+	called := callNodes(p.nodeNames())
+	views := []NameView{}
+	for _, record := range p.names.zone.Names(scope) {
+		views = append(views, NameView{Record: record, Host: called(record.Node)})
+	}
+	return views, nil
 }
 
 func (p *parts) lookupName(r *http.Request) (any, error) {

@@ -104,16 +104,19 @@ func newNodeInspect() *cobra.Command {
 			if err := client.get(c.Context(), nodesRoute, &views); err != nil {
 				return err
 			}
+			var names []nodeName
 			for _, v := range views {
-				if v.Node != args[0] && v.Host != args[0] {
-					continue
-				}
-				if asJSON {
-					return printJSON(c.OutOrStdout(), v)
-				}
-				return v.print(c.OutOrStdout(), time.Now())
+				names = append(names, nodeName{v.Node, v.Host})
 			}
-			return fmt.Errorf("no node is called %s: gvlan node ls lists them", args[0])
+			node, err := nodeCalled(names, args[0])
+			if err != nil {
+				return err
+			}
+			v := views[slices.IndexFunc(views, func(v NodeView) bool { return v.Node == node })]
+			if asJSON {
+				return printJSON(c.OutOrStdout(), v)
+			}
+			return v.print(c.OutOrStdout(), time.Now())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -175,23 +178,27 @@ func newNodeEvict() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "evict NODE",
 		Short: "Take a dead node out of the cluster and put its addresses into quarantine",
-		Long: "Fences the node, waits until its agent must have noticed, then frees what it held. Only for a host\n" +
-			"that will not come back as it was: its containers may still run and answer.",
+		Long: "Asks the LAN whether its containers' addresses still answer, fences the node, waits until its agent must\n" +
+			"have noticed, then frees what it held. Only for a host that will not come back as it was.",
 		Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
 			route := nodesRoute + "/" + url.PathEscape(args[0]) + "/evict"
 			if force {
 				route += "?force"
 			}
+			fmt.Fprintf(c.ErrOrStderr(), "evicting %s: asking the LAN for its addresses, then waiting %s for its agent, if it still runs anywhere, to notice\n", args[0], cluster.DefaultEvictWait)
 			var taken cluster.Taken
 			if err := client.ask(c.Context(), http.MethodPost, route, &taken); err != nil {
 				return err
+			}
+			if taken.Unasked > 0 {
+				fmt.Fprintf(c.ErrOrStderr(), "whether %d of its addresses still answer could not be asked from this host, which has no parent for their networks\n", taken.Unasked)
 			}
 			_, err := fmt.Fprintf(c.OutOrStdout(), "%s is evicted: %d addresses in quarantine, %d endpoints gone\n", args[0], taken.Leases, taken.Endpoints)
 			return err
 		}),
 	}
-	c.Flags().BoolVar(&force, "force", false, "also when its agent is connected")
+	c.Flags().BoolVar(&force, "force", false, "also when its agent is connected, or its addresses answer on the LAN")
 	addAgentFlags(c.Flags())
 	return c
 }
@@ -211,9 +218,9 @@ func newMembersCommand() *cobra.Command {
 			}
 			now := time.Now()
 			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD")
+			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED")
 			for _, v := range views {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", v.Node, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd)
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied)
 			}
 			return table.Flush()
 		}),

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -47,12 +46,15 @@ type NodeView struct {
 // what etcd says.
 type MemberView struct {
 	Node    string        `json:"node"`
+	Name    string        `json:"name"` // its host's, or Node where that names several
 	Address string        `json:"address"`
 	Gossip  string        `json:"gossip"` // alive, left, failed; "" when unknown to it
 	Etcd    string        `json:"etcd"`   // connected or away
 	Since   time.Time     `json:"since,omitzero"`
 	Direct  time.Time     `json:"direct,omitzero"` // last answer to this node's own probe
 	RTT     time.Duration `json:"rtt"`
+	// Applied is how far it had followed etcd by its last answer.
+	Applied store.Revision `json:"applied"`
 }
 
 func (p *parts) serveNodes() {
@@ -110,48 +112,42 @@ func (p *parts) endpointsByNode(ctx context.Context) (map[string]int, error) {
 
 func (p *parts) listMembers(*http.Request) (any, error) {
 	views := []MemberView{}
+	called := callNodes(p.nodeNames())
 	for _, row := range p.rows() {
-		v := MemberView{Node: row.Node, Etcd: "away"}
+		v := MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
 		if row.Store.Live != nil {
 			v.Etcd = "connected"
 		}
 		if m := row.Member; m != nil {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Gossip), m.Since, m.Direct, m.RTT
+			v.Applied = m.Ack.Applied
+		}
+		if row.Node == p.self.Node {
+			v.Applied = p.kv.Applied()
 		}
 		views = append(views, v)
 	}
 	return views, nil
 }
 
-// nodeCalled is the node of that name, or the only one on a host of that
-// name.
-func (p *parts) nodeCalled(name string) string {
-	var on []string
-	for _, row := range p.rows() {
-		if row.Node == name {
-			return name
-		}
-		if row.Store.Description.Host == name {
-			on = append(on, row.Node)
-		}
-	}
-	if len(on) == 1 {
-		return on[0]
-	}
-	return name
-}
-
 func (p *parts) drainNode(r *http.Request) (any, error) {
-	err := cluster.Drain(r.Context(), p.session, p.nodeCalled(r.PathValue("node")), !r.URL.Query().Has("undo"))
-	if errors.Is(err, store.ErrNotFound) {
-		err = fmt.Errorf("no node is called %s: gvlan node ls lists them", r.PathValue("node"))
+	node, err := nodeCalled(p.nodeNames(), r.PathValue("node"))
+	if err != nil {
+		return nil, err
 	}
-	return struct{}{}, err
+	return struct{}{}, cluster.Drain(r.Context(), p.kv, node, !r.URL.Query().Has("undo"))
 }
 
 // evictNode takes as long as the fence needs to be felt.
 func (p *parts) evictNode(r *http.Request) (any, error) {
-	return cluster.Evict(r.Context(), p.session, p.nodeCalled(r.PathValue("node")), cluster.EvictOptions{Force: r.URL.Query().Has("force"), Log: p.log})
+	names := p.nodeNames()
+	node, err := nodeCalled(names, r.PathValue("node"))
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Evict(r.Context(), p.kv, node, cluster.EvictOptions{
+		Called: callNodes(names)(node), Force: r.URL.Query().Has("force"), Ask: p.askLAN, Log: p.log,
+	})
 }
 
 func (p *parts) rotateKey(r *http.Request) (any, error) {
@@ -159,7 +155,14 @@ func (p *parts) rotateKey(r *http.Request) (any, error) {
 		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
 	}
 	rotation := cluster.Rotation{
-		KV: p.session, Unacknowledged: p.gossip.membership.Unacknowledged, Random: rand.Reader,
+		KV: p.session, Random: rand.Reader,
+		Unacknowledged: func(ring uint32) (missing []string) {
+			called := callNodes(p.nodeNames())
+			for _, node := range p.gossip.membership.Unacknowledged(ring) {
+				missing = append(missing, called(node))
+			}
+			return missing
+		},
 		Progress: func(step string, missing []string) {
 			p.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
 		},

@@ -27,6 +27,7 @@ func TestMembers(t *testing.T) {
 		name string
 		play func(*cluster)
 	}{
+		{"follows etcd", membersFollow},
 		{"killed", memberKilled},
 		{"hangs", memberHangs},
 		{"cut off", memberCut},
@@ -45,6 +46,23 @@ func TestMembers(t *testing.T) {
 			in.t = t
 			s.play(&in)
 			in.allReady()
+		})
+	}
+}
+
+// membersFollow: every host shows of every other how far it has followed
+// etcd, by the answers to its probes.
+func membersFollow(c *cluster) {
+	got := must(c.store.Get(c.t.Context(), prefix+store.NodesSpan().From, clientv3.WithLastRev()...))(c.t)
+	last := got.Kvs[0].ModRevision
+	for _, h := range c.Hosts {
+		eventually(c.t, fmt.Sprintf("all members on %s at revision %d", h.Name, last), func() error {
+			for name, m := range c.members(h) {
+				if m.Applied < last {
+					return fmt.Errorf("%s is at %d", name, m.Applied)
+				}
+			}
+			return nil
 		})
 	}
 }
@@ -349,8 +367,8 @@ func nodeDrained(c *cluster) {
 	})
 }
 
-// nodeEvicted: a node whose agent is gone loses its names and addresses,
-// though its containers run on. What is free when it returns it takes again;
+// nodeEvicted: a node whose agent is gone loses its names and addresses;
+// while its containers answer, only by force. What is free when it returns it takes again;
 // the container whose address somebody has by then loses its link.
 func nodeEvicted(c *cluster) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
@@ -368,7 +386,12 @@ func nodeEvicted(c *cluster) {
 	}
 	c.waitState([]*lab.Host{h1}, "h2", down)
 	c.oneOwner(lost, h2)
-	h1.MustExec(c.t, c.binary, "node", "evict", "h2")
+	_, err := h1.Exec(c.t.Context(), c.binary, "node", "evict", "h2")
+	if err == nil || !containsAll(err.Error(), "still answer on the LAN", "lost (10.171.0.70)", "kept (10.171.0.71)", "--force") {
+		c.t.Errorf("evicting a node whose containers answer: %v, want it refused, naming them", err)
+	}
+	c.waitState([]*lab.Host{h1}, "h2", down) // nothing was done to it
+	h1.MustExec(c.t, c.binary, "node", "evict", "--force", "h2")
 	c.waitState([]*lab.Host{h1}, "h2", evicted)
 	asks.getsNothing("lost", "A")
 	c.refused(h1, "address 10.171.0.70 was in use a moment ago and rests", "run", "--rm", "--network", "lan2", "--ip", lost.String(), "busybox", "true")

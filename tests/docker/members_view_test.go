@@ -3,6 +3,7 @@ package docker_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ func (c *cluster) nodes(h *lab.Host) map[string]nodeView {
 type memberView struct {
 	Node, Address, Gossip, Etcd string
 	Direct                      time.Time
+	Applied                     int64
 }
 
 func (c *cluster) members(h *lab.Host) map[string]memberView {
@@ -161,6 +163,11 @@ func (c *cluster) gossip(h *lab.Host) gossipCounts {
 		c.t.Fatalf("status of %s: %v in %q", h.Name, err, out)
 	}
 	return s.Gossip
+}
+
+// containsAll tells whether a text has all of some words.
+func containsAll(text string, words ...string) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
 }
 
 // lastLine is the last line with text.
