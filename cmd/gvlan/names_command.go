@@ -36,6 +36,11 @@ func newNamesList() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), views)
 			}
+			var doubts []string
+			if err := client.get(c.Context(), doubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
+				return err
+			}
+			printDoubts(c.ErrOrStderr(), doubts)
 			return printNames(c.OutOrStdout(), views)
 		}),
 	}

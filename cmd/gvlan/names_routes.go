@@ -40,6 +40,7 @@ type NameCounts struct {
 
 func (p *parts) serveNameRoutes() {
 	p.status.handle("GET "+namesRoute, p.listNames)
+	p.status.handle("GET "+doubtsRoute, p.listDoubts)
 	p.status.handle("GET "+lookupRoute, p.lookupName)
 	p.status.handle("GET "+setupRoute, p.nameSetup)
 	p.status.handle("GET "+countsRoute, p.countNames)

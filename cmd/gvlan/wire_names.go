@@ -53,6 +53,7 @@ func (p *parts) runNames(ctx context.Context) error {
 	})
 	if p.names.sandboxes != nil {
 		group.Go(func() error { return p.names.sandboxes.Run(ctx) })
+		group.Go(func() error { return p.tellDoubts(ctx) })
 	}
 	if p.gossip.membership != nil {
 		group.Go(func() error { return p.rerank(ctx) })
