@@ -61,6 +61,7 @@ type Driver struct {
 	seen      seen
 	services  findings // services that cannot be reached
 	plugins   findings // plugins that hide this one
+	clashes   findings // networks elsewhere that lost their name to one of this node
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
 

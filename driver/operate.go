@@ -54,6 +54,9 @@ func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, 
 	if err != nil {
 		return Defined{}, err
 	}
+	if n.Stage == StageSeen {
+		return Defined{}, fmt.Errorf("network %s was not made: %s", r.Name, n.Why)
+	}
 	if n.Stage != StageCommitted && n.Stage != StageReplica {
 		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, orDefault(n.Why, string(n.Stage)))
 	}
@@ -83,14 +86,15 @@ func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n h
 	return all
 }
 
-// settled waits until a network this engine just made stands for something.
+// settled waits until a network this engine just made stands for something, or
+// lost its name.
 func (d *Driver) settled(ctx context.Context, id string) (hostNetwork, error) {
 	for {
 		n, ok := d.state.network(id)
 		if !ok {
 			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, shortID(id))
 		}
-		if n.Stage != StageSeen {
+		if n.Stage != StageSeen || n.Why != "" {
 			return n, nil
 		}
 		if err := d.tables.changed(ctx); err != nil {

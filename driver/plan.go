@@ -198,15 +198,14 @@ func (v view) planLost(n hostNetwork, e engine.Network, def row[store.Network], 
 // planClash is for a network whose name another, different definition has.
 // The first commit won (decision 21).
 func (v view) planClash(n hostNetwork, e engine.Network, def row[store.Network]) []step {
+	lost := fmt.Sprintf("node %s defined a different network of this name first", v.hosts.of(def.Record.Origin))
 	if users := v.users[n.ID]; len(users) > 0 {
-		return stage(n, e, StageConflict, fmt.Sprintf("node %s defined a different network of this name first, and containers here refer to this one: %s",
-			v.hosts.of(def.Record.Origin), joinWords(users)))
+		return stage(n, e, StageConflict, fmt.Sprintf("%s, and containers here refer to this one: %s", lost, joinWords(users)))
 	}
 	if v.now-n.Since < clashPatience {
-		return stage(n, e, n.Stage, "")
+		return stage(n, e, n.Stage, fmt.Sprintf("%s, which takes the place of this one in %d s unless a container here refers to it", lost, clashPatience/1000))
 	}
-	return []step{{do: doRemove, network: n, engine: e, definition: def,
-		why: fmt.Sprintf("node %s defined a different network of this name first", v.hosts.of(def.Record.Origin))}}
+	return []step{{do: doRemove, network: n, engine: e, definition: def, why: lost}}
 }
 
 // planMissing is for a network the engine does not have.

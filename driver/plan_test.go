@@ -102,7 +102,7 @@ func TestPlan(t *testing.T) {
 		{"clash, made this moment", func(v *view) {
 			v.journal[0].Stage, v.journal[0].UUID, v.journal[0].Since = StageSeen, "mine", v.now
 			v.setSubnet("10.0.0.0/8")
-		}, nil},
+		}, []string{"stage node h1 defined a different network of this name first, which takes the place of this one in 10 s"}},
 		{"clash, unused", func(v *view) {
 			v.journal[0].Stage, v.journal[0].UUID = StageSeen, "mine"
 			v.setSubnet("10.0.0.0/8")

@@ -56,6 +56,7 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 		if err := d.adoptAgain(v); err != nil {
 			return 0, err
 		}
+		d.lookAtClashes(v)
 		steps := plan(v)
 		if len(steps) == 0 {
 			return d.nextLook(v), nil

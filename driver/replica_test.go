@@ -61,18 +61,26 @@ func TestNetworkMadeOnOneHostIsOnTheOther(t *testing.T) {
 	}
 }
 
+// TestIdenticalNetworksOfOneNameMerge: both users were told that theirs is
+// made, and both are right.
 func TestIdenticalNetworksOfOneNameMerge(t *testing.T) {
 	c, h1, h2 := pair(t)
-	h2.wire.Down() // so that both make theirs before either is seen
-	h1.create(lan("lan1", "192.168.1.0/24"))
-	h1.replica("lan1")
-	h2.wire.Up()
-	h2.create(lan("lan1", "192.168.1.0/24"))
-	h2.replica("lan1")
+	id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.1.0/24"))
+	c.eventually("h2's network stands for the definition", func() bool {
+		n, ok := h2.d.state.network(id)
+		return ok && n.Stage == StageReplica && n.UUID == h1.replica("lan1").UUID
+	})
 	c.pass(time.Minute)
 	h2.settle()
-	if n := h2.replica("lan1"); n.UUID != h1.replica("lan1").UUID {
-		t.Errorf("h2 has another network: %+v", n)
+	if n := h2.replica("lan1"); n.ID != id {
+		t.Errorf("h2 has network %s now, want the one it made, %s", shortID(n.ID), shortID(id))
+	}
+	a, b := h1.run("a", "lan1"), h2.run("b", "lan1")
+	if a.address() == b.address() {
+		t.Errorf("both containers have %s", a.address())
+	}
+	if gateway, _ := c.lease("192.168.1.1"); len(gateway.By) != 1 {
+		t.Errorf("the gateway is reserved for %v, want the definition alone", gateway.By)
 	}
 }
 
@@ -89,18 +97,40 @@ func heldBack(h1, h2 *host, first, second engine.NetworkRequest) string {
 	return id
 }
 
+// warned tells whether a host's agent has a warning with these words.
+func warned(h *host, words string) bool {
+	return slices.ContainsFunc(h.d.Warnings(), func(w string) bool { return strings.Contains(w, words) })
+}
+
 func TestClashOfNames(t *testing.T) {
 	t.Run("the loser goes when nobody uses it", func(t *testing.T) {
 		c, h1, h2 := pair(t)
 		id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.2.0/24"))
 		h2.settle()
-		if n, _ := h2.d.state.network(id); n.Stage != StageSeen {
-			t.Errorf("within its first 10 s the loser is %s, want it untouched", n.Stage)
+		if n, _ := h2.d.state.network(id); n.Stage != StageSeen || !strings.Contains(n.Why, "node h1 defined a different network of this name first") {
+			t.Errorf("within its first 10 s the loser is %s because %q, want it untouched and the reason told", n.Stage, n.Why)
 		}
+		c.eventually("the winner says so too", func() bool { return warned(h1, "node h2 made a different network lan1") })
 		c.pass(clashPatience * time.Millisecond)
 		if n := h2.replica("lan1"); n.Stage != StageReplica || n.Pools[0].Subnet.String() != "192.168.1.0/24" {
 			t.Errorf("h2 has %+v, want the winner's replica", n)
 		}
+		c.eventually("the winner has nothing more to say", func() bool { return len(h1.d.Warnings()) == 0 })
+	})
+	t.Run("the command says that it lost", func(t *testing.T) {
+		_, h1, h2 := pair(t)
+		unseen := make(chan struct{})
+		h2.engine.hold(unseen)
+		lost := make(chan error, 1)
+		go func() {
+			_, err := h2.d.Define(t.Context(), lan("lan1", "192.168.2.0/24"))
+			lost <- err
+		}()
+		h2.eventually("h2's engine has it", func() bool { _, err := h2.engine.Network(t.Context(), "lan1"); return err == nil })
+		h1.create(lan("lan1", "192.168.1.0/24"))
+		h1.replica("lan1")
+		close(unseen)
+		h2.wantErr(<-lost, "network lan1 was not made", "node h1 defined a different network of this name first")
 	})
 	t.Run("the loser stays while a container refers to it", func(t *testing.T) {
 		c, h1, h2 := pair(t)
@@ -118,6 +148,7 @@ func TestClashOfNames(t *testing.T) {
 		if !strings.Contains(n.Why, "node h1") || !strings.Contains(n.Why, "web") {
 			t.Errorf("why %q, want the winner's node and the container", n.Why)
 		}
+		c.eventually("the winner says so too", func() bool { return warned(h1, "containers here refer to this one: web") })
 		web.stop()
 		web.remove()
 		h2.settle()
@@ -263,36 +294,30 @@ func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
 	h2.engine.hold(nil)
 }
 
-// TestEmptiedStoreRemovesNothing: no tombstone, no removal.
+// TestEmptiedStoreRemovesNothing: no tombstone, no removal, however long ago
+// and whether containers use a network or not.
 func TestEmptiedStoreRemovesNothing(t *testing.T) {
 	c, h1, h2 := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24"))
-	id := h1.replica("lan1").ID
-	h2.replica("lan1")
-	web := h1.run("web", "lan1")
+	ids := map[*host]string{h1: h1.replica("lan1").ID, h2: h2.replica("lan1").ID}
+	h1.run("web", "lan1")
 	c.mem.Wipe()
 	for _, h := range c.hosts {
-		h.settleBlind()
+		h.eventually(h.name+" suspects the store", func() bool { return errors.Is(h.session.Trusted(), store.ErrSuspect) })
 	}
-	if _, err := h1.engine.Network(t.Context(), id); err != nil {
-		t.Errorf("h1's network: %v", err)
-	}
+	c.pass(time.Hour)
 	for _, h := range c.hosts {
 		h.eventually(h.name+" trusts the store", func() bool { return h.session.Accept(context.Background()) == nil && h.session.Trusted() == nil })
 	}
-	h1.replica("lan1")
-	h2.replica("lan1")
-	if n := h1.replica("lan1"); n.ID != id {
-		t.Errorf("h1's network was made again as %s", n.ID)
-	}
-	web.stop()
-}
-
-// settleBlind is settle for an agent that may conclude nothing now.
-func (h *host) settleBlind() {
-	for range 3 {
-		h.d.poke()
-		time.Sleep(5 * time.Millisecond)
+	for range 2 { // the second hour begins when the definition is there again
+		c.eventually("lan1 is defined again", func() bool { _, ok := c.definition("lan1"); return ok })
+		for h, id := range ids {
+			h.settle()
+			if n := h.replica("lan1"); n.ID != id {
+				t.Errorf("%s has network %s now, want %s as before", h.name, shortID(n.ID), shortID(id))
+			}
+		}
+		c.pass(time.Hour)
 	}
 }
 

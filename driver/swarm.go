@@ -219,5 +219,8 @@ func (f *findings) list() []string {
 }
 
 // Warnings are what is wrong here that no error told anybody: services whose
-// virtual address nobody answers, a managed plugin whose name hides this one.
-func (d *Driver) Warnings() []string { return slices.Concat(d.services.list(), d.plugins.list()) }
+// virtual address nobody answers, a managed plugin whose name hides this one,
+// hosts whose network lost its name to one of this host.
+func (d *Driver) Warnings() []string {
+	return slices.Concat(d.services.list(), d.plugins.list(), d.clashes.list())
+}
