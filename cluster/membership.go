@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,8 +14,10 @@ import (
 )
 
 const (
-	// leaveTimeout is how long a leave may take to reach a peer.
-	leaveTimeout = 5 * time.Second
+	// leaveTimeout is how long a leave may take to reach a peer. A stop with
+	// a leave takes three such at most, and lingerAfterLeave: less than
+	// systemd waits before it kills.
+	leaveTimeout = 2 * time.Second
 	// lingerAfterLeave: probes are answered for so long after a leave, until
 	// everybody has heard of it.
 	lingerAfterLeave = time.Second
@@ -158,7 +161,7 @@ func (m *Membership) close(list *memberlist.Memberlist) {
 	left := m.left
 	m.mu.Unlock()
 	m.leaves.Wait()
-	if left {
+	if left && m.accompanied() {
 		// Gossip misses one node in a thousand; said twice, one in a million.
 		err := list.UpdateNode(updateTimeout)
 		time.Sleep(lingerAfterLeave)
@@ -169,6 +172,11 @@ func (m *Membership) close(list *memberlist.Memberlist) {
 	if err := list.Shutdown(); err != nil {
 		m.config.Log.Warn("stop membership", "err", err)
 	}
+}
+
+// accompanied tells whether another member answers.
+func (m *Membership) accompanied() bool {
+	return slices.ContainsFunc(m.table.list(), func(o Member) bool { return o.Gossip == Alive && o.Node != m.config.Node })
 }
 
 // Leave tells everybody that this node goes away on purpose. Call it before

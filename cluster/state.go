@@ -45,6 +45,8 @@ type Row struct {
 	Since  time.Time // when State began, as far as this node saw; zero: it did not see
 	Store  Node      // etcd's side
 	Member *Member   // the gossip's side; nil: the gossip does not know it
+	// Stopped is set when a node that is down had said that it goes.
+	Stopped bool
 	// StaleParents is set when the node says in the gossip that its
 	// interfaces are others than its record lists.
 	StaleParents bool
@@ -83,6 +85,7 @@ func (r *Row) judge(gossip bool) {
 	if r.Store.Epoch.Evicted && !live {
 		r.State = Evicted
 	}
+	r.Stopped = !live && r.Member != nil && r.Member.Gossip == Left
 	r.Since = r.since()
 	r.StaleParents = alive && r.Store.Registered && r.Member.Meta.Parents != 0 &&
 		r.Member.Meta.Parents != ParentsDigest(r.Store.Description.Interfaces)

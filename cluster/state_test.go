@@ -50,10 +50,11 @@ func TestView(t *testing.T) {
 		State cluster.State
 		Since time.Time
 		Stale bool
+		Left  bool
 	}
 	shorten := func(rows []cluster.Row) (all []brief) {
 		for _, r := range rows {
-			all = append(all, brief{r.Node, r.State, r.Since, r.StaleParents})
+			all = append(all, brief{r.Node, r.State, r.Since, r.StaleParents, r.Stopped})
 		}
 		return all
 	}
@@ -63,19 +64,19 @@ func TestView(t *testing.T) {
 		want    []brief
 	}{
 		{"with gossip", members, []brief{
-			{"deaf", cluster.Unreachable, at(400), false},
-			{"detached", cluster.Detached, at(300), false},
-			{"down", cluster.Down, at(310), false},
-			{"evicted", cluster.Evicted, time.Time{}, false},
-			{"ready", cluster.Ready, at(100), true},
-			{"stranger", cluster.Detached, time.Time{}, false},
+			{"deaf", cluster.Unreachable, at(400), false, false},
+			{"detached", cluster.Detached, at(300), false, false},
+			{"down", cluster.Down, at(310), false, true},
+			{"evicted", cluster.Evicted, time.Time{}, false, false},
+			{"ready", cluster.Ready, at(100), true, false},
+			{"stranger", cluster.Detached, time.Time{}, false, false},
 		}},
 		{"with gossip off", nil, []brief{
-			{"deaf", cluster.Ready, at(100), false},
-			{"detached", cluster.Down, at(300), false},
-			{"down", cluster.Down, at(300), false},
-			{"evicted", cluster.Evicted, time.Time{}, false},
-			{"ready", cluster.Ready, at(100), false},
+			{"deaf", cluster.Ready, at(100), false, false},
+			{"detached", cluster.Down, at(300), false, false},
+			{"down", cluster.Down, at(300), false, false},
+			{"evicted", cluster.Evicted, time.Time{}, false, false},
+			{"ready", cluster.Ready, at(100), false, false},
 		}},
 	}
 	for _, test := range tests {

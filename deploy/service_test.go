@@ -25,6 +25,7 @@ func TestServiceKeepsDockersPromises(t *testing.T) {
 		"Unit/StartLimitIntervalSec": {"0"},
 		"Service/Type":               {"notify"},
 		"Service/Restart":            {"always"},
+		"Service/RestartKillSignal":  {"SIGUSR1"},
 		"Service/ExecStart":          {"/usr/bin/gvlan agent"},
 		"Install/WantedBy":           {"docker.service multi-user.target"},
 	}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -15,7 +17,8 @@ func newAgentCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "agent",
 		Short: "Run the agent of this host",
-		Long: "Serves Docker's plugin API on this host until it is told to stop (SIGTERM, SIGINT).\n" +
+		Long: "Serves Docker's plugin API on this host until it is told to stop: for good (SIGTERM, SIGINT), which it tells\n" +
+			"the other nodes, or to give way to its successor (SIGUSR1), which they need not notice.\n" +
 			"Every flag can also be given as GVLAN_... in the environment, or in " + defaultConfigFile + ".",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -23,11 +26,29 @@ func newAgentCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return startAgent(c.Context(), loaded)
+			ctx, stop := withSuccessor(c.Context())
+			defer stop()
+			return startAgent(ctx, loaded)
 		},
 	}
 	addFlags(c.Flags())
 	return c
+}
+
+// errSucceeded ends the context of an agent whose successor is about to
+// start: an upgrade, a restart.
+var errSucceeded = errors.New("another agent takes over")
+
+// successorSignal is what the systemd unit stops an agent with that it starts
+// again (RestartKillSignal).
+const successorSignal = syscall.SIGUSR1
+
+// withSuccessor ends a context with errSucceeded on that signal.
+func withSuccessor(ctx context.Context) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	signalled, stop := signal.NotifyContext(ctx, successorSignal)
+	context.AfterFunc(signalled, func() { end(errSucceeded) })
+	return ctx, stop
 }
 
 // startAgent does what needs no part of gvlan: it settles the configuration

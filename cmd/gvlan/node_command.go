@@ -68,6 +68,9 @@ func (v NodeView) endpoints() string {
 // state adds what an operator did to the node.
 func (v NodeView) state() string {
 	state := v.State
+	if v.Stopped {
+		state += ", stopped"
+	}
 	if v.Drained {
 		state += ", drained"
 	}

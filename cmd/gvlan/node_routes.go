@@ -28,6 +28,7 @@ type NodeView struct {
 	State      string              `json:"state"`
 	Since      time.Time           `json:"since,omitzero"`
 	Version    string              `json:"version"`
+	Stopped    bool                `json:"stopped"` // it is down because its agent was stopped
 	Drained    bool                `json:"drained"`
 	Evicted    bool                `json:"evicted"`
 	Epoch      int64               `json:"epoch"`
@@ -84,7 +85,7 @@ func (p *parts) listNodes(r *http.Request) (any, error) {
 		described := row.Store.Description
 		view := NodeView{
 			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
-			Version: described.Version, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
+			Version: described.Version, Stopped: row.Stopped, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
 			Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents, Stale: stale,
 		}
 		if err == nil {

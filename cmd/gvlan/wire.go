@@ -150,6 +150,8 @@ func (p *parts) openSockets() (err error) {
 // run starts every part and stops them in the order of who needs whom: Docker
 // first loses its socket and the loops end, then the session lets go of the
 // store, then the store itself stops. The first part to end ends the others.
+// An agent that was told to stop for good says so to its peers before all
+// that; what broke, or makes room for its successor, is back before they ask.
 func (p *parts) run(ctx context.Context) error {
 	truth := begin(p.truth.run)
 	session := begin(p.session.Run)
@@ -159,6 +161,9 @@ func (p *parts) run(ctx context.Context) error {
 	case <-truth.done:
 	case <-session.done:
 	case <-serving.done:
+	}
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSucceeded) {
+		p.leave()
 	}
 	return errors.Join(serving.end(), session.end(), truth.end())
 }

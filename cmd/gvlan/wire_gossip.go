@@ -117,6 +117,16 @@ func (p *parts) tellPeers(ctx context.Context) error {
 	}
 }
 
+// leave tells the other nodes that this one goes on purpose.
+func (p *parts) leave() {
+	if p.gossip.membership == nil {
+		return
+	}
+	if err := p.gossip.membership.Leave(context.Background()); err != nil {
+		p.log.Warn("the other nodes may take this one for dead", "error", err)
+	}
+}
+
 // drained tells whether an operator wants no new containers on this node.
 func (p *parts) drained() bool {
 	return p.gossip.directory.Known().Nodes[p.self.Node].Description.Drained

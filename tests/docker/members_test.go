@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +30,8 @@ func TestMembers(t *testing.T) {
 	}{
 		{"follows etcd", membersFollow},
 		{"killed", memberKilled},
+		{"stopped", memberStopped},
+		{"upgraded", memberUpgraded},
 		{"hangs", memberHangs},
 		{"cut off", memberCut},
 		{"mute, then deaf", memberOneWay},
@@ -75,6 +78,44 @@ func memberKilled(c *cluster) {
 	}
 	c.waitState(c.Hosts[:4], "h5", down)
 	c.startAgain(4)
+}
+
+// memberStopped: it says that it goes, so nobody takes it for dead.
+func memberStopped(c *cluster) {
+	if err := c.agents[4].Stop(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState(c.Hosts[:4], "h5", down)
+	for _, h := range c.Hosts[:4] {
+		if got := c.members(h)["h5"].Gossip; got != "left" {
+			c.t.Errorf("%s shows the gossip of h5, which was stopped, as %s", h.Name, got)
+		}
+		if !c.nodes(h)["h5"].Stopped {
+			c.t.Errorf("%s does not show that h5 was stopped", h.Name)
+		}
+	}
+	if c.times(`msg="member left" node=h5`) == 0 {
+		c.t.Error("the log of h1 does not say that h5 left")
+	}
+	c.startAgain(4)
+}
+
+// memberUpgraded: it gives way to its successor and says nothing.
+func memberUpgraded(c *cluster) {
+	left := `msg="member left" node=h5`
+	before := c.times(left)
+	if err := c.agents[4].Signal(syscall.SIGUSR1); err != nil {
+		c.t.Fatal(err)
+	}
+	<-c.agents[4].Done()
+	if err := c.agents[4].Err(); err != nil {
+		c.t.Errorf("the agent ended with %v", err)
+	}
+	c.startAgain(4)
+	c.allReady()
+	if c.times(left) != before {
+		c.t.Errorf("h1 was told that h5 leaves, though it was upgraded")
+	}
 }
 
 func memberHangs(c *cluster) {
@@ -387,7 +428,7 @@ func nodeEvicted(c *cluster) {
 	c.waitState([]*lab.Host{h1}, "h2", down)
 	c.oneOwner(lost, h2)
 	_, err := h1.Exec(c.t.Context(), c.binary, "node", "evict", "h2")
-	if err == nil || !containsAll(err.Error(), "still answer on the LAN", "lost (10.171.0.70)", "kept (10.171.0.71)", "--force") {
+	if err == nil || !hasAll(err.Error(), []string{"still answer on the LAN", "lost (10.171.0.70)", "kept (10.171.0.71)", "--force"}) {
 		c.t.Errorf("evicting a node whose containers answer: %v, want it refused, naming them", err)
 	}
 	c.waitState([]*lab.Host{h1}, "h2", down) // nothing was done to it

@@ -3,7 +3,7 @@ package docker_test
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
+	"os"
 	"strings"
 	"time"
 
@@ -26,7 +26,7 @@ const probeRound = 20 * time.Second
 // nodeView is a line of `gvlan node ls --json`.
 type nodeView struct {
 	Node, Host, Address, State, Version string
-	Drained, Evicted, Stale             bool
+	Drained, Evicted, Stale, Stopped    bool
 	Epoch                               int64
 }
 
@@ -165,9 +165,10 @@ func (c *cluster) gossip(h *lab.Host) gossipCounts {
 	return s.Gossip
 }
 
-// containsAll tells whether a text has all of some words.
-func containsAll(text string, words ...string) bool {
-	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+// times counts the lines of the first host's agent with some words.
+func (c *cluster) times(words string) int {
+	c.t.Helper()
+	return strings.Count(string(must(os.ReadFile(c.agents[0].Log))(c.t)), words)
 }
 
 // lastLine is the last line with text.

@@ -73,6 +73,51 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// TestUpgrade stops a host without a leave and starts it again: nobody sees
+// it go, so that no name moves to the end of an answer. A leave is seen.
+func TestUpgrade(t *testing.T) {
+	tests := []struct {
+		name string
+		stop func(*Host)
+		want []cluster.Gossip // that each of the others saw
+	}{
+		{"upgraded", (*Host).Crash, nil},
+		{"stopped", (*Host).Leave, []cluster.Gossip{cluster.Left, cluster.Alive}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			virtually(t, func(t *testing.T) {
+				w := NewWorld(t, 5, 1)
+				defer w.Close()
+				startTogether(w)
+				eventually(t, time.Minute, "ready", func() bool { return allReady(w) })
+				time.Sleep(time.Minute)
+				began := time.Now()
+				test.stop(w.Hosts[4])
+				time.Sleep(time.Second)
+				w.Hosts[4].Start()
+				time.Sleep(2 * time.Minute)
+				if !allReady(w) {
+					t.Errorf("not everybody is ready again: %v", w.Hosts[0].States())
+				}
+				for _, h := range w.Hosts[:4] {
+					var saw []cluster.Gossip
+					for _, s := range h.Sightings(began) {
+						if s.Gossip != s.Before {
+							saw = append(saw, s.Gossip)
+						}
+					}
+					if diff := cmp.Diff(test.want, saw); diff != "" {
+						t.Errorf("%s saw (-want +got):\n%s", h.Name, diff)
+					}
+				}
+				checkNoFlaps(t, w)
+				checkClean(t, w)
+			})
+		})
+	}
+}
+
 // isolate cuts a host off from all others.
 func isolate(w *World, h *Host) {
 	w.Fabric.Cut(func(from, to netip.AddrPort) bool { return (from == h.Addr) != (to == h.Addr) })
