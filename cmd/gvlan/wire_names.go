@@ -30,13 +30,22 @@ func (p *parts) openNames() (err error) {
 }
 
 // rank puts the containers of nodes that seem dead last. It never hides one:
-// gossip is an opinion.
+// gossip is an opinion. Without it a node seems dead that etcd, while it
+// answers, says is not connected.
 func (p *parts) rank(node string) int {
-	if p.gossip.membership == nil || node == p.self.Node {
+	const last = 2
+	if node == p.self.Node {
+		return 0
+	}
+	if p.gossip.membership == nil {
+		known := p.gossip.directory.Known()
+		if n, there := known.Nodes[node]; there && known.Fresh && n.Live == nil {
+			return last
+		}
 		return 0
 	}
 	if m, known := p.gossip.membership.Member(node); known && m.Gossip != cluster.Alive {
-		return 2
+		return last
 	}
 	return 0
 }
@@ -55,24 +64,28 @@ func (p *parts) runNames(ctx context.Context) error {
 		group.Go(func() error { return p.names.sandboxes.Run(ctx) })
 		group.Go(func() error { return p.tellDoubts(ctx) })
 	}
-	if p.gossip.membership != nil {
-		group.Go(func() error { return p.rerank(ctx) })
-	}
+	group.Go(func() error { return p.rerank(ctx) })
 	return group.Wait()
 }
 
 // rerank reorders answers when a node came or went.
 func (p *parts) rerank(ctx context.Context) error {
-	events := p.gossip.membership.Events()
+	var events <-chan cluster.Batch[cluster.Event] // nil, which never sends, without gossip
+	if p.gossip.membership != nil {
+		events = p.gossip.membership.Events()
+	}
 	for {
+		var changed <-chan struct{} // the same with it
+		if events == nil {
+			changed = p.gossip.directory.Changed()
+			p.names.zone.Rerank()
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case _, open := <-events:
-			if !open {
-				return nil
-			}
+		case <-events:
 			p.names.zone.Rerank()
+		case <-changed:
 		}
 	}
 }

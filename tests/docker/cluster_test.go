@@ -1,6 +1,10 @@
 // Package docker_test drives gvlan the way its users do: plain docker
 // commands on real engines that share one LAN, one etcd and the agent's
 // static binary. Nothing here looks inside the agent.
+//
+// GVLAN_TEST_GOSSIP=off runs all of it without gossip, which must only make
+// it slower; what is about the gossip itself has it on all the same.
+// GVLAN_TEST_LOGS=FOLDER keeps every log.
 package docker_test
 
 import (
@@ -80,6 +84,9 @@ func newBareCluster(t *testing.T, o options) *cluster {
 		t.Fatal(err)
 	}
 	c.agents = make([]*lab.Agent, len(c.Hosts))
+	if gossip := os.Getenv("GVLAN_TEST_GOSSIP"); gossip != "" {
+		c.args = []string{"--gossip", gossip}
+	}
 	return c
 }
 
@@ -150,7 +157,7 @@ func (c *cluster) startEtcd(o options) {
 	c.etcd = must(c.NewEtcd(c.t.Context(), lab.EtcdOptions{TLS: authority}))(c.t)
 	c.store = must(c.etcd.Client())(c.t)
 	c.t.Cleanup(func() { c.store.Close() })
-	c.args = []string{"--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug"}
+	c.args = append(c.args, "--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug")
 	if o.tls {
 		cert := must(authority.Issue("agent"))(c.t)
 		c.args = append(c.args, "--etcd-ca", cert.CA, "--etcd-cert", cert.Cert, "--etcd-key", cert.Key)

@@ -262,7 +262,11 @@ func commandMembers(c *cluster) {
 	for _, h := range c.Hosts {
 		eventually(c.t, "both members on "+h.Name, func() error {
 			out := c.gvlan(h, "members")
-			for _, line := range []string{"h1 10.99.0.1:7947 alive", "h2 10.99.0.2:7947 alive"} {
+			lines := []string{"h1 10.99.0.1:7947 alive", "h2 10.99.0.2:7947 alive"}
+			if slices.Contains(c.args, "off") {
+				lines = []string{"h1 - -", "h2 - -"} // etcd's word alone
+			}
+			for _, line := range lines {
 				if !strings.Contains(strings.Join(strings.Fields(out), " "), line) {
 					return fmt.Errorf("no %q in\n%s", line, out)
 				}

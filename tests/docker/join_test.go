@@ -18,13 +18,13 @@ func TestJoin(t *testing.T) {
 			t.Parallel()
 			c := newBareCluster(t, options{hosts: lab.Same(2, release)})
 			h1, h2 := c.Hosts[0], c.Hosts[1]
-			c.agents[0] = c.agent(h1, "--etcd-listen", "0.0.0.0:2379")
+			c.agents[0] = c.agent(h1, append(c.args, "--etcd-listen", "0.0.0.0:2379")...)
 			c.waitTrusted(h1)
 			line := c.joinLine(0)
 			if !strings.Contains(line, "--join 10.99.0.1:2379 --token ") {
 				t.Errorf("the join line is %q, want the address other hosts reach h1 by, and a token", line)
 			}
-			c.agents[1] = c.agent(h2, strings.Fields(strings.TrimPrefix(line, "gvlan agent "))...)
+			c.agents[1] = c.agent(h2, append(c.args, strings.Fields(strings.TrimPrefix(line, "gvlan agent "))...)...)
 			c.waitTrusted(h2)
 
 			c.network(h1, "lan1", "--subnet", "10.150.0.0/24", "-o", "parent=eth1")
@@ -62,7 +62,7 @@ func TestSolo(t *testing.T) {
 	t.Parallel()
 	c := newBareCluster(t, options{hosts: lab.Same(1, lab.Docker28)})
 	h := c.Hosts[0]
-	c.agents[0] = c.agent(h)
+	c.agents[0] = c.agent(h, c.args...)
 	c.waitTrusted(h)
 	c.network(h, "lan1", "--subnet", "10.151.0.0/24", "-o", "parent=eth1")
 	c.logged(0, "this agent is solo", "network=lan1")

@@ -22,7 +22,7 @@ import (
 // the same, and everything heals by itself.
 func TestMembers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, options{hosts: lab.Same(5, lab.NoDocker)})
+	c := newCluster(t, options{hosts: lab.Same(5, lab.NoDocker), args: []string{"--gossip", "on"}})
 	c.allReady()
 	for _, s := range []struct {
 		name string
