@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,9 +15,11 @@ import (
 	"gvlan/driver/netns"
 )
 
-// Engines from API 1.48 (Docker 28.0) announce a container's addresses
-// themselves, three times, a second apart; the driver does the same for the
-// older ones.
+// Engines from API 1.48 (Docker 28.0) announce a container's IPv6 addresses
+// themselves, three times, a second apart. Their ARP says 0.0.0.0 for every
+// address that a plugin gave (libnetwork copies the first four of the sixteen
+// bytes it holds; seen of 28.5.2), so the driver does the same for IPv4 on
+// every engine, and for IPv6 on the older ones.
 const (
 	announceTimes = 3
 	announceEvery = time.Second
@@ -28,12 +31,12 @@ const (
 // announcer tells the LAN where addresses are.
 type announcer struct {
 	mu      sync.Mutex
-	quiet   bool // the engine does it itself, or its version is not known
+	v6      bool // the engine is known to leave IPv6 to the driver
 	pending chan hostEndpoint
 }
 
 func newAnnouncer() *announcer {
-	return &announcer{quiet: true, pending: make(chan hostEndpoint, 256)}
+	return &announcer{pending: make(chan hostEndpoint, 256)}
 }
 
 // learn takes the engine's API version over.
@@ -42,18 +45,19 @@ func (a *announcer) learn(api string) {
 	n, err := strconv.Atoi(minor)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.quiet = err != nil || n >= selfAnnouncing
+	a.v6 = err == nil && n < selfAnnouncing
+}
+
+// left returns which addresses the engine leaves to the driver to announce.
+func (a *announcer) left(all []netip.Addr) []netip.Addr {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.DeleteFunc(all, func(addr netip.Addr) bool { return addr.Is6() && !a.v6 })
 }
 
 // joined queues an endpoint; a full queue drops it, since an announcement is
 // a courtesy to caches.
 func (a *announcer) joined(e hostEndpoint) {
-	a.mu.Lock()
-	quiet := a.quiet
-	a.mu.Unlock()
-	if quiet {
-		return
-	}
 	select {
 	case a.pending <- e:
 	default:
@@ -80,12 +84,13 @@ func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
 	ctx, cancel := context.WithTimeout(ctx, announcePatience)
 	defer cancel()
 	var failed error
+	addresses := d.announcer.left(e.addresses())
 	for sent := 0; sent < announceTimes; {
 		if now, known := d.state.endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
-		failed = netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(e.addresses()) })
+		failed = netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(addresses) })
 		if failed == nil {
 			sent++
 			wait = announceEvery
