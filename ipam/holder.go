@@ -20,6 +20,8 @@ func (a *Allocator) takenError(ctx context.Context, at place, rec store.Lease) e
 		return fmt.Errorf("address %s is %s", at.addr, a.reservedFor(ctx, at.addr, rec.By))
 	case rec.State == store.Quarantined:
 		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.addr)
+	case rec.Node == "" && rec.Claims != nil:
+		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.addr, a.onNetwork(ctx, rec.Network))
 	}
 	return a.heldError(ctx, at, rec.Node, rec.Endpoint)
 }
@@ -49,6 +51,22 @@ func (a *Allocator) heldBy(ctx context.Context, node, endpoint string) string {
 		}
 	}
 	return fmt.Sprintf("in use by %s on node %s%s", holder, host, on)
+}
+
+// onNetwork ends a sentence with the name of a definition, where it has one.
+func (a *Allocator) onNetwork(ctx context.Context, uuid string) string {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	items, _, err := a.list(ctx, store.NetworksSpan())
+	if err != nil {
+		return ""
+	}
+	for _, it := range items {
+		if def, err := store.Decode[store.Network](it); err == nil && def.UUID == uuid {
+			return fmt.Sprintf(" (network %s)", def.Name)
+		}
+	}
+	return ""
 }
 
 // hostOf is the host name of a node, or its id.

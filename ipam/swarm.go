@@ -216,9 +216,12 @@ func (a *Allocator) keepUnless(err error, l lease) error {
 	return a.ledger.keep(l)
 }
 
-// claimedRecord is a worker's record with what the manager's side says.
+// claimedRecord is a worker's record with what the manager's side says. The
+// network's name is the manager's too: by it the claims of a network are found
+// when the swarm has it no longer.
 func claimedRecord(found, own store.Lease) store.Lease {
 	own.Claims = &store.Claims{Manager: found.Claims != nil && found.Claims.Manager, Worker: true}
+	own.Network = found.Network
 	return own
 }
 
