@@ -71,7 +71,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 		if n.Stage == StageGone || n.isManager() {
 			continue
 		}
-		node.Networks = append(node.Networks, d.describeNetwork(ctx, n))
+		node.Networks = append(node.Networks, d.describeNetwork(n, have))
 	}
 	for _, i := range have {
 		if !isContainerLink(i) {
@@ -90,12 +90,12 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 
 // describeNetwork says how a network fares here: the parent that a container
 // would get now, or why none.
-func (d *Driver) describeNetwork(ctx context.Context, n hostNetwork) store.NodeNetwork {
+func (d *Driver) describeNetwork(n hostNetwork, have []parentfile.Interface) store.NodeNetwork {
 	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
 	if n.isolated() {
 		return fares
 	}
-	choice, _, err := d.parents.choose(ctx, n)
+	choice, _, err := d.parents.chooseFrom(have, n)
 	if err != nil {
 		fares.Why = err.Error()
 		return fares

@@ -156,11 +156,17 @@ func (p *parents) ensureDummy(ctx context.Context, n hostNetwork) (parent, error
 // returned is what it was chosen from: the same text keeps a running
 // network on its parent, another moves its new containers.
 func (p *parents) choose(ctx context.Context, n hostNetwork) (parentfile.Choice, string, error) {
-	list, err := p.candidates(n)
+	have, err := p.inventory(ctx)
 	if err != nil {
 		return parentfile.Choice{}, "", err
 	}
-	have, err := p.inventory(ctx)
+	return p.chooseFrom(have, n)
+}
+
+// chooseFrom is choose among interfaces that were listed: a host with a
+// thousand networks lists them once for all of them.
+func (p *parents) chooseFrom(have []parentfile.Interface, n hostNetwork) (parentfile.Choice, string, error) {
+	list, err := p.candidates(n)
 	if err != nil {
 		return parentfile.Choice{}, "", err
 	}

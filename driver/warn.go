@@ -17,12 +17,16 @@ func (d *Driver) warnings(ctx context.Context, n hostNetwork) []string {
 	if n.isolated() {
 		return all
 	}
-	choice, _, err := d.parents.choose(ctx, n)
+	have, err := d.parents.inventory(ctx)
+	if err != nil {
+		return all
+	}
+	choice, _, err := d.parents.chooseFrom(have, n)
 	if err != nil {
 		return all
 	}
 	all = append(all, subnetWarnings(n, choice)...)
-	return append(all, d.sharingWarnings(ctx, n, parentName(choice))...)
+	return append(all, d.sharingWarnings(n, parentName(choice), have)...)
 }
 
 // soloWarning is for a network that is defined where nobody else sees it.
@@ -76,17 +80,14 @@ func subnetWarnings(n hostNetwork, choice parentfile.Choice) []string {
 
 // sharingWarnings names networks on the same parent whose containers could
 // not run beside this one's.
-func (d *Driver) sharingWarnings(ctx context.Context, n hostNetwork, parent string) []string {
+func (d *Driver) sharingWarnings(n hostNetwork, parent string, have []parentfile.Interface) []string {
 	var warnings []string
 	for _, other := range d.state.allNetworks() {
-		if other.ID == n.ID || other.Stage == StageGone || other.isolated() {
+		why := clash(n.Options, other.Options, false)
+		if why == "" || other.ID == n.ID || other.Stage == StageGone || other.isolated() {
 			continue
 		}
-		choice, _, err := d.parents.choose(ctx, other)
-		if err != nil || parentName(choice) != parent {
-			continue
-		}
-		if why := clash(n.Options, other.Options, false); why != "" {
+		if choice, _, err := d.parents.chooseFrom(have, other); err == nil && parentName(choice) == parent {
 			warnings = append(warnings, fmt.Sprintf("its containers (%s) and those of network %s (%s) cannot run on %s at the same time: %s",
 				n.Options.links(), other.title(), other.Options.links(), parent, why))
 		}
