@@ -11,9 +11,8 @@ import (
 	"gvlan/cluster/store"
 )
 
-// rereadAfter is how long a watch may stay behind a hint. A healthy one is
-// ahead of it: etcd sends an event to every watch before the writer, who
-// tells of it, has its answer.
+// rereadAfter is how long a watch may stay behind a hint. A healthy one has
+// the event when its writer has the answer, give or take milliseconds.
 const rereadAfter = 2 * time.Second
 
 // errBehind ends a watch that is to be listed anew.

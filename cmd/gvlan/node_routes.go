@@ -56,6 +56,8 @@ type MemberView struct {
 	RTT     time.Duration `json:"rtt"`
 	// Applied is how far it had followed etcd by its last answer.
 	Applied store.Revision `json:"applied"`
+	// Parents is the digest of its interfaces that it tells its peers.
+	Parents uint64 `json:"parents,string"`
 }
 
 func (p *parts) serveNodes() {
@@ -121,7 +123,7 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 		}
 		if m := row.Member; m != nil {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Gossip), m.Since, m.Direct, m.RTT
-			v.Applied = m.Ack.Applied
+			v.Applied, v.Parents = m.Ack.Applied, m.Meta.Parents
 		}
 		if row.Node == p.self.Node {
 			v.Applied = p.kv.Applied()

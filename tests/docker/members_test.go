@@ -29,6 +29,7 @@ func TestMembers(t *testing.T) {
 		play func(*cluster)
 	}{
 		{"follows etcd", membersFollow},
+		{"another interface", memberInterface},
 		{"killed", memberKilled},
 		{"stopped", memberStopped},
 		{"upgraded", memberUpgraded},
@@ -68,6 +69,26 @@ func membersFollow(c *cluster) {
 			return nil
 		})
 	}
+}
+
+// memberInterface: an interface that comes is in the node's record, and its
+// peers are told another digest, which is that of the record.
+func memberInterface(c *cluster) {
+	h1, h5 := c.Hosts[0], c.Hosts[4]
+	before := c.members(h1)["h5"].Parents
+	h5.MustExec(c.t, "ip", "link", "add", "extra0", "mtu", "1400", "type", "dummy")
+	defer h5.MustExec(c.t, "ip", "link", "del", "extra0")
+	eventually(c.t, "h1 to know the interface extra0 of h5", func() error {
+		n, now := c.nodes(h1)["h5"], c.members(h1)["h5"].Parents
+		i := slices.IndexFunc(n.Interfaces, func(i store.Interface) bool { return i.Name == "extra0" })
+		if i < 0 || n.Interfaces[i].Kind != "dummy" || n.Interfaces[i].MTU != 1400 {
+			return fmt.Errorf("it shows %+v", n.Interfaces)
+		}
+		if n.StaleParents || now == before {
+			return fmt.Errorf("h5 tells its peers the digest %s, before %s, not that of its record: %v", now, before, n.StaleParents)
+		}
+		return nil
+	})
 }
 
 // memberKilled: its record in etcd outlasts the agent for a while, and its

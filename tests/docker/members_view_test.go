@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/tests/lab"
 )
 
@@ -27,6 +28,8 @@ const probeRound = 20 * time.Second
 type nodeView struct {
 	Node, Host, Address, State, Version string
 	Drained, Evicted, Stale, Stopped    bool
+	StaleParents                        bool
+	Interfaces                          []store.Interface
 	Epoch                               int64
 }
 
@@ -42,6 +45,7 @@ type memberView struct {
 	Node, Address, Gossip, Etcd string
 	Direct                      time.Time
 	Applied                     int64
+	Parents                     string
 }
 
 func (c *cluster) members(h *lab.Host) map[string]memberView {
