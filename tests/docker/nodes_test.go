@@ -1,0 +1,119 @@
+package docker_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"gvlan/cluster/store"
+	"gvlan/tests/lab"
+)
+
+// TestNodes: what an operator does to a node whose containers run.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{hosts: lab.Same(2, lab.Docker28)})
+	c.scenario("drain", nodeDrained)
+	c.scenario("evict and return", nodeEvicted)
+}
+
+// nodeDrained: what runs stays, what is new is refused in plain words, by
+// whichever host it was said.
+func nodeDrained(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.170.0.0/24", "-o", "parent=eth1")
+	stays := c.run(h2, "lan1", "stays")
+	h1.MustExec(c.t, c.binary, "node", "drain", "h2")
+	eventually(c.t, "h2 to refuse", func() error {
+		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
+		if err == nil || !strings.Contains(err.Error(), "node h2 takes no new containers until gvlan node drain --undo h2") {
+			return fmt.Errorf("docker run says %s", fmt.Sprint(err))
+		}
+		return nil
+	})
+	if n := c.nodes(h1)["h2"]; !n.Drained || n.State != ready {
+		c.t.Errorf("node ls shows %+v, want h2 ready and drained", n)
+	}
+	c.oneOwner(stays, h2)
+	c.run(h1, "lan1", "elsewhere")
+	c.audit() // the refused containers left nothing
+	// The mark is the node's own description, which the node writes too.
+	if err := c.agents[1].Restart(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitTrusted(h2)
+	if n := c.nodes(h1)["h2"]; !n.Drained {
+		c.t.Errorf("after a restart node ls shows %+v, want h2 drained still", n)
+	}
+	h2.MustExec(c.t, c.binary, "node", "drain", "--undo", "h2")
+	eventually(c.t, "h2 to take containers again", func() error {
+		_, err := h2.Docker(c.t.Context(), "run", "--rm", "--network", "lan1", "busybox", "true")
+		return err
+	})
+}
+
+// nodeEvicted: a node whose agent is gone loses its names and addresses;
+// while its containers answer, only by force. What is free when it returns it takes again;
+// the container whose address somebody has by then loses its link.
+func nodeEvicted(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan2", "--subnet", "10.171.0.0/24", "-o", "parent=eth1")
+	mine := c.run(h1, "lan2", "mine")
+	lost, kept := c.run(h2, "lan2", "lost", "--ip", "10.171.0.70"), c.run(h2, "lan2", "kept", "--ip", "10.171.0.71")
+	asks := c.asker(h1, "mine")
+	asks.gets("lost", "A", lost.String())
+
+	if _, err := h1.Exec(c.t.Context(), c.binary, "node", "evict", "h2"); err == nil || !strings.Contains(err.Error(), "its agent is connected") {
+		c.t.Errorf("evicting a node that is there: %v, want it refused", err)
+	}
+	if err := c.agents[1].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState([]*lab.Host{h1}, "h2", down)
+	c.oneOwner(lost, h2)
+	_, err := h1.Exec(c.t.Context(), c.binary, "node", "evict", "h2")
+	if err == nil || !hasAll(err.Error(), []string{"still answer on the LAN", "lost (10.171.0.70)", "kept (10.171.0.71)", "--force"}) {
+		c.t.Errorf("evicting a node whose containers answer: %v, want it refused, naming them", err)
+	}
+	c.waitState([]*lab.Host{h1}, "h2", down) // nothing was done to it
+	h1.MustExec(c.t, c.binary, "node", "evict", "--force", "h2")
+	c.waitState([]*lab.Host{h1}, "h2", evicted)
+	asks.getsNothing("lost", "A")
+	c.refused(h1, "address 10.171.0.70 was in use a moment ago and rests", "run", "--rm", "--network", "lan2", "--ip", lost.String(), "busybox", "true")
+	h1.MustDocker(c.t, "run", "--rm", "--network", "lan2", "busybox", "true") // others are given as ever
+
+	c.endRest(lost.String())
+	c.run(h1, "lan2", "taker", "--ip", lost.String())
+	c.startAgain(1)
+	eventually(c.t, "one owner of each address", func() error {
+		return errors.Join(c.owned(lost, h1), c.owned(kept, h2), c.owned(mine, h1))
+	})
+	c.logged(1, "this node was evicted")
+	c.logged(1, "an address of a container here belongs to somebody else now", lost.String())
+	c.waitState(c.Hosts, "h2", ready)
+	asks.gets("kept", "A", kept.String())
+	asks.gets("taker", "A", lost.String())
+	c.run(h2, "lan2", "new")
+	h2.MustDocker(c.t, "rm", "-f", "lost")
+	c.oneOwner(lost, h1)
+}
+
+// endRest does what time does to an address in quarantine.
+func (c *cluster) endRest(addr string) {
+	c.t.Helper()
+	for _, it := range c.list(store.AllLeasesSpan()) {
+		if _, at, err := store.LeaseOf(it.Key); err != nil || at.String() != addr {
+			continue
+		}
+		l := must(store.Decode[store.Lease](it))(c.t)
+		if l.State != store.Quarantined {
+			c.t.Fatalf("%s is %s, want it quarantined", addr, l.State)
+		}
+		must(c.store.Txn(c.t.Context()).Then(clientv3.OpDelete(prefix + it.Key)).Commit())(c.t)
+		return
+	}
+	c.t.Fatalf("etcd has no record of %s", addr)
+}
