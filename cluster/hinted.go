@@ -96,8 +96,8 @@ func (h *Hinted) List(ctx context.Context, span store.Span) ([]store.Item, store
 
 // Watch implements store.KV.
 func (h *Hinted) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
-	kind, hinted := kindOf(span.From)
-	if !hinted {
+	kind, _ := kindOf(span.From)
+	if kinds[kind] != span { // a part of it may well end before what is hinted at
 		return h.KV.Watch(ctx, span, after)
 	}
 	return func(yield func(store.Batch, error) bool) {

@@ -31,6 +31,7 @@ type told struct {
 	mu    sync.Mutex
 	names map[string]bool
 	reads int // of the whole span
+	parts int // reads of a part of it
 }
 
 func newTold(t *testing.T) *told {
@@ -42,6 +43,15 @@ func newTold(t *testing.T) *told {
 	var wait sync.WaitGroup
 	wait.Go(func() { _ = d.reader.Run(ctx, d.heard) })
 	wait.Go(func() { _ = store.Follow(ctx, d.reader, store.NetworksSpan(), d.apply) })
+	wait.Go(func() {
+		_ = store.Follow(ctx, d.reader, store.Prefix(store.NetworkKey("other")), func(c store.Change) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if c.Reset {
+				d.parts++
+			}
+		})
+	})
 	t.Cleanup(func() { cancel(); wait.Wait() })
 	synctest.Wait()
 	return d
@@ -91,6 +101,9 @@ func (d *told) holds(t *testing.T, reads int, names ...string) {
 	defer d.mu.Unlock()
 	if diff := cmp.Diff(names, slices.Sorted(maps.Keys(d.names))); diff != "" {
 		t.Errorf("mirror (-want +got):\n%s", diff)
+	}
+	if d.parts != 1 {
+		t.Errorf("a mirror of other networks read them %d times, want once", d.parts)
 	}
 	if d.reads != reads {
 		t.Errorf("the mirror read everything %d times, want %d", d.reads, reads)
