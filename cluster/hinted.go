@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -158,7 +159,7 @@ func (h *Hinted) tellOf(txn store.Txn, res store.Result, rev store.Revision) {
 	for _, op := range branch {
 		switch op.Kind {
 		case store.OpPut, store.OpDelete:
-			if kind, hinted := kindOf(op.Key); hinted {
+			if kind, hinted := kindOf(op.Key); hinted && happened(op, txn, res) {
 				h.tell(Hint{Kind: kind, ID: IDOf(op.Key), Rev: rev})
 			}
 		case store.OpNested:
@@ -166,4 +167,11 @@ func (h *Hinted) tellOf(txn store.Txn, res store.Result, rev store.Revision) {
 			nested = nested[1:]
 		}
 	}
+}
+
+// happened tells whether an operation surely made an event: the deletion of
+// a key that may have been absent need not have, and watches would be waited
+// for in vain.
+func happened(op store.Op, txn store.Txn, res store.Result) bool {
+	return op.Kind == store.OpPut || res.Done && slices.ContainsFunc(txn.If, func(c store.Cond) bool { return c.Key == op.Key && c.Is != 0 })
 }
