@@ -12,6 +12,11 @@ import (
 	"gvlan/parentfile"
 )
 
+// publishPause is how long a description rests. It tells
+// every network of the host, and a thousand may be made at once: each of them
+// would have it written, and read by every other host, as a whole.
+const publishPause = 100 * time.Millisecond
+
 // publishNode keeps this node's description in the store: what it is, which
 // interfaces it has and who uses them, and how each network fares here. It is
 // written on change and compared by nobody.
@@ -30,6 +35,11 @@ func (d *Driver) publishNode(ctx context.Context) error {
 			d.troubles.tell(d.log, "description of this node", err)
 		} else {
 			d.troubles.over("description of this node")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(publishPause):
 		}
 		select {
 		case <-ctx.Done():

@@ -91,8 +91,9 @@ func plan(v view) []step {
 	for _, n := range v.journal {
 		steps = append(steps, v.planNetwork(n)...)
 	}
+	have := v.index()
 	for _, name := range slices.Sorted(maps.Keys(v.definitions)) {
-		steps = append(steps, v.planDefinition(v.definitions[name])...)
+		steps = append(steps, v.planDefinition(v.definitions[name], have)...)
 	}
 	return steps
 }

@@ -10,22 +10,22 @@ import (
 )
 
 // planDefinition is for a definition, whether this host has it or not.
-func (v view) planDefinition(def row[store.Network]) []step {
+func (v view) planDefinition(def row[store.Network], have index) []step {
 	if def.Record.Scope != store.ScopeGlobal {
 		return nil
 	}
 	if def.Record.State == store.NetworkRemoving {
 		return v.planRemoval(def)
 	}
-	return v.planReplica(def)
+	return v.planReplica(def, have)
 }
 
 // planReplica makes what is missing here.
-func (v view) planReplica(def row[store.Network]) []step {
-	if v.swarmOnly || v.concerned(def) {
+func (v view) planReplica(def row[store.Network], have index) []step {
+	if v.swarmOnly || have.concerned(def) {
 		return nil
 	}
-	if e, ok := v.named(def.Record.Name); ok {
+	if e, ok := have.engine[def.Record.Name]; ok {
 		return v.planUnclaimed(def, e)
 	}
 	driver, taken := v.others[def.Record.Name]
@@ -42,22 +42,34 @@ func (v view) planReplica(def row[store.Network]) []step {
 // the moment the name is free, whatever wait a failed create has earned.
 func nameTaken(uuid string) string { return uuid + " name" }
 
-// concerned tells whether the journal has a network that stands for the
-// definition or has its name: planNetwork decides about that one.
-func (v view) concerned(def row[store.Network]) bool {
-	return slices.ContainsFunc(v.journal, func(n hostNetwork) bool {
-		return n.UUID == def.Record.UUID || (n.Name == def.Record.Name && n.Stage != StageGone) || v.engine[n.ID].Name == def.Record.Name
-	})
+// index finds what this host has of a definition: a host may have thousands,
+// and each is looked for.
+type index struct {
+	uuids, names map[string]bool           // of networks the journal has
+	engine       map[string]engine.Network // of this driver, by name
 }
 
-// named finds this driver's network of that name.
-func (v view) named(name string) (engine.Network, bool) {
-	for _, e := range v.engine {
-		if e.Name == name {
-			return e, true
+func (v view) index() index {
+	have := index{uuids: map[string]bool{}, names: map[string]bool{}, engine: map[string]engine.Network{}}
+	for _, n := range v.journal {
+		have.uuids[n.UUID] = true
+		if n.Stage != StageGone {
+			have.names[n.Name] = true
+		}
+		if e, listed := v.engine[n.ID]; listed {
+			have.names[e.Name] = true
 		}
 	}
-	return engine.Network{}, false
+	for _, e := range v.engine {
+		have.engine[e.Name] = e
+	}
+	return have
+}
+
+// concerned tells whether the journal has a network that stands for the
+// definition or has its name: planNetwork decides about that one.
+func (have index) concerned(def row[store.Network]) bool {
+	return have.uuids[def.Record.UUID] || have.names[def.Record.Name]
 }
 
 // planUnclaimed is for a network of ours that the journal does not know: the
