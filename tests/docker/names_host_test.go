@@ -69,6 +69,10 @@ func (n *named) setUp(h *lab.Host, addr, name string) {
 	if err := wantText(out, err, name); err != nil {
 		n.t.Errorf("the host looks up %s: %v", addr, err)
 	}
+	h.MustExec(n.t, n.binary, "dns", "setup", "--write")
+	if got, want := h.MustExec(n.t, "cat", "/etc/systemd/resolved.conf.d/gvlan.conf"), h.MustExec(n.t, n.binary, "dns", "setup", "resolved"); got != want {
+		n.t.Errorf("dns setup --write wrote\n%s\nwant\n%s", got, want)
+	}
 	for _, kind := range []string{"resolved", "dnsmasq", "coredns", "unbound"} {
 		out, err := h.Exec(n.t.Context(), n.binary, "dns", "setup", kind)
 		for _, want := range []string{"127.0.0.66", "gvlan.internal", "7.160.10.in-addr.arpa"} {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -96,8 +95,7 @@ func (n *named) killedUnderLoad(asks, near, far member) {
 		l.goOn()
 		l.finish()
 		l.wantFar(far.v4)
-		release := strings.ReplaceAll(string(n.Hosts[0].Engine.Release), ".", "_")
-		fmt.Printf("BENCH dns_gap_agent_killed_%s_socket_docker_%s_s %.2f\n", []string{"new", "kept"}[i], release, l.gap.Seconds())
+		fmt.Printf("BENCH dns_gap_agent_killed_%s_socket_docker_%s_s %.2f\n", []string{"new", "kept"}[i], n.release(), l.gap.Seconds())
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	miekg "github.com/miekg/dns"
 
@@ -22,13 +23,17 @@ func TestNames(t *testing.T) {
 	for _, release := range both {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, options{hosts: lab.Same(3, release), args: []string{"--dns-listen", "127.0.0.66:53,127.0.0.1:5354"}})
+			c := newCluster(t, options{hosts: lab.Same(5, release), args: []string{"--dns-listen", "127.0.0.66:53,127.0.0.1:5354"}})
 			n := &named{cluster: c, upstream: c.newUpstream()}
-			n.scenario("a service on three hosts", serviceOnThreeHosts)
+			n.scenario("a service on three of five hosts", serviceOnThreeHosts)
+			n.scenario("from the first question on", namesFromTheFirstQuestion)
 			n.scenario("networks know nothing of each other", networksApart)
 			n.scenario("names follow containers", namesFollow)
+			n.scenario("an engine crashes", namesOfACrashedEngine)
+			n.scenario("one name on two hosts", nameOnTwoHosts)
 			n.scenario("the agent goes and comes back", namesWithoutAgent)
 			n.scenario("the host and its tools", namesOnHost)
+			n.scenario("what README shows", namesInREADME)
 			if release != lab.Docker20 { // engines before 28 cannot leave IPv4 out
 				n.scenario("IPv6 only", namesIPv6Only)
 			}
@@ -77,7 +82,8 @@ func (n *named) member(h *lab.Host, network, name string) member {
 	return member{asker: n.asker(h, name), host: h, v4: e.IPAddress, v6: e.GlobalIPv6Address}
 }
 
-// serviceOnThreeHosts is what compose makes of a service scaled to six.
+// serviceOnThreeHosts is what compose makes of a service scaled to six. Two
+// more hosts only ask.
 func serviceOnThreeHosts(n *named) {
 	n.dualNetwork("shop", 1)
 	var webs []member
@@ -97,6 +103,15 @@ func serviceOnThreeHosts(n *named) {
 			}
 			w.gets(other.name, "A", other.v4)
 			w.gets(reverse(n.t, netip.MustParseAddr(other.v4)), "PTR", other.name+".shop.gvlan.internal.")
+		}
+	}
+	for _, h := range n.Hosts[3:] {
+		asks := n.start(h, "shop", 1, "asks-"+h.Name)
+		asks.gets("web", "A", v4...)
+		asks.gets("web", "AAAA", v6...)
+		for _, w := range webs {
+			asks.gets(w.name, "A", w.v4)
+			asks.gets(reverse(n.t, netip.MustParseAddr(w.v6)), "PTR", w.name+".shop.gvlan.internal.")
 		}
 	}
 	n.everyType(webs)
@@ -121,6 +136,8 @@ func (n *named) everyType(webs []member) {
 		w.gets("_http._tcp."+full, "SRV", "0 0 8080 "+full)
 		w.gets("db", "TXT", `"hello"`)
 		w.gets("gvlan.internal", "NS", "ns.gvlan.internal.")
+		w.knows([2]string{"gvlan.internal", "SOA"})
+		w.knows([2]string{"1.160.10.in-addr.arpa", "SOA"})
 		n.wantNegative(w)
 	}
 	if out := n.Hosts[0].MustDocker(n.t, "exec", webs[0].name, "nslookup", "db."); !strings.Contains(out, db.v4) {
@@ -164,14 +181,15 @@ func (n *named) rest(w member) {
 	}
 }
 
-// lastOfADeadNode: an agent that ends is seen by its peers, and the
+// lastOfADeadNode: an agent that dies is missed by its peers, and the
 // containers of its host go to the end of the answers; what etcd says of
 // them stays as it is. With the agent they come back.
 func (n *named) lastOfADeadNode(webs []member) {
 	before := n.owned3()
-	if err := n.agents[2].Stop(n.t.Context()); err != nil {
+	if err := n.agents[2].Kill(); err != nil {
 		n.t.Fatal(err)
 	}
+	died := time.Now()
 	dead := []string{webs[2].v4, webs[5].v4}
 	eventually(n.t, "the containers of h3 to go last", func() error {
 		for range 20 {
@@ -185,6 +203,7 @@ func (n *named) lastOfADeadNode(webs []member) {
 		}
 		return nil
 	})
+	fmt.Printf("BENCH dns_dead_node_last_docker_%s_s %.2f\n", n.release(), time.Since(died).Seconds())
 	if after := n.owned3(); !slices.Equal(before, after) {
 		n.t.Errorf("etcd of h3: %v, want %v as before", after, before)
 	}
@@ -199,6 +218,11 @@ func (n *named) lastOfADeadNode(webs []member) {
 		}
 		return nil
 	})
+}
+
+// release is the engines', as the name of a figure has it.
+func (n *named) release() string {
+	return strings.ReplaceAll(string(n.Hosts[0].Engine.Release), ".", "_")
 }
 
 // owned3 is what etcd has of the third host's endpoints and leases.

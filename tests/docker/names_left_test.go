@@ -12,10 +12,9 @@ import (
 	"gvlan/tests/lab"
 )
 
-// TestNamesWithoutNftables: on a kernel without nftables containers start as
-// ever and Docker's resolver stays what it is; the agent says so once. Other
-// hosts know the names of that one, and its own listener all of them.
-func TestNamesWithoutNftables(t *testing.T) {
+// TestNamesLeftToDocker: where gvlan does not answer names, because it cannot
+// or because it is told not to.
+func TestNamesLeftToDocker(t *testing.T) {
 	t.Parallel()
 	for _, release := range both {
 		t.Run(string(release), func(t *testing.T) {
@@ -25,6 +24,7 @@ func TestNamesWithoutNftables(t *testing.T) {
 			c.waitTrusted(c.Hosts[1])
 			n := &named{cluster: c, upstream: c.newUpstream()}
 			n.scenario("without nftables", namesWithoutNftables)
+			n.scenario("with --dns off", namesOff)
 		})
 	}
 }
@@ -37,6 +37,9 @@ func (c *cluster) agentWithoutNftables(h *lab.Host) *lab.Agent {
 	return must(h.StartAgent(c.t.Context(), lab.AgentOptions{Binary: launcher, Args: args}))(c.t)
 }
 
+// namesWithoutNftables: on a kernel without nftables containers start as ever
+// and Docker's resolver stays what it is; the agent says so once. Other hosts
+// know the names of that one, and its own listener all of them.
 func namesWithoutNftables(n *named) {
 	n.dualNetwork("old", 8)
 	with, without := n.Hosts[0], n.Hosts[1]
@@ -59,6 +62,31 @@ func namesWithoutNftables(n *named) {
 	without.MustDocker(n.t, "restart", "asks")
 	n.member(without, "old", "asks").gets("near", "A", near.v4)
 	n.saidOnce(1, "names are not answered inside containers on this host")
+}
+
+// namesOff: an agent with --dns off puts nothing into containers, and serves
+// nobody; the other hosts know its containers.
+func namesOff(n *named) {
+	n.dualNetwork("off", 9)
+	off, on := n.Hosts[0], n.Hosts[1]
+	if err := n.agents[0].Stop(n.t.Context()); err != nil {
+		n.t.Fatal(err)
+	}
+	n.agents[0] = n.agent(off, append(n.args, "--dns", "off")...)
+	n.waitTrusted(off)
+	asks, near, far := n.start(off, "off", 9, "asks"), n.start(off, "off", 9, "near"), n.start(on, "off", 9, "far")
+	n.listenerKnows(on, "near.off.gvlan.internal", near.v4)
+	asks.gets("near", "A", near.v4)
+	asks.gets(external, "A", externalAddr)
+	asks.neverGets("far", "A")
+	asks.neverGets(reverse(n.t, netip.MustParseAddr(far.v4)), "PTR")
+	if got := asks.rules(); got != "" {
+		n.t.Errorf("asks has rules %q, want none", got)
+	}
+	if conn, err := off.DialContext(n.t.Context(), "tcp", "127.0.0.1:5354"); err == nil {
+		conn.Close()
+		n.t.Error("an agent with --dns off listens on 127.0.0.1:5354")
+	}
 }
 
 // saidOnce waits until an agent logged these words, and fails when it did so
