@@ -76,12 +76,12 @@ func membersFollow(c *cluster) {
 func memberInterface(c *cluster) {
 	h1, h5 := c.Hosts[0], c.Hosts[4]
 	before := c.members(h1)["h5"].Parents
-	h5.MustExec(c.t, "ip", "link", "add", "extra0", "mtu", "1400", "type", "dummy")
+	h5.MustExec(c.t, "ip", "link", "add", "extra0", "mtu", "1400", "type", "veth", "peer", "name", "extra1")
 	defer h5.MustExec(c.t, "ip", "link", "del", "extra0")
 	eventually(c.t, "h1 to know the interface extra0 of h5", func() error {
 		n, now := c.nodes(h1)["h5"], c.members(h1)["h5"].Parents
 		i := slices.IndexFunc(n.Interfaces, func(i store.Interface) bool { return i.Name == "extra0" })
-		if i < 0 || n.Interfaces[i].Kind != "dummy" || n.Interfaces[i].MTU != 1400 {
+		if i < 0 || n.Interfaces[i].Kind != "veth" || n.Interfaces[i].MTU != 1400 {
 			return fmt.Errorf("it shows %+v", n.Interfaces)
 		}
 		if n.StaleParents || now == before {
