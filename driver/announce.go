@@ -23,8 +23,9 @@ import (
 const (
 	announceTimes = 3
 	announceEvery = time.Second
-	// announcePatience bounds the wait for Docker to bring the link up.
-	announcePatience = 30 * time.Second
+	// announcePatience bounds the wait for Docker to bring the link up: a busy
+	// host was seen to take more than half a minute.
+	announcePatience = 3 * time.Minute
 	selfAnnouncing   = 48 // minor version of API 1
 )
 
