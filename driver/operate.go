@@ -176,7 +176,7 @@ func (d *Driver) replaceDefinition(ctx context.Context, def row[store.Network]) 
 
 // Set changes what can change of a definition while it lives, on every host,
 // without making it again: parent=LIST, exclude=ITEM,... (also += and -=),
-// range+=CIDR and range-=CIDR. Docker goes on showing what it was told.
+// range+=CIDR and range-=CIDR, cooldown=TIME. Docker goes on showing what it was told.
 func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
 	def, err := d.definition(ctx, name)
 	if err != nil {
@@ -207,13 +207,18 @@ func override(n *store.Network, change string) error {
 		return overrideExclude(n, value, add, remove)
 	case "range":
 		return overrideRange(n, value, add, remove)
+	case "cooldown":
+		if add || remove {
+			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrOption)
+		}
+		return overrideCooldown(n, value)
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	}
-	if near := ipam.Nearest(key, []string{"parent", "exclude", "range"}); near != "" {
+	if near := ipam.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
 		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrOption, key, near)
 	}
-	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=", ErrOption, key)
+	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrOption, key)
 }
 
 func overrideParent(n *store.Network, value string) error {
@@ -257,6 +262,18 @@ func overrideRange(n *store.Network, value string, add, remove bool) error {
 		return fmt.Errorf("%w: range %s lies in no subnet of the network", ErrOption, r)
 	}
 	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
+	return nil
+}
+
+func overrideCooldown(n *store.Network, value string) error {
+	d, err := ipam.ParseCooldown(value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrOption, err)
+	}
+	n.Overrides.Cooldown = ""
+	if d > 0 {
+		n.Overrides.Cooldown = d.String()
+	}
 	return nil
 }
 

@@ -40,7 +40,7 @@ func New(c Config) (*Allocator, error) {
 	return &Allocator{
 		Config:  c,
 		ledger:  b,
-		mirrors: newMirrors(),
+		mirrors: newMirrors(c.Now),
 		suspect: newSuspects(),
 		strays:  newStrays(),
 		kick:    make(chan struct{}, 1),

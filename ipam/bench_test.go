@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 )
@@ -59,7 +60,7 @@ func BenchmarkAddressesAtOnce(b *testing.B) {
 
 // BenchmarkChoose is the search alone, in a /64 with many scattered leases.
 func BenchmarkChoose(b *testing.B) {
-	m := newMirror("default", mustPrefix("fd00::/64"))
+	m := newMirror("default", mustPrefix("fd00::/64"), time.Now)
 	addr := m.subnet.Addr()
 	var numbers []number
 	for range 100_000 {

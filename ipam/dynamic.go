@@ -145,9 +145,9 @@ func (c *picker) ready() bool {
 // next holds the place of a free address. It fails when the network is full.
 func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 	for {
-		for _, avoid := range [][]*intervals{{c.avoid}, nil} {
+		for _, spare := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
 			for i, v := range c.views {
-				at, release, ok, err := c.choose(i, v, avoid)
+				at, release, ok, err := c.choose(i, v, spare)
 				if ok || err != nil {
 					return at, v, release, err
 				}
@@ -190,13 +190,25 @@ func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
 	return place{}, view{}, nil, c.exhausted()
 }
 
-func (c *picker) choose(i int, v view, avoid []*intervals) (place, func(), bool, error) {
+// spare says which addresses are left for later.
+type spare struct {
+	asked   bool // those that stopped containers will ask for
+	resting bool // those whose cooldown is not over
+}
+
+func (c *picker) choose(i int, v view, spare spare) (place, func(), bool, error) {
 	m := c.a.mirrors.of(v.segment, v.subnet)
 	seed, err := c.a.seed(v, m)
 	if err != nil {
 		return place{}, nil, false, err
 	}
-	taken := append([]*intervals{v.excluded}, avoid...)
+	taken := []*intervals{v.excluded}
+	if spare.asked {
+		taken = append(taken, c.avoid)
+	}
+	if spare.resting && v.cooldown > 0 {
+		taken = append(taken, m.resting(v.cooldown))
+	}
 	at, release, ok := c.a.ledger.holdFree(v.segment, func(own ...*intervals) (netip.Addr, bool) {
 		taken := append(own, taken...)
 		if c.listed != nil {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 )
@@ -27,6 +28,7 @@ type mirror struct {
 	// watch: a watch event that is older than it is history.
 	learned   map[netip.Addr]learned
 	contended int // addresses still to be taken from this node's stripe
+	rests     rests
 }
 
 type learned struct {
@@ -34,8 +36,8 @@ type learned struct {
 	at    store.Revision
 }
 
-func newMirror(segment string, subnet netip.Prefix) *mirror {
-	return &mirror{segment: segment, subnet: subnet, learned: map[netip.Addr]learned{}}
+func newMirror(segment string, subnet netip.Prefix, now func() time.Time) *mirror {
+	return &mirror{segment: segment, subnet: subnet, learned: map[netip.Addr]learned{}, rests: rests{now: now}}
 }
 
 // apply takes what Follow brings, and returns the records that are news: not
@@ -97,9 +99,26 @@ func (m *mirror) learn(addr netip.Addr, taken bool, at store.Revision) {
 func (m *mirror) set(addr netip.Addr, taken bool) {
 	if taken {
 		m.taken.add(single(addr))
-	} else {
-		m.taken.remove(single(addr))
+		return
 	}
+	if m.taken.contains(numberOf(addr)) {
+		m.rests.began(addr)
+	}
+	m.taken.remove(single(addr))
+}
+
+// rest has addresses that become free remembered so long.
+func (m *mirror) rest(longest time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.rests.remember(longest)
+}
+
+// resting are the addresses that have been free for less than a cooldown.
+func (m *mirror) resting(cooldown time.Duration) *intervals {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rests.of(cooldown)
 }
 
 // isReady tells whether the mirror has been filled.

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -42,7 +43,7 @@ func (s *truth) items() []store.Item {
 func TestMirrorKnowsWhatItLearnedAndWhatItHeard(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := &truth{rev: 1, taken: map[netip.Addr]bool{}}
-		m := newMirror("default", mustPrefix("10.0.0.0/29"))
+		m := newMirror("default", mustPrefix("10.0.0.0/29"), time.Now)
 		var replies []store.Event     // of own transactions, not read yet
 		want := map[netip.Addr]bool{} // as the mirror must see it
 		at := map[netip.Addr]store.Revision{}
@@ -95,7 +96,7 @@ func TestMirrorKnowsWhatItLearnedAndWhatItHeard(t *testing.T) {
 }
 
 func TestMirrorBelievesAStoreThatWentBack(t *testing.T) {
-	m := newMirror("default", mustPrefix("10.0.0.0/29"))
+	m := newMirror("default", mustPrefix("10.0.0.0/29"), time.Now)
 	addr := netip.MustParseAddr("10.0.0.3")
 	m.apply(store.Change{Reset: true, Revision: 50})
 	m.learn(addr, true, 60)
@@ -106,7 +107,7 @@ func TestMirrorBelievesAStoreThatWentBack(t *testing.T) {
 }
 
 func TestMirrorReportsNewsOnly(t *testing.T) {
-	m := newMirror("default", mustPrefix("10.0.0.0/29"))
+	m := newMirror("default", mustPrefix("10.0.0.0/29"), time.Now)
 	old, fresh := netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")
 	m.learn(old, false, 12)
 	news := m.apply(store.Change{Revision: 11, Events: []store.Event{

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 )
@@ -16,6 +17,7 @@ type mirrors struct {
 	all     map[subnetOf]*mirror
 	running map[subnetOf]context.CancelFunc
 	work    sync.WaitGroup
+	now     func() time.Time
 }
 
 type subnetOf struct {
@@ -23,8 +25,8 @@ type subnetOf struct {
 	subnet  netip.Prefix
 }
 
-func newMirrors() *mirrors {
-	return &mirrors{all: map[subnetOf]*mirror{}, running: map[subnetOf]context.CancelFunc{}}
+func newMirrors(now func() time.Time) *mirrors {
+	return &mirrors{all: map[subnetOf]*mirror{}, running: map[subnetOf]context.CancelFunc{}, now: now}
 }
 
 // of returns a subnet's mirror, made empty and not ready if need be.
@@ -33,7 +35,7 @@ func (s *mirrors) of(segment string, subnet netip.Prefix) *mirror {
 	defer s.mu.Unlock()
 	at := subnetOf{segment, subnet}
 	if s.all[at] == nil {
-		s.all[at] = newMirror(segment, subnet)
+		s.all[at] = newMirror(segment, subnet, s.now)
 	}
 	return s.all[at]
 }
@@ -51,10 +53,12 @@ func (s *mirrors) covering(at place) []*mirror {
 	return found
 }
 
-// want makes exactly these subnets be followed.
-func (s *mirrors) want(subnets map[subnetOf]bool, follow func(*mirror) context.CancelFunc) {
-	for at := range subnets {
+// want makes exactly these subnets be followed, and what becomes free in each
+// be remembered for its time.
+func (s *mirrors) want(subnets map[subnetOf]time.Duration, follow func(*mirror) context.CancelFunc) {
+	for at, cooldown := range subnets {
 		m := s.of(at.segment, at.subnet)
+		m.rest(cooldown)
 		if s.running[at] == nil {
 			s.running[at] = follow(m)
 		}
@@ -62,7 +66,7 @@ func (s *mirrors) want(subnets map[subnetOf]bool, follow func(*mirror) context.C
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at := range s.all {
-		if subnets[at] {
+		if _, wanted := subnets[at]; wanted {
 			continue
 		}
 		if stop := s.running[at]; stop != nil {
@@ -81,10 +85,12 @@ func (s *mirrors) stop() {
 
 // mirror has the subnets of open pools followed. Only Run calls it.
 func (a *Allocator) mirror(ctx context.Context) {
-	subnets := map[subnetOf]bool{}
+	subnets := map[subnetOf]time.Duration{} // the longest cooldown of those who share it
 	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
 		id := p.parsed()
-		subnets[subnetOf{id.Segment, id.Subnet}] = true
+		n, _ := a.ledger.network(p.Network)
+		at := subnetOf{id.Segment, id.Subnet}
+		subnets[at] = max(subnets[at], cooldownOf(n.Overrides))
 	}
 	a.mirrors.want(subnets, func(m *mirror) context.CancelFunc {
 		ctx, cancel := context.WithCancel(ctx)

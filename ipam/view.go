@@ -4,6 +4,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // view is what a network may take dynamic addresses of in one subnet.
@@ -14,6 +15,7 @@ type view struct {
 	ranges   []netip.Prefix // tried in order
 	excluded *intervals     // never given: by option, override, or not a host's
 	order    order
+	cooldown time.Duration // addresses rest between two containers
 }
 
 // viewOf says what a pool of a network may give.
@@ -27,7 +29,7 @@ func viewOf(p pool, n network) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.order, excluded: &intervals{}}
+	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.order, cooldown: cooldownOf(n.Overrides), excluded: &intervals{}}
 	v.ranges = rangesOf(id, n.Overrides.Ranges)
 	for _, s := range slices.Concat(o.exclude, more) {
 		v.excluded.add(s)

@@ -169,10 +169,11 @@ func find(views []NetworkView, name string) (NetworkView, bool) {
 func newNetworkSet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set NAME KEY=VALUE...",
-		Short: "Change a living network on every host: parent=, exclude=, range+=",
+		Short: "Change a living network on every host: parent=, exclude=, range+=, cooldown=",
 		Long: "parent=LIST          new containers hang from this list; running ones stay\n" +
 			"exclude=ITEM,...     addresses, ranges a-b or prefixes that are never given (also exclude+= and exclude-=)\n" +
-			"range+=CIDR          addresses are given from this part of a subnet too (range-= takes it back)\n\n" +
+			"range+=CIDR          addresses are given from this part of a subnet too (range-= takes it back)\n" +
+			"cooldown=TIME        an address rests so long after a container before it is given again, while others are free\n\n" +
 			"Docker goes on showing what the network was made with.",
 		Args: cobra.MinimumNArgs(2),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {

@@ -131,6 +131,9 @@ func (v NetworkView) overrides() []string {
 	for _, r := range v.Overrides.Ranges {
 		lines = append(lines, "range+="+r.String())
 	}
+	if v.Overrides.Cooldown != "" {
+		lines = append(lines, "cooldown="+v.Overrides.Cooldown)
+	}
 	return lines
 }
 

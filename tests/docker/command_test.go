@@ -154,6 +154,21 @@ func commandSet(c *cluster) {
 	})
 	c.reaches(h2, "db", web)
 
+	c.refuses(h1, "give a time of at most 1h", "network", "set", "lan1", "cooldown=1d")
+	c.gvlan(h1, "network", "set", "lan1", "cooldown=1h")
+	c.says(c.gvlan(h2, "network", "inspect", "lan1"), "changed cooldown=1h0m0s")
+	eventually(c.t, "an address to rest on the other host", func() error {
+		left := c.run(h1, "lan1", "leaving")
+		h1.MustDocker(c.t, "rm", "-f", "leaving")
+		given := c.run(h2, "lan1", "coming")
+		h2.MustDocker(c.t, "rm", "-f", "coming")
+		if given == left {
+			return fmt.Errorf("%s was given again at once", left)
+		}
+		return nil
+	})
+	c.gvlan(h1, "network", "set", "lan1", "cooldown=0")
+
 	c.gvlan(h1, "network", "set", "lan1", "parent=eth9")
 	c.parentNow(h2, "lan1", "")
 	c.refused(h2, "eth9", "run", "--rm", "--network", "lan1", "busybox", "true")

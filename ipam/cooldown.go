@@ -1,0 +1,79 @@
+package ipam
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// longestCooldown bounds `network set cooldown=`: an address that must rest
+// longer is one to exclude.
+const longestCooldown = time.Hour
+
+// ParseCooldown reads how long an address rests between two containers, as
+// 30s or 5m; 0 is none.
+func ParseCooldown(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 || d > longestCooldown {
+		return 0, fmt.Errorf("cooldown %q: give a time of at most %s, as 30s or 5m, or 0 for none", text, "1h")
+	}
+	return d, nil
+}
+
+// cooldownOf is that of a network; none where it cannot be read.
+func cooldownOf(o store.Overrides) time.Duration {
+	if o.Cooldown == "" {
+		return 0
+	}
+	d, err := ParseCooldown(o.Cooldown)
+	if err != nil {
+		return 0
+	}
+	return d
+}
+
+// rests are the addresses of a mirror that became free not long ago, by this
+// host's clock. They only put an order on the candidates: an address that
+// rests is given where nothing else is free, so that no clock refuses
+// anything. A host that starts knows of none.
+type rests struct {
+	now   func() time.Time
+	keep  time.Duration // how long one is remembered; 0: nobody asks
+	since map[netip.Addr]time.Time
+}
+
+// remember has addresses that become free from now on remembered so long.
+func (r *rests) remember(keep time.Duration) {
+	r.keep = keep
+	if keep == 0 {
+		r.since = nil
+	}
+}
+
+// began notes that an address became free.
+func (r *rests) began(addr netip.Addr) {
+	if r.keep == 0 {
+		return
+	}
+	if r.since == nil {
+		r.since = map[netip.Addr]time.Time{}
+	}
+	r.since[addr] = r.now()
+}
+
+// of are the addresses that have been free for less than a cooldown. What
+// nobody can ask for any more is forgotten.
+func (r *rests) of(cooldown time.Duration) *intervals {
+	set := &intervals{}
+	for addr, since := range r.since {
+		switch free := r.now().Sub(since); {
+		case free >= r.keep:
+			delete(r.since, addr)
+		case free < cooldown:
+			set.add(single(addr))
+		}
+	}
+	return set
+}
