@@ -85,7 +85,7 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 		d.log.Warn(soloWarning, "network", n.Name)
 	}
 	s.definition = row[store.Network]{Key: key, Record: n, Modified: res.Revision}
-	return d.bindTo(s, StageCommitted)
+	return d.bindTo(s, StageCommitted, d.milliseconds())
 }
 
 // bindDefinition ties this host's network to an equal definition.
@@ -94,9 +94,11 @@ func (d *Driver) bindDefinition(ctx context.Context, s step) error {
 		if err := d.addresses.Attach(s.network.ID, definedPools(s.definition.Record.Created)); err != nil {
 			return err
 		}
+		failpoint("adopt: pools joined")
 		if err := d.state.putNetwork(s.network); err != nil {
 			return err
 		}
+		failpoint("adopt: journaled")
 		d.log.Warn("took back a network that the journal did not know", "network", s.engine.Name)
 	}
 	def := s.definition.Record
@@ -125,12 +127,12 @@ func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
 		}
 		failpoint("share: reserved")
 	}
-	return d.bindTo(s, stage)
+	return d.bindTo(s, stage, d.milliseconds())
 }
 
 // bindTo tells the allocator of the binding and journals it, in this order:
 // whoever dies in between finds the network not bound, and does both again.
-func (d *Driver) bindTo(s step, stage Stage) error {
+func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 	def := s.definition.Record
 	if err := d.adopt(s.network.ID, def, s.definition.Modified); err != nil {
 		return err
@@ -138,7 +140,7 @@ func (d *Driver) bindTo(s step, stage Stage) error {
 	failpoint("bind: adopted")
 	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
 		n.UUID, n.Name, n.Stage, n.Why, n.Overrides = def.UUID, def.Name, stage, "", def.Overrides
-		n.Since, n.Removing = d.milliseconds(), false
+		n.Since, n.Removing = since, false
 	})
 	if err != nil {
 		return err
@@ -225,12 +227,7 @@ func (d *Driver) noteStage(s step) error {
 
 // takeOverrides journals what `network set` changed.
 func (d *Driver) takeOverrides(s step) error {
-	stage := s.network.Stage
-	since := s.network.Since
-	if err := d.bindTo(s, stage); err != nil {
-		return err
-	}
-	return d.state.changeNetwork(s.network.ID, func(n *hostNetwork) { n.Since = since })
+	return d.bindTo(s, s.network.Stage, s.network.Since)
 }
 
 // forget drops a network the engine does not have, and closes its pools: a
@@ -244,6 +241,7 @@ func (d *Driver) forget(ctx context.Context, n hostNetwork) error {
 	if err := d.addresses.Detach(n.ID); err != nil {
 		return err
 	}
+	failpoint("forget: pools left")
 	return d.state.dropNetwork(n.ID)
 }
 
@@ -254,6 +252,7 @@ func (d *Driver) keep(s step) error {
 	if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
 		return err
 	}
+	failpoint("keep: pools joined")
 	d.log.Warn("Docker kept a network that it had begun to remove", "network", n.title())
 	return d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Stage, n.Since = StageSeen, d.milliseconds() })
 }
@@ -319,6 +318,7 @@ func (d *Driver) moveAttachment(ctx context.Context, c engine.ContainerDetail, o
 		if err := d.cfg.Engine.Connect(ctx, id, c.ID, a.Settings); err != nil {
 			return err
 		}
+		failpoint("come back: one attached")
 		d.log.Info("attached a stopped container to the network again", "container", c.Name, "network", old.title())
 	}
 	return nil

@@ -12,10 +12,14 @@ import (
 	"gvlan/parentfile"
 )
 
-// publishPause is how long a description rests. It tells
-// every network of the host, and a thousand may be made at once: each of them
-// would have it written, and read by every other host, as a whole.
-const publishPause = 100 * time.Millisecond
+// A description tells every network of the host, and a thousand may be made at
+// once: each of them would have it written, and read by every other host, as a
+// whole. So it rests for publishPause, and where it takes long to make for ten
+// times that, up to publishPauseLongest.
+const (
+	publishPause        = 100 * time.Millisecond
+	publishPauseLongest = 2 * time.Second
+)
 
 // publishNode keeps this node's description in the store: what it is, which
 // interfaces it has and who uses them, and how each network fares here. It is
@@ -25,6 +29,7 @@ func (d *Driver) publishNode(ctx context.Context) error {
 	defer tick.Stop()
 	var last store.Node
 	for {
+		began := time.Now()
 		node, err := d.describeNode(ctx)
 		if err == nil && !reflect.DeepEqual(node, last) && d.self.Trusted() == nil {
 			if err = d.writeNode(ctx, node); err == nil {
@@ -39,7 +44,7 @@ func (d *Driver) publishNode(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(publishPause):
+		case <-time.After(min(max(publishPause, 10*time.Since(began)), publishPauseLongest)):
 		}
 		select {
 		case <-ctx.Done():

@@ -39,6 +39,7 @@ func (d *Driver) detach(ctx context.Context, s step) error {
 		if err := d.cfg.Engine.Disconnect(ctx, s.network.ID, c.ID, true); err != nil {
 			return fmt.Errorf("disconnect container %s: %w", c.Name, err)
 		}
+		failpoint("detach: one disconnected")
 		d.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.engine.Name)
 	}
 	return nil

@@ -55,6 +55,11 @@ func TestNetworkMadeOnOneHostIsOnTheOther(t *testing.T) {
 	if !e.Attachable || e.Labels["team"] != "a" || e.Labels[replicaLabel] != made.UUID || e.Options["mtu"] != "1400" {
 		t.Errorf("the engine's replica is %+v", e)
 	}
+	h1.create(lan("lan2", "192.168.2.0/24", func(r *engine.NetworkRequest) { r.Internal = true }))
+	h2.replica("lan2")
+	if e, err := h2.engine.Network(t.Context(), "lan2"); err != nil || !e.Internal {
+		t.Errorf("the replica of an internal network is %+v, %v", e, err)
+	}
 	a, b := h1.run("a", "lan1"), h2.run("b", "lan1")
 	if a.address() != "192.168.1.128" || b.address() != "192.168.1.129" {
 		t.Errorf("addresses %s and %s, want .128 and .129: one pool, its range", a.address(), b.address())
@@ -346,8 +351,11 @@ func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
 	h1.replica("lan1")
 	id := h2.replica("lan1").ID
 	web := h2.run("web", "lan1")
-	h1.must(h1.d.Set(t.Context(), "lan1", []string{"parent=eth2", "exclude=192.168.1.3-192.168.1.9"}))
+	h1.must(h1.d.Set(t.Context(), "lan1", []string{"parent=eth2", "exclude=192.168.1.3-192.168.1.9", "cooldown=1m"}))
 	c.eventually("h2 has the overrides", func() bool { n, _ := h2.d.state.network(id); return n.Overrides.Parent != nil })
+	if n, _ := h2.d.state.network(id); n.Overrides.Cooldown != "1m0s" {
+		t.Errorf("h2 has a cooldown of %q, want 1m0s", n.Overrides.Cooldown)
+	}
 	next := h2.run("next", "lan1")
 	e, _ := h2.d.state.endpoint(next.endpoint)
 	if e.Parent != "eth2" || next.address() != "192.168.1.10" {
@@ -356,7 +364,7 @@ func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
 	if e, _ := h2.d.state.endpoint(web.endpoint); e.Parent != "eth1" {
 		t.Errorf("the running container moved to %s", e.Parent)
 	}
-	for change, says := range map[string]string{"subnet=10.0.0.0/8": ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE"} {
+	for change, says := range map[string]string{"subnet=10.0.0.0/8": ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE", "cooldown=soon": "at most 1h", "cooldown+=1s": "cooldown=TIME"} {
 		h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{change}), says, "lan1")
 	}
 }
