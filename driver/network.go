@@ -63,7 +63,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := d.parents.prepare(ctx, &n, d.replicating(r)); err != nil {
 		return err
 	}
-	failpoint("create: link made")
+	failpoint("create: parent ready")
 	for _, w := range d.warnings(ctx, n) {
 		d.log.Warn(w, "network", n.title())
 	}

@@ -118,8 +118,16 @@ func (d *Driver) commitSwarm(ctx context.Context, s step) error {
 		return err
 	}
 	d.log.Info("network of the swarm is defined", "network", n.Name, "id", n.UUID)
+	if n.Created.IPAMOptions["exclude"] == "" {
+		d.log.Warn(auxWarning, "network", n.Name)
+	}
 	return d.bindSwarm(step{network: s.network, engine: s.engine, definition: row[store.Network]{Key: key, Record: n, Born: res.Revision, Modified: res.Revision}})
 }
+
+// auxWarning is for every network that may miss it: the engine leaves aux
+// addresses out before the swarm, or any driver, hears of the network (moby
+// daemon/cluster/convert, BasicNetworkCreateToGRPC).
+const auxWarning = "swarm drops --aux-address: whatever was given so is not kept out, and this network has no --ipam-opt exclude="
 
 // bindSwarm takes name and overrides over.
 func (d *Driver) bindSwarm(s step) error {
