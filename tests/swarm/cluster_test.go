@@ -66,6 +66,7 @@ type cluster struct {
 	*lab.Lab
 	t      *testing.T
 	etcd   *lab.Etcd
+	access []string         // settings of every plugin: where etcd is, and how it is spoken to
 	store  *clientv3.Client // of etcd, to look with
 	ask    *lab.Host        // the manager that commands are given on
 	binary string           // gvlan, where every machine sees it
@@ -86,13 +87,29 @@ func newCluster(t *testing.T, release lab.Release) *cluster {
 	if err := copyFile(program, c.binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c.etcd = must(c.NewEtcd(t.Context(), lab.EtcdOptions{}))(t)
+	c.startEtcd(release == lab.Docker28)
 	c.store = must(c.etcd.Client())(t)
 	t.Cleanup(func() { c.store.Close() })
 	c.renameCard(c.Hosts[2], "nic3")
 	c.eachHost(func(h *lab.Host) error { return c.installPlugin(h) })
 	c.formSwarm()
 	return c
+}
+
+// startEtcd starts etcd, with TLS on one of the engines: then the plugins read
+// the certificates of the host.
+func (c *cluster) startEtcd(secure bool) {
+	c.t.Helper()
+	var authority *lab.Authority
+	if secure {
+		authority = must(c.NewAuthority())(c.t)
+	}
+	c.etcd = must(c.NewEtcd(c.t.Context(), lab.EtcdOptions{TLS: authority}))(c.t)
+	c.access = []string{"GVLAN_ETCD_ENDPOINTS=" + c.etcd.Endpoint()}
+	if secure {
+		cert := must(authority.Issue("plugin"))(c.t)
+		c.access = append(c.access, "GVLAN_ETCD_CA="+cert.CA, "GVLAN_ETCD_CERT="+cert.Cert, "GVLAN_ETCD_KEY="+cert.Key)
+	}
 }
 
 // on is the cluster as a subtest sees it.
@@ -152,8 +169,8 @@ func (c *cluster) installPlugin(h *lab.Host) error {
 	if err := c.buildPlugin(h, alias); err != nil {
 		return err
 	}
-	_, err := h.Docker(c.t.Context(), "plugin", "set", alias,
-		"GVLAN_ETCD_ENDPOINTS="+c.etcd.Endpoint(), "GVLAN_NODE_NAME="+h.Name, "GVLAN_LOG_LEVEL=debug")
+	set := append([]string{"plugin", "set", alias, "GVLAN_NODE_NAME=" + h.Name, "GVLAN_LOG_LEVEL=debug"}, c.access...)
+	_, err := h.Docker(c.t.Context(), set...)
 	if err != nil {
 		return err
 	}

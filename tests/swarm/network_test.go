@@ -70,6 +70,15 @@ func parentFile(c *cluster) {
 	c.audit()
 }
 
+// auxAddress: Docker drops it before anybody hears of it, and whoever leads
+// says so where nothing is excluded instead.
+func auxAddress(c *cluster) {
+	c.network("aux", "10.91.0.0/24", "--gateway", "10.91.0.1", "--aux-address", "nas=10.91.0.2", "-o", parents)
+	c.logged(c.leader(), "swarm drops --aux-address", "network=aux")
+	c.gone("aux")
+	c.audit()
+}
+
 // gone removes a network as soon as its last task is gone.
 func (c *cluster) gone(network string) {
 	c.t.Helper()

@@ -11,12 +11,22 @@ import (
 const plain = "plain"
 
 // pluginUpgraded: the plugin is replaced under its name while networks and
-// tasks are there.
+// tasks are there, and etcd is not: Docker disables a plugin whose socket does
+// not open at once.
 func pluginUpgraded(c *cluster) {
 	h := c.Hosts[1]
 	h.MustDocker(c.t, "plugin", "disable", "-f", alias)
 	h.MustDocker(c.t, "plugin", "rm", "-f", alias)
+	if err := c.etcd.Stop(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
 	if err := c.installPlugin(h); err != nil {
+		c.t.Fatal(err)
+	}
+	if enabled := h.MustDocker(c.t, "plugin", "inspect", "-f", "{{.Enabled}}", alias); enabled != "true" {
+		c.t.Errorf("while etcd is away the plugin is enabled: %s", enabled)
+	}
+	if err := c.etcd.Start(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
 	c.trusts(h, "--swarm")
@@ -36,7 +46,8 @@ func socketAgentBeside(c *cluster) {
 	h := c.Hosts[0]
 	agent := must(h.StartAgent(c.t.Context(), lab.AgentOptions{
 		Binary: c.binary,
-		Args:   []string{"agent", "--node-name", h.Name, "--etcd-endpoints", c.etcd.Endpoint(), "--log-level", "debug"},
+		Args:   []string{"agent", "--node-name", h.Name, "--log-level", "debug"},
+		Env:    c.access,
 	}))(c.t)
 	c.trusts(h)
 	h.MustDocker(c.t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.89.0.0/24", "-o", "parent=eth1", plain)

@@ -32,6 +32,7 @@ func TestSwarm(t *testing.T) {
 			c.scenario("node drained", nodeDrained)
 			c.scenario("plugin upgraded", pluginUpgraded)
 			c.scenario("parent file", parentFile)
+			c.scenario("aux address", auxAddress)
 			c.scenario("stack deployed and removed", stackDeployed)
 			c.scenario("socket agent beside", socketAgentBeside)
 			c.scenario("leader killed", leaderKilled)
