@@ -75,7 +75,7 @@ func (g gossip) status() *GossipStatus {
 	c := g.membership.Counters()
 	return &GossipStatus{
 		Answering: g.membership.Answering(), RefusedKey: c.RefusedKey, RefusedCluster: c.RefusedCluster, RefusedNode: c.RefusedNode,
-		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps,
+		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps, HintsHeard: c.HintsHeard,
 	}
 }
 
