@@ -177,7 +177,7 @@ func (l *settings) swarmDefaults() {
 		return
 	}
 	l.redefault("driver-name", "gvlan-swarm:latest")
-	l.redefault("status-socket", "/run/gvlan/swarm.sock")
+	l.redefault("status-socket", "/run/gvlan/"+swarmSocket)
 }
 
 // redefault replaces a string that nobody set.

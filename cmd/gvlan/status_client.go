@@ -10,10 +10,15 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
 )
+
+// swarmSocket is what the managed plugin calls its status socket unless told
+// otherwise, beside the socket agent's.
+const swarmSocket = "swarm.sock"
 
 // statusClient asks this host's agent.
 type statusClient struct {
@@ -67,11 +72,24 @@ func (s *statusClient) send(ctx context.Context, method, route string, body, val
 	return decodeAnswer(response, value)
 }
 
+// cure is what to do about an agent that is not there: on a node of a swarm it
+// is often the other one that is meant.
+func (s *statusClient) cure() string {
+	folder, name := filepath.Split(s.path)
+	if name == swarmSocket {
+		return "enable the managed plugin (docker plugin enable gvlan-swarm:latest), or leave --swarm out to ask the socket agent"
+	}
+	if _, err := os.Stat(filepath.Join(folder, swarmSocket)); err == nil {
+		return "add --swarm to ask the managed plugin, which runs here"
+	}
+	return "start it (systemctl start gvlan), or give the --status-socket it was started with"
+}
+
 // unreachable says in a sentence why the agent does not answer.
 func (s *statusClient) unreachable(err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no agent answers at %s: start it (systemctl start gvlan), or give the --status-socket it was started with", s.path)
+		return fmt.Errorf("no agent answers at %s: %s", s.path, s.cure())
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the agent's socket %s is root's: run this command as root", s.path)
 	}
