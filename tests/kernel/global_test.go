@@ -3,6 +3,8 @@ package kernel_test
 import (
 	"slices"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // global is "Macvlan Global Driver", the guide to networks that span hosts.
@@ -25,14 +27,14 @@ func TestGlobalGuideGlobally(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 2, "macvlan=global"), global(), "global")
+	playDocument(t, newSite(t, engines{lab.Docker20, lab.Docker28}, "macvlan=global"), global(), "global")
 }
 
 func TestGlobalGuideLocally(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 2, "macvlan=local"), global(), "local")
+	playDocument(t, newSite(t, engines{lab.Docker28, lab.Docker20}, "macvlan=local"), global(), "local")
 }
 
 func globalMac() scene {

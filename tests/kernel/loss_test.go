@@ -5,16 +5,18 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // TestLoss: parents that go and come back, agents and engines that restart, a
-// host that loses all its links; and what the LAN is told of new addresses.
+// host that loses all its links.
 func TestLoss(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 1), document{scenes: []scene{
-		lostVLAN(), lostMaster(), announced(), restarted(),
+	playDocument(t, newSite(t, engines{lab.Docker28}), document{scenes: []scene{
+		lostVLAN(), lostMaster(), restarted(),
 	}}, "")
 }
 
@@ -55,22 +57,6 @@ func lostMaster() scene {
 			sh("docker rm -f one two"),
 		},
 		after: []check{gone("foo"), gone("foo.85")},
-	}
-}
-
-// announced: this engine (20.10) does not tell the LAN where a new address
-// is, so the agent does.
-func announced() scene {
-	return scene{
-		name: "announcements", given: peerAt("10.81.0.253"),
-		rows: []row{
-			create(lanA + "--ipv6 --subnet=fd81::/64 -o parent=eth0 macs"),
-			sh("true", hears("peer", "eth0", "docker run -d --net=macs --ip=10.81.0.20 --ip6=fd81::20 --name=loud busybox sleep 100000",
-				[]string{`ARP.*Announcement 10\.81\.0\.20|ARP.*who-has 10\.81\.0\.20 tell 10\.81\.0\.20`, `neighbor advertisement, tgt is fd81::20`}, nil)),
-			create(lanB + "-o parent=eth0.87 -o kind=ipvlan ips"),
-			sh("true", hears("peer", "eth0", "docker run -d --net=ips --ip=10.82.0.20 --name=loud2 busybox sleep 100000",
-				[]string{`vlan 87,.*ARP.*(Announcement 10\.82\.0\.20|who-has 10\.82\.0\.20 tell 10\.82\.0\.20)`}, nil)),
-		},
 	}
 }
 

@@ -3,6 +3,8 @@ package kernel_test
 import (
 	"fmt"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // TestModes: what each mode and flag lets through and what it blocks, on two
@@ -11,7 +13,7 @@ func TestModes(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 2), document{scenes: []scene{
+	playDocument(t, newSite(t, engines{lab.Docker28, lab.Docker20}), document{scenes: []scene{
 		modeBridge(), modePrivate("macvlan private", "-o macvlan_mode=private", "macvlan private on eth0"),
 		modePrivate("ipvlan L2 private", "-o ipvlan_flag=private", "ipvlan l2 private on eth0"),
 		modeVEPA(), modePrivate("ipvlan L2 vepa", "-o ipvlan_flag=vepa", "ipvlan l2 vepa on eth0"),

@@ -5,6 +5,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // TestNamesWithoutNftables: this kernel has no nftables for IPv4, as old ones
@@ -14,7 +16,7 @@ func TestNamesWithoutNftables(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	s := newSite(t, 1)
+	s := newSite(t, engines{lab.Docker28})
 	h := s.Hosts[0]
 	if out, err := h.Exec(t.Context(), "nft", "add", "table", "ip", "probe"); err == nil {
 		t.Fatalf("this kernel has nftables: %s", out)

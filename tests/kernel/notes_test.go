@@ -1,6 +1,10 @@
 package kernel_test
 
-import "testing"
+import (
+	"testing"
+
+	"gvlan/tests/lab"
+)
 
 // notes is "Macvlan, Ipvlan and 802.1q Trunk Driver Notes", the oldest guide,
 // from before the drivers were part of Docker. Its option names are today's
@@ -27,7 +31,7 @@ func TestNotes(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	s := newSite(t, 1)
+	s := newSite(t, engines{lab.Docker28})
 	playDocument(t, s, notes(), "")
 	playDocument(t, s, blog(), "")
 }

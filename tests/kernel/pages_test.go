@@ -1,6 +1,10 @@
 package kernel_test
 
-import "testing"
+import (
+	"testing"
+
+	"gvlan/tests/lab"
+)
 
 // Two versions of Docker's own page "vlan-networks.md" share most of their
 // examples, which are here.
@@ -132,12 +136,12 @@ func TestIpvlanPage(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 1), ipvlanPage(), "")
+	playDocument(t, newSite(t, engines{lab.Docker28}), ipvlanPage(), "")
 }
 
 func TestVLANPage(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 1), vlanPage(), "")
+	playDocument(t, newSite(t, engines{lab.Docker20}), vlanPage(), "")
 }

@@ -1,6 +1,10 @@
 package kernel_test
 
-import "testing"
+import (
+	"testing"
+
+	"gvlan/tests/lab"
+)
 
 // TestSharing: what can hang from one parent together, judged at container
 // start by what runs there, and what can be a parent at all.
@@ -8,7 +12,7 @@ func TestSharing(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, 1), document{scenes: []scene{
+	playDocument(t, newSite(t, engines{lab.Docker20}), document{scenes: []scene{
 		shareKinds(), sharePassthru(), shareIpvlanModes(), shareWithOthers(), shareVLAN(),
 		parentRefused(), parentForms(), parentWithoutLAN(), parentMTU(), checksFail(),
 	}}, "")

@@ -50,15 +50,23 @@ type site struct {
 	agents  []*lab.Agent // of the hosts, in their order
 }
 
-// newSite starts hosts with these engine labels and their agents, which share
-// the etcd of the first.
-func newSite(t *testing.T, hosts int, labels ...string) *site {
+// engines are those of a site's hosts, h1 first. Most of what is typed is typed
+// on h1: between them the tests do it on both.
+type engines []lab.Release
+
+// newSite starts a host per engine, with these labels, and their agents, which
+// share the etcd of the first.
+func newSite(t *testing.T, hosts engines, labels ...string) *site {
 	t.Helper()
-	all := lab.Same(hosts, lab.Docker20)
-	for i := range all {
-		all[i].Labels = labels
+	var all []lab.HostOptions
+	for _, release := range hosts {
+		all = append(all, lab.HostOptions{Release: release, Labels: labels})
 	}
-	s := &site{Lab: lab.New(t, lab.Options{Hosts: all}), t: t, program: os.Getenv(agentProgram)}
+	s := &site{Lab: lab.New(t, lab.Options{Hosts: all}), t: t}
+	var err error
+	if s.program, err = s.Install(os.Getenv(agentProgram)); err != nil {
+		t.Fatal(err)
+	}
 	s.sh(s.LAN.Machine, "ip link add br1 type bridge mcast_snooping 0 && ip link set br1 up")
 	s.card(s.Peer.Machine)
 	for i, h := range s.Hosts {

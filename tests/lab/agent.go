@@ -58,7 +58,7 @@ func (a *Agent) Start(ctx context.Context) error {
 
 // Launch starts the agent without waiting for its socket.
 func (a *Agent) Launch() error {
-	binary, err := a.host.lab.install(a.options.Binary)
+	binary, err := a.host.lab.Install(a.options.Binary)
 	if err != nil {
 		return err
 	}
@@ -85,9 +85,9 @@ func (a *Agent) Restart(ctx context.Context) error {
 	return a.Start(ctx)
 }
 
-// install puts a program where every machine sees it under the returned path. The
+// Install puts a program where every machine sees it under the returned path. The
 // same file is not put there twice.
-func (l *Lab) install(program string) (string, error) {
+func (l *Lab) Install(program string) (string, error) {
 	info, err := os.Stat(program)
 	if err != nil {
 		return "", fmt.Errorf("install %s: %w", program, err)

@@ -80,7 +80,7 @@ func (e *Engine) Launch() error {
 		"--cgroup-parent", "/" + groupPrefix + e.machine.lab.ID + "/" + e.machine.Name,
 	}
 	if os.Getenv(insideUML) != "" {
-		args = append(args, "--iptables=false", "--bridge=none") // that kernel has no NAT
+		args = append(args, "--iptables=false", "--ip6tables=false", "--bridge=none") // that kernel has no NAT
 	}
 	for _, label := range e.Labels {
 		args = append(args, "--label", label)

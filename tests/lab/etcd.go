@@ -48,7 +48,7 @@ func (l *Lab) NewEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
 		return nil, err
 	}
 	e := &Etcd{machine: o.On, options: o}
-	if e.binary, err = l.install(built); err != nil {
+	if e.binary, err = l.Install(built); err != nil {
 		return nil, err
 	}
 	number := l.nextEtcd()
