@@ -116,9 +116,10 @@ func pruned(c *cluster) {
 	h2.MustDocker(c.t, "network", "prune", "-f")
 	c.waitBack(h2, "lan1", one)
 	c.waitBack(h2, "lan2", two)
-	one = c.networkID(h2, "lan1")
+	one, two = c.networkID(h2, "lan1"), c.networkID(h2, "lan2")
 	h2.MustDocker(c.t, "system", "prune", "-f")
 	c.waitBack(h2, "lan1", one)
+	c.waitBack(h2, "lan2", two)
 	for _, h := range c.Hosts {
 		for _, name := range []string{"lan1", "lan2"} {
 			c.waitNetwork(h, name)
