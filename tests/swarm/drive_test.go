@@ -21,12 +21,30 @@ func (c *cluster) network(name, subnet string, flags ...string) {
 }
 
 // service makes a service whose tasks sleep until they are told to stop, and
-// then stop at once.
+// then stop at once. An update goes on when the swarm takes a task's end for
+// a failure, which a busy engine is enough for: what counts is what runs then.
 func (c *cluster) service(name, network string, replicas int, flags ...string) {
 	c.t.Helper()
 	args := append([]string{"service", "create", "--detach", "--no-resolve-image", "--name", name, "--network", network,
-		"--replicas", fmt.Sprint(replicas), "--stop-signal", "KILL", "--restart-delay", "1s", "--update-parallelism", "6"}, flags...)
+		"--replicas", fmt.Sprint(replicas), "--stop-signal", "KILL", "--restart-delay", "1s", "--update-parallelism", "6",
+		"--update-failure-action", "continue"}, flags...)
 	c.ask.MustDocker(c.t, append(args, "busybox", "sleep", "100000")...)
+}
+
+// update has the tasks of a service replaced, and waits until the swarm says
+// that they are: it forgets what it said of an update before this one.
+func (c *cluster) update(name string, flags ...string) {
+	c.t.Helper()
+	args := append([]string{"service", "update", "--detach", "--no-resolve-image"}, flags...)
+	c.ask.MustDocker(c.t, append(args, name)...)
+	eventually(c.t, "the update of "+name, func() error {
+		state, err := c.ask.Docker(c.t.Context(), "service", "inspect", "-f", "{{json .UpdateStatus}}", name)
+		if err == nil && !strings.Contains(state, `"completed"`) {
+			tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
+			err = fmt.Errorf("it is %s:\n%s", state, tasks)
+		}
+		return err
+	})
 }
 
 func (c *cluster) scale(name string, replicas int) {

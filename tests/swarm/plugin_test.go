@@ -1,6 +1,7 @@
 package swarm_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,7 +32,8 @@ func pluginUpgraded(c *cluster) {
 	}
 	c.trusts(h, "--swarm")
 	c.settled("web", 12)
-	c.ask.MustDocker(c.t, "service", "update", "--detach", "--no-resolve-image", "--force", "web")
+	c.hasPlugin(h)
+	c.update("web", "--force")
 	c.settled("web", 12)
 	all := must(c.containersOn(h))(c.t)
 	i := slices.IndexFunc(all, func(x container) bool { return x.service == "web" })
@@ -39,6 +41,19 @@ func pluginUpgraded(c *cluster) {
 		c.t.Fatalf("%s runs no task of web after its plugin was replaced", h.Name)
 	}
 	c.reaches(all[i], c.tasksOf("web")[0].addr.String())
+}
+
+// hasPlugin waits until the swarm would give a node tasks that need the
+// plugin: a node tells its managers of its plugins now and then only.
+func (c *cluster) hasPlugin(h *lab.Host) {
+	c.t.Helper()
+	eventually(c.t, "the swarm to know the plugin of "+h.Name, func() error {
+		plugins, err := c.ask.Docker(c.t.Context(), "node", "inspect", "-f", "{{json .Description.Engine.Plugins}}", h.Name)
+		if err == nil && !strings.Contains(plugins, `"`+alias+`"`) {
+			err = fmt.Errorf("it knows %s", plugins)
+		}
+		return err
+	})
 }
 
 // socketAgentBeside: plain networks on a swarm node, from the socket agent.

@@ -144,14 +144,7 @@ func virtualAddress(c *cluster) {
 
 func rollingUpdate(c *cluster) {
 	before := c.tasksOf("web")
-	c.ask.MustDocker(c.t, "service", "update", "--detach", "--no-resolve-image", "--env-add", "ROUND=2", "web")
-	eventually(c.t, "the update to complete", func() error {
-		state := c.ask.MustDocker(c.t, "service", "inspect", "-f", "{{.UpdateStatus.State}}", "web")
-		if state != "completed" {
-			return fmt.Errorf("it is %s", state)
-		}
-		return nil
-	})
+	c.update("web", "--env-add", "ROUND=2")
 	c.settled("web", 12)
 	for _, x := range c.tasksOf("web") {
 		if slices.ContainsFunc(before, func(b container) bool { return b.name == x.name }) {
@@ -178,14 +171,11 @@ func nodeDrained(c *cluster) {
 	c.leftBy(h3)
 	c.settled("web", 12)
 	c.ask.MustDocker(c.t, "node", "update", "--availability", "active", h3.Name)
-	c.ask.MustDocker(c.t, "service", "update", "--detach", "--no-resolve-image", "--force", "web")
-	eventually(c.t, "tasks on "+h3.Name, func() error {
-		if all, err := c.containersOn(h3); err != nil || len(all) == 0 {
-			return fmt.Errorf("none: %w", err)
-		}
-		return nil
-	})
+	c.update("web", "--force")
 	c.settled("web", 12)
+	if all := must(c.containersOn(h3))(c.t); len(all) == 0 {
+		c.t.Errorf("%s runs no task after its return", h3.Name)
+	}
 }
 
 // leftBy waits until a host runs no task.
