@@ -55,6 +55,7 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	s := &server{
 		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { l.answer(ctx, w, q) }),
 		inline:  l.inline,
+		batched: true,
 	}
 	return s.serve(ctx, packets, streams)
 }

@@ -33,6 +33,7 @@ type inlineFunc func(dst, packet []byte, client netip.AddrPort, spin uint32) ([]
 type server struct {
 	handler miekg.Handler
 	inline  inlineFunc
+	batched bool // many packets at a time: for few sockets with many questions
 }
 
 // serve answers on the sockets until ctx ends or one of them fails. It
@@ -85,8 +86,12 @@ func (s *server) servers(packets []*net.UDPConn, streams []net.Listener) []*miek
 // is left to the library, which takes care that answers leave from the
 // address they were asked at.
 func (s *server) wrap(conn *net.UDPConn) net.PacketConn {
-	if local, ok := conn.LocalAddr().(*net.UDPAddr); ok && local.IP.IsUnspecified() {
+	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
+	switch {
+	case local.IsUnspecified():
 		return conn
+	case s.batched:
+		return newBatchConn(conn, local, s.inline)
 	}
 	return &packetConn{UDPConn: conn, inline: s.inline}
 }
