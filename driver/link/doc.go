@@ -7,4 +7,7 @@
 // agent, and links without this driver's mark are used as they are: never
 // changed, never removed. See DESIGN.md for the order that keeps this true
 // when the agent dies half way.
+//
+// At a link it also tells the LAN who has an address (Announce), and asks who
+// has it (Ask).
 package link

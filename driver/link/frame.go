@@ -1,12 +1,15 @@
 package link
 
 import (
+	"bytes"
 	"encoding/binary"
 	"net"
 	"net/netip"
+
+	"golang.org/x/sys/unix"
 )
 
-// Ethernet addresses that announcements go to.
+// Ethernet addresses of more than one receiver.
 var (
 	broadcast   = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	allNodesMAC = net.HardwareAddr{0x33, 0x33, 0, 0, 0, 1} // RFC 2464 section 7, for ff02::1
@@ -15,29 +18,41 @@ var (
 var allNodes = netip.MustParseAddr("ff02::1")
 
 const (
-	etherTypeARP  = 0x0806
-	etherTypeIPv6 = 0x86dd
+	ethernetHeader = 14 // bytes
+	arpSize        = 28 // for Ethernet and IPv4
+	ipv6Header     = 40
 
-	icmpv6            = 58 // IPv6 next header
-	advertisement     = 136
-	overrideFlag      = 0x20 // RFC 4861 section 4.4: replace what is cached
-	targetLinkAddress = 2    // option type, RFC 4861 section 4.6.1
+	arpReply          = 2
+	solicitation      = 135  // ICMPv6, RFC 4861 section 4.3
+	advertisement     = 136  // section 4.4
+	overrideFlag      = 0x20 // section 4.4: replace what is cached
+	sourceLinkAddress = 1    // option types, section 4.6.1
+	targetLinkAddress = 2
 )
+
+// arpEthernetIPv4 begins an ARP packet: hardware and protocol, and the lengths
+// of their addresses.
+var arpEthernetIPv4 = []byte{0, 1, 8, 0, 6, 4}
 
 func ethernet(dst, src net.HardwareAddr, etherType uint16) []byte {
 	frame := append(append([]byte{}, dst...), src...)
 	return binary.BigEndian.AppendUint16(frame, etherType)
 }
 
-// arpAnnouncement is an ARP request for the sender's own address, RFC 5227
-// section 3: sender and target protocol address are addr.
-func arpAnnouncement(addr netip.Addr, mac net.HardwareAddr) []byte {
-	frame := ethernet(broadcast, mac, etherTypeARP)
-	frame = append(frame, 0, 1, 8, 0, 6, 4, 0, 1) // Ethernet, IPv4, their lengths, request
+// arpRequest asks everybody for addr in the name of sender.
+func arpRequest(addr, sender netip.Addr, mac net.HardwareAddr) []byte {
+	frame := ethernet(broadcast, mac, unix.ETH_P_ARP)
+	frame = append(append(frame, arpEthernetIPv4...), 0, 1)
 	frame = append(frame, mac...)
-	frame = append(frame, addr.AsSlice()...)
+	frame = append(frame, sender.AsSlice()...)
 	frame = append(frame, 0, 0, 0, 0, 0, 0)
 	return append(frame, addr.AsSlice()...)
+}
+
+// arpAnnouncement is an ARP request for the sender's own address, RFC 5227
+// section 3.
+func arpAnnouncement(addr netip.Addr, mac net.HardwareAddr) []byte {
+	return arpRequest(addr, addr, mac)
 }
 
 // neighborAdvertisement is unsolicited, RFC 4861 section 7.2.6, from addr to
@@ -47,14 +62,56 @@ func neighborAdvertisement(addr netip.Addr, mac net.HardwareAddr) []byte {
 	message = append(message, addr.AsSlice()...)
 	message = append(message, targetLinkAddress, 1) // in units of 8 bytes
 	message = append(message, mac...)
-	binary.BigEndian.PutUint16(message[2:], checksumICMPv6(addr, allNodes, message))
+	return ndp(ethernet(allNodesMAC, mac, unix.ETH_P_IPV6), addr, allNodes, message)
+}
 
-	frame := ethernet(allNodesMAC, mac, etherTypeIPv6)
+// probe asks who has addr, in a way that lets nobody note anything about this
+// host's own addresses: an ARP probe from no address (RFC 5227 section 2.1), or
+// a solicitation from the link-local address that follows from the MAC (RFC
+// 4291 appendix A), to the solicited-node address (section 2.7.1).
+func probe(addr netip.Addr, mac net.HardwareAddr) []byte {
+	if addr.Is4() {
+		return arpRequest(addr, netip.IPv4Unspecified(), mac)
+	}
+	target := addr.As16()
+	message := append([]byte{solicitation, 0, 0, 0, 0, 0, 0, 0}, target[:]...)
+	message = append(message, sourceLinkAddress, 1)
+	message = append(message, mac...)
+	sender := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: mac[0] ^ 2, mac[1], mac[2], 0xff, 0xfe, mac[3], mac[4], mac[5]})
+	group := netip.AddrFrom16([16]byte{0: 0xff, 1: 2, 11: 1, 12: 0xff, 13: target[13], 14: target[14], 15: target[15]})
+	groupMAC := net.HardwareAddr{0x33, 0x33, 0xff, target[13], target[14], target[15]}
+	return ndp(ethernet(groupMAC, mac, unix.ETH_P_IPV6), sender, group, message)
+}
+
+// answered returns the address that a frame to mac says somebody has.
+func answered(frame []byte, mac net.HardwareAddr) (netip.Addr, bool) {
+	if len(frame) < ethernetHeader || !bytes.Equal(frame[:6], mac) {
+		return netip.Addr{}, false
+	}
+	packet := frame[ethernetHeader:]
+	switch binary.BigEndian.Uint16(frame[12:]) {
+	case unix.ETH_P_ARP:
+		if len(packet) >= arpSize && bytes.HasPrefix(packet, arpEthernetIPv4) && packet[7] == arpReply {
+			return netip.AddrFrom4([4]byte(packet[14:18])), true
+		}
+	case unix.ETH_P_IPV6:
+		const target = ipv6Header + 8
+		if len(packet) >= target+16 && packet[6] == unix.IPPROTO_ICMPV6 && packet[ipv6Header] == advertisement {
+			return netip.AddrFrom16([16]byte(packet[target : target+16])), true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// ndp appends an IPv6 packet with a neighbor discovery message, whose checksum
+// it fills in, to an Ethernet header.
+func ndp(frame []byte, src, dst netip.Addr, message []byte) []byte {
+	binary.BigEndian.PutUint16(message[2:], checksumICMPv6(src, dst, message))
 	frame = append(frame, 0x60, 0, 0, 0)
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(message)))
-	frame = append(frame, icmpv6, 255) // receivers drop it when a router has lowered the hop limit
-	frame = append(frame, addr.AsSlice()...)
-	frame = append(frame, allNodes.AsSlice()...)
+	frame = append(frame, unix.IPPROTO_ICMPV6, 255) // receivers drop it when a router has lowered the hop limit
+	frame = append(frame, src.AsSlice()...)
+	frame = append(frame, dst.AsSlice()...)
 	return append(frame, message...)
 }
 
@@ -63,7 +120,7 @@ func neighborAdvertisement(addr netip.Addr, mac net.HardwareAddr) []byte {
 func checksumICMPv6(src, dst netip.Addr, message []byte) uint16 {
 	pseudo := append(src.AsSlice(), dst.AsSlice()...)
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(message)))
-	pseudo = append(append(pseudo, 0, 0, 0, icmpv6), message...)
+	pseudo = append(append(pseudo, 0, 0, 0, unix.IPPROTO_ICMPV6), message...)
 	var sum uint32
 	for i := 0; i < len(pseudo); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(pseudo[i:]))

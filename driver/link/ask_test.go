@@ -1,8 +1,9 @@
-package main
+package link
 
 import (
 	"context"
-	"maps"
+	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -69,8 +70,8 @@ func cable(t *testing.T, addrs ...string) (near, far side) {
 	return near, far
 }
 
-// TestAskLAN asks a real kernel, by ARP and by neighbour solicitation.
-func TestAskLAN(t *testing.T) {
+// TestAsk asks a real kernel, by ARP and by neighbour solicitation.
+func TestAsk(t *testing.T) {
 	near, _ := cable(t, "192.0.2.7/24", "2001:db8::7/64")
 	tests := []struct {
 		name string
@@ -79,6 +80,7 @@ func TestAskLAN(t *testing.T) {
 	}{
 		{"IPv4", []string{"192.0.2.7", "192.0.2.8"}, []string{"192.0.2.7"}},
 		{"IPv6", []string{"2001:db8::7", "2001:db8::8"}, []string{"2001:db8::7"}},
+		{"both", []string{"2001:db8::7", "192.0.2.7", "192.0.2.8"}, []string{"192.0.2.7", "2001:db8::7"}},
 		{"nobody", []string{"192.0.2.9"}, nil},
 	}
 	for _, test := range tests {
@@ -87,41 +89,46 @@ func TestAskLAN(t *testing.T) {
 			for _, text := range test.ask {
 				ask = append(ask, netip.MustParseAddr(text))
 			}
-			on := askedOn{near.card.Attrs().Index, protocolOf(ask[0])}
-			answers := make(chan netip.Addr, 1000)
-			if err := near.Do(func() error { return on.whoHas(t.Context(), ask, answers) }); err != nil {
+			var got []string
+			err := near.Do(func() error {
+				answering, err := Ask(t.Context(), "card", ask)
+				for _, addr := range answering {
+					got = append(got, addr.String())
+				}
+				return err
+			})
+			if err != nil {
 				t.Fatal(err)
 			}
-			close(answers)
-			found := map[string]bool{}
-			for addr := range answers {
-				found[addr.String()] = true
-			}
-			if diff := cmp.Diff(test.want, slices.Sorted(maps.Keys(found)), cmpopts.EquateEmpty()); diff != "" {
+			slices.Sort(got)
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("answers (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// TestAskLANEnds: who is asked to stop does not listen on.
-func TestAskLANEnds(t *testing.T) {
+// TestAskEnds: who is asked to stop does not listen on.
+func TestAskEnds(t *testing.T) {
 	near, _ := cable(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	on := askedOn{near.card.Attrs().Index, unix.ETH_P_ARP}
-	if err := near.Do(func() error { return on.whoHas(ctx, []netip.Addr{netip.MustParseAddr("192.0.2.7")}, nil) }); err == nil {
-		t.Error("an ended context is no error")
+	err := near.Do(func() error {
+		_, err := Ask(ctx, "card", []netip.Addr{netip.MustParseAddr("192.0.2.7")})
+		return err
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("an ended context gives %v, want it to say so", err)
 	}
 }
 
-func FuzzAnswer(f *testing.F) {
-	from := asker{2, 0, 0, 0, 0, 1}
+func FuzzAnswered(f *testing.F) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	for _, addr := range []string{"192.0.2.7", "2001:db8::7"} {
-		f.Add(from.question(netip.MustParseAddr(addr)))
+		f.Add(probe(netip.MustParseAddr(addr), mac))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if addr, ok := from.answer(frame); ok && !addr.IsValid() {
+		if addr, ok := answered(frame, mac); ok && !addr.IsValid() {
 			t.Errorf("%x names no address", frame)
 		}
 	})
