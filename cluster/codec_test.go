@@ -3,6 +3,7 @@ package cluster
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -96,6 +97,20 @@ func TestMetaSurvivesTheWire(t *testing.T) {
 	}
 	if _, err := decodeMeta(raw[:metaSize-1]); err == nil {
 		t.Error("metadata cut short was read")
+	}
+}
+
+func TestMetaInWords(t *testing.T) {
+	for want, meta := range map[string]Meta{
+		"":                          {Gen: 7, Parents: 1},
+		"names at port 5354":        {DNSPort: 5354},
+		"leaving, drained":          {Flags: Draining | Leaving},
+		"no IPv6, no names":         {Flags: NoIPv6 | DNSOff},
+		"drained, names at port 53": {Flags: Draining, DNSPort: 53},
+	} {
+		if got := strings.Join(meta.Remarks(), ", "); got != want {
+			t.Errorf("%+v says %q, want %q", meta, got, want)
+		}
 	}
 }
 

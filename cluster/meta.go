@@ -41,6 +41,25 @@ type Meta struct {
 	Parents uint64 // ParentsDigest of the node's interfaces
 }
 
+// Remarks are the metadata's flags and port in words, for people.
+func (m Meta) Remarks() (all []string) {
+	for _, one := range []struct {
+		set  bool
+		text string
+	}{
+		{m.Flags&Leaving != 0, "leaving"},
+		{m.Flags&Draining != 0, "drained"},
+		{m.Flags&NoIPv6 != 0, "no IPv6"},
+		{m.Flags&DNSOff != 0, "no names"},
+		{m.DNSPort != 0, fmt.Sprintf("names at port %d", m.DNSPort)},
+	} {
+		if one.set {
+			all = append(all, one.text)
+		}
+	}
+	return all
+}
+
 func (m Meta) encode() []byte {
 	raw := make([]byte, 0, metaSize)
 	raw = append(raw, metaVersion, byte(m.Flags))

@@ -221,9 +221,9 @@ func newMembersCommand() *cobra.Command {
 			}
 			now := time.Now()
 			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED")
+			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED\tREMARKS")
 			for _, v := range views {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied)
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied, orDash(strings.Join(v.Remarks, ", ")))
 			}
 			return table.Flush()
 		}),

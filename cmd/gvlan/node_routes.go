@@ -58,6 +58,8 @@ type MemberView struct {
 	Applied store.Revision `json:"applied"`
 	// Parents is the digest of its interfaces that it tells its peers.
 	Parents uint64 `json:"parents,string"`
+	// Remarks are what else it tells its peers of itself.
+	Remarks []string `json:"remarks,omitempty"`
 }
 
 func (p *parts) serveNodes() {
@@ -123,7 +125,7 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 		}
 		if m := row.Member; m != nil {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Gossip), m.Since, m.Direct, m.RTT
-			v.Applied, v.Parents = m.Ack.Applied, m.Meta.Parents
+			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
 		}
 		if row.Node == p.self.Node {
 			v.Applied = p.kv.Applied()

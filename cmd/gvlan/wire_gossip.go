@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
@@ -95,18 +97,18 @@ func (p *parts) runGossip(ctx context.Context) error {
 	return group.Wait()
 }
 
-// tellPeers keeps what this node tells of itself as its own record says:
-// whether it is drained, and which interfaces it has.
+// tellPeers keeps what this node tells of itself as its own record says,
+// whether it is drained and which interfaces it has, beside what it was started
+// with.
 func (p *parts) tellPeers(ctx context.Context) error {
+	told := p.ownMeta()
 	for {
 		changed := p.gossip.directory.Changed()
 		own := p.gossip.directory.Known().Nodes[p.self.Node].Description
-		meta := cluster.Meta{Parents: cluster.ParentsDigest(own.Interfaces)}
+		meta := told
+		meta.Parents = cluster.ParentsDigest(own.Interfaces)
 		if own.Drained {
 			meta.Flags |= cluster.Draining
-		}
-		if !p.config.DNS.On {
-			meta.Flags |= cluster.DNSOff
 		}
 		p.gossip.membership.SetMeta(meta)
 		select {
@@ -115,6 +117,21 @@ func (p *parts) tellPeers(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// ownMeta is what this agent tells of itself that stays as it was started.
+func (p *parts) ownMeta() (m cluster.Meta) {
+	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
+		m.Flags |= cluster.NoIPv6 // proc_net(5): the kernel has none
+	}
+	listen := addrPorts(p.config.DNS.Listen)
+	switch {
+	case !p.config.DNS.On:
+		m.Flags |= cluster.DNSOff
+	case len(listen) > 0:
+		m.DNSPort = listen[0].Port()
+	}
+	return m
 }
 
 // leave tells the other nodes that this one goes on purpose.

@@ -30,6 +30,7 @@ func TestMembers(t *testing.T) {
 	}{
 		{"follows etcd", membersFollow},
 		{"another interface", memberInterface},
+		{"drained", memberRemarks},
 		{"killed", memberKilled},
 		{"stopped", memberStopped},
 		{"upgraded", memberUpgraded},

@@ -46,6 +46,7 @@ type memberView struct {
 	Direct                      time.Time
 	Applied                     int64
 	Parents                     string
+	Remarks                     []string
 }
 
 func (c *cluster) members(h *lab.Host) map[string]memberView {
@@ -180,4 +181,21 @@ func (c *cluster) times(words string) int {
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return lines[len(lines)-1]
+}
+
+// memberRemarks: what a node tells of itself reaches its peers by gossip.
+func memberRemarks(c *cluster) {
+	h1 := c.Hosts[0]
+	for _, step := range []struct{ args, want string }{
+		{"node drain h5", "drained, names at port 5354"},
+		{"node drain --undo h5", "names at port 5354"},
+	} {
+		h1.MustExec(c.t, c.binary, strings.Fields(step.args)...)
+		eventually(c.t, "h5 to tell its peers: "+step.want, func() error {
+			if m := c.members(h1)["h5"]; strings.Join(m.Remarks, ", ") != step.want {
+				return fmt.Errorf("h1 hears %+v", m)
+			}
+			return nil
+		})
+	}
 }
