@@ -35,8 +35,8 @@ func suites() []suite {
 		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: 2 * time.Minute},
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 2 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
-		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 14 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 17 * time.Minute},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 11 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 20 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
 }
