@@ -121,7 +121,7 @@ func (a *Allocator) takeBack(ctx context.Context, p pool, l lease) (holder strin
 		return "", err
 	}
 	if err := a.discharge(ctx, l); err != nil {
-		return "", a.unanswered(err)
+		return "", errors.Join(a.unanswered(err), a.postponeInDoubt(l))
 	}
 	return a.tryFree(ctx, p, l.place())
 }

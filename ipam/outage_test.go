@@ -120,6 +120,21 @@ func TestAnAddressWhoseReleaseMayHaveArrivedIsNotGivenAgain(t *testing.T) {
 			h.down()
 			h.hear()
 		}},
+		{"no reply to an ask before the release", func(ct *container) {
+			h := ct.n.h
+			h.must(h.Unbind(h.ctx(), ct.endpoint))
+			ctx := h.mute(store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 1 })
+			if got, err := h.RequestAddress(ctx, AddressRequest{PoolID: ct.pools[0], Address: ct.ip()}); err == nil {
+				h.c.Errorf("%s was given though its release was sent", got)
+			}
+			h.down()
+			h.hear()
+			held, err := h.Provisional(h.ctx())
+			h.must(err)
+			for _, one := range held { // the reconcile loop saw them dead twice
+				h.must(h.FreeProvisional(h.ctx(), one))
+			}
+		}},
 		{"agent killed while it caught up", func(ct *container) {
 			h := ct.n.h
 			h.down()

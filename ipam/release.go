@@ -80,8 +80,7 @@ func (a *Allocator) giveUp(ctx context.Context, l lease) error {
 		return nil
 	}
 	a.Log.Warn("a release is written later", "address", l.Address, "err", err)
-	l.Doubt = true
-	return a.postpone(l)
+	return a.postponeInDoubt(l)
 }
 
 // answers tells whether the store answered the last call, or does now.
@@ -98,6 +97,13 @@ func (a *Allocator) postpone(l lease) error {
 	l.State = releasing
 	defer a.wake()
 	return a.ledger.keep(l)
+}
+
+// postponeInDoubt is postpone for a release that was sent: it may have landed
+// unseen, and somebody else may have the address.
+func (a *Allocator) postponeInDoubt(l lease) error {
+	l.Doubt = true
+	return a.postpone(l)
 }
 
 // discharge deletes a lease's key. Only the life of the key that this lease
