@@ -108,9 +108,9 @@ func (a *Allocator) notGiven(ctx context.Context, at place) error {
 // bindHeld commits a binding whose places are held.
 func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases []lease) error {
 	bound := endpoint{Record: b.Record, Network: b.Network, State: written}
-	err := a.distrust()
+	sent, err := false, a.distrust()
 	if err == nil {
-		err = a.writeBinding(ctx, n, bound, leases)
+		sent, err = a.writeBinding(ctx, n, bound, leases)
 	}
 	switch {
 	case err == nil:
@@ -118,9 +118,9 @@ func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases [
 			leases[i].Reissued, leases[i].Doubt = false, false
 		}
 		return a.ledger.keep(entriesOf(bound, leases)...)
-	case !errors.Is(err, store.ErrUnavailable):
+	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
-	case allReissued(leases):
+	case errors.Is(err, store.ErrUnavailable) && allReissued(leases):
 		bound.State = unwritten
 		a.wake()
 		return a.ledger.keep(entriesOf(bound, leases)...)
@@ -153,26 +153,47 @@ func entriesOf(e endpoint, leases []lease) []entry {
 }
 
 // writeBinding runs the transaction of Bind, again while only the revision
-// of the definition had moved on.
-func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, leases []lease) error {
+// of the definition or of a swarm's claim had moved on. With an error, sent
+// tells that it may have happened nonetheless.
+func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, leases []lease) (sent bool, err error) {
 	for {
 		txn := a.bindingTxn(n, e, leases)
 		if err := a.bindClaimed(ctx, &txn, leases); err != nil {
-			return err
+			return false, err
 		}
 		res, err := a.commit(ctx, txn)
-		if err != nil || res.Done {
-			return err
+		if err != nil || res.Done || a.landed(res, e, leases) {
+			return true, err
 		}
 		for _, l := range leases {
 			if it, _ := res.Item(l.place().key()); it.Created != l.Created {
-				return goneError{l.place()}
+				return false, goneError{l.place()}
 			}
 		}
+		if n.UUID == "" {
+			continue // a claim moved on
+		}
 		if n, err = a.checkDefinition(n, res); err != nil {
-			return err
+			return false, err
 		}
 	}
+}
+
+// landed tells from what a transaction of Bind found that an earlier try of
+// it, whose answer was lost, happened: what it compares may have moved on
+// since, by that very try.
+func (a *Allocator) landed(res store.Result, e endpoint, leases []lease) bool {
+	if _, ok := res.Item(store.EndpointKey(a.Self.Node(), e.Record.Endpoint)); !ok {
+		return false
+	}
+	for _, l := range leases {
+		it, _ := res.Item(l.place().key())
+		rec, err := store.Decode[store.Lease](it)
+		if it.Created != l.Created || err != nil || rec.Nonce != l.Nonce || rec.Endpoint != e.Record.Endpoint {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *Allocator) bindingTxn(n network, e endpoint, leases []lease) store.Txn {
@@ -191,7 +212,9 @@ func (a *Allocator) bindingTxn(n network, e endpoint, leases []lease) store.Txn 
 		txn.Then = append(txn.Then, store.Put(key, store.Encode(a.record(l))))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
-	txn.Then = append(txn.Then, store.Put(store.EndpointKey(a.Self.Node(), e.Record.Endpoint), store.Encode(e.Record)))
+	key := store.EndpointKey(a.Self.Node(), e.Record.Endpoint)
+	txn.Then = append(txn.Then, store.Put(key, store.Encode(e.Record)))
+	txn.Else = append(txn.Else, store.Get(key))
 	return txn
 }
 

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -120,6 +121,7 @@ type host struct {
 	journal *journal
 	past    *past
 	session *store.Session
+	lossy   *lossy
 	*Allocator
 	stop func()
 
@@ -146,7 +148,7 @@ func (h *host) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() {
-		if err := h.session.Run(ctx); err != nil {
+		if err := h.session.Run(ctx); err != nil && !errors.Is(err, store.ErrFenced) { // by endEpoch
 			h.c.Errorf("session of %s: %v", h.name, err)
 		}
 	})
@@ -178,8 +180,9 @@ func (h *host) load() {
 	log := slog.New(slog.NewTextHandler(h.c.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	id := store.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
 	h.session = store.NewSession(h.wire, id, h.past, log)
+	h.lossy = &lossy{KV: h.session}
 	a, err := New(Config{
-		KV: h.session, Self: h.session, Journal: h.journal, Endpoints: h, Log: log, Timeout: time.Minute,
+		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 	})
 	if err != nil {
@@ -574,6 +577,68 @@ func (h *host) mute(span store.Span, ok func([]store.Item) bool) context.Context
 	})
 	h.c.Cleanup(work.Wait)
 	return ctx
+}
+
+// lossy is a store that something happens to at one transaction, of a kind.
+type lossy struct {
+	store.KV
+	mu     sync.Mutex
+	which  func(store.Txn) bool // nil: no more
+	happen func()
+	before bool
+}
+
+// lose loses the reply to the next transaction that which picks. Before it is
+// sent again then runs.
+func (l *lossy) lose(which func(store.Txn) bool, then func()) { l.set(which, then, false) }
+
+// forestall runs first right before the next transaction that which picks.
+func (l *lossy) forestall(which func(store.Txn) bool, first func()) { l.set(which, first, true) }
+
+func (l *lossy) set(which func(store.Txn) bool, happen func(), before bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.which, l.happen, l.before = which, happen, before
+}
+
+// take tells whether it is that transaction's turn.
+func (l *lossy) take(txn store.Txn, before bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.which == nil || l.before != before || !l.which(txn) {
+		return false
+	}
+	l.which = nil
+	return true
+}
+
+// Commit implements store.KV.
+func (l *lossy) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	if l.take(txn, true) {
+		l.happen()
+	}
+	res, err := l.KV.Commit(ctx, txn)
+	if err == nil && res.Done && l.take(txn, false) {
+		l.happen()
+		return store.Result{}, store.ErrUnavailable
+	}
+	return res, err
+}
+
+// rewrites picks a transaction that replaces a lease as it was read.
+func rewrites(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.If, func(c store.Cond) bool {
+		_, _, err := store.LeaseOf(c.Key)
+		return err == nil && c.Kind == store.Modified && c.Is != 0
+	})
+}
+
+// binds picks a transaction that writes an endpoint.
+func binds(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.Then, func(op store.Op) bool {
+		span := store.EndpointsSpan()
+		return op.Kind == store.OpPut && span.From <= op.Key && op.Key < span.To
+	})
 }
 
 // hear ends mute.

@@ -341,6 +341,60 @@ func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
 	})
 }
 
+// TestWhatStartedUnansweredBeforeARemovalHasStarted: the removal sees it.
+func TestWhatStartedUnansweredBeforeARemovalHasStarted(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.h.lossy.lose(binds, func() {
+			def := n.def
+			def.State = store.NetworkRemoving
+			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NetworkKey("lan1"), store.Encode(def))}})
+			if err != nil {
+				c.Error(err)
+			}
+		})
+		n.mustRun("before", "")
+		_, err := n.run("after", "")
+		checkErr(c, err, "is being removed from the cluster")
+	})
+}
+
+// TestAnEndpointThatMayHaveStartedIsTakenAway: its start was not answered, and
+// when it is asked for again this agent's epoch is over.
+func TestAnEndpointThatMayHaveStartedIsTakenAway(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24")
+		n.h.lossy.lose(binds, func() { c.endEpoch("h1") })
+		_, err := n.run("web", "")
+		if !errors.Is(err, store.ErrFenced) {
+			c.Fatalf("error %v, want %v", err, store.ErrFenced)
+		}
+		if items := c.list(store.EndpointsSpan()); len(items) != 1 {
+			c.Fatalf("the store holds %v, want the endpoint", keysOf(items))
+		}
+		n.h.restart()
+		c.until("the endpoint's record is gone", store.EndpointsSpan(), empty)
+	})
+}
+
+// endEpoch takes a node's epoch, as a newer agent of it does.
+func (c *cluster) endEpoch(node string) {
+	key := store.EpochKey(node)
+	it, err := c.far.Get(c.Context(), key)
+	if err != nil {
+		c.Error(err)
+		return
+	}
+	rec, err := store.Decode[store.Epoch](it)
+	if err != nil {
+		c.Error(err)
+	}
+	rec.Epoch++
+	if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(key, store.Encode(rec))}}); err != nil {
+		c.Error(err)
+	}
+}
+
 // TestBindAndRemovalRace runs both at once: either the endpoint is there and
 // the removal saw an active network before it, or it is not.
 func TestBindAndRemovalRace(t *testing.T) {

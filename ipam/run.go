@@ -109,7 +109,7 @@ func (a *Allocator) settleBinding(ctx context.Context, was endpoint) error {
 		return nil
 	}
 	leases := a.ledger.leasesWhere(mine)
-	err = a.writeBinding(ctx, network{}, e, leases)
+	_, err = a.writeBinding(ctx, network{}, e, leases)
 	var gone goneError
 	if errors.As(err, &gone) {
 		a.suspect.add(gone.at)

@@ -187,17 +187,18 @@ func (a *Allocator) dischargeClaim(ctx context.Context, l lease) error {
 // takeClaimed gives a worker the address that the manager chose for its task,
 // unless another endpoint has it still.
 func (a *Allocator) takeClaimed(ctx context.Context, l lease, it store.Item, rec store.Lease) (holder string, err error) {
-	for {
+	l.Claimed = true
+	for rec.Nonce != l.Nonce { // an earlier try may have made it
 		if rec.Claims == nil || rec.Claims.Worker || !rec.Claims.Manager {
 			return "", a.takenError(ctx, l.place(), rec)
 		}
-		l.Claimed, l.Created = true, it.Created
+		l.Created = it.Created
 		done, err := a.rewrite(ctx, l.place(), it, claimedRecord(rec, a.record(l)))
 		if err != nil || done {
 			return "", errors.Join(err, a.keepUnless(err, l))
 		}
 		if it, err = a.read(ctx, l.place().key()); err != nil {
-			return "", a.unanswered(err)
+			return "", errors.Join(a.unanswered(err), a.keepUnless(err, l))
 		}
 		if it.Created == 0 {
 			return "", fmt.Errorf("address %s was given up by the swarm's manager: the task starts elsewhere", l.Address)
@@ -206,6 +207,7 @@ func (a *Allocator) takeClaimed(ctx context.Context, l lease, it store.Item, rec
 			return "", err
 		}
 	}
+	return "", a.ledger.keep(l)
 }
 
 // keepUnless enters a lease; one whose reply is missing is given back.

@@ -142,6 +142,9 @@ func (s *swarm) act(step string) error {
 		return h.release(h.working)
 	case "is evicted":
 		return s.evict(h.name)
+	case "misses a reply":
+		h.lossy.lose(rewrites, func() {})
+		return nil
 	case "restarts":
 		h.restart()
 		h.ready()
@@ -196,6 +199,10 @@ func TestClaims(t *testing.T) {
 		{"the worker joins the claim", "h1 leads; h1 claims; h2 works", "manager, given to h2"},
 		{"the worker fails to start it", "h1 leads; h1 claims; h2 works; h2 gives up", "manager"},
 		{"the task runs", "h1 leads; h1 claims; h2 works; h2 binds", "manager, bound on h2"},
+		{"the worker's claim is not answered", "h1 leads; h1 claims; h2 misses a reply; h2 works; h2 binds", "manager, bound on h2"},
+		{"the task's start is not answered", "h1 leads; h1 claims; h2 works; h2 misses a reply; h2 binds", "manager, bound on h2"},
+		{"its stop is not answered", "h1 leads; h1 claims; h2 works; h2 binds; h2 misses a reply; h2 stops", "manager"},
+		{"the manager's release is not answered", "h1 leads; h1 claims; h2 works; h2 binds; h1 misses a reply; h1 drops", "bound on h2"},
 		{"the manager lets go first", "h1 leads; h1 claims; h2 works; h2 binds; h1 drops", "bound on h2"},
 		{"the worker lets go first", "h1 leads; h1 claims; h2 works; h2 binds; h2 stops", "manager"},
 		{"both are gone, manager first", "h1 leads; h1 claims; h2 works; h2 binds; h1 drops; h2 stops", "free"},
@@ -328,6 +335,26 @@ func TestEndManagerClaims(t *testing.T) {
 		}
 		if it, rec := c.leaseAt(DefaultSegment, idle.Addr().String()); it.Created != 0 {
 			c.Errorf("the idle address is claimed still: %+v", rec)
+		}
+	})
+}
+
+// TestDropWhileAWorkerBinds: the claim moves on between the worker's look at
+// it and its transaction.
+func TestDropWhileAWorkerBinds(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		s := newSwarm(c)
+		for _, step := range []string{"h1 leads", "h1 claims", "h2 works"} {
+			s.must(s.act(step))
+		}
+		s.nodes["h2"].lossy.forestall(binds, func() {
+			if err := s.act("h1 drops"); err != nil {
+				c.Error(err)
+			}
+		})
+		s.must(s.act("h2 binds"))
+		if got := s.record(); got != "bound on h2" {
+			c.Errorf("the address is %s", got)
 		}
 	})
 }
