@@ -47,8 +47,10 @@ func (d *Driver) act(ctx context.Context, s step) error {
 	case doSwarmFree:
 		return d.freeSwarm(ctx, s)
 	case doComplain:
-		d.troubles.tell(d.log, nameTaken(s.definition.Record.UUID), fmt.Errorf("make network %s on this host: %w: %s", s.title(), engine.ErrNameTaken, s.why))
+		d.troubles.tell(d.log, nameTaken(s.definition.Record), fmt.Errorf("make network %s on this host: %w: %s", s.title(), engine.ErrNameTaken, s.why))
 		return nil
+	case doSweep:
+		return d.sweepAnswers(ctx, s)
 	case doDetach:
 		return d.detach(ctx, s)
 	}
@@ -71,8 +73,13 @@ func (d *Driver) commit(ctx context.Context, s step) error {
 		return err
 	}
 	key := store.NetworkKey(n.Name)
+	conds = append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID)))
+	if made := s.engine.Labels[replicaLabel]; made != "" && made != n.UUID {
+		// A replica that nobody bound yet: what was removed stays removed.
+		conds = append(conds, store.Absent(store.TombstoneKey(made)))
+	}
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID))),
+		If:   conds,
 		Then: append(ops, store.Put(key, store.Encode(n))),
 	})
 	if err != nil || !res.Done {
@@ -139,8 +146,10 @@ func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 	}
 	failpoint("bind: adopted")
 	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
-		n.UUID, n.Name, n.Stage, n.Why, n.Overrides = def.UUID, def.Name, stage, "", def.Overrides
-		n.Since, n.Removing = since, false
+		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		if n.Stage != StageGone { // Docker deleted it since the look: that is to be settled yet
+			n.Stage, n.Why, n.Since, n.Removing = stage, "", since, false
+		}
 	})
 	if err != nil {
 		return err
@@ -157,11 +166,11 @@ func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 func (d *Driver) replicate(ctx context.Context, s step) error {
 	_, err := d.makeReplica(ctx, s.definition)
 	if err != nil {
-		d.troubles.tell(d.log, nameTaken(s.definition.Record.UUID), fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
+		d.troubles.tell(d.log, nameTaken(s.definition.Record), fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
 		return nil
 	}
-	d.troubles.over(s.definition.Record.UUID)
-	d.troubles.over(nameTaken(s.definition.Record.UUID))
+	d.troubles.over(replicaOf(s.definition.Record))
+	d.troubles.over(nameTaken(s.definition.Record))
 	d.log.Info("made the network on this host", "network", s.definition.Record.Name, "origin", d.hosts().of(s.definition.Record.Origin))
 	return nil
 }
@@ -262,7 +271,7 @@ func (d *Driver) keep(s step) error {
 // old id, which no longer exists. The step has the network's new one when an
 // earlier try made it and did not come to its end.
 func (d *Driver) comeBack(ctx context.Context, s step) error {
-	about := s.definition.Record.UUID
+	about := replicaOf(s.definition.Record)
 	if d.troubles.waiting(about) {
 		return nil
 	}

@@ -29,6 +29,8 @@ type dockerd struct {
 	mu     sync.Mutex
 	nets   map[string]*dockerNetwork         // by id
 	before func(engine.NetworkRequest) error // ahead of every create, nil: nothing
+	after  func()                            // once, as soon as a network of the plugin is made
+	others []engine.Container                // of networks of other drivers
 	blind  <-chan struct{}                   // no list of containers before it closes
 }
 
@@ -59,7 +61,7 @@ func (e *dockerd) Networks(ctx context.Context, driver string) ([]engine.Network
 // Containers waits while the engine is held.
 func (e *dockerd) Containers(ctx context.Context) ([]engine.Container, error) {
 	e.mu.Lock()
-	blind := e.blind
+	blind, others := e.blind, e.others
 	e.mu.Unlock()
 	if blind != nil {
 		select {
@@ -68,7 +70,8 @@ func (e *dockerd) Containers(ctx context.Context) ([]engine.Container, error) {
 			return nil, ctx.Err()
 		}
 	}
-	return e.Engine.Containers(ctx)
+	all, err := e.Engine.Containers(ctx)
+	return append(all, others...), err
 }
 
 // hold makes the agent, which lists the containers first, see nothing of this
@@ -111,10 +114,18 @@ func (e *dockerd) CreateNetwork(ctx context.Context, r engine.NetworkRequest) (s
 		return e.Engine.CreateNetwork(ctx, r)
 	}
 	id, err := e.tellCreated(r)
-	if err == nil {
-		e.list(id, r)
+	if err != nil {
+		return "", err
 	}
-	return id, err
+	e.list(id, r)
+	e.mu.Lock()
+	made := e.after
+	e.after = nil
+	e.mu.Unlock()
+	if made != nil {
+		made()
+	}
+	return id, nil
 }
 
 // tellCreated is Docker's half of making a network.

@@ -93,7 +93,7 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
 		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(),
-		troubles: &troubles{all: map[string]trouble{}, now: cfg.Now},
+		troubles: &troubles{all: map[matter]trouble{}, now: cfg.Now},
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}

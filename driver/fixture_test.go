@@ -102,6 +102,18 @@ func (c *cluster) host(name string) *host {
 // start starts the host's agent and waits until it may give addresses.
 func (h *host) start() {
 	h.Helper()
+	h.launch()
+	h.eventually("the agent of "+h.name+" opens", h.trusted)
+}
+
+func (h *host) trusted() bool {
+	_, listed := h.d.tables.networks.all()
+	return listed && h.session.Trusted() == nil
+}
+
+// launch starts the host's agent.
+func (h *host) launch() {
+	h.Helper()
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
 	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"))
 	h.must(err)
@@ -125,10 +137,6 @@ func (h *host) start() {
 		cancel()
 		work.Wait()
 		h.must(kept.Close())
-	})
-	h.eventually("the agent of "+h.name+" opens", func() bool {
-		_, listed := h.d.tables.networks.all()
-		return listed && h.session.Trusted() == nil
 	})
 }
 

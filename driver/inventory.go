@@ -37,9 +37,9 @@ func (d *Driver) publishNode(ctx context.Context) error {
 			}
 		}
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-			d.troubles.tell(d.log, "description of this node", err)
+			d.troubles.tell(d.log, matter{what: "description of this node"}, err)
 		} else {
-			d.troubles.over("description of this node")
+			d.troubles.over(matter{what: "description of this node"})
 		}
 		select {
 		case <-ctx.Done():
@@ -94,9 +94,8 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 		}
 	}
 	for about, failed := range d.troubles.list() {
-		about = strings.TrimSuffix(about, nameTaken(""))
-		if name := d.definitionName(about); name != "" {
-			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about, Name: name, State: "failed", Why: failed.Why})
+		if name := d.definitionName(about.of); name != "" {
+			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.of, Name: name, State: "failed", Why: failed.Why})
 		}
 	}
 	slices.SortFunc(node.Networks, func(a, b store.NodeNetwork) int { return strings.Compare(a.Name, b.Name) })

@@ -45,12 +45,12 @@ func (s *names) stale(container string) {
 	s.renamed[container] = true
 }
 
-// takeStale tells, once, whether a container must be inspected again.
-func (s *names) takeStale(container string) bool {
+// takeStale gives, once, the containers that must be inspected again.
+func (s *names) takeStale() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	was := s.renamed[container]
-	delete(s.renamed, container)
+	was := s.renamed
+	s.renamed = map[string]bool{}
 	return was
 }
 
@@ -61,9 +61,9 @@ func (d *Driver) syncNames(ctx context.Context) error {
 	defer tick.Stop()
 	for {
 		if err := d.learnNames(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.tell(d.log, "names", err)
+			d.troubles.tell(d.log, matter{what: "names"}, err)
 		} else {
-			d.troubles.over("names")
+			d.troubles.over(matter{what: "names"})
 		}
 		d.publishEndpoints(ctx)
 		select {
@@ -78,14 +78,20 @@ func (d *Driver) syncNames(ctx context.Context) error {
 // learnNames inspects the containers whose endpoints have no name yet or
 // another one.
 func (d *Driver) learnNames(ctx context.Context) error {
+	// Before the list: what is told of during it may not be in it. What is not
+	// in it is no more.
+	stale := d.names.takeStale()
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
+		for id := range stale {
+			d.names.stale(id)
+		}
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asking)
 	for _, c := range containers {
-		if !d.unnamed(c) {
+		if !d.unnamed(c, stale[c.ID]) {
 			continue
 		}
 		group.Go(func() error {
@@ -107,8 +113,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 
 // unnamed tells whether one of the container's endpoints here must be asked
 // about.
-func (d *Driver) unnamed(c engine.Container) bool {
-	stale := d.names.takeStale(c.ID)
+func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
 		e, ok := d.state.endpoint(a.EndpointID)
 		return ok && (stale || e.Container.ID != c.ID || e.Container.Name != c.Name)

@@ -52,6 +52,9 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := checkParent(n); err != nil {
 		return err
 	}
+	if err := checkReserved(n); err != nil {
+		return err
+	}
 	if err := d.checkExclude(r, n); err != nil {
 		return err
 	}
@@ -137,6 +140,26 @@ func checkParent(n hostNetwork) error {
 		return nil
 	}
 	return parentfile.ErrEmpty
+}
+
+// maxReserved is how many single addresses a network may reserve: its
+// definition and they go in one transaction, which etcd bounds to 128
+// operations (its --max-txn-ops).
+const maxReserved = 100
+
+// checkReserved refuses more gateways and aux addresses than that.
+func checkReserved(n hostNetwork) error {
+	count := 0
+	for _, p := range n.Pools {
+		count += len(p.Aux)
+		if p.Gateway.IsValid() {
+			count++
+		}
+	}
+	if n.Foreign || count <= maxReserved {
+		return nil
+	}
+	return fmt.Errorf("%d addresses by --gateway and --aux-address are more than the %d a network may have: keep ranges out with --ipam-opt exclude=", count, maxReserved)
 }
 
 // checkExclude refuses exclude= outside every subnet where a user gives it.

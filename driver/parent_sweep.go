@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"gvlan/driver/link"
@@ -44,12 +45,11 @@ func (d *Driver) followLinks(ctx context.Context) error {
 // rebuildLinks makes what this host's networks hang from.
 func (d *Driver) rebuildLinks(ctx context.Context) {
 	for _, n := range d.state.allNetworks() {
-		about := "links of " + n.title()
 		if err := d.rebuild(ctx, n.ID); err != nil {
-			d.troubles.tell(d.log, about, err)
+			d.troubles.tell(d.log, linksOf(n), fmt.Errorf("make what network %s hangs from: %w", n.title(), err))
 			continue
 		}
-		d.troubles.over(about)
+		d.troubles.over(linksOf(n))
 	}
 }
 

@@ -46,7 +46,7 @@ type view struct {
 	swarmOnly   bool                                // the managed plugin: plain networks are the socket agent's
 	pruned      int64                               // unix milliseconds of this engine's last network prune
 	deleted     int64                               // unix milliseconds of its last deletion of any network
-	waiting     func(uuid string) bool              // a create of this replica failed and is not due again
+	waiting     func(matter) bool                   // it failed and is not due again
 }
 
 // action is what a step does.
@@ -67,6 +67,7 @@ const (
 	doAnswer      action = "answer"       // this node's Removal
 	doRevive      action = "revive"       // removing -> active
 	doBury        action = "bury"         // removing -> tombstone
+	doSweep       action = "sweep"        // the answers to a removal that is over
 	doComplain    action = "complain"     // the replica cannot be made now
 	doSwarmCommit action = "swarm commit" // make the definition of a swarm network
 	doSwarmBind   action = "swarm bind"   // take its name and overrides over
@@ -95,7 +96,7 @@ func plan(v view) []step {
 	for _, name := range slices.Sorted(maps.Keys(v.definitions)) {
 		steps = append(steps, v.planDefinition(v.definitions[name], have)...)
 	}
-	return steps
+	return append(steps, v.planAnswers()...)
 }
 
 func (v view) planNetwork(n hostNetwork) []step {
@@ -149,7 +150,7 @@ func (v view) planListed(n hostNetwork, e engine.Network) []step {
 		return []step{{do: doCommit, network: n, engine: e}}
 	}
 	switch {
-	case !defined && v.buried(n.UUID):
+	case !defined && (v.buried(n.UUID) || v.buried(e.Labels[replicaLabel])):
 		return v.planLost(n, e, def, false)
 	case !defined:
 		return []step{{do: doCommit, network: n, engine: e}}

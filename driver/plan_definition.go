@@ -30,17 +30,13 @@ func (v view) planReplica(def row[store.Network], have index) []step {
 	}
 	driver, taken := v.others[def.Record.Name]
 	switch {
-	case taken && v.waiting(nameTaken(def.Record.UUID)), !taken && v.waiting(def.Record.UUID):
+	case taken && v.waiting(nameTaken(def.Record)), !taken && v.waiting(replicaOf(def.Record)):
 		return nil
 	case taken:
 		return []step{{do: doComplain, definition: def, why: fmt.Sprintf("a network of driver %s has that name here", driver)}}
 	}
 	return []step{{do: doCreate, definition: def}}
 }
-
-// nameTaken is what the trouble of a taken name is filed under: it is over
-// the moment the name is free, whatever wait a failed create has earned.
-func nameTaken(uuid string) string { return uuid + " name" }
 
 // index finds what this host has of a definition: a host may have thousands,
 // and each is looked for.
@@ -123,6 +119,22 @@ func (v view) planRemoval(def row[store.Network]) []step {
 		return nil
 	}
 	return []step{{do: doBury, definition: def}}
+}
+
+// planAnswers is for the answers to removals that ended, one way or the other:
+// the first of the live nodes takes them away. They are no part of the step
+// that ended it, which etcd bounds to 128 operations and a cluster does not.
+func (v view) planAnswers() []step {
+	if len(v.live) == 0 || v.live[0] != v.node {
+		return nil
+	}
+	var steps []step
+	for _, uuid := range slices.Sorted(maps.Keys(v.removals)) {
+		if def, ok := v.byUUID(uuid); !ok || def.Record.State != store.NetworkRemoving {
+			steps = append(steps, step{do: doSweep, definition: row[store.Network]{Record: store.Network{UUID: uuid}}})
+		}
+	}
+	return steps
 }
 
 // standsHere tells whether this host's engine still has the replica.

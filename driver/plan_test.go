@@ -30,7 +30,7 @@ func world() view {
 		removals:    map[string]map[string]store.Removal{},
 		refs:        map[string]store.Refs{},
 		live:        []string{"h1", "h2"},
-		waiting:     func(string) bool { return false },
+		waiting:     func(matter) bool { return false },
 	}
 }
 
@@ -76,7 +76,7 @@ func TestPlan(t *testing.T) {
 		{"defined elsewhere", func(v *view) { v.journal, v.engine = nil, nil }, []string{"create"}},
 		{"defined elsewhere, a create failed just now", func(v *view) {
 			v.journal, v.engine = nil, nil
-			v.waiting = func(string) bool { return true }
+			v.waiting = func(matter) bool { return true }
 		}, nil},
 		{"defined elsewhere, another driver has the name here", func(v *view) {
 			v.journal, v.engine = nil, nil
@@ -195,6 +195,13 @@ func TestPlan(t *testing.T) {
 
 		{"removed while this host was away, unused", func(v *view) { v.bury() }, []string{"remove removed"}},
 		{"removed while this host was away, used", func(v *view) { v.bury(); v.users["e1"] = []string{"web"} }, []string{"stage web"}},
+		{"a replica that nobody bound before its definition was removed", func(v *view) {
+			v.bury()
+			v.journal[0].Stage, v.journal[0].UUID = StageSeen, "u2"
+			e := v.engine["e1"]
+			e.Labels = map[string]string{replicaLabel: "u1"}
+			v.engine["e1"] = e
+		}, []string{"remove removed"}},
 		{"an orphan that is not used any more", func(v *view) { v.bury(); v.journal[0].Stage = StageOrphaned }, []string{"remove"}},
 		{"an emptied store removes nothing", func(v *view) { v.definitions = nil }, []string{"commit"}},
 		{"an emptied store, a replica", func(v *view) { v.definitions = nil; v.journal[0].Stage = StageReplica }, []string{"commit"}},

@@ -67,9 +67,9 @@ func (d *Driver) reconcileForever(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := d.reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.tell(d.log, "reconcile", err)
+			d.troubles.tell(d.log, matter{what: "reconcile"}, err)
 		} else {
-			d.troubles.over("reconcile")
+			d.troubles.over(matter{what: "reconcile"})
 		}
 	}
 }
@@ -112,11 +112,13 @@ type census struct {
 	endpoints map[string]bool       // endpoint ids
 	addresses map[netip.Addr]bool   // of endpoints on networks with our addresses
 	subnets   map[netip.Prefix]bool // of networks with our addresses
+	unjoined  map[netip.Prefix]bool // of those among them whose pools no CreateNetwork joins: of other drivers, and the swarm's
+	imports   bool                  // the addresses of imported networks are among them
 }
 
 // census asks the engine for everything that holds an endpoint or address.
 func (d *Driver) census(ctx context.Context) (census, error) {
-	had := census{endpoints: map[string]bool{}, addresses: map[netip.Addr]bool{}, subnets: map[netip.Prefix]bool{}}
+	had := census{endpoints: map[string]bool{}, addresses: map[netip.Addr]bool{}, subnets: map[netip.Prefix]bool{}, unjoined: map[netip.Prefix]bool{}}
 	if err := d.cfg.Engine.Ready(ctx); err != nil {
 		return had, err
 	}
@@ -135,9 +137,11 @@ func (d *Driver) census(ctx context.Context) (census, error) {
 		if err != nil {
 			return had, err
 		}
-		had.count(full)
+		had.count(full, d.cfg.Name)
 	}
-	imported := importing(networks, d.cfg.Name, d.definitionNames())
+	defined, known := d.definitionNames()
+	had.imports = known
+	imported := importing(networks, d.cfg.Name, defined)
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return had, err
@@ -146,7 +150,8 @@ func (d *Driver) census(ctx context.Context) (census, error) {
 		for _, a := range c.Attachments {
 			// A container that died with its engine keeps the id of an endpoint
 			// that is no more; one being started has its endpoint in the network.
-			if c.State != engine.StateExited && c.State != engine.StateDead && c.State != engine.StateCreated {
+			// A container that waits to be restarted has none.
+			if a.EndpointID != "" && c.State != engine.StateExited && c.State != engine.StateDead && c.State != engine.StateCreated {
 				had.endpoints[a.EndpointID] = true
 			}
 			if imported[a.Network] {
@@ -170,17 +175,18 @@ func importing(networks []engine.Network, driver string, defined map[string]bool
 	return names
 }
 
-// definitionNames are the names that have a definition.
-func (d *Driver) definitionNames() map[string]bool {
-	rows, _ := d.tables.networks.all()
+// definitionNames are the names that have a definition. They are not known
+// while the store does not answer or is not trusted.
+func (d *Driver) definitionNames() (defined map[string]bool, known bool) {
+	rows, known := d.tables.networks.all()
 	names := make(map[string]bool, len(rows))
 	for key := range rows {
 		names[store.NameOf(key)] = true
 	}
-	return names
+	return names, known && d.self.Trusted() == nil
 }
 
-func (c census) count(n engine.Network) {
+func (c census) count(n engine.Network, driver string) {
 	for _, e := range n.Endpoints {
 		c.endpoints[e.ID] = true
 		c.addresses[e.IPv4.Addr()] = true
@@ -188,6 +194,9 @@ func (c census) count(n engine.Network) {
 	}
 	for _, p := range n.IPAM.Pools {
 		c.subnets[p.Subnet.Masked()] = true
+		if n.Driver != driver || n.Scope != engine.ScopeLocal {
+			c.unjoined[p.Subnet.Masked()] = true
+		}
 	}
 }
 
@@ -275,9 +284,9 @@ func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, a
 func (c census) needs(h ipam.Held) bool {
 	switch h.Kind {
 	case ipam.HeldAddress:
-		return c.addresses[h.Address] || c.endpoints[h.Endpoint]
+		return c.addresses[h.Address] || c.endpoints[h.Endpoint] || isImport(h.Network) && !c.imports
 	case ipam.HeldPool:
-		return c.subnets[h.Subnet]
+		return c.unjoined[h.Subnet]
 	}
 	for subnet := range c.subnets {
 		if subnet == h.Subnet || subnet.Contains(h.Address) {

@@ -70,11 +70,6 @@ func (d *Driver) revive(ctx context.Context, s step) error {
 	if s.definition.Modified == 0 { // from its tombstone
 		txn.Then = append(txn.Then, store.Delete(store.TombstoneKey(def.UUID)))
 	}
-	clear, err := d.clearAnswers(ctx, def.UUID)
-	if err != nil {
-		return err
-	}
-	txn.Then = append(txn.Then, clear...)
 	res, err := d.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
 		d.tables.networks.awaits(res.Revision)
@@ -91,16 +86,11 @@ func (d *Driver) bury(ctx context.Context, s step) error {
 	if err != nil {
 		return err
 	}
-	clear, err := d.clearAnswers(ctx, def.UUID)
-	if err != nil {
-		return err
-	}
 	def.State, def.Force = store.NetworkActive, false // as it would come back
 	grave := store.Tombstone{Network: def, By: d.self.Node(), Since: d.milliseconds() / 1000}
-	ops = append(ops, store.Delete(s.definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave)))
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Unchanged(s.definition.Key, s.definition.Modified)),
-		Then: append(ops, clear...),
+		Then: append(ops, store.Delete(s.definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
 	})
 	if err == nil && res.Done {
 		failpoint("removal: buried")
@@ -109,15 +99,28 @@ func (d *Driver) bury(ctx context.Context, s step) error {
 	return err
 }
 
-// clearAnswers deletes every node's answer to a removal.
-func (d *Driver) clearAnswers(ctx context.Context, uuid string) ([]store.Op, error) {
-	items, _, err := d.cfg.KV.List(ctx, store.RemovalSpan(uuid))
+// sweptAtOnce is how many answers one transaction takes away.
+const sweptAtOnce = 100
+
+// sweepAnswers deletes the nodes' answers to a removal that is over. One that
+// is given meanwhile, to another removal, stays.
+func (d *Driver) sweepAnswers(ctx context.Context, s step) error {
+	items, _, err := d.cfg.KV.List(ctx, store.RemovalSpan(s.definition.Record.UUID))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var ops []store.Op
-	for _, it := range items {
-		ops = append(ops, store.Delete(it.Key))
+	for some := range slices.Chunk(items, sweptAtOnce) {
+		var txn store.Txn
+		for _, it := range some {
+			txn.If = append(txn.If, store.Unchanged(it.Key, it.Modified))
+			txn.Then = append(txn.Then, store.Delete(it.Key))
+		}
+		res, err := d.cfg.KV.Commit(ctx, txn)
+		if err != nil || !res.Done {
+			return err // not done: one of them changed, the next look knows
+		}
+		failpoint("removal: answers swept")
+		d.tables.removals.awaits(res.Revision)
 	}
-	return ops, nil
+	return nil
 }

@@ -26,10 +26,10 @@ func (d *Driver) syncReplicas(ctx context.Context) error {
 		}
 		again, err := d.syncOnce(ctx)
 		if err != nil && ctx.Err() == nil {
-			d.troubles.tell(d.log, "replicas", err)
+			d.troubles.tell(d.log, matter{what: "replicas"}, err)
 			again = time.Second
 		} else {
-			d.troubles.over("replicas")
+			d.troubles.over(matter{what: "replicas"})
 		}
 		tick.Reset(again)
 	}
@@ -53,6 +53,7 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 		if err != nil || !ready {
 			return time.Second, err // nothing tells when the store is trusted again
 		}
+		d.troubles.only(v.concerns())
 		if err := d.adoptAgain(v); err != nil {
 			return 0, err
 		}
@@ -124,6 +125,18 @@ func (d *Driver) look(ctx context.Context) (view, bool, error) {
 		return view{}, false, err
 	}
 	return v, true, nil
+}
+
+// concerns tells which definitions, by uuid, and networks, by id, there are.
+func (v view) concerns() func(id string) bool {
+	known := map[string]bool{}
+	for _, def := range v.definitions {
+		known[def.Record.UUID] = true
+	}
+	for _, n := range v.journal {
+		known[n.ID] = true
+	}
+	return func(id string) bool { return known[id] }
 }
 
 // lookAtEngine adds what the engine has. The journal is read after the

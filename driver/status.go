@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -33,10 +32,9 @@ func (d *Driver) Report() []NetworkReport {
 	}
 	definitions, _ := d.tables.networks.all()
 	for about, failed := range d.troubles.list() {
-		about = strings.TrimSuffix(about, nameTaken(""))
 		for _, def := range definitions {
-			if def.Record.UUID == about {
-				reports = append(reports, NetworkReport{UUID: about, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
+			if def.Record.UUID == about.of {
+				reports = append(reports, NetworkReport{UUID: about.of, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
 			}
 		}
 	}

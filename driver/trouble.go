@@ -5,6 +5,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"gvlan/cluster/store"
 )
 
 // Bounds of the wait before a failed replica is tried again.
@@ -12,6 +14,22 @@ const (
 	firstRetry = time.Second
 	lastRetry  = time.Minute
 )
+
+// matter is what a failure is filed under.
+type matter struct {
+	what string
+	of   string // a definition's uuid or a network's engine id; "" when it is of neither
+}
+
+// replicaOf is the making of a definition's network here.
+func replicaOf(def store.Network) matter { return matter{"replica", def.UUID} }
+
+// nameTaken is the name's being somebody else's here, which is over the moment
+// it is free, whatever wait a failed create has earned.
+func nameTaken(def store.Network) matter { return matter{"name", def.UUID} }
+
+// linksOf is what the network hangs from here.
+func linksOf(n hostNetwork) matter { return matter{"links", n.ID} }
 
 // trouble is one thing that keeps failing.
 type trouble struct {
@@ -24,12 +42,12 @@ type trouble struct {
 // with growing patience.
 type troubles struct {
 	mu  sync.Mutex
-	all map[string]trouble
+	all map[matter]trouble
 	now func() time.Time
 }
 
 // tell notes a failure; it is logged when it is new.
-func (t *troubles) tell(log *slog.Logger, about string, err error) {
+func (t *troubles) tell(log *slog.Logger, about matter, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had := t.all[about]
@@ -37,19 +55,26 @@ func (t *troubles) tell(log *slog.Logger, about string, err error) {
 	next.due = t.now().Add(next.wait)
 	t.all[about] = next
 	if had.Why != next.Why {
-		log.Error("will be tried again", "what", about, "error", err)
+		log.Error("will be tried again", "what", about.what, "error", err)
 	}
 }
 
 // over forgets a failure.
-func (t *troubles) over(about string) {
+func (t *troubles) over(about matter) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.all, about)
 }
 
+// only forgets the failures of definitions and networks that are no more.
+func (t *troubles) only(known func(id string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	maps.DeleteFunc(t.all, func(about matter, _ trouble) bool { return about.of != "" && !known(about.of) })
+}
+
 // waiting tells whether a failure is not due to be tried again yet.
-func (t *troubles) waiting(about string) bool {
+func (t *troubles) waiting(about matter) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	had, ok := t.all[about]
@@ -64,7 +89,7 @@ func (t *troubles) any() bool {
 }
 
 // list copies what fails, for people.
-func (t *troubles) list() map[string]trouble {
+func (t *troubles) list() map[matter]trouble {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.all)

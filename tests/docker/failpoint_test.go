@@ -58,6 +58,7 @@ var failpoints = []struct {
 	{"detach: one disconnected", 1, diesForced},
 	{"removal: retired", 0, diesRemoving},
 	{"removal: answered", 0, diesRemoving},
+	{"removal: answers swept", 0, diesRemoving},
 	{"replica: marked", 1, diesRemoving},
 	{"delete: pools left", 1, diesRemoving},
 	{"delete: journaled", 1, diesRemoving},
