@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/ipam"
 )
 
 // world is one network "lan1" of node h1 in a plan's view, to be bent by each
@@ -305,5 +306,20 @@ func TestPlanKeepsWhatDockerKept(t *testing.T) {
 	v.journal[0].Since = v.now - listedAfter - 1
 	if steps := plan(v); len(steps) != 1 || steps[0].do != doKeep {
 		t.Errorf("plan: got %+v, want the network kept", steps)
+	}
+}
+
+// TestPlanAsksTheSwarmItself: a manager without a quorum lists no network of
+// the swarm, which is no reason to end what the swarm claims on one.
+func TestPlanAsksTheSwarmItself(t *testing.T) {
+	v := world()
+	v.definitions, v.engine = nil, nil
+	v.journal[0].ID, v.journal[0].UUID, v.journal[0].Stage = ipam.ManagerNetwork(swarmID), swarmID, StageSwarm
+	if steps := plan(v); len(steps) != 0 {
+		t.Errorf("plan: got %+v, want it left to who asks the swarm", steps)
+	}
+	v.journal[0].Removing = true // freed
+	if steps := plan(v); len(steps) != 1 || steps[0].do != doForget {
+		t.Errorf("plan: got %+v, want the network forgotten", steps)
 	}
 }

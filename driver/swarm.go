@@ -80,9 +80,7 @@ func (v view) planSwarm(n hostNetwork) []step {
 		return []step{{do: doSwarmFree, network: n, definition: def}}
 	case n.Removing:
 		return []step{{do: doForget, network: n}}
-	case !listed && n.isManager() && !defined && v.now-n.Since > listedAfter:
-		return []step{{do: doForget, network: n}}
-	case !listed:
+	case !listed: // or the swarm has no quorum: freeLostNetworks asks it
 		return nil
 	case defined && (n.Name != e.Name || !equalOverrides(n.Overrides, def.Record.Overrides)):
 		return []step{{do: doSwarmBind, network: n, engine: e, definition: def}}
