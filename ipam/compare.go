@@ -105,8 +105,8 @@ func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) 
 		return nil, a.ledger.forget(l)
 	case it.Created == 0:
 		return a.assert(ctx, l)
-	case a.resting(rec):
-		if done, err := a.retake(ctx, l, it); err != nil || done {
+	case a.resting(rec) || vacated(l, it, rec):
+		if done, err := a.retake(ctx, l, it, rec); err != nil || done {
 			return nil, err
 		}
 		return a.assert(ctx, l)

@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -60,6 +61,7 @@ func newSwarm(c *cluster) *swarm {
 	s := &swarm{cluster: c, nodes: map[string]*swarmHost{}}
 	for _, name := range []string{"h1", "h2", "h3"} {
 		s.nodes[name] = &swarmHost{host: c.host(name), endpoint: "task-on-" + name}
+		s.nodes[name].ready() // no comparison of its start comes in the middle of a life
 	}
 	return s
 }
@@ -142,6 +144,12 @@ func (s *swarm) act(step string) error {
 		return h.release(h.working)
 	case "is evicted":
 		return s.evict(h.name)
+	case "returns":
+		conflicts, err := h.Reassert(h.ctx())
+		for _, c := range conflicts {
+			err = errors.Join(err, errors.New(c.Holder))
+		}
+		return err
 	case "misses a reply":
 		h.lossy.lose(rewrites, func() {})
 		return nil
@@ -217,6 +225,13 @@ func TestClaims(t *testing.T) {
 		{"a late stop of the first", "h1 leads; h1 claims; h2 works; h2 binds; h2 stops; h3 works; h3 binds; h2 stops", "manager, bound on h3"},
 
 		{"a stop after an eviction", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h3 works; h3 binds; h2 stops", "manager, bound on h3"},
+		{"evicted while the task runs on", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h2 returns", "manager, bound on h2"},
+		{"its return is not answered", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h2 misses a reply; h2 returns", "manager, bound on h2"},
+		{"evicted, claimed anew and not taken yet", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h1 drops; h1 claims; h2 returns; h3 works = in use", "manager, bound on h2"},
+		{"evicted, and given to another meanwhile", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h3 works; h2 returns = node h3; h2 stops", "manager, given to h3"},
+		{"evicted, and taken by another meanwhile", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h3 works; h3 binds; h2 returns = in use by container task-on-h3; h2 stops", "manager, bound on h3"},
+		{"evicted and let go, both", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h1 drops; h2 returns; h2 stops", "free"},
+		{"evicted, back, stopped", "h1 leads; h1 claims; h2 works; h2 binds; h2 is evicted; h2 returns; h2 stops; h1 drops", "free"},
 
 		{"a new leader repeats the claim", "h1 leads; h1 claims; h3 leads; h3 repeats", "manager"},
 		{"a new leader while the task runs", "h1 leads; h1 claims; h2 works; h2 binds; h3 leads; h3 repeats; h3 drops", "bound on h2"},
@@ -335,6 +350,29 @@ func TestEndManagerClaims(t *testing.T) {
 		}
 		if it, rec := c.leaseAt(DefaultSegment, idle.Addr().String()); it.Created != 0 {
 			c.Errorf("the idle address is claimed still: %+v", rec)
+		}
+	})
+}
+
+// TestAnotherNetworksClaimIsNotRetaken: the swarm let go of a task of an
+// evicted node, and claims its address for another network by now.
+func TestAnotherNetworksClaimIsNotRetaken(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		s := newSwarm(c)
+		for _, step := range []string{"h1 leads", "h1 claims", "h2 works", "h2 binds", "h2 is evicted"} {
+			s.must(s.act(step))
+		}
+		it, rec := c.leaseAt(DefaultSegment, taskAddress)
+		rec.Network = "yxwvutsrqponmlkjihgfedcba"
+		s.must(s.act("h1 drops"))
+		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(it.Key, store.Encode(rec))}})
+		s.must(err)
+		if err := s.act("h2 returns"); err == nil {
+			c.Error("the address was taken again")
+		}
+		s.must(s.act("h2 stops"))
+		if got := s.record(); got != "manager" {
+			c.Errorf("the address is %s", got)
 		}
 	})
 }
