@@ -5,17 +5,25 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"gvlan/cluster/store"
 )
 
+// atOnce is how long after Docker's last word about one pool it may speak of
+// another and both creates still be running: within a create its calls follow
+// each other at once, while an engine that died needs longer to come back. The
+// clock only puts an order on what may be joined.
+const atOnce = time.Second
+
 // Attach joins pools to a network when it is created: CreateNetwork does not
-// say which PoolIDs are its own, so each of its pools is the oldest one not
-// joined yet that has the same space, subnet, gateway and aux addresses, or
-// failing that the same space and subnet. Attaching again changes nothing,
-// but for a swarm's network (see replaced). A pool that nobody requested here
-// (the journal was lost) is joined by the first request for an address of it.
-// Errors are the journal's.
+// say which PoolIDs are its own, so each of its pools is one not joined yet
+// that has the same space, subnet, gateway and aux addresses, or failing that
+// the same space and subnet; of several the oldest whose create may still run
+// (see oldestRunning). Attaching again changes nothing, but for a swarm's
+// network (see replaced). A pool that nobody requested here (the journal was
+// lost) is joined by the first request for an address of it. Errors are the
+// journal's.
 func (a *Allocator) Attach(id string, pools []PoolData) error {
 	defer a.wake()
 	return a.ledger.change(func() []entry {
@@ -51,17 +59,33 @@ func (b *ledger) match(network string, data PoolData, except map[string]bool) (p
 	own := func(p pool) bool { return p.joined() }
 	fresh := func(p pool) bool { return !p.joined() }
 	alike := func(p pool) bool { return fresh(p) && p.Gateway == data.Gateway && sameAux(p, data) }
-	order := []func(pool) bool{own, alike, fresh}
+	order, pick := []func(pool) bool{own, alike, fresh}, oldestRunning
 	if keepsID(network) {
-		slices.Reverse(open)
-		order = []func(pool) bool{alike, fresh, own}
+		order, pick = []func(pool) bool{alike, fresh, own}, newest
 	}
 	for _, same := range order {
-		if i := slices.IndexFunc(open, same); i >= 0 {
-			return open[i], true
+		some := slices.DeleteFunc(slices.Clone(open), func(p pool) bool { return !same(p) })
+		if len(some) > 0 {
+			return pick(some), true
 		}
 	}
 	return pool{}, false
+}
+
+func newest(pools []pool) pool { return pools[len(pools)-1] }
+
+// oldestRunning returns the oldest pool whose create may run at once with that
+// of the newest. One that Docker was silent about before is another driver's,
+// or of a create that ended with its engine or agent and that was repeated:
+// joined in place of the new one it would leave that without a network, and
+// the engine asks the new one. Creates that do run at once are told apart by
+// nothing but their order: the newest first would give each the other's pool.
+func oldestRunning(pools []pool) pool {
+	last := newest(pools).Heard
+	i := slices.IndexFunc(pools, func(p pool) bool {
+		return max(last-p.Heard, p.Heard-last) <= atOnce.Milliseconds()
+	})
+	return pools[i]
 }
 
 // keepsID tells that a network is made anew under one id: a swarm's, by every

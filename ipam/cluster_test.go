@@ -130,6 +130,8 @@ type host struct {
 	dead    map[string]bool // endpoints that CloseDead closes
 	cut     bool            // the wire is down, by down()
 	created int             // networks and endpoints, for ids
+
+	ahead atomic.Int64 // of the time that it is, by its clock
 }
 
 // host starts a node.
@@ -184,12 +186,16 @@ func (h *host) load() {
 	a, err := New(Config{
 		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
+		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
 	if err != nil {
 		h.c.Fatal(err)
 	}
 	h.Allocator = a
 }
+
+// later lets time pass, by the host's clock.
+func (h *host) later(d time.Duration) { h.ahead.Add(int64(d)) }
 
 // restart kills the agent and starts it anew.
 func (h *host) restart() {

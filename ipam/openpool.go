@@ -119,7 +119,7 @@ func (a *Allocator) subnetsIn(ctx context.Context, segment string) ([]usedSubnet
 func (a *Allocator) openPool(p pool) error {
 	defer a.wake()
 	return a.ledger.change(func() []entry {
-		p.Seq = a.ledger.nextSeq()
+		p.Seq, p.Heard = a.ledger.nextSeq(), a.Now().UnixMilli()
 		return []entry{p}
 	})
 }

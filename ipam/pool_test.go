@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -316,10 +317,14 @@ func TestGatewayStaysOfAnOldEngineThatInsists(t *testing.T) {
 	})
 }
 
-// TestAttachJoinsOldestFirst creates two networks of one subnet at once.
+// TestAttachJoinsOldestFirst creates two networks of one subnet at once, after
+// a create of a third that was broken off.
 func TestAttachJoinsOldestFirst(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		h := c.host("h1")
+		_, _, err := h.openOne(flags{}, 0, "10.0.0.0/24")
+		h.must(err)
+		h.later(time.Minute)
 		open := func(within, gateway string) (string, PoolData) {
 			data, id, err := h.openOne(flags{ranges: []string{within}, gateways: []string{gateway}}, 0, "10.0.0.0/24")
 			h.must(err)
@@ -346,6 +351,34 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 			t.Error("the gateway of c was asked for, its pool says it was not")
 		}
 	})
+}
+
+// TestAttachPassesOverWhatIsNotBeingCreated: a pool that looks the same is
+// left of a create that its engine or agent did not live to end, or another
+// driver's. What is asked of the repeated create's is for its network.
+func TestAttachPassesOverWhatIsNotBeingCreated(t *testing.T) {
+	for name, since := range map[string]func(h *host){
+		"the engine came back": func(h *host) { h.later(3 * time.Second) },
+		"the agent came back":  func(h *host) { h.later(3 * time.Second); h.restart() },
+		"the clock went back":  func(h *host) { h.later(-time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEveryStore(t, func(c *cluster) {
+				h := c.host("h1")
+				_, left, err := h.openOne(flags{}, 0, "10.0.0.0/24")
+				h.must(err)
+				since(h)
+				n := h.mustCreate("10.0.0.0/24").define("lan1")
+				n.mustRun("web", "10.0.0.7")
+				n.mustRun("db", "")
+				held, err := h.Provisional(c.Context())
+				h.must(err)
+				if p, _ := h.ledger.pool(left); !slices.Equal(held, []Held{heldPool(p)}) {
+					c.Errorf("held %+v, want the pool that was left", held)
+				}
+			})
+		})
+	}
 }
 
 // TestAnotherDriversNetwork: its pools are never joined, its endpoints never

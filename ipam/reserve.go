@@ -34,6 +34,7 @@ func (a *Allocator) reserve(ctx context.Context, p pool, addr netip.Addr, note f
 		return err
 	}
 	kept := a.ledger.changePool(p.ID, func(p *pool) {
+		p.Heard = a.Now().UnixMilli()
 		if !slices.Contains(p.Owed, addr) {
 			p.Owed = append(slices.Clone(p.Owed), addr) // also in doubt: it is given back with the pool
 		}
