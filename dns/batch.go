@@ -73,8 +73,8 @@ func (c *batchConn) answerAll(packets []ipv4.Message) {
 	}
 	for answers := c.out[:count]; len(answers) > 0; {
 		n, err := c.batch.WriteBatch(answers, 0)
-		if err != nil {
-			n = max(n, 0) + 1 // nobody reads that one
+		if err != nil || n <= 0 {
+			n = max(n, 0) + 1 // the first of them cannot be sent
 		}
 		answers = answers[n:]
 	}
