@@ -61,3 +61,26 @@ func TestQuarantinesEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestARestingAddressIsNotReserved: the node it was taken from comes back.
+func TestARestingAddressIsNotReserved(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, gateways: []string{"10.0.0.254"}})
+		web := n.mustRun("web", "10.0.0.1")
+		n.h.down() // it would take its own again at once
+		c.rest(web, time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC))
+		other := c.host("h2")
+		for _, f := range []flags{
+			{subnets: []string{"10.0.0.0/24"}}, // the gateway that is chosen
+			{subnets: []string{"10.0.0.0/24"}, gateways: []string{"10.0.0.1"}},
+			{subnets: []string{"10.0.0.0/24"}, gateways: []string{"10.0.0.254"}, aux: map[string]string{"nas": "10.0.0.1"}},
+		} {
+			_, err := other.create(f)
+			checkErr(c, err, "address 10.0.0.1 cannot be reserved for the network: it has rested since 03:02:01 UTC, when node h1, which used it, was evicted")
+		}
+		n.h.up()
+		if conflicts, err := n.h.Reassert(c.Context()); err != nil || len(conflicts) > 0 {
+			c.Fatalf("on return: conflicts %v, error %v", conflicts, err)
+		}
+	})
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"gvlan/cluster/store"
 )
@@ -77,7 +78,8 @@ func (a *Allocator) putReservation(ctx context.Context, at place, name string) e
 }
 
 // reservation reads a record to be shared. A lease cannot be: its holder is
-// named.
+// named. Nor can what rests after an eviction: the node it was taken from may
+// come back for it, and the rest would end with the network.
 func (a *Allocator) reservation(ctx context.Context, at place, found store.Item) (store.Lease, error) {
 	rec := store.Lease{State: store.Reserved, Since: a.Now().Unix()}
 	if found.Created == 0 {
@@ -90,7 +92,8 @@ func (a *Allocator) reservation(ctx context.Context, at place, found store.Item)
 	case rec.State == store.Leased:
 		return rec, fmt.Errorf("address %s cannot be reserved for the network: it is %s", at.addr, a.heldBy(ctx, rec.Node, rec.Endpoint))
 	case rec.State == store.Quarantined:
-		return store.Lease{State: store.Reserved, Since: a.Now().Unix()}, nil
+		return rec, fmt.Errorf("address %s cannot be reserved for the network: it has rested since %s, when node %s, which used it, was evicted: give another one, or try again in some minutes",
+			at.addr, time.Unix(rec.Since, 0).UTC().Format(time.TimeOnly+" MST"), a.hostOf(ctx, rec.Node))
 	}
 	return rec, nil
 }
