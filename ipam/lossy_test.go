@@ -1,0 +1,71 @@
+package ipam
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// lossy is a store that something happens to at one transaction, of a kind.
+type lossy struct {
+	store.KV
+	mu     sync.Mutex
+	which  func(store.Txn) bool // nil: no more
+	happen func()
+	before bool
+}
+
+// lose loses the reply to the next transaction that which picks. Before it is
+// sent again then runs.
+func (l *lossy) lose(which func(store.Txn) bool, then func()) { l.set(which, then, false) }
+
+// forestall runs first right before the next transaction that which picks.
+func (l *lossy) forestall(which func(store.Txn) bool, first func()) { l.set(which, first, true) }
+
+func (l *lossy) set(which func(store.Txn) bool, happen func(), before bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.which, l.happen, l.before = which, happen, before
+}
+
+// take tells whether it is that transaction's turn.
+func (l *lossy) take(txn store.Txn, before bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.which == nil || l.before != before || !l.which(txn) {
+		return false
+	}
+	l.which = nil
+	return true
+}
+
+// Commit implements store.KV.
+func (l *lossy) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	if l.take(txn, true) {
+		l.happen()
+	}
+	res, err := l.KV.Commit(ctx, txn)
+	if err == nil && res.Done && l.take(txn, false) {
+		l.happen()
+		return store.Result{}, store.ErrUnavailable
+	}
+	return res, err
+}
+
+// rewrites picks a transaction that replaces a lease as it was read.
+func rewrites(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.If, func(c store.Cond) bool {
+		_, _, err := store.LeaseOf(c.Key)
+		return err == nil && c.Kind == store.Modified && c.Is != 0
+	})
+}
+
+// binds picks a transaction that writes an endpoint.
+func binds(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.Then, func(op store.Op) bool {
+		span := store.EndpointsSpan()
+		return op.Kind == store.OpPut && span.From <= op.Key && op.Key < span.To
+	})
+}
