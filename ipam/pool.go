@@ -15,8 +15,8 @@ import (
 // gone.
 type pool struct {
 	ID      string            `json:"id"`
-	Seq     int64             `json:"seq"`             // of opening on this host
-	Heard   int64             `json:"heard,omitempty"` // unix milliseconds: when Docker last asked something of its create
+	Seq     int64             `json:"seq"` // of opening on this host
+	Heard   int64             `json:"-"`   // unix milliseconds: when Docker last spoke of its create; 0: not since the agent's start
 	Options map[string]string `json:"options,omitempty"`
 	Default bool              `json:"default,omitempty"` // taken from the default pools
 	Network string            `json:"network,omitempty"` // engine's id, once CreateNetwork joined it
