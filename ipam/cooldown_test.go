@@ -73,9 +73,10 @@ func TestCooldown(t *testing.T) {
 		if b := one.mustRun("b", ""); b.ip() != "10.0.0.5" {
 			c.Errorf("on the host that let go b has %s, want 10.0.0.5: .4 rests", b.ip())
 		}
-		for !two.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24")).resting(time.Hour).contains(numberOf(netip.MustParseAddr("10.0.0.4"))) {
+		seen := two.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24"))
+		for !seen.resting(time.Hour).contains(numberOf(netip.MustParseAddr("10.0.0.4"))) || !seen.hasTaken(numberOf(netip.MustParseAddr("10.0.0.5"))) {
 			if !sleep(c.Context(), time.Millisecond) {
-				c.Fatal("the other host never hears that .4 is free")
+				c.Fatal("the other host never hears that .4 is free and .5 taken")
 			}
 		}
 		if x := two.mustRun("x", ""); x.ip() != "10.0.0.6" {
@@ -94,4 +95,11 @@ func (m *mirror) longest() time.Duration {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.rests.keep
+}
+
+// hasTaken tells whether the mirror heard that an address is taken.
+func (m *mirror) hasTaken(addr number) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taken.contains(addr)
 }
