@@ -12,11 +12,13 @@ import (
 
 var discard = slog.New(slog.DiscardHandler)
 
-// past is a Past in memory.
+// past is a Past in memory, and the epoch in which the node was last back from
+// an eviction.
 type past struct {
-	mu      sync.Mutex
-	cluster string
-	rev     store.Revision
+	mu       sync.Mutex
+	cluster  string
+	rev      store.Revision
+	returned int64
 }
 
 func (p *past) LoadPast() (string, store.Revision, error) {

@@ -23,6 +23,9 @@ type Epoch struct {
 	Install string `json:"install"`           // random uuid of the data directory
 	Boot    string `json:"boot"`              // /proc/sys/kernel/random/boot_id
 	Evicted bool   `json:"evicted,omitempty"` // set by an eviction, cleared by the next start
+	// Returning: set by that start, and by every later one until the node has
+	// taken its addresses again. An agent may die before it has.
+	Returning bool `json:"returning,omitempty"`
 }
 
 // Live is there while a node's agent is connected; it hangs from an etcd

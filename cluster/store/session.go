@@ -18,6 +18,9 @@ type Identity struct {
 	Address string // that other nodes reach the host by
 	Version string // of gvlan
 	Gossip  string // host:port of the membership listener, "" without one
+	// Returned is the last epoch in which this install had taken its addresses
+	// again after an eviction: see Session.Returned. 0: none.
+	Returned int64
 }
 
 // Session is a node's right to write. It owns the node's epoch: the key that
@@ -47,11 +50,12 @@ type Session struct {
 	lease    LeaseID       // that /live hangs from
 	epoch    int64
 	cluster  string
-	evicted  bool
-	suspect  error    // ErrSuspect and why; nil while the store is trusted
-	over     error    // ErrFenced and by whom
-	saved    memory   // what SavePast was last given
-	highest  Revision // seen of the store as it is now
+	// returning: an eviction took addresses, and they were not taken again yet.
+	returning bool
+	suspect   error    // ErrSuspect and why; nil while the store is trusted
+	over      error    // ErrFenced and by whom
+	saved     memory   // what SavePast was last given
+	highest   Revision // seen of the store as it is now
 }
 
 // holding is one life of the epoch key under this session.
@@ -119,12 +123,22 @@ func (s *Session) Cluster() string {
 	return s.cluster
 }
 
-// WasEvicted tells whether this node had been evicted when the session was
-// opened: its leases may have been given to others.
+// WasEvicted tells whether this node was evicted and has not taken its
+// addresses again since: they may have been given to others.
 func (s *Session) WasEvicted() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.evicted
+	return s.returning
+}
+
+// Returned says that this node has taken again what an eviction left of its
+// addresses. The owner keeps the epoch it returns for the Identity of the next
+// start.
+func (s *Session) Returned() (epoch int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.returning, s.id.Returned = false, s.epoch
+	return s.epoch
 }
 
 // Trusted tells whether new addresses may be given: nil, or ErrFenced,

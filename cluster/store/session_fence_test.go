@@ -52,6 +52,14 @@ func TestEvictedNodeIsFencedAndLearnsOfItOnReturn(t *testing.T) {
 		if !back.WasEvicted() || back.Epoch() != 3 || back.Trusted() != nil {
 			t.Fatalf("evicted %v, epoch %d, trusted %v; want true, 3, nil", back.WasEvicted(), back.Epoch(), back.Trusted())
 		}
+		back.kill() // before it has taken its addresses again
+		back = start(t, mem, "one", p)
+		if !back.WasEvicted() {
+			t.Fatal("an eviction is forgotten that nothing was done about")
+		}
+		if p.returned = back.Returned(); back.WasEvicted() {
+			t.Fatal("what was done about an eviction is not known")
+		}
 		back.stop()
 		<-back.done
 		if again := start(t, mem, "one", p); again.WasEvicted() {

@@ -59,6 +59,7 @@ func (s *Session) tryOpen(ctx context.Context) error {
 	if err := s.checkHolder(view.liveIt); err != nil {
 		return err
 	}
+	s.doubt(view)
 	lease, err := s.backend.Grant(ctx, liveTTL)
 	if err != nil {
 		return err
@@ -150,11 +151,25 @@ func (s *Session) checkHolder(liveIt Item) error {
 	return &HeldError{Node: s.id.Node, Install: live.Install, Host: live.Host, Address: live.Address}
 }
 
+// doubt compares what the store holds with the past, before anything is
+// written: an opening whose answer is lost is seen by the next as if the past
+// had never been contradicted.
+func (s *Session) doubt(view openingView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if why := s.known.contradicts(view); why != "" && s.suspect == nil {
+		s.suspectLocked(why)
+	}
+}
+
 func (s *Session) nextEpoch(view openingView) Epoch {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return Epoch{
-		Epoch:   max(view.epoch.Epoch, s.Epoch()) + 1,
-		Install: s.id.Install,
-		Boot:    s.id.Boot,
+		Epoch:     max(view.epoch.Epoch, s.epoch) + 1,
+		Install:   s.id.Install,
+		Boot:      s.id.Boot,
+		Returning: view.epoch.Evicted || view.epoch.Returning && view.epoch.Epoch > s.id.Returned,
 	}
 }
 
@@ -170,15 +185,12 @@ func (s *Session) putLive(lease LeaseID) Op {
 	return put
 }
 
-// adopt makes the opened store the session's, and judges it by the past.
+// adopt makes the opened store the session's.
 func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease LeaseID) {
 	s.mu.Lock()
-	if why := s.known.contradicts(view); why != "" && s.suspect == nil {
-		s.suspectLocked(why)
-	}
 	s.held, s.lease, s.epoch, s.cluster = held, lease, epoch.Epoch, view.meta.UUID
 	s.highest = held.epochRev
-	s.evicted = view.epoch.Evicted
+	s.returning = epoch.Returning
 	switch {
 	case s.suspect == nil:
 		s.known = memory{s.cluster, s.highest}
@@ -186,7 +198,7 @@ func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease Leas
 		s.known.rev = neverReached
 	}
 	s.log.Info("store opened", "node", s.id.Node, "epoch", s.epoch, "cluster", s.cluster,
-		"revision", s.highest, "evicted", s.evicted)
+		"revision", s.highest, "evicted", s.returning)
 	s.mu.Unlock()
 	s.savePast()
 	select {

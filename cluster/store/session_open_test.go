@@ -151,3 +151,52 @@ type broken struct{}
 
 func (broken) LoadPast() (string, store.Revision, error) { return "", 0, errBroken }
 func (broken) SavePast(string, store.Revision) error     { return nil }
+
+// deaf loses the answer to the first taking of the epoch.
+type deaf struct {
+	storetest.Backend
+	heard bool
+}
+
+func (d *deaf) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	res, err := d.Backend.Commit(ctx, txn)
+	if err == nil && res.Done && takes(txn) && !d.heard {
+		d.heard = true
+		return store.Result{}, store.ErrUnavailable
+	}
+	return res, err
+}
+
+// What the store held when the epoch was taken counts, although the answer was
+// lost and the next try finds the first one's own epoch.
+func TestOpeningWhoseAnswerIsLost(t *testing.T) {
+	for name, spoil := range map[string]func(*testing.T, *storetest.Mem){
+		"evicted": func(t *testing.T, mem *storetest.Mem) { evict(t, mem) },
+		"epoch missing": func(t *testing.T, mem *storetest.Mem) {
+			if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Delete(store.EpochKey("a"))}}); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := storetest.NewMem()
+				p := &past{}
+				first := start(t, mem, "one", p)
+				first.stop()
+				<-first.done
+				spoil(t, mem)
+				far := &deaf{Backend: mem}
+				back := start(t, far, "one", p)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if !far.heard || back.Epoch() == 0 {
+					t.Fatalf("the answer was lost: %v, epoch %d; want true, opened", far.heard, back.Epoch())
+				}
+				if suspect := errors.Is(back.Trusted(), store.ErrSuspect); back.WasEvicted() != (name == "evicted") || suspect != (name == "epoch missing") {
+					t.Errorf("evicted %v, trusted %v", back.WasEvicted(), back.Trusted())
+				}
+			})
+		})
+	}
+}

@@ -36,7 +36,7 @@ func begin(t *testing.T, far storetest.Backend, install string, p *past) *agent 
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	wire := storetest.NewWire(far)
-	id := store.Identity{Node: "a", Install: install, Boot: "boot", Host: "host-" + install, Address: "192.0.2.1"}
+	id := store.Identity{Node: "a", Install: install, Boot: "boot", Host: "host-" + install, Address: "192.0.2.1", Returned: p.returned}
 	a := &agent{
 		Session: store.NewSession(wire, id, p, discard),
 		wire:    wire, stop: stop, done: make(chan struct{}),

@@ -2,62 +2,65 @@ package main
 
 import (
 	"context"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
-
-	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/link"
 )
 
 // askLAN implements cluster.Ask by asking at this host's own parent of each
-// endpoint's network.
+// endpoint's network. Where a parent cannot be asked at, its endpoints were not
+// asked for.
 func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answering []store.Endpoint, unasked int, err error) {
 	parents := map[string]string{} // network uuid: interface here
 	for _, n := range p.gossip.directory.Known().Nodes[p.self.Node].Description.Networks {
 		parents[n.UUID] = n.Parent
 	}
-	asked := map[string][]netip.Addr{} // by interface
+	asked := map[string]*inquiry{} // by interface
 	for _, e := range endpoints {
 		parent := parents[e.Network]
-		if _, err := net.InterfaceByName(parent); err != nil {
-			unasked++
-			continue
+		if asked[parent] == nil {
+			asked[parent] = &inquiry{}
 		}
-		asked[parent] = append(asked[parent], addressesOf(e)...)
+		asked[parent].addrs = append(asked[parent].addrs, addressesOf(e)...)
 	}
-	found, err := askAll(ctx, asked)
-	if err != nil {
-		return nil, 0, err
+	askAll(ctx, asked)
+	if ctx.Err() != nil {
+		return nil, 0, ctx.Err()
+	}
+	for parent, q := range asked {
+		if q.err != nil {
+			p.log.Warn("nobody was asked for the addresses of a node to be evicted", "parent", parent, "error", q.err)
+		}
 	}
 	for _, e := range endpoints {
-		if slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return found[addr] }) {
+		q := asked[parents[e.Network]]
+		switch {
+		case slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
 			answering = append(answering, e)
+		case q.err != nil:
+			unasked++
 		}
 	}
 	return answering, unasked, nil
 }
 
+// inquiry is what is asked at one interface, and what came of it.
+type inquiry struct {
+	addrs []netip.Addr
+	found []netip.Addr
+	err   error
+}
+
 // askAll asks at all interfaces at once.
-func askAll(ctx context.Context, asked map[string][]netip.Addr) (map[netip.Addr]bool, error) {
-	var mu sync.Mutex
-	found := map[netip.Addr]bool{}
-	group, ctx := errgroup.WithContext(ctx)
-	for parent, addrs := range asked {
-		group.Go(func() error {
-			answering, err := link.Ask(ctx, parent, addrs)
-			mu.Lock()
-			defer mu.Unlock()
-			for _, addr := range answering {
-				found[addr] = true
-			}
-			return err
-		})
+func askAll(ctx context.Context, asked map[string]*inquiry) {
+	var all sync.WaitGroup
+	for parent, q := range asked {
+		all.Go(func() { q.found, q.err = link.Ask(ctx, parent, q.addrs) })
 	}
-	return found, group.Wait()
+	all.Wait()
 }
 
 // addressesOf returns an endpoint's addresses, which its record has as CIDR.

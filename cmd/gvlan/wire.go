@@ -75,9 +75,13 @@ func (p *parts) openTruth() (err error) {
 		return err
 	}
 	p.address = addr
+	returned, err := p.past().returned()
+	if err != nil {
+		return err
+	}
 	p.session = store.NewSession(p.truth.etcd, store.Identity{
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
-		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr),
+		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr), Returned: returned,
 	}, p.past(), p.log)
 	p.kv = cluster.NewHinted(p.session, p.tell)
 	if err := p.openGossip(addr); err != nil {

@@ -44,6 +44,27 @@ func (p past) SavePast(cluster string, rev store.Revision) error {
 	})
 }
 
+// returned is the last epoch in which this node had taken its addresses again
+// after an eviction; 0 for none in this cluster.
+func (p past) returned() (int64, error) {
+	raw, err := p.bucket.Get("returned")
+	if errors.Is(err, journal.ErrAbsent) {
+		return 0, nil
+	}
+	if err != nil || len(raw) < 8 {
+		return 0, err
+	}
+	cluster, _, err := p.LoadPast()
+	if err != nil || cluster != string(raw[8:]) {
+		return 0, err
+	}
+	return int64(binary.BigEndian.Uint64(raw)), nil
+}
+
+func (p past) saveReturned(epoch int64, cluster string) error {
+	return p.bucket.Put("returned", append(binary.BigEndian.AppendUint64(nil, uint64(epoch)), cluster...))
+}
+
 // socketPath is the file behind a unix:// address; others are refused by the
 // check of the configuration.
 func socketPath(docker string) string { return strings.TrimPrefix(docker, "unix://") }

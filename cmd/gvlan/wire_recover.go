@@ -17,21 +17,24 @@ const suspectLook = 2 * time.Second
 // operator says `gvlan recover`: only a person knows whether every other
 // node has done the same.
 func (p *parts) reassert(ctx context.Context) error {
-	asserted := false
+	asserted := int64(0) // the epoch: a store that takes that one's place has another
 	for pause(ctx, suspectLook) {
-		suspect := p.session.Trusted()
+		suspect, epoch := p.session.Trusted(), p.session.Epoch()
 		if !errors.Is(suspect, store.ErrSuspect) {
-			asserted = false
+			asserted = 0
 			continue
 		}
-		if asserted {
+		if asserted == epoch {
 			continue
 		}
 		if err := p.reassertOnce(ctx); err != nil {
 			p.log.Warn("could not write this node's leases into the store yet", "error", err)
 			continue
 		}
-		asserted = true
+		if p.session.Epoch() != epoch {
+			continue
+		}
+		asserted = epoch
 		p.log.Error("the store is not the one this node knew: no new address is given here until `gvlan recover` is run on every node", "why", suspect)
 	}
 	return nil
@@ -78,6 +81,9 @@ func (p *parts) returnEvicted(ctx context.Context) error {
 	p.log.Warn("this node was evicted while it was away: its containers' addresses are taken again where they are free")
 	for {
 		err := p.reassertOnce(ctx)
+		if err == nil {
+			err = p.past().saveReturned(p.session.Returned(), p.session.Cluster())
+		}
 		if err == nil {
 			return nil
 		}

@@ -25,9 +25,9 @@ const (
 )
 
 // Ask asks the LAN at an interface who has these addresses, by ARP and by
-// neighbor solicitation, and returns those that answered within 1.5 s. At an
-// interface that is no Ethernet device nobody does, and no holder without ARP,
-// such as ipvlan's l3 modes make.
+// neighbor solicitation, and returns those that answered within 1.5 s. No holder
+// without ARP does, such as ipvlan's l3 modes make. An interface that is down
+// or no Ethernet device is an error: nobody was asked.
 //
 // It works in the network namespace of the calling thread.
 func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, error) {
@@ -36,7 +36,7 @@ func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, 
 		return nil, fmt.Errorf("ask on %s: %w", ifname, err)
 	}
 	if len(iface.HardwareAddr) != 6 {
-		return nil, nil
+		return nil, fmt.Errorf("ask on %s: %w", ifname, ErrParentType)
 	}
 	var sides []*inquiry
 	defer func() {

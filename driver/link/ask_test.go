@@ -122,6 +122,24 @@ func TestAskEnds(t *testing.T) {
 	}
 }
 
+// TestAskWhereNobodyCanBe: silence on an interface that is down, or is none of
+// Ethernet's, says nothing of who has an address.
+func TestAskWhereNobodyCanBe(t *testing.T) {
+	near, _ := cable(t, "192.0.2.7/24")
+	if err := near.links.LinkSetDown(near.card); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]error{"card": unix.ENETDOWN, "lo": ErrParentType} {
+		err := near.Do(func() error {
+			_, err := Ask(t.Context(), name, []netip.Addr{netip.MustParseAddr("192.0.2.7")})
+			return err
+		})
+		if !errors.Is(err, want) {
+			t.Errorf("asking on %s gives %v, want %v", name, err, want)
+		}
+	}
+}
+
 func FuzzAnswered(f *testing.F) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	for _, addr := range []string{"192.0.2.7", "2001:db8::7"} {
