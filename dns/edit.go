@@ -30,6 +30,7 @@ func (z *Zone) edit() *edit {
 // publish makes the change visible and lets the next writer in.
 func (e *edit) publish() {
 	defer e.z.mu.Unlock()
+	e.sweep()
 	if e.relabel {
 		e.label()
 	}
@@ -99,7 +100,6 @@ func (e *edit) dropDefinition(key string) {
 	net := e.network(d.id)
 	net.defined, net.off, net.label, net.subnets = false, false, "", nil
 	e.dirty, e.relabel = true, true
-	e.sweep(net)
 }
 
 func (e *edit) setEndpoint(it store.Item) {
@@ -169,7 +169,6 @@ func (e *edit) remove(m *member) {
 	for _, addr := range m.addrs() {
 		e.addresses().remove(reverseKey(addr), m)
 	}
-	e.sweep(net)
 }
 
 // nest counts a name at everything above it in its zone.
@@ -205,13 +204,16 @@ func (e *edit) network(id string) *network {
 	return net
 }
 
-// sweep forgets a network that has neither a definition nor an endpoint.
-func (e *edit) sweep(net *network) {
-	if !net.defined && net.size == 0 {
-		delete(e.next.networks, net.id)
-		delete(e.networks, net.id)
-		delete(e.names, net.id)
-		e.relabel = true
+// sweep forgets the networks that have neither a definition nor an endpoint.
+// It comes last in an edit: a record that changes leaves before it comes
+// back, and a network whose only one it is would lose its label and counts.
+func (e *edit) sweep() {
+	for id, net := range e.networks {
+		if !net.defined && net.size == 0 {
+			delete(e.next.networks, id)
+			delete(e.networks, id)
+			e.relabel = true
+		}
 	}
 }
 

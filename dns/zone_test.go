@@ -254,6 +254,34 @@ func TestLocalNetwork(t *testing.T) {
 	}
 }
 
+// TestLocalNetworkKeepsItsName has the record of the only container on a
+// network of this engine alone change, and then make way for another's.
+func TestLocalNetworkKeepsItsName(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	own := endpoint("h1", "private", "web", "172.30.0.2/16")
+	f.start(own)
+	f.zone.now().networks["uuid-private"].counts.NoError.Add(7)
+	other := endpoint("h1", "private", "db", "172.30.0.3/16")
+	check := func(what, name string) {
+		t.Helper()
+		if got := addresses(resolve(f.zone, Everything(), name+".private.gvlan.internal", miekg.TypeA)); len(got) != 1 {
+			t.Errorf("%s: %s.private has the addresses %v", what, name, got)
+		}
+		if c := f.zone.Counts()[0]; c.Zone != "private" || c.NoError.Load() != 7 {
+			t.Errorf("%s: %s counts %d questions, want private with 7", what, c.Zone, c.NoError.Load())
+		}
+	}
+	own.Container.Aliases = []string{"www"}
+	f.start(own)
+	check("the record changed", "www")
+	f.zone.ApplyEndpoints(store.Change{Reset: true, Items: []store.Item{item(f, store.EndpointKey("h1", other.Endpoint), other)}})
+	check("another container instead", "db")
+	f.stop(other)
+	if got := f.zone.now().networks; len(got) != 0 {
+		t.Errorf("networks nobody is on are kept: %v", got)
+	}
+}
+
 // TestLocalNetworkGivesWay has a network of this engine alone beside a
 // definition of the same name.
 func TestLocalNetworkGivesWay(t *testing.T) {
