@@ -65,6 +65,14 @@ func (e *edit) saw(c store.Change) {
 	}
 }
 
+// list notes a list. The first one is a change even when it is empty: it
+// says that there is nothing.
+func (e *edit) list(c store.Change, listed *bool) {
+	if c.Reset && !*listed {
+		*listed, e.dirty = true, true
+	}
+}
+
 func (e *edit) setDefinition(it store.Item) {
 	record, err := store.Decode[store.Network](it)
 	if err != nil || record.UUID == "" {

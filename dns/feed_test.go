@@ -27,6 +27,8 @@ func newFeed(t testing.TB, c ZoneConfig) *feed {
 	if err != nil {
 		t.Fatal(err)
 	}
+	zone.ApplyNetworks(store.Change{Reset: true, Revision: 1})
+	zone.ApplyEndpoints(store.Change{Reset: true, Revision: 1})
 	return &feed{t: t, zone: zone, rev: 1}
 }
 

@@ -106,8 +106,13 @@ var (
 	pushed  = []byte{1}
 )
 
-// push brings the server from what was sent to what is wanted.
+// push brings the server from what was sent to what is wanted. It leaves
+// the server alone while nothing is wanted only because nothing is known: the
+// containers of an agent that starts while the store is away run on.
 func (u *Updater) push(ctx context.Context) error {
+	if !u.zone.filled() {
+		return nil
+	}
 	want := u.wanted()
 	sent := make(map[string]bool) // by record: the server said it has it
 	err := u.sent.Each(func(key string, value []byte) error {

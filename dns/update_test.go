@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"maps"
 	"net/netip"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
+
+	"gvlan/cluster/store"
 )
 
 const testSecret = "c2VjcmV0LW9mLXRoZS10ZXN0cw=="
@@ -101,6 +104,16 @@ func serveLAN(t *testing.T, s *lanServer) netip.AddrPort {
 	return netip.MustParseAddrPort(streams[0].Addr().String())
 }
 
+func newUpdater(t *testing.T, zone *Zone, lan *lanServer, sent Sent, log io.Writer) *Updater {
+	t.Helper()
+	c := UpdateConfig{Server: serveLAN(t, lan), Zone: "example.org", KeyName: "key", Secret: testSecret}
+	u, err := NewUpdater(zone, c, sent, slog.New(slog.NewTextHandler(log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 func TestUpdate(t *testing.T) {
 	f := newFeed(t, ZoneConfig{Node: "h1"})
 	f.define("lan1", "10.9.0.0/24")
@@ -111,11 +124,7 @@ func TestUpdate(t *testing.T) {
 	lan := &lanServer{records: map[string]bool{"web.lan1.example.org. 10.9.0.2": true}}
 	sent := &memory{values: map[string][]byte{"old.lan1.example.org. 60 IN A 10.9.0.77": pushed}}
 	lan.records["old.lan1.example.org. 10.9.0.77"] = true
-	u, err := NewUpdater(f.zone, UpdateConfig{Server: serveLAN(t, lan), Zone: "example.org", KeyName: "key", Secret: testSecret}, sent,
-		slog.New(slog.NewTextHandler(t.Output(), nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := newUpdater(t, f.zone, lan, sent, t.Output())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- u.Run(ctx) }()
@@ -144,6 +153,38 @@ func TestUpdate(t *testing.T) {
 		defer sent.mu.Unlock()
 		return len(sent.values) == 0
 	})
+}
+
+// TestUpdateBeforeTheStoreAnswers is an agent that starts while etcd is away
+// on a host whose containers run on.
+func TestUpdateBeforeTheStoreAnswers(t *testing.T) {
+	zone, err := NewZone(ZoneConfig{Node: "h1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const web = "web.lan1.example.org. 10.9.0.1"
+	lan := &lanServer{records: map[string]bool{web: true}}
+	u := newUpdater(t, zone, lan, &memory{values: map[string][]byte{"web.lan1.example.org. 60 IN A 10.9.0.1": pushed}}, t.Output())
+	push := func(what string, want ...string) {
+		t.Helper()
+		if err := u.push(t.Context()); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if diff := cmp.Diff(want, lan.all()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	push("nothing is known", web)
+	zone.ApplyNetworks(store.Change{Reset: true})
+	push("the networks are known", web)
+	changed := zone.Changed()
+	zone.ApplyEndpoints(store.Change{Reset: true})
+	select {
+	case <-changed:
+	default:
+		t.Error("the updater is not woken by a list without endpoints")
+	}
+	push("there is no such container any more")
 }
 
 func TestBadUpdateConfig(t *testing.T) {

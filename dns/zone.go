@@ -44,6 +44,7 @@ type Zone struct {
 	nodes       map[string]uint32
 	shared      map[ownName][]uint32 // nodes that use a container name, where it is more than one
 	changed     chan struct{}        // closed and replaced at every change
+	listed      struct{ networks, endpoints bool }
 }
 
 // defined is what the zone keeps of a definition.
@@ -108,6 +109,7 @@ func (z *Zone) ApplyNetworks(c store.Change) {
 	defer e.publish()
 	each(c, keysOf(z.definitions), e.setDefinition, e.dropDefinition)
 	e.saw(c)
+	e.list(c, &z.listed.networks)
 }
 
 // ApplyEndpoints takes in a change of the endpoints of all nodes: what
@@ -117,6 +119,15 @@ func (z *Zone) ApplyEndpoints(c store.Change) {
 	defer e.publish()
 	each(c, keysOf(z.members), e.setEndpoint, e.dropEndpoint)
 	e.saw(c)
+	e.list(c, &z.listed.endpoints)
+}
+
+// filled tells whether the zone got a list of both its networks and its
+// endpoints. Until then, that it lacks a name means nothing.
+func (z *Zone) filled() bool {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.listed.networks && z.listed.endpoints
 }
 
 // Rerank asks Rank about every node again. Call it when a node's liveness
