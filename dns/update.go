@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -18,6 +19,7 @@ const (
 	updateBatch = 50              // records of one message
 	updateRetry = 2 * time.Second // after the server did not take one
 	updateFudge = 300             // seconds clocks may differ (RFC 8945 section 5.2.3)
+	updateRest  = 30              // retries that a record the server refused by itself sits out: a minute
 )
 
 // Sent remembers over restarts which records were pushed, so that those of
@@ -47,6 +49,10 @@ type Updater struct {
 	config UpdateConfig
 	sent   Sent
 	log    *slog.Logger
+
+	mu   sync.Mutex      // one push at a time; guards the rest
+	said map[string]bool // records that cannot be written, and were logged
+	rest map[string]int  // by record the server refused by itself: pushes to sit out
 }
 
 // NewUpdater checks the configuration.
@@ -108,11 +114,31 @@ var (
 
 // push brings the server from what was sent to what is wanted. It leaves
 // the server alone while nothing is wanted only because nothing is known: the
-// containers of an agent that starts while the store is away run on.
+// containers of an agent that starts while the store is away run on. A batch
+// that fails keeps none of the others back.
 func (u *Updater) push(ctx context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if !u.zone.filled() {
 		return nil
 	}
+	steps, err := u.steps()
+	if err != nil {
+		return err
+	}
+	steps, err = u.due(steps)
+	errs := []error{err}
+	for batch := range slices.Chunk(steps, updateBatch) {
+		errs = append(errs, u.apply(ctx, batch), ctx.Err())
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// steps returns what is between what was sent and what is wanted.
+func (u *Updater) steps() ([]step, error) {
 	want := u.wanted()
 	sent := make(map[string]bool) // by record: the server said it has it
 	err := u.sent.Each(func(key string, value []byte) error {
@@ -120,36 +146,60 @@ func (u *Updater) push(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("read pushed records: %w", err)
+		return nil, fmt.Errorf("read pushed records: %w", err)
 	}
 	var steps []step
-	for _, rr := range slices.Sorted(maps.Keys(want)) {
-		if !sent[rr] {
-			steps = append(steps, step{rr, true})
+	for _, record := range slices.Sorted(maps.Keys(want)) {
+		if !sent[record] {
+			steps = append(steps, step{record, want[record], true})
 		}
 	}
-	for _, rr := range slices.Sorted(maps.Keys(sent)) {
-		if !want[rr] {
-			steps = append(steps, step{rr, false})
+	for _, record := range slices.Sorted(maps.Keys(sent)) {
+		if want[record] != nil {
+			continue
+		}
+		rr, err := miekg.NewRR(record)
+		if err == nil && rr != nil {
+			steps = append(steps, step{record, rr, false})
+			continue
+		}
+		// No message can have carried it to the server.
+		if err := u.sent.Delete(record); err != nil {
+			return nil, fmt.Errorf("forget %q, which cannot be pushed: %w", record, err)
 		}
 	}
-	for batch := range slices.Chunk(steps, updateBatch) {
-		if err := u.apply(ctx, batch); err != nil {
-			return err
+	return steps, nil
+}
+
+// due returns the steps whose record does not sit out, and an error when
+// there are others, so that they are tried again in their time.
+func (u *Updater) due(steps []step) ([]step, error) {
+	due, rest := []step(nil), make(map[string]int)
+	for _, s := range steps {
+		if n := u.rest[s.record]; n > 0 {
+			rest[s.record] = n - 1
+			continue
 		}
+		due = append(due, s)
 	}
-	return nil
+	if u.rest = rest; len(rest) > 0 {
+		return due, fmt.Errorf("%d records that the server refused wait for another try", len(rest))
+	}
+	return due, nil
 }
 
 // step adds or removes one record, written as in a zone file.
 type step struct {
 	record string
+	rr     miekg.RR
 	add    bool
 }
 
-// wanted returns the records of this host's containers.
-func (u *Updater) wanted() map[string]bool {
-	want := make(map[string]bool)
+// wanted returns the records of this host's containers that a message can
+// carry: a name that is long enough in Docker is too long for the DNS below
+// its network and the zone.
+func (u *Updater) wanted() map[string]miekg.RR {
+	want, said := make(map[string]miekg.RR), make(map[string]bool)
 	for _, r := range u.zone.Names(Everything()) {
 		if r.Node != u.zone.node || r.Network == "" {
 			continue
@@ -159,9 +209,18 @@ func (u *Updater) wanted() map[string]bool {
 			if addr.Is6() {
 				kind = "AAAA"
 			}
-			want[fmt.Sprintf("%s.%s.%s %d IN %s %s", r.Name, r.Network, u.config.Zone, int(u.config.TTL/time.Second), kind, addr)] = true
+			record := fmt.Sprintf("%s.%s.%s %d IN %s %s", r.Name, r.Network, u.config.Zone, int(u.config.TTL/time.Second), kind, addr)
+			rr, err := miekg.NewRR(record)
+			if err == nil {
+				want[record] = rr
+				continue
+			}
+			if said[record] = true; !u.said[record] {
+				u.log.Warn("a name is not pushed to the dns server, as no record can hold it", "record", record, "error", err)
+			}
 		}
 	}
+	u.said = said
 	return want
 }
 
@@ -178,7 +237,12 @@ func (u *Updater) apply(ctx context.Context, steps []step) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remember records to push: %w", err)
 	}
-	if err := u.send(ctx, steps); err != nil {
+	err := u.send(ctx, steps)
+	var code refusal
+	if errors.As(err, &code) && code.ofRecords() && len(steps) > 1 {
+		return u.applyEach(ctx, steps)
+	}
+	if err != nil {
 		return fmt.Errorf("update %s at %s: %w", u.config.Zone, u.config.Server, err)
 	}
 	for _, s := range steps {
@@ -194,18 +258,48 @@ func (u *Updater) apply(ctx context.Context, steps []step) error {
 	return nil
 }
 
+// applyEach makes the steps of a refused batch one by one, so that what the
+// server refuses for good does not keep back what it takes. What is refused
+// once more sits out: a server that refuses all is not to be asked for each
+// record every two seconds.
+func (u *Updater) applyEach(ctx context.Context, steps []step) error {
+	var errs []error
+	for _, s := range steps {
+		err := u.apply(ctx, []step{s})
+		if err == nil {
+			continue
+		}
+		errs = append(errs, fmt.Errorf("%q: %w", s.record, err))
+		var code refusal
+		if !errors.As(err, &code) {
+			break
+		}
+		u.rest[s.record] = updateRest
+	}
+	return errors.Join(errs...)
+}
+
+// refusal is the code by which a server does not take an update.
+type refusal int
+
+func (r refusal) Error() string {
+	return "the server says " + strings.ToLower(miekg.RcodeToString[int(r)])
+}
+
+// ofRecords tells whether the code may speak of one of several records. The
+// others speak of the server or of who asks.
+func (r refusal) ofRecords() bool {
+	return r != miekg.RcodeServerFailure && r != miekg.RcodeNotAuth && r != miekg.RcodeNotImplemented
+}
+
 // send sends one update message, signed when there is a key.
 func (u *Updater) send(ctx context.Context, steps []step) error {
 	m := new(miekg.Msg).SetUpdate(u.config.Zone)
 	for _, s := range steps {
-		rr, err := miekg.NewRR(s.record)
-		switch {
-		case err != nil:
-			return fmt.Errorf("write %q: %w", s.record, err)
-		case s.add:
-			m.Insert([]miekg.RR{rr})
-		default:
-			m.Remove([]miekg.RR{rr})
+		if s.add {
+			m.Insert([]miekg.RR{s.rr})
+		} else {
+			m.Remove([]miekg.RR{s.rr})
 		}
 	}
 	client := &miekg.Client{Net: "tcp", Timeout: forwardBudget}
@@ -218,7 +312,7 @@ func (u *Updater) send(ctx context.Context, steps []step) error {
 		return err
 	}
 	if r.Rcode != miekg.RcodeSuccess {
-		return fmt.Errorf("the server says %s", strings.ToLower(miekg.RcodeToString[r.Rcode]))
+		return refusal(r.Rcode)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -24,6 +25,8 @@ const testSecret = "c2VjcmV0LW9mLXRoZS10ZXN0cw=="
 type lanServer struct {
 	mu      sync.Mutex
 	refuse  bool
+	never   string // refuses a message with this record
+	refused int    // such messages
 	records map[string]bool
 }
 
@@ -36,9 +39,12 @@ func (s *lanServer) ServeDNS(w miekg.ResponseWriter, q *miekg.Msg) {
 		m.Rcode = miekg.RcodeNotAuth
 	case s.refuse:
 		m.Rcode = miekg.RcodeServerFailure
+	case slices.ContainsFunc(q.Ns, func(rr miekg.RR) bool { return recordOf(rr) == s.never }):
+		m.Rcode = miekg.RcodeRefused
+		s.refused++
 	default:
 		for _, rr := range q.Ns {
-			record := rr.Header().Name + " " + strings.Fields(rr.String())[4]
+			record := recordOf(rr)
 			if rr.Header().Class == miekg.ClassNONE {
 				delete(s.records, record)
 			} else {
@@ -51,6 +57,8 @@ func (s *lanServer) ServeDNS(w miekg.ResponseWriter, q *miekg.Msg) {
 	}
 	w.WriteMsg(m)
 }
+
+func recordOf(rr miekg.RR) string { return rr.Header().Name + " " + strings.Fields(rr.String())[4] }
 
 func (s *lanServer) all() []string {
 	s.mu.Lock()
@@ -185,6 +193,113 @@ func TestUpdateBeforeTheStoreAnswers(t *testing.T) {
 		t.Error("the updater is not woken by a list without endpoints")
 	}
 	push("there is no such container any more")
+}
+
+// TestUpdateOfWhatCannotBeWritten has a container whose name fits in the DNS
+// by itself, but not below its network and the server's zone.
+func TestUpdateOfWhatCannotBeWritten(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	f.define("lan1", "10.9.0.0/24")
+	name := strings.Repeat(strings.Repeat("a", 60)+".", 3) + strings.Repeat("a", 60)
+	long, web := endpoint("h1", "lan1", name, "10.9.0.9/24"), endpoint("h1", "lan1", "web", "10.9.0.1/24")
+	long.Container.ID, web.Container.ID = "", ""
+	f.start(long)
+	f.start(web)
+	lan := &lanServer{records: map[string]bool{}}
+	// A former agent noted it before it found out.
+	sent := &memory{values: map[string][]byte{name + ".old.example.org. 60 IN A 10.9.0.9": pushing}}
+	var log lockedLog
+	u := newUpdater(t, f.zone, lan, sent, &log)
+	for range 3 {
+		if err := u.push(t.Context()); err != nil {
+			t.Fatalf("one name that is too long stops the others: %v", err)
+		}
+	}
+	if diff := cmp.Diff([]string{"web.lan1.example.org. 10.9.0.1"}, lan.all()); diff != "" {
+		t.Errorf("the server has (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"web.lan1.example.org. 60 IN A 10.9.0.1"}, slices.Collect(maps.Keys(sent.values))); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(log.String(), "level=WARN"); n != 1 {
+		t.Errorf("said %d times, want once:\n%s", n, log.String())
+	}
+}
+
+// TestUpdateWithARefusedRecord has a server that takes all records but one,
+// which is in the first of several batches.
+func TestUpdateWithARefusedRecord(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	f.define("lan1", "10.9.0.0/24")
+	start := func(name, addr string) {
+		e := endpoint("h1", "lan1", name, addr)
+		e.Container.ID = ""
+		f.start(e)
+	}
+	start("bad", "10.9.0.254/24")
+	for i := range 2 * updateBatch {
+		start(fmt.Sprintf("web%d", i), fmt.Sprintf("10.9.0.%d/24", i+1))
+	}
+	const bad = "bad.lan1.example.org. 10.9.0.254"
+	lan := &lanServer{records: map[string]bool{}, never: bad}
+	u := newUpdater(t, f.zone, lan, &memory{values: map[string][]byte{}}, t.Output())
+	push := func(want int) {
+		t.Helper()
+		if err := u.push(t.Context()); err == nil {
+			t.Error("a record the server refuses counts as pushed")
+		}
+		if got := len(lan.all()); got != want {
+			t.Errorf("the server has %d records, want %d", got, want)
+		}
+	}
+	push(2 * updateBatch)
+	start("late", "10.9.0.200/24")
+	push(2*updateBatch + 1)
+	lan.mu.Lock()
+	if lan.refused != 2 {
+		t.Errorf("the server refused %d messages, want the first batch and its bad record", lan.refused)
+	}
+	lan.never = ""
+	lan.mu.Unlock()
+	for i := 0; !slices.Contains(lan.all(), bad); i++ {
+		if i > updateRest {
+			t.Fatal("a refused record is never tried again")
+		}
+		u.push(t.Context())
+	}
+}
+
+// TestUpdateGoesOnAfterABatch has a store of what was pushed that fails for
+// a record of the first batch.
+func TestUpdateGoesOnAfterABatch(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	f.define("lan1", "10.9.0.0/24")
+	for i := range updateBatch + 1 {
+		e := endpoint("h1", "lan1", fmt.Sprintf("web%02d", i), fmt.Sprintf("10.9.0.%d/24", i+1))
+		e.Container.ID = ""
+		f.start(e)
+	}
+	lan := &lanServer{records: map[string]bool{}}
+	u := newUpdater(t, f.zone, lan, &failing{memory{values: map[string][]byte{}}}, t.Output())
+	if err := u.push(t.Context()); !errors.Is(err, errDisk) {
+		t.Errorf("got %v, want %v", err, errDisk)
+	}
+	want := fmt.Sprintf("web%d.lan1.example.org. 10.9.0.%d", updateBatch, updateBatch+1)
+	if diff := cmp.Diff([]string{want}, lan.all()); diff != "" {
+		t.Errorf("the server has (-want +got):\n%s", diff)
+	}
+}
+
+var errDisk = errors.New("no space left")
+
+// failing is Sent that cannot take what begins with web00.
+type failing struct{ memory }
+
+func (f *failing) Put(key string, value []byte) error {
+	if strings.HasPrefix(key, "web00.") {
+		return errDisk
+	}
+	return f.memory.Put(key, value)
 }
 
 func TestBadUpdateConfig(t *testing.T) {
