@@ -13,7 +13,8 @@ import (
 )
 
 // How long what was learned of a sandbox's other networks is believed, and
-// how long Docker's resolver is waited for before our own answer is given.
+// how long Docker's resolver, or somebody else's look at the sandbox, is
+// waited for before our own answer is given.
 const (
 	lookEvery   = time.Second
 	ownerMemory = 2 * time.Second
@@ -28,8 +29,9 @@ type owners struct {
 	looked atomic.Int64 // unix nanoseconds
 	mixed  atomic.Bool  // on a network that is not ours
 
-	mu     sync.Mutex
-	memory map[string]verdict // by folded name
+	mu      sync.Mutex
+	looking chan struct{}      // closed when the look that is under way ends; nil: none is
+	memory  map[string]verdict // by folded name
 }
 
 type verdict struct {
@@ -46,7 +48,7 @@ func (r *resolver) alone() bool {
 // docker tells whether a bare name that we know belongs to another network
 // of the sandbox.
 func (r *resolver) docker(ctx context.Context, name string, scope Scope) bool {
-	if !r.look(scope) {
+	if !r.look(ctx, scope) {
 		return false
 	}
 	name = strings.ToLower(name)
@@ -60,17 +62,63 @@ func (r *resolver) docker(ctx context.Context, name string, scope Scope) bool {
 	return v
 }
 
-// look finds out whether any address in the sandbox is on no network of
-// ours.
-func (r *resolver) look(scope Scope) bool {
-	if since(r.looked.Load()) < lookEvery {
-		return r.mixed.Load()
+// look tells whether any address in the sandbox is on no network of ours.
+// One question at a time goes to see, since that takes a thread for as long
+// as others hold the kernel's lock of interfaces. The others wait for it,
+// unless what it saw last is as young as what is remembered of names.
+func (r *resolver) look(ctx context.Context, scope Scope) bool {
+	done, first := r.startLook()
+	switch {
+	case first:
+		defer r.endLook(done)
+		r.see(scope)
+	case done != nil && since(r.looked.Load()) >= ownerMemory:
+		ctx, cancel := context.WithTimeout(ctx, ownerBudget)
+		defer cancel()
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
 	}
+	return r.mixed.Load()
+}
+
+// startLook returns the look that is under way, and whether it is the
+// caller's to make and end; nil when none is needed.
+func (o *owners) startLook() (done chan struct{}, first bool) {
+	if since(o.looked.Load()) < lookEvery {
+		return nil, false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.looking != nil:
+		return o.looking, false
+	case since(o.looked.Load()) < lookEvery: // ended meanwhile
+		return nil, false
+	}
+	o.looking = make(chan struct{})
+	return o.looking, true
+}
+
+func (o *owners) endLook(done chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.looking = nil
+	close(done)
+}
+
+// see looks at the sandbox's addresses. When that fails, what was seen last
+// stays.
+func (r *resolver) see(scope Scope) {
 	var addrs []net.Addr
 	err := r.enter(func() (err error) {
 		addrs, err = net.InterfaceAddrs()
 		return err
 	})
+	if err != nil {
+		return
+	}
 	mixed := false
 	for _, addr := range addrs {
 		p, perr := netip.ParsePrefix(addr.String())
@@ -78,11 +126,8 @@ func (r *resolver) look(scope Scope) bool {
 			mixed = true
 		}
 	}
-	if err == nil {
-		r.mixed.Store(mixed)
-		r.looked.Store(time.Now().UnixNano())
-	}
-	return mixed
+	r.mixed.Store(mixed)
+	r.looked.Store(time.Now().UnixNano())
 }
 
 // holdsElsewhere asks Docker's resolver whether a name has an address that
