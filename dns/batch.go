@@ -3,6 +3,7 @@ package dns
 import (
 	"net"
 	"net/netip"
+	"runtime"
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
@@ -52,6 +53,7 @@ func (c *batchConn) ReadFrom(p []byte) (int, net.Addr, error) {
 			return 0, nil, err
 		}
 		c.answerAll(c.in[:n])
+		runtime.Gosched() // what comes meanwhile is read by one call, and no thread sleeps and wakes for it
 	}
 	m := c.unread[0]
 	c.unread = c.unread[1:]
