@@ -20,9 +20,8 @@ type batcher interface {
 	WriteBatch(ms []ipv4.Message, flags int) (int, error)
 }
 
-// batchConn is a UDP socket that answers what inline can, many packets at a
-// time, and hands its reader the rest. Only one goroutine may read. It takes
-// 170 KB, so it is for the sockets of the host and not for those of sandboxes.
+// batchConn reads and answers many packets at a time. It takes 170 KB, so it is
+// for the sockets of the host and not for those of sandboxes.
 type batchConn struct {
 	packetConn
 	batch    batcher

@@ -93,20 +93,26 @@ func (s *server) wrap(conn *net.UDPConn) net.PacketConn {
 	case s.batched:
 		return newBatchConn(conn, local, s.inline)
 	}
-	return &packetConn{UDPConn: conn, inline: s.inline}
+	return &singleConn{packetConn: packetConn{UDPConn: conn, inline: s.inline}}
 }
 
 // packetConn is a UDP socket that answers what inline can, and hands its
-// reader the rest. Only one goroutine may read.
+// reader the rest: what singleConn and batchConn share. Only one goroutine may
+// read.
 type packetConn struct {
 	*net.UDPConn
 	inline inlineFunc
 	spin   atomic.Uint32
-	buf    [udpAnswer]byte
+}
+
+// singleConn reads and answers one packet at a time.
+type singleConn struct {
+	packetConn
+	buf [udpAnswer]byte
 }
 
 // ReadFrom returns the next packet that was not answered already.
-func (c *packetConn) ReadFrom(p []byte) (int, net.Addr, error) {
+func (c *singleConn) ReadFrom(p []byte) (int, net.Addr, error) {
 	for {
 		n, client, err := c.UDPConn.ReadFromUDPAddrPort(p)
 		if err != nil {

@@ -86,6 +86,9 @@ func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
 	defer cancel()
 	var failed error
 	addresses := d.announcer.left(e.addresses())
+	if len(addresses) == 0 {
+		return
+	}
 	for sent := 0; sent < announceTimes; {
 		if now, known := d.state.endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return

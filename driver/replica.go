@@ -53,7 +53,7 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 		if err != nil || !ready {
 			return time.Second, err // nothing tells when the store is trusted again
 		}
-		d.troubles.only(v.concerns())
+		d.troubles.only(v.knows)
 		if err := d.adoptAgain(v); err != nil {
 			return 0, err
 		}
@@ -127,16 +127,11 @@ func (d *Driver) look(ctx context.Context) (view, bool, error) {
 	return v, true, nil
 }
 
-// concerns tells which definitions, by uuid, and networks, by id, there are.
-func (v view) concerns() func(id string) bool {
-	known := map[string]bool{}
-	for _, def := range v.definitions {
-		known[def.Record.UUID] = true
-	}
-	for _, n := range v.journal {
-		known[n.ID] = true
-	}
-	return func(id string) bool { return known[id] }
+// knows tells whether there is a definition of that uuid, or a network of that
+// id.
+func (v view) knows(id string) bool {
+	_, defined := v.byUUID(id)
+	return defined || slices.ContainsFunc(v.journal, func(n hostNetwork) bool { return n.ID == id })
 }
 
 // lookAtEngine adds what the engine has. The journal is read after the

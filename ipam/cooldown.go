@@ -17,7 +17,7 @@ const longestCooldown = time.Hour
 func ParseCooldown(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil || d < 0 || d > longestCooldown {
-		return 0, fmt.Errorf("cooldown %q: give a time of at most %s, as 30s or 5m, or 0 for none", text, "1h")
+		return 0, fmt.Errorf("cooldown %q: give a time of at most 1h, as 30s or 5m, or 0 for none", text)
 	}
 	return d, nil
 }

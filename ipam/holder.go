@@ -55,18 +55,30 @@ func (a *Allocator) heldBy(ctx context.Context, node, endpoint string) string {
 
 // onNetwork ends a sentence with the name of a definition, where it has one.
 func (a *Allocator) onNetwork(ctx context.Context, uuid string) string {
-	ctx, cancel := a.bounded(ctx)
-	defer cancel()
-	items, _, err := a.list(ctx, store.NetworksSpan())
+	defs, err := a.definitions(ctx)
 	if err != nil {
 		return ""
 	}
-	for _, it := range items {
-		if def, err := store.Decode[store.Network](it); err == nil && def.UUID == uuid {
+	for _, def := range defs {
+		if def.UUID == uuid {
 			return fmt.Sprintf(" (network %s)", def.Name)
 		}
 	}
 	return ""
+}
+
+// definitions are those that can be read, for a sentence: it does not wait
+// long for the store.
+func (a *Allocator) definitions(ctx context.Context) (defs []store.Network, err error) {
+	ctx, cancel := a.bounded(ctx)
+	defer cancel()
+	items, _, err := a.list(ctx, store.NetworksSpan())
+	for _, it := range items {
+		if def, err := store.Decode[store.Network](it); err == nil {
+			defs = append(defs, def)
+		}
+	}
+	return defs, err
 }
 
 // hostOf is the host name of a node, or its id.
@@ -83,15 +95,12 @@ func (a *Allocator) hostOf(ctx context.Context, node string) string {
 
 // reservedFor ends a sentence: "the gateway of network lan1".
 func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
-	ctx, cancel := a.bounded(ctx)
-	defer cancel()
-	items, _, err := a.list(ctx, store.NetworksSpan())
+	defs, err := a.definitions(ctx)
 	if err != nil {
 		return "reserved"
 	}
-	for _, it := range items {
-		def, err := store.Decode[store.Network](it)
-		if err != nil || !slices.Contains(by, def.UUID) {
+	for _, def := range defs {
+		if !slices.Contains(by, def.UUID) {
 			continue
 		}
 		for _, p := range def.Created.Pools {

@@ -118,6 +118,14 @@ func (h *swarmHost) bind() error {
 
 func (h *swarmHost) release(pool string) error { return h.ReleaseAddress(h.ctx(), pool, taskAddress) }
 
+// play does steps, none of which may be refused.
+func (s *swarm) play(steps ...string) {
+	s.Helper()
+	for _, step := range steps {
+		s.must(s.act(step))
+	}
+}
+
 // act does one step, "HOST VERB".
 func (s *swarm) act(step string) error {
 	name, verb, _ := strings.Cut(step, " ")
@@ -331,9 +339,7 @@ func TestLostReleaseOfAClaim(t *testing.T) {
 func TestEndManagerClaims(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		s := newSwarm(c)
-		for _, step := range []string{"h1 leads", "h1 claims", "h2 works", "h2 binds"} {
-			s.must(s.act(step))
-		}
+		s.play("h1 leads", "h1 claims", "h2 works", "h2 binds")
 		idle, err := s.nodes["h1"].RequestAddress(c.Context(), AddressRequest{PoolID: s.nodes["h1"].leading})
 		s.must(err)
 		subnets := []netip.Prefix{netip.MustParsePrefix(overlaySubnet)}
@@ -359,9 +365,7 @@ func TestEndManagerClaims(t *testing.T) {
 func TestAnotherNetworksClaimIsNotRetaken(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		s := newSwarm(c)
-		for _, step := range []string{"h1 leads", "h1 claims", "h2 works", "h2 binds", "h2 is evicted"} {
-			s.must(s.act(step))
-		}
+		s.play("h1 leads", "h1 claims", "h2 works", "h2 binds", "h2 is evicted")
 		it, rec := c.leaseAt(DefaultSegment, taskAddress)
 		rec.Network = "yxwvutsrqponmlkjihgfedcba"
 		s.must(s.act("h1 drops"))
@@ -382,9 +386,7 @@ func TestAnotherNetworksClaimIsNotRetaken(t *testing.T) {
 func TestDropWhileAWorkerBinds(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		s := newSwarm(c)
-		for _, step := range []string{"h1 leads", "h1 claims", "h2 works"} {
-			s.must(s.act(step))
-		}
+		s.play("h1 leads", "h1 claims", "h2 works")
 		s.nodes["h2"].lossy.forestall(binds, func() {
 			if err := s.act("h1 drops"); err != nil {
 				c.Error(err)

@@ -60,8 +60,7 @@ func TestEvictedNodeIsFencedAndLearnsOfItOnReturn(t *testing.T) {
 		if p.returned = back.Returned(); back.WasEvicted() {
 			t.Fatal("what was done about an eviction is not known")
 		}
-		back.stop()
-		<-back.done
+		back.leave()
 		if again := start(t, mem, "one", p); again.WasEvicted() {
 			t.Fatal("an eviction is reported twice")
 		}

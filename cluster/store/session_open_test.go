@@ -76,8 +76,7 @@ func TestOpeningSeesAnEvictionOnItsWay(t *testing.T) {
 		mem := storetest.NewMem()
 		p := &past{}
 		first := start(t, mem, "one", p)
-		first.stop()
-		<-first.done
+		first.leave()
 		evicted := false
 		far := &interrupted{Backend: mem}
 		far.before = func(txn store.Txn) {
@@ -183,8 +182,7 @@ func TestOpeningWhoseAnswerIsLost(t *testing.T) {
 				mem := storetest.NewMem()
 				p := &past{}
 				first := start(t, mem, "one", p)
-				first.stop()
-				<-first.done
+				first.leave()
 				spoil(t, mem)
 				far := &deaf{Backend: mem}
 				back := start(t, far, "one", p)

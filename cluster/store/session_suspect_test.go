@@ -35,8 +35,7 @@ func accepted(t *testing.T, a *agent, mem *storetest.Mem, p *past) {
 	if err := a.Trusted(); err != nil {
 		t.Fatalf("Trusted after Accept: %v", err)
 	}
-	a.stop()
-	<-a.done
+	a.leave()
 	if next := start(t, mem, "one", p); next.Trusted() != nil {
 		t.Fatalf("next run: %v", next.Trusted())
 	}
@@ -71,13 +70,11 @@ func TestStoreFoundSuspectAtOpen(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				first.stop()
-				<-first.done
+				first.leave()
 				c.harm(t, mem, early)
 				a := start(t, mem, "one", p)
 				suspects(t, a, c.why)
-				a.stop()
-				<-a.done
+				a.leave()
 				for range 100 { // beyond the revision it fell from
 					if err := put(t.Context(), mem, "/others"); err != nil {
 						t.Fatal(err)
@@ -98,8 +95,7 @@ func TestFirstRunTrusts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMem()
 		other := start(t, mem, "one", &past{})
-		other.stop()
-		<-other.done
+		other.leave()
 		if a := start(t, mem, "two", &past{}); a.Trusted() != nil {
 			t.Fatalf("Trusted: %v", a.Trusted())
 		}
@@ -122,8 +118,7 @@ func TestStoreReplacedWhileRunning(t *testing.T) {
 				empty := mem.Snapshot()
 				p := &past{}
 				last := start(t, mem, "one", p)
-				last.stop()
-				<-last.done
+				last.leave()
 				older := mem.Snapshot()
 				a := start(t, mem, "one", p)
 				epoch := a.Epoch()
@@ -170,8 +165,7 @@ func TestRolledBackReplyIsNotRelied(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		suspects(t, a, "is below")
-		a.stop()
-		<-a.done
+		a.leave()
 		again := start(t, mem, "one", p)
 		suspects(t, again, "not settled")
 		accepted(t, again, mem, p)
@@ -204,12 +198,10 @@ func TestVisitToAnotherClusterIsForgotten(t *testing.T) {
 		home, away := storetest.NewMem(), storetest.NewMem()
 		p := &past{}
 		a := start(t, home, "one", p)
-		a.stop()
-		<-a.done
+		a.leave()
 		b := start(t, away, "one", p)
 		suspects(t, b, "it is cluster ")
-		b.stop()
-		<-b.done
+		b.leave()
 		if back := start(t, home, "one", p); back.Trusted() != nil {
 			t.Fatalf("back home: %v", back.Trusted())
 		}

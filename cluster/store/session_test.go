@@ -45,15 +45,20 @@ func begin(t *testing.T, far storetest.Backend, install string, p *past) *agent 
 		defer close(a.done)
 		a.err = a.Run(ctx)
 	}()
-	t.Cleanup(func() { a.stop(); <-a.done })
+	t.Cleanup(a.leave)
 	return a
+}
+
+// leave ends a session in order.
+func (a *agent) leave() {
+	a.stop()
+	<-a.done
 }
 
 // kill ends a session without letting it take /live away.
 func (a *agent) kill() {
 	a.wire.Down()
-	a.stop()
-	<-a.done
+	a.leave()
 }
 
 func (a *agent) ended() bool {
@@ -82,8 +87,7 @@ func TestSessionOpens(t *testing.T) {
 		if rec, ok := live(t, mem); !ok || rec.Install != "one" {
 			t.Fatalf("live = %+v, %v", rec, ok)
 		}
-		a.stop()
-		<-a.done
+		a.leave()
 		if a.err != nil {
 			t.Fatalf("Run: %v", a.err)
 		}

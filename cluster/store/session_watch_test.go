@@ -56,7 +56,6 @@ func TestMirrorsOfALostStoreListAnew(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		a.stop()
-		<-a.done
+		a.leave()
 	})
 }

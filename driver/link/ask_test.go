@@ -1,78 +1,50 @@
-package link
+package link_test
 
 import (
 	"context"
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
-	own "gvlan/driver/netns"
+	"gvlan/driver/link"
 )
 
-// side is one end of a cable, in a namespace of its own.
-type side struct {
-	*own.Namespace
-	links *netlink.Handle
-	card  netlink.Link
-}
-
-// cable makes two sides; the second has these addresses.
-func cable(t *testing.T, addrs ...string) (near, far side) {
+// nextTo is a world with a link eth0 to another one, which has these
+// addresses.
+func nextTo(t *testing.T, addresses ...string) world {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to make network namespaces")
-	}
-	ends := []*side{&near, &far}
-	for _, end := range ends {
-		var err error
-		if end.Namespace, err = own.New(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = end.Close() })
-		if end.links, err = netlink.NewHandleAt(netns.NsHandle(end.Fd()), unix.NETLINK_ROUTE); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(end.links.Close)
-	}
-	veth := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "card", PeerNamespace: netlink.NsFd(far.Fd())}
-	veth.Name = "card"
-	if err := near.links.LinkAdd(veth); err != nil {
-		t.Fatal(err)
-	}
-	for _, end := range ends {
-		var err error
-		if end.card, err = end.links.LinkByName("card"); err != nil {
-			t.Fatal(err)
-		}
-		if err := end.links.LinkSetUp(end.card); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, text := range addrs {
+	near, far := newWorld(t), newWorld(t)
+	wire(t, near, far)
+	for _, text := range addresses {
 		addr, err := netlink.ParseAddr(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		addr.Flags = unix.IFA_F_NODAD // usable at once
-		if err := far.links.AddrAdd(far.card, addr); err != nil {
-			t.Fatal(err)
-		}
+		far.do(t, func() error { return far.handle.AddrAdd(far.link(t, "eth0"), addr) })
 	}
-	return near, far
+	return near
+}
+
+// ask asks in the world's namespace.
+func (w world) ask(ctx context.Context, name string, addrs ...netip.Addr) (answering []netip.Addr, err error) {
+	err = w.ns.Do(func() error {
+		answering, err = link.Ask(ctx, name, addrs)
+		return err
+	})
+	return answering, err
 }
 
 // TestAsk asks a real kernel, by ARP and by neighbour solicitation.
 func TestAsk(t *testing.T) {
-	near, _ := cable(t, "192.0.2.7/24", "2001:db8::7/64")
+	near := nextTo(t, "192.0.2.7/24", "2001:db8::7/64")
 	tests := []struct {
 		name string
 		ask  []string
@@ -89,16 +61,13 @@ func TestAsk(t *testing.T) {
 			for _, text := range test.ask {
 				ask = append(ask, netip.MustParseAddr(text))
 			}
-			var got []string
-			err := near.Do(func() error {
-				answering, err := Ask(t.Context(), "card", ask)
-				for _, addr := range answering {
-					got = append(got, addr.String())
-				}
-				return err
-			})
+			answering, err := near.ask(t.Context(), "eth0", ask...)
 			if err != nil {
 				t.Fatal(err)
+			}
+			var got []string
+			for _, addr := range answering {
+				got = append(got, addr.String())
 			}
 			slices.Sort(got)
 			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
@@ -110,13 +79,10 @@ func TestAsk(t *testing.T) {
 
 // TestAskEnds: who is asked to stop does not listen on.
 func TestAskEnds(t *testing.T) {
-	near, _ := cable(t)
+	near := nextTo(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	err := near.Do(func() error {
-		_, err := Ask(ctx, "card", []netip.Addr{netip.MustParseAddr("192.0.2.7")})
-		return err
-	})
+	_, err := near.ask(ctx, "eth0", netip.MustParseAddr("192.0.2.7"))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("an ended context gives %v, want it to say so", err)
 	}
@@ -125,15 +91,10 @@ func TestAskEnds(t *testing.T) {
 // TestAskWhereNobodyCanBe: silence on an interface that is down, or is none of
 // Ethernet's, says nothing of who has an address.
 func TestAskWhereNobodyCanBe(t *testing.T) {
-	near, _ := cable(t, "192.0.2.7/24")
-	if err := near.links.LinkSetDown(near.card); err != nil {
-		t.Fatal(err)
-	}
-	for name, want := range map[string]error{"card": unix.ENETDOWN, "lo": ErrParentType} {
-		err := near.Do(func() error {
-			_, err := Ask(t.Context(), name, []netip.Addr{netip.MustParseAddr("192.0.2.7")})
-			return err
-		})
+	near := nextTo(t, "192.0.2.7/24")
+	near.setDown(t, "eth0")
+	for name, want := range map[string]error{"eth0": unix.ENETDOWN, "lo": link.ErrParentType} {
+		_, err := near.ask(t.Context(), name, netip.MustParseAddr("192.0.2.7"))
 		if !errors.Is(err, want) {
 			t.Errorf("asking on %s gives %v, want %v", name, err, want)
 		}
@@ -143,10 +104,10 @@ func TestAskWhereNobodyCanBe(t *testing.T) {
 func FuzzAnswered(f *testing.F) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	for _, addr := range []string{"192.0.2.7", "2001:db8::7"} {
-		f.Add(probe(netip.MustParseAddr(addr), mac))
+		f.Add(link.Probe(netip.MustParseAddr(addr), mac))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if addr, ok := answered(frame, mac); ok && !addr.IsValid() {
+		if addr, ok := link.Answered(frame, mac); ok && !addr.IsValid() {
 			t.Errorf("%x names no address", frame)
 		}
 	})
