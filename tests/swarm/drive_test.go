@@ -82,6 +82,7 @@ type container struct {
 	network  string // name
 	endpoint string
 	addr     netip.Addr
+	mac      string
 }
 
 // containers lists what the engines that are up run on such networks.
@@ -112,7 +113,7 @@ func (c *cluster) containersOn(h *lab.Host) (all []container, err error) {
 		Name            string
 		Config          struct{ Labels map[string]string }
 		NetworkSettings struct {
-			Networks map[string]struct{ EndpointID, IPAddress string }
+			Networks map[string]struct{ EndpointID, IPAddress, MacAddress string }
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &inspected); err != nil {
@@ -126,7 +127,7 @@ func (c *cluster) containersOn(h *lab.Host) (all []container, err error) {
 			}
 			all = append(all, container{
 				host: h, name: strings.TrimPrefix(i.Name, "/"), service: i.Config.Labels["com.docker.swarm.service.name"],
-				network: network, endpoint: e.EndpointID, addr: addr,
+				network: network, endpoint: e.EndpointID, addr: addr, mac: e.MacAddress,
 			})
 		}
 	}

@@ -165,16 +165,53 @@ func scaledUpAndDown(c *cluster) {
 	}
 }
 
+// nodeDrained: what runs on a node goes elsewhere and comes back, and the one
+// task of a service whose network has a range of one address takes address and
+// MAC along: README promises that as the fixed address of a service.
 func nodeDrained(c *cluster) {
 	h3 := c.Hosts[2]
-	c.ask.MustDocker(c.t, "node", "update", "--availability", "drain", h3.Name)
+	fixed := c.fixedOn(h3)
+	c.availability("drain", h3)
 	c.leftBy(h3)
 	c.settled("web", 12)
-	c.ask.MustDocker(c.t, "node", "update", "--availability", "active", h3.Name)
+	c.settled("fixed", 1)
+	if moved := c.tasksOf("fixed")[0]; moved.host == h3 || moved.addr != fixed.addr || moved.mac != fixed.mac {
+		c.t.Errorf("fixed had %s with %s on %s, and has %s with %s on %s after its node was drained",
+			fixed.addr, fixed.mac, h3.Name, moved.addr, moved.mac, moved.host.Name)
+	}
+	c.ask.MustDocker(c.t, "service", "rm", "fixed")
+	c.gone("fixed")
+	c.availability("active", h3)
 	c.update("web", "--force")
 	c.settled("web", 12)
 	if all := must(c.containersOn(h3))(c.t); len(all) == 0 {
 		c.t.Errorf("%s runs no task after its return", h3.Name)
+	}
+}
+
+// fixedOn starts the service with a fixed address on that host: no other node
+// takes new tasks meanwhile.
+func (c *cluster) fixedOn(h *lab.Host) container {
+	c.t.Helper()
+	const addr = "10.92.0.10"
+	c.network("fixed", "10.92.0.0/24", "--gateway", "10.92.0.254", "--ip-range", addr+"/32", "-o", parents)
+	others := slices.DeleteFunc(slices.Clone(c.Hosts), func(other *lab.Host) bool { return other == h })
+	c.availability("pause", others...)
+	c.service("fixed", "fixed", 1, "--endpoint-mode", "dnsrr")
+	c.settled("fixed", 1)
+	c.availability("active", others...)
+	task := c.tasksOf("fixed")[0]
+	if task.host != h || task.addr != netip.MustParseAddr(addr) || task.mac == "" {
+		c.t.Fatalf("fixed has %s with MAC %q on %s, want %s and a MAC on %s", task.addr, task.mac, task.host.Name, addr, h.Name)
+	}
+	return task
+}
+
+// availability says what the swarm may start on these nodes.
+func (c *cluster) availability(word string, nodes ...*lab.Host) {
+	c.t.Helper()
+	for _, h := range nodes {
+		c.ask.MustDocker(c.t, "node", "update", "--availability", word, h.Name)
 	}
 }
 
