@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"time"
 
-	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/netns"
 	"gvlan/ipam"
@@ -180,8 +179,8 @@ func importing(networks []engine.Network, driver string, defined map[string]bool
 func (d *Driver) definitionNames() (defined map[string]bool, known bool) {
 	rows, known := d.tables.networks.all()
 	names := make(map[string]bool, len(rows))
-	for key := range rows {
-		names[store.NameOf(key)] = true
+	for _, r := range rows {
+		names[r.Record.Name] = true
 	}
 	return names, known && d.self.Trusted() == nil
 }

@@ -113,7 +113,7 @@ func (d *Driver) look(ctx context.Context) (view, bool, error) {
 	}
 	v := view{
 		node: d.self.Node(), now: d.milliseconds(), hosts: d.hosts(),
-		definitions: byName(definitions), tombstones: byName(tombstones),
+		definitions: byName(definitions), tombstones: byUUID(tombstones),
 		removals: byNode(removals), refs: records(refs), live: namesOf(live),
 		waiting: d.troubles.waiting, swarmOnly: d.cfg.Swarm,
 	}
@@ -212,12 +212,20 @@ func users(containers []engine.Container, networks map[string]engine.Network, jo
 	return refer
 }
 
-func byName[T any](rows map[string]row[T]) map[string]row[T] {
-	named := make(map[string]row[T], len(rows))
-	for key, r := range rows {
-		named[store.NameOf(key)] = r
+func byName(rows map[string]row[store.Network]) map[string]row[store.Network] {
+	named := make(map[string]row[store.Network], len(rows))
+	for _, r := range rows {
+		named[r.Record.Name] = r
 	}
 	return named
+}
+
+func byUUID(rows map[string]row[store.Tombstone]) map[string]row[store.Tombstone] {
+	graves := make(map[string]row[store.Tombstone], len(rows))
+	for _, r := range rows {
+		graves[r.Record.Network.UUID] = r
+	}
+	return graves
 }
 
 func byNode(rows map[string]row[store.Removal]) map[string]map[string]store.Removal {

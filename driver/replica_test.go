@@ -182,6 +182,40 @@ func TestRemovalReachesEveryHost(t *testing.T) {
 	c.nothingLeft()
 }
 
+// TestNamesThatLookLikePaths: Docker takes any text as a name. None of them is
+// taken for another, on any host, and each can be removed.
+func TestNamesThatLookLikePaths(t *testing.T) {
+	c, h1, h2 := pair(t)
+	names := []string{"lan", "prod/lan", "..", "/", "50%", "a%2Flan"}
+	ids := map[string]string{}
+	for i, name := range names {
+		h1.create(lan(name, fmt.Sprintf("10.99.%d.0/24", i)))
+		ids[name] = h1.replica(name).ID
+	}
+	for _, name := range names {
+		h2.replica(name)
+	}
+	c.pass(time.Minute)
+	for _, name := range names {
+		if got := h1.replica(name).ID; got != ids[name] {
+			t.Errorf("network %q was made again as %s, want %s left alone", name, got, ids[name])
+		}
+		if def, ok := c.definition(name); !ok || def.Name != name {
+			t.Errorf("network %q is defined as %q, %v", name, def.Name, ok)
+		}
+	}
+	for _, name := range names {
+		h2.rm(name)
+	}
+	h2.settle()
+	c.pass(quiet)
+	for _, name := range names {
+		h1.lacks(name)
+		h2.lacks(name)
+	}
+	c.nothingLeft()
+}
+
 // TestRemovalWithAStoppedContainerElsewhere: the network comes back where it
 // was removed, and its stopped containers there start again.
 func TestRemovalWithAStoppedContainerElsewhere(t *testing.T) {

@@ -23,32 +23,45 @@ const (
 	gossipKeysKey    = "/gossip-keys"
 )
 
+// Docker takes any text as a name, so a name that becomes a part of a key is
+// escaped: "/" would end the part early, and "%" begins an escape. Every other
+// name is its own part.
+var (
+	escape   = strings.NewReplacer("%", "%25", "/", "%2F")
+	unescape = strings.NewReplacer("%25", "%", "%2F", "/")
+)
+
+// part is outside text as one part of a key.
+func part(text string) string { return escape.Replace(text) }
+
 // MetaKey holds the Meta record.
 func MetaKey() string { return metaKey }
 
 // NetworkKey holds the Network record of that name.
-func NetworkKey(name string) string { return networksFolder + name }
+func NetworkKey(name string) string { return networksFolder + part(name) }
 
 // TombstoneKey holds the Tombstone of a removed definition.
 func TombstoneKey(uuid string) string { return tombstonesFolder + uuid }
 
 // RemovalKey holds one node's Removal answer for a definition in removal.
-func RemovalKey(uuid, node string) string { return removalsFolder + uuid + "/" + node }
+func RemovalKey(uuid, node string) string { return removalsFolder + uuid + "/" + part(node) }
 
 // EpochKey holds the node's Epoch, the only key writes are fenced on.
-func EpochKey(node string) string { return epochsFolder + node }
+func EpochKey(node string) string { return epochsFolder + part(node) }
 
 // NodeKey holds the node's Node record: description, never compared.
-func NodeKey(node string) string { return nodesFolder + node }
+func NodeKey(node string) string { return nodesFolder + part(node) }
 
 // LiveKey holds the node's Live record while its agent is connected.
-func LiveKey(node string) string { return liveFolder + node }
+func LiveKey(node string) string { return liveFolder + part(node) }
 
 // EndpointKey holds one Endpoint of a node.
-func EndpointKey(node, endpoint string) string { return endpointsFolder + node + "/" + endpoint }
+func EndpointKey(node, endpoint string) string {
+	return endpointsFolder + part(node) + "/" + part(endpoint)
+}
 
 // RefsKey holds the node's Refs.
-func RefsKey(node string) string { return refsFolder + node }
+func RefsKey(node string) string { return refsFolder + part(node) }
 
 // GossipKeysKey holds the GossipKeys of the cluster.
 func GossipKeysKey() string { return gossipKeysKey }
@@ -63,7 +76,7 @@ func DefaultPoolKey(subnet netip.Prefix) string {
 // written in fixed-width hexadecimal below its family, so that the order of
 // keys is the order of addresses.
 func LeaseKey(segment string, addr netip.Addr) string {
-	return leasesFolder + segment + "/" + family(addr) + hexAddr(addr)
+	return leasesFolder + part(segment) + "/" + family(addr) + hexAddr(addr)
 }
 
 // LeaseOf is the inverse of LeaseKey.
@@ -81,7 +94,7 @@ func LeaseOf(key string) (segment string, addr netip.Addr, err error) {
 	if !ok || family(addr) != parts[1]+"/" {
 		return "", netip.Addr{}, fmt.Errorf("read lease key %q: %d bytes are no address of family %s", key, len(raw), parts[1])
 	}
-	return parts[0], addr, nil
+	return unescape.Replace(parts[0]), addr, nil
 }
 
 func family(addr netip.Addr) string {
@@ -124,10 +137,10 @@ func DefaultPoolsSpan() Span { return Prefix(defaultsFolder) }
 func EndpointsSpan() Span { return Prefix(endpointsFolder) }
 
 // NodeEndpointsSpan covers the endpoints of one node.
-func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + node + "/") }
+func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + part(node) + "/") }
 
 // SegmentSpan covers the leases of a whole segment, both families.
-func SegmentSpan(segment string) Span { return Prefix(leasesFolder + segment + "/") }
+func SegmentSpan(segment string) Span { return Prefix(leasesFolder + part(segment) + "/") }
 
 // AllLeasesSpan covers the leases of every segment.
 func AllLeasesSpan() Span { return Prefix(leasesFolder) }
@@ -157,19 +170,9 @@ func Prefix(p string) Span {
 // Contains tells whether a key lies in the span.
 func (s Span) Contains(key string) bool { return key >= s.From && key < s.To }
 
-// NameOf returns the last part of a key: a network's name, a node's id, an
-// endpoint's id, a definition's uuid.
-func NameOf(key string) string { return key[strings.LastIndexByte(key, '/')+1:] }
-
-// NodeOf returns the node of an endpoint's key, or "".
-func NodeOf(key string) string {
-	rest, ok := strings.CutPrefix(key, endpointsFolder)
-	node, _, found := strings.Cut(rest, "/")
-	if !ok || !found {
-		return ""
-	}
-	return node
-}
+// NameOf returns what ends a key, as its builder was given it: a node's id, an
+// endpoint's id, a definition's uuid. A network's name stands in its record.
+func NameOf(key string) string { return unescape.Replace(key[strings.LastIndexByte(key, '/')+1:]) }
 
 // lastAddr is the highest address of a subnet.
 func lastAddr(subnet netip.Prefix) netip.Addr {

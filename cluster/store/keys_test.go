@@ -50,6 +50,46 @@ func TestLeaseOfRefuses(t *testing.T) {
 	}
 }
 
+// TestNamesAreNoPaths: Docker takes any text as a name, and a key of one name
+// is never read as that of another.
+func TestNamesAreNoPaths(t *testing.T) {
+	odd := rapid.OneOf(rapid.StringOf(rapid.RuneFrom([]rune("a/%25F.é\n"))), rapid.String())
+	rapid.Check(t, func(rt *rapid.T) {
+		name, other := odd.Draw(rt, "name"), odd.Draw(rt, "other")
+		for kind, key := range map[string]func(string) string{
+			"network":  store.NetworkKey,
+			"epoch":    store.EpochKey,
+			"node":     store.NodeKey,
+			"live":     store.LiveKey,
+			"refs":     store.RefsKey,
+			"removal":  func(name string) string { return store.RemovalKey("u", name) },
+			"endpoint": func(name string) string { return store.EndpointKey("n", name) },
+		} {
+			if got := store.NameOf(key(name)); got != name {
+				rt.Fatalf("the key of %s %q, %s, is read as that of %q", kind, name, key(name), got)
+			}
+		}
+		if name == other {
+			return
+		}
+		if store.NodeEndpointsSpan(name).Contains(store.EndpointKey(other, "e")) {
+			rt.Fatalf("the endpoints of node %q include those of %q", name, other)
+		}
+		addr := netip.MustParseAddr("10.0.0.1")
+		if store.SegmentSpan(name).Contains(store.LeaseKey(other, addr)) {
+			rt.Fatalf("the leases of segment %q include those of %q", name, other)
+		}
+		if segment, _, err := store.LeaseOf(store.LeaseKey(name, addr)); err != nil || segment != name {
+			rt.Fatalf("the lease key of segment %q is read as of %q: %v", name, segment, err)
+		}
+	})
+	for name, want := range map[string]string{"prod_lan-1.x": "prod_lan-1.x", "prod/lan": "prod%2Flan", "..": "..", "büro 2": "büro 2"} {
+		if got := store.NetworkKey(name); got != "/networks/"+want {
+			t.Errorf("%s is kept at %s, want /networks/%s", name, got, want)
+		}
+	}
+}
+
 // No folder's span reaches into another's.
 func TestSpansAreApart(t *testing.T) {
 	keys := map[string]string{

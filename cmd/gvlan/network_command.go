@@ -25,7 +25,8 @@ func newNetworkCommand() *cobra.Command {
 // networkWait bounds how long create and rm wait for every host.
 const networkWait = 30 * time.Second
 
-func networkPath(name string) string { return networksRoute + "/" + url.PathEscape(name) }
+// named is a route with the name of the network or node it is about.
+func named(route, name string) string { return route + "?name=" + url.QueryEscape(name) }
 
 func newNetworkCreate() *cobra.Command {
 	var f networkFlags
@@ -65,7 +66,7 @@ func waitNetwork(ctx context.Context, client *statusClient, name string) (Networ
 	defer cancel()
 	for {
 		var view NetworkView
-		if err := client.get(ctx, networkPath(name), &view); err != nil {
+		if err := client.get(ctx, named(networkRoute, name), &view); err != nil {
 			return view, err
 		}
 		if view.done() || !pause(ctx, 100*time.Millisecond) {
@@ -100,7 +101,7 @@ func newNetworkInspect() *cobra.Command {
 		Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, endpoints", Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
 			var view NetworkView
-			if err := client.get(c.Context(), networkPath(args[0]), &view); err != nil {
+			if err := client.get(c.Context(), named(networkRoute, args[0]), &view); err != nil {
 				return err
 			}
 			if asJSON {
@@ -119,9 +120,9 @@ func newNetworkRemove() *cobra.Command {
 	c := &cobra.Command{
 		Use: "rm NAME", Short: "Remove a network from every host", Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
-			route := networkPath(args[0])
+			route := named(networkRoute, args[0])
 			if force {
-				route += "?force"
+				route += "&force"
 			}
 			if err := client.ask(c.Context(), http.MethodDelete, route, &struct{}{}); err != nil {
 				return err
@@ -177,7 +178,7 @@ func newNetworkSet() *cobra.Command {
 			"Docker goes on showing what the network was made with.",
 		Args: cobra.MinimumNArgs(2),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
-			return client.send(c.Context(), http.MethodPatch, networkPath(args[0]), networkChange{Changes: args[1:]}, &struct{}{})
+			return client.send(c.Context(), http.MethodPatch, named(networkRoute, args[0]), networkChange{Changes: args[1:]}, &struct{}{})
 		}),
 	}
 	addAgentFlags(c.Flags())
@@ -191,7 +192,7 @@ func newNetworkImport() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
 			var imported driver.Imported
-			if err := client.ask(c.Context(), http.MethodPost, networkPath(args[0])+"/import", &imported); err != nil {
+			if err := client.ask(c.Context(), http.MethodPost, named(importRoute, args[0]), &imported); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintln(c.OutOrStdout(), strings.Join(imported.Steps(), "\n"))

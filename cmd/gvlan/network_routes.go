@@ -9,10 +9,13 @@ import (
 	"gvlan/driver/engine"
 )
 
-// Routes of the network commands.
+// Routes of the network commands. Those of one network take its name as the
+// value "name" of the query: a name is any text, and in a path "/" and ".."
+// mean something else.
 const (
 	networksRoute = "/v1/networks"
-	networkRoute  = "/v1/networks/{name}"
+	networkRoute  = "/v1/network"
+	importRoute   = "/v1/network/import"
 )
 
 // networkChange is the body of a PATCH: KEY=VALUE as `network set` takes them.
@@ -27,8 +30,11 @@ func (p *parts) serveNetworks() {
 	p.status.handle("POST "+networksRoute, p.createNetwork)
 	p.status.handle("PATCH "+networkRoute, p.setNetwork)
 	p.status.handle("DELETE "+networkRoute, p.removeNetwork)
-	p.status.handle("POST "+networkRoute+"/import", p.importNetwork)
+	p.status.handle("POST "+importRoute, p.importNetwork)
 }
+
+// called is the name that a request for one network or node gives.
+func called(r *http.Request) string { return r.URL.Query().Get("name") }
 
 func (p *parts) listNetworks(r *http.Request) (any, error) {
 	v, err := readCluster(r.Context(), p.session)
@@ -48,11 +54,11 @@ func (p *parts) inspectNetwork(r *http.Request) (any, error) {
 		return nil, err
 	}
 	for _, n := range v.networks {
-		if n.Name == r.PathValue("name") {
+		if n.Name == called(r) {
 			return v.view(n), nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, r.PathValue("name"))
+	return nil, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, called(r))
 }
 
 func (p *parts) createNetwork(r *http.Request) (any, error) {
@@ -68,13 +74,13 @@ func (p *parts) setNetwork(r *http.Request) (any, error) {
 	if err := json.NewDecoder(r.Body).Decode(&change); err != nil {
 		return nil, fmt.Errorf("read the request: %w", err)
 	}
-	return struct{}{}, p.driver.Set(r.Context(), r.PathValue("name"), change.Changes)
+	return struct{}{}, p.driver.Set(r.Context(), called(r), change.Changes)
 }
 
 func (p *parts) removeNetwork(r *http.Request) (any, error) {
-	return struct{}{}, p.driver.Remove(r.Context(), r.PathValue("name"), r.URL.Query().Has("force"))
+	return struct{}{}, p.driver.Remove(r.Context(), called(r), r.URL.Query().Has("force"))
 }
 
 func (p *parts) importNetwork(r *http.Request) (any, error) {
-	return p.driver.Import(r.Context(), r.PathValue("name"))
+	return p.driver.Import(r.Context(), called(r))
 }

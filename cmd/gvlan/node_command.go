@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -164,9 +163,9 @@ func newNodeDrain() *cobra.Command {
 	c := &cobra.Command{
 		Use: "drain NODE", Short: "Give a node no new addresses; what runs there stays", Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
-			route := nodesRoute + "/" + url.PathEscape(args[0]) + "/drain"
+			route := named(drainRoute, args[0])
 			if undo {
-				route += "?undo"
+				route += "&undo"
 			}
 			return client.ask(c.Context(), http.MethodPost, route, &struct{}{})
 		}),
@@ -185,9 +184,9 @@ func newNodeEvict() *cobra.Command {
 			"have noticed, then frees what it held. Only for a host that will not come back as it was.",
 		Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
-			route := nodesRoute + "/" + url.PathEscape(args[0]) + "/evict"
+			route := named(evictRoute, args[0])
 			if force {
-				route += "?force"
+				route += "&force"
 			}
 			fmt.Fprintf(c.ErrOrStderr(), "evicting %s: asking the LAN for its addresses, then waiting %s for its agent, if it still runs anywhere, to notice\n", args[0], cluster.DefaultEvictWait)
 			var taken cluster.Taken

@@ -15,7 +15,8 @@ import (
 // Routes of the node commands.
 const (
 	nodesRoute   = "/v1/nodes"
-	nodeRoute    = "/v1/nodes/{node}"
+	drainRoute   = "/v1/node/drain" // ?name=
+	evictRoute   = "/v1/node/evict" // ?name=
 	membersRoute = "/v1/members"
 	rotateRoute  = "/v1/key/rotate"
 )
@@ -65,8 +66,8 @@ type MemberView struct {
 func (p *parts) serveNodes() {
 	p.status.handle("GET "+nodesRoute, p.listNodes)
 	p.status.handle("GET "+membersRoute, p.listMembers)
-	p.status.handle("POST "+nodeRoute+"/drain", p.drainNode)
-	p.status.handle("POST "+nodeRoute+"/evict", p.evictNode)
+	p.status.handle("POST "+drainRoute, p.drainNode)
+	p.status.handle("POST "+evictRoute, p.evictNode)
 	p.status.handle("POST "+rotateRoute, p.rotateKey)
 }
 
@@ -136,7 +137,7 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 }
 
 func (p *parts) drainNode(r *http.Request) (any, error) {
-	node, err := nodeCalled(p.nodeNames(), r.PathValue("node"))
+	node, err := nodeCalled(p.nodeNames(), called(r))
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +147,7 @@ func (p *parts) drainNode(r *http.Request) (any, error) {
 // evictNode takes as long as the fence needs to be felt.
 func (p *parts) evictNode(r *http.Request) (any, error) {
 	names := p.nodeNames()
-	node, err := nodeCalled(names, r.PathValue("node"))
+	node, err := nodeCalled(names, called(r))
 	if err != nil {
 		return nil, err
 	}

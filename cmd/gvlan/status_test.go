@@ -75,6 +75,39 @@ func TestStatusOverTheSocket(t *testing.T) {
 	}
 }
 
+// TestAnyNameOverTheSocket: a name is any text, and arrives as it was typed.
+func TestAnyNameOverTheSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gvlan.sock")
+	server, err := newStatusServer(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := func(r *http.Request) (any, error) { return called(r), nil }
+	for _, route := range []string{"GET " + networkRoute, "DELETE " + networkRoute, "POST " + importRoute, "POST " + drainRoute} {
+		server.handle(route, echo)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- server.run(ctx) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	client := newStatusClient(path)
+	for _, name := range []string{"lan", "prod/lan", "..", ".", "/", "a//b", "a b", "50%", "x?y#z&name=w", "büro"} {
+		for route, method := range map[string]string{networkRoute: http.MethodGet, importRoute: http.MethodPost, drainRoute: http.MethodPost} {
+			var got string
+			if err := client.ask(t.Context(), method, named(route, name), &got); err != nil || got != name {
+				t.Errorf("%s of %q arrived as %q, %v", route, name, got, err)
+			}
+		}
+		var got string
+		if err := client.ask(t.Context(), http.MethodDelete, named(networkRoute, name)+"&force", &got); err != nil || got != name {
+			t.Errorf("rm --force of %q arrived as %q, %v", name, got, err)
+		}
+	}
+}
+
 func TestStatusSocketOfADeadAgent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gvlan.sock")
 	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})

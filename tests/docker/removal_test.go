@@ -19,6 +19,7 @@ func TestRemovals(t *testing.T) {
 		c.scenario("in use by a stopped container elsewhere", usedByStoppedElsewhere)
 		c.scenario("in use by a stopped container here", usedByStoppedHere)
 		c.scenario("prune", pruned)
+		c.scenario("names that look like paths", namesLikePaths)
 	})
 }
 
@@ -105,6 +106,41 @@ func usedByStoppedHere(c *cluster) {
 	}
 	c.run(h2, "lan1", "api")
 	c.reaches(h2, "api", netip.MustParseAddr("10.124.0.50"))
+}
+
+// namesLikePaths: a network whose name ends like another's path takes nothing
+// from it, on no host, and `gvlan network` knows each by its own name.
+func namesLikePaths(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan", "--subnet", "10.127.0.0/24", "-o", "parent=eth1")
+	ids := []string{c.networkID(h1, "lan"), c.networkID(h2, "lan")}
+	others := []string{"prod/lan", "..", "50%2F"}
+	for i, name := range others {
+		c.network(h1, name, "--subnet", fmt.Sprintf("10.127.%d.0/24", i+1), "-o", "parent=eth1")
+		c.says(c.gvlan(h2, "network", "inspect", name), "network "+name+" (")
+	}
+	web := c.run(h1, "lan", "web")
+	api := c.run(h1, "prod/lan", "api")
+	c.run(h2, "lan", "near")
+	c.run(h2, "prod/lan", "far")
+	c.reaches(h2, "near", web)
+	c.reaches(h2, "far", api)
+	h2.MustDocker(c.t, "exec", "far", "ping", "-c", "1", "-w", "10", "api")
+	for _, h := range c.Hosts {
+		h.MustDocker(c.t, "rm", "-f", map[*lab.Host]string{h1: "api", h2: "far"}[h])
+	}
+	for _, name := range others {
+		eventually(c.t, "nobody to use "+name, func() error {
+			_, err := h2.Exec(c.t.Context(), c.binary, "network", "rm", name)
+			return err
+		})
+		c.waitNoNetwork(h1, name)
+		c.waitUndefined(name)
+	}
+	if now := []string{c.networkID(h1, "lan"), c.networkID(h2, "lan")}; !slices.Equal(now, ids) {
+		c.t.Errorf("lan was made again as %v, want %v left alone", now, ids)
+	}
+	c.reaches(h2, "near", web)
 }
 
 // pruned: a quiet host's nightly prune takes no network from the cluster.
