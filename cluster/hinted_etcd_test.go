@@ -17,7 +17,7 @@ import (
 // serveEtcd runs an embedded etcd until the test ends.
 func serveEtcd(t *testing.T) *embedded.Server {
 	t.Helper()
-	server, err := embedded.New(embedded.Config{Dir: t.TempDir(), Local: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	server, err := embedded.New(embedded.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func startEtcd(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := embedded.New(embedded.Config{Dir: dir.path, Local: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	server, err := embedded.New(embedded.Config{Dir: dir.path, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

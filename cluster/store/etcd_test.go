@@ -32,7 +32,6 @@ func serveUntil(t *testing.T, config embedded.Config) (server *embedded.Server, 
 	if config.Dir == "" {
 		config.Dir = t.TempDir()
 	}
-	config.Local = "127.0.0.1:0"
 	config.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelError}))
 	server, err := embedded.New(config)
 	if err != nil {

@@ -42,7 +42,6 @@ type EtcdConfig struct {
 	PasswordFile string // Password is read from it
 	Listen       string // host:port the embedded etcd serves other hosts on; "" keeps it to this host
 	Insecure     bool   // Listen without TLS
-	ClientPort   uint16 // loopback port of a solo agent's embedded etcd
 }
 
 // JoinConfig says whose embedded etcd to use.

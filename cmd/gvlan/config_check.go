@@ -106,7 +106,6 @@ func (l *settings) checkTruth() error {
 	clash(external, joins, "--join with --etcd-endpoints: both say which etcd to use; give one")
 	clash(external, listens, "--etcd-listen with --etcd-endpoints: an agent that uses an existing etcd has none of its own to serve; give one")
 	clash(joins, listens, "--etcd-listen with --join: an agent that joins another has no etcd of its own to serve; give one")
-	clash(external || joins, l.chosen("etcd-client-port"), "--etcd-client-port with --etcd-endpoints or --join: it is the port of the embedded etcd, which this agent does not run")
 	clash(c.Etcd.Insecure, !listens, "--etcd-insecure without --etcd-listen: it says how that is served")
 	clash(joins, !token, "--join without --token or --token-file: give the one the other agent printed")
 	clash(token, !joins, "--token or --token-file without --join: say which agent it is for")

@@ -33,7 +33,6 @@ func TestContradictions(t *testing.T) {
 		want  string // "" means valid
 	}{
 		{name: "defaults"},
-		{name: "solo with another port", words: "--etcd-client-port 2479"},
 		{name: "listen", words: "--etcd-listen 0.0.0.0:2379"},
 		{name: "listen in the clear", words: "--etcd-listen [::]:2379 --etcd-insecure"},
 		{name: "join", words: "--join 10.0.0.1:2379 --token " + goodToken},
@@ -51,7 +50,6 @@ func TestContradictions(t *testing.T) {
 		{name: "join and listen", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --join"},
 		{name: "endpoints and listen", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --etcd-endpoints"},
 		{name: "insecure without listen", words: "--etcd-insecure", want: "--etcd-insecure without --etcd-listen"},
-		{name: "embedded port of an external etcd", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-client-port 2379", want: "--etcd-client-port with"},
 		{name: "listen without a host", words: "--etcd-listen :2379", want: `--etcd-listen ":2379": give HOST:PORT`},
 
 		{name: "certificates without endpoints", words: "--etcd-ca ca.pem", want: "without --etcd-endpoints"},

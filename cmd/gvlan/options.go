@@ -89,8 +89,6 @@ func joinOptions() []option {
 			field: func(c *Config) any { return &c.Etcd.Listen }},
 		{name: "etcd-insecure", preset: "off", usage: "serve --etcd-listen without TLS: whoever reaches the port rules the cluster",
 			field: func(c *Config) any { return &c.Etcd.Insecure }},
-		{name: "etcd-client-port", preset: "23790", usage: "loopback `PORT` of the embedded etcd",
-			field: func(c *Config) any { return &c.Etcd.ClientPort }},
 		{name: "join", usage: "`HOST:PORT` of an agent that runs with --etcd-listen",
 			field: func(c *Config) any { return &c.Join.Address }},
 		{name: "token", secret: true, usage: "`TOKEN` that agent printed; better --token-file",

@@ -92,15 +92,8 @@ func TestJoinLines(t *testing.T) {
 // newListening prepares the etcd of an agent that others join at address.
 func newListening(t *testing.T, address string) *truth {
 	t.Helper()
-	_, port, err := net.SplitHostPort(freeAddress(t))
-	if err != nil {
-		t.Fatal(err)
-	}
 	c := Config{DataDir: t.TempDir()}
 	c.Etcd.Listen, c.Etcd.Prefix = address, "/gvlan/v1"
-	if c.Etcd.ClientPort, err = parsePort(port); err != nil {
-		t.Fatal(err)
-	}
 	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -59,8 +59,8 @@ func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 // newServer prepares the embedded etcd.
 func newServer(c Config, self identity, log *slog.Logger) (*embedded.Server, error) {
 	return embedded.New(embedded.Config{
-		Dir:   filepath.Join(c.DataDir, "etcd"),
-		Local: net.JoinHostPort("127.0.0.1", strconv.Itoa(int(c.Etcd.ClientPort))), Listen: c.Etcd.Listen, Insecure: c.Etcd.Insecure,
+		Dir:    filepath.Join(c.DataDir, "etcd"),
+		Listen: c.Etcd.Listen, Insecure: c.Etcd.Insecure,
 		Names: []string{self.Host}, Log: log,
 	})
 }

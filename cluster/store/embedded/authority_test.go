@@ -112,7 +112,7 @@ func TestServerCertificate(t *testing.T) {
 // The files are renewed with the key they had.
 func TestCertifyKeepsItsKey(t *testing.T) {
 	dir := t.TempDir()
-	s, err := New(Config{Dir: dir, Local: "127.0.0.1:0", Listen: "127.0.0.1:1"})
+	s, err := New(Config{Dir: dir, Listen: "127.0.0.1:1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.InitialCluster = c.InitialClusterFromName(memberName)
 	c.InitialClusterToken = uuid.NewString()
 
-	local := url.URL{Scheme: "http", Host: s.local.String()}
+	local := *s.door.url()
 	c.ListenClientUrls = []url.URL{local}
 	c.AdvertiseClientUrls = []url.URL{local}
 	if s.listen.IsValid() {

@@ -8,21 +8,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"syscall"
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
-// DefaultLocal is the loopback address of the embedded etcd. It is not
-// 2379, where an etcd of the host's own would be.
-const DefaultLocal = "127.0.0.1:23790"
-
 // Config says where the embedded etcd keeps its data and who may reach it.
 type Config struct {
-	Dir      string   // data directory; made when it is not there
-	Local    string   // loopback IP:port for this host's own client; "" means DefaultLocal, port 0 any free one
+	Dir      string   // data directory, a path from the root; made when it is not there
 	Listen   string   // IP:port for other hosts, ":2379" for every address; "" for none
 	Insecure bool     // Listen is plain TCP: whoever reaches it can change everything
 	Names    []string // host names put into the certificate, for tools other than gvlan
@@ -32,7 +26,7 @@ type Config struct {
 // Server is an embedded etcd.
 type Server struct {
 	config    Config
-	local     netip.AddrPort
+	door      *door
 	listen    netip.AddrPort // zero: none
 	authority *Authority     // nil: no TLS
 	token     string
@@ -46,16 +40,13 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
 	var err error
-	if s.local, err = localAddress(c.Local); err != nil {
-		return nil, err
-	}
 	if c.Listen != "" {
 		if s.listen, err = listenAddress(c.Listen); err != nil {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data directory of the embedded etcd: %w", err)
+	if s.door, err = newDoor(c.Dir); err != nil {
+		return nil, err
 	}
 	if c.Listen == "" || c.Insecure {
 		return s, nil
@@ -67,25 +58,6 @@ func New(c Config) (*Server, error) {
 		return nil, fmt.Errorf("read the token in %s: %w", c.Dir, err)
 	}
 	return s, nil
-}
-
-func localAddress(text string) (netip.AddrPort, error) {
-	if text == "" {
-		text = DefaultLocal
-	}
-	local, err := netip.ParseAddrPort(text)
-	if err != nil || !local.Addr().IsLoopback() {
-		return local, fmt.Errorf("local address %q of the embedded etcd: want a loopback address and a port, for example %s", text, DefaultLocal)
-	}
-	if local.Port() != 0 {
-		return local, nil
-	}
-	probe, err := net.Listen("tcp", text)
-	if err != nil {
-		return local, fmt.Errorf("find a free port for the embedded etcd: %w", err)
-	}
-	defer probe.Close()
-	return netip.ParseAddrPort(probe.Addr().String())
 }
 
 func listenAddress(text string) (netip.AddrPort, error) {
@@ -100,8 +72,9 @@ func listenAddress(text string) (netip.AddrPort, error) {
 	return addr, nil
 }
 
-// Endpoint is where this host's own client finds the server.
-func (s *Server) Endpoint() string { return "http://" + s.local.String() }
+// Endpoint is where this host's own client finds the server, until Run
+// returned.
+func (s *Server) Endpoint() string { return s.door.url().String() }
 
 // Token is what another host joins with; "" when none can, or anyone can.
 func (s *Server) Token() string { return s.token }
@@ -112,6 +85,7 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Run runs the server until ctx ends, then stops it in order and returns
 // nil. The error says which directory or address is taken, and by whom.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.door.close()
 	held, err := lock(s.config.Dir)
 	if err != nil {
 		return err
@@ -127,6 +101,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	defer etcd.Close()
 	defer close(s.stopping) // before Close, which waits for streams to end
+	if err := s.door.forOwnerOnly(); err != nil {
+		etcd.Server.Stop()
+		return err
+	}
 	select {
 	case <-etcd.Server.ReadyNotify():
 	case <-ctx.Done():
@@ -168,7 +146,7 @@ func (s *Server) explain(err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("start the embedded etcd: %w", err)
 	}
-	addr := s.local.String()
+	addr := s.listen.String()
 	var op *net.OpError
 	if errors.As(err, &op) && op.Addr != nil {
 		addr = op.Addr.String()

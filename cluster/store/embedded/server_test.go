@@ -28,9 +28,6 @@ type running struct {
 // start makes and runs a server; it is stopped when the test ends.
 func start(t *testing.T, c embedded.Config) *running {
 	t.Helper()
-	if c.Local == "" {
-		c.Local = "127.0.0.1:0"
-	}
 	c.Log = slog.New(slog.DiscardHandler)
 	server, err := embedded.New(c)
 	if err != nil {
@@ -128,20 +125,13 @@ func TestTakenAddress(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	for name, c := range map[string]embedded.Config{
-		"local":  {Local: address},
-		"listen": {Listen: address, Insecure: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c.Dir = t.TempDir()
-			err := start(t, c).fails(t)
-			if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
-				t.Fatalf("Run: %v, want that %s is taken", err, address)
-			}
-			c.Local, c.Listen = "", "" // the failed start left the directory usable
-			start(t, c).ready(t)
-		})
+	c := embedded.Config{Dir: t.TempDir(), Listen: address, Insecure: true}
+	err = start(t, c).fails(t)
+	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
+		t.Fatalf("Run: %v, want that %s is taken", err, address)
 	}
+	c.Listen = "" // the failed start left the directory usable
+	start(t, c).ready(t)
 }
 
 func TestNewRefuses(t *testing.T) {
@@ -150,8 +140,6 @@ func TestNewRefuses(t *testing.T) {
 		config embedded.Config
 		want   string
 	}{
-		{"local not loopback", embedded.Config{Local: "192.0.2.1:2379"}, "192.0.2.1:2379"},
-		{"local without port", embedded.Config{Local: "127.0.0.1"}, "127.0.0.1"},
 		{"listen without port", embedded.Config{Listen: "192.0.2.1"}, "192.0.2.1"},
 		{"listen on a name", embedded.Config{Listen: "host:2379"}, "host:2379"},
 	} {
@@ -169,7 +157,7 @@ func TestNewRefuses(t *testing.T) {
 
 // Ended before it began, and right after: Run returns in both cases.
 func TestRunIsCancellable(t *testing.T) {
-	server, err := embedded.New(embedded.Config{Dir: t.TempDir(), Local: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler)})
+	server, err := embedded.New(embedded.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
