@@ -106,6 +106,7 @@ func (d *Driver) bindDefinition(ctx context.Context, s step) error {
 			return err
 		}
 		failpoint("adopt: journaled")
+		d.names.poke() // its endpoints are taken back with their names
 		d.log.Warn("took back a network that the journal did not know", "network", s.engine.Name)
 	}
 	def := s.definition.Record

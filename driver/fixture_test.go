@@ -115,7 +115,7 @@ func (h *host) trusted() bool {
 func (h *host) launch() {
 	h.Helper()
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
-	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"))
+	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"), nil)
 	h.must(err)
 	h.session = store.NewSession(h.wire, store.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)

@@ -88,6 +88,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 		}
 		return err
 	}
+	unclaimed := d.adoptEndpoints(ctx, containers)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asking)
 	for _, c := range containers {
@@ -108,7 +109,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 			return err
 		})
 	}
-	return group.Wait()
+	return errors.Join(unclaimed, group.Wait())
 }
 
 // unnamed tells whether one of the container's endpoints here must be asked

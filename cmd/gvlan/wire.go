@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,12 +57,6 @@ func runAgent(ctx context.Context, c Config, self identity, log *slog.Logger) (r
 	return p.run(ctx)
 }
 
-// openJournal opens this host's own memory.
-func (p *parts) openJournal() (err error) {
-	p.journal, err = journal.Open(filepath.Join(p.config.DataDir, "journal.db"))
-	return err
-}
-
 // openTruth prepares the store and this node's session with it. Nothing is
 // connected yet.
 func (p *parts) openTruth() (err error) {
@@ -104,7 +97,7 @@ func (p *parts) openHost() (err error) {
 func (p *parts) buildDriver() (err error) {
 	dead := &deadEndpoints{}
 	p.addresses, err = ipam.New(ipam.Config{
-		KV: p.session, Self: p.session, Journal: p.journal.Bucket("addresses"), Endpoints: dead,
+		KV: p.session, Self: p.session, Journal: p.journal.Bucket(addressBucket), Endpoints: dead,
 		Routes: routes, DefaultPools: defaultPools(p.config.Pools), Log: p.log,
 	})
 	if err != nil {
@@ -113,7 +106,7 @@ func (p *parts) buildDriver() (err error) {
 	config := driver.Config{
 		Name: p.config.DriverName, KV: p.kv, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
-		Networks: p.journal.Bucket("networks"), Endpoints: p.journal.Bucket("endpoints"), Settings: p.journal.Bucket("labels"),
+		Networks: p.journal.Bucket(networkBucket), Endpoints: p.journal.Bucket(endpointBucket), Settings: p.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},
 		OnHost: func(path string) string { return hostPath(p.config.root(), path) },
 		Node: store.Node{

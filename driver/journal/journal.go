@@ -27,14 +27,19 @@ const openTimeout = 3 * time.Second
 type Journal struct{ db *bolt.DB }
 
 // Open opens or makes the journal at path, with its folder. Every write is
-// on disk when it returns.
-func Open(path string) (*Journal, error) {
+// on disk when it returns. All of a file is read first; readable reports
+// whether a value can be one of the named bucket, nil takes any. The error is
+// ErrDamaged when something in it is not as it was written.
+func Open(path string, readable func(bucket string, value []byte) bool) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
-	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: openTimeout})
+	db, err := openFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", path, err)
+	}
+	if err := check(db, readable); err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", path, errors.Join(err, db.Close()))
 	}
 	return &Journal{db: db}, nil
 }

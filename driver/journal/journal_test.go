@@ -12,7 +12,7 @@ import (
 
 func open(t *testing.T, path string) *journal.Journal {
 	t.Helper()
-	j, err := journal.Open(path)
+	j, err := journal.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

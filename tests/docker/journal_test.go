@@ -1,0 +1,72 @@
+package docker_test
+
+import (
+	"encoding/binary"
+	"os"
+	"testing"
+)
+
+// TestDamagedJournal: a host's journal is damaged while its agent is down.
+// The agent starts all the same, keeps the file for who wants to look at it,
+// and everything that runs keeps its address, its name and its network.
+func TestDamagedJournal(t *testing.T) {
+	onBoth(t, 2, func(c *cluster) {
+		for _, d := range []struct {
+			name, subnet string
+			damage       func([]byte)
+		}{
+			{"freelist", "10.161.0", func(raw []byte) { clear(freelist(raw)) }},
+			{"meta", "10.162.0", func(raw []byte) { clear(raw[:2*os.Getpagesize()]) }},
+		} {
+			c.scenario(d.name, func(c *cluster) {
+				h1, h2 := c.Hosts[0], c.Hosts[1]
+				c.network(h1, d.name, "--subnet", d.subnet+".0/24", "-o", "parent=eth1")
+				web := c.run(h1, d.name, "web")
+				fixed := c.run(h1, d.name, "fixed", "--ip", d.subnet+".50")
+				db := c.run(h2, d.name, "db")
+				if err := c.agents[0].Kill(); err != nil {
+					c.t.Fatal(err)
+				}
+				path := h1.Path("/var/lib/gvlan/journal.db")
+				raw := must(os.ReadFile(path))(c.t)
+				d.damage(raw)
+				if err := os.WriteFile(path, raw, 0o600); err != nil {
+					c.t.Fatal(err)
+				}
+				c.startAgain(0)
+				c.logged(0, "the journal is damaged: it is set aside", "journal.db.damaged-")
+				c.waitTrusted(h1)
+				c.audit()
+				for _, addr := range []string{web.String(), fixed.String()} {
+					c.refused(h2, "in use by container", "run", "--rm", "--network", d.name, "--ip", addr, "busybox", "true")
+				}
+				c.oneOwner(web, h1)
+				c.oneOwner(fixed, h1)
+				c.reaches(h1, "web", db)
+				c.reaches(h1, "fixed", web)
+				h1.MustDocker(c.t, "exec", "web", "ping", "-c", "1", "-w", "20", "db")
+				h2.MustDocker(c.t, "exec", "db", "ping", "-c", "1", "-w", "20", "web")
+				for _, name := range []string{"web", "fixed"} {
+					h1.MustDocker(c.t, "restart", "-t", "0", name)
+				}
+				if now := c.address(h1, d.name, "fixed"); now != fixed {
+					c.t.Errorf("restarted, fixed has %s, want %s", now, fixed)
+				}
+				c.run(h1, d.name, "new")
+			})
+		}
+	})
+}
+
+// freelist is the page of a journal that lists the free ones, as the younger
+// of its two meta pages names it.
+func freelist(raw []byte) []byte {
+	const header, list, txid = 16, 32, 48
+	page := os.Getpagesize()
+	meta := raw[header:]
+	if other := raw[page+header:]; binary.LittleEndian.Uint64(other[txid:]) > binary.LittleEndian.Uint64(meta[txid:]) {
+		meta = other
+	}
+	at := int(binary.LittleEndian.Uint64(meta[list:])) * page
+	return raw[at : at+page]
+}
