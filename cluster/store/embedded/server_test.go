@@ -1,15 +1,18 @@
 package embedded_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -28,7 +31,9 @@ type running struct {
 // start makes and runs a server; it is stopped when the test ends.
 func start(t *testing.T, c embedded.Config) *running {
 	t.Helper()
-	c.Log = slog.New(slog.DiscardHandler)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	server, err := embedded.New(c)
 	if err != nil {
 		t.Fatal(err)
@@ -262,6 +267,43 @@ func TestTokenOpensTheServer(t *testing.T) {
 	if err := shake(nobody); err == nil {
 		t.Fatal("the server accepted a client without a certificate")
 	}
+}
+
+// Connections that never become a client do not fill the log.
+func TestStrangersFillNoLog(t *testing.T) {
+	address := "127.0.0.1:" + freePort(t)
+	lines := &lines{}
+	start(t, embedded.Config{Dir: t.TempDir(), Listen: address, Log: slog.New(slog.NewTextHandler(lines, nil))}).ready(t)
+	for range 200 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write([]byte("no TLS at all\r\n\r\n"))
+		_, _ = io.ReadAll(conn) // until etcd gave it up
+		_ = conn.Close()
+	}
+	if n := lines.with("rejected connection"); n < 1 || n > 20 {
+		t.Errorf("200 connections wrote %d lines of log, want some and at most 20", n)
+	}
+}
+
+// lines is a log that is looked at while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) with(word string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.text.Bytes(), []byte(word))
 }
 
 func freePort(t *testing.T) string {

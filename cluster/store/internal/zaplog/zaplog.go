@@ -5,15 +5,24 @@ package zaplog
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 )
 
+// The same message is written sameMost times in samePeriod: whoever opens
+// connections and says nothing makes etcd say so once for each.
+const (
+	sameMost   = 10
+	samePeriod = time.Minute
+)
+
 // New returns a zap logger that writes what is at least as grave as from to
-// log, at the slog level as gives for it.
+// log, at the slog level as gives for it; the same message, whatever its
+// fields, some times a minute only.
 func New(log *slog.Logger, from zapcore.Level, as func(zapcore.Level) slog.Level) *zap.Logger {
-	return zap.New(&core{LevelEnabler: from, log: log, as: as})
+	return zap.New(zapcore.NewSamplerWithOptions(&core{LevelEnabler: from, log: log, as: as}, samePeriod, sameMost, 0))
 }
 
 // Level maps zap's levels to the slog levels of the same meaning.

@@ -35,3 +35,19 @@ func TestLinesReachSlog(t *testing.T) {
 		t.Fatalf("got:\n%swant:\n%s", out.String(), want)
 	}
 }
+
+// A flood of one message is cut off, and keeps no other from being written.
+func TestFloodIsBounded(t *testing.T) {
+	var out bytes.Buffer
+	z := zaplog.New(slog.New(slog.NewTextHandler(&out, nil)), zapcore.WarnLevel, zaplog.Level)
+	for i := range 1000 {
+		z.Warn("rejected connection", zap.Int("port", i))
+	}
+	z.Warn("disk is slow")
+	if n := bytes.Count(out.Bytes(), []byte("rejected connection")); n < 1 || n > 20 { // 10, or twice where a minute ends
+		t.Errorf("a message that came 1000 times was written %d times", n)
+	}
+	if !bytes.Contains(out.Bytes(), []byte("disk is slow")) {
+		t.Error("another message was not written")
+	}
+}
