@@ -115,6 +115,13 @@ type census struct {
 	imports   bool                  // the addresses of imported networks are among them
 }
 
+// EngineEndpoints returns the ids of the endpoints that this host's engine
+// lists.
+func (d *Driver) EngineEndpoints(ctx context.Context) (map[string]bool, error) {
+	had, err := d.census(ctx)
+	return had.endpoints, err
+}
+
 // census asks the engine for everything that holds an endpoint or address.
 func (d *Driver) census(ctx context.Context) (census, error) {
 	had := census{endpoints: map[string]bool{}, addresses: map[netip.Addr]bool{}, subnets: map[netip.Prefix]bool{}, unjoined: map[netip.Prefix]bool{}}

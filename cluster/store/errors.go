@@ -27,16 +27,30 @@ var (
 	ErrSuspect = errors.New("the store lost its past")
 )
 
-// HeldError says that another install of gvlan runs under this node's name.
+// ErrForeign: this node's name belonged to another install of gvlan until this
+// one took it, and what the store keeps under the name may be of a living host:
+// nothing is written under it until Session.Settle.
+var ErrForeign = errors.New("this node's name was another install's")
+
+// HeldError says that an agent is connected under this node's name that this
+// one must not take it from.
 type HeldError struct {
 	Node    string // the name both want
 	Install string // install id of the holder
 	Host    string // host name of the holder
 	Address string // address of the holder, as it advertised it
+	// Clone: the holder has this very install id, on another boot. Unless it
+	// is this host before its reboot, which ends within liveTTL, one of the two
+	// is a copy of the other.
+	Clone bool
 }
 
 // Error names the holder and the cure.
 func (e *HeldError) Error() string {
+	if e.Clone {
+		return fmt.Sprintf("node name %s is held by this very gvlan install (%s) running on host %q at %s: this host is a copy of that one; give it a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
+			e.Node, e.Install, e.Host, e.Address)
+	}
 	return fmt.Sprintf("node name %s is held by another gvlan install (%s) running on host %q at %s: stop that one, or give this one a name of its own with --node-name",
 		e.Node, e.Install, e.Host, e.Address)
 }

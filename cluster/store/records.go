@@ -26,6 +26,10 @@ type Epoch struct {
 	// Returning: set by that start, and by every later one until the node has
 	// taken its addresses again. An agent may die before it has.
 	Returning bool `json:"returning,omitempty"`
+	// Elder is the install whose name this was when another one took it, until
+	// that one is settled (Session.Settle). Its owner may take the name back at
+	// once.
+	Elder string `json:"elder,omitempty"`
 }
 
 // Live is there while a node's agent is connected; it hangs from an etcd

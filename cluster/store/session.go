@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"time"
 )
 
 // Identity says who opens a session.
@@ -52,7 +53,10 @@ type Session struct {
 	cluster  string
 	// returning: an eviction took addresses, and they were not taken again yet.
 	returning bool
-	suspect   error    // ErrSuspect and why; nil while the store is trusted
+	settled   bool       // by Settle: the name is this install's, whose it ever was
+	holder    *HeldError // of the name, while it is waited for
+	heldSince time.Time
+	suspect   error    // ErrSuspect or ErrForeign and why; nil while the store is trusted
 	over      error    // ErrFenced and by whom
 	saved     memory   // what SavePast was last given
 	highest   Revision // seen of the store as it is now
@@ -83,8 +87,8 @@ func NewSession(backend Backend, id Identity, past Past, log *slog.Logger) *Sess
 
 // Run opens the session as soon as the store answers, and holds it: it keeps
 // /live there, watches the epoch and saves the past. It returns nil when ctx
-// ends (after taking /live away), *HeldError when another install runs under
-// this node's name, ErrFenced when the epoch was taken, and an error when
+// ends (after taking /live away), *HeldError when another install goes on
+// running under this node's name, ErrFenced when the epoch was taken, and an error when
 // the past cannot be read or the store is kept by a newer gvlan.
 func (s *Session) Run(ctx context.Context) error {
 	if s.pastErr != nil {
@@ -142,7 +146,8 @@ func (s *Session) Returned() (epoch int64) {
 }
 
 // Trusted tells whether new addresses may be given: nil, or ErrFenced,
-// ErrSuspect with the reason, or ErrUnavailable while not open.
+// ErrSuspect or ErrForeign with the reason, or ErrUnavailable while not open
+// (with the *HeldError that is waited for).
 func (s *Session) Trusted() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,6 +156,8 @@ func (s *Session) Trusted() error {
 		return s.over
 	case s.suspect != nil:
 		return s.suspect
+	case s.held == nil && s.holder != nil:
+		return fmt.Errorf("%w: %w", ErrUnavailable, s.holder)
 	case s.held == nil:
 		return fmt.Errorf("%w: not connected yet", ErrUnavailable)
 	}

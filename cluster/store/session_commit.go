@@ -7,12 +7,21 @@ import (
 
 // Commit implements KV. The transaction happens only while the epoch is this
 // session's: else ErrFenced (taken by a newer agent or an eviction) or
-// ErrSuspect (the store lost it), and nothing was written. ErrSuspect with a
+// ErrSuspect (the store lost it), and nothing was written; nor is it while the
+// name is another install's (ErrForeign). ErrSuspect with a
 // lower revision than one seen before may have written: what it answered
 // must not be relied on. ErrUnavailable while the session is not open (then
 // nothing was written) or when the reply is missing (then nobody knows).
 // The epoch takes one of the conditions and operations etcd allows.
 func (s *Session) Commit(ctx context.Context, txn Txn) (Result, error) {
+	if err := s.foreign(); err != nil {
+		return Result{}, fmt.Errorf("commit: %w", err)
+	}
+	return s.commit(ctx, txn)
+}
+
+// commit is Commit, also while the name is another install's.
+func (s *Session) commit(ctx context.Context, txn Txn) (Result, error) {
 	held, floor := s.view()
 	if held == nil {
 		return Result{}, fmt.Errorf("commit: %w", s.closedErr())
@@ -105,7 +114,7 @@ func (s *Session) fenceLocked(by Epoch) error {
 	if by.Evicted {
 		s.over = fmt.Errorf("%w: the node was evicted", ErrFenced)
 	} else {
-		s.over = fmt.Errorf("%w: epoch %d was taken by install %s, boot %s", ErrFenced, by.Epoch, by.Install, by.Boot)
+		s.over = fmt.Errorf("%w: epoch %d was taken by install %s, boot %s%s", ErrFenced, by.Epoch, by.Install, by.Boot, s.rivalCure(by))
 	}
 	s.held = nil
 	close(s.fenced)

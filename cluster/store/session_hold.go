@@ -67,7 +67,7 @@ func (s *Session) putLiveAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Commit(ctx, Txn{Then: []Op{s.putLive(lease)}}); err != nil {
+	if _, err := s.commit(ctx, Txn{Then: []Op{s.putLive(lease)}}); err != nil {
 		return err
 	}
 	s.setLiveLease(lease)

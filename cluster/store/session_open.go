@@ -27,7 +27,11 @@ func (s *Session) open(ctx context.Context) error {
 		switch {
 		case err == nil:
 			return nil
-		case errors.As(err, &held), errors.Is(err, errNewer):
+		case errors.As(err, &held):
+			if !s.awaits(held) {
+				return err
+			}
+		case errors.Is(err, errNewer):
 			return err
 		case errors.Is(err, errRaced):
 			continue
@@ -56,7 +60,7 @@ func (s *Session) tryOpen(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.checkHolder(view.liveIt); err != nil {
+	if err := s.checkHolder(view); err != nil {
 		return err
 	}
 	s.doubt(view)
@@ -135,29 +139,17 @@ func (s *Session) makeMeta(ctx context.Context) error {
 	return errRaced
 }
 
-// checkHolder refuses a node name that another install is connected under.
-// The same install takes over at once: its agent died or is about to.
-func (s *Session) checkHolder(liveIt Item) error {
-	if liveIt.Created == 0 {
-		return nil
-	}
-	live, err := Decode[Live](liveIt)
-	if err != nil {
-		return err
-	}
-	if live.Install == s.id.Install {
-		return nil
-	}
-	return &HeldError{Node: s.id.Node, Install: live.Install, Host: live.Host, Address: live.Address}
-}
-
 // doubt compares what the store holds with the past, before anything is
 // written: an opening whose answer is lost is seen by the next as if the past
 // had never been contradicted.
 func (s *Session) doubt(view openingView) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if why := s.known.contradicts(view); why != "" && s.suspect == nil {
+	switch why := s.known.contradicts(view); {
+	case s.suspect != nil:
+	case s.elderLocked(view.epoch) != "":
+		s.foreignLocked(view.epoch) // what else is wrong is seen when it is settled
+	case why != "":
 		s.suspectLocked(why)
 	}
 }
@@ -170,6 +162,7 @@ func (s *Session) nextEpoch(view openingView) Epoch {
 		Install:   s.id.Install,
 		Boot:      s.id.Boot,
 		Returning: view.epoch.Evicted || view.epoch.Returning && view.epoch.Epoch > s.id.Returned,
+		Elder:     s.elderLocked(view.epoch),
 	}
 }
 
@@ -191,10 +184,11 @@ func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease Leas
 	s.held, s.lease, s.epoch, s.cluster = held, lease, epoch.Epoch, view.meta.UUID
 	s.highest = held.epochRev
 	s.returning = epoch.Returning
+	s.holder = nil
 	switch {
 	case s.suspect == nil:
 		s.known = memory{s.cluster, s.highest}
-	case s.cluster == s.known.cluster:
+	case s.cluster == s.known.cluster && errors.Is(s.suspect, ErrSuspect):
 		s.known.rev = neverReached
 	}
 	s.log.Info("store opened", "node", s.id.Node, "epoch", s.epoch, "cluster", s.cluster,

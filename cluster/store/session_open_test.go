@@ -60,8 +60,12 @@ func TestOpeningRaceHasOneWinner(t *testing.T) {
 			}
 		}
 		loser := start(t, far, "two", &past{})
+		if err := loser.Trusted(); !errors.Is(err, store.ErrUnavailable) {
+			t.Fatalf("Trusted of the loser: %v, want ErrUnavailable", err)
+		}
+		<-loser.done
 		var held *store.HeldError
-		if !loser.ended() || !errors.As(loser.err, &held) || held.Install != "one" {
+		if !errors.As(loser.err, &held) || held.Install != "one" {
 			t.Fatalf("Run of the loser: %v, want HeldError by one", loser.err)
 		}
 		if err := put(t.Context(), winner, "/k"); err != nil {

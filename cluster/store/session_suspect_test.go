@@ -94,8 +94,10 @@ func TestStoreFoundSuspectAtOpen(t *testing.T) {
 func TestFirstRunTrusts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMem()
-		other := start(t, mem, "one", &past{})
-		other.leave()
+		meta := store.Put(store.MetaKey(), store.Encode(store.Meta{Schema: store.Schema, UUID: "c"}))
+		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{meta, store.Put(store.EpochKey("b"), store.Encode(store.Epoch{Epoch: 7, Install: "one"}))}}); err != nil {
+			t.Fatal(err)
+		}
 		if a := start(t, mem, "two", &past{}); a.Trusted() != nil {
 			t.Fatalf("Trusted: %v", a.Trusted())
 		}

@@ -34,9 +34,15 @@ func start(t *testing.T, far storetest.Backend, install string, p *past) *agent 
 // begin runs a session of node "a".
 func begin(t *testing.T, far storetest.Backend, install string, p *past) *agent {
 	t.Helper()
+	return beginOn(t, far, install, "boot", p)
+}
+
+// beginOn runs a session of node "a" on that boot of its host.
+func beginOn(t *testing.T, far storetest.Backend, install, boot string, p *past) *agent {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	wire := storetest.NewWire(far)
-	id := store.Identity{Node: "a", Install: install, Boot: "boot", Host: "host-" + install, Address: "192.0.2.1", Returned: p.returned}
+	id := store.Identity{Node: "a", Install: install, Boot: boot, Host: "host-" + install, Address: "192.0.2.1", Returned: p.returned}
 	a := &agent{
 		Session: store.NewSession(wire, id, p, discard),
 		wire:    wire, stop: stop, done: make(chan struct{}),
@@ -143,30 +149,6 @@ func TestSameInstallTakesOverAtOnce(t *testing.T) {
 		<-old.done
 		if !errors.Is(old.err, store.ErrFenced) {
 			t.Fatalf("Run of the old agent: %v, want ErrFenced", old.err)
-		}
-	})
-}
-
-func TestAnotherInstallIsRefusedWhileLive(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		mem := storetest.NewMem()
-		first := start(t, mem, "one", &past{})
-		second := start(t, mem, "two", &past{})
-		var held *store.HeldError
-		if !second.ended() || !errors.As(second.err, &held) {
-			t.Fatalf("Run of another install: %v, want HeldError", second.err)
-		}
-		if held.Install != "one" || held.Host != "host-one" || held.Address != "192.0.2.1" {
-			t.Fatalf("HeldError = %+v", held)
-		}
-		if err := put(t.Context(), first, "/k"); err != nil {
-			t.Fatalf("the holder was disturbed: %v", err)
-		}
-		first.kill()
-		mem.Advance(16 * time.Second)
-		third := start(t, mem, "two", &past{})
-		if err := third.Trusted(); err != nil {
-			t.Fatalf("after the holder is gone: %v", err)
 		}
 	})
 }

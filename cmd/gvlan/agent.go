@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"gvlan/cluster/store"
 )
 
 // newAgentCommand is `gvlan agent`.
@@ -81,7 +83,14 @@ func startAgent(ctx context.Context, loaded settings) (retErr error) {
 	}
 	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.file, "mode", string(c.mode()))
 	log.Info("this agent " + c.mode().explain())
-	return runAgent(ctx, c, self, log)
+	err = runAgent(ctx, c, self, log)
+	if held, ok := errors.AsType[*store.HeldError](err); ok && held.Clone {
+		// The elder may be switched off one day: from now on this copy is
+		// another install, which takes nothing of the elder's then.
+		_, made := dir.newInstall(rand.Reader)
+		err = errors.Join(err, made)
+	}
+	return err
 }
 
 // whoAmI gathers this agent's identity from its folder and its host.

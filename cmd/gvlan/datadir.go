@@ -66,10 +66,10 @@ func take(lock *os.File) error {
 // that is copied or lost is another install, or the same one twice, and the
 // epoch in etcd tells.
 func (d *dataDir) installID(random io.Reader) (string, error) {
-	path := filepath.Join(d.path, "install")
+	path := d.installPath()
 	text, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return d.newInstall(path, random)
+		return d.newInstall(random)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the install id: %w", err)
@@ -81,8 +81,11 @@ func (d *dataDir) installID(random io.Reader) (string, error) {
 	return id.String(), nil
 }
 
+func (d *dataDir) installPath() string { return filepath.Join(d.path, "install") }
+
 // newInstall writes a new id so that a power cut leaves all of it or none.
-func (d *dataDir) newInstall(path string, random io.Reader) (string, error) {
+func (d *dataDir) newInstall(random io.Reader) (string, error) {
+	path := d.installPath()
 	id, err := uuid.NewRandomFromReader(random)
 	if err != nil {
 		return "", fmt.Errorf("make an install id: %w", err)

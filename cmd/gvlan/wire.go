@@ -68,6 +68,9 @@ func (p *parts) openTruth() (err error) {
 		return err
 	}
 	p.address = addr
+	if err := p.past().claimJournal(p.self.Node, p.config.DataDir); err != nil {
+		return err
+	}
 	returned, err := p.past().returned()
 	if err != nil {
 		return err
@@ -198,7 +201,7 @@ func (p *parts) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
-		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed, p.returnEvicted,
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.settleName, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed, p.returnEvicted,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

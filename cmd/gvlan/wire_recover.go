@@ -122,8 +122,11 @@ type recovered struct {
 }
 
 // recover takes the store as it is for the truth, after this node's leases
-// are in it.
+// are in it; or this install for the node whose name it took.
 func (p *parts) recover(ctx context.Context) (recovered, error) {
+	if errors.Is(p.session.Trusted(), store.ErrForeign) {
+		return recovered{Cluster: p.session.Cluster()}, p.session.Settle()
+	}
 	if err := p.session.Trusted(); !errors.Is(err, store.ErrSuspect) {
 		if err == nil {
 			err = errors.New("the store is trusted")

@@ -69,7 +69,10 @@ type status struct {
 		Name, UUID, Scope, State, Parent, Why string
 		Endpoints                             int
 	}
-	Etcd            struct{ Trusted bool }
+	Etcd struct {
+		Trusted bool
+		Why     string
+	}
 	PendingReleases int `json:"pending_releases"`
 }
 
