@@ -51,6 +51,9 @@ func (c *Config) checkHost() error {
 	if c.NodeName != "" && !nameForm.MatchString(c.NodeName) {
 		problems = append(problems, fmt.Errorf("--node-name %q: give up to 63 letters, digits and ._-", c.NodeName))
 	}
+	if !c.Swarm && isPlugin(c.NodeName) {
+		problems = append(problems, fmt.Errorf("--node-name %s: names that end in %s are those of managed plugins; give another", c.NodeName, swarmSuffix))
+	}
 	for _, path := range []struct{ name, value string }{
 		{"data-dir", c.DataDir}, {"plugin-socket-dir", c.PluginSocketDir}, {"status-socket", c.StatusSocket},
 	} {

@@ -66,6 +66,8 @@ func TestContradictions(t *testing.T) {
 		{name: "swarm under the socket plugin's name", words: "--swarm --driver-name gvlan --etcd-endpoints http://10.0.0.1:2379", want: "hides the socket plugin"},
 		{name: "swarm without a store", words: "--swarm", want: "would give the same addresses"},
 		{name: "node name", words: "--node-name a/b", want: `--node-name "a/b"`},
+		{name: "a plugin's node name", words: "--node-name rack.swarm", want: "--node-name rack.swarm: names that end in .swarm are those of managed plugins"},
+		{name: "a plugin's node name for one", words: "--node-name rack.swarm --swarm --etcd-endpoints http://10.0.0.1:2379"},
 		{name: "relative folder", words: "--data-dir gvlan", want: `--data-dir "gvlan"`},
 		{name: "relative socket", words: "--status-socket gvlan.sock", want: `--status-socket "gvlan.sock"`},
 		{name: "docker by path", words: "--docker /var/run/docker.sock", want: `--docker "/var/run/docker.sock"`},

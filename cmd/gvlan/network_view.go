@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/driver"
 )
 
 // NetworkView is one definition with how it fares on every host.
@@ -100,13 +101,17 @@ func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, err
 	return all, nil
 }
 
-// view is one definition on every host.
+// view is one definition on every host that may have it: managed plugins serve
+// the swarm's networks only, socket agents all others.
 func (v clusterView) view(n store.Network) NetworkView {
 	view := NetworkView{
 		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,
 		Options: n.Created.Options, Pools: n.Created.Pools, Segment: n.Created.Segment, Overrides: n.Overrides,
 	}
 	for _, node := range v.nodes {
+		if isPlugin(node.Node) != (n.Scope == store.ScopeSwarm) {
+			continue
+		}
 		view.Hosts = append(view.Hosts, v.host(n, node))
 	}
 	slices.SortFunc(view.Hosts, func(a, b NetworkHost) int { return strings.Compare(a.Node, b.Node) })
@@ -134,6 +139,9 @@ func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 }
 
 // done tells whether every connected host has its replica, or says why not.
+// What a host says is a little late: seen is what becomes something else.
 func (v NetworkView) done() bool {
-	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool { return h.Connected && h.State == stateMissing })
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
+		return h.Connected && (h.State == stateMissing || h.State == string(driver.StageSeen) && h.Why == "")
+	})
 }

@@ -10,18 +10,25 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
-// viewOf is a definition on three hosts, of which two have it in that state.
+// viewOf is a definition on three hosts with both agents each, of which two
+// have it in that state.
 func viewOf(scope store.NetworkScope, state string) NetworkView {
 	have := []store.NodeNetwork{{UUID: "u1", Name: "lan", State: state}}
-	v := clusterView{
-		nodes: map[string]store.Node{
-			"id1": {Node: "id1", Host: "h1", Networks: have},
-			"id2": {Node: "id2", Host: "h2", Networks: have},
-			"id3": {Node: "id3", Host: "h3"},
-		},
-		live: map[string]bool{"id1": true, "id2": true, "id3": true},
+	agent, origin := "", "id1"
+	if scope == store.ScopeSwarm {
+		agent, origin = swarmSuffix, "id1.swarm"
 	}
-	return v.view(store.Network{UUID: "u1", Name: "lan", Scope: scope, State: store.NetworkActive, Origin: "id1"})
+	v := clusterView{nodes: map[string]store.Node{}, live: map[string]bool{}}
+	for _, id := range []string{"1", "2", "3"} {
+		for _, suffix := range []string{"", swarmSuffix} {
+			n := store.Node{Node: "id" + id + suffix, Host: "h" + id}
+			if suffix == agent && id != "3" {
+				n.Networks = have
+			}
+			v.nodes[n.Node], v.live[n.Node] = n, true
+		}
+	}
+	return v.view(store.Network{UUID: "u1", Name: "lan", Scope: scope, State: store.NetworkActive, Origin: origin})
 }
 
 func TestHostsColumn(t *testing.T) {
@@ -41,10 +48,40 @@ func TestHostsColumn(t *testing.T) {
 			if got := test.view.hostsLine(); got != test.hosts {
 				t.Errorf("HOSTS is %s, want %s", got, test.hosts)
 			}
+			if got := len(test.view.Hosts); got != 3 {
+				t.Fatalf("%d rows of hosts, want 3", got)
+			}
 			if got := test.view.Hosts[2].State; got != test.third {
 				t.Errorf("h3 has it as %q, want %q", got, test.third)
 			}
 		})
+	}
+}
+
+// TestCreateWaitsForTheAgentsThatMakeIt: a managed plugin never makes a plain
+// network.
+func TestCreateWaitsForTheAgentsThatMakeIt(t *testing.T) {
+	v := clusterView{
+		nodes: map[string]store.Node{
+			"id1":       {Node: "id1", Host: "h1", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "committed"}}},
+			"id1.swarm": {Node: "id1.swarm", Host: "h1"},
+			"id2.swarm": {Node: "id2.swarm", Host: "h2"},
+		},
+		live: map[string]bool{"id1": true, "id1.swarm": true, "id2.swarm": true},
+	}
+	lan := store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive, Origin: "id1"}
+	if view := v.view(lan); !view.done() {
+		t.Errorf("create waits for more than its own host: %+v", view.Hosts)
+	}
+	for state, done := range map[string]bool{"seen": false, "replica": true, "conflict": true} {
+		v.nodes["id1"].Networks[0].State = state
+		if view := v.view(lan); view.done() != done {
+			t.Errorf("create ends while h1 says %s: %v, want %v", state, view.done(), done)
+		}
+	}
+	v.nodes["id2"], v.live["id2"] = store.Node{Node: "id2", Host: "h2"}, true
+	if view := v.view(lan); view.done() {
+		t.Errorf("create does not wait for h2: %+v", view.Hosts)
 	}
 }
 

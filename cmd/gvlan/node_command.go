@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -45,10 +44,12 @@ func newNodeList() *cobra.Command {
 
 func printNodes(out io.Writer, views []NodeView, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS")
+	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
 	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", v.Node, orDash(v.Host), v.state(), age(v.Since, now),
-			orDash(v.Address), orDash(v.Version), len(v.Networks), v.endpoints(), orDash(strings.Join(v.parents(), ",")))
+		since := func(v NodeView) string { return age(v.Since, now) }
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), v.each(NodeView.state), since(v.worse()),
+			orDash(v.each(func(v NodeView) string { return v.Address })), orDash(v.each(func(v NodeView) string { return v.Version })),
+			len(v.networks()), v.endpoints(), orDash(strings.Join(v.parents(), ",")), v.kinds())
 	}
 	if err := table.Flush(); err != nil || !slices.ContainsFunc(views, func(v NodeView) bool { return v.Stale }) {
 		return err
@@ -57,37 +58,19 @@ func printNodes(out io.Writer, views []NodeView, now time.Time) error {
 	return err
 }
 
-func (v NodeView) endpoints() string {
-	if v.Endpoints == nil {
-		return "-"
-	}
-	return strconv.Itoa(*v.Endpoints)
-}
-
 // state adds what an operator did to the node.
 func (v NodeView) state() string {
 	state := v.State
-	if v.Stopped {
+	if v.Stopped && v.State == string(cluster.Down) {
 		state += ", stopped"
 	}
 	if v.Drained {
 		state += ", drained"
 	}
-	if v.Evicted {
+	if v.Evicted && v.State != string(cluster.Evicted) {
 		state += ", evicted"
 	}
 	return state
-}
-
-// parents are the interfaces in use.
-func (v NodeView) parents() []string {
-	var used []string
-	for _, i := range v.Interfaces {
-		if len(i.UsedBy) > 0 {
-			used = append(used, i.Name)
-		}
-	}
-	return used
 }
 
 func age(since, now time.Time) string {
@@ -100,21 +83,16 @@ func age(since, now time.Time) string {
 func newNodeInspect() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "inspect NODE", Short: "Show a node: its interfaces and who uses them, and how each network fares there", Args: cobra.ExactArgs(1),
+		Use: "inspect NODE", Short: "Show a host by its name or node: its interfaces and who uses them, and how each network fares there", Args: cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
 			var views []NodeView
 			if err := client.get(c.Context(), nodesRoute, &views); err != nil {
 				return err
 			}
-			var names []nodeName
-			for _, v := range views {
-				names = append(names, nodeName{v.Node, v.Host})
-			}
-			node, err := nodeCalled(names, args[0])
+			v, err := viewCalled(views, args[0])
 			if err != nil {
 				return err
 			}
-			v := views[slices.IndexFunc(views, func(v NodeView) bool { return v.Node == node })]
 			if asJSON {
 				return printJSON(c.OutOrStdout(), v)
 			}
@@ -129,16 +107,21 @@ func newNodeInspect() *cobra.Command {
 // print is `gvlan node inspect`.
 func (v NodeView) print(out io.Writer, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", v.Node, v.Host, v.Address)
-	fmt.Fprintf(table, "state\t%s for %s\n", v.state(), age(v.Since, now))
-	fmt.Fprintf(table, "agent\tgvlan %s, epoch %d\n\n", v.Version, v.Epoch)
-	fmt.Fprintln(table, "INTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
-	for _, i := range v.Interfaces {
+	for i, a := range v.agents() {
+		if i > 0 {
+			fmt.Fprintln(table)
+		}
+		fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", a.Node, a.Host, a.Address)
+		fmt.Fprintf(table, "state\t%s for %s\n", a.state(), age(a.Since, now))
+		fmt.Fprintf(table, "agent\t%s, gvlan %s, epoch %d\n", a.kind(), a.Version, a.Epoch)
+	}
+	fmt.Fprintln(table, "\nINTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
+	for _, i := range v.interfaces() {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, orDash(strings.Join(i.Addresses, ",")),
 			orDash(i.Master+i.Parent), vlanText(i), orDash(strings.Join(i.UsedBy, ",")))
 	}
 	fmt.Fprintln(table, "\nNETWORK\tSTATE\tPARENT NOW\tLINKS\tWHY")
-	for _, n := range v.Networks {
+	for _, n := range v.networks() {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, orDash(n.Parent), orDash(strings.Join(n.Links, ",")), orDash(n.Why))
 	}
 	return table.Flush()

@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
@@ -21,7 +24,8 @@ const (
 	rotateRoute  = "/v1/key/rotate"
 )
 
-// NodeView is one node, as etcd and the gossip see it together.
+// NodeView is one node, as etcd and the gossip see it together. A host that
+// runs both agents is the view of its socket agent, with the other's inside.
 type NodeView struct {
 	Node       string              `json:"node"`
 	Host       string              `json:"host"`
@@ -42,13 +46,15 @@ type NodeView struct {
 	// Stale: etcd does not answer this host, so whether the node is connected
 	// is what etcd said last.
 	Stale bool `json:"stale,omitempty"`
+	// Swarm is the managed plugin beside this socket agent.
+	Swarm *NodeView `json:"swarm,omitempty"`
 }
 
 // MemberView is one node as the gossip of this node alone sees it, beside
 // what etcd says.
 type MemberView struct {
 	Node    string        `json:"node"`
-	Name    string        `json:"name"` // its host's, or Node where that names several
+	Name    string        `json:"name"` // its host's, with "(swarm)" for the plugin beside a socket agent; Node where that names several
 	Address string        `json:"address"`
 	Gossip  string        `json:"gossip"` // alive, left, failed; "" when unknown to it
 	Etcd    string        `json:"etcd"`   // connected or away
@@ -99,7 +105,26 @@ func (p *parts) listNodes(r *http.Request) (any, error) {
 		}
 		views = append(views, view)
 	}
-	return views, nil
+	return hostViews(views), nil
+}
+
+// hostViews makes one view of the agents of one host.
+func hostViews(nodes []NodeView) []NodeView {
+	views, names := map[string]NodeView{}, []nodeName{}
+	for _, v := range nodes {
+		views[v.Node] = v
+		names = append(names, nodeName{v.Node, v.Host, v.Address})
+	}
+	hosts := []NodeView{}
+	for _, agents := range byHost(names) {
+		host := views[agents[0].node]
+		if len(agents) > 1 {
+			plugin := views[agents[1].node]
+			host.Host, host.Swarm = hostOf(agents), &plugin
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
 }
 
 // etcdAnswer bounds how long a look at the nodes waits for etcd.
@@ -118,7 +143,7 @@ func (p *parts) endpointsByNode(ctx context.Context) (map[string]int, error) {
 
 func (p *parts) listMembers(*http.Request) (any, error) {
 	views := []MemberView{}
-	called := callNodes(p.nodeNames())
+	called := callAgents(p.nodeNames())
 	for _, row := range p.rows() {
 		v := MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
 		if row.Store.Live != nil {
@@ -136,24 +161,73 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 	return views, nil
 }
 
+// drainNode drains a host's agents both.
 func (p *parts) drainNode(r *http.Request) (any, error) {
-	node, err := nodeCalled(p.nodeNames(), called(r))
+	nodes, err := nodesCalled(p.nodeNames(), called(r))
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, cluster.Drain(r.Context(), p.kv, node, !r.URL.Query().Has("undo"))
+	for _, node := range nodes {
+		err = errors.Join(err, cluster.Drain(r.Context(), p.kv, node, !r.URL.Query().Has("undo")))
+	}
+	return struct{}{}, err
 }
 
 // evictNode takes as long as the fence needs to be felt.
 func (p *parts) evictNode(r *http.Request) (any, error) {
-	names := p.nodeNames()
-	node, err := nodeCalled(names, called(r))
+	names, force := p.nodeNames(), r.URL.Query().Has("force")
+	nodes, err := nodesCalled(names, called(r))
 	if err != nil {
 		return nil, err
 	}
-	return cluster.Evict(r.Context(), p.kv, node, cluster.EvictOptions{
-		Called: callNodes(names)(node), Force: r.URL.Query().Has("force"), Ask: p.askLAN, Log: p.log,
-	})
+	nodes = toEvict(p.rows(), nodes)
+	taken := make([]cluster.Taken, len(nodes))
+	var evictions errgroup.Group
+	for i, node := range nodes {
+		evictions.Go(func() (err error) {
+			taken[i], err = cluster.Evict(r.Context(), p.kv, node, cluster.EvictOptions{
+				Called: callAgents(names)(node), Force: force, Ask: p.askLAN, Log: p.log,
+			})
+			return err
+		})
+	}
+	err = evictions.Wait()
+	return addTaken(taken), err
+}
+
+// toEvict are those of a host's nodes that an eviction means. One of its agents
+// may be gone for good while the other is connected: then it is that one, also
+// by force. A node whose eviction ended is not meant again.
+func toEvict(rows []cluster.Row, nodes []string) []string {
+	var away, connected []string
+	for _, row := range rows {
+		done := row.Store.Epoch.Evicted && !row.Store.Registered
+		switch {
+		case !slices.Contains(nodes, row.Node):
+		case row.Store.Live != nil:
+			connected = append(connected, row.Node)
+		case !done:
+			away = append(away, row.Node)
+		}
+	}
+	for _, some := range [][]string{away, connected} {
+		if len(some) > 0 {
+			return some
+		}
+	}
+	return nodes
+}
+
+func addTaken(all []cluster.Taken) (sum cluster.Taken) {
+	for _, t := range all {
+		sum.Leases += t.Leases
+		sum.Claims += t.Claims
+		sum.Reservations += t.Reservations
+		sum.Pools += t.Pools
+		sum.Endpoints += t.Endpoints
+		sum.Unasked += t.Unasked
+	}
+	return sum
 }
 
 func (p *parts) rotateKey(r *http.Request) (any, error) {
@@ -163,7 +237,7 @@ func (p *parts) rotateKey(r *http.Request) (any, error) {
 	rotation := cluster.Rotation{
 		KV: p.session, Random: rand.Reader,
 		Unacknowledged: func(ring uint32) (missing []string) {
-			called := callNodes(p.nodeNames())
+			called := callAgents(p.nodeNames())
 			for _, node := range p.gossip.membership.Unacknowledged(ring) {
 				missing = append(missing, called(node))
 			}

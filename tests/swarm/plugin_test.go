@@ -77,6 +77,7 @@ func socketAgentBeside(c *cluster) {
 	c.service("beside", "lan", 3, "--endpoint-mode", "dnsrr")
 	c.settled("beside", 3)
 	c.eachSees(h, agent)
+	c.oneHost(h)
 	c.ask.MustDocker(c.t, "service", "rm", "beside")
 	h.MustDocker(c.t, "rm", "-f", "one", "two")
 	h.MustDocker(c.t, "network", "rm", plain)
@@ -85,7 +86,65 @@ func socketAgentBeside(c *cluster) {
 	if err := agent.Stop(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
+	// The socket agent is given up, and its host goes on with the plugin.
+	h.MustExec(c.t, c.binary, "node", "evict", "--swarm", h.Name)
+	if row := c.nodeRow(h, "--swarm"); !strings.Contains(row, " evicted; swarm: ready ") {
+		c.t.Errorf("after the socket agent of %s was evicted node ls shows %q", h.Name, row)
+	}
 }
+
+// oneHost: whoever looks sees one host with two agents, and nobody waits for
+// plugins to make a plain network.
+func (c *cluster) oneHost(h *lab.Host) {
+	c.t.Helper()
+	const ours = "ours"
+	made := h.MustExec(c.t, c.binary, "network", "create", "--subnet", "10.93.0.0/24", "-o", "parent=eth1", ours)
+	if rows := strings.Split(strings.TrimSpace(made), "\n"); len(rows) != 2 || !strings.HasPrefix(oneBlank(rows[1]), "h1 h1 connected committed ") {
+		c.t.Errorf("network create says\n%s\nwant h1 alone, committed", made)
+	}
+	c.says(h.MustExec(c.t, c.binary, "network", "ls"), ours+" global active 10.93.0.0/24 1/1 ", plain+" global active 10.89.0.0/24 1/1 ", "lan swarm active 10.88.0.0/24 3 ")
+	h.MustExec(c.t, c.binary, "network", "rm", ours)
+	c.forgotten(ours)
+	for _, flag := range []string{"", "--swarm"} {
+		if row := c.nodeRow(h, flag); !strings.HasPrefix(row, "h1 h1 ready ") || !strings.HasSuffix(row, " socket,swarm") {
+			c.t.Errorf("node ls %s shows h1 as %q, want one row of two agents that are ready", flag, row)
+		}
+		c.says(h.MustExec(c.t, c.binary, append([]string{"node", "inspect", "h1"}, strings.Fields(flag)...)...), "node h1 (host h1", "node h1.swarm (host h1", plain+" committed", "lan swarm")
+		for line := range strings.Lines(h.MustExec(c.t, c.binary, append([]string{"dns", "ls"}, strings.Fields(flag)...)...)) {
+			if host := line[strings.LastIndex(line, " ")+1:]; !slices.Contains([]string{"HOST", "h1", "h2", "h3"}, strings.TrimSpace(host)) {
+				c.t.Errorf("dns ls %s says of a host: %q", flag, line)
+			}
+		}
+	}
+}
+
+// nodeRow is the only row of a host in node ls, its columns one blank apart.
+func (c *cluster) nodeRow(h *lab.Host, flag string) string {
+	c.t.Helper()
+	var rows []string
+	for line := range strings.Lines(c.Hosts[0].MustExec(c.t, c.binary, append([]string{"node", "ls"}, strings.Fields(flag)...)...)) {
+		if line = oneBlank(line); strings.HasPrefix(line, h.Name+" ") || strings.HasPrefix(line, h.Name+".") {
+			rows = append(rows, line)
+		}
+	}
+	if len(rows) != 1 {
+		c.t.Errorf("node ls %s shows %s in %d rows, want one: %q", flag, h.Name, len(rows), rows)
+		return ""
+	}
+	return rows[0]
+}
+
+// says asserts that lines of a table are there, whatever its columns' widths.
+func (c *cluster) says(out string, want ...string) {
+	c.t.Helper()
+	for _, w := range want {
+		if !strings.Contains(oneBlank(out), w) {
+			c.t.Errorf("printed\n%s\nwant %q in it", out, w)
+		}
+	}
+}
+
+func oneBlank(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // eachSees: either knows its own network alone, and the socket agent reports
 // a managed plugin that has its name.

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+)
+
+// TestHostIsOneRow: two agents of one host are one row of the nodes.
+func TestHostIsOneRow(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	one, two := 1, 2
+	card := func(user string) []store.Interface {
+		return []store.Interface{{Name: "eth1", Kind: "device", Up: true, MTU: 1500, UsedBy: []string{user}}}
+	}
+	hosts := hostViews([]NodeView{
+		{Node: "id1", Host: "h1", Address: "10.0.0.1", State: "ready", Since: now.Add(-time.Minute), Version: "2.0", Epoch: 3, Endpoints: &one, Interfaces: card("lan"), Networks: []store.NodeNetwork{{Name: "lan", State: "replica"}}},
+		{Node: "id1.swarm", Host: "h1", Address: "10.0.0.1", State: "down", Since: now.Add(-time.Second), Version: "1.0", Epoch: 7, Endpoints: &two, Interfaces: card("office"), Networks: []store.NodeNetwork{{Name: "office", State: "swarm"}}},
+		{Node: "id2.swarm", Host: "h2", Address: "10.0.0.2", State: "ready", Since: now.Add(-time.Minute), Version: "2.0", Endpoints: &two},
+	})
+	var out strings.Builder
+	if err := printNodes(&out, hosts, now); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"NODE HOST STATE FOR ADDRESS VERSION NETWORKS ENDPOINTS PARENTS AGENTS",
+		"id1 h1 ready; swarm: down 1s 10.0.0.1 2.0; swarm: 1.0 2 3 eth1 socket,swarm",
+		"id2.swarm h2 ready 1m0s 10.0.0.2 2.0 0 2 - swarm",
+	}
+	if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+		t.Errorf("node ls prints (-want +got):\n%s", diff)
+	}
+
+	for _, name := range []string{"h1", "id1", "id1.swarm"} {
+		v, err := viewCalled(hosts, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Reset()
+		if err := v.print(&out, now); err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"node id1 (host h1, address 10.0.0.1)", "state ready for 1m0s", "agent socket, gvlan 2.0, epoch 3",
+			"node id1.swarm (host h1, address 10.0.0.1)", "state down for 1s", "agent swarm, gvlan 1.0, epoch 7",
+			"INTERFACE KIND STATE MTU ADDRESSES OF VLAN USED BY", "eth1 device up 1500 - - - lan,office",
+			"NETWORK STATE PARENT NOW LINKS WHY", "lan replica - - -", "office swarm - - -",
+		}
+		if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+			t.Errorf("node inspect %s prints (-want +got):\n%s", name, diff)
+		}
+	}
+	if _, err := viewCalled(hosts, "h3"); err == nil {
+		t.Error("node inspect knows a host that is not there")
+	}
+}
+
+// TestWhichAgentsAnEvictionMeans: `gvlan node evict HOST` must not take the
+// agent that is at work because the other one is gone.
+func TestWhichAgentsAnEvictionMeans(t *testing.T) {
+	row := func(node string, live, registered, evicted bool) cluster.Row {
+		r := cluster.Row{Node: node, Store: cluster.Node{Registered: registered, Epoch: store.Epoch{Evicted: evicted}}}
+		if live {
+			r.Store.Live = &store.Live{}
+		}
+		return r
+	}
+	both := []string{"h1", "h1.swarm"}
+	tests := []struct {
+		name string
+		rows []cluster.Row
+		want []string
+	}{
+		{"both away", []cluster.Row{row("h1", false, true, false), row("h1.swarm", false, true, false)}, both},
+		{"both connected", []cluster.Row{row("h1", true, true, false), row("h1.swarm", true, true, false)}, both},
+		{"one away", []cluster.Row{row("h1", false, true, false), row("h1.swarm", true, true, false)}, []string{"h1"}},
+		{"one evicted", []cluster.Row{row("h1", false, false, true), row("h1.swarm", true, true, false)}, []string{"h1.swarm"}},
+		{"one eviction to be finished", []cluster.Row{row("h1", false, true, true), row("h1.swarm", true, true, false)}, []string{"h1"}},
+		{"both evicted", []cluster.Row{row("h1", false, false, true), row("h1.swarm", false, false, true)}, both},
+		{"another host", []cluster.Row{row("h1", true, true, false), row("h1.swarm", true, true, false), row("h2", false, true, false)}, both},
+	}
+	for _, test := range tests {
+		if diff := cmp.Diff(test.want, toEvict(test.rows, both)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+var blanks = regexp.MustCompile(` +`)
+
+// lines are those that are not empty, their columns one blank apart.
+func lines(text string) (all []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(blanks.ReplaceAllString(line, " ")); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
+}
