@@ -142,7 +142,7 @@ func (d *Driver) share(ctx context.Context, s step, stage Stage) error {
 // whoever dies in between finds the network not bound, and does both again.
 func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 	def := s.definition.Record
-	if err := d.adopt(s.network.ID, def, s.definition.Modified); err != nil {
+	if err := d.addresses.Adopt(s.network.ID, def, s.definition.Modified); err != nil {
 		return err
 	}
 	failpoint("bind: adopted")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -65,12 +66,12 @@ type Driver struct {
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
 
-	excluded    []string                      // addresses of hosts the allocator knows of; the sync loop's alone
-	quarantined time.Time                     // when quarantines were last looked at; reconcile's alone
-	making      atomic.Pointer[store.Network] // the replica the engine is being asked for
-	troubles    *troubles
-	now         func() time.Time
-	log         *slog.Logger
+	ownAddresses atomic.Pointer[map[netip.Addr]string] // of this host's interfaces, by the last look
+	quarantined  time.Time                             // when quarantines were last looked at; reconcile's alone
+	making       atomic.Pointer[store.Network]         // the replica the engine is being asked for
+	troubles     *troubles
+	now          func() time.Time
+	log          *slog.Logger
 
 	// Both are told without blocking.
 	wake    chan struct{} // the engine side has work
@@ -103,6 +104,9 @@ func New(cfg Config) (*Driver, error) {
 
 // Run does everything that is not an answer to Docker, until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
+	if err := d.lookAtOwn(ctx); err != nil {
+		return fmt.Errorf("read this host's addresses: %w", err)
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
 		d.reopenSandboxes, d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks, d.announceJoined,

@@ -1,55 +1,46 @@
 package driver
 
 import (
-	"errors"
+	"context"
+	"maps"
 	"net/netip"
-	"slices"
 
-	"gvlan/cluster/store"
+	"gvlan/parentfile"
 )
 
-// hostAddresses are the addresses of every node's own interfaces: on the LAN
-// they are taken, whatever the pool says.
-func (d *Driver) hostAddresses() []string {
-	rows, _ := d.tables.nodes.all()
-	var all []string
+// lookAtOwn reads this host's own addresses, before anything else is known.
+func (d *Driver) lookAtOwn(ctx context.Context) error {
+	have, err := d.parents.inventory(ctx)
+	if err != nil {
+		return err
+	}
+	d.keepOut(have)
+	return nil
+}
+
+// keepOut tells the allocator which addresses are hosts' own: those of this
+// host's interfaces as they are now, and what the other nodes say of theirs.
+func (d *Driver) keepOut(have []parentfile.Interface) {
+	own := d.cfg.Node
+	for _, i := range have {
+		own.Interfaces = append(own.Interfaces, describeInterface(i, nil))
+	}
+	addresses := own.HostAddresses()
+	d.ownAddresses.Store(&addresses)
+	d.keepOutAll()
+}
+
+// keepOutAll is keepOut after another node's description changed.
+func (d *Driver) keepOutAll() {
+	rows, all := d.tables.nodes.all()
+	out := map[netip.Addr]string{}
 	for _, r := range rows {
-		for _, i := range r.Record.Interfaces {
-			for _, text := range i.Addresses {
-				p, err := netip.ParsePrefix(text)
-				if err == nil && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() {
-					all = append(all, p.Addr().String())
-				}
-			}
+		if r.Record.Node != d.self.Node() {
+			maps.Copy(out, r.Record.HostAddresses())
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-// adopt tells the allocator which definition a network stands for. The
-// addresses of the cluster's own hosts are excluded beside what `network set`
-// excludes.
-func (d *Driver) adopt(network string, def store.Network, at store.Revision) error {
-	def.Overrides.Exclude = slices.Concat(def.Overrides.Exclude, d.hostAddresses())
-	return d.addresses.Adopt(network, def, at)
-}
-
-// adoptAgain tells the allocator of hosts that came, went or got another
-// address since the last look. It is the sync loop's alone.
-func (d *Driver) adoptAgain(v view) error {
-	now := d.hostAddresses()
-	if slices.Equal(now, d.excluded) {
-		return nil
+	if own := d.ownAddresses.Load(); own != nil {
+		maps.Copy(out, *own)
 	}
-	var failed error
-	for _, n := range v.journal {
-		if def, ok := v.byUUID(n.UUID); ok && (bound(n) || n.Stage == StageSwarm) {
-			failed = errors.Join(failed, d.adopt(n.ID, def.Record, def.Modified))
-		}
-	}
-	if failed == nil {
-		d.excluded = now
-	}
-	return failed
+	d.addresses.KeepOut(out, all)
 }

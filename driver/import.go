@@ -204,7 +204,7 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 		return taken(def.Name)
 	}
 	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
-	return d.adopt(network, def, res.Revision)
+	return d.addresses.Adopt(network, def, res.Revision)
 }
 
 // importNetwork stands for the network of an import until the engine has the

@@ -82,6 +82,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 	if err != nil {
 		return node, err
 	}
+	d.keepOut(have)
 	for _, n := range d.state.allNetworks() {
 		if n.Stage == StageGone || n.isManager() {
 			continue

@@ -137,7 +137,7 @@ func (d *Driver) bindSwarm(s step) error {
 		return err
 	}
 	d.names.poke()
-	return d.adopt(s.network.ID, def, s.definition.Modified)
+	return d.addresses.Adopt(s.network.ID, def, s.definition.Modified)
 }
 
 // freeSwarm ends the definition of a network the leader freed.

@@ -102,8 +102,8 @@ func newTables(log *slog.Logger) *tables {
 }
 
 // follow keeps the tables up to date until ctx ends, and calls changed after
-// every change.
-func (t *tables) follow(ctx context.Context, kv store.KV, changed func()) error {
+// every change, after one of a node's description nodes too.
+func (t *tables) follow(ctx context.Context, kv store.KV, changed, nodes func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, one := range []struct {
 		span  store.Span
@@ -114,7 +114,7 @@ func (t *tables) follow(ctx context.Context, kv store.KV, changed func()) error 
 		{store.RemovalsSpan(), t.removals.apply},
 		{store.RefsSpan(), t.refs.apply},
 		{store.LiveSpan(), t.live.apply},
-		{store.NodesSpan(), t.nodes.apply},
+		{store.NodesSpan(), func(c store.Change) { t.nodes.apply(c); nodes() }},
 	} {
 		group.Go(func() error {
 			return store.Follow(ctx, kv, one.span, func(c store.Change) { one.apply(c); t.turn(); changed() })
@@ -148,5 +148,5 @@ func (t *tables) changed(ctx context.Context) error {
 
 // followStore keeps the driver's tables.
 func (d *Driver) followStore(ctx context.Context) error {
-	return d.tables.follow(ctx, d.cfg.KV, d.poke)
+	return d.tables.follow(ctx, d.cfg.KV, d.poke, d.keepOutAll)
 }

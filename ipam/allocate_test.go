@@ -208,6 +208,37 @@ func TestExcludedAndAvoidedAddresses(t *testing.T) {
 	})
 }
 
+// TestHostsOwnAddresses: what a host of the cluster has on the LAN itself is no
+// container's, from the first request of an agent on and without a definition.
+func TestHostsOwnAddresses(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h2 := store.Node{Node: "id2", Host: "h2", Interfaces: []store.Interface{
+			{Name: "eth1", Addresses: []string{"10.0.0.3/24", "fe80::3/64", "fd00:9::1/64"}}, {Name: "lo", Addresses: []string{"127.0.0.1/8"}},
+		}}
+		if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NodeKey("id2"), store.Encode(h2))}}); err != nil {
+			c.Fatal(err)
+		}
+		h := c.host("h1")
+		h.KeepOut(map[netip.Addr]string{netip.MustParseAddr("10.0.0.2"): "h1"}, false)
+		n := h.mustCreate("10.0.0.0/24")
+		if ct := n.mustRun("", ""); ct.ip() != "10.0.0.4" {
+			c.Errorf("given %s, want 10.0.0.4: .1 is the gateway, .2 and .3 are hosts'", ct.ip())
+		}
+		for addr, host := range map[string]string{"10.0.0.2": "h1", "10.0.0.3": "h2"} {
+			_, err := n.run("", addr)
+			checkErr(c, err, "address "+addr+" is host "+host+"'s own")
+		}
+		six := h.mustCreate("fd00:9::/64")
+		if ct := six.mustRun("", ""); ct.ip() == "fd00:9::1" {
+			c.Error("given fd00:9::1, which is h2's")
+		}
+		h.KeepOut(nil, true) // the hosts have other addresses now
+		if ct := n.mustRun("", "10.0.0.3"); ct.ip() != "10.0.0.3" {
+			c.Errorf("given %s, want 10.0.0.3, which is nobody's any more", ct.ip())
+		}
+	})
+}
+
 func TestOverridesHoldAtOnce(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.16/31"}}).define("lan1")
@@ -266,6 +297,7 @@ func TestADynamicAddressIsOneRoundTrip(t *testing.T) {
 		c.far = far
 		n := c.host("h1").mustCreate("10.0.0.0/16")
 		n.h.ready()
+		n.h.KeepOut(nil, true)
 		ctx := c.Context()
 		before := far.counts()
 		var got []string

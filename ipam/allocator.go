@@ -22,6 +22,7 @@ type Allocator struct {
 
 	ledger   *ledger
 	mirrors  *mirrors
+	hosts    *hosts
 	suspect  *suspects
 	strays   *strays
 	kick     chan struct{} // has one element while Run has something to do
@@ -41,6 +42,7 @@ func New(c Config) (*Allocator, error) {
 		Config:  c,
 		ledger:  b,
 		mirrors: newMirrors(c.Now),
+		hosts:   &hosts{set: &intervals{}},
 		suspect: newSuspects(),
 		strays:  newStrays(),
 		kick:    make(chan struct{}, 1),

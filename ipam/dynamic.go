@@ -43,7 +43,11 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, take func(view, pl
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	pick := picker{a: a, views: views, avoid: a.ledger.avoidedIn(p.Network)}
+	hosts, err := a.hostAddresses(ctx)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	pick := picker{a: a, views: views, hosts: hosts, avoid: a.ledger.avoidedIn(p.Network)}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -123,6 +127,7 @@ func (a *Allocator) unanswered(err error) error {
 type picker struct {
 	a     *Allocator
 	views []view
+	hosts *intervals // what hosts have themselves
 	avoid *intervals
 	// listed holds what a list of each view showed, once there was one; it
 	// is used in place of the mirrors.
@@ -171,7 +176,7 @@ func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
 	for i, v := range c.views {
 		for {
 			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *intervals) (netip.Addr, bool) {
-				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, own, c.listed[i]})
+				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, c.hosts, own, c.listed[i]})
 			})
 			if !ok {
 				break
@@ -202,7 +207,7 @@ func (c *picker) choose(i int, v view, spare spare) (place, func(), bool, error)
 	if err != nil {
 		return place{}, nil, false, err
 	}
-	taken := []*intervals{v.excluded}
+	taken := []*intervals{v.excluded, c.hosts}
 	if spare.asked {
 		taken = append(taken, c.avoid)
 	}

@@ -50,11 +50,15 @@ func (a *Allocator) checkGiven(ctx context.Context, p pool, at place) error {
 	if err != nil {
 		return err
 	}
-	if !v.excluded.contains(numberOf(at.addr)) {
+	hosts := a.checkHosts(ctx, at.addr)
+	if hosts == nil && !v.excluded.contains(numberOf(at.addr)) {
 		return nil
 	}
 	if rec, ok := a.reserved(ctx, at); ok {
 		return a.takenError(ctx, at, rec)
+	}
+	if hosts != nil {
+		return hosts
 	}
 	return fmt.Errorf("address %s is excluded from %s: give another one", at.addr, n.title())
 }

@@ -13,7 +13,7 @@ type view struct {
 	segment  string
 	subnet   netip.Prefix
 	ranges   []netip.Prefix // tried in order
-	excluded *intervals     // never given: by option, override, or not a host's
+	excluded *intervals     // never given: by option, by override, or as no host can have them
 	order    order
 	cooldown time.Duration // addresses rest between two containers
 }

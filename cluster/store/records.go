@@ -1,8 +1,10 @@
 package store
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 )
 
 // Schema is the version of the records this package writes. Readers ignore
@@ -53,6 +55,21 @@ type Node struct {
 	Drained    bool          `json:"drained,omitempty"`
 	Interfaces []Interface   `json:"interfaces,omitempty"`
 	Networks   []NodeNetwork `json:"networks,omitempty"`
+}
+
+// HostAddresses returns the addresses of the node's own interfaces that can be
+// met on a LAN, each with what people call the node.
+func (n Node) HostAddresses() map[netip.Addr]string {
+	all := map[netip.Addr]string{}
+	for _, i := range n.Interfaces {
+		for _, text := range i.Addresses {
+			p, err := netip.ParsePrefix(text)
+			if err == nil && !p.Addr().IsLinkLocalUnicast() && !p.Addr().IsLoopback() {
+				all[p.Addr()] = cmp.Or(n.Host, n.Node)
+			}
+		}
+	}
+	return all
 }
 
 // Interface is one link of a node's parents inventory.
