@@ -144,9 +144,9 @@ func (h *host) launch() {
 func (h *host) build(kept *journal.Journal, log *slog.Logger) {
 	h.Helper()
 	var err error
-	dead := &deadEndpoints{}
+	endpoints := &lateEndpoints{}
 	h.addresses, err = ipam.New(ipam.Config{
-		KV: h.session, Self: h.session, Journal: kept.Bucket("addresses"), Endpoints: dead, Now: h.clock.now, Log: log,
+		KV: h.session, Self: h.session, Journal: kept.Bucket("addresses"), Endpoints: endpoints, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
 	h.must(err)
@@ -165,13 +165,19 @@ func (h *host) build(kept *journal.Journal, log *slog.Logger) {
 		Now: h.clock.now, Log: log,
 	})
 	h.must(err)
-	dead.driver = h.d
+	endpoints.driver = h.d
 }
 
-// deadEndpoints lets the allocator ask the driver that is built after it.
-type deadEndpoints struct{ driver *Driver }
+// lateEndpoints lets the allocator reach the driver that is built after it.
+type lateEndpoints struct{ driver *Driver }
 
-func (d *deadEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
+	return d.driver.Silence(endpoint, addr)
+}
+
+func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }
+
+func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	return d.driver.CloseDead(ctx, endpoint)
 }
 

@@ -227,6 +227,19 @@ func (s *names) enter(epoch int64) {
 	}
 }
 
+// Republish has an endpoint's record compared again with what is known of its
+// container: the record was made anew.
+func (d *Driver) Republish(endpoint string) {
+	d.names.forget(endpoint)
+	d.names.poke()
+}
+
+func (s *names) forget(endpoint string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.published, endpoint)
+}
+
 func (s *names) has(e store.Endpoint) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,3 +39,11 @@ func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
 	}
 	return nil
 }
+
+// Called is what messages call an endpoint: its container where that is known.
+func (d *Driver) Called(endpoint string) string {
+	if e, ok := d.state.endpoint(endpoint); ok && e.Container.Name != "" {
+		return "container " + e.Container.Name
+	}
+	return "endpoint " + shortID(endpoint)
+}

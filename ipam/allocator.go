@@ -20,14 +20,16 @@ import (
 type Allocator struct {
 	Config
 
-	ledger   *ledger
-	mirrors  *mirrors
-	hosts    *hosts
-	suspect  *suspects
-	strays   *strays
-	kick     chan struct{} // has one element while Run has something to do
-	away     atomic.Bool   // the store did not answer the last call
-	compared atomic.Int64  // the epoch in which compare was done
+	ledger    *ledger
+	mirrors   *mirrors
+	hosts     *hosts
+	suspect   suspects[place]
+	missing   missing
+	conflicts conflicts
+	strays    *strays
+	kick      chan struct{} // has one element while Run has something to do
+	away      atomic.Bool   // the store did not answer the last call
+	compared  atomic.Int64  // the epoch in which compare was done
 }
 
 // New loads the journal. Nothing is read from the store before the first
@@ -43,7 +45,6 @@ func New(c Config) (*Allocator, error) {
 		ledger:  b,
 		mirrors: newMirrors(c.Now),
 		hosts:   &hosts{set: &intervals{}},
-		suspect: newSuspects(),
 		strays:  newStrays(),
 		kick:    make(chan struct{}, 1),
 	}, nil

@@ -80,12 +80,3 @@ type Held struct {
 	Endpoint string       // HeldAddress: the endpoint that was deleted, or ""
 	Nonce    string       // of the lease or pool
 }
-
-// Conflict is an address of this node that somebody else holds in the
-// store, found after the store lost its past or this node was evicted.
-type Conflict struct {
-	Segment  string
-	Address  netip.Addr
-	Endpoint string // this node's endpoint that has the address
-	Holder   string // a sentence's end: "in use by container web on node h1"
-}

@@ -128,6 +128,8 @@ type host struct {
 	mu      sync.Mutex
 	routes  []netip.Prefix
 	dead    map[string]bool // endpoints that CloseDead closes
+	silent  map[string]bool // endpoints whose link was silenced
+	anew    map[string]bool // endpoints whose record was made again
 	cut     bool            // the wire is down, by down()
 	created int             // networks and endpoints, for ids
 
@@ -137,7 +139,7 @@ type host struct {
 // host starts a node.
 func (c *cluster) host(name string) *host {
 	c.Helper()
-	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newJournal(), past: &past{}, dead: map[string]bool{}}
+	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newJournal(), past: &past{}, dead: map[string]bool{}, silent: map[string]bool{}, anew: map[string]bool{}}
 	h.start()
 	c.hosts = append(c.hosts, h)
 	return h
@@ -212,6 +214,21 @@ func (h *host) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 		return false, nil
 	}
 	return true, h.Free(ctx, endpoint)
+}
+
+// Silence implements Endpoints.
+func (h *host) Silence(endpoint string, _ netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent[endpoint] = true
+	return nil
+}
+
+// Restored implements Endpoints.
+func (h *host) Restored(endpoint string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.anew[endpoint] = true
 }
 
 func (h *host) kill(ct *container) {

@@ -101,6 +101,8 @@ func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) 
 		return nil, a.ledger.keep(l)
 	case own:
 		return nil, a.ledger.keep(a.adopted(at, it, rec))
+	case l.State == given && !l.Doubt && it.Created == 0:
+		return a.assert(ctx, l) // another driver's network never binds what it uses
 	case l.State != bound:
 		return nil, a.ledger.forget(l)
 	case it.Created == 0:
@@ -144,6 +146,9 @@ func (a *Allocator) adopted(at place, it store.Item, rec store.Lease) lease {
 // assert writes a live lease again where it is absent.
 func (a *Allocator) assert(ctx context.Context, l lease) (*Conflict, error) {
 	found, won, err := a.put(ctx, l)
+	if won {
+		a.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
+	}
 	if err != nil || won {
 		return nil, err
 	}
@@ -151,44 +156,49 @@ func (a *Allocator) assert(ctx context.Context, l lease) (*Conflict, error) {
 	if err != nil {
 		return nil, err
 	}
+	if l.State != bound {
+		a.Log.Error("an address that was given on this node has another holder", "address", l.Address, "holder", a.holderOf(ctx, l.Address, rec))
+		return nil, a.ledger.forget(l)
+	}
 	return a.conflict(ctx, l, rec), nil
 }
 
-func (a *Allocator) conflict(ctx context.Context, l lease, rec store.Lease) *Conflict {
-	holder := a.heldBy(ctx, rec.Node, rec.Endpoint)
-	if rec.State == store.Reserved {
-		holder = a.reservedFor(ctx, l.Address, rec.By)
-	}
-	a.Log.Error("an address of a container on this node has another holder: stop one of them",
-		"address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint), "holder", holder)
-	return &Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: holder}
-}
-
-// Reassert writes every live lease of this node, and the records of their
-// endpoints, again where they are absent: the store lost its past and this
-// node has not. It returns the addresses that somebody else has by now.
+// Reassert writes every live lease of this node, the records of their
+// endpoints, and what is reserved for its networks again where they are
+// absent: the store lost its past and this node has not. It returns the
+// addresses of its endpoints that somebody else has by now.
 func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
-	var conflicts []Conflict
+	var found []Conflict
 	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State != releasing }) {
 		c, err := a.reassertOne(ctx, l)
 		if err != nil {
-			return conflicts, err
+			return found, err
 		}
 		if c != nil {
-			conflicts = append(conflicts, *c)
+			found = append(found, *c)
 		}
 	}
 	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
-		key := store.EndpointKey(a.Self.Node(), e.Record.Endpoint)
-		_, err := a.commit(ctx, store.Txn{
-			If:   []store.Cond{store.Absent(key)},
-			Then: []store.Op{store.Put(key, store.Encode(e.Record))},
-		})
-		if err != nil {
-			return conflicts, err
+		if err := a.restoreEndpoint(ctx, e.Record.Endpoint); err != nil {
+			return found, err
 		}
 	}
-	return conflicts, nil
+	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+		if err := a.reassertPool(ctx, p); err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// reassertPool writes what is reserved for a pool again where it is absent.
+func (a *Allocator) reassertPool(ctx context.Context, p pool) error {
+	for _, addr := range p.reserved() {
+		if err := a.restoreReservation(ctx, place{p.parsed().Segment, addr}); err != nil {
+			return err
+		}
+	}
+	return a.restoreDefault(ctx, p.ID)
 }
 
 func (a *Allocator) reassertOne(ctx context.Context, was lease) (*Conflict, error) {

@@ -41,13 +41,19 @@ type Journal interface {
 }
 
 // Endpoints is the driver's knowledge of this host's endpoints, asked when
-// an address is wanted that one of them holds.
+// an address is wanted that one of them holds, and its hand on them.
 type Endpoints interface {
 	// CloseDead closes an endpoint (Unbind or Free of its addresses
 	// included) if it is provably dead: older than a minute, its sandbox
 	// gone and its link absent or back in the host's namespace. Closed says
 	// whether it did.
 	CloseDead(ctx context.Context, endpoint string) (closed bool, err error)
+	// Silence takes down the link of an endpoint whose address somebody else
+	// has by right.
+	Silence(endpoint string, addr netip.Addr) error
+	// Restored tells that an endpoint's record was made again as it was bound:
+	// what was written into it since is missing.
+	Restored(endpoint string)
 }
 
 // DefaultPools is a run of equal subnets that networks without a --subnet

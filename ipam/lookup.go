@@ -108,6 +108,18 @@ func (b *ledger) knew(nonce string) bool {
 	return b.minted[nonce]
 }
 
+// reservedAt returns an open pool that an address is reserved for.
+func (b *ledger) reservedAt(at place) (pool, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, p := range b.pools {
+		if !p.Closed && p.reserves(at.addr) && p.parsed().Segment == at.segment {
+			return p, true
+		}
+	}
+	return pool{}, false
+}
+
 // isBusy tells whether a call is about that place right now.
 func (b *ledger) isBusy(p place) bool {
 	b.mu.Lock()

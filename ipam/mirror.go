@@ -40,9 +40,15 @@ func newMirror(segment string, subnet netip.Prefix, now func() time.Time) *mirro
 	return &mirror{segment: segment, subnet: subnet, learned: map[netip.Addr]learned{}, rests: rests{now: now}}
 }
 
-// apply takes what Follow brings, and returns the records that are news: not
-// those this node has written over since.
-func (m *mirror) apply(c store.Change) (news []store.Item) {
+// gone is an address whose record was deleted.
+type gone struct {
+	addr netip.Addr
+	at   store.Revision
+}
+
+// apply takes what Follow brings, and returns the records and deletions that
+// are news: not those this node has written over since.
+func (m *mirror) apply(c store.Change) (news []store.Item, deleted []gone) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if c.Reset {
@@ -64,12 +70,14 @@ func (m *mirror) apply(c store.Change) (news []store.Item) {
 			continue
 		}
 		m.set(addr, !e.Deleted)
-		if !e.Deleted {
+		if e.Deleted {
+			deleted = append(deleted, gone{addr, e.At})
+		} else {
 			news = append(news, e.Item)
 		}
 	}
 	m.relearn()
-	return news
+	return news, deleted
 }
 
 // relearn puts what was learned over what was applied, and forgets what the

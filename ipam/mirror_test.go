@@ -110,13 +110,14 @@ func TestMirrorReportsNewsOnly(t *testing.T) {
 	m := newMirror("default", mustPrefix("10.0.0.0/29"), time.Now)
 	old, fresh := netip.MustParseAddr("10.0.0.3"), netip.MustParseAddr("10.0.0.4")
 	m.learn(old, false, 12)
-	news := m.apply(store.Change{Revision: 11, Events: []store.Event{
+	news, _ := m.apply(store.Change{Revision: 11, Events: []store.Event{
 		{Item: store.Item{Key: store.LeaseKey("default", old)}, At: 10},
 		{Item: store.Item{Key: store.LeaseKey("default", fresh)}, At: 11},
 	}})
-	news = append(news, m.apply(store.Change{Reset: true, Revision: 11, Items: []store.Item{
+	listed, _ := m.apply(store.Change{Reset: true, Revision: 11, Items: []store.Item{
 		{Key: store.LeaseKey("default", old)}, {Key: store.LeaseKey("default", fresh)},
-	}})...)
+	}})
+	news = append(news, listed...)
 	want := []string{store.LeaseKey("default", fresh), store.LeaseKey("default", fresh)}
 	if got := keysOf(news); !slices.Equal(got, want) {
 		t.Errorf("news of %v, want %v: this node released .3 since", got, want)

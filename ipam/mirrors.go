@@ -3,7 +3,9 @@ package ipam
 import (
 	"bytes"
 	"context"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,9 +103,11 @@ func (a *Allocator) mirror(ctx context.Context) {
 
 func (a *Allocator) follow(ctx context.Context, m *mirror) {
 	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.segment, m.subnet), func(c store.Change) {
-		for _, it := range m.apply(c) {
-			a.suspectStranger(it)
+		news, deleted := m.apply(c)
+		for _, it := range news {
+			a.compareNews(it)
 		}
+		a.vanished(m, c, deleted)
 	})
 	if err != nil {
 		a.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.subnet, "err", err)
@@ -111,15 +115,19 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 	}
 }
 
-// suspectStranger has a record compared that carries this node's name and
-// that this node does not know: the journal was lost, or a transaction that
-// was given up landed late.
-func (a *Allocator) suspectStranger(it store.Item) {
-	if !a.namesThisNode(it) {
+// compareNews has a record compared that carries this node's name and that
+// this node does not know (the journal was lost, or a transaction that was
+// given up landed late), and one that does not and stands where this node's
+// should.
+func (a *Allocator) compareNews(it store.Item) {
+	segment, addr, err := store.LeaseOf(it.Key)
+	if err != nil {
 		return
 	}
-	if segment, addr, err := store.LeaseOf(it.Key); err == nil {
-		a.suspectOwn(place{segment, addr}, it)
+	if at := (place{segment, addr}); a.namesThisNode(it) {
+		a.suspectOwn(at, it)
+	} else {
+		a.missStranger(at, it)
 	}
 }
 
@@ -140,28 +148,26 @@ func (a *Allocator) suspectOwn(at place, it store.Item) {
 	}
 }
 
-// suspects are places whose record Run will compare with the ledger.
-type suspects struct {
-	mu     sync.Mutex
-	places map[place]bool
+// suspects are things that Run will compare with the store, once each.
+type suspects[K comparable] struct {
+	mu  sync.Mutex
+	all map[K]bool
 }
 
-func newSuspects() *suspects { return &suspects{places: map[place]bool{}} }
-
-func (s *suspects) add(at place) {
+func (s *suspects[K]) add(k K) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.places[at] = true
-}
-
-// drain returns the places and forgets them.
-func (s *suspects) drain() []place {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var places []place
-	for at := range s.places {
-		places = append(places, at)
+	if s.all == nil {
+		s.all = map[K]bool{}
 	}
-	clear(s.places)
-	return places
+	s.all[k] = true
+}
+
+// drain returns them and forgets them.
+func (s *suspects[K]) drain() []K {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Collect(maps.Keys(s.all))
+	clear(s.all)
+	return all
 }

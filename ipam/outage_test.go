@@ -299,7 +299,9 @@ func TestBindRefusesAnAddressThatWasGivenUp(t *testing.T) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")
 		got, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0]})
 		n.h.must(err)
+		n.h.stop()
 		c.evict("h1")
+		n.h.start()
 		ct := &container{n: n, endpoint: "e", pools: n.ids, addrs: []netip.Prefix{got}}
 		checkErr(c, ct.bind("web"), "address 10.0.0.2 was given up while the engine was away: start the container again")
 		ct.release()

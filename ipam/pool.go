@@ -57,6 +57,19 @@ func (p pool) reserved() []netip.Addr {
 	return slices.Compact(all)
 }
 
+// reserves tells whether an address is reserved for this pool.
+func (p pool) reserves(addr netip.Addr) bool {
+	if p.Gateway == addr || slices.Contains(p.Extra, addr) {
+		return true
+	}
+	for _, aux := range p.Aux {
+		if aux == addr {
+			return true
+		}
+	}
+	return false
+}
+
 // record is the pool as a definition keeps it.
 func (p pool) record() store.Pool {
 	id := p.parsed()

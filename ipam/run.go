@@ -13,10 +13,11 @@ import (
 const lookEvery = time.Second
 
 // Run mirrors the subnets of open pools, writes to the store what the
-// journal owes it, and compares this node's leases with the store whenever
-// its session was opened anew. It returns nil when ctx ends.
+// journal owes it, and compares what this node holds with the store whenever
+// its session was opened anew or a record of it vanishes. It returns nil when ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
 	defer a.mirrors.stop()
+	a.followOwn(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -51,6 +52,7 @@ func (a *Allocator) attend(ctx context.Context) {
 			a.Log.Warn("an address is compared with the store later", "address", at.addr, "err", err)
 		}
 	}
+	a.restoreMissing(ctx)
 	a.settle(ctx)
 }
 

@@ -169,8 +169,10 @@ func (s *swarm) act(step string) error {
 	return fmt.Errorf("no step is called %q", step)
 }
 
-// evict takes a worker's claim away, as an eviction of its node does.
+// evict takes a worker's claim away, as an eviction of its node does, which
+// ends the agent's epoch first: its loops write nothing any more.
 func (s *swarm) evict(node string) error {
+	s.nodes[node].stop()
 	it, rec := s.leaseAt(DefaultSegment, taskAddress)
 	if rec.Node != node {
 		return fmt.Errorf("%s has no claim: %+v", node, rec)

@@ -98,9 +98,9 @@ func (p *parts) openHost() (err error) {
 // buildDriver makes the allocator and the driver, which know each other: the
 // allocator asks the driver whether an endpoint is dead.
 func (p *parts) buildDriver() (err error) {
-	dead := &deadEndpoints{}
+	endpoints := &lateEndpoints{}
 	p.addresses, err = ipam.New(ipam.Config{
-		KV: p.session, Self: p.session, Journal: p.journal.Bucket(addressBucket), Endpoints: dead,
+		KV: p.session, Self: p.session, Journal: p.journal.Bucket(addressBucket), Endpoints: endpoints,
 		Routes: routes, DefaultPools: defaultPools(p.config.Pools), Log: p.log,
 	})
 	if err != nil {
@@ -122,14 +122,23 @@ func (p *parts) buildDriver() (err error) {
 		config.Sandboxes = p.names.sandboxes
 	}
 	p.driver, err = driver.New(config)
-	dead.driver = p.driver
+	endpoints.driver = p.driver
 	return err
 }
 
-// deadEndpoints lets the allocator ask the driver that is built after it.
-type deadEndpoints struct{ driver *driver.Driver }
+// lateEndpoints lets the allocator reach the driver that is built after it.
+type lateEndpoints struct{ driver *driver.Driver }
 
-func (d *deadEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+// Silence implements ipam.Endpoints.
+func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
+	return d.driver.Silence(endpoint, addr)
+}
+
+// Restored implements ipam.Endpoints.
+func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }
+
+// CloseDead implements ipam.Endpoints.
+func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	return d.driver.CloseDead(ctx, endpoint)
 }
 

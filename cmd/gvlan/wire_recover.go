@@ -27,7 +27,7 @@ func (p *parts) reassert(ctx context.Context) error {
 		if asserted == epoch {
 			continue
 		}
-		if err := p.reassertOnce(ctx); err != nil {
+		if _, err := p.addresses.Reassert(ctx); err != nil {
 			p.log.Warn("could not write this node's leases into the store yet", "error", err)
 			continue
 		}
@@ -50,23 +50,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// reassertOnce writes the leases, and takes down the link of every container
-// whose address somebody else has: two answers for one address would harm
-// both.
-func (p *parts) reassertOnce(ctx context.Context) error {
-	conflicts, err := p.addresses.Reassert(ctx)
-	if err != nil {
-		return err
-	}
-	for _, c := range conflicts {
-		p.log.Error("an address of a container here belongs to somebody else now: its link is taken down", "address", c.Address, "endpoint", c.Endpoint, "holder", c.Holder)
-		if err := p.driver.Silence(c.Endpoint, c.Address); err != nil {
-			p.log.Error("could not take the link down", "endpoint", c.Endpoint, "error", err)
-		}
-	}
-	return nil
-}
-
 // returnEvicted re-takes, after an eviction, what is still free of what this
 // node's containers have.
 func (p *parts) returnEvicted(ctx context.Context) error {
@@ -80,7 +63,7 @@ func (p *parts) returnEvicted(ctx context.Context) error {
 	}
 	p.log.Warn("this node was evicted while it was away: its containers' addresses are taken again where they are free")
 	for {
-		err := p.reassertOnce(ctx)
+		_, err := p.addresses.Reassert(ctx)
 		if err == nil {
 			err = p.past().saveReturned(p.session.Returned(), p.session.Cluster())
 		}

@@ -3,11 +3,13 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver"
+	"gvlan/ipam"
 )
 
 // serveStatusRoutes registers what operator commands ask of a running agent.
@@ -35,6 +37,9 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 	if err := p.etcdNow(ctx); err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 	}
+	for _, c := range p.addresses.Conflicts() {
+		s.Warnings = append(s.Warnings, p.conflictWarning(c))
+	}
 	s.Gossip = p.gossip.status()
 	if info, err := p.engine.Info(ctx); err != nil {
 		s.Engine.Why = err.Error()
@@ -50,6 +55,15 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 		s.Networks = append(s.Networks, networkStatus(n))
 	}
 	return s, nil
+}
+
+// conflictWarning says what somebody else has of this node's, and the way out.
+func (p *parts) conflictWarning(c ipam.Conflict) string {
+	if c.Endpoint == "" {
+		return fmt.Sprintf("address %s is reserved for a network here and is %s: stop that container", c.Address, c.Holder)
+	}
+	return fmt.Sprintf("address %s of %s is %s as well: its link here is down; stop one of the two, then start the one here again",
+		c.Address, p.driver.Called(c.Endpoint), c.Holder)
 }
 
 func networkStatus(n driver.NetworkReport) NetworkStatus {

@@ -74,6 +74,7 @@ type status struct {
 		Why     string
 	}
 	PendingReleases int `json:"pending_releases"`
+	Warnings        []string
 }
 
 // status asks a host's agent; the zero status while it does not answer.

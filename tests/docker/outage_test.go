@@ -16,6 +16,7 @@ func TestEtcdDown(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("etcd down", etcdDown)
 		c.scenario("etcd hangs", etcdHangs)
+		c.scenario("records vanish", recordsVanish)
 	})
 }
 
