@@ -233,6 +233,25 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 		}
 		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id), "addresses", addresses)
 	}
+	return d.dropLeftovers(ctx, s, had, away)
+}
+
+// dropLeftovers takes records of endpoints out of the store that nothing here
+// has: their agent died before it could note them.
+func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, away int) error {
+	left, err := d.addresses.Leftovers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, id := range left {
+		if _, known := d.state.endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
+			continue
+		}
+		if err := d.addresses.DropLeftover(ctx, id); err != nil {
+			return fmt.Errorf("drop the record of the unknown endpoint %s: %w", shortID(id), err)
+		}
+		d.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id))
+	}
 	return nil
 }
 

@@ -158,6 +158,31 @@ func TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows(t *testing.T) {
 	r.held("10.0.1.50", false)
 }
 
+// TestRecordOfAnEndpointThatNothingKnows: a crash of an older agent left it.
+func TestRecordOfAnEndpointThatNothingKnows(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24"))
+	h.replica("lan1")
+	web := h.run("web", "lan1", ip("10.0.1.50"))
+	left := store.EndpointKey(h.name, "left")
+	_, err := h.mem.Commit(h.Context(), store.Txn{Then: []store.Op{
+		store.Put(left, store.Encode(store.Endpoint{Endpoint: "left", Node: h.name, IPv4: "10.0.1.50/24"}))}})
+	h.must(err)
+	r := h.reconciler()
+	r.round(0)
+	r.round(secondLook - time.Second)
+	if _, err := h.mem.Get(h.Context(), left); err != nil {
+		t.Fatalf("the record went after one look: %v", err)
+	}
+	r.round(time.Second)
+	if _, err := h.mem.Get(h.Context(), left); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the record is still there: %v", err)
+	}
+	if _, err := h.mem.Get(h.Context(), store.EndpointKey(h.name, web.endpoint)); err != nil {
+		t.Errorf("the record of the container that runs: %v", err)
+	}
+}
+
 func TestAddressThatNoEndpointConfirmedIsGivenUp(t *testing.T) {
 	h := newCluster(t).host("h1")
 	n := h.create(lan("lan1", "10.0.1.0/24"))

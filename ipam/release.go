@@ -106,9 +106,10 @@ func (a *Allocator) postponeInDoubt(l lease) error {
 	return a.postpone(l)
 }
 
-// discharge deletes a lease's key. Only the life of the key that this lease
-// began is deleted: after an eviction another node may have the address. The
-// caller holds the place.
+// discharge deletes a lease's key, and with it the record of the endpoint that
+// had it: a name must not outlive the right to its address. Only the life of
+// the key that this lease began is deleted: after an eviction another node may
+// have the address. The caller holds the place.
 func (a *Allocator) discharge(ctx context.Context, l lease) error {
 	if l.Claimed {
 		return a.dischargeClaim(ctx, l)
@@ -129,17 +130,50 @@ func (a *Allocator) discharge(ctx context.Context, l lease) error {
 			return err
 		}
 	}
-	res, err := a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.SameLife(key, l.Created)},
-		Then: []store.Op{store.Delete(key)},
-		Else: []store.Op{store.Get(key)},
-	})
+	res, err := a.deleteLease(ctx, l)
 	if err != nil {
 		return err
 	}
 	_, other := res.Item(key)
 	a.learn(l.place(), other, res.Revision)
 	return a.ledger.forget(l)
+}
+
+// deleteLease deletes a lease's key and its endpoint's record. A lease that
+// names no endpoint may have one in the store: the agent died before it could
+// note what it had bound. So only the record as it was made is deleted then,
+// and what stands there instead says which endpoint it is.
+func (a *Allocator) deleteLease(ctx context.Context, l lease) (store.Result, error) {
+	key := l.place().key()
+	cond, then := store.SameLife(key, l.Created), a.deletions(key, l.Endpoint)
+	if l.Endpoint == "" {
+		cond = store.Unchanged(key, l.Created)
+	}
+	for {
+		res, err := a.commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
+		if err != nil || res.Done {
+			return res, err
+		}
+		it, there := res.Item(key)
+		if !there || it.Created != l.Created {
+			return res, nil // another life
+		}
+		rec, err := store.Decode[store.Lease](it)
+		if err != nil {
+			return res, err
+		}
+		cond, then = store.Unchanged(key, it.Modified), a.deletions(key, rec.Endpoint)
+	}
+}
+
+// deletions are the steps that delete a lease and the record of its endpoint;
+// "" for none.
+func (a *Allocator) deletions(key, endpoint string) []store.Op {
+	ops := []store.Op{store.Delete(key)}
+	if endpoint != "" {
+		ops = append(ops, store.Delete(store.EndpointKey(a.Self.Node(), endpoint)))
+	}
+	return ops
 }
 
 // createdUnder returns when a key came into being if its lease carries the
