@@ -73,8 +73,12 @@ func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) e
 		if used[c.Network][c.Address] || !s.proven(c, d.now(), away) {
 			continue
 		}
-		if err := d.addresses.DropManagerClaim(ctx, c); err != nil {
+		dropped, err := d.addresses.DropManagerClaim(ctx, c)
+		if err != nil {
 			return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
+		}
+		if !dropped {
+			continue
 		}
 		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", shortID(c.Network))
 	}

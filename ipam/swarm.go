@@ -73,9 +73,9 @@ func (a *Allocator) claimThis(ctx context.Context, p pool, addr netip.Addr) (net
 			return netip.Prefix{}, err
 		case rec.Claims == nil:
 			return netip.Prefix{}, a.takenError(ctx, at, rec)
-		case rec.Claims.Manager:
-			return granted, nil
 		}
+		// Also where it is there: written again it is another claim than the one
+		// that somebody may have seen to be nobody's.
 		rec.Claims.Manager = true
 		if done, err := a.rewrite(ctx, at, it, rec); err != nil || done {
 			return granted, err
@@ -120,32 +120,41 @@ func (a *Allocator) rewrite(ctx context.Context, at place, it store.Item, rec st
 }
 
 // unclaim ends one side's claim, and with the last one the lease. An absent
-// record, or one without claims, is none of the swarm's.
-func (a *Allocator) unclaim(ctx context.Context, at place, end func(*store.Lease) bool) error {
+// record, or one without claims, is none of the swarm's. end takes the claim
+// out of what it is shown, and tells whether it is the one to end. With a
+// worker's claim goes the record of its endpoint.
+func (a *Allocator) unclaim(ctx context.Context, at place, end func(store.Item, *store.Lease) bool) error {
 	for {
 		it, err := a.read(ctx, at.key())
 		if err != nil || it.Created == 0 {
 			return err
 		}
 		rec, err := store.Decode[store.Lease](it)
-		if err != nil || rec.Claims == nil || !end(&rec) {
+		if err != nil || rec.Claims == nil {
 			return err
 		}
-		if rec.Claims.Manager || rec.Claims.Worker {
-			if done, err := a.rewrite(ctx, at, it, rec); err != nil || done {
-				return err
-			}
-			continue
+		had := rec.Endpoint
+		if !end(it, &rec) {
+			return nil
 		}
-		res, err := a.commit(ctx, store.Txn{
-			If:   []store.Cond{store.Unchanged(at.key(), it.Modified)},
-			Then: []store.Op{store.Delete(at.key())},
-		})
+		var then []store.Op
+		if had != "" && rec.Endpoint == "" {
+			then = append(then, store.Delete(store.EndpointKey(a.Self.Node(), had)))
+		}
+		last := !rec.Claims.Manager && !rec.Claims.Worker
+		if last {
+			then = append(then, store.Delete(at.key()))
+		} else {
+			then = append(then, store.Put(at.key(), store.Encode(rec)))
+		}
+		res, err := a.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.key(), it.Modified)}, Then: then})
 		if err != nil {
 			return err
 		}
-		if res.Done {
+		if res.Done && last {
 			a.learn(at, false, res.Revision)
+		}
+		if res.Done {
 			return nil
 		}
 	}
@@ -163,7 +172,7 @@ func (a *Allocator) releaseClaim(ctx context.Context, at place) error {
 }
 
 // endManager takes the manager's claim out of a record.
-func endManager(rec *store.Lease) bool {
+func endManager(_ store.Item, rec *store.Lease) bool {
 	had := rec.Claims.Manager
 	rec.Claims.Manager = false
 	return had
@@ -171,7 +180,7 @@ func endManager(rec *store.Lease) bool {
 
 // dischargeClaim is discharge for a worker's claim.
 func (a *Allocator) dischargeClaim(ctx context.Context, l lease) error {
-	err := a.unclaim(ctx, l.place(), func(rec *store.Lease) bool {
+	err := a.unclaim(ctx, l.place(), func(_ store.Item, rec *store.Lease) bool {
 		if rec.Nonce != l.Nonce || rec.Node != a.Self.Node() {
 			return false
 		}
@@ -232,6 +241,9 @@ type ManagerClaim struct {
 	Segment string
 	Address netip.Addr
 	Network string // the swarm's network id
+	// Written is when its record was last written: a claim that ended and was
+	// made anew is another one.
+	Written store.Revision
 }
 
 // ManagerClaims lists what the manager claims on networks whose leader this
@@ -270,17 +282,23 @@ func (a *Allocator) claimsIn(ctx context.Context, segment string, subnet netip.P
 		if err != nil || bad != nil || rec.Claims == nil || !rec.Claims.Manager {
 			continue
 		}
-		claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network})
+		claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network, Written: it.Modified})
 	}
 	return claims, nil
 }
 
 // DropManagerClaim ends a claim of a task or service that is no more: a
-// leader that died took the release with it.
-func (a *Allocator) DropManagerClaim(ctx context.Context, c ManagerClaim) error {
+// leader that died took the release with it. A claim that was made anew since
+// it was listed stays. It fails with store.ErrUnavailable while the store is
+// away.
+func (a *Allocator) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	return a.releaseClaim(ctx, place{c.Segment, c.Address})
+	err = a.unclaim(ctx, place{c.Segment, c.Address}, func(it store.Item, rec *store.Lease) bool {
+		dropped = it.Modified == c.Written && endManager(it, rec)
+		return dropped
+	})
+	return dropped && err == nil, err
 }
 
 // SwarmNetwork says where the claims of one of the swarm's networks are.
@@ -305,7 +323,10 @@ func (a *Allocator) EndManagerClaims(ctx context.Context, n SwarmNetwork) error 
 			if c.Network != n.ID {
 				continue
 			}
-			if err := a.unclaim(ctx, place{c.Segment, c.Address}, endManager); err != nil {
+			err := a.unclaim(ctx, place{c.Segment, c.Address}, func(it store.Item, rec *store.Lease) bool {
+				return rec.Network == n.ID && endManager(it, rec)
+			})
+			if err != nil {
 				return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
 			}
 		}

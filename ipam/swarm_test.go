@@ -325,15 +325,45 @@ func TestLostReleaseOfAClaim(t *testing.T) {
 		h1.up()
 		claims, err := h1.ManagerClaims(c.Context())
 		s.must(err)
-		want := []ManagerClaim{{Segment: DefaultSegment, Address: netip.MustParseAddr(taskAddress), Network: overlay}}
+		it, _ := c.leaseAt(DefaultSegment, taskAddress)
+		want := []ManagerClaim{{Segment: DefaultSegment, Address: netip.MustParseAddr(taskAddress), Network: overlay, Written: it.Modified}}
 		if !slices.Equal(claims, want) {
 			c.Fatalf("the swarm claims %v, want %v", claims, want)
 		}
-		s.must(h1.DropManagerClaim(c.Context(), claims[0]))
+		if dropped, err := h1.DropManagerClaim(c.Context(), claims[0]); err != nil || !dropped {
+			c.Errorf("dropped is %v, error %v", dropped, err)
+		}
 		if got := s.record(); got != "free" {
 			c.Errorf("the address is claimed by %s", got)
 		}
 	})
+}
+
+// TestAnObservationOfAnEarlierClaim ends no later one: of the same leader, of
+// another that found it standing, or of another life of the record.
+func TestAnObservationOfAnEarlierClaim(t *testing.T) {
+	for name, again := range map[string][]string{
+		"made anew":                {"h1 drops", "h1 claims"},
+		"made anew beside a task":  {"h2 works", "h2 binds", "h1 drops", "h1 repeats"},
+		"found by the next leader": {"h2 leads", "h2 repeats"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEveryStore(t, func(c *cluster) {
+				s := newSwarm(c)
+				s.play("h1 leads", "h1 claims")
+				claims, err := s.nodes["h1"].ManagerClaims(c.Context())
+				s.must(err)
+				s.play(again...)
+				was := s.record()
+				if dropped, err := s.nodes["h1"].DropManagerClaim(c.Context(), claims[0]); err != nil || dropped {
+					c.Errorf("dropped is %v, error %v", dropped, err)
+				}
+				if got := s.record(); got != was {
+					c.Errorf("the address is claimed by %s, want %s", got, was)
+				}
+			})
+		})
+	}
 }
 
 // TestEndManagerClaims: those of the network that is gone, in the subnet that
