@@ -178,7 +178,7 @@ func (a *Allocator) Adopt(id string, def store.Network, at store.Revision) error
 		if !ok {
 			n = network{ID: id}
 		}
-		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		n.UUID, n.Name, n.Overrides, n.Options = def.UUID, def.Name, def.Overrides, def.Created.IPAMOptions
 		n.Definition = max(n.Definition, at)
 		return []entry{n}
 	})

@@ -90,6 +90,9 @@ type network struct {
 	Name       string          `json:"name,omitempty"`
 	Overrides  store.Overrides `json:"overrides,omitzero"`
 	Definition store.Revision  `json:"definition,omitempty"` // it was last modified at, when that is known
+	// Options are its --ipam-opt: a pool that was rebuilt from its id has none
+	// of its own.
+	Options map[string]string `json:"options,omitempty"`
 
 	// Waiting are pools CreateNetwork named that no RequestPool is known
 	// for: the journal was lost. The next request joins them.

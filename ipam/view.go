@@ -20,8 +20,11 @@ type view struct {
 
 // viewOf says what a pool of a network may give.
 func viewOf(p pool, n network) (view, error) {
-	id := p.parsed()
-	o, err := parseOptions(p.Options)
+	id, given := p.parsed(), p.Options
+	if len(given) == 0 {
+		given = n.Options
+	}
+	o, err := parseOptions(given)
 	if err != nil {
 		return view{}, err
 	}
