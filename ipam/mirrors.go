@@ -118,16 +118,18 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 // compareNews has a record compared that carries this node's name and that
 // this node does not know (the journal was lost, or a transaction that was
 // given up landed late), and one that does not and stands where this node's
-// should.
+// should. While a call is about its place a record of this node may be that
+// call's own, and one that is not is found by that call.
 func (a *Allocator) compareNews(it store.Item) {
 	segment, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
 		return
 	}
-	if at := (place{segment, addr}); a.namesThisNode(it) {
-		a.suspectOwn(at, it)
-	} else {
+	switch at := (place{segment, addr}); {
+	case !a.namesThisNode(it):
 		a.missStranger(at, it)
+	case !a.ledger.isBusy(at):
+		a.suspectOwn(at, it)
 	}
 }
 
@@ -139,7 +141,7 @@ func (a *Allocator) namesThisNode(it store.Item) bool {
 // suspectOwn has a record compared if it is this node's by its own words.
 func (a *Allocator) suspectOwn(at place, it store.Item) {
 	rec, err := store.Decode[store.Lease](it)
-	if err != nil || rec.State != store.Leased || rec.Node != a.Self.Node() || a.ledger.isBusy(at) {
+	if err != nil || rec.State != store.Leased || rec.Node != a.Self.Node() {
 		return
 	}
 	if l, ok := a.ledger.lease(at); !ok || l.Nonce != rec.Nonce {
