@@ -149,6 +149,7 @@ func (s *swarm) act(step string) error {
 		if err := h.Unbind(h.ctx(), h.endpoint); err != nil {
 			return err
 		}
+		h.endpoint += "'" // no engine gives an id twice
 		return h.release(h.working)
 	case "is evicted":
 		return s.evict(h.name)
