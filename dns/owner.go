@@ -47,7 +47,7 @@ func (r *resolver) alone() bool {
 
 // docker tells whether a bare name that we know belongs to another network
 // of the sandbox.
-func (r *resolver) docker(ctx context.Context, name string, scope Scope) bool {
+func (r *resolver) docker(ctx context.Context, name string, scope Scope, from client) bool {
 	if !r.look(ctx, scope) {
 		return false
 	}
@@ -57,7 +57,7 @@ func (r *resolver) docker(ctx context.Context, name string, scope Scope) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ownerBudget)
 	defer cancel()
-	v := r.holdsElsewhere(ctx, name, miekg.TypeA, scope) || r.holdsElsewhere(ctx, name, miekg.TypeAAAA, scope)
+	v := r.holdsElsewhere(ctx, name, miekg.TypeA, scope, from) || r.holdsElsewhere(ctx, name, miekg.TypeAAAA, scope, from)
 	r.remember(name, v)
 	return v
 }
@@ -132,12 +132,12 @@ func (r *resolver) see(scope Scope) {
 
 // holdsElsewhere asks Docker's resolver whether a name has an address that
 // is on no network of ours.
-func (r *resolver) holdsElsewhere(ctx context.Context, name string, qtype uint16, scope Scope) bool {
+func (r *resolver) holdsElsewhere(ctx context.Context, name string, qtype uint16, scope Scope, from client) bool {
 	query, err := new(miekg.Msg).SetQuestion(name, qtype).Pack()
 	if err != nil {
 		return false
 	}
-	raw, err := r.relay.exchange(ctx, query, false)
+	raw, err := r.relay.exchange(ctx, query, from, false)
 	var m miekg.Msg
 	if err != nil || m.Unpack(raw) != nil || m.Rcode != miekg.RcodeSuccess {
 		return false

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	miekg "github.com/miekg/dns"
@@ -33,6 +33,9 @@ var errBusy = errors.New("too many dns questions in flight")
 // fresh. One that got no answer is closed: connection tracking ties a socket
 // to the port Docker's resolver had when it was first used, and a restarted
 // dockerd has another.
+//
+// Where a firewall of the container's lets some users ask and not us, the
+// question is passed on by a socket of the user whose it is.
 type relay struct {
 	enter func(func() error) error // into the sandbox
 	to    netip.AddrPort
@@ -52,24 +55,39 @@ func newRelay(enter func(func() error) error) *relay {
 	return &relay{enter: enter, to: netip.AddrPortFrom(dockerAddr, 53), slots: make(chan struct{}, relayInFlight)}
 }
 
-// exchange asks Docker's resolver and returns its answer as it came.
-func (r *relay) exchange(ctx context.Context, query []byte, stream bool) ([]byte, error) {
+// exchange asks Docker's resolver what a client asked, and returns its answer
+// as it came.
+func (r *relay) exchange(ctx context.Context, query []byte, by client, stream bool) ([]byte, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	default:
 		return nil, errBusy
 	}
-	conn, err := r.take(stream)
+	// A packet that may not leave is an error at once; a connection that may
+	// not be made can look like one that takes long.
+	if !stream {
+		answer, err := r.try(ctx, query, func() (net.Conn, error) { return r.take() }, r.give)
+		if !errors.Is(err, unix.EPERM) {
+			return answer, err
+		}
+	}
+	return r.try(ctx, query, func() (net.Conn, error) { return r.dial(stream, by) }, func(conn net.Conn) { conn.Close() })
+}
+
+// try asks over a connection, and says what becomes of one that was answered.
+func (r *relay) try(ctx context.Context, query []byte, open func() (net.Conn, error), after func(net.Conn)) ([]byte, error) {
+	conn, err := open()
 	if err != nil {
 		return nil, fmt.Errorf("ask docker's resolver: %w", err)
 	}
+	conn.SetDeadline(time.Now().Add(relayBudget))
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	answer, err := ask(conn, query, stream)
-	if !stop() || err != nil || stream {
+	answer, err := ask(conn, query)
+	if !stop() || err != nil {
 		conn.Close()
 	} else {
-		r.give(conn)
+		after(conn)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ask docker's resolver: %w", err)
@@ -78,7 +96,7 @@ func (r *relay) exchange(ctx context.Context, query []byte, stream bool) ([]byte
 }
 
 // ask sends one question and waits for the answer that has its id.
-func ask(conn net.Conn, query []byte, stream bool) ([]byte, error) {
+func ask(conn net.Conn, query []byte) ([]byte, error) {
 	wire := &miekg.Conn{Conn: conn, UDPSize: relaySize}
 	if _, err := wire.Write(query); err != nil {
 		return nil, err
@@ -89,29 +107,23 @@ func ask(conn net.Conn, query []byte, stream bool) ([]byte, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case stream || hdr.Id == uint16(query[0])<<8|uint16(query[1]):
+		case hdr.Id == uint16(query[0])<<8|uint16(query[1]):
 			return answer, nil
 		}
 	}
 }
 
-// take returns a connection with its deadline set.
-func (r *relay) take(stream bool) (net.Conn, error) {
-	conn := r.fresh(stream)
-	if conn == nil {
-		var err error
-		if conn, err = r.dial(stream); err != nil {
-			return nil, err
-		}
+// take returns a packet socket of our own: one that was used not long ago, or
+// a new one.
+func (r *relay) take() (net.Conn, error) {
+	if conn := r.fresh(); conn != nil {
+		return conn, nil
 	}
-	return conn, conn.SetDeadline(time.Now().Add(relayBudget))
+	return r.dial(false, client{})
 }
 
 // fresh returns a socket that was used not long ago, or nil.
-func (r *relay) fresh(stream bool) net.Conn {
-	if stream {
-		return nil
-	}
+func (r *relay) fresh() net.Conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.idle) > 0 {
@@ -155,22 +167,26 @@ func (r *relay) close() {
 	r.idle = nil
 }
 
-// dial opens a marked socket inside the sandbox.
-func (r *relay) dial(stream bool) (conn net.Conn, err error) {
+// dial opens a socket inside the sandbox, at the address whose questions the
+// rules leave alone: our own, or, of a client, its user's.
+func (r *relay) dial(stream bool, by client) (conn net.Conn, err error) {
+	from := netip.AddrPortFrom(relayAddr, 0)
+	dialer := net.Dialer{Timeout: relayBudget, LocalAddr: net.UDPAddrFromAddrPort(from)}
 	network := "udp4"
 	if stream {
-		network = "tcp4"
+		network, dialer.LocalAddr = "tcp4", net.TCPAddrFromAddrPort(from)
 	}
-	dialer := net.Dialer{Timeout: relayBudget, Control: func(_, _ string, raw syscall.RawConn) error {
-		var markErr error
-		err := raw.Control(func(fd uintptr) {
-			markErr = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, mark)
-		})
-		return errors.Join(err, markErr)
-	}}
 	entered := r.enter(func() error {
-		conn, err = dialer.Dial(network, r.to.String())
-		return err
+		uid := os.Geteuid()
+		if by.IsValid() {
+			if user, err := by.user(); err == nil { // else it is gone, and nobody waits
+				uid = user
+			}
+		}
+		return asUser(uid, func() error {
+			conn, err = dialer.Dial(network, r.to.String())
+			return err
+		})
 	})
 	return conn, entered
 }

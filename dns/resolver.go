@@ -13,8 +13,8 @@ import (
 	miekg "github.com/miekg/dns"
 )
 
-// resolver is what runs in one sandbox while it is open: sockets on our own
-// loopback address, the rules that lead questions to them, and the relay to
+// resolver is what runs in one sandbox while it is open: sockets beside
+// those of Docker's resolver, the rules that lead questions to them, and the relay to
 // Docker's resolver.
 type resolver struct {
 	zone  *Zone
@@ -45,10 +45,10 @@ func openResolver() (r *resolver, err error) {
 	// The kernel chooses the ports, out of the range no service is set to
 	// listen in: a fixed one could be what the container wants for itself
 	// (5353 is every mDNS responder's).
-	if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(ownAddr, 0))); err != nil {
+	if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
 		return nil, fmt.Errorf("open dns socket in sandbox: %w", err)
 	}
-	if r.tcp, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(ownAddr, 0))); err != nil {
+	if r.tcp, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
 		return nil, fmt.Errorf("open dns socket in sandbox: %w", err)
 	}
 	if r.rules, err = newRules(); err != nil {
@@ -84,30 +84,31 @@ func (r *resolver) asker(spin uint32) asker {
 // sandbox's networks, else with whatever Docker's resolver says.
 func (r *resolver) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
 	by := r.asker(r.spin.Add(1))
-	by.stream = overStream(w)
+	from := clientAsking(w)
+	by.stream = from.stream
 	m, f := r.zone.reply(q, by)
-	if m != nil && !(f.bare && r.docker(ctx, q.Question[0].Name, by.scope)) {
+	if m != nil && !(f.bare && r.docker(ctx, q.Question[0].Name, by.scope, from)) {
 		r.zone.count(m, f)
 		w.WriteMsg(m)
 		return
 	}
-	r.pass(ctx, w, q, by.stream)
+	r.pass(ctx, w, q, from)
 }
 
 // pass lets Docker's resolver answer. When it does not, neither do we: the
 // client sees what it would see without us.
-func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg, stream bool) {
+func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg, from client) {
 	query, err := q.Pack()
 	if err != nil {
 		return
 	}
-	answer, err := r.relay.exchange(ctx, query, stream)
+	answer, err := r.relay.exchange(ctx, query, from, from.stream)
 	if err == nil {
 		r.zone.passedCounts.note(int(answer[3]&0xf), int(answer[6])<<8|int(answer[7]))
 		w.Write(answer)
 		return
 	}
-	if stream || isTimeout(err) {
+	if from.stream || isTimeout(err) {
 		w.Close()
 		return
 	}

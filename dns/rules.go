@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -22,25 +21,32 @@ const (
 	tableName = "gvlan_dns"
 	setName   = "live"
 
-	// mark exempts our own questions to Docker's resolver from the rules.
-	mark = 0x6776
-
 	// liveFor is how long the kernel sends questions to us after the last
 	// beat. beatEvery leaves room for two lost ones.
 	liveFor   = 3 * time.Second
 	beatEvery = time.Second
 
-	// beforeNAT is the priority of the chain: ahead of connection tracking
-	// (-200), so that no tracked flow outlives a dead agent, and so ahead of
-	// Docker's DNAT (-100).
-	beforeNAT = -300
+	// Our chains are outermost: on its way to a socket a question meets
+	// every rule of the container's before ours, and an answer every one
+	// after. A container's own rules are at -450 (raw before
+	// defragmentation) to 300.
+	afterAll, beforeAll = 1000, -1000
+
+	// portsFor is how long an answer finds the port its question was for.
+	// It is less than connection tracking's 30 s for UDP, so that no flow
+	// of another resolver of Docker's meets the port of the one before;
+	// and more than a question may take, and a stream may be idle.
+	portsFor = 20 * time.Second
+	// portsMax bounds the memory that a container's flood takes. What is
+	// beyond goes to Docker's resolver.
+	portsMax = 1 << 16
 )
 
-// The loopback addresses of a sandbox: Docker's resolver, the same in
-// IPv6-only sandboxes, and ours.
+// The loopback addresses in a sandbox: Docker's resolver, the same in
+// IPv6-only sandboxes, and the one our own questions to it come from.
 var (
 	dockerAddr = netip.AddrFrom4([4]byte{127, 0, 0, 11})
-	ownAddr    = netip.AddrFrom4([4]byte{127, 0, 0, 12})
+	relayAddr  = netip.AddrFrom4([4]byte{127, 0, 0, 12})
 )
 
 // rules is the table in one sandbox that hands its DNS questions to us while
@@ -83,18 +89,37 @@ func (r *rules) install(udp, tcp uint16) error {
 	if err := r.conn.AddSet(r.set, []nftables.SetElement{{Key: dockerAddr.AsSlice(), Timeout: liveFor}}); err != nil {
 		return fmt.Errorf("install dns rules: %w", err)
 	}
-	chain := r.conn.AddChain(&nftables.Chain{
-		Table: table, Name: "output", Type: nftables.ChainTypeFilter,
-		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(beforeNAT),
+	in := r.conn.AddChain(&nftables.Chain{
+		Table: table, Name: "input", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookInput, Priority: nftables.ChainPriorityRef(afterAll),
 	})
-	for _, flow := range []transport{{unix.IPPROTO_UDP, 6, udp}, {unix.IPPROTO_TCP, 16, tcp}} {
-		r.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: flow.toUs(r.set)})
-		r.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: flow.toClient()})
+	out := r.conn.AddChain(&nftables.Chain{
+		Table: table, Name: "output", Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookOutput, Priority: nftables.ChainPriorityRef(beforeAll),
+	})
+	ports := portsOf(table)
+	if err := r.conn.AddSet(ports, nil); err != nil {
+		return fmt.Errorf("install dns rules: %w", err)
+	}
+	for _, flow := range []transport{{unix.IPPROTO_UDP, 6, udp, ports}, {unix.IPPROTO_TCP, 16, tcp, ports}} {
+		r.conn.AddRule(&nftables.Rule{Table: table, Chain: in, Exprs: flow.toUs(r.set)})
+		r.conn.AddRule(&nftables.Rule{Table: table, Chain: out, Exprs: flow.toClient()})
 	}
 	if err := r.conn.Flush(); err != nil {
 		return fmt.Errorf("install dns rules: %w", unsupported(err))
 	}
 	return nil
+}
+
+// portsOf describes the map that has, for each client, the port of Docker's
+// resolver that its question was on the way to. It is one for both protocols,
+// because the kernel waits for a grace period at each that goes.
+func portsOf(table *nftables.Table) *nftables.Set {
+	return &nftables.Set{
+		Table: table, Name: "ports", ID: 2, IsMap: true, Dynamic: true, HasTimeout: true, Timeout: portsFor, Size: portsMax,
+		KeyType:  nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService, nftables.TypeInetProto),
+		DataType: nftables.TypeInetService,
+	}
 }
 
 // beat keeps the rules alive for another liveFor.
@@ -122,69 +147,85 @@ func (r *rules) close() error { return errors.Join(r.conn.CloseLasting(), r.puls
 // transport is one protocol's redirection.
 type transport struct {
 	protocol byte
-	checksum uint32 // offset of the checksum in its header
-	port     uint16 // ours
+	checksum uint32        // offset of the checksum in its header
+	port     uint16        // ours
+	ports    *nftables.Set // Docker's, by client
 }
 
 // Offsets in the IPv4 header (RFC 791) and in both transports' headers.
 const (
 	sourceAddr, destAddr = 12, 16
 	sourcePort, destPort = 0, 2
-	headerChecksum       = 10
 )
 
-// toUs: ip daddr @live, dport 53, meta mark != 0x6776 -> our address and
-// port, not tracked.
+// Registers of four bytes. The first three together are a client, as the map
+// has it.
+const register, clientPort, clientProtocol, dockerPort = unix.NFT_REG32_00, unix.NFT_REG32_01, unix.NFT_REG32_02, unix.NFT_REG32_03
+
+// toUs: ip daddr @live, ct original ip daddr 127.0.0.11, ct original
+// proto-dst 53, ct original ip saddr != 127.0.0.12 -> note Docker's port for
+// this client, and put ours in its place. What the flow was before Docker's
+// NAT is asked of connection tracking, and not of the packet, so that no NAT
+// or mark of the container's makes our own question one for us.
 func (t transport) toUs(live *nftables.Set) []expr.Any {
 	return append([]expr.Any{
-		loadAddr(destAddr),
-		&expr.Lookup{SourceRegister: 1, SetName: live.Name, SetID: live.ID},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{t.protocol}},
-		loadPort(destPort),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: bigEndian(53)},
-		&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(mark)},
-	}, t.rewrite(destAddr, ownAddr, destPort, t.port)...)
+		loadAddr(destAddr, register),
+		&expr.Lookup{SourceRegister: register, SetName: live.Name, SetID: live.ID},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{t.protocol}},
+		&expr.Ct{Key: expr.CtKeyDST, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: dockerAddr.AsSlice()},
+		&expr.Ct{Key: expr.CtKeyPROTODST, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: bigEndian(53)},
+		&expr.Ct{Key: expr.CtKeySRC, Register: register},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: relayAddr.AsSlice()},
+		loadAddr(sourceAddr, register),
+		loadPort(sourcePort, clientPort),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: clientProtocol},
+		loadPort(destPort, dockerPort),
+		&expr.Dynset{
+			SrcRegKey: register, SrcRegData: dockerPort, SetName: t.ports.Name, SetID: t.ports.ID,
+			Operation: uint32(unix.NFT_DYNSET_OP_UPDATE),
+		},
+		&expr.Immediate{Register: register, Data: bigEndian(t.port)},
+	}, t.write(destPort))
 }
 
-// toClient: our address and port -> as if Docker's resolver had answered.
-// This one needs no beat: it only concerns what we send.
+// toClient: our address and port -> the port of Docker's that this client's
+// question was on the way to. This one needs no beat: it only concerns what
+// we send.
 func (t transport) toClient() []expr.Any {
 	return append([]expr.Any{
-		loadAddr(sourceAddr),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: ownAddr.AsSlice()},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{t.protocol}},
-		loadPort(sourcePort),
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: bigEndian(t.port)},
-	}, t.rewrite(sourceAddr, dockerAddr, sourcePort, 53)...)
+		loadAddr(sourceAddr, register),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: dockerAddr.AsSlice()},
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: []byte{t.protocol}},
+		loadPort(sourcePort, register),
+		&expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: bigEndian(t.port)},
+		loadAddr(destAddr, register),
+		loadPort(destPort, clientPort),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: clientProtocol},
+		&expr.Lookup{
+			SourceRegister: register, DestRegister: register, IsDestRegSet: true, SetName: t.ports.Name, SetID: t.ports.ID,
+		},
+	}, t.write(sourcePort))
 }
 
-func (t transport) rewrite(addrAt uint32, addr netip.Addr, portAt uint32, port uint16) []expr.Any {
-	return []expr.Any{
-		&expr.Immediate{Register: 1, Data: addr.AsSlice()},
-		&expr.Payload{
-			OperationType: expr.PayloadWrite, SourceRegister: 1,
-			Base: expr.PayloadBaseNetworkHeader, Offset: addrAt, Len: 4,
-			CsumType: expr.CsumTypeInet, CsumOffset: headerChecksum, CsumFlags: unix.NFT_PAYLOAD_L4CSUM_PSEUDOHDR,
-		},
-		&expr.Immediate{Register: 1, Data: bigEndian(port)},
-		&expr.Payload{
-			OperationType: expr.PayloadWrite, SourceRegister: 1,
-			Base: expr.PayloadBaseTransportHeader, Offset: portAt, Len: 2,
-			CsumType: expr.CsumTypeInet, CsumOffset: t.checksum,
-		},
-		&expr.Notrack{},
+// write puts the register's port into the header.
+func (t transport) write(at uint32) expr.Any {
+	return &expr.Payload{
+		OperationType: expr.PayloadWrite, SourceRegister: register,
+		Base: expr.PayloadBaseTransportHeader, Offset: at, Len: 2,
+		CsumType: expr.CsumTypeInet, CsumOffset: t.checksum,
 	}
 }
 
-func loadAddr(offset uint32) expr.Any {
-	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4}
+func loadAddr(offset, to uint32) expr.Any {
+	return &expr.Payload{DestRegister: to, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: 4}
 }
 
-func loadPort(offset uint32) expr.Any {
-	return &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
+func loadPort(offset, to uint32) expr.Any {
+	return &expr.Payload{DestRegister: to, Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
 }
 
 func bigEndian(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
