@@ -83,7 +83,8 @@ func (s *Server) Token() string { return s.token }
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run runs the server until ctx ends, then stops it in order and returns
-// nil. The error says which directory or address is taken, and by whom.
+// nil. The error says which directory or address is taken, and by whom, or
+// is ErrDamaged.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.door.close()
 	held, err := lock(s.config.Dir)
@@ -91,11 +92,14 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer held.Close()
+	if err := s.inspect(); err != nil {
+		return err
+	}
 	renew, err := s.certify(nil)
 	if err != nil {
 		return err
 	}
-	etcd, err := embed.StartEtcd(s.etcdConfig())
+	etcd, err := s.startEtcd()
 	if err != nil {
 		return s.explain(err)
 	}
@@ -143,6 +147,9 @@ func (s *Server) serve(ctx context.Context, etcd *embed.Etcd, renew *time.Timer)
 
 // explain says what a failed start means.
 func (s *Server) explain(err error) error {
+	if errors.Is(err, ErrDamaged) {
+		return err
+	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("start the embedded etcd: %w", err)
 	}
