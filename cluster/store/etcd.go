@@ -50,14 +50,18 @@ type EtcdConfig struct {
 	User      string      // "" without etcd's user authentication
 	Password  string
 	Attempt   time.Duration // what one request may take before the next member is asked; 0 means 2 s
-	Log       *slog.Logger
+	// Broken tells why no request can be answered until the agent is restarted;
+	// nil or a nil error: one can.
+	Broken func() error
+	Log    *slog.Logger
 }
 
 // Etcd is the store in an etcd cluster. It is a Backend.
 type Etcd struct {
 	config clientv3.Config
 	prefix string
-	limit  time.Duration    // of one request
+	limit  time.Duration // of one request
+	broken func() error
 	turn   chan struct{}    // holds one token: whoever has it may connect
 	tls    *handshakes      // nil without TLS
 	client *clientv3.Client // nil until connected; guarded by turn
@@ -88,6 +92,9 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 		return nil, err
 	}
 	e := &Etcd{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1)}
+	if e.broken = c.Broken; e.broken == nil {
+		e.broken = func() error { return nil }
+	}
 	e.closed, e.close = context.WithCancel(context.Background())
 	e.config = clientv3.Config{
 		Endpoints:            c.Endpoints,

@@ -238,3 +238,36 @@ func TestSessionOutlivesALostEtcd(t *testing.T) {
 		t.Fatalf("Run: %v", err)
 	}
 }
+
+// What keeps etcd from answering is said in words that help who reads them,
+// and in nothing of gRPC's, by a request and by a session.
+func TestEtcdThatIsAwayInPlainWords(t *testing.T) {
+	t.Parallel()
+	address := freeAddress(t)
+	why := "etcd does not answer: dial tcp " + address + ": connect: connection refused"
+	etcd := connect(t, store.EtcdConfig{Endpoints: []string{address}, Attempt: time.Second})
+	if err := complains(t, etcd, why); strings.Contains(err.Error(), "desc =") || strings.Contains(err.Error(), "rpc error") {
+		t.Errorf("%v speaks of gRPC", err)
+	}
+	s := store.NewSession(etcd, store.Identity{Node: "a", Install: "one"}, &past{}, discard)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	want := "etcd does not answer: not connected yet: dial tcp " + address + ": connect: connection refused"
+	guard := time.After(2 * time.Minute)
+	for s.Trusted().Error() != want {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-guard:
+			t.Fatalf("Trusted: %v, want %q", s.Trusted(), want)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	broken := connect(t, store.EtcdConfig{Endpoints: []string{address}, Broken: func() error { return errors.New("its data is damaged") }})
+	if _, err := broken.Get(t.Context(), "/k"); !errors.Is(err, store.ErrUnavailable) || !strings.Contains(err.Error(), "etcd does not answer: its data is damaged") {
+		t.Errorf("Get: %v, want that the data is damaged", err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -19,15 +21,50 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case unavailable(err):
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return &explained{kind: ErrUnavailable, request: err}
 	}
 	switch code(err) {
 	case codes.NotFound:
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
+		return &explained{kind: ErrNotFound, request: err}
 	case codes.OutOfRange:
-		return fmt.Errorf("%w: %w", ErrCompacted, err)
+		return &explained{kind: ErrCompacted, request: err}
 	}
-	return fmt.Errorf("etcd refuses: %w", err)
+	return &explained{kind: errRefused, request: err}
+}
+
+// errRefused is what etcd does not do, however often it is asked.
+var errRefused = errors.New("etcd refuses")
+
+// explained is an error of a request in words for people: gRPC wraps each
+// layer of itself around what they need to know.
+type explained struct{ kind, request error }
+
+// Error gives the kind and the words.
+func (e *explained) Error() string { return e.kind.Error() + ": " + e.words() }
+
+// Unwrap gives both.
+func (e *explained) Unwrap() []error { return []error{e.kind, e.request} }
+
+// words is what is wrong, without gRPC's own layers.
+func (e *explained) words() string {
+	text := e.request.Error()
+	if text == context.DeadlineExceeded.Error() {
+		return "no answer in time"
+	}
+	for {
+		_, inner, found := strings.Cut(text, "desc = ")
+		if !found {
+			break
+		}
+		if said, err := strconv.Unquote(inner); err == nil {
+			inner = said
+		}
+		text = inner
+	}
+	for _, layer := range []string{context.DeadlineExceeded.Error() + ": ", "transport: ", "Error while dialing: "} {
+		text = strings.TrimPrefix(text, layer)
+	}
+	return text
 }
 
 // unavailable tells that waiting may cure an error.

@@ -99,6 +99,9 @@ func (e *Etcd) read(ctx context.Context, ask request) error {
 
 // attempt makes one request, within its limit.
 func (e *Etcd) attempt(ctx context.Context, ask request) error {
+	if err := e.broken(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, e.limit)
 	defer cancel()
 	client, err := e.connected(ctx)

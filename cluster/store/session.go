@@ -48,6 +48,7 @@ type Session struct {
 	replaced chan struct{} // closed when the store is found to be another one, and made anew
 	known    memory        // the past: the store as this node last trusted it
 	held     *holding      // nil while not open
+	unopened error         // what the last try to open met
 	lease    LeaseID       // that /live hangs from
 	epoch    int64
 	cluster  string
@@ -159,9 +160,29 @@ func (s *Session) Trusted() error {
 	case s.held == nil && s.holder != nil:
 		return fmt.Errorf("%w: %w", ErrUnavailable, s.holder)
 	case s.held == nil:
-		return fmt.Errorf("%w: not connected yet", ErrUnavailable)
+		return s.notConnectedLocked()
 	}
 	return nil
+}
+
+// notConnectedLocked says why the session is not open, as far as its last try
+// told.
+func (s *Session) notConnectedLocked() error {
+	said, ok := errors.AsType[*explained](s.unopened)
+	switch {
+	case ok:
+		return fmt.Errorf("%w: not connected yet: %s", ErrUnavailable, said.words())
+	case s.unopened != nil:
+		return fmt.Errorf("%w: not connected yet: %w", ErrUnavailable, s.unopened)
+	}
+	return fmt.Errorf("%w: not connected yet", ErrUnavailable)
+}
+
+// tried keeps what the last try to open the session met; nil: it is open.
+func (s *Session) tried(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unopened = err
 }
 
 // Get implements KV.

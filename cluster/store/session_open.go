@@ -23,6 +23,9 @@ func (s *Session) open(ctx context.Context) error {
 	warned := false
 	for ctx.Err() == nil {
 		err := s.tryOpen(ctx)
+		if !errors.Is(err, errRaced) {
+			s.tried(err)
+		}
 		var held *HeldError
 		switch {
 		case err == nil:

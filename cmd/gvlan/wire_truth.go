@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"gvlan/cluster/store"
@@ -23,15 +24,16 @@ type truth struct {
 	etcd      *store.Etcd
 	endpoints []string
 	log       *slog.Logger
-	join      string      // the line another host joins with; "" when none can
-	listen    string      // address others join at; "" for none
-	joined    *tls.Config // how the etcd of the host it joins is spoken to; nil: it joins none
+	join      string                // the line another host joins with; "" when none can
+	listen    string                // address others join at; "" for none
+	joined    *tls.Config           // how the etcd of the host it joins is spoken to; nil: it joins none
+	damage    atomic.Pointer[error] // of the embedded etcd's data; nil: none was met
 }
 
 // newTruth prepares client and server. Neither connects before run.
 func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log, listen: c.Etcd.Listen}
-	client := store.EtcdConfig{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Log: log}
+	client := store.EtcdConfig{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
 	switch c.mode() {
 	case modeExternal:
 		client.Endpoints = c.Etcd.Endpoints
@@ -94,7 +96,8 @@ func joinTLS(token, node string) (*tls.Config, error) {
 	return authority.Client(node), nil
 }
 
-// run runs the server where there is one, until ctx ends.
+// run runs the server where there is one, until ctx ends. With data it cannot
+// start from the agent goes on as while etcd is away: containers need it.
 func (t *truth) run(ctx context.Context) error {
 	if t.server == nil {
 		<-ctx.Done()
@@ -103,7 +106,23 @@ func (t *truth) run(ctx context.Context) error {
 	if t.join != "" {
 		t.log.Info("other hosts join this one with: " + t.join)
 	}
-	return t.explain(t.server.Run(ctx))
+	err := t.server.Run(ctx)
+	if !errors.Is(err, embedded.ErrDamaged) {
+		return t.explain(err)
+	}
+	t.damage.Store(&err)
+	t.log.Error("the embedded etcd does not start: what runs goes on, no new address is given", "error", err)
+	<-ctx.Done()
+	return nil
+}
+
+// broken is why this agent's etcd will not answer before it is restarted; nil
+// while it may.
+func (t *truth) broken() error {
+	if err := t.damage.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // explain says which option is wrong where the kernel only says that an

@@ -1,9 +1,15 @@
 package docker_test
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // TestDamagedJournal: a host's journal is damaged while its agent is down.
@@ -69,4 +75,60 @@ func freelist(raw []byte) []byte {
 	}
 	at := int(binary.LittleEndian.Uint64(meta[list:])) * page
 	return raw[at : at+page]
+}
+
+// TestDamagedEtcd: the write-ahead log of the embedded etcd is cut while its
+// agent is down. Everything that asks is told what is damaged and the way
+// out, what runs goes on, and the way out is one.
+func TestDamagedEtcd(t *testing.T) {
+	t.Parallel()
+	c := newBareCluster(t, options{hosts: lab.Same(1, lab.Docker28)})
+	h := c.Hosts[0]
+	c.agents[0] = c.agent(h, c.args...)
+	c.waitTrusted(h)
+	c.network(h, "lan1", "--subnet", "10.163.0.0/24", "-o", "parent=eth1")
+	web := c.run(h, "lan1", "web")
+	start := func() {
+		t.Helper()
+		if err := c.agents[0].Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.agents[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	logs := must(filepath.Glob(h.Path("/var/lib/gvlan/etcd/member/wal/*.wal")))(t)
+	raw := must(os.ReadFile(logs[0]))(t)
+	used := len(bytes.TrimRight(raw, "\x00"))
+	if err := os.Truncate(logs[0], int64(used/2)); err != nil {
+		t.Fatal(err)
+	}
+	start()
+	const folder = "/var/lib/gvlan/etcd/member"
+	eventually(t, "the status to say what is damaged", func() error {
+		out, err := h.Exec(t.Context(), c.binary, "status")
+		if err == nil && (!strings.Contains(out, "damaged: "+folder+"/wal: the write-ahead log ends at entry") || !strings.Contains(out, "gvlan recover")) {
+			err = errors.New(out)
+		}
+		return err
+	})
+	c.refused(h, "the data of the embedded etcd is damaged: "+folder+"/wal", "run", "--rm", "--network", "lan1", "busybox", "true")
+	c.oneOwner(web, h)
+
+	if err := c.agents[0].Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.MustExec(t, "mv", folder, folder+".damaged")
+	start()
+	c.logged(0, "gvlan recover")
+	eventually(t, "the store to be trusted again", func() error {
+		_, err := h.Exec(t.Context(), c.binary, "recover")
+		return err
+	})
+	c.waitNetwork(h, "lan1")
+	c.refused(h, "in use by container", "run", "--rm", "--network", "lan1", "--ip", web.String(), "busybox", "true")
+	c.oneOwner(web, h)
+	if other := c.run(h, "lan1", "other"); other == web {
+		t.Errorf("%s was given twice", web)
+	}
 }
