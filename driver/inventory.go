@@ -107,6 +107,9 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 // would get now, or why none.
 func (d *Driver) describeNetwork(n hostNetwork, have []parentfile.Interface) store.NodeNetwork {
 	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
+	if n.Stage == StageLocal {
+		fares.Pools, fares.Segment = n.Pools, n.Segment
+	}
 	if n.isolated() {
 		return fares
 	}

@@ -64,9 +64,9 @@ type parent struct {
 
 // prepare makes the VLAN link or dummy of a network where this host can, so
 // that it is there when `network create` returns. A list that nothing here
-// matches is logged: another host may match it, and Join tries again. With
-// lenient set also a parent that can never do, and a parent file that cannot
-// be read, are only logged.
+// matches is no error: another host may match it, and Join tries again. With
+// lenient set neither is a parent that can never do, nor a parent file that
+// cannot be read. The network's warnings tell them.
 func (p *parents) prepare(ctx context.Context, n *hostNetwork, lenient bool) error {
 	found, err := p.ensure(ctx, *n)
 	var none *parentfile.NoParentError
@@ -76,7 +76,6 @@ func (p *parents) prepare(ctx context.Context, n *hostNetwork, lenient bool) err
 	case (unsuitable(err) || badFile) && !lenient:
 		return err
 	case badFile, errors.As(err, &none), errors.Is(err, parentfile.ErrNoHostParent):
-		p.log.Warn("network has no parent on this host yet", "network", n.title(), "why", err)
 		return nil
 	case err != nil:
 		return err

@@ -23,7 +23,7 @@ func (d *Driver) warnings(ctx context.Context, n hostNetwork) []string {
 	}
 	choice, _, err := d.parents.chooseFrom(have, n)
 	if err != nil {
-		return all
+		return append(all, fmt.Sprintf("no container can start on it here now: %s", err))
 	}
 	all = append(all, subnetWarnings(n, choice)...)
 	return append(all, d.sharingWarnings(n, parentName(choice), have)...)

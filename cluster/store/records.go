@@ -96,6 +96,10 @@ type NodeNetwork struct {
 	Parent string   `json:"parent,omitempty"` // that would be used now
 	Why    string   `json:"why,omitempty"`    // why there is no replica or no parent
 	Links  []string `json:"links,omitempty"`  // VLAN and dummy links made here
+	// Pools and Segment are those of a network of this node only, which has no
+	// definition to say them.
+	Pools   []Pool `json:"pools,omitempty"`
+	Segment string `json:"segment,omitempty"`
 }
 
 // Refs says which definitions the containers of a node refer to, running or

@@ -51,13 +51,14 @@ func printNetworkViews(out io.Writer, views []NetworkView) error {
 	return table.Flush()
 }
 
-// hostsLine counts the hosts that have the network, of those that should:
-// the swarm makes it only where a task runs, so that of its own any number is
-// right.
+// hostsLine counts the hosts on which a container could start, of those that
+// should have the network: one without a usable parent has it and says why it
+// is of no use. The swarm makes it only where a task runs, so that of its own
+// any number is right.
 func (v NetworkView) hostsLine() string {
 	have := 0
 	for _, h := range v.Hosts {
-		if slices.Contains([]driver.Stage{driver.StageCommitted, driver.StageReplica, driver.StageSwarm}, driver.Stage(h.State)) {
+		if h.Why == "" && slices.Contains([]driver.Stage{driver.StageCommitted, driver.StageReplica, driver.StageSwarm, driver.StageLocal}, driver.Stage(h.State)) {
 			have++
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"gvlan/driver"
 	"gvlan/driver/engine"
 )
 
@@ -41,11 +40,7 @@ func (p *parts) listNetworks(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	views := []NetworkView{}
-	for _, n := range v.networks {
-		views = append(views, v.view(n))
-	}
-	return views, nil
+	return v.views(), nil
 }
 
 func (p *parts) inspectNetwork(r *http.Request) (any, error) {
@@ -53,12 +48,7 @@ func (p *parts) inspectNetwork(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, n := range v.networks {
-		if n.Name == called(r) {
-			return v.view(n), nil
-		}
-	}
-	return nil, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, called(r))
+	return v.called(called(r), p.self.Node)
 }
 
 func (p *parts) createNetwork(r *http.Request) (any, error) {

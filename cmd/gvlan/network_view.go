@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,7 +11,8 @@ import (
 	"gvlan/driver"
 )
 
-// NetworkView is one definition with how it fares on every host.
+// NetworkView is one definition with how it fares on every host, or a local
+// network on the host that has it.
 type NetworkView struct {
 	Name      string            `json:"name"`
 	UUID      string            `json:"uuid"`
@@ -116,6 +118,56 @@ func (v clusterView) view(n store.Network) NetworkView {
 	}
 	slices.SortFunc(view.Hosts, func(a, b NetworkHost) int { return strings.Compare(a.Node, b.Node) })
 	return view
+}
+
+// views are all definitions and then all local networks, of which two hosts
+// may have one of a name each.
+func (v clusterView) views() []NetworkView {
+	views := []NetworkView{}
+	for _, n := range v.networks {
+		views = append(views, v.view(n))
+	}
+	for _, node := range slices.Sorted(maps.Keys(v.nodes)) {
+		views = append(views, v.local(v.nodes[node])...)
+	}
+	return views
+}
+
+// local are the networks that only this node has.
+func (v clusterView) local(node store.Node) (views []NetworkView) {
+	for _, fares := range node.Networks {
+		if driver.Stage(fares.State) != driver.StageLocal {
+			continue
+		}
+		n := store.Network{UUID: fares.UUID, Name: fares.Name}
+		views = append(views, NetworkView{
+			Name: fares.Name, UUID: fares.UUID, Scope: string(driver.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
+			Pools: fares.Pools, Segment: fares.Segment, Hosts: []NetworkHost{v.host(n, node)},
+		})
+	}
+	return views
+}
+
+// called is the network of that name: the cluster's, else the local one of
+// this node, else that of the only node that has one.
+func (v clusterView) called(name, here string) (NetworkView, error) {
+	var local []NetworkView
+	for _, view := range v.views() {
+		switch {
+		case view.Name != name:
+		case view.Scope != string(driver.ScopeLocal), view.Origin == here:
+			return view, nil
+		default:
+			local = append(local, view)
+		}
+	}
+	switch len(local) {
+	case 0:
+		return NetworkView{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, name)
+	case 1:
+		return local[0], nil
+	}
+	return NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", driver.ErrNoNetwork, name, len(local))
 }
 
 func (v clusterView) host(n store.Network, node store.Node) NetworkHost {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -103,5 +104,61 @@ func TestReadingSaysOnceWhat(t *testing.T) {
 	_, err := readCluster(t.Context(), wire)
 	if err == nil || strings.Count(err.Error(), "list ") != 1 {
 		t.Errorf("error is %v, want one that says once what could not be listed", err)
+	}
+}
+
+// TestNetworkViewCountsWhoCanUseIt: a host without a usable parent has the
+// network and can start nothing on it.
+func TestNetworkViewCountsWhoCanUseIt(t *testing.T) {
+	v := clusterView{nodes: map[string]store.Node{
+		"id1": {Node: "id1", Host: "h1", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "committed", Parent: "eth1"}}},
+		"id2": {Node: "id2", Host: "h2", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "replica", Why: "no usable parent interface"}}},
+	}}
+	view := v.view(store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive})
+	if got := view.hostsLine(); got != "1/2" {
+		t.Errorf("HOSTS is %s, want 1/2", got)
+	}
+}
+
+// TestLocalNetworksAreShown: a network of one host has no definition, and is
+// listed and found all the same.
+func TestLocalNetworksAreShown(t *testing.T) {
+	pool := store.Pool{Subnet: netip.MustParsePrefix("10.0.0.0/24")}
+	local := func(uuid string) []store.NodeNetwork {
+		return []store.NodeNetwork{{UUID: uuid, Name: "own", State: "local", Parent: "eth1", Pools: []store.Pool{pool}}}
+	}
+	v := clusterView{
+		networks: []store.Network{{UUID: "u0", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive}},
+		nodes: map[string]store.Node{
+			"id1": {Node: "id1", Host: "h1", Networks: local("u1")}, "id2": {Node: "id2", Host: "h2", Networks: local("u2")},
+			"id3": {Node: "id3", Host: "h3", Networks: []store.NodeNetwork{{UUID: "u3", Name: "lone", State: "local", Pools: []store.Pool{pool}}}},
+		},
+		endpoints: []store.Endpoint{{Network: "u2", Node: "id2", IPv4: "10.0.0.9/24"}},
+	}
+	var out strings.Builder
+	if err := printNetworkViews(&out, v.views()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(out.String()) {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	want := []string{
+		"NETWORK SCOPE STATE SUBNETS HOSTS ENDPOINTS OUT OF STEP",
+		"lan global active 0/3 0 -", "own local active 10.0.0.0/24 1/1 0 -", "own local active 10.0.0.0/24 1/1 1 -", "lone local active 10.0.0.0/24 1/1 0 -",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("network ls (-want +got):\n%s", diff)
+	}
+	for _, c := range []struct{ name, here, uuid string }{{"own", "id2", "u2"}, {"own", "id1", "u1"}, {"lone", "id1", "u3"}, {"lan", "id1", "u0"}} {
+		if view, err := v.called(c.name, c.here); err != nil || view.UUID != c.uuid {
+			t.Errorf("%s on %s is %s, %v; want %s", c.name, c.here, view.UUID, err, c.uuid)
+		}
+	}
+	if _, err := v.called("own", "id3"); err == nil || !strings.Contains(err.Error(), "2 other hosts") {
+		t.Errorf("own on a host that has none: %v, want that two others have one", err)
+	}
+	if _, err := v.called("none", "id1"); err == nil {
+		t.Error("a network that nobody has is found")
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -142,8 +143,12 @@ func (c *cluster) records() (records, error) {
 		r.networks = append(r.networks, n.Name)
 		defined[n.UUID] = true
 	}
+	local, err := c.localReservations()
+	if err != nil {
+		return r, err
+	}
 	for _, it := range c.list(store.AllLeasesSpan()) {
-		if err := r.addLease(it, defined); err != nil {
+		if err := r.addLease(it, defined, local); err != nil {
 			return r, err
 		}
 	}
@@ -160,9 +165,29 @@ func (c *cluster) records() (records, error) {
 	return r, nil
 }
 
+// localReservations are the gateways and aux addresses of networks that stay
+// on their host, each as "address by node".
+func (c *cluster) localReservations() (map[string]bool, error) {
+	local := map[string]bool{}
+	for _, it := range c.list(store.NodesSpan()) {
+		node, err := store.Decode[store.Node](it)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range node.Networks {
+			for _, p := range n.Pools {
+				for _, addr := range append(slices.Collect(maps.Values(p.Aux)), p.Gateway) {
+					local[addr.String()+" by "+node.Node] = true
+				}
+			}
+		}
+	}
+	return local, nil
+}
+
 // addLease sorts one record in. A reservation must be in the name of a
 // definition, or of a network that stays on its host.
-func (r *records) addLease(it store.Item, defined map[string]bool) error {
+func (r *records) addLease(it store.Item, defined, local map[string]bool) error {
 	_, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
 		return err
@@ -176,7 +201,8 @@ func (r *records) addLease(it store.Item, defined map[string]bool) error {
 		return nil
 	}
 	for _, by := range l.By {
-		if !defined[by] {
+		_, node, _ := strings.Cut(by, "@")
+		if !defined[by] && !local[addr.String()+" by "+node] {
 			r.unexplained = append(r.unexplained, fmt.Sprintf("%s by %s", addr, by))
 		}
 	}

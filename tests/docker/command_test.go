@@ -15,6 +15,8 @@ import (
 func TestCommands(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("network create, ls, inspect, rm", commandCreate)
+		c.scenario("network of one host", commandLocal)
+		c.scenario("network without a parent anywhere", commandNoParent)
 		c.scenario("network rm refuses and forces", commandRemove)
 		c.scenario("network set", commandSet)
 		c.scenario("network import", commandImport)
@@ -113,6 +115,52 @@ func commandCreate(c *cluster) {
 	}
 	c.refuses(h1, "no such network: lan1", "network", "inspect", "lan1")
 	c.refuses(h1, "no such network: lan1", "network", "rm", "lan1")
+}
+
+// commandLocal: a network of one host is shown by the commands of all, is no
+// other host's, and its first container does not get the host's own address.
+func commandLocal(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.create(h1, "own", "-o", "scope=local", "--subnet", "10.99.0.0/24", "--gateway", "10.99.0.254", "-o", "parent=eth1")
+	own := netip.MustParseAddr("10.99.0.1")
+	web := c.run(h1, "own", "web")
+	if web == own || web == netip.MustParseAddr("10.99.0.2") {
+		c.t.Errorf("web has %s, which is a host's own", web)
+	}
+	for _, addr := range []string{"10.99.0.1", "10.99.0.2"} {
+		host := map[string]string{"10.99.0.1": "h1", "10.99.0.2": "h2"}[addr]
+		c.refused(h1, "address "+addr+" is host "+host+"'s own", sleeper("own", "bad", "--ip", addr)...)
+		h1.MustDocker(c.t, "rm", "-f", "bad")
+	}
+	eventually(c.t, "the network in the list of both hosts", func() error {
+		for _, h := range c.Hosts {
+			if out := c.gvlan(h, "network", "ls"); !strings.Contains(strings.Join(strings.Fields(out), " "), "own local active 10.99.0.0/24 1/1 1 -") {
+				return fmt.Errorf("%s lists\n%s", h.Name, out)
+			}
+		}
+		return nil
+	})
+	c.says(c.gvlan(h2, "network", "inspect", "own"), "network own (", "state active, scope local, made on h1", "h1 h1 connected local eth1", "web h1 "+web.String())
+	if names := c.networks(h2); slices.Contains(names, "own") {
+		c.t.Errorf("h2 has the local network of h1: %v", names)
+	}
+	c.audit()
+}
+
+// commandNoParent: a network that no host can use is made, since one may come
+// that can, and says so.
+func commandNoParent(c *cluster) {
+	h1 := c.Hosts[0]
+	out, err := h1.Exec(c.t.Context(), "sh", "-c", c.binary+" network create --subnet 10.188.0.0/24 -o parent=eth9 lost 2>&1")
+	if err != nil || !strings.Contains(out, "warning: no container can start on it here now: no usable parent interface") {
+		c.t.Errorf("network create says %q, %v, want a warning", out, err)
+	}
+	eventually(c.t, "no host to count as able", func() error {
+		if out := c.gvlan(h1, "network", "ls"); !strings.Contains(strings.Join(strings.Fields(out), " "), "lost global active 10.188.0.0/24 0/2 0 h1: no usable parent") {
+			return fmt.Errorf("listed is\n%s", out)
+		}
+		return nil
+	})
 }
 
 // commandRemove names who is in the way, and puts them out when told.
