@@ -148,6 +148,9 @@ func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 	failpoint("bind: adopted")
 	err := d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
 		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		if o, ok := definedOptions(def); ok {
+			n.Options = o
+		}
 		if n.Stage != StageGone { // Docker deleted it since the look: that is to be settled yet
 			n.Stage, n.Why, n.Since, n.Removing = stage, "", since, false
 		}

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -82,6 +83,22 @@ func onlyKeys(m, keys map[string]string) map[string]string {
 	kept := maps.Clone(m)
 	maps.DeleteFunc(kept, func(k, _ string) bool { _, ok := keys[k]; return !ok })
 	return nonEmpty(kept)
+}
+
+// definedOptions are what a definition's options mean. They stand over what
+// this host's default-network-opts added to its replica, and over what an
+// agent of an earlier version read in them.
+func definedOptions(def store.Network) (Options, bool) {
+	o, err := ParseOptions(def.Created.Options)
+	o.Old = nil
+	return o, err == nil
+}
+
+// outdated tells whether the journal's record says something else.
+func outdated(have Options, def store.Network) bool {
+	want, ok := definedOptions(def)
+	have.Old = nil
+	return ok && !reflect.DeepEqual(have, want)
 }
 
 // request is the engine call that makes a replica: everything is said

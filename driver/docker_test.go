@@ -496,7 +496,13 @@ func (ct *container) attach(want engine.EndpointSettings) error {
 			given["AddressIPv6"] = a.address.String()
 		}
 	}
-	made, err := ct.h.call("NetworkDriver.CreateEndpoint", map[string]any{"NetworkID": ct.network.id, "EndpointID": ct.endpoint, "Interface": given})
+	options := map[string]any{keyPortMap: []any{}, "com.docker.network.endpoint.exposedports": []any{}}
+	for opt, value := range want.DriverOpts {
+		options[opt] = value
+	}
+	made, err := ct.h.call("NetworkDriver.CreateEndpoint", map[string]any{
+		"NetworkID": ct.network.id, "EndpointID": ct.endpoint, "Interface": given, "Options": options,
+	})
 	if err != nil {
 		ct.releaseAll()
 		ct.h.engine.StopContainer(ct.id)

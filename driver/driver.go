@@ -63,6 +63,7 @@ type Driver struct {
 	services  findings // services that cannot be reached
 	plugins   findings // plugins that hide this one
 	clashes   findings // networks elsewhere that lost their name to one of this node
+	unheeded  unheeded // what has no effect on this host's networks
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
 

@@ -30,6 +30,7 @@ type NewEndpoint struct {
 	ID, Network string
 	IPv4, IPv6  netip.Prefix // zero: none
 	MAC         string       // "": none was asked for
+	Options     EndpointOptions
 }
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
@@ -43,6 +44,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
 	}
 	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
+	e.IfName, e.Unheeded = r.Options.IfName, r.Options.Unheeded
 	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
 		return "", err

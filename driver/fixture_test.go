@@ -235,7 +235,7 @@ type answer struct {
 	PoolID, Pool, Address string
 	SkipIPv4, SkipIPv6    bool
 	Interface             struct{ Address, AddressIPv6, MacAddress string }
-	InterfaceName         struct{ SrcName, DstPrefix string }
+	InterfaceName         struct{ SrcName, DstName, DstPrefix string }
 	Gateway, GatewayIPv6  string
 	StaticRoutes          []struct {
 		Destination string

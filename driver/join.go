@@ -14,6 +14,7 @@ import (
 // in the host's namespace that Docker moves, renames and addresses.
 type Attachment struct {
 	Link               string
+	Name, Prefix       string         // of the link inside the container; "": Docker's choice, and eth
 	Gateway4, Gateway6 netip.Addr     // zero: none
 	Connected          []netip.Prefix // routes by device
 }
@@ -100,7 +101,7 @@ func (d *Driver) joined(n hostNetwork, e hostEndpoint) error {
 
 // attachment is what Docker is told of a joined endpoint.
 func attachment(n hostNetwork, e hostEndpoint) Attachment {
-	at := Attachment{Link: e.Link}
+	at := Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix}
 	if n.Options.Layer3() {
 		at.Connected = layer3Routes(n, e)
 		return at

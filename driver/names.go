@@ -66,6 +66,7 @@ func (d *Driver) syncNames(ctx context.Context) error {
 			d.troubles.over(matter{what: "names"})
 		}
 		d.publishEndpoints(ctx)
+		d.lookAtUnheeded()
 		select {
 		case <-ctx.Done():
 			return nil

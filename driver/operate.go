@@ -77,6 +77,9 @@ func (d *Driver) checkDrivers(r engine.NetworkRequest) error {
 // warningsAfter are what the log said while the network was made.
 func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n hostNetwork) []string {
 	all := d.warnings(ctx, n)
+	for _, option := range n.Options.Unheeded {
+		all = append(all, networkUnheeded(option))
+	}
 	for _, subnet := range droppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
 		all = append(all, fmt.Sprintf("Docker ignored subnet %s: an IPv6 subnet needs --ipv6", subnet))
 	}

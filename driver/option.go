@@ -35,9 +35,12 @@ type Options struct {
 	Mode       link.Mode `json:"mode"`                 // of that kind, never empty
 	Flag       link.Flag `json:"flag,omitempty"`       // of ipvlan, then never empty
 	MTU        int       `json:"mtu,omitempty"`        // 0: the parent's
+	IfPrefix   string    `json:"ifPrefix,omitempty"`   // of interfaces inside containers; "": eth
 	Scope      Scope     `json:"scope,omitempty"`
 	NoGateway  bool      `json:"noGateway,omitempty"` // -o gateway=none
 	NoDNS      bool      `json:"noDNS,omitempty"`     // -o dns=off
+	// Unheeded are Docker's own keys that mean nothing on such a network.
+	Unheeded []string `json:"unheeded,omitempty"`
 	// Old holds the old spellings that were used, for one log line.
 	Old []string `json:"-"`
 }
@@ -62,9 +65,9 @@ func oldSpelling(name string) (string, bool) {
 	return bare, bare != name
 }
 
-// passedThrough are keys that are Docker's own: accepted, never unknown.
-func passedThrough(name string) bool {
-	return strings.HasPrefix(name, "com.docker.network.") || name == "RequestAddressType"
+// dockersOwn tells Docker's own keys, which are never unknown.
+func dockersOwn(name string) bool {
+	return strings.HasPrefix(name, keyPrefix) || name == "RequestAddressType"
 }
 
 // ParseOptions reads the options of a network. Unknown names are refused
@@ -73,7 +76,10 @@ func ParseOptions(raw map[string]string) (Options, error) {
 	o := Options{}
 	modes := modeOptions{}
 	for _, given := range slices.Sorted(maps.Keys(raw)) {
-		if passedThrough(given) {
+		if dockersOwn(given) {
+			if err := o.setDockers(&modes, given, strings.TrimSpace(raw[given])); err != nil {
+				return Options{}, err
+			}
 			continue
 		}
 		name, old := oldSpelling(given)
@@ -90,10 +96,11 @@ func ParseOptions(raw map[string]string) (Options, error) {
 	return o, nil
 }
 
-// modeOptions are the mode options as given, before a kind is settled.
+// modeOptions are the options as given that others have to be compared with.
 type modeOptions struct {
 	macvlan, ipvlan link.Mode
 	flag            link.Flag
+	dockersMTU      int // by Docker's own key
 }
 
 func (o *Options) set(modes *modeOptions, name, given, value string) error {
@@ -117,7 +124,9 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 	case "dns":
 		return o.setDNS(value)
 	case "mtu":
-		return o.setMTU(value)
+		mtu, err := parseMTU(name, value)
+		o.MTU = mtu
+		return err
 	}
 	return unknownOption(given, name, value)
 }
@@ -189,13 +198,12 @@ const (
 	maxMTU = 65535
 )
 
-func (o *Options) setMTU(value string) error {
+func parseMTU(name, value string) (int, error) {
 	mtu, err := strconv.Atoi(value)
 	if err != nil || mtu < minMTU || mtu > maxMTU {
-		return fmt.Errorf("%w: -o mtu=%q is not a number of bytes from %d to %d", ErrOption, value, minMTU, maxMTU)
+		return 0, fmt.Errorf("%w: -o %s=%q is not a number of bytes from %d to %d", ErrOption, name, value, minMTU, maxMTU)
 	}
-	o.MTU = mtu
-	return nil
+	return mtu, nil
 }
 
 // unknownOption names what was probably meant.
@@ -221,6 +229,9 @@ func printable(word string) string {
 // settle finds the kind and mode that the options together ask for, and
 // refuses the ones that contradict each other.
 func (o *Options) settle(modes modeOptions) error {
+	if err := o.settleMTU(modes); err != nil {
+		return err
+	}
 	ipvlan := modes.ipvlan != "" || modes.flag != ""
 	if modes.macvlan != "" && ipvlan {
 		return fmt.Errorf("%w: macvlan_mode and ipvlan_mode (or ipvlan_flag) exclude each other: a network is either macvlan or ipvlan", ErrOption)

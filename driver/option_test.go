@@ -26,7 +26,10 @@ func TestParseOptions(t *testing.T) {
 		{"ipvlan by kind", map[string]string{"kind": "ipvlan"}, Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagBridge}},
 		{"passthru", map[string]string{"macvlan_mode": "passthru"}, Options{Kind: link.Macvlan, Mode: link.Passthru}},
 		{"the oldest guide", map[string]string{"host_iface": "eth0", "--macvlan_mode": "bridge"}, with(macvlan, func(o *Options) { o.Parent = "eth0" })},
-		{"Docker's own keys", map[string]string{"com.docker.network.driver.mtu": "9000", "RequestAddressType": "x"}, macvlan},
+		{"Docker's own keys", map[string]string{"com.docker.network.driver.mtu": "9000", "com.docker.network.container_iface_prefix": "lan", "RequestAddressType": "x", "com.docker.network.advertise_addr_ms": "200"},
+			with(macvlan, func(o *Options) { o.MTU, o.IfPrefix = 9000, "lan" })},
+		{"both ways to say the mtu", map[string]string{"com.docker.network.driver.mtu": "1400", "mtu": "1400"}, with(macvlan, func(o *Options) { o.MTU = 1400 })},
+		{"a bridge's keys", map[string]string{"com.docker.network.bridge.name": "br0"}, with(macvlan, func(o *Options) { o.Unheeded = []string{"com.docker.network.bridge.name"} })},
 		{"mtu, scope, gateway, dns", map[string]string{"mtu": "9000", "scope": "local", "gateway": "none", "dns": "off"},
 			with(macvlan, func(o *Options) { o.MTU, o.Scope, o.NoGateway, o.NoDNS = 9000, ScopeLocal, true, true })},
 	}
@@ -57,6 +60,11 @@ func TestParseOptionsRefuses(t *testing.T) {
 		{"a mode of the other kind", map[string]string{"kind": "ipvlan", "macvlan_mode": "vepa"}, []string{"kind=ipvlan", "ipvlan_mode"}},
 		{"parent and file", map[string]string{"parent": "eth0", "parent-file": "/x"}, []string{"parent-file", "exclude"}},
 		{"a small mtu", map[string]string{"mtu": "12"}, []string{"mtu", `"12"`, "68"}},
+		{"Docker's small mtu", map[string]string{"com.docker.network.driver.mtu": "x"}, []string{"com.docker.network.driver.mtu", `"x"`, "68"}},
+		{"two mtus", map[string]string{"com.docker.network.driver.mtu": "1400", "mtu": "1500"}, []string{"mtu=1500", "com.docker.network.driver.mtu=1400", "give one"}},
+		{"a prefix with a slash", map[string]string{"com.docker.network.container_iface_prefix": "a/b"}, []string{"container_iface_prefix", `"a/b"`}},
+		{"a long prefix", map[string]string{"com.docker.network.container_iface_prefix": "fourteenletter"}, []string{"container_iface_prefix", "13"}},
+		{"no prefix", map[string]string{"com.docker.network.container_iface_prefix": ""}, []string{"container_iface_prefix", `""`}},
 		{"a gateway address", map[string]string{"gateway": "10.0.0.1"}, []string{"--gateway"}},
 	}
 	for _, tt := range tests {

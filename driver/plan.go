@@ -173,7 +173,7 @@ func (v view) planMine(n hostNetwork, e engine.Network, def row[store.Network]) 
 		}
 		return []step{{do: doRemove, network: n, engine: e, definition: def, why: "its definition is being removed"}}
 	}
-	if !equalOverrides(n.Overrides, def.Record.Overrides) || n.Name != e.Name || n.Removing {
+	if !equalOverrides(n.Overrides, def.Record.Overrides) || outdated(n.Options, def.Record) || n.Name != e.Name || n.Removing {
 		return []step{{do: doOverride, network: n, engine: e, definition: def}}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/link"
 	"gvlan/ipam"
 )
 
@@ -24,7 +25,7 @@ func world() view {
 		node: "h1", now: 1_000_000,
 		engine: map[string]engine.Network{"e1": {ID: "e1", Name: "lan1", Driver: "gvlan", Options: map[string]string{"parent": "eth1"}}},
 		journal: []hostNetwork{{ID: "e1", Stage: StageCommitted, UUID: "u1", Name: "lan1", IPv4: true, Segment: "default", Pools: pools,
-			Options: Options{Parent: "eth1"}, Since: 900_000}},
+			Options: Options{Parent: "eth1", Kind: link.Macvlan, Mode: link.Bridge}, Since: 900_000}},
 		users:       map[string][]string{},
 		definitions: map[string]row[store.Network]{"lan1": {Key: "/networks/lan1", Record: def, Born: 5, Modified: 7}},
 		tombstones:  map[string]row[store.Tombstone]{},

@@ -110,6 +110,9 @@ func (p *Plugin) createEndpoint(ctx context.Context, r network.CreateEndpointReq
 	if e.IPv6, err = prefixOrNone(given.AddressIPv6); err != nil {
 		return network.CreateEndpointResponse{}, err
 	}
+	if e.Options, err = ParseEndpointOptions(r.Options); err != nil {
+		return network.CreateEndpointResponse{}, err
+	}
 	mac, err := p.driver.CreateEndpoint(ctx, e)
 	if err != nil {
 		return network.CreateEndpointResponse{}, err
@@ -126,18 +129,33 @@ func (p *Plugin) deleteEndpoint(ctx context.Context, r network.DeleteEndpointReq
 	return done{}, p.driver.DeleteEndpoint(ctx, r.EndpointID)
 }
 
-func (p *Plugin) join(ctx context.Context, r network.JoinRequest) (network.JoinResponse, error) {
+// joinAnswer is Join's with the name of the interface, which engines take from
+// 29.8 on.
+type joinAnswer struct {
+	network.JoinResponse
+	InterfaceName interfaceName
+}
+
+type interfaceName struct {
+	SrcName   string
+	DstName   string `json:",omitempty"`
+	DstPrefix string
+}
+
+func (p *Plugin) join(ctx context.Context, r network.JoinRequest) (joinAnswer, error) {
 	at, err := p.driver.Join(ctx, r.EndpointID, r.SandboxKey)
 	if err != nil {
-		return network.JoinResponse{}, err
+		return joinAnswer{}, err
 	}
-	res := network.JoinResponse{
-		InterfaceName: network.InterfaceName{SrcName: at.Link, DstPrefix: "eth"},
-		Gateway:       addrOrEmpty(at.Gateway4),
-		GatewayIPv6:   addrOrEmpty(at.Gateway6),
-		// Without it Docker adds a second interface to docker_gwbridge
-		// whenever a network has no gateway.
-		DisableGatewayService: true,
+	res := joinAnswer{
+		InterfaceName: interfaceName{SrcName: at.Link, DstName: at.Name, DstPrefix: orDefault(at.Prefix, "eth")},
+		JoinResponse: network.JoinResponse{
+			Gateway:     addrOrEmpty(at.Gateway4),
+			GatewayIPv6: addrOrEmpty(at.Gateway6),
+			// Without it Docker adds a second interface to docker_gwbridge
+			// whenever a network has no gateway.
+			DisableGatewayService: true,
+		},
 	}
 	for _, to := range at.Connected {
 		res.StaticRoutes = append(res.StaticRoutes, &network.StaticRoute{Destination: to.String(), RouteType: routeConnected})

@@ -88,7 +88,9 @@ type hostEndpoint struct {
 	Parent    string          `json:"parent,omitempty"`  // the link it hangs from
 	Chosen    string          `json:"chosen,omitempty"`  // the candidates Parent was chosen from
 	Sandbox   string          `json:"sandbox,omitempty"` // SandboxKey; "" while not joined
-	Since     int64           `json:"since"`             // unix milliseconds
+	IfName    string          `json:"ifname,omitempty"`  // that the user gave; "": none
+	Unheeded  []string        `json:"unheeded,omitempty"`
+	Since     int64           `json:"since"` // unix milliseconds
 	Container store.Container `json:"container"`
 }
 

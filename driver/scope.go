@@ -76,6 +76,8 @@ func (d *Driver) learnLabels(ctx context.Context) error {
 		return err
 	}
 	d.announcer.learn(info.APIVersion)
+	d.unheeded.learn(info.Version)
+	d.names.poke() // what has no effect depends on it
 	return d.scopes.learn(info.Labels)
 }
 

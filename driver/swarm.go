@@ -226,7 +226,7 @@ func (f *findings) list() []string {
 
 // Warnings are what is wrong here that no error told anybody: services whose
 // virtual address nobody answers, a managed plugin whose name hides this one,
-// hosts whose network lost its name to one of this host.
+// hosts whose network lost its name to one of this host, options without effect.
 func (d *Driver) Warnings() []string {
-	return slices.Concat(d.services.list(), d.plugins.list(), d.clashes.list())
+	return slices.Concat(d.services.list(), d.plugins.list(), d.clashes.list(), d.unheeded.list())
 }

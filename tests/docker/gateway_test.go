@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -154,11 +155,41 @@ func linkLocal(c *cluster) {
 	c.run(h2, "lan1", "web", "--ip6", "fe90::22")
 }
 
+// dockerKeys: what Docker's own options ask for is done where it can be, and
+// where it cannot the agent says so; what is plain draws no warning.
 func dockerKeys(c *cluster) {
-	h1 := c.Hosts[0]
-	c.network(h1, "lan1", "--subnet", "10.108.0.0/24", "-o", "parent=eth1",
-		"-o", "com.docker.network.driver.mtu=1400", "--ipam-opt", "com.docker.network.ipam.serial=true")
-	c.run(c.Hosts[1], "lan1", "web")
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.108.0.0/24", "-o", "parent=eth1", "-o", "com.docker.network.driver.mtu=1400",
+		"-o", "com.docker.network.container_iface_prefix=port", "--ipam-opt", "com.docker.network.ipam.serial=true")
+	c.run(h2, "lan1", "plain")
+	c.wantInterfaces(h2, "plain", "port0")
+	if mtu := h2.MustDocker(c.t, "exec", "plain", "cat", "/sys/class/net/port0/mtu"); mtu != "1400" {
+		c.t.Errorf("a container on a network with Docker's MTU of 1400 has %s", mtu)
+	}
+	c.refused(h1, "contradict each other", "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.110.0.0/24",
+		"-o", "parent=eth1", "-o", "mtu=1500", "-o", "com.docker.network.driver.mtu=1400", "lan2")
+
+	opts := "name=lan1,driver-opt=com.docker.network.endpoint.ifname=lan0,driver-opt=vlan=7"
+	h2.MustDocker(c.t, append([]string{"run", "-d", "--stop-signal", "KILL", "--network", opts, "--name", "web", "-p", "8080:80"}, "busybox", "sleep", "100000")...)
+	for _, want := range [][]string{
+		{"network lan1: published ports (-p) have no effect", "(web)"},
+		{"network lan1: driver-opt vlan has no effect", "(web)"},
+		{"network lan1: a container's interface name", "from 29.8 on, and this engine is 2", "(web)"},
+	} {
+		c.logged(1, want...)
+		if out := c.gvlan(h2, "status"); !hasAll(out, want) {
+			c.t.Errorf("status says\n%s\nwant %q in it", out, want)
+		}
+	}
+	c.wantInterfaces(h2, "web", "port0") // these engines take a prefix only
+	c.refused(h1, "is no name of an interface", "run", "--rm", "--network", "name=lan1,driver-opt=com.docker.network.endpoint.ifname=a/b", "busybox", "true")
+	h2.MustDocker(c.t, "rm", "-f", "web")
+	eventually(c.t, "no more warnings than a plain container draws, none", func() error {
+		if out := c.gvlan(h2, "status"); strings.Contains(out, "no effect") {
+			return fmt.Errorf("status says\n%s", out)
+		}
+		return nil
+	})
 }
 
 // insideAndInspect: what `docker inspect` says is what the container has.
