@@ -11,7 +11,6 @@ import (
 
 // The labels that give a container more names than Docker does.
 const (
-	labelCompose      = "com.docker.compose.service"
 	labelSwarmService = "com.docker.swarm.service.name"
 	labelSwarmTask    = "com.docker.swarm.task.name"
 	labelText         = "gvlan.txt"  // a TXT record under all its names
@@ -62,7 +61,7 @@ func memberNames(c store.Container, m *member) []string {
 		all = append(all, c.ID[:12])
 	}
 	all = append(all, c.Aliases...)
-	all = append(all, c.Hostname, c.Labels[labelCompose], c.Labels[labelSwarmTask])
+	all = append(all, c.Hostname, c.Labels[labelSwarmTask])
 	if service := c.Labels[labelSwarmService]; service != "" {
 		all = append(all, service, "tasks."+service)
 	}

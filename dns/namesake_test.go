@@ -30,7 +30,7 @@ func TestNamesakes(t *testing.T) {
 		{"names that fold alike", []store.Endpoint{at("h1", "lan1", "db_1", "10.9.0.1/24"), at("h2", "lan1", "DB-1", "10.9.0.2/24")}, Everything(),
 			[]Namesakes{{Name: "db-1", Network: "lan1", Nodes: []string{"h1", "h2"}}}},
 		{"a service", []store.Endpoint{
-			at("h1", "lan1", "web-1", "10.9.0.1/24", alias("web")), at("h2", "lan1", "web-2", "10.9.0.2/24", label(labelCompose, "web")),
+			at("h1", "lan1", "web-1", "10.9.0.1/24", alias("web")), at("h2", "lan1", "web-2", "10.9.0.2/24", alias("web")),
 		}, Everything(), nil},
 		{"a service called like a container", []store.Endpoint{at("h1", "lan1", "web", "10.9.0.1/24"), at("h2", "lan1", "web-2", "10.9.0.2/24", alias("web"))}, Everything(), nil},
 		{"two networks", []store.Endpoint{at("h1", "lan1", "web", "10.9.0.1/24"), at("h2", "my_lan", "web", "10.8.0.2/24")}, Everything(), nil},

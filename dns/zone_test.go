@@ -17,7 +17,7 @@ func house(t testing.TB) *feed {
 	f.define("proj_lan", "10.8.0.0/20")
 	f.start(endpoint("h1", "lan1", "web", "10.9.0.10/24", alias("www"), v6("fd09::10/64"), exposed("80/tcp"),
 		label("gvlan.srv.http", "8080"), label("gvlan.txt", `path=/ "a\b"`)))
-	f.start(endpoint("h2", "lan1", "db_main", "10.9.0.20/24", label("com.docker.compose.service", "db")))
+	f.start(endpoint("h2", "lan1", "db_main", "10.9.0.20/24", label("com.docker.compose.service", "shop"), alias("db")))
 	f.start(endpoint("h2", "lan1", "stack_api.1.abc", "10.9.0.30/24",
 		label("com.docker.swarm.service.name", "stack_api"), label("com.docker.swarm.task.name", "stack_api.1.abc")))
 	f.start(endpoint("h2", "proj_lan", "web", "10.8.3.7/20"))
@@ -41,7 +41,8 @@ func TestLookup(t *testing.T) {
 		{"bare on another host", lan1, "db-main", miekg.TypeA, 0, []string{"10.9.0.20"}},
 		{"underscore as Docker spells it", lan1, "db_main", miekg.TypeA, 0, []string{"10.9.0.20"}},
 		{"alias", lan1, "www", miekg.TypeA, 0, []string{"10.9.0.10"}},
-		{"compose service", lan1, "db", miekg.TypeA, 0, []string{"10.9.0.20"}},
+		{"alias", lan1, "db", miekg.TypeA, 0, []string{"10.9.0.20"}},
+		{"compose's label alone", lan1, "shop.lan1.gvlan.internal", miekg.TypeA, miekg.RcodeNameError, nil},
 		{"swarm service", lan1, "stack_api", miekg.TypeA, 0, []string{"10.9.0.30"}},
 		{"swarm tasks", lan1, "tasks.stack_api", miekg.TypeA, 0, []string{"10.9.0.30"}},
 		{"swarm task", lan1, "stack_api.1.abc", miekg.TypeA, 0, []string{"10.9.0.30"}},

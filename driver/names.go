@@ -163,8 +163,7 @@ func nameAliases(c engine.ContainerDetail, a engine.Attachment) []string {
 func nameLabels(all map[string]string) map[string]string {
 	kept := maps.Clone(all)
 	maps.DeleteFunc(kept, func(k, _ string) bool {
-		return !strings.HasPrefix(k, "com.docker.compose.service") && !strings.HasPrefix(k, "com.docker.compose.project") &&
-			!strings.HasPrefix(k, "com.docker.swarm.") && !strings.HasPrefix(k, "gvlan.")
+		return !strings.HasPrefix(k, "com.docker.swarm.") && !strings.HasPrefix(k, "gvlan.")
 	})
 	return nonEmpty(kept)
 }

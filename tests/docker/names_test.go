@@ -88,6 +88,8 @@ func serviceOnThreeHosts(n *named) {
 	n.dualNetwork("shop", 1)
 	var webs []member
 	var v4, v6 []string
+	run := n.start(n.Hosts[1], "shop", 1, "shop-web-run-1", // as compose run makes it
+		"--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=web", "--label", "com.docker.compose.oneoff=True")
 	for i := range 6 {
 		w := n.start(n.Hosts[i%3], "shop", 1, fmt.Sprintf("shop-web-%d", i+1),
 			"--label", "com.docker.compose.project=shop", "--label", "com.docker.compose.service=web", "--network-alias", "web")
@@ -97,6 +99,7 @@ func serviceOnThreeHosts(n *named) {
 		w.gets("web", "A", v4...)
 		w.gets("web", "AAAA", v6...)
 		w.gets(w.name, "A", w.v4)
+		w.gets(run.name, "A", run.v4)
 		for _, other := range webs {
 			if other.host == w.host {
 				continue
