@@ -29,6 +29,7 @@ type Allocator struct {
 	strays    *strays
 	kick      chan struct{} // has one element while Run has something to do
 	away      atomic.Bool   // the store did not answer the last call
+	waited    atomic.Bool   // in vain, for the store to be opened
 	compared  atomic.Int64  // the epoch in which compare was done
 }
 

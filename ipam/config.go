@@ -24,9 +24,10 @@ const DefaultTimeout = 4 * time.Second
 
 // Authority is this node's right to write, a *store.Session.
 type Authority interface {
-	Node() string    // this node's id
-	Epoch() int64    // its epoch, 0 before the session opened
-	Cluster() string // the cluster's uuid, "" while unknown
+	Node() string            // this node's id
+	Epoch() int64            // its epoch, 0 before the session opened
+	Cluster() string         // the cluster's uuid, "" while unknown
+	Opened() <-chan struct{} // closed once the session opened for the first time
 	// Trusted is nil while new addresses may be given, else an error that
 	// wraps store.ErrUnavailable, store.ErrFenced or store.ErrSuspect.
 	Trusted() error

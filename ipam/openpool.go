@@ -20,6 +20,7 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, 
 	if err != nil {
 		return PoolReply{}, err
 	}
+	a.awaitOpening(ctx)
 	if err := a.distrust(); err != nil {
 		return PoolReply{}, err
 	}

@@ -21,23 +21,24 @@ import (
 // The prefix has the length of the subnet the address is in, which for a
 // network of several subnets may be another one than the pool's.
 func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
+	a.awaitOpening(ctx)
 	p, err := a.poolFor(r.PoolID)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
 	subnet := p.parsed().Subnet
 	gateway := r.Options[requestType] == requestGateway
-	switch {
-	case r.Address == "" && !gateway && p.byManager():
-		return a.claimAny(ctx, p)
-	case r.Address == "" && !gateway:
-		return a.leaseAny(ctx, p)
-	}
 	addr := firstUsable(subnet)
 	if r.Address != "" {
 		if addr, err = parseAddress(r.Address, subnet); err != nil {
 			return netip.Prefix{}, err
 		}
+	}
+	switch {
+	case r.Address == "" && !gateway && p.byManager():
+		return a.claimAny(ctx, p)
+	case r.Address == "" && !gateway:
+		return a.leaseAny(ctx, p)
 	}
 	switch {
 	case gateway:

@@ -1,0 +1,33 @@
+package ipam
+
+import (
+	"context"
+	"time"
+)
+
+// awaitOpening waits for a store that is being opened: for about a second
+// after an agent's start it could not be answered otherwise than no, which
+// Docker takes for its last word. It waits for most of what a call has, and
+// for a quarter of that once it waited in vain: a host that starts without
+// its store has many containers to start. What to say is the caller's.
+func (a *Allocator) awaitOpening(ctx context.Context) {
+	select {
+	case <-a.Self.Opened():
+		return
+	default:
+	}
+	limit := a.Timeout
+	if ends, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(ends)*4/5) // the rest is for what can be done without the store
+	}
+	if a.waited.Load() {
+		limit /= 4
+	}
+	waiting, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	select {
+	case <-a.Self.Opened():
+	case <-waiting.Done():
+		a.waited.Store(true)
+	}
+}
