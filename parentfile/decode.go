@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -17,7 +15,8 @@ import (
 // [macvlan] or [ipvlan], and a `version` that is not looked at; unknown keys
 // are refused. Else that line is the parent list and the rest is ignored.
 // Lines that begin with # are comments. Every error is a *FileError without a
-// path.
+// path, in this package's own words: whoever may create networks may have any
+// file of any host read, and must not be told what is in it.
 func Decode(data []byte) (File, error) {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	line, number := firstText(string(data))
@@ -27,7 +26,7 @@ func Decode(data []byte) (File, error) {
 	case looksLikeTOML(line):
 		return decodeTOML(string(data))
 	}
-	list, err := Parse(line)
+	list, err := parseFiled(line)
 	if err != nil {
 		return File{}, &FileError{Line: number, Err: ErrFile, Text: err.Error()}
 	}
@@ -110,7 +109,7 @@ func decodeTOML(text string) (File, error) {
 		return File{}, &FileError{
 			Line: lineOf(text, key[len(key)-1]),
 			Err:  ErrFile,
-			Text: fmt.Sprintf("unknown key %q; known are version and parent, at the top level or under [macvlan] or [ipvlan]", key.String()),
+			Text: "it has an unknown key; known are version and parent, at the top level or under [macvlan] or [ipvlan]",
 		}
 	}
 	var f File
@@ -130,7 +129,7 @@ func (f *File) fill(text string, from section, to *List) error {
 	if len(given) == 0 && len(from.HostIface) > 0 {
 		given, f.Old = from.HostIface, true
 	}
-	list, err := Parse(strings.Join(given, ","))
+	list, err := parseFiled(strings.Join(given, ","))
 	if err != nil {
 		return &FileError{Line: lineOf(text, given[0]), Err: ErrFile, Text: err.Error()}
 	}
@@ -138,29 +137,32 @@ func (f *File) fill(text string, from section, to *List) error {
 	return nil
 }
 
+// tomlError leaves the decoder's words out: they quote the file.
 func tomlError(err error) error {
-	var at toml.ParseError
-	if !errors.As(err, &at) {
-		return &FileError{Err: ErrFile, Text: escape(err.Error()) + `, write for example parent = "eth0"`}
+	bad := &FileError{Err: ErrFile, Text: `it is not what TOML allows here; write for example parent = "eth0", the name in quotes`}
+	if at, ok := errors.AsType[toml.ParseError](err); ok {
+		bad.Line = at.Position.Line
 	}
-	return &FileError{
-		Line: at.Position.Line,
-		Err:  ErrFile,
-		Text: escape(at.Message) + `; write for example parent = "eth0", the name in quotes`,
-	}
+	return bad
 }
 
-// escape keeps on one line what the decoder quotes raw from the file.
-func escape(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+// parseFiled is Parse for the content of a file: what is wrong is said
+// without the item, and candidates are called by their place.
+func parseFiled(s string) (List, error) {
+	list, err := Parse(s)
+	switch bad, is := errors.AsType[*itemError](err); {
+	case is && bad.what == "list":
+		return List{}, errors.New("it only excludes interfaces, name one to use as well")
+	case is:
+		return List{}, fmt.Errorf("a name cannot be one: %w", bad.why)
+	case err != nil:
+		return List{}, errors.New("it is no list of interfaces")
 	}
-	return b.String()
+	for i := range list.Candidates {
+		list.Candidates[i].Text = fmt.Sprintf("name %d of the parent file", i+1)
+	}
+	list.Old, list.Filed = nil, true
+	return list, nil
 }
 
 // lineOf finds the first line that holds word outside a comment: the decoder

@@ -107,6 +107,15 @@ func (f File) List(kind string) (List, error) {
 }
 
 func read(path string) ([]byte, error) {
+	// Before it is opened, which is an act where it is a device; what it is then
+	// counts.
+	before, err := os.Stat(path)
+	if err != nil {
+		return nil, &FileError{Path: path, Err: err, Text: openText(err)}
+	}
+	if text := refuseKind(before); text != "" {
+		return nil, &FileError{Path: path, Err: ErrFile, Text: text}
+	}
 	// Not blocking, so that a FIFO in the file's place cannot hang a container start.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {

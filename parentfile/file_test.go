@@ -88,21 +88,21 @@ func TestLoadRefuses(t *testing.T) {
 		{"comments alone", write("comments", "# one\n\n  # two\n"), parentfile.ErrFile, ` on node n1: it is empty, write for example parent = "eth0"`},
 		{"commas alone", write("commas", "\n, ,\n"), parentfile.ErrFile, ` line 2 on node n1: it names no parent, write for example parent = "eth0"`},
 		{"no quotes", write("quotes", "[macvlan]\nparent = eth1\n"), parentfile.ErrFile,
-			` line 2 on node n1: expected value but found "eth" instead; write for example parent = "eth0", the name in quotes`},
+			` line 2 on node n1: it is not what TOML allows here; write for example parent = "eth0", the name in quotes`},
 		{"a number", write("number", "\nparent = 1\n"), parentfile.ErrFile,
-			` line 2 on node n1: parent takes a name in quotes or a list of them; write for example parent = "eth0", the name in quotes`},
+			` line 2 on node n1: it is not what TOML allows here; write for example parent = "eth0", the name in quotes`},
 		{"a list of numbers", write("numbers", "parent = [1]\n"), parentfile.ErrFile,
-			` line 1 on node n1: parent takes names in quotes; write for example parent = "eth0", the name in quotes`},
+			` line 1 on node n1: it is not what TOML allows here; write for example parent = "eth0", the name in quotes`},
 		{"an escape that goes on in the next line", write("escape", "parent = \"eth0\\\neth1\"\n"), parentfile.ErrFile,
-			` line 2 on node n1: invalid escape in string '\\n'; write for example parent = "eth0", the name in quotes`},
+			` line 2 on node n1: it is not what TOML allows here; write for example parent = "eth0", the name in quotes`},
 		{"an unknown key", write("key", "# paren\n[macvlan]\nparen = \"eth0\"\n"), parentfile.ErrFile,
-			` line 3 on node n1: unknown key "macvlan.paren"; known are version and parent, at the top level or under [macvlan] or [ipvlan]`},
+			` line 3 on node n1: it has an unknown key; known are version and parent, at the top level or under [macvlan] or [ipvlan]`},
 		{"an unknown section", write("section", "parent = \"eth0\"\n[bridge]\n"), parentfile.ErrFile,
-			` line 2 on node n1: unknown key "bridge"; known are version and parent, at the top level or under [macvlan] or [ipvlan]`},
+			` line 2 on node n1: it has an unknown key; known are version and parent, at the top level or under [macvlan] or [ipvlan]`},
 		{"an impossible name", write("name", "[ipvlan]\n\nparent = [\"eth0\", \"a/b\"]\n"), parentfile.ErrFile,
-			` line 3 on node n1: parse parent candidate "a/b": an interface name has none of the characters / : ! @; a VLAN is written eth0.65`},
+			` line 3 on node n1: a name cannot be one: an interface name has none of the characters / : ! @; a VLAN is written eth0.65`},
 		{"an impossible plain name", write("plain", "\na/b\n"), parentfile.ErrFile,
-			` line 2 on node n1: parse parent candidate "a/b": an interface name has none of the characters / : ! @; a VLAN is written eth0.65`},
+			` line 2 on node n1: a name cannot be one: an interface name has none of the characters / : ! @; a VLAN is written eth0.65`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := parentfile.Load(tt.path)
@@ -153,5 +153,57 @@ func TestLoadWithoutPermission(t *testing.T) {
 	}
 	if diff := cmp.Diff("the agent may not read it", bad.Text); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
+	}
+}
+
+// Whoever may create a network may name any file: no error tells what is in
+// it, whatever it looks like.
+func TestErrorsTellNothingOfTheFile(t *testing.T) {
+	const secret = "s3cr3t"
+	have := []parentfile.Interface{{Name: "eth0", Up: true}, {Name: "lo", Loopback: true}}
+	for name, text := range map[string]string{
+		"a shadow file":            "root:$6$s3cr3t$s3cr3t:19000:0:99999:7:::\n",
+		"a token":                  "s3cr3t\n",
+		"a token of two lines":     "s3cr3t.77\nmore s3cr3t\n",
+		"an exclusion":             "!s3cr3t",
+		"an exclusion that counts": "lo, !l[o]s3cr3t",
+		"a VLAN":                   "s3cr3t.5000",
+		"a VLAN of it":             "s3cr3t.50",
+		"the default route":        "default-route.s3cr3t",
+		"a subnet":                 "subnet:s3cr3t",
+		"a glob":                   "s3cr3t*, [s3cr3t",
+		"a pattern":                "s3cr3t*",
+		"settings":                 "password = \"s3cr3t\"\n",
+		"settings without quotes":  "password = s3cr3t\n",
+		"a section":                "[s3cr3t]\nx = 1\n",
+		"a half section":           "[s3cr3t\n",
+		"a key":                    "s3cr3t = 1\n",
+		"a parent":                 "parent = \"s3cr3t/\"",
+		"a parent of another type": "parent = { s3cr3t = 1 }",
+		"a date":                   "parent = 2020-13-45 s3cr3t",
+		"a key twice":              "s3cr3t = 1\ns3cr3t = 2\n",
+		"a PEM key":                "-----BEGIN s3cr3t-----\ns3cr3t=\n",
+		"bytes":                    "\x00\x01s3cr3t\xff",
+		"YAML":                     "key: s3cr3t\n",
+		"an escape":                "parent = \"\\q s3cr3t\"",
+	} {
+		t.Run(name, func(t *testing.T) {
+			file, err := parentfile.Decode([]byte(text))
+			for _, kind := range []string{parentfile.Macvlan, parentfile.Ipvlan} {
+				if err != nil {
+					break
+				}
+				var list parentfile.List
+				if list, err = file.List(kind); err == nil {
+					_, err = parentfile.Resolve(list, have, kind)
+				}
+			}
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if strings.Contains(err.Error(), secret) || strings.Contains(err.Error(), "root:") {
+				t.Errorf("the error tells what is in the file: %v", err)
+			}
+		})
 	}
 }

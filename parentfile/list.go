@@ -42,7 +42,23 @@ type List struct {
 	Candidates []Candidate
 	Exclude    []string
 	Old        []string // items in a spelling of the oldest guide, for one log line
+	// Filed is set for a list from a parent file: no error repeats its words.
+	Filed bool
 }
+
+// itemError is what is wrong with an item of a list.
+type itemError struct {
+	what, item string
+	why        error
+}
+
+// Error quotes the item.
+func (e *itemError) Error() string {
+	return fmt.Sprintf("parse parent %s %q: %v", e.what, e.item, e.why)
+}
+
+// Unwrap gives what is wrong without the item.
+func (e *itemError) Unwrap() error { return e.why }
 
 // Parse reads a parent list. Items are separated by commas, white space or
 // both; empty items are ignored, so the empty string and lone commas give an
@@ -56,7 +72,7 @@ func Parse(s string) (List, error) {
 		}
 	}
 	if len(l.Candidates) == 0 && len(l.Exclude) > 0 {
-		return List{}, fmt.Errorf("parse parent list %q: it only excludes interfaces, name one to use as well, for example \"en*,!%s\"", s, l.Exclude[0])
+		return List{}, &itemError{"list", s, fmt.Errorf("it only excludes interfaces, name one to use as well, for example \"en*,!%s\"", l.Exclude[0])}
 	}
 	return l, nil
 }
@@ -93,14 +109,14 @@ func (c Candidate) String() string {
 func (l *List) add(item string) error {
 	if pattern, ok := strings.CutPrefix(item, "!"); ok {
 		if err := checkName(pattern); err != nil {
-			return fmt.Errorf("parse parent exclusion %q: %w", item, err)
+			return &itemError{"exclusion", item, err}
 		}
 		l.Exclude = append(l.Exclude, pattern)
 		return nil
 	}
 	c, err := parseCandidate(item)
 	if err != nil {
-		return fmt.Errorf("parse parent candidate %q: %w", item, err)
+		return &itemError{"candidate", item, err}
 	}
 	if c.Form != Subnet && strings.Contains(item, ":") {
 		l.Old = append(l.Old, item)

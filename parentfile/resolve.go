@@ -1,6 +1,7 @@
 package parentfile
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -35,9 +36,23 @@ func Resolve(list List, have []Interface, kind string) (Choice, error) {
 			choice.Candidate = c.Text
 			return choice, nil
 		}
+		if list.Filed {
+			err = bare(err)
+		}
 		failed.Tried = append(failed.Tried, Tried{Candidate: c.Text, Err: err})
 	}
 	return Choice{}, failed
+}
+
+// bare is the kind of a refusal without its words, which name what the list
+// says.
+func bare(err error) error {
+	for _, sentinel := range []error{ErrNoInterface, ErrVLANRange, ErrLoopback, ErrEnslaved, ErrWireless, ErrExcluded, ErrNoHostParent} {
+		if errors.Is(err, sentinel) {
+			return sentinel
+		}
+	}
+	return errors.New("not usable")
 }
 
 type resolver struct {

@@ -7,10 +7,13 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/tests/lab"
 )
@@ -157,4 +160,51 @@ func localAddr(t *testing.T, text string) netip.Addr {
 		return netip.MustParseAddr("127.0.0.1")
 	}
 	return netip.IPv6Loopback()
+}
+
+// TestParentFileTellsNothing: who may create networks may name any file. What
+// is in it reaches neither Docker's errors nor the log nor what the host tells
+// the cluster.
+func TestParentFileTellsNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, options{hosts: lab.Same(1, lab.Docker28)})
+	h := c.Hosts[0]
+	for path, text := range map[string]string{
+		"/root/shadow": "root:$6$s3cr3t:19000:0:99999:7:::\n",
+		"/root/token":  "s3cr3t\n",
+		"/root/toml":   "password = s3cr3t\n",
+	} {
+		if err := h.WriteFile(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(name, path string) (string, error) {
+		return h.Docker(t.Context(), "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.166.0.0/24", "-o", "parent-file="+path, name)
+	}
+	var said []string
+	for _, path := range []string{"/root/shadow", "/root/toml", "/dev/null"} {
+		out, err := create("lan", path)
+		if err == nil {
+			t.Errorf("a network with %s was created: %s", path, out)
+		} else if said = append(said, err.Error()); !strings.Contains(err.Error(), "parent file "+path) {
+			t.Errorf("%s: %v, want an error that names the file", path, err)
+		}
+	}
+	if _, err := create("token", "/root/token"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := h.Docker(t.Context(), "run", "--rm", "--network", "token", "busybox", "true")
+	if err == nil || !strings.Contains(err.Error(), "name 1 of the parent file (no such interface)") {
+		t.Errorf("run: %v, want that the file's first name is no interface", err)
+	}
+	c.waitNetwork(h, "token")
+	inspected, inspectErr := h.Exec(t.Context(), c.binary, "node", "inspect", h.Name)
+	log := must(os.ReadFile(c.agents[0].Log))(t)
+	records := must(c.store.Get(t.Context(), "/", clientv3.WithPrefix()))(t)
+	said = append(said, fmt.Sprint(err), inspected, fmt.Sprint(inspectErr), string(log), fmt.Sprint(records.Kvs))
+	for _, text := range said {
+		if strings.Contains(text, "s3cr3t") || strings.Contains(text, "$6$") {
+			t.Errorf("the file's content is in %q", text)
+		}
+	}
 }
