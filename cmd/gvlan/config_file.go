@@ -47,7 +47,7 @@ func parseConfigFile(path, source string) (configFile, error) {
 	var tree map[string]any
 	meta, err := toml.Decode(source, &tree)
 	if parse, ok := errors.AsType[toml.ParseError](err); ok {
-		return configFile{}, fmt.Errorf("%s:%d: %s", path, parse.Position.Line, parse.Message)
+		return configFile{}, fmt.Errorf("%s:%d: %w", path, parse.Position.Line, broken(source, parse))
 	}
 	if err != nil {
 		return configFile{}, fmt.Errorf("read the configuration %s: %w", path, err)
@@ -72,6 +72,9 @@ func (f *configFile) take(key toml.Key, value any, line int) error {
 			return fmt.Errorf("%s: unknown key %q; did you mean %q?", f.at(line), name, near)
 		}
 		return fmt.Errorf("%s: unknown key %q; see gvlan config reference", f.at(line), name)
+	}
+	if err := checkQuotes(key, value); err != nil {
+		return fmt.Errorf("%s: %w", f.at(line), err)
 	}
 	text, err := spell(value)
 	if err != nil {
