@@ -154,7 +154,8 @@ func (e *eviction) raise(ctx context.Context, epoch store.Epoch, at store.Revisi
 	return nil
 }
 
-// dropEndpoints deletes the node's endpoint records.
+// dropEndpoints deletes the node's endpoint records, and what says which of
+// them have a MAC address that a user gave.
 func (e *eviction) dropEndpoints(ctx context.Context) error {
 	items, _, err := e.kv.List(ctx, store.NodeEndpointsSpan(e.node))
 	if err != nil {
@@ -163,6 +164,16 @@ func (e *eviction) dropEndpoints(ctx context.Context) error {
 	var changes []change
 	for _, it := range items {
 		changes = append(changes, change{item: it, count: &e.took.Endpoints})
+	}
+	macs, _, err := e.kv.List(ctx, store.MACsSpan())
+	if err != nil {
+		return fmt.Errorf("list MAC addresses: %w", err)
+	}
+	uncounted := 0
+	for _, it := range macs {
+		if rec, err := store.Decode[store.MAC](it); err == nil && rec.Node == e.node {
+			changes = append(changes, change{item: it, count: &uncounted})
+		}
 	}
 	return e.apply(ctx, changes)
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"gvlan/cluster/store"
-	"gvlan/driver/link"
 	"gvlan/ipam"
 )
 
@@ -66,31 +64,6 @@ func (d *Driver) bind(ctx context.Context, n hostNetwork, e hostEndpoint) error 
 	return d.addresses.Bind(ctx, ipam.Binding{
 		Network: n.ID, Endpoint: e.ID, Addresses: e.addresses(), Record: d.record(n, e),
 	})
-}
-
-// endpointMAC returns the endpoint's MAC and what Docker is answered: only a
-// MAC it did not send, and never one for ipvlan, whose links share their
-// parent's.
-func (d *Driver) endpointMAC(n hostNetwork, r NewEndpoint) (has, answer string, err error) {
-	if n.Options.Kind == link.Ipvlan {
-		if r.MAC != "" {
-			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", ErrMAC, r.MAC, n.title())
-		}
-		return "", "", nil
-	}
-	if r.MAC != "" {
-		hw, err := net.ParseMAC(r.MAC)
-		if err != nil || len(hw) != 6 || hw[0]&1 != 0 {
-			return "", "", fmt.Errorf("%w: %q is not a unicast MAC address of 6 bytes", ErrMAC, r.MAC)
-		}
-		return hw.String(), "", nil
-	}
-	addr := r.IPv4
-	if !addr.IsValid() {
-		addr = r.IPv6
-	}
-	hw := ipam.MAC(d.self.Cluster(), n.Segment, addr.Addr()).String()
-	return hw, hw, nil
 }
 
 // record is what the store says of an endpoint.

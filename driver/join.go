@@ -36,6 +36,9 @@ func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment
 	if err := d.judge(n, on.Name, e.ID); err != nil {
 		return Attachment{}, err
 	}
+	if err := d.judgeMAC(ctx, n, e, on.Name); err != nil {
+		return Attachment{}, err
+	}
 	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
 	if err := d.judgeElsewhere(ctx, n, e); err != nil {
 		return Attachment{}, err

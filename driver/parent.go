@@ -28,6 +28,8 @@ type Links interface {
 	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
 	// Supports is nil, or says which kernel module a kind of link needs.
 	Supports(ctx context.Context, kind link.Kind) error
+	// Read gives a link of this host.
+	Read(ctx context.Context, name string) (link.Link, error)
 	// Interfaces lists what this host has.
 	Interfaces(ctx context.Context) ([]link.Interface, error)
 	// Owned lists the links that carry this driver's mark.

@@ -22,6 +22,7 @@ type Allocator struct {
 
 	ledger    *ledger
 	mirrors   *mirrors
+	macs      *macs
 	hosts     *hosts
 	suspect   suspects[place]
 	missing   missing
@@ -45,6 +46,7 @@ func New(c Config) (*Allocator, error) {
 		Config:  c,
 		ledger:  b,
 		mirrors: newMirrors(c.Now),
+		macs:    newMACs(),
 		hosts:   &hosts{set: &intervals{}},
 		strays:  newStrays(),
 		kick:    make(chan struct{}, 1),

@@ -20,6 +20,10 @@ import (
 func (a *Allocator) Bind(ctx context.Context, b Binding) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
+	b.Record.Node, b.Record.Endpoint = a.Self.Node(), b.Endpoint
+	if err := a.checkMAC(ctx, b.Record); err != nil {
+		return err
+	}
 	n, pools := a.attached(b.Network)
 	places, err := placesOf(n, pools, b.Addresses)
 	if err != nil {
@@ -34,7 +38,6 @@ func (a *Allocator) Bind(ctx context.Context, b Binding) error {
 	if err != nil {
 		return err
 	}
-	b.Record.Node, b.Record.Endpoint = a.Self.Node(), b.Endpoint
 	return a.bindHeld(ctx, b, n, leases)
 }
 
@@ -110,7 +113,7 @@ func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases [
 	bound := endpoint{Record: b.Record, Network: b.Network, State: written}
 	sent, err := false, a.distrust()
 	if err == nil {
-		sent, err = a.writeBinding(ctx, n, bound, leases)
+		sent, err = a.writeBinding(ctx, n, bound, leases, a.macSteps(bound.Record))
 	}
 	switch {
 	case err == nil:
@@ -153,11 +156,13 @@ func entriesOf(e endpoint, leases []lease) []entry {
 }
 
 // writeBinding runs the transaction of Bind, again while only the revision
-// of the definition or of a swarm's claim had moved on. With an error, sent
-// tells that it may have happened nonetheless.
-func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, leases []lease) (sent bool, err error) {
+// of the definition or of a swarm's claim had moved on, or while the hardware
+// address is claimed by an endpoint that is gone. With an error, sent tells
+// that it may have happened nonetheless.
+func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, leases []lease, mac macSteps) (sent bool, err error) {
 	for {
 		txn := a.bindingTxn(n, e, leases)
+		mac.join(&txn)
 		if err := a.bindClaimed(ctx, &txn, leases); err != nil {
 			return false, err
 		}
@@ -168,6 +173,11 @@ func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, lea
 		for _, l := range leases {
 			if it, _ := res.Item(l.place().key()); it.Created != l.Created {
 				return false, goneError{l.place()}
+			}
+		}
+		if mac.key != "" {
+			if mac, err = a.meetMAC(ctx, e.Record, res); err != nil {
+				return false, err
 			}
 		}
 		if n.UUID == "" {

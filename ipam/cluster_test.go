@@ -426,6 +426,7 @@ func (h *host) must(err error) {
 type container struct {
 	n        *lan
 	endpoint string
+	mac      string   // "": none is known to the store
 	pools    []string // PoolID of each address
 	addrs    []netip.Prefix
 }
@@ -469,7 +470,7 @@ func (n *lan) mustRun(name, ip string) *container {
 
 func (ct *container) bind(name string) error {
 	b := Binding{Network: ct.n.id, Endpoint: ct.endpoint}
-	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Container: store.Container{Name: name}}
+	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Segment: DefaultSegment, MAC: ct.mac, Container: store.Container{Name: name}}
 	for _, p := range ct.addrs {
 		b.Addresses = append(b.Addresses, p.Addr())
 		if p.Addr().Is4() {

@@ -23,7 +23,7 @@ func (a *Allocator) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		a.mirror(ctx)
 		if a.Self.Trusted() == nil {
-			if epoch := a.Self.Epoch(); epoch != a.compared.Load() && a.compare(ctx) == nil {
+			if epoch := a.Self.Epoch(); epoch != a.compared.Load() && a.compare(ctx) == nil && a.claimMACs(ctx) == nil {
 				a.compared.Store(epoch)
 			}
 			a.attend(ctx)
@@ -111,7 +111,11 @@ func (a *Allocator) settleBinding(ctx context.Context, was endpoint) error {
 		return nil
 	}
 	leases := a.ledger.leasesWhere(mine)
-	_, err = a.writeBinding(ctx, network{}, e, leases)
+	_, err = a.writeBinding(ctx, network{}, e, leases, a.macSteps(e.Record))
+	if errors.Is(err, ErrMACTaken) {
+		a.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(id), "err", err)
+		_, err = a.writeBinding(ctx, network{}, e, leases, macSteps{})
+	}
 	var gone goneError
 	if errors.As(err, &gone) {
 		a.suspect.add(gone.at)

@@ -66,11 +66,17 @@ func placesOfLeases(leases []lease) []place {
 
 // closeEndpoint deletes the record of a deleted endpoint.
 func (a *Allocator) closeEndpoint(ctx context.Context, e endpoint) error {
-	key := store.EndpointKey(a.Self.Node(), e.Record.Endpoint)
-	if _, err := a.commit(ctx, store.Txn{Then: []store.Op{store.Delete(key)}}); err != nil {
-		return err
+	for {
+		txn := store.Txn{Then: []store.Op{store.Delete(store.EndpointKey(a.Self.Node(), e.Record.Endpoint))}}
+		if err := a.unclaimMAC(ctx, &txn, e.Record); err != nil {
+			return err
+		}
+		if res, err := a.commit(ctx, txn); err != nil {
+			return err
+		} else if res.Done {
+			return a.ledger.forget(e)
+		}
 	}
-	return a.ledger.forget(e)
 }
 
 // Bound returns the addresses of every endpoint of this node that has any,

@@ -19,6 +19,7 @@ const (
 	nodesFolder      = "/nodes/"
 	liveFolder       = "/live/"
 	endpointsFolder  = "/endpoints/"
+	macsFolder       = "/macs/"
 	refsFolder       = "/refs/"
 	gossipKeysKey    = "/gossip-keys"
 )
@@ -59,6 +60,10 @@ func LiveKey(node string) string { return liveFolder + part(node) }
 func EndpointKey(node, endpoint string) string {
 	return endpointsFolder + part(node) + "/" + part(endpoint)
 }
+
+// MACKey holds the MAC record of a hardware address that a user gave to an
+// endpoint of a segment.
+func MACKey(segment, mac string) string { return macsFolder + part(segment) + "/" + part(mac) }
 
 // RefsKey holds the node's Refs.
 func RefsKey(node string) string { return refsFolder + part(node) }
@@ -135,6 +140,9 @@ func DefaultPoolsSpan() Span { return Prefix(defaultsFolder) }
 
 // EndpointsSpan covers every endpoint of every node.
 func EndpointsSpan() Span { return Prefix(endpointsFolder) }
+
+// MACsSpan covers every hardware address that a user gave.
+func MACsSpan() Span { return Prefix(macsFolder) }
 
 // NodeEndpointsSpan covers the endpoints of one node.
 func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + part(node) + "/") }

@@ -126,6 +126,13 @@ type Endpoint struct {
 	Container Container `json:"container"`
 }
 
+// MAC says which endpoint has a hardware address that a user gave. It counts
+// while that endpoint has a record, and is written by the endpoint's node.
+type MAC struct {
+	Node     string `json:"node"`
+	Endpoint string `json:"endpoint"` // the engine's endpoint id
+}
+
 // Container is what the engine says of the container behind an endpoint;
 // all zero until it was asked.
 type Container struct {

@@ -58,7 +58,10 @@ func (p *parts) runNames(ctx context.Context) error {
 		return store.Follow(ctx, p.kv, store.NetworksSpan(), p.names.zone.ApplyNetworks)
 	})
 	group.Go(func() error {
-		return store.Follow(ctx, p.kv, store.EndpointsSpan(), p.names.zone.ApplyEndpoints)
+		return store.Follow(ctx, p.kv, store.EndpointsSpan(), func(c store.Change) {
+			p.names.zone.ApplyEndpoints(c)
+			p.addresses.ApplyEndpoints(c)
+		})
 	})
 	if p.names.sandboxes != nil {
 		group.Go(func() error { return p.names.sandboxes.Run(ctx) })

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"gvlan/tests/lab"
 )
 
 // TestAttachments: containers come, go and sit on several networks at once.
@@ -13,6 +15,7 @@ func TestAttachments(t *testing.T) {
 		c.scenario("two networks in one container", twoNetworks)
 		c.scenario("beside bridge", besideBridge)
 		c.scenario("beside built-in macvlan", besideMacvlan)
+		c.scenario("one MAC on two hosts", oneMAC)
 		c.scenario("docker restart", dockerRestart)
 		c.scenario("stop and start", stopAndStart)
 	})
@@ -93,6 +96,26 @@ func besideMacvlan(c *cluster) {
 	c.audit()
 	c.removeContainers(h1)
 	h1.MustDocker(c.t, "network", "rm", "theirs")
+}
+
+// oneMAC: a MAC address that a user gave starts on one host at a time, and
+// goes with its container.
+func oneMAC(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.119.0.0/24", "-o", "parent=eth1")
+	own := []string{"--mac-address", "02:11:22:33:44:55"}
+	web := c.run(h1, "lan1", "web", own...)
+	db := c.run(h2, "lan1", "db")
+	for _, h := range []*lab.Host{h1, h2} {
+		c.refused(h, "02:11:22:33:44:55 is in use by container web on node h1 (network lan1)",
+			append([]string{"run", "--rm", "--network", "lan1"}, append(own, "busybox", "true")...)...)
+	}
+	c.reaches(h2, "db", web)
+	h1.MustDocker(c.t, "restart", "web")
+	h1.MustDocker(c.t, "stop", "web")
+	c.run(h2, "lan1", "moved", own...)
+	c.refused(h1, "02:11:22:33:44:55 is in use by container moved on node h2 (network lan1)", "start", "web")
+	c.reaches(h2, "moved", db)
 }
 
 func dockerRestart(c *cluster) {

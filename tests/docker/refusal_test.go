@@ -3,6 +3,7 @@ package docker_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,8 @@ func refusedContainers(c *cluster) {
 	c.network(h, "lan1", onEth1("--gateway", "10.80.1.254", "--aux-address", "nas=10.80.1.9", "--ipam-opt", "exclude=10.80.1.100-10.80.1.109")...)
 	c.network(h, "nowhere", "--subnet", "10.80.2.0/24", "-o", "parent=eth7, eth8.10")
 	c.run(h, "lan1", "web", "--ip", "10.80.1.50")
+	derived := c.inspect(h, "lan1", "web").MacAddress
+	nic := strings.TrimSpace(h.MustExec(c.t, "cat", "/sys/class/net/eth1/address"))
 	c.audit()
 	before := c.traces(h)
 	for _, r := range []refusal{
@@ -86,7 +89,10 @@ func refusedContainers(c *cluster) {
 		{args: []string{"--network", "lan1", "--ip", "10.80.1.9"}, words: "address 10.80.1.9 is the auxiliary address nas of network lan1"},
 		{args: []string{"--network", "lan1", "--ip", "10.80.1.105"}, words: "address 10.80.1.105 is excluded from network lan1"},
 		{args: []string{"--network", "lan1", "--ip", "10.80.1.255"}, words: "address 10.80.1.255 is the broadcast address of subnet 10.80.1.0/24"},
-		{args: []string{"--network", "lan1", "--mac-address", "01:00:5e:00:00:01"}, words: "is not a unicast MAC address"},
+		{args: []string{"--network", "lan1", "--mac-address", "01:00:5e:00:00:01"}, words: `--mac-address "01:00:5e:00:00:01" is not a unicast MAC address: an odd first byte makes it that of a group`},
+		{args: []string{"--network", "lan1", "--mac-address", "00:00:00:00:00:00"}, words: `--mac-address "00:00:00:00:00:00" is not a unicast MAC address: all zeros are nobody's`},
+		{args: []string{"--network", "lan1", "--mac-address", derived}, words: derived + " is in use by container web on node h1 (network lan1)"},
+		{args: []string{"--network", "lan1", "--mac-address", nic}, words: nic + " is that of eth1 itself on node h1"},
 		{args: []string{"--network", "nowhere"}, words: "eth7"},
 	} {
 		c.refused(h, r.wordsOn(h.Engine.Release), slices.Concat([]string{"run", "--rm"}, r.args, []string{"busybox", "true"})...)

@@ -100,6 +100,16 @@ func (k *Kernel) AddAddress(name string, address netip.Prefix) {
 	}
 }
 
+// SetMAC gives an interface a hardware address.
+func (k *Kernel) SetMAC(name string, mac net.HardwareAddr) {
+	k.host.mu.Lock()
+	defer k.host.mu.Unlock()
+	if e, ok := k.host.entries[name]; ok {
+		e.mac = mac
+		k.host.tell(e, false)
+	}
+}
+
 // Unplug removes an interface and everything that hangs from it, wherever
 // that was moved to.
 func (k *Kernel) Unplug(name string) {

@@ -1,0 +1,264 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// ErrMACTaken is wrapped when another container of the segment has the
+// hardware address that one is to start with.
+var ErrMACTaken = errors.New("mac address is taken")
+
+// On a segment a hardware address has one owner, as an address has. One that
+// follows from an address (see MAC) is its lease's holder's. One that a user
+// gave has a key, absent before and put by the transaction that binds the
+// endpoint: of two hosts that start it at one moment one loses. An endpoint
+// whose address derives that MAC compares the same key. What else has it, such
+// as a container that was given the derived address of another, is known from
+// a mirror of all endpoint records, which is asked first and confirmed by the
+// record itself.
+//
+// A key counts while the endpoint that it names has a record. Records go in
+// more ways than keys do (an eviction by an older gvlan, a lost journal); a
+// key that was left behind is taken over.
+
+// macSteps are what a binding's transaction does about the hardware address.
+type macSteps struct {
+	key   string // "": there is none to claim
+	conds []store.Cond
+	then  []store.Op
+}
+
+// macSteps claims the hardware address of an endpoint.
+func (a *Allocator) macSteps(e store.Endpoint) macSteps {
+	if e.MAC == "" {
+		return macSteps{}
+	}
+	s := macSteps{key: store.MACKey(e.Segment, e.MAC)}
+	s.conds = []store.Cond{store.Absent(s.key)}
+	if a.isGiven(e) {
+		s.then = []store.Op{store.Put(s.key, store.Encode(a.macRecord(e)))}
+	}
+	return s
+}
+
+// join adds the steps to a transaction.
+func (s macSteps) join(txn *store.Txn) {
+	if s.key == "" {
+		return
+	}
+	txn.If = append(txn.If, s.conds...)
+	txn.Then = append(txn.Then, s.then...)
+	txn.Else = append(txn.Else, store.Get(s.key))
+}
+
+// isGiven tells a hardware address that a user gave from one that follows
+// from an address of the endpoint.
+func (a *Allocator) isGiven(e store.Endpoint) bool {
+	if e.MAC == "" {
+		return false
+	}
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		p, err := netip.ParsePrefix(text)
+		if err == nil && MAC(a.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Allocator) macRecord(e store.Endpoint) store.MAC {
+	return store.MAC{Node: a.Self.Node(), Endpoint: e.Endpoint}
+}
+
+// meetMAC looks at what stands where a binding wanted to claim its hardware
+// address. It returns the steps to try again with, or refuses.
+func (a *Allocator) meetMAC(ctx context.Context, e store.Endpoint, res store.Result) (macSteps, error) {
+	again := a.macSteps(e)
+	it, taken := res.Item(again.key)
+	if !taken {
+		return again, nil
+	}
+	rec, err := store.Decode[store.MAC](it)
+	if err != nil {
+		return again, err
+	}
+	if rec == a.macRecord(e) { // of an earlier try
+		again.conds = []store.Cond{store.Unchanged(again.key, it.Modified)}
+		return again, nil
+	}
+	holder := store.EndpointKey(rec.Node, rec.Endpoint)
+	found, err := a.read(ctx, holder)
+	if err != nil {
+		return again, err
+	}
+	if found.Created != 0 {
+		return again, a.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
+	}
+	again.conds = []store.Cond{store.Unchanged(again.key, it.Modified), store.Absent(holder)}
+	if len(again.then) == 0 {
+		again.then = []store.Op{store.Delete(again.key)}
+	}
+	return again, nil
+}
+
+// macError names who has a hardware address.
+func (a *Allocator) macError(ctx context.Context, mac, node, endpoint string) error {
+	return fmt.Errorf("%w: %s is %s: give another --mac-address, or none", ErrMACTaken, mac, a.heldBy(ctx, node, endpoint))
+}
+
+// checkMAC refuses a hardware address that an endpoint has by what is known
+// without a transaction: this node's own endpoints, of which a dead one is
+// closed, and the mirror of everybody's, whose record is read before it
+// counts.
+func (a *Allocator) checkMAC(ctx context.Context, e store.Endpoint) error {
+	if e.MAC == "" {
+		return nil
+	}
+	same := a.ledger.endpointsWhere(func(o endpoint) bool {
+		return o.State != closing && o.Record.Endpoint != e.Endpoint && o.Record.MAC == e.MAC && o.Record.Segment == e.Segment
+	})
+	for _, o := range same {
+		if closed, err := a.closeDead(ctx, o.Record.Endpoint); err != nil || !closed {
+			return errors.Join(a.macError(ctx, e.MAC, a.Self.Node(), o.Record.Endpoint), err)
+		}
+	}
+	if !a.isGiven(e) {
+		return nil
+	}
+	for _, key := range a.macs.keysOf(macAt{e.Segment, e.MAC}) {
+		it, err := a.read(ctx, key)
+		if errors.Is(err, store.ErrUnavailable) {
+			return nil // the transaction will tell
+		}
+		if err != nil {
+			return err
+		}
+		rec, err := store.Decode[store.Endpoint](it)
+		if it.Created == 0 || err != nil || rec.Node == a.Self.Node() || rec.MAC != e.MAC || rec.Segment != e.Segment {
+			continue
+		}
+		return a.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
+	}
+	return nil
+}
+
+// claimMACs makes the keys of running endpoints that have none: they were
+// bound by an older gvlan, without the store, or the store lost them. Two that
+// run with one MAC already are told of.
+func (a *Allocator) claimMACs(ctx context.Context) error {
+	running := a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written && a.isGiven(e.Record) })
+	for _, e := range running {
+		err := a.claimMAC(ctx, e.Record)
+		if errors.Is(err, ErrMACTaken) {
+			a.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(e.Record.Endpoint), "err", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claimMAC makes the key of one endpoint's hardware address.
+func (a *Allocator) claimMAC(ctx context.Context, e store.Endpoint) error {
+	steps := a.macSteps(e)
+	for {
+		var txn store.Txn
+		steps.join(&txn)
+		res, err := a.commit(ctx, txn)
+		if err != nil || res.Done {
+			return err
+		}
+		if it, taken := res.Item(steps.key); taken {
+			if rec, err := store.Decode[store.MAC](it); err != nil || rec == a.macRecord(e) {
+				return err
+			}
+		}
+		if steps, err = a.meetMAC(ctx, e, res); err != nil {
+			return err
+		}
+	}
+}
+
+// unclaimMAC adds to a transaction that deletes an endpoint's record the
+// delete of its hardware address's key, if that is the endpoint's.
+func (a *Allocator) unclaimMAC(ctx context.Context, txn *store.Txn, e store.Endpoint) error {
+	if !a.isGiven(e) {
+		return nil
+	}
+	key := store.MACKey(e.Segment, e.MAC)
+	it, err := a.read(ctx, key)
+	if err != nil || it.Created == 0 {
+		return err
+	}
+	if rec, err := store.Decode[store.MAC](it); err == nil && rec == a.macRecord(e) {
+		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
+		txn.Then = append(txn.Then, store.Delete(key))
+	}
+	return nil
+}
+
+// macAt is where a hardware address exists once.
+type macAt struct{ segment, mac string }
+
+// macs is the local copy of which endpoints have which hardware address.
+type macs struct {
+	mu  sync.Mutex
+	has map[string]macAt   // by the endpoint's key
+	by  map[macAt][]string // the endpoints' keys; nearly always one
+}
+
+func newMACs() *macs { return &macs{has: map[string]macAt{}, by: map[macAt][]string{}} }
+
+// ApplyEndpoints takes what store.Follow reports for store.EndpointsSpan.
+func (a *Allocator) ApplyEndpoints(c store.Change) {
+	a.macs.mu.Lock()
+	defer a.macs.mu.Unlock()
+	if c.Reset {
+		clear(a.macs.has)
+		clear(a.macs.by)
+	}
+	for _, it := range c.Items {
+		a.macs.put(it)
+	}
+	for _, e := range c.Events {
+		a.macs.drop(e.Item.Key)
+		if !e.Deleted {
+			a.macs.put(e.Item)
+		}
+	}
+}
+
+func (m *macs) put(it store.Item) {
+	rec, err := store.Decode[store.Endpoint](it)
+	if err != nil || rec.MAC == "" {
+		return
+	}
+	at := macAt{rec.Segment, rec.MAC}
+	m.has[it.Key] = at
+	m.by[at] = append(m.by[at], it.Key)
+}
+
+func (m *macs) drop(key string) {
+	at, had := m.has[key]
+	if !had {
+		return
+	}
+	delete(m.has, key)
+	m.by[at] = slices.DeleteFunc(m.by[at], func(k string) bool { return k == key })
+	if len(m.by[at]) == 0 {
+		delete(m.by, at)
+	}
+}
+
+func (m *macs) keysOf(at macAt) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.by[at])
+}
