@@ -25,9 +25,18 @@ var ErrAnswering = errors.New("addresses of its containers still answer on the L
 // ErrReturned: the node's agent started again during its eviction.
 var ErrReturned = errors.New("the node came back")
 
-// EvictOptions change an eviction. The zero value waits DefaultEvictWait,
+// quarantineTTL is how long an evicted node's addresses rest, in seconds: long
+// enough for a host that was only cut off to come back and take its own again.
+const quarantineTTL = 600
+
+// Grant makes the etcd lease that the rest of addresses hangs from; it lasts
+// ttl seconds.
+type Grant func(ctx context.Context, ttl int64) (store.LeaseID, error)
+
+// EvictOptions change an eviction. With Grant alone it waits DefaultEvictWait,
 // spares connected nodes and asks the LAN nothing.
 type EvictOptions struct {
+	Grant  Grant            // never nil
 	Called string           // what people call the node; "": its name
 	Force  bool             // evict a connected node too, and one whose containers answer
 	Ask    Ask              // nil: the LAN is not asked
@@ -51,12 +60,12 @@ type Taken struct {
 // stops with ErrAnswering when one is in use. It fences the node by raising its
 // epoch, so that nothing it still sends is written; waits; deletes its
 // endpoints, so that its names go before its addresses can be given again;
-// puts its addresses into quarantine; and deletes its description. An
+// puts its addresses into quarantine (Quarantines); and deletes its description. An
 // eviction that ended early is finished by another. It never touches what
 // the swarm claims, and stops with ErrReturned as soon as the node's agent
 // has started again.
 func Evict(ctx context.Context, kv store.KV, node string, opts EvictOptions) (Taken, error) {
-	e := &eviction{kv: kv, node: node, called: cmp.Or(opts.Called, node), now: opts.Now, log: opts.Log}
+	e := &eviction{kv: kv, grant: opts.Grant, node: node, called: cmp.Or(opts.Called, node), now: opts.Now, log: opts.Log}
 	if e.now == nil {
 		e.now = time.Now
 	}
@@ -74,6 +83,7 @@ func Evict(ctx context.Context, kv store.KV, node string, opts EvictOptions) (Ta
 
 type eviction struct {
 	kv     store.KV
+	grant  Grant
 	node   string
 	called string
 	now    func() time.Time
@@ -105,7 +115,7 @@ func (e *eviction) run(ctx context.Context, opts EvictOptions) error {
 	case <-timer.C:
 	}
 	for _, step := range []func(context.Context) error{
-		e.dropEndpoints, e.takeLeases, e.takePools, e.dropDescription,
+		e.dropEndpoints, e.beginRest, e.takeLeases, e.takePools, e.dropDescription,
 	} {
 		if err := step(ctx); err != nil {
 			return err

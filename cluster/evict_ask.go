@@ -11,8 +11,8 @@ import (
 )
 
 // Ask asks the LAN for endpoints by their addresses. It returns those that
-// answer, and how many it had no way to ask for.
-type Ask func(context.Context, []store.Endpoint) (answering []store.Endpoint, unasked int, err error)
+// answer, and those it had no way to ask for.
+type Ask func(context.Context, []store.Endpoint) (answering, unasked []store.Endpoint, err error)
 
 // spare refuses a node that is there: whose agent is connected, or whose
 // containers answer. They outlive their agent, and after the quarantine
@@ -32,7 +32,7 @@ func (e *eviction) spare(ctx context.Context, ask Ask) error {
 	if err != nil {
 		return fmt.Errorf("ask the LAN for its addresses: %w", err)
 	}
-	e.took.Unasked = unasked
+	e.took.Unasked = len(unasked)
 	if len(answering) > 0 {
 		return fmt.Errorf("%w: %s: stop these containers first, or evict it with --force", ErrAnswering, list(answering))
 	}

@@ -19,8 +19,8 @@ import (
 // now is the time of every eviction here.
 func now() time.Time { return time.Unix(5000, 0) }
 
-func quick() cluster.EvictOptions {
-	return cluster.EvictOptions{Wait: time.Nanosecond, Now: now}
+func quick(mem *storetest.Mem) cluster.EvictOptions {
+	return cluster.EvictOptions{Grant: mem.Grant, Wait: time.Nanosecond, Now: now}
 }
 
 func put(t *testing.T, kv store.KV, ops ...store.Op) {
@@ -78,7 +78,7 @@ func TestEvictTakesWhatIsTheNodes(t *testing.T) {
 	deadNode(t, mem)
 	want := dump(t, mem)
 
-	took, err := cluster.Evict(t.Context(), mem, "dead", quick())
+	took, err := cluster.Evict(t.Context(), mem, "dead", quick(mem))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,12 +86,15 @@ func TestEvictTakesWhatIsTheNodes(t *testing.T) {
 		t.Errorf("taken (-want +got):\n%s", diff)
 	}
 	rests := store.Lease{State: store.Quarantined, Kind: store.Dynamic, Node: "dead", Epoch: 4, Nonce: "n", Network: "net", Endpoint: "e", Since: 5000}
+	quarantine := store.Quarantine{Node: "dead", Host: "dead", Since: 5000}
 	for key, record := range map[string]any{
-		store.EpochKey("dead"): store.Epoch{Epoch: 5, Install: "i", Boot: "b", Evicted: true},
-		leaseKey("192.0.2.1"):  rests,
-		leaseKey("192.0.2.3"):  rests,
-		leaseKey("192.0.2.4"):  store.Lease{State: store.Leased, Kind: store.Dynamic, Nonce: "n", Network: "net", Since: 1, Claims: &store.Claims{Manager: true}},
-		leaseKey("192.0.2.7"):  store.Lease{State: store.Reserved, By: []string{"uuid", "pool:2@other"}},
+		store.QuarantineKey("dead"): quarantine,
+		store.RestKey("dead"):       quarantine,
+		store.EpochKey("dead"):      store.Epoch{Epoch: 5, Install: "i", Boot: "b", Evicted: true},
+		leaseKey("192.0.2.1"):       rests,
+		leaseKey("192.0.2.3"):       rests,
+		leaseKey("192.0.2.4"):       store.Lease{State: store.Leased, Kind: store.Dynamic, Nonce: "n", Network: "net", Since: 1, Claims: &store.Claims{Manager: true}},
+		leaseKey("192.0.2.7"):       store.Lease{State: store.Reserved, By: []string{"uuid", "pool:2@other"}},
 	} {
 		want[key] = string(store.Encode(record))
 	}
@@ -115,7 +118,7 @@ func TestEvictManyInBatches(t *testing.T) {
 		put(t, mem, store.Put(store.LeaseKey("default", addr), store.Encode(store.Lease{State: store.Leased, Node: "dead"})))
 		addr = addr.Next()
 	}
-	took, err := cluster.Evict(t.Context(), mem, "dead", quick())
+	took, err := cluster.Evict(t.Context(), mem, "dead", quick(mem))
 	if err != nil || took.Leases != leases {
 		t.Errorf("took %d leases (%v), want %d", took.Leases, err, leases)
 	}
@@ -138,7 +141,7 @@ func TestEvictRefuses(t *testing.T) {
 			put(t, mem,
 				store.Put(store.EpochKey("live"), store.Encode(store.Epoch{Epoch: 1})),
 				store.Put(store.LiveKey("live"), store.Encode(store.Live{})))
-			opts := quick()
+			opts := quick(mem)
 			opts.Force = test.force
 			before := dump(t, mem)
 			_, err := cluster.Evict(t.Context(), mem, test.node, opts)
@@ -184,11 +187,11 @@ func TestEvictAsksTheLAN(t *testing.T) {
 				store.Put(store.EndpointKey("other", "e3"), store.Encode(web)))
 			before := dump(t, mem)
 			var asked []store.Endpoint
-			opts := quick()
+			opts := quick(mem)
 			opts.Called, opts.Force = "alpha", test.force
-			opts.Ask = func(_ context.Context, e []store.Endpoint) ([]store.Endpoint, int, error) {
+			opts.Ask = func(_ context.Context, e []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
 				asked = e
-				return test.answering, 1, test.failed
+				return test.answering, []store.Endpoint{bare}, test.failed
 			}
 			took, err := cluster.Evict(t.Context(), mem, "dead", opts)
 			said := ""
@@ -248,7 +251,7 @@ func TestEvictStopsWhenTheNodeReturns(t *testing.T) {
 			test.fill(t, mem)
 			want := dump(t, mem)
 			want[store.EpochKey("dead")] = string(store.Encode(store.Epoch{Epoch: 6}))
-			took, err := cluster.Evict(t.Context(), &returning{Mem: mem, node: "dead"}, "dead", quick())
+			took, err := cluster.Evict(t.Context(), &returning{Mem: mem, node: "dead"}, "dead", quick(mem))
 			if !errors.Is(err, cluster.ErrReturned) {
 				t.Errorf("got %v, want %v", err, cluster.ErrReturned)
 			}
@@ -271,9 +274,9 @@ func TestEvictJudgesAnewWhatChangedMeanwhile(t *testing.T) {
 		store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 4})),
 		store.Put(leaseKey("192.0.2.1"), store.Encode(leased)))
 	// The swarm claims the address between the list and the commit: the
-	// second, after the fence.
-	kv := &racing{Mem: mem, spare: 1, op: store.Put(leaseKey("192.0.2.1"), store.Encode(claimed))}
-	took, err := cluster.Evict(t.Context(), kv, "dead", quick())
+	// third, after the fence and the begin of the quarantine.
+	kv := &racing{Mem: mem, spare: 2, op: store.Put(leaseKey("192.0.2.1"), store.Encode(claimed))}
+	took, err := cluster.Evict(t.Context(), kv, "dead", quick(mem))
 	if err != nil || took != (cluster.Taken{Claims: 1}) {
 		t.Errorf("took %+v, %v", took, err)
 	}
@@ -290,7 +293,7 @@ func TestEvictIsFinishedByAnother(t *testing.T) {
 			deadNode(t, mem)
 			want := storetest.NewMem()
 			deadNode(t, want)
-			if _, err := cluster.Evict(t.Context(), want, "dead", quick()); err != nil {
+			if _, err := cluster.Evict(t.Context(), want, "dead", quick(want)); err != nil {
 				t.Fatal(err)
 			}
 			if lost == "request" {
@@ -299,7 +302,7 @@ func TestEvictIsFinishedByAnother(t *testing.T) {
 				mem.DropReplies(1)
 			}
 			for i := 0; ; i++ {
-				_, err := cluster.Evict(t.Context(), mem, "dead", quick())
+				_, err := cluster.Evict(t.Context(), mem, "dead", quick(mem))
 				if err == nil {
 					break
 				}
@@ -334,7 +337,7 @@ func TestEvictFencesARunningNode(t *testing.T) {
 	if err := take("192.0.2.1"); err != nil {
 		t.Fatal(err)
 	}
-	opts := quick()
+	opts := quick(mem)
 	opts.Force = true
 	took, err := cluster.Evict(t.Context(), mem, "zombie", opts)
 	if err != nil || took.Leases != 1 {

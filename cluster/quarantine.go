@@ -20,6 +20,32 @@ type change struct {
 	count *int       // grows when the change was made
 }
 
+// beginRest says that addresses of the node rest, before the first of them
+// does: without it nobody would end their quarantine.
+func (e *eviction) beginRest(ctx context.Context) error {
+	lease, err := e.grant(ctx, quarantineTTL)
+	if err != nil {
+		return fmt.Errorf("begin the quarantine: %w", err)
+	}
+	begun, err := e.kv.Commit(ctx, store.Txn{If: []store.Cond{e.fence}, Then: restOps(e.node, e.called, e.now().Unix(), lease)})
+	if err != nil {
+		return fmt.Errorf("begin the quarantine: %w", err)
+	}
+	if !begun.Done {
+		return ErrReturned
+	}
+	return nil
+}
+
+// restOps write a node's Quarantine and let its addresses rest until the lease
+// ends.
+func restOps(node, host string, since int64, lease store.LeaseID) []store.Op {
+	record := store.Encode(store.Quarantine{Node: node, Host: host, Since: since})
+	rest := store.Put(store.RestKey(node), record)
+	rest.Lease = lease
+	return []store.Op{store.Put(store.QuarantineKey(node), record), rest}
+}
+
 // takeLeases takes the node's addresses and reservations back, and looks
 // again until nothing of the node is left: an address the swarm or another
 // network changed meanwhile is judged anew.

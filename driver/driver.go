@@ -68,7 +68,6 @@ type Driver struct {
 	announcer *announcer
 
 	ownAddresses atomic.Pointer[map[netip.Addr]string] // of this host's interfaces, by the last look
-	quarantined  time.Time                             // when quarantines were last looked at; reconcile's alone
 	making       atomic.Pointer[store.Network]         // the replica the engine is being asked for
 	troubles     *troubles
 	now          func() time.Time

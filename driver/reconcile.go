@@ -95,9 +95,6 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 	if err := d.freeManagerClaims(ctx, s, away); err != nil {
 		return err
 	}
-	if err := d.endQuarantines(ctx); err != nil {
-		return err
-	}
 	s.round()
 	d.lookAtServices(ctx)
 	if err := d.lookAtPlugins(ctx); err != nil {

@@ -2,8 +2,6 @@ package ipam
 
 import (
 	"context"
-	"fmt"
-	"time"
 
 	"gvlan/cluster/store"
 )
@@ -40,33 +38,4 @@ func (a *Allocator) resting(rec store.Lease) bool {
 func vacated(l lease, it store.Item, rec store.Lease) bool {
 	return l.Claimed && rec.Claims != nil && rec.Claims.Manager && !rec.Claims.Worker &&
 		(it.Created == l.Created || rec.Network == l.Network)
-}
-
-// EndQuarantines frees the addresses that were put into quarantine before
-// that time, by the clock of who put them there. It returns how many.
-func (a *Allocator) EndQuarantines(ctx context.Context, before time.Time) (int, error) {
-	ctx, cancel := a.bounded(ctx)
-	defer cancel()
-	items, _, err := a.list(ctx, store.AllLeasesSpan())
-	if err != nil {
-		return 0, err
-	}
-	freed := 0
-	for _, it := range items {
-		rec, err := store.Decode[store.Lease](it)
-		if err != nil || rec.State != store.Quarantined || rec.Since >= before.Unix() {
-			continue
-		}
-		res, err := a.commit(ctx, store.Txn{
-			If:   []store.Cond{store.Unchanged(it.Key, it.Modified)},
-			Then: []store.Op{store.Delete(it.Key)},
-		})
-		if err != nil {
-			return freed, fmt.Errorf("end a quarantine: %w", err)
-		}
-		if res.Done {
-			freed++
-		}
-	}
-	return freed, nil
 }

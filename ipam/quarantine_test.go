@@ -36,32 +36,6 @@ func TestAnEvictedNodeTakesItsOwnAddressesOutOfQuarantine(t *testing.T) {
 	})
 }
 
-func TestQuarantinesEnd(t *testing.T) {
-	onEveryStore(t, func(c *cluster) {
-		n := c.host("h1").mustCreate("10.0.0.0/24")
-		old, young := n.mustRun("old", ""), n.mustRun("young", "")
-		now := time.Now()
-		n.h.down() // it would take its own again at once
-		c.rest(old, now.Add(-time.Hour))
-		c.rest(young, now)
-		other := c.host("h2").mustCreate("10.0.0.0/24")
-		freed, err := other.h.EndQuarantines(c.Context(), now.Add(-time.Minute))
-		if err != nil || freed != 1 {
-			c.Fatalf("freed %d, error %v, want 1", freed, err)
-		}
-		if it, _ := c.leaseAt("default", old.ip()); it.Created != 0 {
-			c.Error("the older address still rests")
-		}
-		if _, rec := c.leaseAt("default", young.ip()); rec.State != store.Quarantined {
-			c.Errorf("the younger address is %+v", rec)
-		}
-		n.h.up()
-		if conflicts, err := n.h.Reassert(c.Context()); err != nil || len(conflicts) > 0 {
-			c.Fatalf("on return: conflicts %v, error %v", conflicts, err)
-		}
-	})
-}
-
 // TestARestingAddressIsNotReserved: the node it was taken from comes back.
 func TestARestingAddressIsNotReserved(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {

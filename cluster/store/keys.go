@@ -21,6 +21,8 @@ const (
 	endpointsFolder  = "/endpoints/"
 	macsFolder       = "/macs/"
 	refsFolder       = "/refs/"
+	quarantineFolder = "/quarantines/"
+	restEnding       = "/rest"
 	gossipKeysKey    = "/gossip-keys"
 )
 
@@ -67,6 +69,17 @@ func MACKey(segment, mac string) string { return macsFolder + part(segment) + "/
 
 // RefsKey holds the node's Refs.
 func RefsKey(node string) string { return refsFolder + part(node) }
+
+// QuarantineKey holds the Quarantine of an evicted node: addresses of it may be
+// in quarantine.
+func QuarantineKey(node string) string { return quarantineFolder + part(node) }
+
+// RestKey is there while an evicted node's addresses rest. It hangs from an etcd
+// lease, so that no host's clock says when that is over.
+func RestKey(node string) string { return QuarantineKey(node) + restEnding }
+
+// QuarantinesSpan covers both keys of every evicted node.
+func QuarantinesSpan() Span { return Prefix(quarantineFolder) }
 
 // GossipKeysKey holds the GossipKeys of the cluster.
 func GossipKeysKey() string { return gossipKeysKey }

@@ -141,8 +141,9 @@ type KV interface {
 	Watch(ctx context.Context, span Span, after Revision) iter.Seq2[Batch, error]
 }
 
-// LeaseID names an etcd lease: a time to live that keys can hang from. Only
-// the liveness of nodes uses one; an address never does.
+// LeaseID names an etcd lease: a time to live that keys can hang from. The
+// liveness of nodes and the rest of addresses after an eviction use one; an
+// address itself never does.
 type LeaseID int64
 
 // Leaser grants the time-limited leases that liveness hangs from.

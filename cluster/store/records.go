@@ -163,6 +163,14 @@ type Tombstone struct {
 	Since   int64   `json:"since"` // unix seconds
 }
 
+// Quarantine says that an eviction left addresses of a node in quarantine. It
+// stays until none is left.
+type Quarantine struct {
+	Node  string `json:"node"`
+	Host  string `json:"host,omitempty"` // what people called it
+	Since int64  `json:"since"`          // unix seconds; for people
+}
+
 // DefaultPool is a subnet taken from the default pools. By holds definition
 // uuids; while it is empty Node and Nonce say whose create took it.
 type DefaultPool struct {

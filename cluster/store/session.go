@@ -190,6 +190,11 @@ func (s *Session) Get(ctx context.Context, key string) (Item, error) {
 	return s.backend.Get(ctx, key)
 }
 
+// Grant makes an etcd lease of ttl seconds that nobody keeps alive.
+func (s *Session) Grant(ctx context.Context, ttl int64) (LeaseID, error) {
+	return s.backend.Grant(ctx, ttl)
+}
+
 // List implements KV. A revision lower than one seen before makes the store
 // suspect.
 func (s *Session) List(ctx context.Context, span Span) ([]Item, Revision, error) {

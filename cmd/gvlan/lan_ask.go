@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/driver/link"
 )
@@ -13,7 +14,7 @@ import (
 // askLAN implements cluster.Ask by asking at this host's own parent of each
 // endpoint's network. Where a parent cannot be asked at, its endpoints were not
 // asked for.
-func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answering []store.Endpoint, unasked int, err error) {
+func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
 	parents := map[string]string{} // network uuid: interface here
 	for _, n := range p.gossip.directory.Known().Nodes[p.self.Node].Description.Networks {
 		parents[n.UUID] = n.Parent
@@ -28,11 +29,11 @@ func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answeri
 	}
 	askAll(ctx, asked)
 	if ctx.Err() != nil {
-		return nil, 0, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	for parent, q := range asked {
 		if q.err != nil {
-			p.log.Warn("nobody was asked for the addresses of a node to be evicted", "parent", parent, "error", q.err)
+			p.log.Warn("nobody was asked for the addresses of a node: this parent cannot be asked at", "parent", parent, "error", q.err)
 		}
 	}
 	for _, e := range endpoints {
@@ -41,7 +42,7 @@ func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answeri
 		case slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
 			answering = append(answering, e)
 		case q.err != nil:
-			unasked++
+			unasked = append(unasked, e)
 		}
 	}
 	return answering, unasked, nil
@@ -71,4 +72,10 @@ func addressesOf(e store.Endpoint) (all []netip.Addr) {
 		}
 	}
 	return all
+}
+
+// endQuarantines ends the quarantines of evicted nodes.
+func (p *parts) endQuarantines(ctx context.Context) error {
+	q := cluster.Quarantines{KV: p.session, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log}
+	return q.Run(ctx)
 }

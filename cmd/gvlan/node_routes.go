@@ -186,7 +186,7 @@ func (p *parts) evictNode(r *http.Request) (any, error) {
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
 			taken[i], err = cluster.Evict(r.Context(), p.kv, node, cluster.EvictOptions{
-				Called: callAgents(names)(node), Force: force, Ask: p.askLAN, Log: p.log,
+				Called: callAgents(names)(node), Force: force, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log,
 			})
 			return err
 		})

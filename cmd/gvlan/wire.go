@@ -210,7 +210,7 @@ func (p *parts) serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, part := range []func(context.Context) error{
 		func(ctx context.Context) error { return p.plugin.Serve(ctx, p.socket) },
-		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.settleName, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed, p.returnEvicted,
+		p.status.run, p.addresses.Run, p.driver.Run, p.reassert, p.settleName, p.endQuarantines, p.runGossip, p.runNames, p.serveNames, p.pushNames, p.restartFailed, p.returnEvicted,
 	} {
 		group.Go(func() error { return part(ctx) })
 	}

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"gvlan/cluster/store"
 	"gvlan/tests/lab"
 )
@@ -85,14 +83,23 @@ func nodeEvicted(c *cluster) {
 	c.refused(h1, "address 10.171.0.70 was in use a moment ago and rests", "run", "--rm", "--network", "lan2", "--ip", lost.String(), "busybox", "true")
 	h1.MustDocker(c.t, "run", "--rm", "--network", "lan2", "busybox", "true") // others are given as ever
 
-	c.endRest(lost.String())
+	c.endRest("h2") // the containers still answer: they rest on
+	c.logged(0, "still answer on the LAN: they stay in quarantine", lost.String(), kept.String())
+	if err := c.LAN.Cut(h2.Machine); err != nil {
+		c.t.Fatal(err)
+	}
+	c.endRest("h2")
+	c.waitFree(lost.String())
+	if err := c.LAN.Heal(c.t.Context(), h2.Machine); err != nil {
+		c.t.Fatal(err)
+	}
 	c.run(h1, "lan2", "taker", "--ip", lost.String())
 	c.startAgain(1)
 	eventually(c.t, "one owner of each address", func() error {
 		return errors.Join(c.owned(lost, h1), c.owned(kept, h2), c.owned(mine, h1))
 	})
 	c.logged(1, "this node was evicted")
-	c.logged(1, "an address of a container here belongs to somebody else now", lost.String())
+	c.logged(1, "has another holder: its link is taken down", lost.String())
 	c.waitState(c.Hosts, "h2", ready)
 	asks.gets("kept", "A", kept.String())
 	asks.gets("taker", "A", lost.String())
@@ -101,19 +108,28 @@ func nodeEvicted(c *cluster) {
 	c.oneOwner(lost, h1)
 }
 
-// endRest does what time does to an address in quarantine.
-func (c *cluster) endRest(addr string) {
+// endRest does what time does to the rest of an evicted node's addresses: its
+// lease ends. Whoever can asks the LAN then.
+func (c *cluster) endRest(node string) {
 	c.t.Helper()
-	for _, it := range c.list(store.AllLeasesSpan()) {
-		if _, at, err := store.LeaseOf(it.Key); err != nil || at.String() != addr {
-			continue
+	eventually(c.t, "the rest of addresses of "+node, func() error {
+		got, err := c.store.Delete(c.t.Context(), prefix+store.RestKey(node))
+		if err == nil && got.Deleted != 1 {
+			err = errors.New("none rest")
 		}
-		l := must(store.Decode[store.Lease](it))(c.t)
-		if l.State != store.Quarantined {
-			c.t.Fatalf("%s is %s, want it quarantined", addr, l.State)
+		return err
+	})
+}
+
+// waitFree waits until etcd has nothing of an address.
+func (c *cluster) waitFree(addr string) {
+	c.t.Helper()
+	eventually(c.t, addr+" to be free", func() error {
+		for _, it := range c.list(store.AllLeasesSpan()) {
+			if _, at, err := store.LeaseOf(it.Key); err == nil && at.String() == addr {
+				return fmt.Errorf("etcd has %s", it.Value)
+			}
 		}
-		must(c.store.Txn(c.t.Context()).Then(clientv3.OpDelete(prefix + it.Key)).Commit())(c.t)
-		return
-	}
-	c.t.Fatalf("etcd has no record of %s", addr)
+		return nil
+	})
 }
