@@ -68,8 +68,10 @@ func (d *Driver) engineEvent(ev engine.Event) {
 		d.seen.prune(ev.Time, d.milliseconds())
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
 		d.seen.destroy(ev.Time, d.milliseconds())
-	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionRename:
+	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
 		d.names.stale(ev.ID)
+	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:
+		d.names.stopping(ev.ID, ev.Attributes["signal"])
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
 		d.names.stale(ev.Attributes["container"])
 	}

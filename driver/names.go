@@ -28,6 +28,7 @@ type names struct {
 
 	mu        sync.Mutex
 	renamed   map[string]bool           // containers to ask again
+	signalled []signalled               // containers that may be stopping
 	published map[string]store.Endpoint // what the store holds, as far as known
 	epoch     int64                     // that was published in: another one may be of a store that was lost
 }
@@ -60,7 +61,15 @@ func (d *Driver) syncNames(ctx context.Context) error {
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
 	for {
-		if err := d.learnNames(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
+		// What is stopped loses names before anything is asked, which may wait.
+		stopping := d.names.takeSignalled()
+		unknown, early := d.withdrawStopping(stopping)
+		if len(unknown) < len(stopping) {
+			d.publishEndpoints(ctx)
+		}
+		learned := d.learnNames(ctx)
+		_, late := d.withdrawStopping(unknown) // they may be known by now
+		if err := errors.Join(early, learned, late); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
 			d.troubles.tell(d.log, matter{what: "names"}, err)
 		} else {
 			d.troubles.over(matter{what: "names"})
@@ -118,7 +127,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
 		e, ok := d.state.endpoint(a.EndpointID)
-		return ok && (stale || e.Container.ID != c.ID || e.Container.Name != c.Name)
+		return ok && (stale || e.awaitsHealth() || e.Container.ID != c.ID || e.Container.Name != c.Name)
 	})
 }
 
@@ -126,7 +135,7 @@ func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 func (d *Driver) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := d.state.changeEndpoint(a.EndpointID, func(e *hostEndpoint) { e.Container = describeContainer(c, a) })
+		_, err := d.state.changeEndpoint(a.EndpointID, func(e *hostEndpoint) { e.describe(c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed

@@ -92,6 +92,10 @@ type hostEndpoint struct {
 	Unheeded  []string        `json:"unheeded,omitempty"`
 	Since     int64           `json:"since"` // unix milliseconds
 	Container store.Container `json:"container"`
+	// StopSignal ends the container, in Docker's words; "" is TERM. Stopping is
+	// that it was sent.
+	StopSignal string `json:"stop_signal,omitempty"`
+	Stopping   bool   `json:"stopping,omitempty"`
 }
 
 // addresses are the endpoint's addresses without their subnets.

@@ -22,6 +22,18 @@ const (
 	StateDead       ContainerState = "dead"
 )
 
+// Health is what a container's health check says, in Docker's words.
+type Health string
+
+// The states of a container's health. HealthNone is one without a check, which
+// Docker also calls "none".
+const (
+	HealthNone      Health = ""
+	HealthStarting  Health = "starting"
+	HealthHealthy   Health = "healthy"
+	HealthUnhealthy Health = "unhealthy"
+)
+
 // Container is a container as the engine lists it (GET /containers/json).
 type Container struct {
 	ID     string // 64 hex digits
@@ -65,6 +77,8 @@ type ContainerDetail struct {
 	Hostname      string
 	Domainname    string
 	ExposedPorts  []Port // sorted by protocol and number
+	Health        Health
+	StopSignal    string // as it was given: "SIGINT", "INT", "2"; empty is TERM
 	RestartPolicy string // "no", "always", "unless-stopped" or "on-failure"
 	AutoRemove    bool   // --rm
 	PID           int    // in the engine's pid namespace; 0 while it does not run

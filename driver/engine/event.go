@@ -57,6 +57,12 @@ const (
 	ActionStart Action = "start"
 	ActionStop  Action = "stop"
 	ActionDie   Action = "die"
+	// ActionKill: a container was sent a signal, attribute "signal" tells its number.
+	// Stopping one begins with its stop signal, ahead of the grace period.
+	ActionKill Action = "kill"
+	// ActionHealthy, ActionUnhealthy: a container's health check changed its mind.
+	ActionHealthy   Action = "health_status: healthy"
+	ActionUnhealthy Action = "health_status: unhealthy"
 	// ActionRename: attributes "name" and "oldName" tell a container's names, the
 	// old one with Docker's leading slash.
 	ActionRename Action = "rename"
@@ -87,7 +93,7 @@ type Event struct {
 // health checks, which are most of what a busy engine sends.
 var wanted = [...]Action{
 	ActionCreate, ActionConnect, ActionDisconnect, ActionDestroy, ActionRemove, ActionPrune,
-	ActionStart, ActionStop, ActionDie, ActionRename, ActionUpdate, ActionReload,
+	ActionStart, ActionStop, ActionDie, ActionKill, ActionHealthy, ActionUnhealthy, ActionRename, ActionUpdate, ActionReload,
 }
 
 // eventAnswer is "EventMessage" of the Engine API.

@@ -88,6 +88,9 @@ func detailFrom(answer client.ContainerInspectResult, s *session) (ContainerDeta
 	if c.State != nil {
 		detail.State = ContainerState(c.State.Status)
 		detail.PID, detail.ExitCode, detail.Error = c.State.Pid, c.State.ExitCode, c.State.Error
+		if h := c.State.Health; h != nil && h.Status != container.NoHealthcheck {
+			detail.Health = Health(h.Status)
+		}
 	}
 	if c.HostConfig != nil {
 		detail.NetworkMode = string(c.HostConfig.NetworkMode)
@@ -97,6 +100,7 @@ func detailFrom(answer client.ContainerInspectResult, s *session) (ContainerDeta
 	if c.Config != nil {
 		detail.Labels = c.Config.Labels
 		detail.Hostname, detail.Domainname = c.Config.Hostname, c.Config.Domainname
+		detail.StopSignal = c.Config.StopSignal
 		detail.ExposedPorts = portsFrom(c.Config.ExposedPorts)
 	}
 	if c.NetworkSettings != nil {

@@ -106,7 +106,8 @@ func TestWatchAsksSinceItAsked(t *testing.T) {
 		if got, want := r.FormValue("since"), "1700000000.000000042"; got != want {
 			t.Errorf("since: got %s, want %s", got, want)
 		}
-		want := `{"event":{"connect":true,"create":true,"destroy":true,"die":true,"disconnect":true,"prune":true,` +
+		want := `{"event":{"connect":true,"create":true,"destroy":true,"die":true,"disconnect":true,` +
+			`"health_status: healthy":true,"health_status: unhealthy":true,"kill":true,"prune":true,` +
 			`"reload":true,"remove":true,"rename":true,"start":true,"stop":true,"update":true},` +
 			`"type":{"container":true,"daemon":true,"network":true}}`
 		if got := r.FormValue("filters"); got != want {

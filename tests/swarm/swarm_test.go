@@ -25,6 +25,7 @@ func TestSwarm(t *testing.T) {
 			c := newCluster(t, release)
 			g := c.guard()
 			c.scenario("service on every node", serviceEverywhere)
+			c.scenario("names of services", namesOfServices)
 			c.scenario("attached containers", attachedContainers)
 			c.scenario("service with a virtual address", virtualAddress)
 			c.scenario("rolling update", rollingUpdate)

@@ -91,11 +91,11 @@ func eventsOfLife(t *testing.T, s Subject) {
 	})
 	want := []string{
 		"network create", "container create", "network connect", "container start", "container rename",
-		"container die", "container stop", "network disconnect",
+		"container kill", "container die", "container stop", "network disconnect",
 		"container destroy", "network destroy",
 	}
 	if len(told) == len(want) {
-		slices.Sort(told[5:8]) // engines do not agree, nor with themselves, on the order of an end
+		slices.Sort(told[6:9]) // engines do not agree, nor with themselves, on the order of an end
 	}
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)

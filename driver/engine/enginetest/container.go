@@ -18,6 +18,8 @@ type ContainerSpec struct {
 	Network       string // --network: a network's name or id
 	Settings      engine.EndpointSettings
 	RestartPolicy string // "no" if empty
+	StopSignal    string
+	Health        engine.Health // when it starts; HealthNone is one without a check
 }
 
 // CreateContainer is `docker create`: the container refers to its network by name
@@ -31,6 +33,8 @@ func (e *Engine) CreateContainer(spec ContainerSpec) string {
 			Labels: orEmpty(spec.Labels), NetworkMode: spec.Network,
 		},
 		Hostname:      spec.Hostname,
+		StopSignal:    spec.StopSignal,
+		Health:        spec.Health,
 		RestartPolicy: spec.RestartPolicy,
 	}
 	if c.Hostname == "" {
@@ -60,9 +64,43 @@ func (e *Engine) StopContainer(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if c, err := e.findContainer(id); err == nil && running(c) {
+		e.signal(c, "15")
 		e.halt(c)
 		e.emitContainer(engine.ActionStop, c)
 		e.emitContainer(engine.ActionDie, c)
+	}
+}
+
+// SignalContainer is `docker kill -s`, and what begins a stop that takes its
+// grace period: the container goes on.
+func (e *Engine) SignalContainer(id, number string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if c, err := e.findContainer(id); err == nil && running(c) {
+		e.signal(c, number)
+	}
+}
+
+func (e *Engine) signal(c *engine.ContainerDetail, number string) {
+	attributes := containerAttributes(c)
+	attributes["signal"] = number
+	e.emit(engine.KindContainer, engine.ActionKill, c.ID, attributes)
+}
+
+// SetHealth is what a container's health check finds.
+func (e *Engine) SetHealth(id string, h engine.Health) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, err := e.findContainer(id)
+	if err != nil {
+		return
+	}
+	c.Health = h
+	switch h {
+	case engine.HealthHealthy:
+		e.emitContainer(engine.ActionHealthy, c)
+	case engine.HealthUnhealthy:
+		e.emitContainer(engine.ActionUnhealthy, c)
 	}
 }
 
@@ -75,6 +113,7 @@ func (e *Engine) RemoveContainer(id string) {
 		return
 	}
 	if running(c) {
+		e.signal(c, "9")
 		e.halt(c)
 		e.emitContainer(engine.ActionDie, c)
 	}
