@@ -45,7 +45,7 @@ func (z *Zone) reply(q *miekg.Msg, by asker) (*miekg.Msg, found) {
 func (z *Zone) find(s *snapshot, scope Scope, name string) found {
 	var buf [maxName]byte
 	if folded, ok := foldQuery(buf[:0], name); ok {
-		return s.lookup(scope, folded)
+		return s.lookup(scope, folded).exact(name)
 	}
 	if miekg.IsSubDomain(z.domain+".", strings.ToLower(name)) {
 		return found{kind: absent, below: true}
@@ -180,9 +180,9 @@ func (z *Zone) server() string { return "ns." + z.domain + "." }
 // where its network has a zone.
 func (z *Zone) target(net *network, m *member) string {
 	if net.zoned {
-		return m.names[0] + "." + net.label + "." + z.domain + "."
+		return m.own(net) + "." + net.label + "." + z.domain + "."
 	}
-	return m.names[0] + "."
+	return m.own(net) + "."
 }
 
 // owner is the zone a negative answer speaks for (RFC 2308 section 3). A

@@ -14,14 +14,16 @@ func fuzzZone(t testing.TB) *Zone {
 	for i := range 40 {
 		f.start(endpoint("h3", "lan1", "many"+itoa(i), netipAt(100+i)+"/16", alias("many"), v6("fd09::1:"+itoa(i)+"/64")))
 	}
+	f.start(endpoint("h1", "lan1", "mix-1", "10.9.0.21/24", alias("_db"), exposed("80/tcp")))
+	f.start(endpoint("h2", "lan1", "Mix_1", "10.9.0.22/24"))
 	return f.zone
 }
 
 // seeds are packets of every shape the zone answers, and some it does not.
 func seeds(f *testing.F) {
 	for _, name := range []string{
-		"web.", "WeB.lan1.", "web.lan1.gvlan.internal.", "many.", "db_main.lan1.gvlan.internal.", "nobody.gvlan.internal.",
-		"10.0.9.10.in-addr.arpa.", "0.9.10.in-addr.arpa.", "_80._tcp.web.", `a\.b.gvlan.internal.`, "gvlan.internal.", ".", "example.com.",
+		"web.", "WeB.lan1.", "web.lan1.gvlan.internal.", "many.", "db_main.lan1.gvlan.internal.", "MIX-1.", "mix-1.", "Mix_1.lan1.", "_db.", "_80._tcp.mix-1.lan1.", "nobody.gvlan.internal.",
+		"10.0.9.10.in-addr.arpa.", "22.0.9.10.in-addr.arpa.", "0.9.10.in-addr.arpa.", "_80._tcp.web.", `a\.b.gvlan.internal.`, "gvlan.internal.", ".", "example.com.",
 		"0.1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.9.0.d.f.ip6.arpa.",
 	} {
 		for _, qtype := range []uint16{miekg.TypeA, miekg.TypeAAAA, miekg.TypePTR, miekg.TypeSRV, miekg.TypeSOA, miekg.TypeANY, miekg.TypeAXFR} {

@@ -12,7 +12,7 @@ import (
 
 // Record is one name of one endpoint, for people.
 type Record struct {
-	Name      string // below its network
+	Name      string // below its network: folded, or as it is spelled where that makes a difference
 	Network   string // folded name; "" for a network that has no zone
 	Node      string // node id of the host the container runs on
 	Addresses []netip.Addr
@@ -35,7 +35,13 @@ func (z *Zone) Names(scope Scope) []Record {
 		for _, shard := range net.names.shards {
 			for name, e := range shard {
 				for _, m := range e.members {
-					all = append(all, Record{Name: name, Network: label, Node: nodes[m.node], Addresses: m.addrs()})
+					ways := []string{name}
+					if e.mixed {
+						ways = m.spellings(name)
+					}
+					for _, way := range ways {
+						all = append(all, Record{Name: way, Network: label, Node: nodes[m.node], Addresses: m.addrs()})
+					}
 				}
 			}
 		}

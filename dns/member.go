@@ -23,6 +23,7 @@ type member struct {
 	node    uint32 // index into the snapshot's ranks
 	v4, v6  netip.Addr
 	names   []string // folded, below its network; the first is the one PTR and SRV give
+	spelled []string // as they were given, where one is not folded already; else nil
 	ports   []port
 	text    string // "" is no TXT
 }
@@ -47,14 +48,14 @@ func newMember(e store.Endpoint, node uint32) *member {
 	if !m.v4.Is4() && !m.v6.Is6() {
 		return nil
 	}
-	m.names = memberNames(e.Container, m)
+	m.names, m.spelled = memberNames(e.Container, m)
 	m.ports = memberPorts(e.Container)
 	return m
 }
 
-// memberNames returns every name of a container below its network. Until
-// the engine was asked it is known by its address only.
-func memberNames(c store.Container, m *member) []string {
+// memberNames returns every name of a container below its network, folded and
+// as it was given. Until the engine was asked it is known by its address only.
+func memberNames(c store.Container, m *member) (names, spelled []string) {
 	all := make([]string, 0, 8)
 	all = append(all, c.Name)
 	if len(c.ID) >= 12 {
@@ -65,16 +66,26 @@ func memberNames(c store.Container, m *member) []string {
 	if service := c.Labels[labelSwarmService]; service != "" {
 		all = append(all, service, "tasks."+service)
 	}
-	names := make([]string, 0, 3)
+	names = make([]string, 0, 3)
+	odd := false
 	for _, name := range all {
-		if folded, ok := foldRecord(name); ok && !slices.Contains(names, folded) {
+		folded, ok := foldRecord(name)
+		if !ok {
+			continue
+		}
+		odd = odd || name != folded
+		spelled = append(spelled, name)
+		if !slices.Contains(names, folded) {
 			names = append(names, folded)
 		}
+	}
+	if !odd {
+		spelled = nil
 	}
 	if len(names) == 0 {
 		names = append(names, addressName(m))
 	}
-	return slices.Clip(names)
+	return slices.Clip(names), slices.Clip(spelled)
 }
 
 // addressName is the name of a container nothing else is known of.
@@ -106,6 +117,7 @@ func memberPorts(c store.Container) []port {
 			service = number
 		}
 		service, ok := foldRecord(service)
+		ok = ok && !strings.HasPrefix(service, "_")
 		p := port{service: service, proto: proto, number: uint16(n)}
 		if ok && !strings.Contains(service, ".") && !slices.Contains(ports, p) {
 			ports = append(ports, p)
@@ -147,7 +159,7 @@ func (m *member) addrs() []netip.Addr {
 // equal tells whether two members give the same names the same answers.
 func (m *member) equal(o *member) bool {
 	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
-		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.ports, o.ports)
+		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.spelled, o.spelled) && slices.Equal(m.ports, o.ports)
 }
 
 // single is the member's first address as a prefix of that one address.

@@ -8,8 +8,8 @@ import (
 )
 
 // Names are kept and looked up in one folded form: lower case, "_" written
-// as "-", no trailing dot. A "_" that starts a label is left alone in
-// queries, since only service labels (RFC 2782) start with one.
+// as "-", no trailing dot. A "_" that starts a label is left alone, since
+// service labels (RFC 2782) start with one.
 
 // maxName is the longest name in text form without its trailing dot
 // (RFC 1035 section 2.3.4: 255 octets on the wire).
@@ -41,20 +41,16 @@ var foldTable = func() (t [256]byte) {
 // foldRecord folds a name as Docker knows it (container, alias, network).
 // It fails on a name that cannot stand in the DNS.
 func foldRecord(name string) (string, bool) {
-	if name == "" || len(name) > maxName || strings.HasPrefix(name, "_") || strings.Contains(name, "._") {
+	folded, ok := foldQuery(make([]byte, 0, len(name)), name)
+	if !ok || strings.HasSuffix(name, ".") {
 		return "", false
 	}
 	for label := range strings.SplitSeq(name, ".") {
 		if label == "" || len(label) > 63 {
 			return "", false
 		}
-		for i := range len(label) {
-			if foldTable[label[i]] == 0 {
-				return "", false
-			}
-		}
 	}
-	return strings.ReplaceAll(strings.ToLower(name), "_", "-"), true
+	return string(folded), true
 }
 
 // foldQuery folds a name of a question in presentation form into dst. It

@@ -56,6 +56,9 @@ type found struct {
 	net     *network // nil above the networks
 	bare    bool     // matched without the network's name
 	below   bool     // below the domain: ours alone, never passed on
+	mixed   bool     // members spell the name in different ways
+	at      uint8    // where the members' name begins in the question's
+	size    uint8    // and how long it is
 	members []*member
 	service string // for kind service: without "_"
 	proto   string
@@ -162,14 +165,20 @@ func (n *network) before(o *network) bool {
 
 // lookup finds a name below a network.
 func (n *network) lookup(rel []byte) found {
+	var f found
+	if rel[0] == '_' {
+		if f = n.lookupService(rel); f.kind == service {
+			return f
+		}
+	}
 	if e := n.names.get(rel); e != nil {
 		if len(e.members) > 0 {
-			return found{kind: host, members: e.members}
+			return found{kind: host, members: e.members, mixed: e.mixed, size: uint8(len(rel))}
 		}
 		return found{kind: empty}
 	}
-	if rel[0] == '_' {
-		return n.lookupService(rel)
+	if f.kind == empty {
+		return f
 	}
 	return found{kind: absent}
 }
@@ -193,7 +202,8 @@ func (n *network) lookupService(rel []byte) found {
 	if e == nil || !anyPort(e.members, f.service, f.proto) {
 		return found{kind: absent}
 	}
-	f.members = e.members
+	f.members, f.mixed = e.members, e.mixed
+	f.at, f.size = uint8(len(rel)-len(owner)), uint8(len(owner))
 	return f
 }
 

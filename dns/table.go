@@ -22,7 +22,8 @@ type table struct {
 // entry is what one name stands for.
 type entry struct {
 	members []*member
-	below   int // names further down; with no members the name is an empty non-terminal (RFC 8020)
+	below   int32 // names further down; with no members the name is an empty non-terminal (RFC 8020)
+	mixed   bool  // the members do not all spell the name alike
 }
 
 func newTable() *table { return &table{seed: maphash.MakeSeed()} }
@@ -73,7 +74,8 @@ func (d *draft) add(name string, m *member) {
 		d.set(name, &entry{members: []*member{m}})
 		return
 	}
-	d.set(name, &entry{members: append(old.members, m), below: old.below})
+	mixed := old.mixed || len(old.members) > 0 && old.members[0].spelling(name) != m.spelling(name)
+	d.set(name, &entry{members: append(old.members, m), below: old.below, mixed: mixed})
 }
 
 func (d *draft) remove(name string, m *member) {
@@ -87,14 +89,15 @@ func (d *draft) remove(name string, m *member) {
 			left = append(left, other)
 		}
 	}
-	d.set(name, &entry{members: slices.Clip(left), below: old.below})
+	mixed := old.mixed && slices.ContainsFunc(left, func(other *member) bool { return other.spelling(name) != left[0].spelling(name) })
+	d.set(name, &entry{members: slices.Clip(left), below: old.below, mixed: mixed})
 }
 
 // nest counts a name that came (by 1) or went (by -1) below another one.
 func (d *draft) nest(name string, by int) {
-	next := entry{below: by}
+	next := entry{below: int32(by)}
 	if old := d.shard(name)[name]; old != nil {
-		next = entry{members: old.members, below: old.below + by}
+		next = entry{members: old.members, below: old.below + int32(by), mixed: old.mixed}
 	}
 	d.set(name, &next)
 }

@@ -197,11 +197,16 @@ type step struct {
 
 // wanted returns the records of this host's containers that a message can
 // carry: a name that is long enough in Docker is too long for the DNS below
-// its network and the zone.
+// its network and the zone. Names are folded, since servers refuse addresses
+// at names with "_", and one that begins with it is left out.
 func (u *Updater) wanted() map[string]miekg.RR {
 	want, said := make(map[string]miekg.RR), make(map[string]bool)
 	for _, r := range u.zone.Names(Everything()) {
 		if r.Node != u.zone.node || r.Network == "" {
+			continue
+		}
+		name, ok := foldRecord(r.Name)
+		if !ok || strings.HasPrefix(name, "_") || strings.Contains(name, "._") {
 			continue
 		}
 		for _, addr := range r.Addresses {
@@ -209,7 +214,7 @@ func (u *Updater) wanted() map[string]miekg.RR {
 			if addr.Is6() {
 				kind = "AAAA"
 			}
-			record := fmt.Sprintf("%s.%s.%s %d IN %s %s", r.Name, r.Network, u.config.Zone, int(u.config.TTL/time.Second), kind, addr)
+			record := fmt.Sprintf("%s.%s.%s %d IN %s %s", name, r.Network, u.config.Zone, int(u.config.TTL/time.Second), kind, addr)
 			rr, err := miekg.NewRR(record)
 			if err == nil {
 				want[record] = rr

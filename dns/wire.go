@@ -84,7 +84,7 @@ func (z *Zone) direct(dst, packet []byte, by asker, bare bool) ([]byte, bool) {
 	}
 	s := z.now()
 	f := s.lookup(by.scope, q.name)
-	if f.bare && !bare {
+	if f.bare && !bare || f.mixed {
 		return nil, false
 	}
 	dst = append(dst[:0], packet[:q.end]...)
@@ -163,7 +163,7 @@ func (z *Zone) appendAAAA(dst []byte, t turn) ([]byte, int) {
 func (z *Zone) appendPTR(dst []byte, net *network, m *member) []byte {
 	dst = z.appendHeader(dst, typePTR, 0)
 	start := len(dst)
-	dst = appendName(dst, m.names[0])
+	dst = appendName(dst, m.own(net))
 	if net.zoned {
 		dst = appendName(dst, net.label)
 		dst = appendName(dst, z.domain)

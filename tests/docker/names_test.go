@@ -418,7 +418,16 @@ func namesFollow(n *named) {
 	w.getsNothing("second", "A")
 	h2.MustDocker(n.t, "start", "second")
 	w.gets("kept", "A", n.member(h2, "moves", "second").v4)
-	h2.MustDocker(n.t, "rm", "-f", "second", "late")
+	spelled := n.start(h2, "moves", 5, "x_1", "--network-alias", "_x")
+	w.gets("x-1", "A", spelled.v4)
+	w.gets("_x", "A", spelled.v4)
+	dash := n.start(h1, "moves", 5, "x-1")
+	for _, m := range []member{w, n.member(h2, "moves", "second")} {
+		m.gets("x_1", "A", spelled.v4)
+		m.gets("x-1", "A", dash.v4)
+	}
+	h1.MustDocker(n.t, "rm", "-f", "x-1")
+	h2.MustDocker(n.t, "rm", "-f", "second", "late", "x_1")
 	h2.MustDocker(n.t, "network", "rm", "bridged")
 	w.getsNothing("kept", "A")
 }

@@ -1,0 +1,102 @@
+package dns
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	miekg "github.com/miekg/dns"
+)
+
+// both answers a question on the path of packets and on the other one.
+func (f *feed) both(t *testing.T, scope Scope, name string, qtype uint16) [2]*miekg.Msg {
+	t.Helper()
+	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
+	packet, err := q.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := asker{scope: scope, recursion: true}
+	out, ok := f.zone.inline(make([]byte, 0, udpAnswer), packet, by, true, true)
+	if !ok {
+		t.Fatalf("%s: passed on", name)
+	}
+	var inline miekg.Msg
+	if err := inline.Unpack(out); err != nil {
+		t.Fatal(err)
+	}
+	m, _ := f.zone.reply(q, by)
+	return [2]*miekg.Msg{&inline, m}
+}
+
+// TestSpelling: who has a name as it is asked for answers, and all that have
+// one like it where nobody has.
+func TestSpelling(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	f.define("lan1", "10.9.0.0/24")
+	lower := endpoint("h1", "lan1", "x_1", "10.9.0.1/24", exposed("80/tcp"))
+	dash := endpoint("h2", "lan1", "x-1", "10.9.0.2/24", exposed("80/tcp"))
+	upper := endpoint("h3", "lan1", "X_1", "10.9.0.3/24")
+	f.start(lower)
+	f.start(dash)
+	f.start(upper)
+	f.start(endpoint("h2", "lan1", "other_one", "10.9.0.4/24", alias("_svc"), alias("X_2")))
+	scope := Networks("uuid-lan1")
+	check := func(name string, want ...string) {
+		t.Helper()
+		for _, form := range []string{name, name + ".lan1", name + ".lan1.gvlan.internal"} {
+			for i, m := range f.both(t, scope, form, miekg.TypeA) {
+				if got := addresses(m); !slices.Equal(sorted(got), want) {
+					t.Errorf("%s, path %d: got %v, want %v", form, i, got, want)
+				}
+			}
+		}
+	}
+	check("x_1", "10.9.0.1")
+	check("x-1", "10.9.0.2")
+	check("X_1", "10.9.0.3")
+	check("X-1", "10.9.0.1", "10.9.0.2", "10.9.0.3") // nobody's
+	check("other-one", "10.9.0.4")
+	check("OTHER_one", "10.9.0.4")
+	check("x-2", "10.9.0.4")
+	check("_svc", "10.9.0.4")
+	check("_SVC", "10.9.0.4")
+	for i, m := range f.both(t, scope, "_80._tcp.x_1", miekg.TypeSRV) {
+		if got := m.String(); strings.Count(got, "SRV\t0 0 80") != 1 || !strings.Contains(got, "SRV\t0 0 80 x_1.lan1.") {
+			t.Errorf("the service of x_1, path %d: got\n%v", i, m)
+		}
+	}
+	for i, m := range f.both(t, scope, "1.0.9.10.in-addr.arpa", miekg.TypePTR) {
+		if got := m.String(); !strings.Contains(got, "PTR\tx_1.lan1.gvlan.internal.") {
+			t.Errorf("the name of 10.9.0.1, path %d: got\n%v", i, m)
+		}
+	}
+	var listed []string
+	for _, r := range f.zone.Names(Everything()) {
+		if strings.EqualFold(strings.ReplaceAll(r.Name, "_", "-"), "x-1") {
+			listed = append(listed, r.Name+"="+r.Addresses[0].String())
+		}
+	}
+	if want := []string{"X_1=10.9.0.3", "x-1=10.9.0.2", "x_1=10.9.0.1"}; !slices.Equal(listed, want) {
+		t.Errorf("listed are %v, want %v", listed, want)
+	}
+
+	u := &Updater{zone: f.zone, config: UpdateConfig{Zone: "gvlan.internal.", TTL: 60e9}, log: slog.Default()}
+	if got := slices.Collect(maps.Keys(u.wanted())); !slices.Contains(got, "x-1.lan1.gvlan.internal. 60 IN A 10.9.0.1") || strings.Contains(strings.Join(got, " "), "_") {
+		t.Errorf("another server is told %q", got)
+	}
+
+	f.stop(dash)
+	check("x-1", "10.9.0.1", "10.9.0.3")
+	f.stop(upper)
+	check("X_1", "10.9.0.1")
+	f.start(dash)
+	check("x_1", "10.9.0.1")
+	both := lower
+	both.Container.Aliases = []string{"x-1"}
+	f.start(both) // changed
+	check("x-1", "10.9.0.1", "10.9.0.2")
+	check("x_1", "10.9.0.1")
+}
