@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/link"
 )
 
 // act does one step. An error means that nothing more should be done before
@@ -325,6 +326,9 @@ func (d *Driver) moveAttachment(ctx context.Context, c engine.ContainerDetail, o
 	for _, a := range c.Attachments {
 		if a.NetworkID != old.ID {
 			continue
+		}
+		if mac := askedMAC(c.ID, a, old); mac != nil && old.Options.Kind != link.Ipvlan {
+			a.Settings.DriverOpts = withMAC(a.Settings.DriverOpts, mac)
 		}
 		// One call replaces the stale attachment of a stopped container: there
 		// is no moment at which it refers to no network.

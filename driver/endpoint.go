@@ -42,7 +42,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
 	}
 	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
-	e.IfName, e.Unheeded = r.Options.IfName, r.Options.Unheeded
+	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
 	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
 		return "", err
@@ -119,6 +119,9 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e hostEndpoint) error {
 		}
 	}
 	if err := d.addresses.Unbind(ctx, e.ID); err != nil {
+		return err
+	}
+	if err := d.keepMAC(e); err != nil {
 		return err
 	}
 	if err := d.state.dropEndpoint(e.ID); err != nil {

@@ -18,40 +18,6 @@ import (
 // ErrImport: the network cannot be taken over as it is.
 var ErrImport = errors.New("cannot import")
 
-// Imported is a built-in network that has a definition now.
-type Imported struct {
-	Name       string              `json:"name"`
-	Driver     string              `json:"driver"` // whose it still is on this host
-	Containers []ImportedContainer `json:"containers"`
-}
-
-// ImportedContainer is a container on it, with the addresses held for it.
-type ImportedContainer struct {
-	Name       string `json:"name"`
-	IPv4, IPv6 string
-}
-
-// Steps are what is left to the user, in order: Docker cannot change the
-// driver of a network in place.
-func (i Imported) Steps() []string {
-	steps := []string{fmt.Sprintf("# network %s is defined for the cluster; the other hosts have it already. On this host:", i.Name)}
-	for _, c := range i.Containers {
-		steps = append(steps, fmt.Sprintf("docker network disconnect -f %s %s", i.Name, c.Name))
-	}
-	steps = append(steps, "docker network rm "+i.Name, fmt.Sprintf("# gvlan makes its own %s here within a second; then:", i.Name))
-	for _, c := range i.Containers {
-		step := "docker network connect"
-		if c.IPv4 != "" {
-			step += " --ip " + c.IPv4
-		}
-		if c.IPv6 != "" {
-			step += " --ip6 " + c.IPv6
-		}
-		steps = append(steps, fmt.Sprintf("%s %s %s", step, i.Name, c.Name))
-	}
-	return steps
-}
-
 // Import gives a built-in macvlan or ipvlan network of this host a definition
 // of the same name, and holds the addresses of its containers, so that nobody
 // else gets them before they move over.
@@ -77,12 +43,22 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 	imported := Imported{Name: name, Driver: old.Driver}
 	var held []netip.Addr
 	for _, c := range containers {
-		for _, a := range c.Attachments {
+		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.Network == name }) {
+			continue
+		}
+		full, err := d.cfg.Engine.Container(ctx, c.ID) // a list knows the addresses only
+		if errors.Is(err, engine.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return Imported{}, err
+		}
+		for _, a := range full.Attachments {
 			if a.Network != name {
 				continue
 			}
 			four, six := attachedAddresses(a)
-			imported.Containers = append(imported.Containers, ImportedContainer{Name: c.Name, IPv4: addrOrEmpty(four), IPv6: addrOrEmpty(six)})
+			imported.Containers = append(imported.Containers, importedContainer(full, a, old.Driver))
 			held = append(held, four, six)
 		}
 	}
@@ -216,14 +192,31 @@ const importPrefix = "import:"
 func isImport(network string) bool { return strings.HasPrefix(network, importPrefix) }
 
 // closeImports lets go of imports whose network stands here and whose
-// addresses were all taken over or given up.
-func (d *Driver) closeImports(held []ipam.Held) error {
+// addresses were all taken over or given up, and of those whose definition is
+// gone, or never came to be.
+func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
+	stands := map[string]bool{}
 	for _, n := range d.state.allNetworks() {
-		name := importNetwork(n.UUID)
-		if _, open := d.addresses.Pools(name); !open || !bound(n) {
+		stands[importNetwork(n.UUID)] = bound(n)
+	}
+	definitions, listed := d.tables.networks.all()
+	defined := map[string]bool{}
+	for _, def := range definitions {
+		defined[importNetwork(def.Record.UUID)] = true
+	}
+	buried := map[string]bool{}
+	tombstones, _ := d.tables.tombstones.all()
+	for _, grave := range tombstones {
+		buried[importNetwork(grave.Record.Network.UUID)] = true
+	}
+	trusted := listed && d.self.Trusted() == nil
+	for _, name := range d.addresses.Joined() {
+		if !isImport(name) {
 			continue
 		}
-		if slices.ContainsFunc(held, func(h ipam.Held) bool { return h.Network == name }) {
+		holds := slices.ContainsFunc(held, func(h ipam.Held) bool { return h.Network == name })
+		gone := trusted && !defined[name] && (buried[name] || s.proven(name, d.now(), away))
+		if !gone && (!stands[name] || holds) {
 			continue
 		}
 		if err := d.addresses.Detach(name); err != nil {

@@ -99,6 +99,9 @@ func (d *Driver) learnNames(ctx context.Context) error {
 		return err
 	}
 	unclaimed := d.adoptEndpoints(ctx, containers)
+	if err := d.forgetMACs(containers); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asking)
 	for _, c := range containers {

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 const (
 	keyMTU      = "com.docker.network.driver.mtu"             // of a network: what mtu= says
 	keyIfPrefix = "com.docker.network.container_iface_prefix" // of a network: "eth" by default
+	keyMAC      = "com.docker.network.endpoint.macaddress"    // of an endpoint
 	keyIfName   = "com.docker.network.endpoint.ifname"        // of an endpoint
 	keyPortMap  = "com.docker.network.portmap"                // of an endpoint: ports to publish
 	keyPrefix   = "com.docker.network."
@@ -25,7 +27,6 @@ var enginesOwn = []string{
 	"com.docker.network.endpoint.sysctls",
 	"com.docker.network.endpoint.exposedports",
 	"com.docker.network.endpoint.dnsservers",
-	"com.docker.network.endpoint.macaddress",
 	"com.docker.network.endpoint.name",
 }
 
@@ -76,14 +77,16 @@ func isIfName(name string) bool {
 // EndpointOptions is what a container's attachment was given beside addresses
 // and a MAC.
 type EndpointOptions struct {
+	MAC      string   // that a driver-opt asks for; "": none
 	IfName   string   // inside the container; "": Docker's choice
 	Unheeded []string // what has no effect, each the start of a sentence's second half
 }
 
 // ParseEndpointOptions reads the options of CreateEndpoint: the driver-opts of
 // `docker network connect` and `--network name=...,driver-opt=...` among what
-// Docker adds. What has no effect is no reason to refuse a container.
-func ParseEndpointOptions(raw map[string]any) (EndpointOptions, error) {
+// Docker adds, with the MAC that Docker asks for. What has no effect is no
+// reason to refuse a container.
+func ParseEndpointOptions(raw map[string]any, mac string) (EndpointOptions, error) {
 	var o EndpointOptions
 	for key, value := range raw {
 		switch {
@@ -92,6 +95,13 @@ func ParseEndpointOptions(raw map[string]any) (EndpointOptions, error) {
 			if !isIfName(o.IfName) {
 				return EndpointOptions{}, fmt.Errorf("%w: driver-opt %s=%q is no name of an interface: give up to %d letters, digits and ._-", ErrOption, key, o.IfName, maxIfName)
 			}
+		case key == keyMAC && mac != "": // where Docker has one, this is that again
+		case key == keyMAC:
+			mac, err := givenMAC(value)
+			if err != nil {
+				return EndpointOptions{}, err
+			}
+			o.MAC = mac
 		case key == keyPortMap:
 			if ports, ok := value.([]any); ok && len(ports) > 0 {
 				o.Unheeded = append(o.Unheeded, portsUnheeded)
@@ -102,6 +112,18 @@ func ParseEndpointOptions(raw map[string]any) (EndpointOptions, error) {
 	}
 	slices.Sort(o.Unheeded)
 	return o, nil
+}
+
+// givenMAC reads a driver-opt with a MAC: `docker network connect` has no flag
+// for one, and an engine brings none along when a stopped container is attached
+// anew.
+func givenMAC(value any) (string, error) {
+	text := fmt.Sprint(value)
+	mac, err := net.ParseMAC(text)
+	if err != nil {
+		return "", fmt.Errorf("%w: driver-opt %s=%q is none: give one like 02:11:22:33:44:55", ErrMAC, keyMAC, text)
+	}
+	return mac.String(), nil
 }
 
 const portsUnheeded = "published ports (-p) have no effect: a container there is on the LAN with every port it listens on"

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -110,12 +111,16 @@ func (p *Plugin) createEndpoint(ctx context.Context, r network.CreateEndpointReq
 	if e.IPv6, err = prefixOrNone(given.AddressIPv6); err != nil {
 		return network.CreateEndpointResponse{}, err
 	}
-	if e.Options, err = ParseEndpointOptions(r.Options); err != nil {
+	if e.Options, err = ParseEndpointOptions(r.Options, given.MacAddress); err != nil {
 		return network.CreateEndpointResponse{}, err
 	}
+	e.MAC = cmp.Or(e.MAC, e.Options.MAC)
 	mac, err := p.driver.CreateEndpoint(ctx, e)
 	if err != nil {
 		return network.CreateEndpointResponse{}, err
+	}
+	if given.MacAddress == "" {
+		mac = cmp.Or(mac, e.MAC) // Docker does not know what the driver-opt asks for
 	}
 	// Docker refuses an answer that repeats or changes what it sent.
 	return network.CreateEndpointResponse{Interface: &network.EndpointInterface{MacAddress: mac}}, nil

@@ -298,7 +298,7 @@ func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, a
 		}
 		d.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
 	}
-	return d.closeImports(held)
+	return d.closeImports(s, held, away)
 }
 
 // needs tells whether something of the engine may stand on a holding: other

@@ -58,9 +58,12 @@ type hostNetwork struct {
 	Given []string `json:"given,omitempty"`
 	// Overrides are what the definition's `network set` changed, as last seen.
 	Overrides store.Overrides `json:"overrides,omitzero"`
-	Why       string          `json:"why,omitempty"`      // of a conflict or an orphan, for people
-	Removing  bool            `json:"removing,omitempty"` // this agent itself is deleting it
-	Since     int64           `json:"since"`              // unix milliseconds
+	// MACs are those that stopped containers, by id, asked for when they last ran
+	// on it: no engine tells them of any network but a container's first.
+	MACs     map[string]string `json:"macs,omitempty"`
+	Why      string            `json:"why,omitempty"`      // of a conflict or an orphan, for people
+	Removing bool              `json:"removing,omitempty"` // this agent itself is deleting it
+	Since    int64             `json:"since"`              // unix milliseconds
 }
 
 // isolated tells whether the network has no way out of its hosts' LAN port:
@@ -88,7 +91,8 @@ type hostEndpoint struct {
 	Parent    string          `json:"parent,omitempty"`  // the link it hangs from
 	Chosen    string          `json:"chosen,omitempty"`  // the candidates Parent was chosen from
 	Sandbox   string          `json:"sandbox,omitempty"` // SandboxKey; "" while not joined
-	IfName    string          `json:"ifname,omitempty"`  // that the user gave; "": none
+	MACAsked  bool            `json:"macAsked,omitempty"`
+	IfName    string          `json:"ifname,omitempty"` // that the user gave; "": none
 	Unheeded  []string        `json:"unheeded,omitempty"`
 	Since     int64           `json:"since"` // unix milliseconds
 	Container store.Container `json:"container"`

@@ -476,6 +476,42 @@ func TestImport(t *testing.T) {
 	}
 }
 
+// TestImportOfANetworkThatGoes: what an import held does not outlive its
+// definition.
+func TestImportOfANetworkThatGoes(t *testing.T) {
+	c := newCluster(t)
+	h := c.host("h1")
+	old, err := h.engine.CreateNetwork(t.Context(), lan("lan1", "192.168.1.0/24", func(r *engine.NetworkRequest) {
+		r.Driver, r.IPAM.Driver = "macvlan", "default"
+		r.IPAM.Pools[0].Gateway = netip.MustParseAddr("192.168.1.254")
+	}))
+	h.must(err)
+	_, err = h.d.Import(t.Context(), "lan1")
+	h.must(err)
+	h.must(h.engine.Engine.RemoveNetwork(t.Context(), old))
+	c.pass(time.Minute)
+	h.replica("lan1")
+	h.rm("lan1")
+	c.pass(quiet)
+	h.lacks("lan1")
+	h.eventually("the definition is gone", func() bool {
+		defined, known := h.d.definitionNames()
+		_, buried := h.d.tables.tombstones.all()
+		return known && buried && !defined["lan1"]
+	})
+	if left := h.addresses.Joined(); len(left) == 0 {
+		t.Error("the import left nothing: this test is of no use")
+	}
+	r := h.reconciler()
+	for range 3 {
+		r.round(secondLook)
+	}
+	if left := h.addresses.Joined(); len(left) > 0 {
+		t.Errorf("pools of %v are joined still", left)
+	}
+	h.nothingLeft()
+}
+
 func TestForeignNetworkOfThatNameIsReported(t *testing.T) {
 	c, h1, h2 := pair(t)
 	_, err := h2.engine.CreateNetwork(t.Context(), lan("lan1", "172.30.0.0/24", func(r *engine.NetworkRequest) { r.Driver = "bridge" }))

@@ -26,11 +26,14 @@ func TestParseEndpointOptions(t *testing.T) {
 	tests := []struct {
 		name string
 		raw  string // of CreateEndpoint
+		mac  string // that Docker asks for
 		want EndpointOptions
 		err  string
 	}{
 		{name: "none", raw: `{}`},
-		{name: "what Docker adds", raw: `{"com.docker.network.portmap":[],"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],"com.docker.network.endpoint.macaddress":"AkJCQkJC","com.docker.network.endpoint.dnsservers":["1.1.1.1"]}`},
+		{name: "what Docker adds", raw: `{"com.docker.network.portmap":[],"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],"com.docker.network.endpoint.macaddress":"AkJCQkJC","com.docker.network.endpoint.dnsservers":["1.1.1.1"]}`, mac: "02:42:42:42:42:42"},
+		{name: "MAC", raw: `{"com.docker.network.endpoint.macaddress":"02-AB-42-42-42-42"}`, want: EndpointOptions{MAC: "02:ab:42:42:42:42"}},
+		{name: "MAC that is none", raw: `{"com.docker.network.endpoint.macaddress":"nonsense"}`, err: `driver-opt com.docker.network.endpoint.macaddress="nonsense" is none`},
 		{name: "what Docker does", raw: `{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.log_martians=1","com.docker.network.advertise_addr_nmsgs":"2"}`},
 		{name: "published", raw: `{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostPort":8080}]}`, want: EndpointOptions{Unheeded: []string{portsUnheeded}}},
 		{name: "interface name", raw: `{"com.docker.network.endpoint.ifname":"lan0"}`, want: EndpointOptions{IfName: "lan0"}},
@@ -49,7 +52,7 @@ func TestParseEndpointOptions(t *testing.T) {
 			if err := json.Unmarshal([]byte(test.raw), &raw); err != nil {
 				t.Fatal(err)
 			}
-			got, err := ParseEndpointOptions(raw)
+			got, err := ParseEndpointOptions(raw, test.mac)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("error %v, want one that says %q", err, test.err)

@@ -22,8 +22,10 @@ type EndpointSettings struct {
 	Aliases    []string
 	Links      []string // "container" or "container:alias"
 	DriverOpts map[string]string
-	// MAC is honoured from API 1.44; older engines know one per container only and
-	// keep that by themselves.
+	// MAC is what an inspect tells of a container's first network. Connect sends it
+	// from API 1.44 on and engines up to 28 keep it for a container that they create
+	// only: one that is attached anew has another. Older ones know one MAC per
+	// container and keep that by themselves.
 	MAC net.HardwareAddr
 	// GwPriority orders a container's networks for the default route, highest
 	// first (Docker 28); older engines ignore it.

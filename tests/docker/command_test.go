@@ -250,7 +250,7 @@ func (c *cluster) parentNow(h *lab.Host, name, parent string) {
 func commandImport(c *cluster) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
 	h1.MustDocker(c.t, "network", "create", "-d", "macvlan", "--subnet", "10.184.0.0/24", "--gateway", "10.184.0.254", "-o", "parent=eth1", "old")
-	web := c.run(h1, "old", "web")
+	web := c.run(h1, "old", "web", "--network-alias", "www", "--mac-address", "02:11:22:33:44:55")
 	h1.MustDocker(c.t, sleeper("old", "idle", "--ip", "10.184.0.77")...)
 	h1.MustDocker(c.t, "stop", "idle")
 	h1.MustDocker(c.t, "network", "create", "-d", "bridge", "apps")
@@ -275,7 +275,11 @@ func commandImport(c *cluster) {
 	if again := c.address(h1, "old", "web"); again != web {
 		c.t.Errorf("web has %s now, want %s as before", again, web)
 	}
+	if mac := c.inspect(h1, "old", "web").MacAddress; mac != "02:11:22:33:44:55" {
+		c.t.Errorf("web has the MAC %s now, want its own as before", mac)
+	}
 	db := c.run(h2, "old", "db")
+	h2.MustDocker(c.t, "exec", "db", "ping", "-c", "1", "-w", "10", "www")
 	c.reaches(h1, "web", db)
 	c.reaches(h2, "db", netip.MustParseAddr("10.184.0.77"))
 	c.oneOwner(web, h1)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"gvlan/cluster/store"
@@ -89,14 +90,36 @@ func usedByStoppedHere(c *cluster) {
 	c.network(h1, "lan1", "--subnet", "10.124.0.0/24", "--ipv6", "--subnet", "fd24::/64", "-o", "parent=eth1")
 	c.run(h1, "lan1", "web", "--ip", "10.124.0.50", "--ip6", "fd24::50", "--network-alias", "www")
 	c.run(h1, "lan1", "any")
-	h1.MustDocker(c.t, "stop", "web", "any")
+	c.run(h1, "lan1", "own", "--mac-address", "02:11:22:33:44:55")
+	macs := map[string]string{"own": "02:11:22:33:44:55", "second": ""}
+	c.network(h1, "lan2", "--subnet", "10.126.0.0/24", "-o", "parent=eth1")
+	if engine := h1.MustDocker(c.t, "version", "-f", "{{.Server.Version}}"); !strings.HasPrefix(engine, "20.") { // older engines know one MAC per container
+		macs["second"] = "02:11:22:33:44:66"
+		h1.MustDocker(c.t, "run", "-d", "--stop-signal", "KILL", "--network", "lan2", "--network", "name=lan1,mac-address="+macs["second"], "--name", "second", "busybox", "sleep", "100000")
+	} else {
+		macs["second"] = "02:11:22:33:44:77"
+		c.run(h1, "lan2", "second")
+		h1.MustDocker(c.t, "network", "connect", "--driver-opt", "com.docker.network.endpoint.macaddress="+macs["second"], "lan1", "second")
+	}
+	for name, mac := range macs {
+		if e := c.inspect(h1, "lan1", name); e.MacAddress != mac {
+			c.t.Errorf("%s has the MAC %s, want the one it asked for, %s", name, e.MacAddress, mac)
+		}
+	}
+	c.audit()
+	h1.MustDocker(c.t, "stop", "web", "any", "own", "second")
 	id := c.networkID(h1, "lan1")
 	h1.MustDocker(c.t, "network", "rm", "lan1")
 	c.waitBack(h1, "lan1", id)
 	eventually(c.t, "stopped containers to start again", func() error {
-		_, err := h1.Docker(c.t.Context(), "start", "web", "any")
+		_, err := h1.Docker(c.t.Context(), "start", "web", "any", "own", "second")
 		return err
 	})
+	for name, mac := range macs {
+		if e := c.inspect(h1, "lan1", name); e.MacAddress != mac {
+			c.t.Errorf("%s came back with the MAC %s, want its own %s", name, e.MacAddress, mac)
+		}
+	}
 	if e := c.inspect(h1, "lan1", "web"); e.IPAddress != "10.124.0.50" || e.GlobalIPv6Address != "fd24::50" {
 		c.t.Errorf("web came back with %+v, want its own addresses", e)
 	}

@@ -36,7 +36,9 @@ func (e *Engine) Connect(ctx context.Context, network, container string, setting
 	case i >= 0:
 		c.Attachments = slices.Delete(c.Attachments, i, i+1)
 	}
-	c.Attachments = append(c.Attachments, engine.Attachment{Network: n.Name, Settings: cloneSettings(settings)})
+	settings = cloneSettings(settings)
+	settings.MAC = nil // as in Docker 28: a MAC is for the networks a container is created with
+	c.Attachments = append(c.Attachments, engine.Attachment{Network: n.Name, Settings: settings})
 	slices.SortFunc(c.Attachments, func(a, b engine.Attachment) int { return strings.Compare(a.Network, b.Network) })
 	for i := range c.Attachments {
 		if a := &c.Attachments[i]; a.Network == n.Name {

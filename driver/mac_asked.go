@@ -1,0 +1,61 @@
+package driver
+
+import (
+	"maps"
+	"net"
+	"slices"
+
+	"gvlan/driver/engine"
+)
+
+// keepMAC remembers the MAC that a container asked for, while it is stopped.
+func (d *Driver) keepMAC(e hostEndpoint) error {
+	n, ok := d.state.network(e.Network)
+	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
+		return nil
+	}
+	return d.state.changeNetwork(n.ID, func(n *hostNetwork) {
+		macs := map[string]string{e.Container.ID: e.MAC}
+		for id, mac := range n.MACs {
+			if id != e.Container.ID {
+				macs[id] = mac
+			}
+		}
+		n.MACs = macs
+	})
+}
+
+// forgetMACs drops those of containers that are no more.
+func (d *Driver) forgetMACs(containers []engine.Container) error {
+	for _, n := range d.state.allNetworks() {
+		gone := func(id, _ string) bool {
+			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
+		}
+		kept := maps.Clone(n.MACs)
+		maps.DeleteFunc(kept, gone)
+		if len(kept) == len(n.MACs) {
+			continue
+		}
+		err := d.state.changeNetwork(n.ID, func(n *hostNetwork) {
+			n.MACs = maps.Clone(n.MACs)
+			maps.DeleteFunc(n.MACs, gone)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askedMAC is the MAC that a stopped container asked for on a network, as the
+// engine tells it, or as it was when the container last ran; nil for none.
+func askedMAC(container string, a engine.Attachment, n hostNetwork) net.HardwareAddr {
+	if len(a.Settings.MAC) > 0 {
+		return a.Settings.MAC
+	}
+	mac, err := net.ParseMAC(n.MACs[container])
+	if err != nil {
+		return nil
+	}
+	return mac
+}

@@ -1,0 +1,180 @@
+package driver
+
+import (
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"gvlan/driver/engine"
+	"gvlan/driver/engine/enginetest"
+)
+
+const ownMAC = "02:11:22:33:44:55"
+
+// TestMACByDriverOpt: what `docker network connect` has no flag for.
+func TestMACByDriverOpt(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "192.168.1.0/24"))
+	h.create(lan("lan2", "192.168.2.0/24", with("kind", "ipvlan")))
+	h.replica("lan1")
+	h.replica("lan2")
+	ct := h.run("web", "lan1", opt(keyMAC, strings.ToUpper(ownMAC)))
+	if e, _ := h.d.state.endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
+		t.Errorf("the endpoint has %q and Docker was told %q, want %s", e.MAC, ct.mac, ownMAC)
+	}
+	ct = h.run("both", "lan1", mac("02:11:22:33:44:66"), opt(keyMAC, ownMAC))
+	if e, _ := h.d.state.endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
+		t.Errorf("the endpoint has %q and Docker was told %q, want Docker's own MAC and nothing said", e.MAC, ct.mac)
+	}
+	for value, network := range map[string]string{"02:11": "lan1", "nonsense": "lan1", "03:11:22:33:44:55": "lan1", ownMAC: "lan2"} {
+		_, err := h.tryRun("bad-"+network, network, opt(keyMAC, value))
+		h.wantErr(err, ErrMAC.Error(), value)
+	}
+}
+
+// TestComesBackWithItsMAC: no engine brings one along when a stopped container
+// is attached anew.
+func TestComesBackWithItsMAC(t *testing.T) {
+	c := newCluster(t)
+	h := c.host("h1")
+	h.create(lan("lan1", "192.168.1.0/24"))
+	web := h.run("web", "lan1", mac(ownMAC), func(s *enginetest.ContainerSpec) { s.Settings.Aliases = []string{"www"} })
+	plain := h.run("plain", "lan1")
+	h.settle()
+	for range 2 { // what came back once does so again, without having run meanwhile
+		old := h.replica("lan1")
+		if web.endpoint != "" {
+			web.stop()
+			plain.stop()
+			web.endpoint = ""
+		}
+		h.rm("lan1")
+		c.pass(quiet)
+		c.eventually("the network is back", func() bool {
+			_, remembered := h.d.state.network(old.ID)
+			return !remembered && h.replica("lan1").ID != old.ID
+		})
+	}
+	h.must(web.start())
+	h.must(plain.start())
+	if e, _ := h.d.state.endpoint(web.endpoint); e.MAC != ownMAC {
+		t.Errorf("web came back with %s, want its own %s", e.MAC, ownMAC)
+	}
+	if e, _ := h.d.state.endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
+		t.Errorf("plain came back with %s, Docker was told %q, want one that follows from its address", e.MAC, plain.mac)
+	}
+	full, err := h.engine.Container(t.Context(), web.id)
+	h.must(err)
+	if diff := cmp.Diff([]string{"www"}, full.Attachments[0].Settings.Aliases); diff != "" {
+		t.Errorf("aliases of web (-want +got):\n%s", diff)
+	}
+}
+
+// TestMACsOfStoppedContainers: what the engine does not tell is remembered from
+// the container's last run, for as long as there is the container.
+func TestMACsOfStoppedContainers(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "192.168.1.0/24"))
+	id := h.replica("lan1").ID
+	web := h.run("web", "lan1", mac(ownMAC))
+	plain := h.run("plain", "lan1")
+	named := func(ct *container) func() bool {
+		return func() bool {
+			h.d.names.poke()
+			e, _ := h.d.state.endpoint(ct.endpoint)
+			return e.Container.ID == ct.id
+		}
+	}
+	h.eventually("web to be named", named(web))
+	h.eventually("plain to be named", named(plain))
+	web.stop()
+	plain.stop()
+	h.restart()
+	n, _ := h.d.state.network(id)
+	if diff := cmp.Diff(map[string]string{web.id: ownMAC}, n.MACs); diff != "" {
+		t.Errorf("remembered (-want +got):\n%s", diff)
+	}
+	told := engine.Attachment{Settings: engine.EndpointSettings{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
+	if got := askedMAC(web.id, told, n).String(); got != "02:00:00:00:00:01" {
+		t.Errorf("asked for %s, want what the engine tells", got)
+	}
+	if got := askedMAC(web.id, engine.Attachment{}, n).String(); got != ownMAC {
+		t.Errorf("asked for %s, want what is remembered", got)
+	}
+	web.remove()
+	h.eventually("the MAC of a container that is no more to be forgotten", func() bool {
+		h.d.names.poke()
+		n, _ := h.d.state.network(id)
+		return len(n.MACs) == 0
+	})
+}
+
+func TestImportedContainer(t *testing.T) {
+	hw, _ := net.ParseMAC(ownMAC)
+	dockers := net.HardwareAddr{0x02, 0x42, 10, 9, 0, 5}
+	five := netip.MustParsePrefix("10.9.0.5/24")
+	doubt := "Docker does not tell whether web asked for its MAC on this network: to keep it, add --driver-opt " + keyMAC + "=" + ownMAC
+	tests := []struct {
+		name       string
+		mode       string
+		driver     string
+		attachment engine.Attachment
+		want       ImportedContainer
+	}{
+		{"its first network", "old", "macvlan", engine.Attachment{
+			Network: "old", IPv4: five, MAC: hw,
+			Settings: engine.EndpointSettings{MAC: hw, Aliases: []string{"www", "web", "0123456789ab"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b"}, LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.1.1")}},
+		}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Aliases: []string{"www"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b", keyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}}},
+		{"its first network, no MAC", "old", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+		{"its second network", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Doubt: doubt}},
+		{"its second network, of Docker's own MAC", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: dockers}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+		{"ipvlan", "old", "ipvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+	}
+	for _, test := range tests {
+		c := engine.ContainerDetail{Container: engine.Container{ID: "0123456789abcdef", Name: "web", NetworkMode: test.mode}}
+		if diff := cmp.Diff(test.want, importedContainer(c, test.attachment, test.driver)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+func TestImportSteps(t *testing.T) {
+	got := Imported{Name: "old lan", Containers: []ImportedContainer{
+		{Name: "web", IPv4: "10.9.0.5", IPv6: "fd00::5", Aliases: []string{"www", "it's"}, Links: []string{"db:d"}, GwPriority: -1, DriverOpts: map[string]string{keyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}, Doubt: "so be it"},
+		{Name: "idle"},
+	}}.Steps()
+	want := []string{
+		"# network old lan is defined for the cluster; the other hosts have it already. On this host:",
+		"docker network disconnect -f 'old lan' web",
+		"docker network disconnect -f 'old lan' idle",
+		"docker network rm 'old lan'",
+		"# gvlan makes its own old lan here within a second; then:",
+		"# so be it",
+		`docker network connect --ip 10.9.0.5 --ip6 fd00::5 --link-local-ip 169.254.1.1 --alias www --alias 'it'\''s' --link db:d --driver-opt ` + keyMAC + `=` + ownMAC + ` --gw-priority -1 'old lan' web`,
+		"docker network connect 'old lan' idle",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
+// TestShellWords: whatever a name holds, sh reads it back, and no terminal is
+// told anything.
+func TestShellWords(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		word := rapid.StringOf(rapid.RuneFrom([]rune("a1-./=' \"$`\\*;&|<>(){}\n\x1b\u009bé%"))).Draw(rt, "word")
+		spelt := shellWord(word)
+		if strings.ContainsAny(spelt, "\n\x1b\u009b") {
+			rt.Fatalf("%q is shown as %q", word, spelt)
+		}
+		out, err := exec.Command("sh", "-c", "printf %s "+spelt).Output()
+		if want := strings.TrimRight(word, "\n"); err != nil || strings.TrimRight(string(out), "\n") != want {
+			rt.Fatalf("%q spelt %s is read as %q, %v", word, spelt, out, err)
+		}
+	})
+}
