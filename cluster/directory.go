@@ -67,6 +67,7 @@ func (d *Directory) Known() Known {
 		Keys:    d.keys,
 		Nodes:   d.known,
 		Fresh:   d.now().Sub(d.heard) < freshFor,
+		Heard:   d.heard,
 	}
 }
 

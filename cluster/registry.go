@@ -25,6 +25,8 @@ type Known struct {
 	// Fresh is set while etcd answers this node, so that what is missing in
 	// Nodes can be believed to be missing.
 	Fresh bool
+	// Heard is when etcd last answered; zero before it did.
+	Heard time.Time
 }
 
 // Node is what etcd says of one node.

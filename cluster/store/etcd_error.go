@@ -21,36 +21,33 @@ func explain(err error) error {
 	case err == nil:
 		return nil
 	case unavailable(err):
-		return &explained{kind: ErrUnavailable, request: err}
+		return &RequestError{kind: ErrUnavailable, request: err}
 	}
 	switch code(err) {
 	case codes.NotFound:
-		return &explained{kind: ErrNotFound, request: err}
+		return &RequestError{kind: ErrNotFound, request: err}
 	case codes.OutOfRange:
-		return &explained{kind: ErrCompacted, request: err}
+		return &RequestError{kind: ErrCompacted, request: err}
 	}
-	return &explained{kind: errRefused, request: err}
+	return &RequestError{kind: errRefused, request: err}
 }
 
 // errRefused is what etcd does not do, however often it is asked.
 var errRefused = errors.New("etcd refuses")
 
-// explained is an error of a request in words for people: gRPC wraps each
+// RequestError is why etcd did not do what it was asked, in words for people: gRPC wraps each
 // layer of itself around what they need to know.
-type explained struct{ kind, request error }
+type RequestError struct{ kind, request error }
 
 // Error gives the kind and the words.
-func (e *explained) Error() string { return e.kind.Error() + ": " + e.words() }
+func (e *RequestError) Error() string { return e.kind.Error() + ": " + e.Words() }
 
 // Unwrap gives both.
-func (e *explained) Unwrap() []error { return []error{e.kind, e.request} }
+func (e *RequestError) Unwrap() []error { return []error{e.kind, e.request} }
 
-// words is what is wrong, without gRPC's own layers.
-func (e *explained) words() string {
+// Words is what is wrong, without gRPC's own layers.
+func (e *RequestError) Words() string {
 	text := e.request.Error()
-	if text == context.DeadlineExceeded.Error() {
-		return "no answer in time"
-	}
 	for {
 		_, inner, found := strings.Cut(text, "desc = ")
 		if !found {
@@ -61,7 +58,19 @@ func (e *explained) words() string {
 		}
 		text = inner
 	}
-	for _, layer := range []string{context.DeadlineExceeded.Error() + ": ", "transport: ", "Error while dialing: "} {
+	// What a request was waiting for in vain stands behind a colon, if anywhere.
+	for {
+		rest, late := strings.CutPrefix(text, context.DeadlineExceeded.Error())
+		if !late {
+			break
+		}
+		_, cause, told := strings.Cut(rest, ": ")
+		if !told {
+			return "no answer in time"
+		}
+		text = cause
+	}
+	for _, layer := range []string{"transport: ", "Error while dialing: "} {
 		text = strings.TrimPrefix(text, layer)
 	}
 	return text

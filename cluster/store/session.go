@@ -168,10 +168,10 @@ func (s *Session) Trusted() error {
 // notConnectedLocked says why the session is not open, as far as its last try
 // told.
 func (s *Session) notConnectedLocked() error {
-	said, ok := errors.AsType[*explained](s.unopened)
+	said, ok := errors.AsType[*RequestError](s.unopened)
 	switch {
 	case ok:
-		return fmt.Errorf("%w: not connected yet: %s", ErrUnavailable, said.words())
+		return fmt.Errorf("%w: not connected yet: %s", ErrUnavailable, said.Words())
 	case s.unopened != nil:
 		return fmt.Errorf("%w: not connected yet: %w", ErrUnavailable, s.unopened)
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/cluster/store"
 	"gvlan/dns"
 )
 
@@ -82,7 +81,7 @@ func (p *parts) scopeFrom(r *http.Request) (dns.Scope, error) {
 	if container == "" {
 		return dns.Everything(), nil
 	}
-	endpoints, err := listAll[store.Endpoint](r.Context(), p.session, store.EndpointsSpan())
+	endpoints, err := p.endpointsNow(r.Context())
 	if err != nil {
 		return dns.Scope{}, err
 	}

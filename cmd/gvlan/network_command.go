@@ -87,7 +87,7 @@ func newNetworkList() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), views)
 			}
-			return printNetworkViews(c.OutOrStdout(), views)
+			return printNetworkViews(c.OutOrStdout(), views, time.Now())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -107,7 +107,7 @@ func newNetworkInspect() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), view)
 			}
-			return view.print(c.OutOrStdout())
+			return view.print(c.OutOrStdout(), time.Now())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -149,7 +149,7 @@ func waitRemoved(ctx context.Context, client *statusClient, name string, out io.
 		case !there:
 			_, err := fmt.Fprintln(out, name)
 			return err
-		case view.State == "active":
+		case view.State == "active" && view.AsOf.IsZero():
 			return fmt.Errorf("network %s stays: a container refers to it after all (gvlan network inspect %s)", name, name)
 		}
 		if !pause(ctx, 100*time.Millisecond) {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +35,10 @@ func printJSON(out io.Writer, value any) error {
 }
 
 // printNetworkViews is `gvlan network ls`.
-func printNetworkViews(out io.Writer, views []NetworkView) error {
+func printNetworkViews(out io.Writer, views []NetworkView, now time.Time) error {
+	if len(views) > 0 {
+		fmt.Fprint(out, ageLine(views[0].AsOf, now))
+	}
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tSUBNETS\tHOSTS\tENDPOINTS\tOUT OF STEP")
 	for _, v := range views {
@@ -77,7 +81,8 @@ func (v NetworkView) subnets() string {
 }
 
 // print is `gvlan network inspect`.
-func (v NetworkView) print(out io.Writer) error {
+func (v NetworkView) print(out io.Writer, now time.Time) error {
+	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
 	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, v.hostOf(v.Origin))

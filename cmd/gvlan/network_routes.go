@@ -36,7 +36,7 @@ func (p *parts) serveNetworks() {
 func called(r *http.Request) string { return r.URL.Query().Get("name") }
 
 func (p *parts) listNetworks(r *http.Request) (any, error) {
-	v, err := readCluster(r.Context(), p.session)
+	v, err := p.clusterNow(r.Context())
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (p *parts) listNetworks(r *http.Request) (any, error) {
 }
 
 func (p *parts) inspectNetwork(r *http.Request) (any, error) {
-	v, err := readCluster(r.Context(), p.session)
+	v, err := p.clusterNow(r.Context())
 	if err != nil {
 		return nil, err
 	}

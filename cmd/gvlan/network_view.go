@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver"
@@ -24,6 +25,9 @@ type NetworkView struct {
 	Segment   string            `json:"segment"`
 	Overrides store.Overrides   `json:"overrides,omitzero"`
 	Hosts     []NetworkHost     `json:"hosts"`
+	// AsOf is set while etcd does not answer this host: all of it is what etcd
+	// said last, then.
+	AsOf time.Time `json:"asOf,omitzero"`
 }
 
 // NetworkHost is a definition on one host.
@@ -61,6 +65,7 @@ type clusterView struct {
 	nodes     map[string]store.Node
 	live      map[string]bool
 	endpoints []store.Endpoint
+	asOf      time.Time // zero: now
 }
 
 func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
@@ -109,6 +114,7 @@ func (v clusterView) view(n store.Network) NetworkView {
 	view := NetworkView{
 		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,
 		Options: n.Created.Options, Pools: n.Created.Pools, Segment: n.Created.Segment, Overrides: n.Overrides,
+		AsOf: v.asOf,
 	}
 	for _, node := range v.nodes {
 		if isPlugin(node.Node) != (n.Scope == store.ScopeSwarm) {
@@ -142,7 +148,7 @@ func (v clusterView) local(node store.Node) (views []NetworkView) {
 		n := store.Network{UUID: fares.UUID, Name: fares.Name}
 		views = append(views, NetworkView{
 			Name: fares.Name, UUID: fares.UUID, Scope: string(driver.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
-			Pools: fares.Pools, Segment: fares.Segment, Hosts: []NetworkHost{v.host(n, node)},
+			Pools: fares.Pools, Segment: fares.Segment, Hosts: []NetworkHost{v.host(n, node)}, AsOf: v.asOf,
 		})
 	}
 	return views

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -88,7 +89,7 @@ func TestCreateWaitsForTheAgentsThatMakeIt(t *testing.T) {
 
 func TestNetworkViewNamesHosts(t *testing.T) {
 	var out strings.Builder
-	if err := viewOf(store.ScopeGlobal, "replica").print(&out); err != nil {
+	if err := viewOf(store.ScopeGlobal, "replica").print(&out, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "state"):], "\n")
@@ -136,7 +137,7 @@ func TestLocalNetworksAreShown(t *testing.T) {
 		endpoints: []store.Endpoint{{Network: "u2", Node: "id2", IPv4: "10.0.0.9/24"}},
 	}
 	var out strings.Builder
-	if err := printNetworkViews(&out, v.views()); err != nil {
+	if err := printNetworkViews(&out, v.views(), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -16,6 +16,8 @@ import (
 type names struct {
 	zone      *dns.Zone
 	sandboxes *dns.Sandboxes // nil with --dns off
+
+	definitions, endpoints mirror // what the zone is fed from
 }
 
 // openNames prepares the zone and the resolvers inside containers.
@@ -55,10 +57,14 @@ func (p *parts) rank(node string) int {
 func (p *parts) runNames(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return store.Follow(ctx, p.kv, store.NetworksSpan(), p.names.zone.ApplyNetworks)
+		return store.Follow(ctx, p.kv, store.NetworksSpan(), func(c store.Change) {
+			p.names.definitions.apply(c)
+			p.names.zone.ApplyNetworks(c)
+		})
 	})
 	group.Go(func() error {
 		return store.Follow(ctx, p.kv, store.EndpointsSpan(), func(c store.Change) {
+			p.names.endpoints.apply(c)
 			p.names.zone.ApplyEndpoints(c)
 			p.addresses.ApplyEndpoints(c)
 		})

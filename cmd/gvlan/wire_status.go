@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -26,21 +27,32 @@ const engineAnswer = 2 * time.Second
 
 // Status implements statusSource.
 func (p *parts) Status(ctx context.Context) (Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
-	defer cancel()
+	etcd := make(chan error, 1)
+	go func() { etcd <- p.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := Status{
 		Node: p.self.Node, Host: p.self.Host, Version: version, Started: p.started,
 		Cluster: p.session.Cluster(), Solo: p.solo(),
 		Etcd:            EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
 		PendingReleases: p.addresses.Pending(), Warnings: p.driver.Warnings(),
 	}
-	if err := p.etcdNow(ctx); err != nil {
-		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
-	}
 	for _, c := range p.addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, p.conflictWarning(c))
 	}
 	s.Gossip = p.gossip.status()
+	p.engineNow(ctx, &s)
+	for _, n := range p.driver.Report() {
+		s.Networks = append(s.Networks, networkStatus(n))
+	}
+	if err := <-etcd; err != nil {
+		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
+	}
+	return s, nil
+}
+
+// engineNow adds what the engine says.
+func (p *parts) engineNow(ctx context.Context, s *Status) {
+	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
+	defer cancel()
 	if info, err := p.engine.Info(ctx); err != nil {
 		s.Engine.Why = err.Error()
 	} else {
@@ -51,10 +63,6 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 			s.FailedStarts = append(s.FailedStarts, c.Name)
 		}
 	}
-	for _, n := range p.driver.Report() {
-		s.Networks = append(s.Networks, networkStatus(n))
-	}
-	return s, nil
 }
 
 // conflictWarning says what somebody else has of this node's, and the way out.
@@ -80,11 +88,14 @@ func networkStatus(n driver.NetworkReport) NetworkStatus {
 // etcdNow is why no new address would be given now: the session knows only
 // what its last call met.
 func (p *parts) etcdNow(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
 	if err := p.session.Trusted(); err != nil {
 		return cmp.Or(p.truth.checkJoin(ctx), err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
-	defer cancel()
 	_, err := p.session.Get(ctx, store.MetaKey())
+	if said, ok := errors.AsType[*store.RequestError](err); ok {
+		return said // which request it was is of no interest
+	}
 	return err
 }

@@ -72,12 +72,41 @@ func etcdHangs(c *cluster) {
 	}
 	c.refused(h1, noAddressNow, "run", "--rm", "--network", "lan1", "busybox", "true")
 	c.logged(0, "method=IpamDriver.RequestAddress", noAddressNow)
+	c.looksOn(h1, "lan1", web)
 	h1.MustDocker(c.t, "rm", "-f", "web")
 	if err := c.etcd.Resume(); err != nil {
 		c.t.Fatal(err)
 	}
 	c.audit()
 	c.run(c.Hosts[1], "lan1", "web", "--ip", web.String())
+}
+
+// looksOn: while etcd does not answer, the agent tells what it said last and
+// how long ago, and blames nobody else.
+func (c *cluster) looksOn(h *lab.Host, network string, web netip.Addr) {
+	c.t.Helper()
+	const age = "etcd does not answer this host: this is what it said "
+	for _, question := range []struct {
+		words, want []string
+	}{
+		{[]string{"network", "ls"}, []string{age, network}},
+		{[]string{"network", "inspect", network}, []string{age, web.String()}},
+		{[]string{"dns", "lookup", "--from", "web", "web"}, []string{web.String()}},
+	} {
+		out := c.gvlan(h, question.words...)
+		for _, want := range question.want {
+			if !strings.Contains(out, want) {
+				c.t.Errorf("gvlan %s says\n%s\nwant %q in it", strings.Join(question.words, " "), out, want)
+			}
+		}
+	}
+	status := c.gvlan(h, "status")
+	c.says(status, "etcd no new addresses: etcd does not answer: no answer in time")
+	for line := range strings.Lines(status) {
+		if strings.HasPrefix(line, "docker") && strings.Contains(line, "not answer") {
+			c.t.Errorf("the status blames Docker:\n%s", status)
+		}
+	}
 }
 
 func agentDown(c *cluster) {
