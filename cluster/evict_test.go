@@ -320,8 +320,8 @@ func TestEvictIsFinishedByAnother(t *testing.T) {
 // noPast is a host that remembers nothing.
 type noPast struct{}
 
-func (noPast) LoadPast() (string, store.Revision, error) { return "", 0, nil }
-func (noPast) SavePast(string, store.Revision) error     { return nil }
+func (noPast) LoadPast() (store.Memory, error) { return store.Memory{}, nil }
+func (noPast) SavePast(store.Memory) error     { return nil }
 
 func TestEvictFencesARunningNode(t *testing.T) {
 	mem := storetest.NewMem()

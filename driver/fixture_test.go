@@ -208,21 +208,20 @@ func (h *host) restart() {
 
 // past is what a session remembers of the store.
 type past struct {
-	mu      sync.Mutex
-	cluster string
-	rev     store.Revision
+	mu    sync.Mutex
+	known store.Memory
 }
 
-func (p *past) LoadPast() (string, store.Revision, error) {
+func (p *past) LoadPast() (store.Memory, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cluster, p.rev, nil
+	return p.known, nil
 }
 
-func (p *past) SavePast(cluster string, rev store.Revision) error {
+func (p *past) SavePast(known store.Memory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cluster, p.rev = cluster, rev
+	p.known = known
 	return nil
 }
 

@@ -343,6 +343,7 @@ func TestEmptiedStoreRemovesNothing(t *testing.T) {
 		h.eventually(h.name+" suspects the store", func() bool { return errors.Is(h.session.Trusted(), store.ErrSuspect) })
 	}
 	c.pass(time.Hour)
+	h1.eventually("the gate is opened", func() bool { return h1.session.OpenGate(context.Background()) == nil })
 	for _, h := range c.hosts {
 		h.eventually(h.name+" trusts the store", func() bool { return h.session.Accept(context.Background()) == nil && h.session.Trusted() == nil })
 	}

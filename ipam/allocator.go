@@ -27,6 +27,7 @@ type Allocator struct {
 	suspect   suspects[place]
 	missing   missing
 	conflicts conflicts
+	answering answering
 	strays    *strays
 	kick      chan struct{} // has one element while Run has something to do
 	away      atomic.Bool   // the store did not answer the last call
@@ -96,11 +97,16 @@ func (a *Allocator) distrust() error {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrSuspect):
-		return fmt.Errorf("no new address is given on this host: %w: see `gvlan recover`", err)
+		return a.untrusted(err)
 	case errors.Is(err, store.ErrFenced):
 		return fmt.Errorf("no new address is given on this host: %w: restart its gvlan agent", err)
 	}
 	return fmt.Errorf("no new address can be given now: %w", err)
+}
+
+// untrusted is the sentence for a request while the store's past is lost.
+func (a *Allocator) untrusted(err error) error {
+	return fmt.Errorf("no new address is given in the cluster: %w: see `gvlan recover`", err)
 }
 
 func (a *Allocator) randomNumber() (number, error) {

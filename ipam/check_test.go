@@ -211,21 +211,20 @@ func (j *journal) Each(f func(string, []byte) error) error {
 
 // past is a store.Past in memory.
 type past struct {
-	mu      sync.Mutex
-	cluster string
-	rev     store.Revision
+	mu    sync.Mutex
+	known store.Memory
 }
 
-func (p *past) LoadPast() (string, store.Revision, error) {
+func (p *past) LoadPast() (store.Memory, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cluster, p.rev, nil
+	return p.known, nil
 }
 
-func (p *past) SavePast(cluster string, rev store.Revision) error {
+func (p *past) SavePast(known store.Memory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cluster, p.rev = cluster, rev
+	p.known = known
 	return nil
 }
 

@@ -129,6 +129,8 @@ type host struct {
 	routes  []netip.Prefix
 	dead    map[string]bool // endpoints that CloseDead closes
 	silent  map[string]bool // endpoints whose link was silenced
+	lan     []netip.Addr    // that answer on the LAN
+	asked   int             // how often the LAN was asked
 	anew    map[string]bool // endpoints whose record was made again
 	cut     bool            // the wire is down, by down()
 	created int             // networks and endpoints, for ids
@@ -186,7 +188,7 @@ func (h *host) load() {
 	h.session = store.NewSession(h.wire, id, h.past, log)
 	h.lossy = &lossy{KV: h.session}
 	a, err := New(Config{
-		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Log: log, Timeout: time.Minute,
+		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
@@ -214,6 +216,14 @@ func (h *host) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 		return false, nil
 	}
 	return true, h.Free(ctx, endpoint)
+}
+
+// ask answers for the LAN.
+func (h *host) ask(_ context.Context, _ string, addrs []netip.Addr) ([]netip.Addr, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asked++
+	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(h.lan, addr) }), nil
 }
 
 // Silence implements Endpoints.

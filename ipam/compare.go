@@ -145,7 +145,7 @@ func (a *Allocator) adopted(at place, it store.Item, rec store.Lease) lease {
 
 // assert writes a live lease again where it is absent.
 func (a *Allocator) assert(ctx context.Context, l lease) (*Conflict, error) {
-	found, won, err := a.put(ctx, l)
+	found, won, err := a.put(ctx, l, false)
 	if won {
 		a.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
 	}

@@ -31,6 +31,9 @@ type Authority interface {
 	// Trusted is nil while new addresses may be given, else an error that
 	// wraps store.ErrUnavailable, store.ErrFenced or store.ErrSuspect.
 	Trusted() error
+	// Cautious reports whether the cluster recovered a short while ago: the
+	// LAN is asked before an address is given.
+	Cautious() bool
 }
 
 // Journal is this host's own memory, one bucket of it. Every write is on
@@ -71,6 +74,10 @@ type Config struct {
 	Self      Authority
 	Journal   Journal
 	Endpoints Endpoints
+	// Ask returns those of the addresses that answer on the LAN of one of the
+	// engine's networks; an error means that nobody could be asked. Nil: nobody
+	// ever is.
+	Ask func(ctx context.Context, network string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	// Routes returns the destinations of this host's routes; a default pool
 	// overlaps none of them. Default routes are ignored.
 	Routes func() ([]netip.Prefix, error)

@@ -127,9 +127,10 @@ func (a *Allocator) putDefault(ctx context.Context, subnet netip.Prefix, nonce s
 	key := store.DefaultPoolKey(subnet)
 	rec := store.DefaultPool{Subnet: subnet.String(), Node: a.Self.Node(), Nonce: nonce}
 	res, err := a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.Absent(key)},
-		Then: []store.Op{store.Put(key, store.Encode(rec))},
-		Else: []store.Op{store.Get(key)},
+		Gives: true,
+		If:    []store.Cond{store.Absent(key)},
+		Then:  []store.Op{store.Put(key, store.Encode(rec))},
+		Else:  []store.Op{store.Get(key)},
 	})
 	if err != nil || res.Done {
 		return res.Done, err

@@ -54,19 +54,19 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, take func(view, pl
 		}
 	}
 	for {
-		at, v, release, err := pick.next(ctx)
+		free, err := pick.free(ctx, p.Network)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		won, err := take(v, at)
-		release()
+		won, err := take(free.view, free.at)
+		free.release()
 		if err != nil {
 			return netip.Prefix{}, err
 		}
 		if won {
-			return netip.PrefixFrom(at.addr, v.subnet.Bits()), nil
+			return netip.PrefixFrom(free.at.addr, free.view.subnet.Bits()), nil
 		}
-		pick.lost(at, v)
+		pick.lost(free.at, free.view)
 	}
 }
 
@@ -86,22 +86,27 @@ func (a *Allocator) takeDynamic(ctx context.Context, p pool, v view, at place) (
 // take is put for a lease that nobody has yet: when the reply is missing it
 // is given back.
 func (a *Allocator) take(ctx context.Context, l lease) (found store.Item, won bool, err error) {
-	found, won, err = a.put(ctx, l)
-	if errors.Is(err, store.ErrUnavailable) {
+	found, won, err = a.put(ctx, l, true)
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
 		l.State = releasing
 		err = errors.Join(a.unanswered(err), a.ledger.keep(l))
+	case errors.Is(err, store.ErrSuspect):
+		err = a.untrusted(err)
 	}
 	return found, won, err
 }
 
 // put makes the lease's key if it is absent. When it is not, found is what
-// stands there. The caller holds the place.
-func (a *Allocator) put(ctx context.Context, l lease) (found store.Item, won bool, err error) {
+// stands there. Gives tells that the address is given, not written again. The
+// caller holds the place.
+func (a *Allocator) put(ctx context.Context, l lease, gives bool) (found store.Item, won bool, err error) {
 	key := l.place().key()
 	res, err := a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.Absent(key)},
-		Then: []store.Op{store.Put(key, store.Encode(a.record(l)))},
-		Else: []store.Op{store.Get(key)},
+		Gives: gives,
+		If:    []store.Cond{store.Absent(key)},
+		Then:  []store.Op{store.Put(key, store.Encode(a.record(l)))},
+		Else:  []store.Op{store.Get(key)},
 	})
 	if err != nil {
 		return found, false, err
@@ -147,16 +152,33 @@ func (c *picker) ready() bool {
 	return true
 }
 
-// next holds the place of a free address. It fails when the network is full.
+// free holds the place of a free address. It fails when the network is full.
+func (c *picker) free(ctx context.Context, network string) (candidate, error) {
+	if c.a.cautious() {
+		return c.silent(ctx, network)
+	}
+	at, v, release, err := c.next(ctx)
+	return candidate{at, v, release}, err
+}
+
+// offer holds the place of a candidate, if what is known offers one.
+func (c *picker) offer() (at place, v view, release func(), ok bool, err error) {
+	for _, spare := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
+		for i, v := range c.views {
+			at, release, ok, err := c.choose(i, v, spare)
+			if ok || err != nil {
+				return at, v, release, ok, err
+			}
+		}
+	}
+	return place{}, view{}, nil, false, nil
+}
+
+// next is free without asking the LAN.
 func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 	for {
-		for _, spare := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
-			for i, v := range c.views {
-				at, release, ok, err := c.choose(i, v, spare)
-				if ok || err != nil {
-					return at, v, release, err
-				}
-			}
+		if at, v, release, ok, err := c.offer(); ok || err != nil {
+			return at, v, release, err
 		}
 		if c.current && c.settled {
 			return c.underWay(ctx)
@@ -176,7 +198,7 @@ func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
 	for i, v := range c.views {
 		for {
 			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *intervals) (netip.Addr, bool) {
-				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, c.hosts, own, c.listed[i]})
+				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
 			})
 			if !ok {
 				break
@@ -207,7 +229,7 @@ func (c *picker) choose(i int, v view, spare spare) (place, func(), bool, error)
 	if err != nil {
 		return place{}, nil, false, err
 	}
-	taken := []*intervals{v.excluded, c.hosts}
+	taken := []*intervals{v.excluded, c.hosts, c.a.answering.of(v.segment)}
 	if spare.asked {
 		taken = append(taken, c.avoid)
 	}

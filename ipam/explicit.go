@@ -150,6 +150,9 @@ func (a *Allocator) tryFree(ctx context.Context, p pool, at place) (holder strin
 	if err := a.distrust(); err != nil {
 		return "", err
 	}
+	if err := a.checkSilent(ctx, p, at); err != nil {
+		return "", err
+	}
 	l, err := a.newLease(at, p, store.Static)
 	if err != nil {
 		return "", err

@@ -452,6 +452,7 @@ func TestAWipedStoreGetsTheLivingLeasesBack(t *testing.T) {
 		for errors.Is(n.h.assertAll(), store.ErrUnavailable) {
 			sleep(c.Context(), 1e6) // it opens anew
 		}
+		n.h.must(n.h.session.OpenGate(c.Context()))
 		n.h.must(n.h.session.Accept(c.Context()))
 		if _, rec := c.leaseAt("default", web.ip()); rec.Endpoint != web.endpoint {
 			c.Errorf("the lease is %+v, want it bound to %s", rec, web.endpoint)

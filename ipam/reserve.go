@@ -62,9 +62,10 @@ func (a *Allocator) putReservation(ctx context.Context, at place, name string) e
 		}
 		rec.By = append(rec.By, name)
 		res, err := a.commit(ctx, store.Txn{
-			If:   []store.Cond{store.Unchanged(at.key(), found.Modified)},
-			Then: []store.Op{store.Put(at.key(), store.Encode(rec))},
-			Else: []store.Op{store.Get(at.key())},
+			Gives: true,
+			If:    []store.Cond{store.Unchanged(at.key(), found.Modified)},
+			Then:  []store.Op{store.Put(at.key(), store.Encode(rec))},
+			Else:  []store.Op{store.Get(at.key())},
 		})
 		if err != nil {
 			return err

@@ -91,7 +91,8 @@ func (a *Allocator) makeClaim(ctx context.Context, p pool, at place) (found stor
 	}
 	key := at.key()
 	res, err := a.commit(ctx, store.Txn{
-		If: []store.Cond{store.Absent(key)},
+		Gives: true,
+		If:    []store.Cond{store.Absent(key)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: a.Now().Unix(),
 			Network: strings.TrimPrefix(p.Network, managerPrefix), Claims: &store.Claims{Manager: true},

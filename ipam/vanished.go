@@ -244,17 +244,22 @@ func (a *Allocator) settleRestored(ctx context.Context, p pool, at place) error 
 }
 
 // restoreEndpoint makes an endpoint's record again where it is absent, as it
-// was bound; the driver adds what it has learned since.
+// was bound, with what holds its MAC address; the driver adds what it has learned since.
 func (a *Allocator) restoreEndpoint(ctx context.Context, id string) error {
 	e, ok := a.ledger.endpoint(id)
 	if !ok || e.State != written {
 		return nil
 	}
 	key := store.EndpointKey(a.Self.Node(), id)
-	res, err := a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.Absent(key)},
-		Then: []store.Op{store.Put(key, store.Encode(e.Record))},
-	})
+	then := []store.Op{store.Put(key, store.Encode(e.Record))}
+	if a.isGiven(e.Record) { // its MAC address is held by a record of its own
+		claim := store.MACKey(e.Record.Segment, e.Record.MAC)
+		then = append(then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
+			If:   []store.Cond{store.Absent(claim)},
+			Then: []store.Op{store.Put(claim, store.Encode(a.macRecord(e.Record)))},
+		}})
+	}
+	res, err := a.commit(ctx, store.Txn{If: []store.Cond{store.Absent(key)}, Then: then})
 	if err != nil || !res.Done {
 		return err
 	}

@@ -31,14 +31,14 @@ func TestWhatVanishesIsWrittenAgain(t *testing.T) {
 			h.must(err)
 			defined.define("lan1")
 			local := h.mustCreateWith(flags{subnets: []string{"10.9.0.0/24"}, aux: map[string]string{"router": "10.9.0.5"}})
-			web, db := defined.mustRun("web", ""), local.mustRun("db", "10.9.0.7")
+			web, db := defined.mustRun("web", ""), local.mustRunWith("db", "02:11:22:33:44:55", "10.9.0.7")
 			other, err := h.RequestAddress(h.ctx(), AddressRequest{PoolID: local.ids[0]}) // given, and never bound
 			h.must(err)
 			h.ready()
 			if away {
 				h.down()
 			}
-			spans := []store.Span{store.AllLeasesSpan(), store.EndpointsSpan(), store.DefaultPoolsSpan()}
+			spans := []store.Span{store.AllLeasesSpan(), store.MACsSpan(), store.EndpointsSpan(), store.DefaultPoolsSpan()}
 			had := map[store.Span][]string{}
 			for _, span := range spans {
 				had[span] = keysOf(c.list(span))

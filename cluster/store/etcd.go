@@ -67,6 +67,8 @@ type Etcd struct {
 	client *clientv3.Client // nil until connected; guarded by turn
 	closed context.Context
 	close  context.CancelFunc
+
+	connections *connections
 }
 
 // NewEtcd prepares a client. It does not connect: that happens with the
@@ -91,7 +93,7 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Etcd{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1)}
+	e := &Etcd{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1), connections: newConnections()}
 	if e.broken = c.Broken; e.broken == nil {
 		e.broken = func() error { return nil }
 	}
@@ -109,7 +111,7 @@ func NewEtcd(c EtcdConfig) (*Etcd, error) {
 		// here.
 		MaxUnaryRetries: 1,
 		Logger:          zaplog.New(c.Log, zapcore.WarnLevel, zaplog.Debug),
-		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause), grpc.WithConnectParams(reconnect())},
+		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause), grpc.WithConnectParams(reconnect()), grpc.WithStatsHandler(e.connections)},
 	}
 	if c.TLS != nil || secure(c.Endpoints[0]) {
 		e.tls = newHandshakes(c.TLS)

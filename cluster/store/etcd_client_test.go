@@ -227,11 +227,14 @@ func TestSessionOutlivesALostEtcd(t *testing.T) {
 			t.Fatalf("Trusted: %v, cluster %s; want ErrSuspect and another than %s", s.Trusted(), s.Cluster(), known)
 		}
 	}
+	if err := s.OpenGate(ctx); err != nil {
+		t.Fatalf("OpenGate: %v", err)
+	}
 	if err := s.Accept(ctx); err != nil || s.Trusted() != nil {
 		t.Fatalf("Accept: %v, then Trusted: %v", err, s.Trusted())
 	}
-	if cluster, _, _ := p.LoadPast(); cluster != s.Cluster() {
-		t.Fatalf("the past knows cluster %s, want %s", cluster, s.Cluster())
+	if known, _ := p.LoadPast(); known.Cluster != s.Cluster() {
+		t.Fatalf("the past knows cluster %s, want %s", known.Cluster, s.Cluster())
 	}
 	cancel()
 	if err := <-done; err != nil {

@@ -27,18 +27,22 @@ func (e *Etcd) Grant(ctx context.Context, ttl int64) (LeaseID, error) {
 }
 
 // KeepAlive implements Leaser. It renews three times in each TTL.
-func (e *Etcd) KeepAlive(ctx context.Context, id LeaseID) error {
+func (e *Etcd) KeepAlive(ctx context.Context, id LeaseID, renewed func(Revision)) error {
 	for ctx.Err() == nil {
 		var ttl time.Duration
+		var rev Revision
 		err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
 			resp, err := client.KeepAliveOnce(ctx, clientv3.LeaseID(id))
 			if err == nil {
-				ttl = time.Duration(resp.TTL) * time.Second
+				ttl, rev = time.Duration(resp.TTL)*time.Second, Revision(resp.ResponseHeader.GetRevision())
 			}
 			return err
 		})
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
+		}
+		if err == nil {
+			renewed(rev)
 		}
 		sleep(ctx, ttl/3)
 	}

@@ -9,11 +9,15 @@ import (
 func (e *Etcd) conds(conds []Cond) []clientv3.Cmp {
 	cmps := make([]clientv3.Cmp, len(conds))
 	for i, cond := range conds {
-		revision := clientv3.CreateRevision(e.prefix + cond.Key)
-		if cond.Kind == Modified {
-			revision = clientv3.ModRevision(e.prefix + cond.Key)
+		key := e.prefix + cond.Key
+		switch cond.Kind {
+		case Created:
+			cmps[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", int64(cond.Is))
+		case Modified:
+			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", int64(cond.Is))
+		case NoOlder:
+			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), ">", int64(cond.Is)-1)
 		}
-		cmps[i] = clientv3.Compare(revision, "=", int64(cond.Is))
 	}
 	return cmps
 }

@@ -24,6 +24,9 @@ const (
 	quarantineFolder = "/quarantines/"
 	restEnding       = "/rest"
 	gossipKeysKey    = "/gossip-keys"
+	lastFolder       = "/last/"
+	recoveryFolder   = "/recovery/"
+	reassertedFolder = recoveryFolder + "nodes/"
 )
 
 // Docker takes any text as a name, so a name that becomes a part of a key is
@@ -83,6 +86,23 @@ func QuarantinesSpan() Span { return Prefix(quarantineFolder) }
 
 // GossipKeysKey holds the GossipKeys of the cluster.
 func GossipKeysKey() string { return gossipKeysKey }
+
+// LastKey is put by every transaction of the node's that changes something. Its
+// value says nothing: it was last modified by the node's last write, and going
+// back is the proof that the store lost that.
+func LastKey(node string) string { return lastFolder + part(node) }
+
+// GateKey holds the Gate while it is closed.
+func GateKey() string { return recoveryFolder + "gate" }
+
+// RecoveryKey holds the last Recovery.
+func RecoveryKey() string { return recoveryFolder + "done" }
+
+// CautionKey is there for a while after a recovery.
+func CautionKey() string { return recoveryFolder + "caution" }
+
+// ReassertedKey holds the node's Reasserted.
+func ReassertedKey(node string) string { return reassertedFolder + part(node) }
 
 // DefaultPoolKey holds the DefaultPool record of a subnet that was taken
 // from the default pools.
@@ -144,6 +164,15 @@ func LiveSpan() Span { return Prefix(liveFolder) }
 
 // EpochsSpan covers every node's epoch.
 func EpochsSpan() Span { return Prefix(epochsFolder) }
+
+// ReassertedSpan covers every node's word that its records are back.
+func ReassertedSpan() Span { return Prefix(reassertedFolder) }
+
+// recoverySpan covers the gate, the last recovery and the caution after it.
+func recoverySpan() Span { return Span{From: CautionKey(), To: GateKey() + "\x00"} }
+
+// LastSpan covers every node's LastKey.
+func LastSpan() Span { return Prefix(lastFolder) }
 
 // RefsSpan covers every node's references.
 func RefsSpan() Span { return Prefix(refsFolder) }

@@ -28,10 +28,13 @@ const (
 	Created CondKind = iota
 	// Modified compares the revision the key last changed at; 0 is "absent".
 	Modified
+	// NoOlder holds when the key last changed at the revision or later; an
+	// absent key counts as 0.
+	NoOlder
 )
 
 // Cond is one comparison of a transaction: the key's revision of that kind
-// equals Is.
+// equals Is, or is no older.
 type Cond struct {
 	Key  string
 	Kind CondKind
@@ -43,6 +46,9 @@ func Absent(key string) Cond { return Cond{Key: key, Kind: Created} }
 
 // Unchanged holds while the key was last modified at rev.
 func Unchanged(key string, rev Revision) Cond { return Cond{Key: key, Kind: Modified, Is: rev} }
+
+// NotBefore holds while the key was last modified at rev or later.
+func NotBefore(key string, rev Revision) Cond { return Cond{Key: key, Kind: NoOlder, Is: rev} }
 
 // SameLife holds while the key has existed without a break since it was
 // created at rev.
@@ -88,6 +94,9 @@ type Txn struct {
 	If   []Cond
 	Then []Op
 	Else []Op
+	// Gives says that it gives something new: a Session has it happen only
+	// while the cluster's gate is open (see Gate). Backends ignore it.
+	Gives bool
 }
 
 // Result is what a transaction did.
@@ -151,8 +160,10 @@ type Leaser interface {
 	// Grant makes a lease that lasts ttl seconds unless kept alive.
 	Grant(ctx context.Context, ttl int64) (LeaseID, error)
 	// KeepAlive renews a lease until ctx ends (nil) or the lease is gone
-	// (ErrNotFound) or the store stops answering (ErrUnavailable).
-	KeepAlive(ctx context.Context, id LeaseID) error
+	// (ErrNotFound) or the store stops answering (ErrUnavailable). Each reply
+	// is told with the revision it bears, which may be that of a member that
+	// lags.
+	KeepAlive(ctx context.Context, id LeaseID, renewed func(Revision)) error
 	// Revoke ends a lease and deletes its keys; an unknown lease is no error.
 	Revoke(ctx context.Context, id LeaseID) error
 }

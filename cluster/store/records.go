@@ -16,6 +16,9 @@ const Schema = 1
 type Meta struct {
 	Schema int    `json:"schema"`
 	UUID   string `json:"uuid"` // of the cluster; another uuid is another truth
+	// After is the cluster in whose place it came, as the node knew that made
+	// it; "" for the first one.
+	After string `json:"after,omitempty"`
 }
 
 // Epoch is a node's right to write. It is bumped once per agent start and by

@@ -46,7 +46,7 @@ type Session struct {
 
 	mu       sync.Mutex
 	replaced chan struct{} // closed when the store is found to be another one, and made anew
-	known    memory        // the past: the store as this node last trusted it
+	known    Memory        // the past: the store as this node last trusted it
 	held     *holding      // nil while not open
 	unopened error         // what the last try to open met
 	lease    LeaseID       // that /live hangs from
@@ -58,9 +58,16 @@ type Session struct {
 	holder    *HeldError // of the name, while it is waited for
 	heldSince time.Time
 	suspect   error    // ErrSuspect or ErrForeign and why; nil while the store is trusted
+	why       string   // of ErrSuspect
 	over      error    // ErrFenced and by whom
-	saved     memory   // what SavePast was last given
+	saved     Memory   // what SavePast was last given
 	highest   Revision // seen of the store as it is now
+	last      Revision // of this node's last write to it
+	newest    Write    // that this node saw of any node's since the gate was last closed
+	meta      Meta     // of the store as it is now
+	gate      gateState
+	// reasserted is the round in which this node wrote what it holds again.
+	reasserted string
 }
 
 // holding is one life of the epoch key under this session.
@@ -81,8 +88,8 @@ func NewSession(backend Backend, id Identity, past Past, log *slog.Logger) *Sess
 
 		replaced: make(chan struct{}),
 	}
-	s.known.cluster, s.known.rev, s.pastErr = past.LoadPast()
-	s.saved, s.cluster = s.known, s.known.cluster
+	s.known, s.pastErr = past.LoadPast()
+	s.saved, s.cluster = s.known, s.known.Cluster
 	return s
 }
 
@@ -147,8 +154,9 @@ func (s *Session) Returned() (epoch int64) {
 }
 
 // Trusted tells whether new addresses may be given: nil, or ErrFenced,
-// ErrSuspect or ErrForeign with the reason, or ErrUnavailable while not open
-// (with the *HeldError that is waited for).
+// ErrSuspect (this node's own reason, or that of who closed the cluster's gate)
+// or ErrForeign with the reason, or ErrUnavailable while not open (with the
+// *HeldError that is waited for).
 func (s *Session) Trusted() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +170,7 @@ func (s *Session) Trusted() error {
 	case s.held == nil:
 		return s.notConnectedLocked()
 	}
-	return nil
+	return s.gate.why()
 }
 
 // notConnectedLocked says why the session is not open, as far as its last try
@@ -224,6 +232,9 @@ func (s *Session) Watch(ctx context.Context, span Span, after Revision) iter.Seq
 		defer wait.Wait()
 		defer cancel(nil)
 		for batch, err := range s.backend.Watch(inner, span, after) {
+			if err == nil {
+				s.watched(replaced, batch.Revision)
+			}
 			if !yield(batch, err) {
 				return
 			}
@@ -231,6 +242,16 @@ func (s *Session) Watch(ctx context.Context, span Span, after Revision) iter.Seq
 		if errors.Is(context.Cause(inner), errReplaced) {
 			yield(Batch{}, fmt.Errorf("watch %s: %w: %w", span.From, errReplaced, ErrCompacted))
 		}
+	}
+}
+
+// watched takes note of a revision that a watch reached, unless the store that
+// it watches was replaced since. Follow judges one that goes back.
+func (s *Session) watched(replaced <-chan struct{}, rev Revision) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.replaced == replaced {
+		_ = s.observeLocked(s.held, 0, rev)
 	}
 }
 

@@ -12,7 +12,8 @@ import (
 // lower revision than one seen before may have written: what it answered
 // must not be relied on. ErrUnavailable while the session is not open (then
 // nothing was written) or when the reply is missing (then nobody knows).
-// The epoch takes one of the conditions and operations etcd allows.
+// One that Gives is refused with ErrSuspect while the cluster's gate is closed.
+// Up to four of the conditions and operations etcd allows are the session's.
 func (s *Session) Commit(ctx context.Context, txn Txn) (Result, error) {
 	if err := s.foreign(); err != nil {
 		return Result{}, fmt.Errorf("commit: %w", err)
@@ -22,32 +23,77 @@ func (s *Session) Commit(ctx context.Context, txn Txn) (Result, error) {
 
 // commit is Commit, also while the name is another install's.
 func (s *Session) commit(ctx context.Context, txn Txn) (Result, error) {
-	held, floor := s.view()
+	s.mu.Lock()
+	held, floor, seen := s.held, s.highest, guards{s.last, s.newest}
+	s.mu.Unlock()
 	if held == nil {
 		return Result{}, fmt.Errorf("commit: %w", s.closedErr())
 	}
-	epochKey := EpochKey(s.id.Node)
-	res, err := s.backend.Commit(ctx, Txn{
-		If:   append([]Cond{Unchanged(epochKey, held.epochRev)}, txn.If...),
-		Then: txn.Then,
-		Else: append([]Op{Get(epochKey)}, txn.Else...),
-	})
+	res, err := s.backend.Commit(ctx, s.guarded(txn, held, seen))
 	if err != nil {
 		return Result{}, err
 	}
 	if !res.Done {
-		var epochIt Item
-		if len(res.Items) > 0 && res.Items[0].Key == epochKey {
-			epochIt, res.Items = res.Items[0], res.Items[1:]
-		}
-		if err := s.judge(held, epochIt); err != nil {
+		if err := s.judgeGuards(txn, held, seen, &res); err != nil {
 			return Result{}, fmt.Errorf("commit: %w", err)
 		}
+	} else if changes(txn.Then) {
+		s.wrote(held, res.Revision)
 	}
 	if err := s.observe(held, floor, res.Revision); err != nil {
 		return Result{}, fmt.Errorf("commit: %w", err)
 	}
 	return res, nil
+}
+
+// guards are the writes that a store must have that a transaction is sent to.
+type guards struct {
+	last   Revision
+	newest Write
+}
+
+// guarded adds what every transaction compares: the epoch and this node's last
+// write, and where something is given the gate and the newest write of any
+// node.
+func (s *Session) guarded(txn Txn, held *holding, seen guards) Txn {
+	epochKey, lastKey := EpochKey(s.id.Node), LastKey(s.id.Node)
+	conds, found := []Cond{Unchanged(epochKey, held.epochRev), NotBefore(lastKey, seen.last)}, []Op{Get(epochKey), Get(lastKey)}
+	if txn.Gives {
+		newestKey := LastKey(seen.newest.Node)
+		conds = append(conds, Absent(GateKey()), NotBefore(newestKey, seen.newest.At))
+		found = append(found, Get(GateKey()), Get(newestKey))
+	}
+	guarded := Txn{If: append(conds, txn.If...), Then: txn.Then, Else: append(found, txn.Else...)}
+	if changes(txn.Then) {
+		guarded.Then = append([]Op{s.lastPut()}, txn.Then...)
+	}
+	return guarded
+}
+
+// judgeGuards takes what guarded added out of the result of a transaction that
+// did not happen, and tells whether that was why.
+func (s *Session) judgeGuards(txn Txn, held *holding, seen guards, res *Result) error {
+	found := func(key string) (it Item) {
+		if len(res.Items) > 0 && res.Items[0].Key == key {
+			it, res.Items = res.Items[0], res.Items[1:]
+		}
+		return it
+	}
+	epochIt, lastIt := found(EpochKey(s.id.Node)), found(LastKey(s.id.Node))
+	if err := s.judge(held, epochIt); err != nil {
+		return err
+	}
+	if err := s.judgeLast(held, seen.last, lastIt); err != nil {
+		return err
+	}
+	if !txn.Gives {
+		return nil
+	}
+	gateIt, newestIt := found(GateKey()), found(LastKey(seen.newest.Node))
+	if gateIt.Created != 0 {
+		return s.gateClosed(gateIt)
+	}
+	return s.judgeNewest(held, seen.newest, newestIt)
 }
 
 // view returns what a call must judge its reply by: the epoch it is sent
@@ -96,6 +142,10 @@ func (s *Session) judge(held *holding, found Item) error {
 func (s *Session) observe(held *holding, floor, rev Revision) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.observeLocked(held, floor, rev)
+}
+
+func (s *Session) observeLocked(held *holding, floor, rev Revision) error {
 	switch {
 	case s.held != held || held == nil:
 		return nil
@@ -104,7 +154,7 @@ func (s *Session) observe(held *holding, floor, rev Revision) error {
 	}
 	s.highest = max(s.highest, rev)
 	if s.suspect == nil {
-		s.known = memory{s.cluster, s.highest}
+		s.known = s.nowLocked()
 	}
 	return nil
 }

@@ -19,10 +19,13 @@ const leaveTimeout = 2 * time.Second
 func (s *Session) hold(ctx context.Context) error {
 	inner, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
-	refused := make(chan error, 1)
+	refused := make(chan error, 3)
 	work.Go(func() { s.keepLive(inner) })
 	work.Go(func() { s.keepPast(inner) })
+	work.Go(func() { s.keepReading(inner) })
 	work.Go(func() { refused <- s.watchEpoch(inner) })
+	work.Go(func() { refused <- s.watchGate(inner) })
+	work.Go(func() { refused <- s.watchWrites(inner) })
 
 	var err error
 	select {
@@ -47,7 +50,11 @@ func (s *Session) hold(ctx context.Context) error {
 func (s *Session) keepLive(ctx context.Context) {
 	wait := newBackoff()
 	for ctx.Err() == nil {
-		err := s.backend.KeepAlive(ctx, s.liveLease())
+		held, _ := s.view()
+		err := s.backend.KeepAlive(ctx, s.liveLease(), func(rev Revision) {
+			_ = s.observe(held, 0, rev) // one below may be of a member that lags
+			s.readBack(ctx)
+		})
 		if errors.Is(err, ErrNotFound) {
 			err = s.putLiveAgain(ctx)
 			if err == nil {

@@ -139,7 +139,7 @@ func TestCopyOfAHostWaits(t *testing.T) {
 		mem := storetest.NewMem()
 		p := &past{}
 		elder := start(t, mem, "one", p)
-		clone := beginOn(t, mem, "one", "another boot", &past{cluster: p.cluster, rev: p.rev})
+		clone := beginOn(t, mem, "one", "another boot", &past{known: p.known})
 		if held := refused(t, clone); !held.Clone || !strings.Contains(held.Error(), "copy") || !strings.Contains(held.Error(), "machine-id") {
 			t.Fatalf("the clone is told %v", held)
 		}

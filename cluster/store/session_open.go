@@ -56,6 +56,10 @@ type openingView struct {
 	epoch   Epoch
 	epochIt Item // zero: absent
 	liveIt  Item // zero: absent
+	lastIt  Item // zero: absent
+	// newestIt is the LastKey of whose write was the newest this node knew of.
+	newestIt Item
+	gate     gateState
 }
 
 func (s *Session) tryOpen(ctx context.Context) error {
@@ -67,21 +71,26 @@ func (s *Session) tryOpen(ctx context.Context) error {
 		return err
 	}
 	s.doubt(view)
+	gateConds, gateOps, err := s.closing(view)
+	if err != nil {
+		return err
+	}
 	lease, err := s.backend.Grant(ctx, liveTTL)
 	if err != nil {
 		return err
 	}
 	epoch := s.nextEpoch(view)
 	res, err := s.backend.Commit(ctx, Txn{
-		If: []Cond{
+		If: append(gateConds,
 			SameLife(MetaKey(), view.metaRev),
 			Unchanged(EpochKey(s.id.Node), view.epochIt.Modified),
 			Unchanged(LiveKey(s.id.Node), view.liveIt.Modified),
-		},
-		Then: []Op{
+		),
+		Then: append(gateOps,
 			Put(EpochKey(s.id.Node), Encode(epoch)),
 			s.putLive(lease),
-		},
+			s.lastPut(),
+		),
 	})
 	if err != nil {
 		return err
@@ -98,8 +107,12 @@ func (s *Session) tryOpen(ctx context.Context) error {
 // identity when there is none.
 func (s *Session) readOpening(ctx context.Context) (openingView, error) {
 	var view openingView
+	s.mu.Lock()
+	known := s.known
+	s.mu.Unlock()
 	res, err := s.backend.Commit(ctx, Txn{Then: []Op{
-		Get(MetaKey()), Get(EpochKey(s.id.Node)), Get(LiveKey(s.id.Node)),
+		Get(MetaKey()), Get(EpochKey(s.id.Node)), Get(LiveKey(s.id.Node)), Get(LastKey(s.id.Node)),
+		Get(GateKey()), Get(RecoveryKey()), Get(CautionKey()), Get(LastKey(known.Newest.Node)),
 	}})
 	if err != nil {
 		return view, err
@@ -116,6 +129,15 @@ func (s *Session) readOpening(ctx context.Context) (openingView, error) {
 	}
 	view.rev, view.metaRev = res.Revision, meta.Created
 	view.liveIt, _ = res.Item(LiveKey(s.id.Node))
+	view.lastIt, _ = res.Item(LastKey(s.id.Node))
+	view.newestIt, _ = res.Item(LastKey(known.Newest.Node))
+	for _, key := range []string{GateKey(), RecoveryKey(), CautionKey()} {
+		if it, found := res.Item(key); found {
+			if err := view.gate.take(it, false); err != nil {
+				return view, err
+			}
+		}
+	}
 	if view.epochIt, ok = res.Item(EpochKey(s.id.Node)); ok {
 		view.epoch, err = Decode[Epoch](view.epochIt)
 	}
@@ -134,12 +156,20 @@ func (s *Session) makeMeta(ctx context.Context) error {
 	}
 	_, err = s.backend.Commit(ctx, Txn{
 		If:   []Cond{Absent(MetaKey())},
-		Then: []Op{Put(MetaKey(), Encode(Meta{Schema: Schema, UUID: id.String()}))},
+		Then: []Op{Put(MetaKey(), Encode(Meta{Schema: Schema, UUID: id.String(), After: s.remembered()}))},
 	})
 	if err != nil {
 		return err
 	}
 	return errRaced
+}
+
+// remembered is the cluster that a store made anew takes the place of, "" when
+// this node knew none.
+func (s *Session) remembered() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known.Cluster
 }
 
 // doubt compares what the store holds with the past, before anything is
@@ -185,14 +215,15 @@ func (s *Session) putLive(lease LeaseID) Op {
 func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease LeaseID) {
 	s.mu.Lock()
 	s.held, s.lease, s.epoch, s.cluster = held, lease, epoch.Epoch, view.meta.UUID
-	s.highest = held.epochRev
+	s.highest, s.last, s.newest = held.epochRev, held.epochRev, Write{s.id.Node, held.epochRev}
+	s.meta, s.gate = view.meta, view.gate
 	s.returning = epoch.Returning
 	s.holder = nil
 	switch {
 	case s.suspect == nil:
-		s.known = memory{s.cluster, s.highest}
-	case s.cluster == s.known.cluster && errors.Is(s.suspect, ErrSuspect):
-		s.known.rev = neverReached
+		s.known = s.nowLocked()
+	case s.cluster == s.known.Cluster && errors.Is(s.suspect, ErrSuspect):
+		s.known.Revision = neverReached
 	}
 	s.log.Info("store opened", "node", s.id.Node, "epoch", s.epoch, "cluster", s.cluster,
 		"revision", s.highest, "evicted", s.returning)

@@ -152,8 +152,8 @@ var errBroken = errors.New("the journal is broken")
 
 type broken struct{}
 
-func (broken) LoadPast() (string, store.Revision, error) { return "", 0, errBroken }
-func (broken) SavePast(string, store.Revision) error     { return nil }
+func (broken) LoadPast() (store.Memory, error) { return store.Memory{}, errBroken }
+func (broken) SavePast(store.Memory) error     { return nil }
 
 // deaf loses the answer to the first taking of the epoch.
 type deaf struct {

@@ -9,11 +9,10 @@ import (
 
 // Past is what a host remembers of its cluster across restarts.
 type Past interface {
-	// LoadPast returns the cluster's uuid and the highest revision seen of
-	// it; "" and 0 when nothing was saved yet.
-	LoadPast() (cluster string, rev Revision, err error)
-	// SavePast keeps them. It is called every few seconds at most.
-	SavePast(cluster string, rev Revision) error
+	// LoadPast returns what was saved; zero when nothing was yet.
+	LoadPast() (Memory, error)
+	// SavePast keeps it. It is called every few seconds at most.
+	SavePast(Memory) error
 }
 
 // savePastEvery is how often the highest revision seen is written down.
@@ -24,26 +23,42 @@ const savePastEvery = 10 * time.Second
 // when the store has meanwhile grown beyond the revision it fell from.
 const neverReached Revision = math.MaxInt64
 
-// memory is a store as this node knew it.
-type memory struct {
-	cluster string
-	rev     Revision
+// Memory is a store as a node knew it.
+type Memory struct {
+	Cluster  string   // its uuid
+	Revision Revision // the highest seen of it
+	Last     Revision // of the node's last write to it; 0: not known
+	Newest   Write    // of any node's that the node saw
+	Recovery int64    // the Count of the last Recovery the node knew of
 }
+
+// Write is a node's write to the store, by its revision.
+type Write struct {
+	Node string
+	At   Revision // 0: none is known
+}
+
+// unsettled is why a store is suspect that a restart found so.
+const unsettled = "it lost its past before this agent's start, and no recovery has ended that"
 
 // contradicts says why an opened store cannot be the one remembered; "" when
 // it can.
-func (m memory) contradicts(view openingView) string {
+func (m Memory) contradicts(view openingView) string {
 	switch {
-	case m.cluster == "":
+	case m.Cluster == "":
 		return ""
-	case view.meta.UUID != m.cluster:
-		return fmt.Sprintf("it is cluster %s, this node knows cluster %s", view.meta.UUID, m.cluster)
-	case m.rev == neverReached:
-		return "a suspicion of an earlier run was not settled"
+	case view.meta.UUID != m.Cluster:
+		return fmt.Sprintf("it is cluster %s, this node knows cluster %s", view.meta.UUID, m.Cluster)
+	case m.Revision == neverReached:
+		return unsettled
 	case view.epochIt.Created == 0:
 		return "this node's epoch is missing"
-	case view.rev < m.rev:
-		return fmt.Sprintf("revision %d is below %d, which this node has seen", view.rev, m.rev)
+	case view.rev < m.Revision:
+		return fmt.Sprintf("revision %d is below %d, which this node has seen", view.rev, m.Revision)
+	case view.lastIt.Modified < m.Last:
+		return lostWrite("this node's", m.Last, view.lastIt.Modified)
+	case view.newestIt.Modified < m.Newest.At:
+		return lostWrite("node "+m.Newest.Node+"'s", m.Newest.At, view.newestIt.Modified)
 	}
 	return ""
 }
@@ -59,9 +74,9 @@ func (s *Session) Accept(ctx context.Context) error {
 	s.saving.Lock()
 	defer s.saving.Unlock()
 	s.mu.Lock()
-	now, held := memory{s.cluster, s.highest}, s.held
+	now, held := s.nowLocked(), s.held
 	s.mu.Unlock()
-	if err := s.past.SavePast(now.cluster, now.rev); err != nil {
+	if err := s.past.SavePast(now); err != nil {
 		return fmt.Errorf("accept the store: %w", err)
 	}
 	s.mu.Lock()
@@ -73,10 +88,15 @@ func (s *Session) Accept(ctx context.Context) error {
 	return nil
 }
 
+// nowLocked is the store as it is.
+func (s *Session) nowLocked() Memory {
+	return Memory{s.cluster, s.highest, s.last, s.newest, max(s.known.Recovery, s.gate.recovery.Count)}
+}
+
 // suspectLocked stops trusting the store.
 func (s *Session) suspectLocked(why string) {
-	s.suspect = fmt.Errorf("%w: %s", ErrSuspect, why)
-	s.log.Error("the store is not the one this node knows: no new address is given until 'gvlan recover'", "why", why)
+	s.suspect, s.why = fmt.Errorf("%w: %s", ErrSuspect, why), why
+	s.log.Error("the store is not the one this node knows: no new address is given in the cluster until 'gvlan recover' is run on one host", "why", why)
 }
 
 // keepPast writes the past down from time to time.
@@ -97,7 +117,7 @@ func (s *Session) savePast() {
 	if now == saved {
 		return
 	}
-	if err := s.past.SavePast(now.cluster, now.rev); err != nil {
+	if err := s.past.SavePast(now); err != nil {
 		s.log.Warn("what this node knows of its cluster is not saved", "err", err)
 		return
 	}

@@ -29,6 +29,9 @@ func suspects(t *testing.T, a *agent, why string) {
 // accepted checks that a suspicion ends with Accept, also for the next run.
 func accepted(t *testing.T, a *agent, mem *storetest.Mem, p *past) {
 	t.Helper()
+	if err := a.OpenGate(t.Context()); err != nil {
+		t.Fatalf("OpenGate: %v", err)
+	}
 	if err := a.Accept(t.Context()); err != nil {
 		t.Fatalf("Accept: %v", err)
 	}
@@ -166,10 +169,10 @@ func TestRolledBackReplyIsNotRelied(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		suspects(t, a, "is below")
+		suspects(t, a, "this node's last write, of revision 13, is gone")
 		a.leave()
 		again := start(t, mem, "one", p)
-		suspects(t, again, "not settled")
+		suspects(t, again, "no recovery has ended")
 		accepted(t, again, mem, p)
 	})
 }
@@ -235,8 +238,8 @@ func TestPastIsSaved(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if _, rev, _ := p.LoadPast(); rev != mem.Revision() {
-			t.Fatalf("saved revision %d, want %d", rev, mem.Revision())
+		if known, _ := p.LoadPast(); known.Revision != mem.Revision() || known.Last != mem.Revision() {
+			t.Fatalf("saved %+v, want revision %d in both", known, mem.Revision())
 		}
 	})
 }

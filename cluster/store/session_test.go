@@ -87,8 +87,8 @@ func TestSessionOpens(t *testing.T) {
 		if a.Epoch() != 1 || a.Cluster() == "" || a.WasEvicted() {
 			t.Fatalf("epoch %d, cluster %q, evicted %v; want 1, a uuid, false", a.Epoch(), a.Cluster(), a.WasEvicted())
 		}
-		if p.cluster != a.Cluster() {
-			t.Fatalf("the past knows cluster %q, want %q", p.cluster, a.Cluster())
+		if p.known.Cluster != a.Cluster() {
+			t.Fatalf("the past knows cluster %q, want %q", p.known.Cluster, a.Cluster())
 		}
 		if rec, ok := live(t, mem); !ok || rec.Install != "one" {
 			t.Fatalf("live = %+v, %v", rec, ok)

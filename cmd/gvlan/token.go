@@ -43,8 +43,8 @@ func checkJoin(ctx context.Context, address string, client *tls.Config) error {
 // did looks after its containers whatever became of the host it joined, and
 // `gvlan status` says what is wrong.
 func (p *parts) refuseForeignToken(ctx context.Context) error {
-	joined, _, err := p.past().LoadPast()
-	if err != nil || joined != "" {
+	joined, err := p.past().LoadPast()
+	if err != nil || joined.Cluster != "" {
 		return err
 	}
 	return p.truth.checkJoin(ctx)

@@ -100,7 +100,7 @@ func (p *parts) openHost() (err error) {
 func (p *parts) buildDriver() (err error) {
 	endpoints := &lateEndpoints{}
 	p.addresses, err = ipam.New(ipam.Config{
-		KV: p.session, Self: p.session, Journal: p.journal.Bucket(addressBucket), Endpoints: endpoints,
+		KV: p.session, Self: p.session, Journal: p.journal.Bucket(addressBucket), Endpoints: endpoints, Ask: endpoints.Ask,
 		Routes: routes, DefaultPools: defaultPools(p.config.Pools), Log: p.log,
 	})
 	if err != nil {
@@ -136,6 +136,11 @@ func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
 
 // Restored implements ipam.Endpoints.
 func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }
+
+// Ask asks on the LAN of a network.
+func (d *lateEndpoints) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
+	return d.driver.Ask(ctx, network, addrs)
+}
 
 // CloseDead implements ipam.Endpoints.
 func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {

@@ -20,27 +20,44 @@ type past struct{ bucket *journal.Bucket }
 
 func (p *parts) past() past { return past{p.journal.Bucket("past")} }
 
-// LoadPast implements store.Past.
-func (p past) LoadPast() (string, store.Revision, error) {
-	cluster, err := p.bucket.Get("cluster")
-	if errors.Is(err, journal.ErrAbsent) {
-		return "", 0, nil
+// LoadPast implements store.Past. What an older gvlan saved lacks some of it.
+func (p past) LoadPast() (known store.Memory, err error) {
+	raw := map[string][]byte{}
+	for _, key := range []string{"cluster", "revision", "last", "recovery", "newest"} {
+		if raw[key], err = p.bucket.Get(key); err != nil && !errors.Is(err, journal.ErrAbsent) {
+			return store.Memory{}, err
+		}
 	}
-	if err != nil {
-		return "", 0, err
+	number := func(key string) uint64 {
+		if len(raw[key]) != 8 {
+			return 0
+		}
+		return binary.BigEndian.Uint64(raw[key])
 	}
-	rev, err := p.bucket.Get("revision")
-	if err != nil || len(rev) != 8 {
-		return "", 0, err
+	return store.Memory{
+		Cluster: string(raw["cluster"]), Revision: store.Revision(number("revision")),
+		Last: store.Revision(number("last")), Recovery: int64(number("recovery")),
+		Newest: newest(raw["newest"]),
+	}, nil
+}
+
+// newest is a write as SavePast keeps it: its revision, then the node.
+func newest(raw []byte) store.Write {
+	if len(raw) < 8 {
+		return store.Write{}
 	}
-	return string(cluster), store.Revision(binary.BigEndian.Uint64(rev)), nil
+	return store.Write{Node: string(raw[8:]), At: store.Revision(binary.BigEndian.Uint64(raw))}
 }
 
 // SavePast implements store.Past.
-func (p past) SavePast(cluster string, rev store.Revision) error {
+func (p past) SavePast(known store.Memory) error {
+	number := func(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 	return p.bucket.PutAll(map[string][]byte{
-		"cluster":  []byte(cluster),
-		"revision": binary.BigEndian.AppendUint64(nil, uint64(rev)),
+		"cluster":  []byte(known.Cluster),
+		"revision": number(int64(known.Revision)),
+		"last":     number(int64(known.Last)),
+		"recovery": number(known.Recovery),
+		"newest":   append(number(int64(known.Newest.At)), known.Newest.Node...),
 	})
 }
 
@@ -54,8 +71,8 @@ func (p past) returned() (int64, error) {
 	if err != nil || len(raw) < 8 {
 		return 0, err
 	}
-	cluster, _, err := p.LoadPast()
-	if err != nil || cluster != string(raw[8:]) {
+	known, err := p.LoadPast()
+	if err != nil || known.Cluster != string(raw[8:]) {
 		return 0, err
 	}
 	return int64(binary.BigEndian.Uint64(raw)), nil

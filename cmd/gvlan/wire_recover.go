@@ -3,41 +3,60 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam"
 )
 
 // suspectLook is how often a store that lost its past is looked at again.
 const suspectLook = 2 * time.Second
 
-// reassert writes this node's live leases into a store that lost its past
-// (decision 19), as soon as that is seen. New addresses stay refused until an
-// operator says `gvlan recover`: only a person knows whether every other
-// node has done the same.
+// asserted is what a node has written its records into.
+type asserted struct {
+	epoch int64  // of the store: one that takes its place has another
+	round string // of the gate
+}
+
+// reassert writes what this node holds into a store that lost its past, as soon
+// as that is found here or anywhere (decision 19), and says so to the others.
+// Nothing new is given until somebody says `gvlan recover`: only a person knows
+// whether every other node has done the same.
 func (p *parts) reassert(ctx context.Context) error {
-	asserted := int64(0) // the epoch: a store that takes that one's place has another
+	var done asserted
 	for pause(ctx, suspectLook) {
-		suspect, epoch := p.session.Trusted(), p.session.Epoch()
-		if !errors.Is(suspect, store.ErrSuspect) {
-			asserted = 0
+		why, now := p.session.Trusted(), asserted{p.session.Epoch(), p.session.Round()}
+		if !errors.Is(why, store.ErrSuspect) {
+			done = asserted{}
 			continue
 		}
-		if asserted == epoch {
-			continue
+		if done != now {
+			if _, err := p.reassertOnce(ctx, now.round); err != nil {
+				p.log.Warn("could not write this node's leases into the store yet", "error", err)
+				continue
+			}
+			if p.session.Epoch() != now.epoch {
+				continue
+			}
+			done = now
+			p.log.Error("this node's leases are in the store again: no new address is given until `gvlan recover` is run on one host", "why", why)
 		}
-		if _, err := p.addresses.Reassert(ctx); err != nil {
-			p.log.Warn("could not write this node's leases into the store yet", "error", err)
-			continue
+		if p.session.Recovered() {
+			if err := p.session.Accept(ctx); err != nil {
+				p.log.Warn("could not accept the recovered store yet", "error", err)
+			}
 		}
-		if p.session.Epoch() != epoch {
-			continue
-		}
-		asserted = epoch
-		p.log.Error("the store is not the one this node knew: no new address is given here until `gvlan recover` is run on every node", "why", suspect)
 	}
 	return nil
+}
+
+// reassertOnce writes what this node holds, and tells the others.
+func (p *parts) reassertOnce(ctx context.Context, round string) ([]ipam.Conflict, error) {
+	conflicts, err := p.addresses.Reassert(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return conflicts, p.session.Reasserted(ctx, round)
 }
 
 // pause waits, and tells whether ctx still lasts.
@@ -93,39 +112,4 @@ func (p *parts) restartFailed(ctx context.Context) error {
 		away = !trusted
 	}
 	return nil
-}
-
-// recoverRoute is where `gvlan recover` asks.
-const recoverRoute = "/v1/recover"
-
-// recovered is the answer of `gvlan recover`.
-type recovered struct {
-	Cluster   string   `json:"cluster"`
-	Conflicts []string `json:"conflicts"` // addresses that stay with somebody else
-}
-
-// recover takes the store as it is for the truth, after this node's leases
-// are in it; or this install for the node whose name it took.
-func (p *parts) recover(ctx context.Context) (recovered, error) {
-	if errors.Is(p.session.Trusted(), store.ErrForeign) {
-		return recovered{Cluster: p.session.Cluster()}, p.session.Settle()
-	}
-	if err := p.session.Trusted(); !errors.Is(err, store.ErrSuspect) {
-		if err == nil {
-			err = errors.New("the store is trusted")
-		}
-		return recovered{}, fmt.Errorf("nothing to recover: %w", err)
-	}
-	conflicts, err := p.addresses.Reassert(ctx)
-	if err != nil {
-		return recovered{}, err
-	}
-	if err := p.session.Accept(ctx); err != nil {
-		return recovered{}, err
-	}
-	r := recovered{Cluster: p.session.Cluster()}
-	for _, c := range conflicts {
-		r.Conflicts = append(r.Conflicts, fmt.Sprintf("%s of endpoint %s: %s", c.Address, c.Endpoint, c.Holder))
-	}
-	return r, nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"gvlan/cluster/store"
@@ -19,7 +18,7 @@ func (p *parts) serveStatusRoutes() {
 	p.serveNetworks()
 	p.serveNodes()
 	p.serveNameRoutes()
-	p.status.handle("POST "+recoverRoute, func(r *http.Request) (any, error) { return p.recover(r.Context()) })
+	p.status.handle("POST "+recoverRoute, p.answerRecover)
 }
 
 // engineAnswer bounds how long a status waits for the engine.

@@ -86,7 +86,7 @@ func (e *Etcd) scheme() string {
 
 // Start starts the server, again after it ended, and returns when it answers.
 func (e *Etcd) Start(ctx context.Context) error {
-	peer := "http://" + netip.AddrPortFrom(e.Addr.Addr(), 2380).String()
+	peer := e.peer()
 	args := []string{
 		"--name", e.name, "--data-dir", e.dir, "--log-level", "warn",
 		"--heartbeat-interval", "10", "--election-timeout", "100", // a lone server elects itself at once

@@ -75,14 +75,14 @@ var leaseTrials = map[string]func(*testing.T, *trial){
 	"keepalive of an unknown lease": func(t *testing.T, r *trial) {
 		id := r.grant()
 		r.revoke(id)
-		if err := r.KeepAlive(r.ctx, id); !errors.Is(err, store.ErrNotFound) {
+		if err := r.KeepAlive(r.ctx, id, ignore); !errors.Is(err, store.ErrNotFound) {
 			t.Fatalf("KeepAlive: %v, want ErrNotFound", err)
 		}
 	},
 	"keepalive ends with its context": func(t *testing.T, r *trial) {
 		ctx, cancel := context.WithCancel(r.ctx)
 		cancel()
-		if err := r.KeepAlive(ctx, r.grant()); err != nil && !errors.Is(err, store.ErrUnavailable) {
+		if err := r.KeepAlive(ctx, r.grant(), ignore); err != nil && !errors.Is(err, store.ErrUnavailable) {
 			t.Fatalf("KeepAlive: %v, want nil", err)
 		}
 	},
@@ -92,10 +92,12 @@ var leaseTrials = map[string]func(*testing.T, *trial){
 			t.Fatal(err)
 		}
 		ended := make(chan error, 1)
-		go func() { ended <- r.KeepAlive(r.ctx, id) }()
+		go func() { ended <- r.KeepAlive(r.ctx, id, ignore) }()
 		r.revoke(id)
 		if err := <-ended; !errors.Is(err, store.ErrNotFound) {
 			t.Fatalf("KeepAlive: %v, want ErrNotFound", err)
 		}
 	},
 }
+
+func ignore(store.Revision) {}

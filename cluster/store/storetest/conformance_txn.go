@@ -25,6 +25,11 @@ var txnTrials = map[string]func(*testing.T, *trial){
 			{"unchanged since an older revision", store.Unchanged("/k", made), false},
 			{"unchanged at zero, and absent", store.Unchanged("/none", 0), true},
 			{"unchanged at zero, and there", store.Unchanged("/k", 0), false},
+			{"not before its change", store.NotBefore("/k", changed), true},
+			{"not before an older revision", store.NotBefore("/k", made), true},
+			{"not before a later revision", store.NotBefore("/k", changed+1), false},
+			{"not before zero, and absent", store.NotBefore("/none", 0), true},
+			{"not before some revision, and absent", store.NotBefore("/none", 1), false},
 			{"same life", store.SameLife("/k", made), true},
 			{"same life as of its change", store.SameLife("/k", changed), false},
 		} {

@@ -133,6 +133,19 @@ func (m *Mem) Restore(s Snapshot) {
 	m.replace(back)
 }
 
+// RestoreBumped is Restore with etcdutl's --bump-revision and --mark-compacted:
+// the revision goes on from where it was, and older ones are compacted.
+func (m *Mem) RestoreBumped(s Snapshot) {
+	m.mu.Lock()
+	before := m.state.rev
+	m.mu.Unlock()
+	m.Restore(s)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state.rev = before + 1000
+	m.compacted = m.state.rev
+}
+
 // Wipe makes the store empty and new, as a lost data directory does.
 func (m *Mem) Wipe() {
 	m.mu.Lock()

@@ -31,7 +31,7 @@ func (m *Mem) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
 }
 
 // KeepAlive implements store.Leaser.
-func (m *Mem) KeepAlive(ctx context.Context, id store.LeaseID) error {
+func (m *Mem) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(store.Revision)) error {
 	ended, leave, err := m.enterKeep(ctx)
 	if err != nil {
 		return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
@@ -42,13 +42,19 @@ func (m *Mem) KeepAlive(ctx context.Context, id store.LeaseID) error {
 		return fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrNotFound)
 	}
 	defer m.keep(id, -1)
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-l.gone:
-		return fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrNotFound)
-	case <-ended:
-		return fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrUnavailable)
+	again := time.NewTicker(l.ttl / 3)
+	defer again.Stop()
+	for {
+		renewed(m.Revision())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.gone:
+			return fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrNotFound)
+		case <-ended:
+			return fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrUnavailable)
+		case <-again.C:
+		}
 	}
 }
 

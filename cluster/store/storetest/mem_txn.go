@@ -97,8 +97,11 @@ func (m *Mem) judge(txn store.Txn) verdict {
 
 func (m *Mem) holds(cond store.Cond) bool {
 	e := m.state.items[cond.Key]
-	if cond.Kind == store.Modified {
+	switch cond.Kind {
+	case store.Modified:
 		return e.Modified == cond.Is
+	case store.NoOlder:
+		return e.Modified >= cond.Is
 	}
 	return e.Created == cond.Is
 }

@@ -124,7 +124,7 @@ func TestAdvanceEndsLeasesNobodyKeeps(t *testing.T) {
 		kept := hang("/kept")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- mem.KeepAlive(ctx, kept) }()
+		go func() { done <- mem.KeepAlive(ctx, kept, func(store.Revision) {}) }()
 		synctest.Wait()
 		mem.Advance(14 * time.Second)
 		if items, _, _ := mem.List(t.Context(), store.Prefix("/")); len(items) != 2 {

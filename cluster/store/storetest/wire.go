@@ -84,7 +84,7 @@ func (w *Wire) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
 }
 
 // KeepAlive implements store.Leaser.
-func (w *Wire) KeepAlive(ctx context.Context, id store.LeaseID) error {
+func (w *Wire) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(store.Revision)) error {
 	ended, leave, err := w.enterKeep(ctx)
 	if err != nil {
 		return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
@@ -92,7 +92,7 @@ func (w *Wire) KeepAlive(ctx context.Context, id store.LeaseID) error {
 	defer leave()
 	near, stop := cutOff(ctx, ended)
 	defer stop()
-	err = w.far.KeepAlive(near, id)
+	err = w.far.KeepAlive(near, id, renewed)
 	if err == nil && ctx.Err() == nil {
 		err = fmt.Errorf("keep lease %x alive: %w", int64(id), store.ErrUnavailable)
 	}

@@ -1,0 +1,156 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gvlan/cluster/store"
+)
+
+// For a while after a recovery the store may not know of a container whose host
+// was left out of it. So the LAN is asked before an address is given: what
+// answers there is not.
+
+// askedAtOnce is how many candidates the LAN is asked for at a time: an answer
+// is waited for 1.5 s, and a call has 4.
+const askedAtOnce = 8
+
+// answering are the addresses that were heard on the LAN since the caution
+// began.
+type answering struct {
+	mu    sync.Mutex
+	heard map[string]*intervals // by segment; a set is replaced, never changed
+}
+
+// of returns the addresses of a segment that answered.
+func (s *answering) of(segment string) *intervals {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set := s.heard[segment]; set != nil {
+		return set
+	}
+	return &intervals{}
+}
+
+func (s *answering) add(segment string, addrs []netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heard == nil {
+		s.heard = map[string]*intervals{}
+	}
+	set := &intervals{}
+	if had := s.heard[segment]; had != nil {
+		set.spans = slices.Clone(had.spans)
+	}
+	for _, addr := range addrs {
+		set.add(single(addr))
+	}
+	s.heard[segment] = set
+}
+
+func (s *answering) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.heard)
+}
+
+// cautious reports whether the LAN is to be asked.
+func (a *Allocator) cautious() bool {
+	if a.Ask == nil {
+		return false
+	}
+	if a.Self.Cautious() {
+		return true
+	}
+	a.answering.forget()
+	return false
+}
+
+// candidate is an address that is free as far as the store knows. Its place is
+// held.
+type candidate struct {
+	at      place
+	view    view
+	release func()
+}
+
+// silent holds the place of a free address that nobody answers for on the LAN.
+func (c *picker) silent(ctx context.Context, network string) (candidate, error) {
+	for {
+		some, err := c.several(ctx)
+		if err != nil {
+			return candidate{}, err
+		}
+		addrs := make([]netip.Addr, len(some))
+		for i, one := range some {
+			addrs[i] = one.at.addr
+		}
+		heard, err := c.a.askLAN(ctx, network, some[0].at.segment, addrs)
+		chosen := candidate{}
+		for _, one := range some {
+			if err == nil && chosen.release == nil && !heard.contains(numberOf(one.at.addr)) {
+				chosen = one
+				continue
+			}
+			one.release()
+		}
+		if err != nil || chosen.release != nil {
+			return chosen, err
+		}
+	}
+}
+
+// several holds the places of up to askedAtOnce free addresses of one segment.
+func (c *picker) several(ctx context.Context) ([]candidate, error) {
+	at, v, release, err := c.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	some := []candidate{{at, v, release}}
+	for len(some) < askedAtOnce {
+		at, v, release, ok, err := c.offer()
+		if err != nil || !ok {
+			break // one is enough
+		}
+		some = append(some, candidate{at, v, release})
+	}
+	return some, nil
+}
+
+// askLAN asks for addresses and returns all of the segment that ever answered.
+// Where nobody can be asked, nobody is: a network without a parent has no LAN.
+func (a *Allocator) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*intervals, error) {
+	found, err := a.Ask(ctx, network, addrs)
+	switch {
+	case ctx.Err() != nil:
+		return nil, a.unanswered(fmt.Errorf("%w: the LAN was still being asked, as is done for a while after a recovery", store.ErrUnavailable))
+	case err != nil:
+		a.Log.Warn("an address is given without asking the LAN first, as is done for a while after a recovery", "network", short(network), "err", err)
+	case len(found) > 0:
+		a.Log.Warn("addresses that the store has for free answer on the LAN: they are not given", "addresses", found, "segment", segment)
+		a.answering.add(segment, found)
+	}
+	return a.answering.of(segment), nil
+}
+
+// checkSilent refuses an explicit address that answers on the LAN and that the
+// store has for free: of one that it has not, it says more.
+func (a *Allocator) checkSilent(ctx context.Context, p pool, at place) error {
+	if !a.cautious() {
+		return nil
+	}
+	if it, err := a.read(ctx, at.key()); err != nil || it.Created != 0 {
+		return nil // as the transaction finds
+	}
+	heard, err := a.askLAN(ctx, p.Network, at.segment, []netip.Addr{at.addr})
+	if err != nil {
+		return err
+	}
+	if heard.contains(numberOf(at.addr)) {
+		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.addr)
+	}
+	return nil
+}
