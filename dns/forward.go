@@ -17,6 +17,7 @@ import (
 
 const (
 	forwardInFlight = 1024
+	forwardClient   = 64               // of those, for one client that is not this host
 	probeEvery      = time.Second      // a server that failed
 	loopEvery       = 30 * time.Second // a server that led back to us: it may have been set right
 
@@ -34,13 +35,14 @@ type Forwarder struct {
 	cache     *cache
 	flights   singleflight.Group
 	slots     chan struct{}
+	places    *places // of slots, for clients on the LAN
 }
 
 // NewForwarder returns a forwarder to these servers, in order of
 // preference. Addresses in own are this agent's listeners, and are left out;
 // it fails when no other is left.
 func NewForwarder(servers, own []netip.AddrPort, log *slog.Logger) (*Forwarder, error) {
-	f := &Forwarder{log: log, cache: newCache(time.Now), slots: make(chan struct{}, forwardInFlight)}
+	f := &Forwarder{log: log, cache: newCache(time.Now), slots: make(chan struct{}, forwardInFlight), places: newPlaces(forwardClient, forwardInFlight/2)}
 	for _, addr := range servers {
 		if slices.Contains(own, addr) {
 			continue
@@ -134,13 +136,13 @@ func (f *Forwarder) caught(name string) bool {
 
 var errNoUpstream = errors.New("no dns upstream answered")
 
-// resolve answers a question with what the servers say, or SERVFAIL within
-// forwardBudget.
-func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by asker) *miekg.Msg {
+// resolve answers a client's question with what the servers say, or SERVFAIL
+// within forwardBudget.
+func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by asker, client netip.Addr) *miekg.Msg {
 	key := keyOf(q)
 	m := f.cache.get(key, false)
 	if m == nil {
-		m = f.fetch(ctx, key)
+		m = f.fetch(ctx, key, client)
 	}
 	if m == nil {
 		if m = f.cache.get(key, true); m == nil || m.Rcode == miekg.RcodeServerFailure {
@@ -151,8 +153,16 @@ func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by asker) *miekg.
 	return readdress(q, m, by)
 }
 
-// fetch asks the servers, once for all who want to know the same.
-func (f *Forwarder) fetch(ctx context.Context, key cacheKey) *miekg.Msg {
+// fetch asks the servers, once for all who want to know the same. Clients on
+// the LAN take half of the slots together and a few each, so that one which
+// floods us leaves others theirs.
+func (f *Forwarder) fetch(ctx context.Context, key cacheKey, client netip.Addr) *miekg.Msg {
+	if !client.IsLoopback() {
+		if !f.places.take(client) {
+			return nil
+		}
+		defer f.places.give(client)
+	}
 	select {
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()

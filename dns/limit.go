@@ -7,18 +7,50 @@ import (
 	"time"
 )
 
-// limited is a listener that closes connections beyond what one client, or
-// all of them, may hold, and gives up on clients that do not read: an idle
-// or stalled client takes its own places and nobody else's.
-type limited struct {
-	net.Listener
+// places are what clients may hold at a time, each and all together.
+type places struct {
+	each, all int
+
 	mu     sync.Mutex
 	total  int
 	client map[netip.Addr]int
 }
 
+func newPlaces(each, all int) *places {
+	return &places{each: each, all: all, client: make(map[netip.Addr]int)}
+}
+
+// take gives a client one more place, or returns false.
+func (p *places) take(client netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total >= p.all || p.client[client] >= p.each {
+		return false
+	}
+	p.total++
+	p.client[client]++
+	return true
+}
+
+func (p *places) give(client netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if p.client[client]--; p.client[client] == 0 {
+		delete(p.client, client)
+	}
+}
+
+// limited is a listener that closes connections beyond what one client, or
+// all of them, may hold, and gives up on clients that do not read: an idle
+// or stalled client takes its own places and nobody else's.
+type limited struct {
+	net.Listener
+	*places
+}
+
 func newLimited(l net.Listener) *limited {
-	return &limited{Listener: l, client: make(map[netip.Addr]int)}
+	return &limited{l, newPlaces(tcpClient, tcpTotal)}
 }
 
 // Accept returns the next connection that is within the limits.
@@ -33,26 +65,6 @@ func (l *limited) Accept() (net.Conn, error) {
 			return &limitedConn{Conn: conn, from: l, client: client}, nil
 		}
 		conn.Close()
-	}
-}
-
-func (l *limited) take(client netip.Addr) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.total >= tcpTotal || l.client[client] >= tcpClient {
-		return false
-	}
-	l.total++
-	l.client[client]++
-	return true
-}
-
-func (l *limited) give(client netip.Addr) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.total--
-	if l.client[client]--; l.client[client] == 0 {
-		delete(l.client, client)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	miekg "github.com/miekg/dns"
 	"golang.org/x/sys/unix"
@@ -36,12 +37,13 @@ type Listener struct {
 	allow    []netip.Prefix
 	indirect bool
 	own      []netip.Addr // addresses it listens at
+	excess   *excess
 	spin     atomic.Uint32
 }
 
 // NewListener returns a listener that does nothing until Serve.
 func NewListener(c ListenerConfig) *Listener {
-	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, indirect: c.Indirect}
+	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, indirect: c.Indirect, excess: newExcess(time.Now)}
 }
 
 // Serve answers on these sockets until ctx ends (nil) or one fails. It
@@ -60,21 +62,33 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	return s.serve(ctx, packets, streams)
 }
 
+// here tells whether a client is this host itself, which no packet from
+// outside can claim.
+func (l *Listener) here(client netip.Addr) bool {
+	return client.IsLoopback() || slices.Contains(l.own, client)
+}
+
 // allowed tells whether a client may ask at all.
 func (l *Listener) allowed(client netip.Addr) bool {
-	return client.IsLoopback() || slices.Contains(l.own, client) ||
+	return l.here(client) ||
 		slices.ContainsFunc(l.allow, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
 func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
 	by := asker{scope: Everything(), spin: spin, recursion: l.forward != nil}
-	if addr := client.Addr().Unmap(); !addr.IsLoopback() {
-		if !l.allowed(addr) {
-			return nil, false
-		}
-		by.scope, _ = l.zone.ScopeOf(addr)
+	addr := client.Addr().Unmap()
+	if addr.IsLoopback() {
+		return l.zone.inline(dst, packet, by, true, !l.indirect)
 	}
-	return l.zone.inline(dst, packet, by, true, !l.indirect)
+	if !l.allowed(addr) {
+		return nil, false
+	}
+	by.scope, _ = l.zone.ScopeOf(addr)
+	out, ok := l.zone.inline(dst, packet, by, true, !l.indirect)
+	if ok && !l.here(addr) && !l.excess.allows(addr, len(packet), len(out)) {
+		out = cut(out, packet)
+	}
+	return out, ok
 }
 
 func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
@@ -90,11 +104,14 @@ func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.
 	case m != nil:
 		l.zone.count(m, f)
 	case l.forward != nil:
-		m = l.forward.resolve(ctx, q, by)
+		m = l.forward.resolve(ctx, q, by, client)
 		l.zone.passedCounts.note(m.Rcode, len(m.Answer))
 	default:
 		l.refuse(w, q, by)
 		return
+	}
+	if !by.stream && !l.here(client) && !l.excess.allows(client, q.Len(), m.Len()) {
+		cutMessage(m)
 	}
 	w.WriteMsg(m)
 }

@@ -1,0 +1,165 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	miekg "github.com/miekg/dns"
+)
+
+func TestExcess(t *testing.T) {
+	now := time.Unix(1, 0)
+	e := newExcess(func() time.Time { return now })
+	count := func(clients func(i int) netip.Addr, questions int) (whole int) {
+		for i := range questions {
+			if e.allows(clients(i), 51, 1219) {
+				whole++
+			}
+		}
+		return whole
+	}
+	one := func(addr string) func(int) netip.Addr {
+		return func(int) netip.Addr { return netip.MustParseAddr(addr) }
+	}
+	const burst = excessClient / (1219 - 51)
+	if got := count(one("10.9.0.1"), 1000); got != burst {
+		t.Errorf("one client got %d large answers at once, want %d", got, burst)
+	}
+	if got := count(one("10.9.0.2"), 10); got != 10 {
+		t.Errorf("another got %d of 10", got)
+	}
+	if !e.allows(netip.MustParseAddr("10.9.0.1"), 51, 51) {
+		t.Error("an answer as long as its question was kept back")
+	}
+	now = now.Add(time.Second / 2)
+	if got := count(one("10.9.0.1"), 1000); got != burst/2 {
+		t.Errorf("after half a second: %d, want %d", got, burst/2)
+	}
+	now = now.Add(time.Hour)
+	all := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 9, 1, byte(i)}) }
+	if got, most := count(all, 10_000), excessPrefix/(1219-51); got > most || got < most/2 {
+		t.Errorf("a whole prefix got %d, want at most %d", got, most)
+	}
+	if got := count(func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0: 0xfd, 7: 9, 14: byte(i >> 8), 15: byte(i)})
+	}, 10_000); got > excessPrefix/(1219-51) {
+		t.Errorf("a whole IPv6 prefix got %d", got)
+	}
+}
+
+// TestAmplification floods the LAN's listener with questions of few bytes that
+// have large answers, on the path of packets and on the library's.
+func TestAmplification(t *testing.T) {
+	for _, indirect := range []bool{false, true} {
+		f := house(t)
+		for i := range 60 {
+			f.start(endpoint("h3", "lan1", "many"+itoa(i), netipAt(100+i)+"/16", alias("many")))
+		}
+		box := newSandbox(t)
+		box.addNetwork("lan", "10.55.0.1/24")
+		for i := range 3 {
+			box.run("ip", "address", "add", fmt.Sprintf("10.55.0.%d/24", 10+i), "dev", "lan")
+		}
+		var packets []*net.UDPConn
+		var streams []net.Listener
+		box.do(func() (err error) {
+			packets, streams, err = Listen(t.Context(), "10.55.0.1:0")
+			return err
+		})
+		l := NewListener(ListenerConfig{Zone: f.zone, Indirect: indirect, Allow: []netip.Prefix{netip.MustParsePrefix("10.55.0.0/24")}})
+		server := serveOn(t, l, packets, streams)
+		ask := func(from string) (in, out int, m *miekg.Msg) {
+			var conn net.Conn
+			box.do(func() (err error) {
+				conn, err = (&net.Dialer{LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}).Dial("udp4", server.String())
+				return err
+			})
+			defer conn.Close()
+			q := new(miekg.Msg).SetQuestion("many.lan1.gvlan.internal.", miekg.TypeA).SetEdns0(1232, false)
+			raw, err := q.Pack()
+			if err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 4096)
+			conn.SetDeadline(time.Now().Add(time.Minute))
+			if _, err := conn.Write(raw); err != nil {
+				t.Fatal(err)
+			}
+			n, err := conn.Read(buf)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m = new(miekg.Msg)
+			if err := m.Unpack(buf[:n]); err != nil || m.Id != q.Id || !m.Response || len(m.Question) != 1 || m.IsEdns0() == nil {
+				t.Fatalf("answer %v: %v", m, err)
+			}
+			return len(raw), n, m
+		}
+		if in, out, m := ask("10.55.0.10"); m.Truncated || out < 10*in {
+			t.Fatalf("%d bytes are answered with %d: this shows nothing", in, out)
+		}
+		flooded := false
+		for range 10_000 {
+			in, out, m := ask("10.55.0.10")
+			if m.Truncated {
+				flooded = true
+				if out > in || len(m.Answer) > 0 {
+					t.Errorf("%d bytes are answered with %d and TC", in, out)
+				}
+				break
+			}
+		}
+		if !flooded {
+			t.Error("10,000 questions were answered in full")
+		}
+		if _, _, m := ask("10.55.0.11"); m.Truncated {
+			t.Error("another client is cut short too")
+		}
+		if _, _, m := ask("10.55.0.1"); m.Truncated {
+			t.Error("the host itself is cut short too")
+		}
+		box.do(func() error {
+			if m := query(t, "tcp", "10.55.0.10", server, "many.lan1.gvlan.internal", miekg.TypeA); len(m.Answer) != 60 {
+				t.Errorf("over TCP %d records, want 60", len(m.Answer))
+			}
+			return nil
+		})
+	}
+}
+
+// TestForwardFlood: a client whose questions about the rest of the world all
+// take long keeps no other from asking.
+func TestForwardFlood(t *testing.T) {
+	stop := make(chan struct{})
+	quick := says("192.0.2.1", 60)
+	up := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
+		if strings.HasPrefix(q.Question[0].Name, "slow") {
+			<-stop
+			return
+		}
+		quick(w, q)
+	})
+	defer close(stop)
+	f := forwarder(t, up)
+	ask := func(client, name string) *miekg.Msg {
+		return f.resolve(context.Background(), new(miekg.Msg).SetQuestion(name, miekg.TypeA), asker{recursion: true}, netip.MustParseAddr(client))
+	}
+	answered := make(chan bool, 2*forwardInFlight)
+	for i := range 2 * forwardInFlight {
+		go func() { ask("10.9.0.1", fmt.Sprintf("slow%d.example.", i)); answered <- true }()
+	}
+	for range forwardInFlight { // what has no place is answered at once
+		<-answered
+	}
+	if got := addresses(ask("10.9.0.2", "quick.example.")); len(got) != 1 {
+		t.Errorf("another client got %v", got)
+	}
+	if got := addresses(ask("127.0.0.1", "own.example.")); len(got) != 1 {
+		t.Errorf("the host got %v", got)
+	}
+}
