@@ -66,6 +66,7 @@ type Driver struct {
 	unheeded  unheeded // what has no effect on this host's networks
 	asked     askedFor // names that engines from 29 tell with an address request
 	announcer *announcer
+	stopped   *stopped
 
 	ownAddresses atomic.Pointer[map[netip.Addr]string] // of this host's interfaces, by the last look
 	making       atomic.Pointer[store.Network]         // the replica the engine is being asked for
@@ -93,7 +94,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
-		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(),
+		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
 		troubles: &troubles{all: map[matter]trouble{}, now: cfg.Now},
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),

@@ -75,6 +75,7 @@ func (d *Driver) engineEvent(ev engine.Event) {
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
 		d.names.stale(ev.Attributes["container"])
 	}
+	d.stopped.event(ev)
 	d.poke()
 	d.names.poke()
 }

@@ -42,6 +42,7 @@ type view struct {
 	removals    map[string]map[string]store.Removal // by uuid and node
 	refs        map[string]store.Refs               // by node
 	live        []string                            // nodes
+	kept        []store.Kept                        // what stopped containers here want again
 	hosts       hosts                               // names for messages
 	swarmOnly   bool                                // the managed plugin: plain networks are the socket agent's
 	pruned      int64                               // unix milliseconds of this engine's last network prune

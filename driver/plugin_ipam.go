@@ -48,7 +48,7 @@ func (p *Plugin) releasePool(ctx context.Context, r dockeripam.ReleasePoolReques
 
 func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddressRequest) (dockeripam.RequestAddressResponse, error) {
 	addr, err := p.driver.addresses.RequestAddress(ctx, ipam.AddressRequest{
-		PoolID: r.PoolID, Address: r.Address, Options: r.Options,
+		PoolID: r.PoolID, Address: r.Address, Options: r.Options, Newcomers: p.driver.stopped.newcomers,
 	})
 	if err != nil {
 		return dockeripam.RequestAddressResponse{}, err

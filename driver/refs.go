@@ -10,10 +10,11 @@ import (
 	"gvlan/cluster/store"
 )
 
-// publishRefs writes which definitions this host's containers refer to, when
-// that changed: a definition is in use wherever any does.
+// publishRefs writes which definitions this host's containers refer to, and
+// which addresses its stopped ones want again, when that changed: a definition
+// is in use wherever any does.
 func (d *Driver) publishRefs(ctx context.Context, v view) error {
-	refs := store.Refs{Networks: map[string][]string{}}
+	refs := store.Refs{Networks: map[string][]string{}, Kept: v.kept}
 	for _, n := range v.journal {
 		if names := v.users[n.ID]; len(names) > 0 && bound(n) {
 			refs.Networks[n.UUID] = slices.Sorted(slices.Values(names))
@@ -39,5 +40,5 @@ func bound(n hostNetwork) bool {
 }
 
 func sameRefs(a, b store.Refs) bool {
-	return maps.EqualFunc(a.Networks, b.Networks, slices.Equal[[]string])
+	return maps.EqualFunc(a.Networks, b.Networks, slices.Equal[[]string]) && slices.Equal(a.Kept, b.Kept)
 }

@@ -134,6 +134,7 @@ func (v view) knows(id string) bool {
 // lookAtEngine adds what the engine has. The journal is read after the
 // engine's list, so that a network made in between is known to both.
 func (d *Driver) lookAtEngine(ctx context.Context, v *view) error {
+	made := d.stopped.made()
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return err
@@ -147,6 +148,8 @@ func (d *Driver) lookAtEngine(ctx context.Context, v *view) error {
 	v.missing = unlisted(*v, d.missing)
 	d.missing = v.missing
 	v.users = users(containers, v.engine, v.journal)
+	v.kept = d.stopped.look(containers, *v, made, d.state.endpoint)
+	d.avoid(*v)
 	return d.publishRefs(ctx, *v)
 }
 

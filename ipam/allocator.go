@@ -23,6 +23,7 @@ type Allocator struct {
 	ledger    *ledger
 	mirrors   *mirrors
 	macs      *macs
+	kept      kept
 	hosts     *hosts
 	suspect   suspects[place]
 	missing   missing

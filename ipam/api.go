@@ -27,6 +27,9 @@ type AddressRequest struct {
 	PoolID  string
 	Address string // "": any
 	Options map[string]string
+	// Newcomers reports whether a container that never ran may be the one that
+	// asks on that network of the engine's; nil: one may.
+	Newcomers func(network string) bool
 }
 
 // PoolData is what CreateNetwork says of one pool (Docker's IPAMData).

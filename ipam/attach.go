@@ -193,10 +193,6 @@ func (b *ledger) sameDefinition(one, other string) bool {
 	return ok1 && ok2 && first.UUID != "" && first.UUID == second.UUID
 }
 
-// Avoid sets the addresses of a network that are given only when nothing
-// else is free: stopped containers will ask for them again.
-func (a *Allocator) Avoid(id string, addresses []netip.Addr) { a.ledger.avoid(id, addresses) }
-
 // Detach forgets a network and closes its pools. What they owe is given
 // back in the background; a definition's reservations stay. Errors are the
 // journal's.

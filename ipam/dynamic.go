@@ -12,11 +12,11 @@ import (
 
 // leaseAny gives any free address. While the store is away it can only be
 // one that this node itself gave up and the store does not know of yet.
-func (a *Allocator) leaseAny(ctx context.Context, p pool) (netip.Prefix, error) {
+func (a *Allocator) leaseAny(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
 	err := a.distrust()
 	if err == nil {
 		var prefix netip.Prefix
-		if prefix, err = a.allocate(ctx, p); err == nil {
+		if prefix, err = a.allocate(ctx, p, r); err == nil {
 			return prefix, nil
 		}
 	}
@@ -31,12 +31,12 @@ func (a *Allocator) leaseAny(ctx context.Context, p pool) (netip.Prefix, error) 
 // allocate proposes candidates to the store until one is taken: from the
 // mirrors, and once they offer nothing from a list that is true right now,
 // because only that may say that the network is full.
-func (a *Allocator) allocate(ctx context.Context, p pool) (netip.Prefix, error) {
-	return a.allocateWith(ctx, p, func(v view, at place) (bool, error) { return a.takeDynamic(ctx, p, v, at) })
+func (a *Allocator) allocate(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
+	return a.allocateWith(ctx, p, r, func(v view, at place) (bool, error) { return a.takeDynamic(ctx, p, v, at) })
 }
 
 // allocateWith proposes candidates until take wins one.
-func (a *Allocator) allocateWith(ctx context.Context, p pool, take func(view, place) (won bool, err error)) (netip.Prefix, error) {
+func (a *Allocator) allocateWith(ctx context.Context, p pool, r AddressRequest, take func(view, place) (won bool, err error)) (netip.Prefix, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	views, err := a.views(p)
@@ -47,7 +47,7 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, take func(view, pl
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	pick := picker{a: a, views: views, hosts: hosts, avoid: a.ledger.avoidedIn(p.Network)}
+	pick := picker{a: a, views: views, hosts: hosts, late: a.kept.in(p.parsed().Segment), own: a.kept.of(p, r), named: r.Options[endpointName] != ""}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -133,7 +133,9 @@ type picker struct {
 	a     *Allocator
 	views []view
 	hosts *intervals // what hosts have themselves
-	avoid *intervals
+	late  *intervals // given last
+	own   []Kept     // what whoever asks had before, tried first
+	named bool       // the engine said who asks
 	// listed holds what a list of each view showed, once there was one; it
 	// is used in place of the mirrors.
 	listed []*intervals
@@ -176,6 +178,9 @@ func (c *picker) offer() (at place, v view, release func(), ok bool, err error) 
 
 // next is free without asking the LAN.
 func (c *picker) next(ctx context.Context) (place, view, func(), error) {
+	if at, v, release, ok, err := c.again(); ok || err != nil {
+		return at, v, release, err
+	}
 	for {
 		if at, v, release, ok, err := c.offer(); ok || err != nil {
 			return at, v, release, err
@@ -219,7 +224,7 @@ func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
 
 // spare says which addresses are left for later.
 type spare struct {
-	asked   bool // those that stopped containers will ask for
+	asked   bool // those that stopped containers want again
 	resting bool // those whose cooldown is not over
 }
 
@@ -231,7 +236,7 @@ func (c *picker) choose(i int, v view, spare spare) (place, func(), bool, error)
 	}
 	taken := []*intervals{v.excluded, c.hosts, c.a.answering.of(v.segment)}
 	if spare.asked {
-		taken = append(taken, c.avoid)
+		taken = append(taken, c.late)
 	}
 	if spare.resting && v.cooldown > 0 {
 		taken = append(taken, m.resting(v.cooldown))

@@ -29,7 +29,6 @@ type ledger struct {
 	pools     map[string]pool
 	minted    map[string]bool // nonces of all pools since the start, also of those that are gone
 	networks  map[string]network
-	avoided   map[string]*intervals // by network; a set is replaced, never changed
 	held      map[string]*intervals // by segment: the addresses of leases
 	busy      map[place]chan struct{}
 	inUse     map[string]*intervals // by segment: the addresses of busy
@@ -50,7 +49,6 @@ func newLedger(journal Journal) (*ledger, error) {
 		pools:     map[string]pool{},
 		minted:    map[string]bool{},
 		networks:  map[string]network{},
-		avoided:   map[string]*intervals{},
 		held:      map[string]*intervals{},
 		busy:      map[place]chan struct{}{},
 		inUse:     map[string]*intervals{},

@@ -2,7 +2,6 @@ package ipam
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 )
 
@@ -126,24 +125,4 @@ func (b *ledger) isBusy(p place) bool {
 	defer b.mu.Unlock()
 	_, busy := b.busy[p]
 	return busy
-}
-
-// avoid replaces the addresses of a network that are given last.
-func (b *ledger) avoid(network string, addresses []netip.Addr) {
-	set := &intervals{}
-	for _, addr := range addresses {
-		set.add(single(addr))
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.avoided[network] = set
-}
-
-func (b *ledger) avoidedIn(network string) *intervals {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if set := b.avoided[network]; set != nil {
-		return set
-	}
-	return &intervals{}
 }

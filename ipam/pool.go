@@ -101,10 +101,7 @@ type network struct {
 
 func (n network) journalKey() string { return "network/" + n.ID }
 func (n network) enter(b *ledger)    { b.networks[n.ID] = n }
-func (n network) leave(b *ledger) {
-	delete(b.networks, n.ID)
-	delete(b.avoided, n.ID)
-}
+func (n network) leave(b *ledger)    { delete(b.networks, n.ID) }
 
 // title is what people call the network.
 func (n network) title() string {

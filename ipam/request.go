@@ -36,9 +36,9 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	}
 	switch {
 	case r.Address == "" && !gateway && p.byManager():
-		return a.claimAny(ctx, p)
+		return a.claimAny(ctx, p, r)
 	case r.Address == "" && !gateway:
-		return a.leaseAny(ctx, p)
+		return a.leaseAny(ctx, p, r)
 	}
 	switch {
 	case gateway:

@@ -42,11 +42,11 @@ func (p pool) byManager() bool { return strings.HasPrefix(p.Network, managerPref
 func (p pool) byWorker() bool { return IsSwarmID(p.Network) }
 
 // claimAny gives the swarm any free address.
-func (a *Allocator) claimAny(ctx context.Context, p pool) (netip.Prefix, error) {
+func (a *Allocator) claimAny(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
 	if err := a.distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
-	return a.allocateWith(ctx, p, func(v view, at place) (bool, error) {
+	return a.allocateWith(ctx, p, r, func(v view, at place) (bool, error) {
 		_, won, err := a.makeClaim(ctx, p, at)
 		return won, err
 	})

@@ -109,6 +109,17 @@ type NodeNetwork struct {
 // stopped.
 type Refs struct {
 	Networks map[string][]string `json:"networks"` // definition uuid: container names
+	Kept     []Kept              `json:"kept,omitempty"`
+}
+
+// Kept is an address that a stopped container will want again.
+type Kept struct {
+	Segment   string     `json:"segment"`
+	Address   netip.Addr `json:"address"`
+	Network   string     `json:"network"`   // uuid, as in Refs, also of one that has no definition
+	Container string     `json:"container"` // the engine's id
+	Name      string     `json:"name"`      // of the container
+	Fixed     bool       `json:"fixed,omitempty"`
 }
 
 // Endpoint is a container's attachment to a network, with everything a name

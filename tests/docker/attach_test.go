@@ -1,10 +1,13 @@
 package docker_test
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"gvlan/cluster/store"
 	"gvlan/tests/lab"
 )
 
@@ -18,6 +21,7 @@ func TestAttachments(t *testing.T) {
 		c.scenario("one MAC on two hosts", oneMAC)
 		c.scenario("docker restart", dockerRestart)
 		c.scenario("stop and start", stopAndStart)
+		c.scenario("addresses of stopped containers", stoppedKeep)
 	})
 }
 
@@ -156,4 +160,56 @@ func stopAndStart(c *cluster) {
 	c.run(h2, "lan1", "taker", "--ip", "10.116.0.2")
 	c.refused(h1, "address 10.116.0.2 is in use by container taker on node h2", "start", "fixed")
 	c.oneOwner(netip.MustParseAddr("10.116.0.2"), h2)
+}
+
+// stoppedKeep: what stopped containers had, or were made with, goes to others
+// last on every host, and comes back to them.
+func stoppedKeep(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.120.0.0/24", "-o", "parent=eth1")
+	web := c.run(h1, "lan1", "web")
+	fixed := c.run(h1, "lan1", "fixed", "--ip", "10.120.0.3")
+	h1.MustDocker(c.t, "stop", "web", "fixed")
+	c.waitKept(web, fixed)
+	for _, h := range []*lab.Host{h2, h1} {
+		// Made and then started, so that the agent has heard of either.
+		h.MustDocker(c.t, "create", "--stop-signal", "KILL", "--network", "lan1", "--name", "new", "busybox", "sleep", "100000")
+		c.waitRefs(h, "new")
+		h.MustDocker(c.t, "start", "new")
+		if got := c.address(h, "lan1", "new"); got == web || got == fixed {
+			c.t.Errorf("a new container on %s has %s, which a stopped one wants again", h.Name, got)
+		}
+	}
+	third := c.address(h1, "lan1", "new")
+	h1.MustDocker(c.t, "stop", "new")
+	c.waitKept(web, fixed, third) // and knows of none that never ran
+	h1.MustDocker(c.t, "start", "web", "fixed")
+	for name, want := range map[string]netip.Addr{"web": web, "fixed": fixed} {
+		if got := c.address(h1, "lan1", name); got != want {
+			c.t.Errorf("%s has %s, want %s as before", name, got, want)
+		}
+	}
+	c.waitKept(third)
+}
+
+// waitKept waits until the cluster knows which addresses stopped containers
+// want again.
+func (c *cluster) waitKept(want ...netip.Addr) {
+	c.t.Helper()
+	eventually(c.t, "what stopped containers want again", func() error {
+		var kept []netip.Addr
+		for _, it := range c.list(store.RefsSpan()) {
+			refs, err := store.Decode[store.Refs](it)
+			if err != nil {
+				return err
+			}
+			for _, k := range refs.Kept {
+				kept = append(kept, k.Address)
+			}
+		}
+		if len(kept) != len(want) || slices.ContainsFunc(want, func(addr netip.Addr) bool { return !slices.Contains(kept, addr) }) {
+			return fmt.Errorf("it is %v, want %v", kept, want)
+		}
+		return nil
+	})
 }

@@ -1,0 +1,174 @@
+package driver
+
+import (
+	"cmp"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/ipam"
+)
+
+// mostKept bounds how many addresses a host keeps for its stopped containers,
+// those that users gave first: they stand in one record of the store.
+const mostKept = 1000
+
+// taskLabel marks a container of a swarm's task, which never starts again.
+const taskLabel = "com.docker.swarm.task.id"
+
+// stopped is what stopped containers of this host want again: their --ip, or
+// the addresses they had, which no engine tells of a stopped container. Across
+// a restart of the agent this node's Refs remember them.
+type stopped struct {
+	mu      sync.Mutex
+	had     map[had][]netip.Addr // of containers that were seen to run
+	created map[string]bool      // containers made since the last look that did not start
+	waiting map[string]bool      // engine's ids of networks with a container that never ran, at the last look
+}
+
+// had is a container on a network.
+type had struct{ container, network string } // ids; the network's is its uuid
+
+func newStopped() *stopped {
+	return &stopped{had: map[had][]netip.Addr{}, created: map[string]bool{}, waiting: map[string]bool{}}
+}
+
+// event notes a container that was made, until it starts.
+func (s *stopped) event(ev engine.Event) {
+	if ev.Kind != engine.KindContainer {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch ev.Action {
+	case engine.ActionCreate:
+		s.created[ev.ID] = true
+	case engine.ActionStart, engine.ActionDestroy:
+		delete(s.created, ev.ID)
+	}
+}
+
+// made are the containers that events told of before a look.
+func (s *stopped) made() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.created))
+}
+
+// newcomers reports whether a container that never ran may be the one that
+// asks for an address on a network. It is told at once that one was made, and
+// at the next look on which network.
+func (s *stopped) newcomers(network string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.created) > 0 || s.waiting[network]
+}
+
+// look takes over what the engine lists, and returns what is kept. made are
+// the containers that are in the list because they were made before it.
+func (s *stopped) look(containers []engine.Container, v view, made []string, endpoint func(id string) (hostEndpoint, bool)) []store.Kept {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range made {
+		delete(s.created, id)
+	}
+	if len(s.had) == 0 { // of the agent before
+		for _, k := range v.refs[v.node].Kept {
+			if at := (had{k.Container, k.Network}); !k.Fixed {
+				s.had[at] = append(s.had[at], k.Address)
+			}
+		}
+	}
+	clear(s.waiting)
+	listed := map[had]bool{}
+	var kept []store.Kept
+	for _, c := range containers {
+		for _, a := range c.Attachments {
+			n, ok := v.attachedTo(a)
+			if !ok || n.Foreign || n.Stage == StageSwarm || c.Labels[taskLabel] != "" {
+				continue
+			}
+			at := had{c.ID, n.UUID}
+			listed[at] = true
+			switch c.State {
+			case engine.StateRunning, engine.StatePaused, engine.StateRemoving:
+				if e, joined := endpoint(a.EndpointID); joined {
+					s.had[at] = e.addresses()
+				}
+				continue
+			case engine.StateCreated:
+				s.waiting[n.ID] = true
+			}
+			kept = append(kept, keep(c, a, n, s.had[at])...)
+		}
+	}
+	maps.DeleteFunc(s.had, func(at had, _ []netip.Addr) bool { return !listed[at] })
+	slices.SortFunc(kept, func(a, b store.Kept) int {
+		if a.Fixed != b.Fixed && a.Fixed {
+			return -1
+		} else if a.Fixed != b.Fixed {
+			return 1
+		}
+		return cmp.Or(strings.Compare(a.Segment, b.Segment), a.Address.Compare(b.Address), strings.Compare(a.Container, b.Container))
+	})
+	return kept[:min(len(kept), mostKept)]
+}
+
+// keep is what one stopped container wants again on a network: what its user
+// gave it and, of a family without, what it had.
+func keep(c engine.Container, a engine.Attachment, n hostNetwork, had []netip.Addr) (kept []store.Kept) {
+	one := store.Kept{Segment: n.Segment, Network: n.UUID, Container: c.ID, Name: c.Name}
+	for _, given := range []netip.Addr{a.Settings.IPv4, a.Settings.IPv6} {
+		if given.IsValid() {
+			one.Address, one.Fixed = given, true
+			kept = append(kept, one)
+		}
+	}
+	for _, addr := range had {
+		given := a.Settings.IPv4
+		if addr.Is6() {
+			given = a.Settings.IPv6
+		}
+		if !given.IsValid() {
+			one.Address, one.Fixed = addr, false
+			kept = append(kept, one)
+		}
+	}
+	return kept
+}
+
+// attachedTo finds the network of an attachment. A container that never ran
+// knows it by name only.
+func (v view) attachedTo(a engine.Attachment) (hostNetwork, bool) {
+	for _, n := range v.journal {
+		if n.ID == a.NetworkID || a.NetworkID == "" && n.Name == a.Network && n.Name != "" {
+			return n, true
+		}
+	}
+	return hostNetwork{}, false
+}
+
+// avoid tells the allocator what stopped containers of all hosts want again.
+func (d *Driver) avoid(v view) {
+	ids := map[string]string{}
+	for _, n := range v.journal {
+		ids[n.UUID] = n.ID
+	}
+	var all []ipam.Kept
+	for _, k := range v.kept {
+		all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Network: ids[k.Network], Container: k.Name})
+	}
+	for node, refs := range v.refs {
+		if node == v.node {
+			continue
+		}
+		for _, k := range refs.Kept {
+			all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address})
+		}
+	}
+	d.addresses.Avoid(all)
+}

@@ -1,0 +1,94 @@
+package driver
+
+import (
+	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine/enginetest"
+)
+
+// kept are the addresses that a host says its stopped containers want again.
+func (h *host) kept() []string {
+	it, err := h.mem.Get(h.Context(), store.RefsKey(h.name))
+	if err != nil {
+		return nil
+	}
+	refs, err := store.Decode[store.Refs](it)
+	h.must(err)
+	var all []string
+	for _, k := range refs.Kept {
+		all = append(all, k.Address.String())
+	}
+	return all
+}
+
+func (h *host) keeps(want ...string) {
+	h.Helper()
+	h.eventually("the kept addresses of "+h.name, func() bool {
+		got := h.kept()
+		same := len(got) == len(want)
+		for i := range got {
+			same = same && got[i] == want[i]
+		}
+		return same
+	})
+}
+
+// startNew is `docker run` whose create the agent has heard of.
+func (h *host) startNew(name, network string) *container {
+	h.Helper()
+	n, err := h.engine.Network(h.Context(), network)
+	h.must(err)
+	spec := enginetest.ContainerSpec{Name: name, Network: network}
+	ct := &container{h: h, spec: spec, id: h.engine.CreateContainer(spec)}
+	h.eventually(name+" is heard of", func() bool { return h.d.stopped.newcomers(n.ID) })
+	h.must(ct.start())
+	h.eventually(name+" is seen to run", func() bool { return !h.d.stopped.newcomers(n.ID) })
+	return ct
+}
+
+// TestAddressesOfStoppedContainers are given to others last, on every host, and
+// come back to their owners.
+func TestAddressesOfStoppedContainers(t *testing.T) {
+	c := newCluster(t)
+	h1, h2 := c.host("h1"), c.host("h2")
+	h1.create(lan("lan1", "10.0.1.0/24"))
+	h1.replica("lan1")
+	h2.replica("lan1")
+	web := h1.startNew("web", "lan1")
+	fixed := h1.run("fixed", "lan1", ip("10.0.1.3"))
+	task := enginetest.ContainerSpec{Name: "task", Network: "lan1", Labels: map[string]string{taskLabel: "t"}}
+	ended := &container{h: h1, spec: task, id: h1.engine.CreateContainer(task)}
+	h1.must(ended.start())
+	if web.address() != "10.0.1.2" || ended.address() != "10.0.1.4" {
+		t.Fatalf("web has %s, the task %s", web.address(), ended.address())
+	}
+	h1.keeps()
+	web.stop()
+	fixed.stop()
+	ended.stop()
+	h1.keeps("10.0.1.3", "10.0.1.2")
+	h2.eventually("h2 leaves them alone", func() bool {
+		x := h2.run("x", "lan1")
+		x.stop()
+		x.remove()
+		return x.address() == "10.0.1.4"
+	})
+	if x := h1.startNew("new", "lan1"); x.address() != "10.0.1.4" {
+		t.Errorf("a new container has %s, want 10.0.1.4", x.address())
+	}
+	h1.stop()
+	h1.start()
+	h1.keeps("10.0.1.3", "10.0.1.2")
+	h1.eventually("the agent knows again what was web's", func() bool {
+		h1.must(web.start())
+		if web.address() == "10.0.1.2" {
+			return true
+		}
+		web.stop()
+		return false
+	})
+	h1.keeps("10.0.1.3")
+	fixed.remove()
+	h1.keeps()
+}

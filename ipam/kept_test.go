@@ -1,0 +1,92 @@
+package ipam
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// ask requests any address of a network's first pool.
+func (n *lan) ask(r AddressRequest) string {
+	n.h.c.Helper()
+	r.PoolID = n.ids[0]
+	got, err := n.h.RequestAddress(n.h.ctx(), r)
+	n.h.must(err)
+	n.h.must(n.h.ReleaseAddress(n.h.ctx(), n.ids[0], got.Addr().String()))
+	return got.Addr().String()
+}
+
+func none(string) bool { return false }
+
+// TestWhatStoppedContainersWantAgain: the address of a stopped container goes
+// to whoever is known or taken to be it, and to nobody else while anything else
+// is free.
+func TestWhatStoppedContainersWantAgain(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.0/24").define("lan1")
+		other := h.mustCreate("10.0.0.0/24").define("lan2")
+		at := func(addr, network, name string, fixed bool) Kept {
+			return Kept{Segment: DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
+		}
+		h.Avoid([]Kept{
+			at("10.0.0.2", n.id, "fixed", true),
+			at("10.0.0.3", "", "", false), // of another host
+			at("10.0.0.5", n.id, "web", false), at("10.0.0.6", n.id, "db", false),
+		})
+		named := func(name string) AddressRequest {
+			return AddressRequest{Options: map[string]string{endpointName: name}}
+		}
+		for _, tt := range []struct {
+			who  string
+			on   *lan
+			r    AddressRequest
+			want string
+		}{
+			{"anybody", n, AddressRequest{}, "10.0.0.4"},
+			{"a stopped container, where no other can ask", n, AddressRequest{Newcomers: none}, "10.0.0.5"},
+			{"perhaps a new one", n, AddressRequest{Newcomers: func(id string) bool { return id == n.id }}, "10.0.0.4"},
+			{"db", n, named("db"), "10.0.0.6"},
+			{"fixed, now without its --ip", n, named("fixed"), "10.0.0.4"},
+			{"a new one by its name", n, named("new"), "10.0.0.4"},
+			{"anybody on another network of the segment", other, AddressRequest{Newcomers: none}, "10.0.0.4"},
+		} {
+			if got := tt.on.ask(tt.r); got != tt.want {
+				c.Errorf("%s is given %s, want %s", tt.who, got, tt.want)
+			}
+		}
+		taken := n.mustRun("thief", "10.0.0.5") // whoever gives it may have it
+		if got := n.ask(named("web")); got != "10.0.0.4" {
+			c.Errorf("web is given %s, want 10.0.0.4: its own is taken", got)
+		}
+		taken.stop()
+	})
+}
+
+// TestAKeptAddressRests: a cooldown holds for whoever may be another container.
+func TestAKeptAddressRests(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.def.Overrides.Cooldown = "30s"
+		n.commitDefinition()
+		n.h.ready()
+		for n.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24")).longest() != 30*time.Second {
+			if !sleep(c.Context(), time.Millisecond) {
+				c.Fatal("the mirror never hears of the cooldown")
+			}
+		}
+		web := n.mustRun("web", "10.0.0.5")
+		web.stop()
+		n.h.Avoid([]Kept{{Segment: DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
+		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.2" {
+			c.Errorf("given %s, want 10.0.0.2: .5 rests", got)
+		}
+		if got := n.ask(AddressRequest{Options: map[string]string{endpointName: "web"}}); got != "10.0.0.5" {
+			c.Errorf("web is given %s, want the address it had", got)
+		}
+		n.h.later(31 * time.Second)
+		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.5" {
+			c.Errorf("given %s, want 10.0.0.5", got)
+		}
+	})
+}
