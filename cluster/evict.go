@@ -27,7 +27,7 @@ var ErrReturned = errors.New("the node came back")
 
 // quarantineTTL is how long an evicted node's addresses rest, in seconds: long
 // enough for a host that was only cut off to come back and take its own again.
-const quarantineTTL = 600
+const quarantineTTL = int64(store.QuarantineRest / time.Second)
 
 // Grant makes the etcd lease that the rest of addresses hangs from; it lasts
 // ttl seconds.

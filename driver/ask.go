@@ -2,23 +2,28 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
-
-	"gvlan/driver/link"
 )
 
+// errNoAnswers: what a routed network's containers have is silent on the LAN.
+var errNoAnswers = errors.New("an l3 network's addresses answer nobody's ARP, whoever has them")
+
 // Ask returns those of the addresses that answer on the LAN of a network, as
-// asked at its parent on this host. A network without a way out has none that
-// could answer, and another driver's is not asked for.
+// asked at its parent on this host, which is made if need be. A network without
+// a way out has none that could answer, and another driver's is not asked for.
 func (d *Driver) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
 	n, known := d.state.network(network)
 	if !known || n.isolated() {
 		return nil, nil
 	}
-	parent, err := d.parents.ensure(ctx, n)
+	if n.Options.Layer3() {
+		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.title(), errNoAnswers)
+	}
+	parent, err := d.ensureParent(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.title(), err)
 	}
-	return link.Ask(ctx, parent.Name, addrs)
+	return d.cfg.AskLAN(ctx, parent.Name, addrs)
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/ipam"
 	"gvlan/parentfile"
@@ -35,6 +36,9 @@ type Config struct {
 	Scope     Scope                    // the default for new networks when the engine's labels say nothing
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Sandboxes Sandboxes                // nil: no names inside sandboxes
+	// AskLAN asks at an interface of this host who has these addresses; nil is
+	// link.Ask.
+	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	// Elsewhere opens this host's other network namespaces, where links may
 	// hang from the same parents; nil: netns.Others.
 	Elsewhere func() ([]*netns.Namespace, error)
@@ -81,6 +85,9 @@ type Driver struct {
 
 // New reads the journal. Nothing runs until Run.
 func New(cfg Config) (*Driver, error) {
+	if cfg.AskLAN == nil {
+		cfg.AskLAN = link.Ask
+	}
 	if cfg.Elsewhere == nil {
 		cfg.Elsewhere = netns.Others
 	}

@@ -155,6 +155,7 @@ func (h *host) build(kept *journal.Journal, log *slog.Logger) {
 		Networks: kept.Bucket("networks"), Endpoints: kept.Bucket("endpoints"), Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
+		AskLAN: func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
 		Elsewhere: func() ([]*netns.Namespace, error) {
 			if h.elsewhere == nil {
 				return nil, nil

@@ -30,10 +30,11 @@ type Allocator struct {
 	conflicts conflicts
 	answering answering
 	strays    *strays
-	kick      chan struct{} // has one element while Run has something to do
-	away      atomic.Bool   // the store did not answer the last call
-	waited    atomic.Bool   // in vain, for the store to be opened
-	compared  atomic.Int64  // the epoch in which compare was done
+	kick      chan struct{}             // has one element while Run has something to do
+	contact   atomic.Pointer[time.Time] // when the store last answered; nil: not since the start
+	away      atomic.Bool               // the store did not answer the last call
+	waited    atomic.Bool               // in vain, for the store to be opened
+	compared  atomic.Int64              // the epoch in which compare was done
 }
 
 // New loads the journal. Nothing is read from the store before the first

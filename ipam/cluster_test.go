@@ -131,6 +131,7 @@ type host struct {
 	silent  map[string]bool // endpoints whose link was silenced
 	lan     []netip.Addr    // that answer on the LAN
 	asked   int             // how often the LAN was asked
+	deaf    error           // why it cannot be asked
 	anew    map[string]bool // endpoints whose record was made again
 	cut     bool            // the wire is down, by down()
 	created int             // networks and endpoints, for ids
@@ -223,7 +224,7 @@ func (h *host) ask(_ context.Context, _ string, addrs []netip.Addr) ([]netip.Add
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
-	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(h.lan, addr) }), nil
+	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(h.lan, addr) }), h.deaf
 }
 
 // Silence implements Endpoints.

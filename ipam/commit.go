@@ -36,7 +36,7 @@ func (a *Allocator) commit(ctx context.Context, txn store.Txn) (store.Result, er
 func (a *Allocator) read(ctx context.Context, key string) (store.Item, error) {
 	it, err := a.KV.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
-		a.away.Store(false)
+		_ = a.heard(ctx, nil)
 		return store.Item{}, nil
 	}
 	return it, a.heard(ctx, err)
@@ -55,6 +55,10 @@ func (a *Allocator) heard(ctx context.Context, err error) error {
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
 	a.away.Store(errors.Is(err, store.ErrUnavailable))
+	if err == nil {
+		now := a.Now()
+		a.contact.Store(&now)
+	}
 	return err
 }
 

@@ -75,8 +75,8 @@ type Config struct {
 	Journal   Journal
 	Endpoints Endpoints
 	// Ask returns those of the addresses that answer on the LAN of one of the
-	// engine's networks; an error means that nobody could be asked. Nil: nobody
-	// ever is.
+	// engine's networks; an error means that nobody could be asked, or that
+	// silence would prove nothing. Nil: nobody ever is.
 	Ask func(ctx context.Context, network string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	// Routes returns the destinations of this host's routes; a default pool
 	// overlaps none of them. Default routes are ignored.

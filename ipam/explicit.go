@@ -118,7 +118,7 @@ func (a *Allocator) takeBack(ctx context.Context, p pool, l lease) (holder strin
 	if err == nil && !a.answers(ctx) {
 		err = a.unanswered(store.ErrUnavailable)
 	}
-	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) {
+	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) && len(a.stillOurs(ctx, p.Network, []lease{l})) == 1 {
 		return "", a.reissue(l, p)
 	}
 	if err != nil {

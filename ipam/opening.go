@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// withoutStore is what a call needs when the store did not come: asking the LAN
+// whether an address may be given again takes most of it.
+const withoutStore = 2 * time.Second
+
 // awaitOpening waits for a store that is being opened: for about a second
 // after an agent's start it could not be answered otherwise than no, which
 // Docker takes for its last word. It waits for most of what a call has, and
@@ -18,7 +22,7 @@ func (a *Allocator) awaitOpening(ctx context.Context) {
 	}
 	limit := a.Timeout
 	if ends, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(ends)*4/5) // the rest is for what can be done without the store
+		limit = min(limit, time.Until(ends)-withoutStore)
 	}
 	if a.waited.Load() {
 		limit /= 4

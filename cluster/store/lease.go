@@ -1,5 +1,11 @@
 package store
 
+import "time"
+
+// QuarantineRest is how long an evicted node's addresses rest at least before
+// anybody else is given one.
+const QuarantineRest = 10 * time.Minute
+
 // LeaseState says what a Lease record means for its address.
 type LeaseState string
 
