@@ -119,7 +119,7 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 		res, err := do(ctx, req)
 		p.record(method, req, res, err, time.Since(began))
 		if err != nil {
-			sdk.EncodeResponse(w, a.failed(err.Error()), false)
+			sdk.EncodeResponse(w, a.failed(Visible(err.Error())), false)
 			return
 		}
 		sdk.EncodeResponse(w, res, false)

@@ -28,6 +28,7 @@ func main() {
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	stdout, stderr = visible{stdout}, visible{stderr}
 	root := newRoot()
 	root.SetArgs(args)
 	root.SetOut(stdout)

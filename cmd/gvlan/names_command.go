@@ -51,6 +51,7 @@ func newNamesList() *cobra.Command {
 }
 
 func printNames(out io.Writer, views []NameView) error {
+	inCells(&views)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NAME\tNETWORK\tADDRESSES\tHOST")
 	for _, r := range views {
@@ -97,6 +98,7 @@ func newNamesCounts() *cobra.Command {
 			if err := client.get(c.Context(), countsRoute, &all); err != nil {
 				return err
 			}
+			inCells(&all)
 			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
 			fmt.Fprintln(table, "ZONE\tRCODE\tANSWERS")
 			for _, z := range all {

@@ -80,6 +80,7 @@ func conflictDoubt(c dns.Conflict) string {
 }
 
 func printDoubts(out io.Writer, doubts []string) {
+	inCells(&doubts)
 	for _, doubt := range doubts {
 		fmt.Fprintln(out, "warning:", doubt)
 	}

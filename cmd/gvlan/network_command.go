@@ -44,6 +44,7 @@ func newNetworkCreate() *cobra.Command {
 			if err := client.send(c.Context(), http.MethodPost, networksRoute, request, &made); err != nil {
 				return err
 			}
+			inCells(&made.Warnings)
 			for _, w := range made.Warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}

@@ -36,6 +36,7 @@ func printJSON(out io.Writer, value any) error {
 
 // printNetworkViews is `gvlan network ls`.
 func printNetworkViews(out io.Writer, views []NetworkView, now time.Time) error {
+	inCells(&views)
 	if len(views) > 0 {
 		fmt.Fprint(out, ageLine(views[0].AsOf, now))
 	}
@@ -82,6 +83,7 @@ func (v NetworkView) subnets() string {
 
 // print is `gvlan network inspect`.
 func (v NetworkView) print(out io.Writer, now time.Time) error {
+	inCells(&v)
 	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
@@ -145,6 +147,7 @@ func (v NetworkView) overrides() []string {
 
 // printHosts says how the network fares on each host.
 func (v NetworkView) printHosts(out io.Writer) error {
+	inCells(&v)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "HOST\tNODE\tAGENT\tNETWORK\tPARENT NOW\tLINKS\tWHY")
 	for _, h := range v.Hosts {

@@ -43,6 +43,7 @@ func newNodeList() *cobra.Command {
 }
 
 func printNodes(out io.Writer, views []NodeView, now time.Time) error {
+	inCells(&views)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
 	for _, v := range views {
@@ -106,6 +107,7 @@ func newNodeInspect() *cobra.Command {
 
 // print is `gvlan node inspect`.
 func (v NodeView) print(out io.Writer, now time.Time) error {
+	inCells(&v)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for i, a := range v.agents() {
 		if i > 0 {
@@ -201,6 +203,7 @@ func newMembersCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), views)
 			}
+			inCells(&views)
 			now := time.Now()
 			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
 			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED\tREMARKS")

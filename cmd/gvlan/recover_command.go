@@ -34,6 +34,7 @@ func newRecoverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			inCells(&r)
 			for _, conflict := range r.Conflicts {
 				fmt.Fprintln(c.OutOrStdout(), "conflict: "+conflict)
 			}

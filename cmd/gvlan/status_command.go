@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -28,9 +27,7 @@ func newStatusCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				encoder := json.NewEncoder(c.OutOrStdout())
-				encoder.SetIndent("", "  ")
-				return encoder.Encode(status)
+				return printJSON(c.OutOrStdout(), status)
 			}
 			return status.print(c.OutOrStdout(), time.Now())
 		},
@@ -42,6 +39,7 @@ func newStatusCommand() *cobra.Command {
 
 // print shows the status to a person at that time.
 func (s Status) print(out io.Writer, now time.Time) error {
+	inCells(&s)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "node\t%s (host %s)\n", s.Node, s.Host)
 	fmt.Fprintf(table, "agent\tgvlan %s, up %s\n", s.Version, now.Sub(s.Started).Round(time.Second))

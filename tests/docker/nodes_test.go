@@ -3,6 +3,7 @@ package docker_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,42 @@ func TestNodes(t *testing.T) {
 	c := newCluster(t, options{hosts: lab.Same(2, lab.Docker28)})
 	c.scenario("drain", nodeDrained)
 	c.scenario("evict and return", nodeEvicted)
+	c.scenario("text of others", textOfOthers)
+}
+
+// textOfOthers: what another node's agent writes about itself, or about its
+// containers, is shown to an operator and does nothing to his terminal.
+func textOfOthers(c *cluster) {
+	const odd = "odd\x1b[2J\u009b\nh9\th9"
+	h1 := c.Hosts[0]
+	c.network(h1, "lan1", "--subnet", "10.172.0.0/24", "-o", "parent=eth1")
+	def := must(store.Decode[store.Network](c.list(store.NetworksSpan())[0]))(c.t)
+	for key, value := range map[string][]byte{
+		store.NodeKey("odd"): store.Encode(store.Node{
+			Node: "odd", Host: odd, Address: odd, Version: odd,
+			Interfaces: []store.Interface{{Name: odd, Kind: odd, UsedBy: []string{odd}}},
+			Networks:   []store.NodeNetwork{{UUID: def.UUID, Name: "lan1", State: odd, Why: odd}},
+		}),
+		store.EndpointKey("odd", "e1"): store.Encode(store.Endpoint{
+			Endpoint: "e1", Node: "odd", Network: def.UUID, Name: "lan1", Segment: "default", IPv4: "10.172.0.9/24",
+			Container: store.Container{ID: "c1", Name: odd},
+		}),
+	} {
+		must(c.store.Put(c.t.Context(), prefix+key, string(value)))(c.t)
+		defer func() { must(c.store.Delete(c.t.Context(), prefix+key))(c.t) }()
+	}
+	for _, command := range []string{"node ls", "node inspect odd", "network ls", "network inspect lan1", "dns ls", "node ls --json"} {
+		eventually(c.t, "gvlan "+command+" to show it", func() error {
+			out, err := h1.Exec(c.t.Context(), c.binary, strings.Fields(command)...)
+			if err == nil && !strings.Contains(out, `odd\u001b[2J\u009b`) {
+				err = fmt.Errorf("it says\n%s", out)
+			}
+			if strings.ContainsAny(out, "\x1b\u009b") || slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool { return strings.HasPrefix(line, "h9") }) {
+				c.t.Errorf("gvlan %s prints %q", command, out)
+			}
+			return err
+		})
+	}
 }
 
 // nodeDrained: what runs stays, what is new is refused in plain words, by

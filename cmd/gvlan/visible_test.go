@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+	"unicode"
+
+	"gvlan/cluster/store"
+	"gvlan/dns"
+)
+
+// odd is a name that would clear a terminal, and make a row of its own.
+const odd = "odd\x1b[2J\u009b\nh9\th9"
+
+// TestTextOfOthersIsVisible: every table has one row for each thing, and does
+// nothing to a terminal.
+func TestTextOfOthersIsVisible(t *testing.T) {
+	network := NetworkView{
+		Name: odd, UUID: "u1", Scope: "global", State: "active", Origin: odd, Options: map[string]string{odd: odd}, Segment: odd,
+		Hosts: []NetworkHost{{Node: odd, Host: odd, State: odd, Parent: odd, Why: odd, Links: []string{odd}, Endpoints: []EndpointView{{Container: odd, IPv4: odd, MAC: odd, Parent: odd}}}},
+	}
+	node := NodeView{
+		Node: odd, Host: odd, Address: odd, State: "ready", Version: odd,
+		Interfaces: []store.Interface{{Name: odd, Kind: odd, Addresses: []string{odd}, UsedBy: []string{odd}}},
+		Networks:   []store.NodeNetwork{{Name: odd, State: odd, Why: odd}},
+		Swarm:      &NodeView{Node: odd + swarmSuffix, Host: odd, State: odd, Version: odd},
+	}
+	name := NameView{Record: dns.Record{Name: odd, Network: odd, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, Host: odd}
+	status := Status{Node: odd, Host: odd, Warnings: []string{odd}, FailedStarts: []string{odd}, Etcd: EtcdStatus{Why: odd}, Networks: []NetworkStatus{{Name: odd, Parent: odd}}}
+	tests := map[string]struct {
+		lines int
+		print func(io.Writer) error
+	}{
+		"network ls":      {2, func(out io.Writer) error { return printNetworkViews(out, []NetworkView{network}, time.Now()) }},
+		"network inspect": {7, func(out io.Writer) error { return network.print(out, time.Now()) }},
+		"network create":  {2, func(out io.Writer) error { return network.printHosts(out) }},
+		"node ls":         {2, func(out io.Writer) error { return printNodes(out, []NodeView{node}, time.Now()) }},
+		"node inspect":    {10, func(out io.Writer) error { return node.print(out, time.Now()) }},
+		"dns ls":          {2, func(out io.Writer) error { return printNames(out, []NameView{name}) }},
+		"dns doubts":      {1, func(out io.Writer) error { printDoubts(out, []string{odd}); return nil }},
+		"status":          {10, func(out io.Writer) error { return status.print(out, time.Now()) }},
+	}
+	for what, test := range tests {
+		t.Run(what, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := test.print(visible{&out}); err != nil {
+				t.Fatal(err)
+			}
+			shown := out.String()
+			if got := len(lines(shown)); got != test.lines {
+				t.Errorf("%d lines, want %d:\n%s", got, test.lines, shown)
+			}
+			if !strings.Contains(shown, `odd\u001b[2J\u009b; h9 h9`) {
+				t.Errorf("the name is not shown:\n%s", shown)
+			}
+			if i := strings.IndexFunc(shown, func(r rune) bool { return r != '\n' && unicode.IsControl(r) }); i >= 0 {
+				t.Errorf("a control character is printed: %q", shown[i:])
+			}
+		})
+	}
+}
+
+// TestJSONOfOthersIsVisible, and says what it said.
+func TestJSONOfOthersIsVisible(t *testing.T) {
+	var out bytes.Buffer
+	if err := printJSON(visible{&out}, NetworkView{Name: odd}); err != nil {
+		t.Fatal(err)
+	}
+	var got NetworkView
+	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Name != odd {
+		t.Errorf("read back as %q, %v", got.Name, err)
+	}
+	if strings.ContainsFunc(out.String(), func(r rune) bool { return r != '\n' && unicode.IsControl(r) }) {
+		t.Errorf("a control character is printed: %q", out.String())
+	}
+}
+
+// TestErrorsAreVisible: what the command line itself says.
+func TestErrorsAreVisible(t *testing.T) {
+	var out, err bytes.Buffer
+	if status := run([]string{"network", "inspect", "--status-socket", "/nosuch\x1b[2J\u009b", "lan"}, &out, &err); status != 1 {
+		t.Errorf("status %d, want 1", status)
+	}
+	if got := out.String() + err.String(); !strings.Contains(got, `/nosuch\u001b[2J\u009b`) || strings.ContainsAny(got, "\x1b\u009b") {
+		t.Errorf("it says %q", got)
+	}
+}
+
+func TestLogIsVisible(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log, err := newLog(Config{LogLevel: "info", LogFormat: format}, &out, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Warn("host "+odd, odd, odd, "nested", slog.GroupValue(slog.Any("error", io.EOF), slog.String("host", odd)))
+		shown := strings.TrimSuffix(out.String(), "\n")
+		if !strings.Contains(shown, "odd") || strings.ContainsFunc(shown, unicode.IsControl) {
+			t.Errorf("%s: logged %q", format, shown)
+		}
+	}
+}
