@@ -172,7 +172,7 @@ func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
 			return nil
 		}
 		name, conds, err := a.reserver(ctx, p)
-		if err != nil {
+		if err != nil || name == "" {
 			return err
 		}
 		if len(conds) == 0 {
@@ -205,7 +205,8 @@ func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
 }
 
 // reserver is whose name a pool's reservations carry, with what must still
-// hold when it is written.
+// hold when it is written; "" for nobody's: the definition was removed, and the
+// network here is about to be.
 func (a *Allocator) reserver(ctx context.Context, p pool) (string, []store.Cond, error) {
 	n, _ := a.ledger.network(p.Network)
 	if n.UUID == "" {
@@ -216,6 +217,10 @@ func (a *Allocator) reserver(ctx context.Context, p pool) (string, []store.Cond,
 		return "", nil, err
 	}
 	if def, err := store.Decode[store.Network](it); it.Created == 0 || err != nil || def.UUID != n.UUID {
+		grave, err := a.read(ctx, store.TombstoneKey(n.UUID))
+		if err != nil || grave.Created != 0 {
+			return "", nil, err
+		}
 		return p.by(a.Self.Node()), nil, nil
 	}
 	return n.UUID, []store.Cond{store.Unchanged(it.Key, it.Modified)}, nil
@@ -280,7 +285,7 @@ func (a *Allocator) restoreDefault(ctx context.Context, id string) error {
 		return nil
 	}
 	name, conds, err := a.reserver(ctx, p)
-	if err != nil {
+	if err != nil || name == "" {
 		return err
 	}
 	key := store.DefaultPoolKey(p.parsed().Subnet)

@@ -148,3 +148,30 @@ func (h *host) waitFor(what string, ok func() bool) {
 		}
 	}
 }
+
+// TestARemovedNetworkReservesNothingAgain: its definition is gone, with a
+// tombstone, and this host has not removed it from its engine yet.
+func TestARemovedNetworkReservesNothingAgain(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		n, err := h.create(flags{subnets: []string{""}})
+		h.must(err)
+		n.define("lan1")
+		h.ready()
+		grave := store.Encode(store.Tombstone{Network: n.def})
+		_, err = c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.TombstoneKey(n.def.UUID), grave)}})
+		h.must(err)
+		n.undefine()
+		c.wipe(store.DefaultPoolsSpan())
+		for _, p := range h.ledger.poolsWhere(func(pool) bool { return true }) { // as every event and list has it
+			h.must(h.restoreReservation(c.Context(), place{p.parsed().Segment, p.Gateway}))
+			h.must(h.restoreDefault(c.Context(), p.ID))
+		}
+		for _, span := range []store.Span{store.AllLeasesSpan(), store.DefaultPoolsSpan()} {
+			if items := c.list(span); len(items) != 0 {
+				c.Errorf("the store holds %v", keysOf(items))
+			}
+		}
+		n.remove()
+	})
+}
