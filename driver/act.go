@@ -153,7 +153,7 @@ func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 			n.Options = o
 		}
 		if n.Stage != StageGone { // Docker deleted it since the look: that is to be settled yet
-			n.Stage, n.Why, n.Since, n.Removing = stage, "", since, false
+			n.Stage, n.Why, n.Since, n.Removing, n.NameLost = stage, "", since, false, false
 		}
 	})
 	if err != nil {
@@ -234,7 +234,9 @@ func (d *Driver) noteStage(s step) error {
 	if s.why != "" {
 		d.log.Warn("network is out of step with the cluster", "network", s.engine.Name, "stage", s.stage, "why", s.why)
 	}
+	unused := len(d.state.endpointsOf(s.network.ID)) == 0
 	return d.state.changeNetwork(s.network.ID, func(n *hostNetwork) {
+		n.noteClash(s.why, unused)
 		n.Name, n.Stage, n.Why = s.engine.Name, s.stage, s.why
 	})
 }

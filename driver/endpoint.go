@@ -38,6 +38,9 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 	if !ok || n.Stage == StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, shortID(r.Network))
 	}
+	if err := d.refuseLost(n); err != nil {
+		return "", err
+	}
 	if d.cfg.Drained != nil && d.cfg.Drained() {
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
 	}

@@ -62,6 +62,7 @@ type hostNetwork struct {
 	// on it: no engine tells them of any network but a container's first.
 	MACs     map[string]string `json:"macs,omitempty"`
 	Why      string            `json:"why,omitempty"`      // of a conflict or an orphan, for people
+	NameLost bool              `json:"nameLost,omitempty"` // to another definition, before any container ran on it
 	Removing bool              `json:"removing,omitempty"` // this agent itself is deleting it
 	Since    int64             `json:"since"`              // unix milliseconds
 }

@@ -137,6 +137,26 @@ func TestClashOfNames(t *testing.T) {
 		close(unseen)
 		h2.wantErr(<-lost, "network lan1 was not made", "node h1 defined a different network of this name first")
 	})
+	t.Run("nothing starts on a loser that nothing ran on", func(t *testing.T) {
+		c, h1, h2 := pair(t)
+		id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.2.0/24"))
+		c.eventually("the clash is seen", func() bool { n, _ := h2.d.state.network(id); return n.Why != "" })
+		refused := func(name string) {
+			t.Helper()
+			_, err := h2.tryRun(name, "lan1")
+			h2.wantErr(err, "network lan1 on node h2: node h1 defined a different network of this name first", "gvlan network inspect lan1")
+		}
+		refused("web")
+		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.state.network(id); return n.Stage == StageConflict })
+		h2.stop()
+		h2.start()
+		refused("db")
+		c.held("192.168.2.2", false)
+		h1.rm("lan1")
+		c.pass(quiet)
+		c.eventually("it is the cluster's", func() bool { n, _ := h2.d.state.network(id); return n.Stage == StageCommitted })
+		h2.run("late", "lan1")
+	})
 	t.Run("the loser stays while a container refers to it", func(t *testing.T) {
 		c, h1, h2 := pair(t)
 		unseen := make(chan struct{})
@@ -154,6 +174,8 @@ func TestClashOfNames(t *testing.T) {
 			t.Errorf("why %q, want the winner's node and the container", n.Why)
 		}
 		c.eventually("the winner says so too", func() bool { return warned(h1, "containers here refer to this one: web") })
+		web.stop()
+		h2.must(web.start()) // it ran before
 		web.stop()
 		web.remove()
 		h2.settle()
