@@ -2,6 +2,8 @@ package driver
 
 import (
 	"net/netip"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -55,5 +57,34 @@ func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	}}))
 	if all := h.d.state.allEndpoints(); len(all) > 0 {
 		t.Errorf("took back %v", all)
+	}
+}
+
+// A local network has no definition to come back from: the node's own record
+// tells of it, which the agent must read before it writes it.
+func TestLocalNetworkOfALostJournal(t *testing.T) {
+	c := newCluster(t)
+	h := c.host("h1")
+	request := lan("own", "192.168.1.0/24", func(r *engine.NetworkRequest) { r.Options["scope"] = "local" })
+	id := h.create(request)
+	var was hostNetwork
+	h.eventually("the node's record tells of the network", func() bool {
+		was, _ = h.d.state.network(id)
+		it, err := h.session.Get(t.Context(), store.NodeKey("h1"))
+		if err != nil {
+			return false
+		}
+		node, err := store.Decode[store.Node](it)
+		h.must(err)
+		return len(node.Networks) == 1 && node.Networks[0].State == string(StageLocal) && node.Networks[0].Name == "own"
+	})
+	h.stop()
+	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
+	h.start()
+	h.eventually("the network is taken back", func() bool { _, ok := h.d.state.network(id); return ok })
+	now, _ := h.d.state.network(id)
+	now.Since, was.Since, was.Name = 0, 0, "own"
+	if diff := cmp.Diff(was, now, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
+		t.Errorf("the local network (-was +now):\n%s", diff)
 	}
 }

@@ -32,7 +32,10 @@ func (d *Driver) publishNode(ctx context.Context) error {
 		began := time.Now()
 		node, err := d.describeNode(ctx)
 		if err == nil && !reflect.DeepEqual(node, last) && d.self.Trusted() == nil {
-			if err = d.writeNode(ctx, node); err == nil {
+			if err = d.inherit(ctx); err == nil {
+				err = d.writeNode(ctx, node)
+			}
+			if err == nil {
 				last = node
 			}
 		}

@@ -54,6 +54,9 @@ func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 			return time.Second, err // nothing tells when the store is trusted again
 		}
 		d.troubles.only(v.knows)
+		if err := d.adoptLocals(v); err != nil {
+			return 0, err
+		}
 		d.lookAtClashes(v)
 		steps := plan(v)
 		if len(steps) == 0 {

@@ -30,6 +30,16 @@ func TestDamagedJournal(t *testing.T) {
 				web := c.run(h1, d.name, "web")
 				fixed := c.run(h1, d.name, "fixed", "--ip", d.subnet+".50")
 				db := c.run(h2, d.name, "db")
+				local := d.name + "-own"
+				h1.MustDocker(c.t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "-o", "scope=local",
+					"--subnet", d.subnet[:len(d.subnet)-1]+"8.0/24", "-o", "parent=eth1", local)
+				lone := c.run(h1, local, "lone")
+				eventually(c.t, "the host to tell of its local network", func() error {
+					if out := c.gvlan(h2, "network", "ls"); !strings.Contains(out, local) {
+						return errors.New(out)
+					}
+					return nil
+				})
 				if err := c.agents[0].Kill(); err != nil {
 					c.t.Fatal(err)
 				}
@@ -52,7 +62,17 @@ func TestDamagedJournal(t *testing.T) {
 				c.reaches(h1, "fixed", web)
 				h1.MustDocker(c.t, "exec", "web", "ping", "-c", "1", "-w", "20", "db")
 				h2.MustDocker(c.t, "exec", "db", "ping", "-c", "1", "-w", "20", "web")
-				for _, name := range []string{"web", "fixed"} {
+				c.oneOwner(lone, h1)
+				eventually(c.t, "the local network to be taken back", func() error {
+					if out := c.gvlan(h1, "status"); !strings.Contains(out, local) {
+						return errors.New(out)
+					}
+					return nil
+				})
+				if other := c.run(h1, local, "other"); other == lone {
+					c.t.Errorf("%s of the local network was given twice", lone)
+				}
+				for _, name := range []string{"web", "fixed", "lone"} {
 					h1.MustDocker(c.t, "restart", "-t", "0", name)
 				}
 				if now := c.address(h1, d.name, "fixed"); now != fixed {
