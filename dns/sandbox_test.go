@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
@@ -237,7 +238,7 @@ func TestOwnRulesFlushed(t *testing.T) {
 
 // TestRestartedDocker is dockerd restarted under live containers: its
 // resolver has other ports, and connection tracking remembers the old ones
-// for sockets that are kept.
+// for sockets that are kept: one that asks us is answered all the time.
 func TestRestartedDocker(t *testing.T) {
 	f := house(t)
 	box := newSandbox(t).withDocker(map[string]string{"old.example.": "192.0.2.1"})
@@ -246,9 +247,18 @@ func TestRestartedDocker(t *testing.T) {
 	if got := addresses(box.lookup("udp", "old.example", miekg.TypeA)); got[0] != "192.0.2.1" {
 		t.Fatalf("got %v", got)
 	}
+	kept := box.client("udp")
+	web := func(when string) {
+		t.Helper()
+		if got, err := first(exchange(kept, "web", miekg.TypeA, time.Minute)); got != "10.9.0.10" {
+			t.Errorf("a kept socket, %s: web is %q, %v", when, got, err)
+		}
+	}
+	web("before")
 	box.docker.udp.Close()
 	box.docker.tcp.Close()
 	box.withDocker(map[string]string{"old.example.": "192.0.2.2"})
+	web("after")
 	eventually(t, "answers of the new resolver", func() bool {
 		conn := box.client("udp")
 		defer conn.Close()
