@@ -91,7 +91,7 @@ func (s *Session) judgeGuards(txn Txn, held *holding, seen guards, res *Result) 
 	}
 	gateIt, newestIt := found(GateKey()), found(LastKey(seen.newest.Node))
 	if gateIt.Created != 0 {
-		return s.gateClosed(gateIt)
+		return s.gateClosed(gateIt, res.Revision)
 	}
 	return s.judgeNewest(held, seen.newest, newestIt)
 }

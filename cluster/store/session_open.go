@@ -217,6 +217,7 @@ func (s *Session) adopt(view openingView, epoch Epoch, held *holding, lease Leas
 	s.held, s.lease, s.epoch, s.cluster = held, lease, epoch.Epoch, view.meta.UUID
 	s.highest, s.last, s.newest = held.epochRev, held.epochRev, Write{s.id.Node, held.epochRev}
 	s.meta, s.gate = view.meta, view.gate
+	s.gate.seen = view.rev
 	s.returning = epoch.Returning
 	s.holder = nil
 	switch {

@@ -13,6 +13,7 @@ import (
 type gateState struct {
 	gate     Gate
 	at       Revision // the gate was last modified at; 0: it is open
+	seen     Revision // gate and at are true of it, or of a later one
 	recovery Recovery
 	caution  bool
 }
@@ -53,6 +54,8 @@ func (s *Session) watchGate(ctx context.Context) error {
 		defer s.mu.Unlock()
 		was := s.gate.at
 		var failed error
+		// A transaction of this node's own may have shown more of the gate.
+		known := s.gate
 		if c.Reset {
 			s.gate = gateState{}
 			for _, it := range c.Items {
@@ -60,7 +63,12 @@ func (s *Session) watchGate(ctx context.Context) error {
 			}
 		}
 		for _, e := range c.Events {
-			failed = errors.Join(failed, s.gate.take(e.Item, e.Deleted))
+			if e.Item.Key != GateKey() || e.At > known.seen {
+				failed = errors.Join(failed, s.gate.take(e.Item, e.Deleted))
+			}
+		}
+		if s.gate.seen = c.Revision; c.Revision < known.seen {
+			s.gate.gate, s.gate.at, s.gate.seen = known.gate, known.at, known.seen
 		}
 		if failed != nil {
 			s.log.Error("the store holds a record that cannot be read", "error", failed)
@@ -69,11 +77,16 @@ func (s *Session) watchGate(ctx context.Context) error {
 	})
 }
 
-// gateClosed notes a gate that a transaction met before its watch did.
-func (s *Session) gateClosed(it Item) error {
+// gateClosed notes a gate that a transaction met before its watch did. The
+// answer may also come after the watch told that it was opened.
+func (s *Session) gateClosed(it Item, rev Revision) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if rev < s.gate.seen {
+		return fmt.Errorf("%w: the cluster's gate moved meanwhile", ErrUnavailable)
+	}
 	was := s.gate.at
+	s.gate.seen = rev
 	if err := s.gate.take(it, false); err != nil {
 		return err
 	}
@@ -205,7 +218,7 @@ func (s *Session) OpenGate(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.gate.at
-	s.gate = gateState{recovery: done, caution: true} // ahead of the watch
+	s.gate = gateState{recovery: done, caution: true, seen: res.Revision} // ahead of the watch
 	s.gateMovedLocked(was)
 	return nil
 }

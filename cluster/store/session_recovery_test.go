@@ -383,3 +383,58 @@ func TestEachReconnectReadsTheLastWriteBack(t *testing.T) {
 		}
 	})
 }
+
+// late is a store whose answer to one transaction comes after the gate was
+// opened and that was told.
+type late struct {
+	storetest.Backend
+	hold chan struct{} // nil: nothing is held; else the next answer waits for it
+}
+
+func (l *late) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	res, err := l.Backend.Commit(ctx, txn)
+	if hold := l.hold; hold != nil && !res.Done {
+		l.hold = nil
+		<-hold
+	}
+	return res, err
+}
+
+// TestALateAnswerDoesNotCloseTheGate: it would stay closed until the next list.
+func TestALateAnswerDoesNotCloseTheGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		backend := &late{Backend: mem}
+		s := store.NewSession(backend, store.Identity{Node: "a", Install: "one", Boot: "boot"}, &past{}, discard)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- s.Run(ctx) }()
+		<-s.Opened()
+		synctest.Wait()
+		gate := store.Encode(store.Gate{Round: "r", Node: "h9", Why: "it is empty"})
+		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.GateKey(), gate)}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		hold := make(chan struct{})
+		backend.hold = hold
+		refused := make(chan error, 1)
+		go func() { refused <- gives(t, s, "/address") }()
+		synctest.Wait()
+		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Delete(store.GateKey())}}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		close(hold)
+		if err := <-refused; !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("gives: %v, want ErrUnavailable, to be asked again", err)
+		}
+		if err := s.Trusted(); err != nil {
+			t.Errorf("the gate is open: %v", err)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+	})
+}
