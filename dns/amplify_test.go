@@ -146,20 +146,20 @@ func TestForwardFlood(t *testing.T) {
 	})
 	defer close(stop)
 	f := forwarder(t, up)
-	ask := func(client, name string) *miekg.Msg {
-		return f.resolve(context.Background(), new(miekg.Msg).SetQuestion(name, miekg.TypeA), asker{recursion: true}, netip.MustParseAddr(client))
+	ask := func(client netip.Addr, name string) *miekg.Msg {
+		return f.resolve(context.Background(), new(miekg.Msg).SetQuestion(name, miekg.TypeA), asker{recursion: true}, client)
 	}
 	answered := make(chan bool, 2*forwardInFlight)
 	for i := range 2 * forwardInFlight {
-		go func() { ask("10.9.0.1", fmt.Sprintf("slow%d.example.", i)); answered <- true }()
+		go func() { ask(netip.MustParseAddr("10.9.0.1"), fmt.Sprintf("slow%d.example.", i)); answered <- true }()
 	}
 	for range forwardInFlight { // what has no place is answered at once
 		<-answered
 	}
-	if got := addresses(ask("10.9.0.2", "quick.example.")); len(got) != 1 {
+	if got := addresses(ask(netip.MustParseAddr("10.9.0.2"), "quick.example.")); len(got) != 1 {
 		t.Errorf("another client got %v", got)
 	}
-	if got := addresses(ask("127.0.0.1", "own.example.")); len(got) != 1 {
+	if got := addresses(ask(netip.Addr{}, "own.example.")); len(got) != 1 {
 		t.Errorf("the host got %v", got)
 	}
 }

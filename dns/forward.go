@@ -155,9 +155,9 @@ func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by asker, client 
 
 // fetch asks the servers, once for all who want to know the same. Clients on
 // the LAN take half of the slots together and a few each, so that one which
-// floods us leaves others theirs.
+// floods us leaves others theirs; no client is this host itself.
 func (f *Forwarder) fetch(ctx context.Context, key cacheKey, client netip.Addr) *miekg.Msg {
-	if !client.IsLoopback() {
+	if client.IsValid() {
 		if !f.places.take(client) {
 			return nil
 		}

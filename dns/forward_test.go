@@ -16,7 +16,7 @@ import (
 
 func forwarded(f *Forwarder, name string) *miekg.Msg {
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), miekg.TypeA)
-	return f.resolve(context.Background(), q, asker{recursion: true}, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+	return f.resolve(context.Background(), q, asker{recursion: true}, netip.Addr{})
 }
 
 func refuseAll(rcode int) func(w miekg.ResponseWriter, q *miekg.Msg) {

@@ -104,7 +104,11 @@ func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.
 	case m != nil:
 		l.zone.count(m, f)
 	case l.forward != nil:
-		m = l.forward.resolve(ctx, q, by, client)
+		who := client
+		if l.here(client) {
+			who = netip.Addr{}
+		}
+		m = l.forward.resolve(ctx, q, by, who)
 		l.zone.passedCounts.note(m.Rcode, len(m.Answer))
 	default:
 		l.refuse(w, q, by)

@@ -54,13 +54,14 @@ func (c client) user() (int, error) {
 // find looks for the client in one of the kernel's tables of sockets, see
 // proc(5).
 func (c client) find(table *bufio.Scanner) (uid int, ok bool) {
-	const local, owner = 1, 7
+	const local, state, owner = 1, 3, 7
+	const timeWait = "06" // nobody's any more, and shown as root's
 	addr := c.Addr().Unmap().As4()
 	bound := fmt.Sprintf("%08X", binary.NativeEndian.Uint32(addr[:])) // IPv4 in IPv6 ends like it
 	port := fmt.Sprintf("%04X", c.Port())
 	for table.Scan() {
 		fields := strings.Fields(table.Text())
-		if len(fields) <= owner {
+		if len(fields) <= owner || c.stream && fields[state] == timeWait {
 			continue
 		}
 		at, p, _ := strings.Cut(fields[local], ":")
