@@ -42,7 +42,7 @@ func byHost(all []nodeName) [][]nodeName {
 		i := slices.IndexFunc(hosts, func(h []nodeName) bool { return h[0].node+swarmSuffix == n.node })
 		if i < 0 {
 			i = slices.IndexFunc(hosts, func(h []nodeName) bool {
-				return len(h) == 1 && n.host != "" && n.address != "" && h[0].host == n.host && h[0].address == n.address &&
+				return len(h) == 1 && !isPlugin(h[0].node) && n.host != "" && n.address != "" && h[0].host == n.host && h[0].address == n.address &&
 					!slices.ContainsFunc(all, func(o nodeName) bool { return o.node == h[0].node+swarmSuffix })
 			})
 		}
