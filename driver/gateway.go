@@ -6,11 +6,19 @@ import (
 	"gvlan/cluster/store"
 )
 
-// hasGateway is the one gateway rule on every engine (decision 10): a
+// hasGateway is the one gateway rule on every engine: a
 // network that switches and has a parent has a gateway; one that routes
 // (L3), is internal, has no parent or says -o gateway=none has none.
 func hasGateway(n hostNetwork) bool {
 	return !n.Options.Layer3() && !n.isolated() && !n.Options.NoGateway
+}
+
+// asksGateway reports whether Docker shall ask for an address where it may leave
+// it out: for a network with a gateway, and for a routed one, whose first
+// container then has the second address on every engine, as Docker's documents
+// show; engines before 28 always ask.
+func asksGateway(n hostNetwork) bool {
+	return hasGateway(n) || n.Options.Layer3() && !n.isolated() && !n.Options.NoGateway
 }
 
 // settleGateway says which gateway a pool of the network really has. Engines

@@ -63,15 +63,15 @@ func (p *Plugin) capabilities() capabilities {
 	return capabilities{Scope: scope, ConnectivityScope: network.GlobalScope, GwAllocChecker: true}
 }
 
-// gwAllocCheck lets Docker skip the gateway exactly where a network has none
-// (decision 10). It sees options only, never --gateway; Docker applies a
+// gwAllocCheck lets Docker skip the gateway where a network has none and its
+// documents show none. It sees options only, never --gateway; Docker applies a
 // skip only when no gateway was given.
 func (p *Plugin) gwAllocCheck(_ context.Context, r gwAllocCheck) (gwAllocAnswer, error) {
 	o, err := ParseOptions(genericOptions(r.Options))
 	if err != nil {
 		return gwAllocAnswer{}, err
 	}
-	skip := !hasGateway(hostNetwork{Options: o, Internal: flag(r.Options, keyInternal, false)})
+	skip := !asksGateway(hostNetwork{Options: o, Internal: flag(r.Options, keyInternal, false)})
 	return gwAllocAnswer{SkipIPv4: skip, SkipIPv6: skip}, nil
 }
 

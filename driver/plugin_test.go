@@ -196,8 +196,10 @@ func TestGwAllocCheck(t *testing.T) {
 		{"no parent", nil, false, true},
 		{"gateway=none", map[string]string{"parent": "eth1", "gateway": "none"}, false, true},
 		{"ipvlan l2", map[string]string{"parent": "eth1", "ipvlan_mode": "l2"}, false, false},
-		{"ipvlan l3", map[string]string{"parent": "eth1", "ipvlan_mode": "l3"}, false, true},
-		{"ipvlan l3s", map[string]string{"parent": "eth1", "ipvlan_mode": "l3s"}, false, true},
+		{"ipvlan l3", map[string]string{"parent": "eth1", "ipvlan_mode": "l3"}, false, false},
+		{"ipvlan l3s", map[string]string{"parent": "eth1", "ipvlan_mode": "l3s"}, false, false},
+		{"ipvlan l3 without parent", map[string]string{"ipvlan_mode": "l3"}, false, true},
+		{"ipvlan l3, gateway=none", map[string]string{"parent": "eth1", "ipvlan_mode": "l3", "gateway": "none"}, false, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -97,7 +97,7 @@ func TestAFullNetworkSaysSoAndOnlyThen(t *testing.T) {
 			all = append(all, n.mustRun("", ""))
 		}
 		_, err := n1.run("", "")
-		checkErr(c, err, "every address of 10.0.0.0/29 is taken")
+		checkErr(c, err, "every address of 10.0.0.0/29 is taken, reserved, excluded or a host's own: remove a container, or make a network with a larger subnet")
 		all[1].stop() // on the other host; h1's mirror may not know yet
 		if ct := n1.mustRun("", ""); ct.ip() != all[1].ip() {
 			c.Errorf("given %s, want %s, the only free one", ct.ip(), all[1].ip())
@@ -120,6 +120,31 @@ func TestRangeLimitsDynamicAddressesOnly(t *testing.T) {
 		}
 		_, err := small.run("", "") // .255 is the subnet's broadcast address
 		checkErr(c, err, "every address of 10.0.0.254/31 is taken")
+		checkErr(c, err, "add another part of the subnet to the range (gvlan network set NAME range+=CIDR)")
+	})
+}
+
+// TestASubnetOfOneAddressHasNoGateway: Docker before 28 asks for one all the
+// same, and its answer is no reservation; a gateway that somebody gave is.
+func TestASubnetOfOneAddressHasNoGateway(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		n := h.mustCreate("10.9.0.5/32", "fd00:9::5/128")
+		has, _ := h.Pools(n.id)
+		for _, p := range has.Pools {
+			if p.Gateway.IsValid() {
+				c.Errorf("subnet %s has the gateway %s", p.Subnet, p.Gateway)
+			}
+		}
+		n.define("lone")
+		ct := n.mustRun("", "")
+		if ct.ip() != "10.9.0.5" {
+			c.Errorf("given %s, want 10.9.0.5", ct.ip())
+		}
+		ct.stop()
+		given := h.mustCreateWith(flags{subnets: []string{"10.9.0.6/32"}, gateways: []string{"10.9.0.6"}})
+		_, err := given.run("", "")
+		checkErr(c, err, "every address of 10.9.0.6/32 is taken, reserved")
 	})
 }
 

@@ -58,7 +58,7 @@ func (b *ledger) match(network string, data PoolData, except map[string]bool) (p
 	})
 	own := func(p pool) bool { return p.joined() }
 	fresh := func(p pool) bool { return !p.joined() }
-	alike := func(p pool) bool { return fresh(p) && p.Gateway == data.Gateway && sameAux(p, data) }
+	alike := func(p pool) bool { return fresh(p) && p.Gateway == p.gatewayIn(data) && sameAux(p, data) }
 	order, pick := []func(pool) bool{own, alike, fresh}, oldestRunning
 	if keepsID(network) {
 		order, pick = []func(pool) bool{alike, fresh, own}, newest
@@ -121,10 +121,19 @@ func (p pool) join(network string, data PoolData) pool {
 	p.Extra = slices.DeleteFunc(slices.Clone(p.Extra), func(addr netip.Addr) bool {
 		return slices.Contains(slices.Collect(maps.Values(data.Aux)), addr)
 	})
-	if data.Gateway.IsValid() {
-		p.Gateway = data.Gateway
+	if gateway := p.gatewayIn(data); gateway.IsValid() {
+		p.Gateway = gateway
 	}
 	return p
+}
+
+// gatewayIn is the gateway that a network has by data: none where Docker only
+// repeats a subnet's one address, which nobody gave as a gateway.
+func (p pool) gatewayIn(data PoolData) netip.Addr {
+	if data.Subnet.IsSingleIP() && !p.Asked {
+		return netip.Addr{}
+	}
+	return data.Gateway
 }
 
 // rejoin gives a pool that only its id is known of to the network that

@@ -1,11 +1,15 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"gvlan/cluster/store"
 )
@@ -43,7 +47,47 @@ func (a *Allocator) takeDefault(ctx context.Context, id *PoolID, r PoolRequest) 
 			}
 		}
 	}
-	return errors.New("no default subnet is free: give one with --subnet")
+	return a.noDefault(ctx)
+}
+
+// noDefault says who has the default subnets: networks of the cluster by name,
+// and hosts, whose local networks and unfinished creates have no definition.
+func (a *Allocator) noDefault(ctx context.Context) error {
+	items, _, err := a.list(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return a.unanswered(err)
+	}
+	defs, err := a.definitions(ctx)
+	if err != nil {
+		return a.unanswered(err)
+	}
+	called := map[string]string{}
+	for _, def := range defs {
+		called[def.UUID] = "network " + def.Name
+	}
+	nameless := map[string]int{} // by node: no definition has them
+	var holders []string
+	for _, it := range items {
+		rec, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			return err
+		}
+		if rec.Node != "" {
+			nameless[rec.Node]++
+		}
+		for _, uuid := range rec.By {
+			holders = append(holders, cmp.Or(called[uuid], "network "+uuid))
+		}
+	}
+	slices.Sort(holders)
+	holders = slices.Compact(holders)
+	for _, node := range slices.Sorted(maps.Keys(nameless)) {
+		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes)", a.hostOf(ctx, node), nameless[node]))
+	}
+	if len(holders) == 0 {
+		return errors.New("no default subnet is free: this host's routes cover them all; give one with --subnet, or others with --default-pools")
+	}
+	return fmt.Errorf("no default subnet is free: they are those of %s; give one with --subnet, or more with --default-pools", strings.Join(holders, ", "))
 }
 
 // isWhole tells whether a subnet is free from its first address, which is

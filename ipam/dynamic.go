@@ -276,12 +276,18 @@ func (c *picker) lost(at place, v view) {
 	}
 }
 
+// exhausted says what is full and what can be done: Docker changes no network
+// that is there, and `gvlan network set` adds what a subnet has beside its ranges.
 func (c *picker) exhausted() error {
-	var subnets []string
+	var ranges []string
+	cure := "remove a container, or make a network with a larger subnet"
 	for _, v := range c.views {
 		for _, r := range v.ranges {
-			subnets = append(subnets, r.String())
+			ranges = append(ranges, r.String())
+			if r.Bits() > v.subnet.Bits() {
+				cure = "remove a container, or add another part of the subnet to the range (gvlan network set NAME range+=CIDR)"
+			}
 		}
 	}
-	return fmt.Errorf("every address of %s is taken: release some, or give the network one more subnet", strings.Join(subnets, " and "))
+	return fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s", strings.Join(ranges, " and "), cure)
 }

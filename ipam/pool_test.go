@@ -167,7 +167,8 @@ func TestDefaultPoolIsNeverTheSameTwiceInOneCreate(t *testing.T) {
 		for {
 			reply, err := h.RequestPool(c.Context(), PoolRequest{Space: LocalSpace})
 			if err != nil {
-				checkErr(c, err, "no default subnet is free: give one with --subnet")
+				checkErr(c, err, "no default subnet is free: they are those of host h1 (14: local networks, and creates that have not ended")
+				checkErr(c, err, "; give one with --subnet, or more with --default-pools")
 				break
 			}
 			if seen[reply.Subnet] {

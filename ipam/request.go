@@ -14,7 +14,8 @@ import (
 //
 //   - With Docker's gateway option, and with an explicit address in a pool
 //     that no network was joined to yet (an aux address), it reserves; the
-//     gateway without an address is the first usable one of the subnet.
+//     gateway without an address is the first usable one of the subnet, which
+//     a subnet of one address keeps for a container.
 //   - Else it leases: any free address of the network's ranges, or the
 //     explicit one, anywhere in the pool.
 //
@@ -41,6 +42,8 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 		return a.leaseAny(ctx, p, r)
 	}
 	switch {
+	case gateway && r.Address == "" && subnet.IsSingleIP():
+		// Docker insists on an answer, and the network on its one address.
 	case gateway:
 		err = a.reserveGateway(ctx, p, addr, r.Address != "")
 	case p.byManager():

@@ -14,6 +14,7 @@ func TestGateways(t *testing.T) {
 		c.scenario("none given", firstUsable)
 		c.scenario("given", gatewayGiven)
 		c.scenario("none wanted", gatewayNone)
+		c.scenario("a subnet of one address", oneAddress)
 		c.scenario("two networks on one subnet", twoOnOneSubnet)
 		c.scenario("host bits", hostBits)
 		c.scenario("v6 subnet without --ipv6", v6Dropped)
@@ -74,6 +75,20 @@ func gatewayGiven(c *cluster) {
 			c.t.Errorf("%s got %s, want one of the first two", h.Name, got)
 		}
 		c.wantRoutes(h, "web", "10.101.0.254", "fd11::fe")
+	}
+}
+
+// oneAddress: the network's one address is its container's, not a gateway.
+func oneAddress(c *cluster) {
+	h := c.Hosts[0]
+	c.network(h, "lone", "--subnet", "10.117.0.9/32", "-o", "parent=eth1")
+	c.run(h, "lone", "web", "--ip", "10.117.0.9")
+	c.wantRoutes(h, "web", "", "")
+	c.audit()
+	c.refused(c.Hosts[1], "address 10.117.0.9 is in use by container web on node h1", "run", "--rm", "--network", "lone", "--ip", "10.117.0.9", "busybox", "true")
+	h.MustDocker(c.t, "rm", "-f", "web")
+	if got := c.run(c.Hosts[1], "lone", "any"); got.String() != "10.117.0.9" {
+		c.t.Errorf("any has %s, want the one address there is", got)
 	}
 }
 
