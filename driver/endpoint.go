@@ -53,6 +53,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 	if err := d.bind(ctx, n, e); err != nil {
 		return "", err
 	}
+	failpoint("endpoint: bound")
 	if err := d.state.putEndpoint(e); err != nil {
 		return "", errors.Join(err, d.addresses.Unbind(ctx, e.ID))
 	}

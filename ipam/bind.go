@@ -117,6 +117,7 @@ func (a *Allocator) bindHeld(ctx context.Context, b Binding, n network, leases [
 	}
 	switch {
 	case err == nil:
+		failpoint("endpoint: written")
 		for i := range leases {
 			leases[i].Reissued, leases[i].Doubt = false, false
 		}

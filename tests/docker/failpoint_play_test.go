@@ -1,6 +1,8 @@
 package docker_test
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -151,4 +153,37 @@ func diesReturning(c *cluster, d death) {
 		c.t.Errorf("old came back with %+v, want its own address", e)
 	}
 	c.whole(d.network)
+}
+
+// diesStarting: the start fails, and with its address goes all that the store
+// has of it.
+func diesStarting(c *cluster, d death) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, d.network, "--subnet", d.subnet+".0/24", "-o", "parent=eth1")
+	address := netip.MustParseAddr(d.subnet + ".9")
+	c.arm(d.on, d.at)
+	started := make(chan error, 1)
+	go func() {
+		_, err := h1.Docker(c.t.Context(), "run", "--rm", "--network", d.network, "--ip", address.String(), "busybox", "true")
+		started <- err
+	}()
+	c.mourn(d.on)
+	if err := <-started; err == nil {
+		c.t.Error("a container started whose agent died")
+	}
+	*d.after = append(*d.after, func(c *cluster) {
+		eventually(c.t, address.String()+" to be free", func() error {
+			if left := c.list(store.LeasesSpan("default", netip.PrefixFrom(address, 32))); len(left) > 0 {
+				return fmt.Errorf("its record is %s", left[0].Value)
+			}
+			return nil
+		})
+		for _, it := range c.list(store.EndpointsSpan()) {
+			if strings.Contains(string(it.Value), address.String()+"/") {
+				c.t.Errorf("%s is free, and an endpoint says that it has it: %s", address, it.Value)
+			}
+		}
+		c.run(h2, d.network, d.network+"-next", "--ip", address.String())
+		c.reaches(h2, d.network+"-next", address)
+	})
 }

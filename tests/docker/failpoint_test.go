@@ -33,8 +33,8 @@ type death struct {
 }
 
 // failpoints are all places between two writes of a network's create and
-// removal, and who passes them: the agent that made the network or removes it
-// (h1), or another (h2).
+// removal and of a container's start, and who passes them: the agent that made
+// the network or removes it (h1), or another (h2).
 var failpoints = []struct {
 	name string
 	on   int // index of the host whose agent dies, or whichever
@@ -73,6 +73,8 @@ var failpoints = []struct {
 	{"come back: attached", 0, diesReturning},
 	{"adopt: pools joined", 1, diesAdopting},
 	{"adopt: journaled", 1, diesAdopting},
+	{"endpoint: written", 0, diesStarting},
+	{"endpoint: bound", 0, diesStarting},
 }
 
 // TestFailpointsAreAllHere compares the list with the sources.
@@ -81,7 +83,7 @@ func TestFailpointsAreAllHere(t *testing.T) {
 	for _, f := range failpoints {
 		got = append(got, f.name)
 	}
-	sources := must(filepath.Glob("../../driver/*.go"))(t)
+	sources := slices.Concat(must(filepath.Glob("../../driver/*.go"))(t), must(filepath.Glob("../../ipam/*.go"))(t))
 	for _, path := range sources {
 		file := must(parser.ParseFile(token.NewFileSet(), path, nil, 0))(t)
 		ast.Inspect(file, func(n ast.Node) bool {
