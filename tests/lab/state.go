@@ -88,6 +88,11 @@ func stat(pid int) ([]string, error) {
 	return strings.Fields(string(line[bytes.LastIndexByte(line, ')')+1:])), nil
 }
 
+// idBase makes ids of digits and small letters, which are safe in a path.
+const idBase = 36
+
+func formID(n uint32) string { return strconv.FormatUint(uint64(n), idBase) }
+
 // register makes the lab's directory. From its first moment on the directory names
 // a living owner, because both happen under the lock that Sweep takes.
 func register() (*Lab, error) {
@@ -96,7 +101,7 @@ func register() (*Lab, error) {
 		return nil, err
 	}
 	defer unlock()
-	l := &Lab{ID: strconv.FormatUint(uint64(rand.Uint32()), 36)}
+	l := &Lab{ID: formID(rand.Uint32())}
 	l.Dir = filepath.Join(base, l.ID)
 	if err := os.Mkdir(l.Dir, 0o755); err != nil {
 		return nil, err

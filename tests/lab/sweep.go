@@ -60,7 +60,14 @@ func deadLabs() ([]string, error) {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	return slices.DeleteFunc(ids, func(id string) bool { return alive[id] }), nil
+	return slices.DeleteFunc(ids, func(id string) bool { return alive[id] || !formed(id) }), nil
+}
+
+// formed reports whether a lab forms such an id. Anything else in an environment or
+// in a name is not a lab's: the id becomes part of a path that is removed.
+func formed(id string) bool {
+	n, err := strconv.ParseUint(id, idBase, 32)
+	return err == nil && formID(uint32(n)) == id
 }
 
 // remove kills what is left of a lab, waits for its end, and removes its control

@@ -121,6 +121,35 @@ func TestSweepKillsStrays(t *testing.T) {
 	}
 }
 
+// TestSweepRemovesLabsOnly: an id that no lab forms, which a process may have in its
+// environment, leads out of the labs' directory.
+func TestSweepRemovesLabsOnly(t *testing.T) {
+	mine := t.TempDir()
+	id, err := filepath.Rel("/tmp/gvlan-lab", mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign := exec.CommandContext(t.Context(), "sleep", "1000")
+	foreign.Env = []string{"GVLAN_LAB=" + id}
+	if err := foreign.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lab.Sweep(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(mine); err != nil {
+		t.Errorf("directory %s after a sweep: %v, want it left", mine, err)
+	}
+	if !running(foreign.Process.Pid) {
+		t.Errorf("process with GVLAN_LAB=%s was killed, want it left", id)
+	}
+	if left := leftOf(t, id); left != nil {
+		t.Errorf("leftovers of %s: %v, want none", id, left)
+	}
+	_ = foreign.Process.Kill()
+	_ = foreign.Wait()
+}
+
 // start starts an owner and gives the id of its lab when that is up.
 func start(t *testing.T, owner *exec.Cmd) string {
 	t.Helper()
