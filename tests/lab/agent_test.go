@@ -18,7 +18,7 @@ func TestAgentServesItsHostsEngine(t *testing.T) {
 		t.Run(string(release), func(t *testing.T) {
 			l := lab.New(t, lab.Options{Hosts: lab.Same(1, release)})
 			h := l.Hosts[0]
-			trace := filepath.Join(t.TempDir(), "trace")
+			trace := filepath.Join(l.Dir, "trace")
 			agent, err := h.StartAgent(t.Context(), lab.AgentOptions{
 				Binary: binary, Plugin: "recorder", Args: []string{"-trace", trace},
 			})

@@ -117,6 +117,16 @@ func (l *Lab) add(m *Machine) error {
 	return l.writeState()
 }
 
+// shared lists the directories that machines see under this computer's path: the lab's
+// own, and the one that programs built with -cover write to.
+func (l *Lab) shared() []string {
+	dirs := []string{l.Dir}
+	if dir, ok := os.LookupEnv("GOCOVERDIR"); ok {
+		dirs = append(dirs, dir)
+	}
+	return dirs
+}
+
 // env is the environment of everything that runs in the lab. The lab's id in it is
 // how a process is recognised as the lab's.
 func (l *Lab) env() []string {

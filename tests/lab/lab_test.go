@@ -3,6 +3,8 @@ package lab_test
 import (
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,41 @@ func TestContainersOfTwoHostsReachEachOther(t *testing.T) {
 				if !strings.HasPrefix(v, string(release)) {
 					t.Errorf("docker version is %s, want %s", v, release)
 				}
+			}
+		})
+	}
+}
+
+// TestMachineHasItsOwnTmp: what empties /tmp inside, as systemd does, leaves this
+// computer's alone; a file in the lab's directory has one path inside and outside.
+func TestMachineHasItsOwnTmp(t *testing.T) {
+	for _, release := range releases {
+		t.Run(string(release), func(t *testing.T) {
+			outside := filepath.Join(t.TempDir(), "outside")
+			if err := os.WriteFile(outside, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l := lab.New(t, lab.Options{Hosts: lab.Same(1, release)})
+			shared := filepath.Join(l.Dir, "shared")
+			if err := os.WriteFile(shared, []byte("one path"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := l.Hosts[0].Exec(t.Context(), "cat", shared)
+			if err != nil || got != "one path" {
+				t.Errorf("inside, %s has %q, %v; want what was written outside", shared, got, err)
+			}
+			list, err := l.Hosts[0].Exec(t.Context(), "find", "/tmp", "-mindepth", "1", "-maxdepth", "2")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(filepath.Dir(l.Dir)+"\n"+l.Dir, list); diff != "" {
+				t.Errorf("/tmp inside (-want +got):\n%s", diff)
+			}
+			if _, err := l.Hosts[0].Exec(t.Context(), "rm", "-f", outside); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(outside); err != nil {
+				t.Errorf("this computer's file, removed inside: %v, want it there", err)
 			}
 		})
 	}

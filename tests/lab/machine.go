@@ -53,8 +53,9 @@ func (l *Lab) boot(name string, release Release) (_ *Machine, err error) {
 		return nil, err
 	}
 	m := &Machine{Name: name, lab: l, release: release}
-	m.holder = exec.Command("unshare", "--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID+"-"+name)
+	line := []string{"--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
+		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID + "-" + name}
+	m.holder = exec.Command("unshare", append(line, l.shared()...)...)
 	m.holder.Env = l.env()
 	m.holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is the owner's to handle
 	var stderr bytes.Buffer

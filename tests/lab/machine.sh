@@ -5,8 +5,10 @@
 #   $1 root file system to start from (read only: writes go to memory)
 #   $2 name of the machine
 #   $3 seed of its machine-id
+#   $4 ... directories shared with this computer under the same path
 set -eu
 lower=$1 name=$2 seed=$3
+shift 3
 
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 lab /mnt
@@ -20,8 +22,12 @@ mount -t sysfs sysfs $root/sys
 mount --rbind /sys/fs/cgroup $root/sys/fs/cgroup
 mount --rbind /dev $root/dev
 mount -t tmpfs -o mode=755 run $root/run
-# Programs under test, their files and the lab's own directory are below /tmp.
-mount --rbind /tmp $root/tmp
+# What is started inside may empty /tmp, as systemd does: it is the machine's own.
+mount -t tmpfs -o mode=1777 tmp $root/tmp
+for dir; do
+	mkdir -p "$root$dir"
+	mount --bind "$dir" "$root$dir"
+done
 # An engine's overlays cannot lie on an overlay: state lives on the bare tmpfs.
 mkdir -p $root/var/lib/docker $root/var/lib/gvlan $root/var/lib/etcd
 for dir in docker gvlan etcd; do

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// base holds one directory per lab. It is below /tmp because machines share
-	// /tmp and nothing else.
+	// base holds one directory per lab. A machine's own /tmp has its lab's directory
+	// at the same path, and nothing else of this computer's.
 	base = "/tmp/gvlan-lab"
 	// marker is the environment variable that carries the lab's id.
 	marker = "GVLAN_LAB"
