@@ -149,10 +149,18 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 	return users, nil
 }
 
+// isLocalHere reports whether this host has a network of that name for itself.
+func (d *Driver) isLocalHere(name string) bool {
+	return slices.ContainsFunc(d.state.allNetworks(), func(n hostNetwork) bool { return n.Stage == StageLocal && n.Name == name })
+}
+
 // definition reads a definition by name, from the store itself.
 func (d *Driver) definition(ctx context.Context, name string) (row[store.Network], error) {
 	it, err := d.cfg.KV.Get(ctx, store.NetworkKey(name))
 	if errors.Is(err, store.ErrNotFound) {
+		if d.isLocalHere(name) {
+			return row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
+		}
 		return row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
 	}
 	if err != nil {

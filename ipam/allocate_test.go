@@ -114,13 +114,17 @@ func TestRangeLimitsDynamicAddressesOnly(t *testing.T) {
 		if ct := n.mustRun("", "192.168.32.9"); ct.ip() != "192.168.32.9" {
 			c.Errorf("given %s, want 192.168.32.9: --ip may lie outside the range", ct.ip())
 		}
-		small := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.254/31"}})
+		small := c.host("h2").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.254/31"}}).define("small")
 		if ct := small.mustRun("", ""); ct.ip() != "10.0.0.254" {
 			c.Errorf("given %s, want 10.0.0.254", ct.ip())
 		}
 		_, err := small.run("", "") // .255 is the subnet's broadcast address
 		checkErr(c, err, "every address of 10.0.0.254/31 is taken")
 		checkErr(c, err, "add another part of the subnet to the range (gvlan network set NAME range+=CIDR)")
+		local := c.host("h3").mustCreateWith(flags{subnets: []string{"10.1.0.0/24"}, ranges: []string{"10.1.0.9/32"}})
+		local.mustRun("", "")
+		_, err = local.run("", "") // nothing sets a network without a definition
+		checkErr(c, err, "remove a container, or make a network with a larger subnet")
 	})
 }
 

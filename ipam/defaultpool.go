@@ -82,7 +82,7 @@ func (a *Allocator) noDefault(ctx context.Context) error {
 	slices.Sort(holders)
 	holders = slices.Compact(holders)
 	for _, node := range slices.Sorted(maps.Keys(nameless)) {
-		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes)", a.hostOf(ctx, node), nameless[node]))
+		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes while it is up)", a.hostOf(ctx, node), nameless[node]))
 	}
 	if len(holders) == 0 {
 		return errors.New("no default subnet is free: this host's routes cover them all; give one with --subnet, or others with --default-pools")

@@ -47,7 +47,8 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, r AddressRequest, 
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	pick := picker{a: a, views: views, hosts: hosts, late: a.kept.in(p.parsed().Segment), own: a.kept.of(p, r), named: r.Options[endpointName] != ""}
+	n, _ := a.ledger.network(p.Network)
+	pick := picker{a: a, views: views, hosts: hosts, settable: n.UUID != "", late: a.kept.in(p.parsed().Segment), own: a.kept.of(p, r), named: r.Options[endpointName] != ""}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -133,9 +134,11 @@ type picker struct {
 	a     *Allocator
 	views []view
 	hosts *intervals // what hosts have themselves
-	late  *intervals // given last
-	own   []Kept     // what whoever asks had before, tried first
-	named bool       // the engine said who asks
+	// settable: the network has a definition, which `gvlan network set` changes.
+	settable bool
+	late     *intervals // given last
+	own      []Kept     // what whoever asks had before, tried first
+	named    bool       // the engine said who asks
 	// listed holds what a list of each view showed, once there was one; it
 	// is used in place of the mirrors.
 	listed []*intervals
@@ -277,14 +280,15 @@ func (c *picker) lost(at place, v view) {
 }
 
 // exhausted says what is full and what can be done: Docker changes no network
-// that is there, and `gvlan network set` adds what a subnet has beside its ranges.
+// that is there, and `gvlan network set` adds what a subnet has beside its
+// ranges, to networks of the cluster.
 func (c *picker) exhausted() error {
 	var ranges []string
 	cure := "remove a container, or make a network with a larger subnet"
 	for _, v := range c.views {
 		for _, r := range v.ranges {
 			ranges = append(ranges, r.String())
-			if r.Bits() > v.subnet.Bits() {
+			if c.settable && r.Bits() > v.subnet.Bits() {
 				cure = "remove a container, or add another part of the subnet to the range (gvlan network set NAME range+=CIDR)"
 			}
 		}

@@ -141,6 +141,7 @@ func commandLocal(c *cluster) {
 		return nil
 	})
 	c.says(c.gvlan(h2, "network", "inspect", "own"), "network own (", "state active, scope local, made on h1", "h1 h1 connected local eth1", "web h1 "+web.String())
+	c.refuses(h1, "own is a network of this host only", "network", "set", "own", "exclude+=10.99.0.9")
 	if names := c.networks(h2); slices.Contains(names, "own") {
 		c.t.Errorf("h2 has the local network of h1: %v", names)
 	}
