@@ -39,12 +39,15 @@ func TestReissueIsNotForEver(t *testing.T) {
 					web := n.mustRun("web", "10.0.0.7")
 					n.h.ready()
 					n.h.down()
+					if _, err := n.run("", ""); err == nil { // which also shows the node that the store is away
+						c.Fatal("an address was given without the store")
+					}
 					web.stop()
 					s.after(n.h)
 					s.lan(n.h)
 					ct, err := n.run("web", ip)
 					if given := err == nil && ct.ip() == "10.0.0.7"; given != s.given {
-						c.Errorf("given %v (%v), want %v", given, err, s.given)
+						c.Fatalf("given %v (%v), want %v", given, err, s.given)
 					}
 					if n.h.asked != s.asked {
 						c.Errorf("the LAN was asked %d times, want %d", n.h.asked, s.asked)
