@@ -183,3 +183,26 @@ func TestALostReplyAboutAMAC(t *testing.T) {
 		n.mustRunWith("web", givenMAC)
 	})
 }
+
+// TestAMACOfAContainerThatRestartsWithoutTheStore: the record of what it was
+// before is still there when the new one is written.
+func TestAMACOfAContainerThatRestartsWithoutTheStore(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		web := n.mustRunWith("web", givenMAC)
+		n.h.down()
+		web.stop()
+		again := n.mustRunWith("web", givenMAC)
+		n.h.up()
+		c.until("the container's record is the new one only", store.EndpointsSpan(), func(items []store.Item) bool {
+			return len(items) == 1 && store.NameOf(items[0].Key) == again.endpoint
+		})
+		claims := c.list(store.MACsSpan())
+		if len(claims) != 1 {
+			c.Fatalf("MAC addresses are claimed by %v, want by the running container", keysOf(claims))
+		}
+		if rec, err := store.Decode[store.MAC](claims[0]); err != nil || rec.Endpoint != again.endpoint {
+			c.Errorf("the MAC address is claimed by %+v (%v), want endpoint %s", rec, err, again.endpoint)
+		}
+	})
+}

@@ -56,19 +56,20 @@ func (a *Allocator) attend(ctx context.Context) {
 	a.settle(ctx)
 }
 
-// settle writes what the journal owes the store: releases, bindings,
-// records of deleted endpoints, and reservations of pools that are done. It
-// ends at the first call that is not answered.
+// settle writes what the journal owes the store: releases, records of deleted
+// endpoints, bindings, which may be of containers that started again with the
+// MAC address that such an endpoint had, and reservations of pools that are
+// done. It ends at the first call that is not answered.
 func (a *Allocator) settle(ctx context.Context) {
 	var undone []func() error
 	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State == releasing }) {
 		undone = append(undone, func() error { return a.settleRelease(ctx, l) })
 	}
-	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == unwritten }) {
-		undone = append(undone, func() error { return a.settleBinding(ctx, e) })
-	}
 	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == closing }) {
 		undone = append(undone, func() error { return a.closeEndpoint(ctx, e) })
+	}
+	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == unwritten }) {
+		undone = append(undone, func() error { return a.settleBinding(ctx, e) })
 	}
 	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Closed || len(p.Owed) > 0 && p.joined() }) {
 		undone = append(undone, func() error { return a.settlePool(ctx, p.ID) })
