@@ -44,11 +44,18 @@ func (q *Quarantines) Run(ctx context.Context) error {
 	defer stop()
 	failed := make(chan error, 1)
 	follow.Go(func() { failed <- store.Follow(ctx, q.KV, store.QuarantinesSpan(), q.apply) })
+	adopted := false
 	for {
 		select {
 		case err := <-failed:
 			return err
 		case <-time.After(endEvery/2 + rand.N(endEvery)):
+		}
+		if !adopted {
+			err := q.adopt(ctx)
+			if adopted = err == nil; !adopted && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+				q.Log.Warn("addresses that an older gvlan put into quarantine stay there: trying again", "err", err)
+			}
 		}
 		for _, over := range q.over() {
 			if err := q.end(ctx, over); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
@@ -56,6 +63,37 @@ func (q *Quarantines) Run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// adopt begins the rest of addresses in quarantine that no Quarantine tells of:
+// an older gvlan put them there, and agents that ended it by a clock.
+func (q *Quarantines) adopt(ctx context.Context) error {
+	items, _, err := q.KV.List(ctx, store.AllLeasesSpan())
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	since := map[string]int64{} // by node
+	for _, it := range items {
+		if l, err := store.Decode[store.Lease](it); err == nil && l.State == store.Quarantined {
+			since[l.Node] = max(since[l.Node], l.Since)
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(since)) {
+		if _, err := q.KV.Get(ctx, store.QuarantineKey(node)); err == nil {
+			continue
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("read a quarantine: %w", err)
+		}
+		lease, err := q.Grant(ctx, quarantineTTL)
+		if err != nil {
+			return fmt.Errorf("begin a quarantine: %w", err)
+		}
+		_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(store.QuarantineKey(node))}, Then: restOps(node, "", since[node], lease)})
+		if err != nil {
+			return fmt.Errorf("begin a quarantine: %w", err)
+		}
+	}
+	return nil
 }
 
 func (q *Quarantines) apply(c store.Change) {

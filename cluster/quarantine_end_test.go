@@ -50,6 +50,13 @@ func quarantined(t *testing.T, mem *storetest.Mem, ask cluster.Ask) (log *bytes.
 	if took, err := cluster.Evict(t.Context(), mem, "dead", opts); err != nil || took.Leases != 2 {
 		t.Fatalf("took %+v, %v", took, err)
 	}
+	return endQuarantines(t, mem, ask)
+}
+
+// endQuarantines has a node end the quarantines of a store until the test is
+// over.
+func endQuarantines(t *testing.T, mem *storetest.Mem, ask cluster.Ask) (log *bytes.Buffer) {
+	t.Helper()
 	log = &bytes.Buffer{}
 	q := &cluster.Quarantines{KV: mem, Grant: mem.Grant, Ask: ask, Log: slog.New(slog.NewTextHandler(log, nil))}
 	ctx, stop := context.WithCancel(t.Context())
@@ -135,6 +142,25 @@ func TestQuarantineIsEndedByWhoCanAsk(t *testing.T) {
 		time.Sleep(time.Minute)
 		if addrs, known := kept(t, mem); len(addrs) != 0 || known {
 			t.Fatalf("%v still rest, known %v, though nobody can ask", addrs, known)
+		}
+	})
+}
+
+// An older gvlan evicted the node: nothing but the addresses tells of it.
+func TestQuarantineOfAnOlderGvlanEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, l := storetest.NewMem(), &lan{}
+		resting := store.Encode(store.Lease{State: store.Quarantined, Node: "dead", Network: "net", Since: 7})
+		put(t, mem, store.Put(leaseKey("192.0.2.1"), resting), store.Put(leaseKey("192.0.2.2"), resting))
+		endQuarantines(t, mem, l.ask)
+		time.Sleep(time.Minute)
+		if addrs, known := kept(t, mem); len(addrs) != 2 || !known || l.asked > 0 {
+			t.Fatalf("%v rest, known %v, asked %d times; want both to rest, and to be known to", addrs, known, l.asked)
+		}
+		mem.Advance(10*time.Minute + time.Second)
+		time.Sleep(time.Minute)
+		if addrs, known := kept(t, mem); len(addrs) != 0 || known || l.asked != 1 {
+			t.Fatalf("%v still rest, known %v, asked %d times", addrs, known, l.asked)
 		}
 	})
 }
