@@ -85,8 +85,8 @@ func (a *Allocator) closeDead(ctx context.Context, endpoint string) (bool, error
 
 // tryThis returns the endpoint of this node that the address is bound to, ""
 // when the address was given.
-func (a *Allocator) tryThis(ctx context.Context, p pool, at place) (holder string, err error) {
-	ctx, cancel := a.bounded(ctx)
+func (a *Allocator) tryThis(call context.Context, p pool, at place) (holder string, err error) {
+	ctx, cancel := a.bounded(call)
 	defer cancel()
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
@@ -94,31 +94,32 @@ func (a *Allocator) tryThis(ctx context.Context, p pool, at place) (holder strin
 	}
 	defer release()
 	if l, own := a.ledger.lease(at); own {
-		return a.tryOwn(ctx, p, l)
+		return a.tryOwn(ctx, call, p, l)
 	}
-	return a.tryFree(ctx, p, at)
+	return a.tryFree(ctx, call, p, at)
 }
 
-// tryOwn is tryThis for an address this node has a lease of.
-func (a *Allocator) tryOwn(ctx context.Context, p pool, l lease) (holder string, err error) {
+// tryOwn is tryThis for an address this node has a lease of. ctx is what of
+// Docker's call is for the store.
+func (a *Allocator) tryOwn(ctx, call context.Context, p pool, l lease) (holder string, err error) {
 	switch l.State {
 	case bound:
 		return l.Endpoint, nil
 	case given:
 		return "", a.giveSame(p, l)
 	}
-	return a.takeBack(ctx, p, l)
+	return a.takeBack(ctx, call, p, l)
 }
 
 // takeBack gives an address again whose endpoint is gone: freed and taken anew
 // where the store answers, else from the journal. A release is only sent to a
 // store that answers, since afterwards the journal alone may not give it.
-func (a *Allocator) takeBack(ctx context.Context, p pool, l lease) (holder string, err error) {
+func (a *Allocator) takeBack(ctx, call context.Context, p pool, l lease) (holder string, err error) {
 	err = a.distrust()
 	if err == nil && !a.answers(ctx) {
 		err = a.unanswered(store.ErrUnavailable)
 	}
-	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) && len(a.stillOurs(ctx, p.Network, []lease{l})) == 1 {
+	if errors.Is(err, store.ErrUnavailable) && a.reissuable(l, p) && len(a.stillOurs(call, p.Network, []lease{l})) == 1 {
 		return "", a.reissue(l, p)
 	}
 	if err != nil {
@@ -127,7 +128,7 @@ func (a *Allocator) takeBack(ctx context.Context, p pool, l lease) (holder strin
 	if err := a.discharge(ctx, l); err != nil {
 		return "", errors.Join(a.unanswered(err), a.postponeInDoubt(l))
 	}
-	return a.tryFree(ctx, p, l.place())
+	return a.tryFree(ctx, call, p, l.place())
 }
 
 // giveSame gives an address again that was given and is not bound yet, to the
@@ -146,7 +147,7 @@ func (a *Allocator) giveSame(p pool, l lease) error {
 }
 
 // tryFree is tryThis for an address this node has no lease of.
-func (a *Allocator) tryFree(ctx context.Context, p pool, at place) (holder string, err error) {
+func (a *Allocator) tryFree(ctx, call context.Context, p pool, at place) (holder string, err error) {
 	if err := a.distrust(); err != nil {
 		return "", err
 	}
@@ -171,7 +172,7 @@ func (a *Allocator) tryFree(ctx context.Context, p pool, at place) (holder strin
 		if err := a.ledger.keep(l); err != nil {
 			return "", err
 		}
-		return a.tryOwn(ctx, p, l)
+		return a.tryOwn(ctx, call, p, l)
 	}
 	if p.byWorker() && rec.Claims != nil {
 		return a.takeClaimed(ctx, l, found, rec)

@@ -35,7 +35,7 @@ func (a *Allocator) recent() bool {
 }
 
 // stillOurs returns those of a network's leases that nobody else can have, or
-// that nobody on the LAN answers for.
+// that nobody on the LAN answers for. It has what is left of Docker's call.
 func (a *Allocator) stillOurs(ctx context.Context, network string, leases []lease) []lease {
 	if len(leases) == 0 || a.recent() {
 		return leases
@@ -47,9 +47,6 @@ func (a *Allocator) stillOurs(ctx context.Context, network string, leases []leas
 	for _, l := range leases {
 		addrs = append(addrs, l.Address)
 	}
-	// The call's own bound is for a store that is known to be away.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withoutStore)
-	defer cancel()
 	answering, err := a.Ask(ctx, network, addrs)
 	if err != nil {
 		a.Log.Warn("etcd unreachable, and the LAN cannot be asked: no address is given again", "network", short(network), "err", err)
@@ -79,6 +76,8 @@ func (a *Allocator) reissueAny(ctx context.Context, p pool) (netip.Prefix, bool)
 	if err != nil || !p.joined() {
 		return netip.Prefix{}, false
 	}
+	ctx, cancel := context.WithTimeout(ctx, withoutStore)
+	defer cancel()
 	if prefix, ok := a.reissueReleased(ctx, p, views); ok {
 		return prefix, true
 	}
