@@ -48,7 +48,7 @@ type HeldError struct {
 // Error names the holder and the cure.
 func (e *HeldError) Error() string {
 	if e.Clone {
-		return fmt.Sprintf("node name %s is held by this very gvlan install (%s) running on host %q at %s: this host is a copy of that one; give it a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
+		return fmt.Sprintf("node name %s is held by this very gvlan install (%s) running on host %q at %s: one of the two hosts is a copy of the other; give the copy a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
 			e.Node, e.Install, e.Host, e.Address)
 	}
 	return fmt.Sprintf("node name %s is held by another gvlan install (%s) running on host %q at %s: stop that one, or give this one a name of its own with --node-name",

@@ -16,9 +16,10 @@ import (
 //   - Another install waits likewise, and then has the name without its past: it
 //     writes nothing until Settle, and the elder takes the name back at once.
 
-// heldPatience is how long an opening waits for /live to end. Its lease ends
-// liveTTL after its agent, and so long after each start of an etcd that renews
-// what it loads; the rest is for etcd's own clocks.
+// heldPatience is how long an opening waits for /live to end, from when the
+// store last failed to answer. Its lease ends liveTTL after its agent, and so
+// long after each start of an etcd that renews what it loads; the rest is for
+// etcd's own clocks.
 const heldPatience = (liveTTL + 10) * time.Second
 
 // checkHolder refuses a name that another install, or another boot of this
@@ -48,6 +49,13 @@ func (s *Session) awaits(held *HeldError) bool {
 		s.log.Warn("this node's name is in use: waiting for its holder to end", "at most", heldPatience, "err", held)
 	}
 	return time.Since(s.heldSince) < heldPatience
+}
+
+// awaitAnew forgets how long the name's holder was waited for.
+func (s *Session) awaitAnew() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.holder = nil
 }
 
 // elderLocked is the install that the name is taken from, or "" when that is

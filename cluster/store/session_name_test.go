@@ -149,6 +149,27 @@ func TestCopyOfAHostWaits(t *testing.T) {
 	})
 }
 
+// An etcd that was away gives the lease of a dead agent its whole time once
+// more: that is no sign of life.
+func TestPatienceBeginsAnewAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		start(t, mem, "one", &past{}).kill()
+		again := start(t, mem, "two", &past{})
+		for range 4 {
+			time.Sleep(20 * time.Second)
+			mem.Down()
+			time.Sleep(5 * time.Second)
+			mem.Up()
+		}
+		if again.ended() {
+			t.Fatalf("it gave up: %v", again.err)
+		}
+		mem.Advance(16 * time.Second)
+		<-again.Opened()
+	})
+}
+
 // A host that was switched off and on again has its name as soon as the lease
 // of its last boot ends.
 func TestRebootedHostGetsItsNameBack(t *testing.T) {

@@ -38,9 +38,12 @@ func (s *Session) open(ctx context.Context) error {
 			return err
 		case errors.Is(err, errRaced):
 			continue
-		case !warned && ctx.Err() == nil:
-			s.log.Warn("the store is not open yet", "err", err)
-			warned = true
+		default:
+			s.awaitAnew() // an etcd that starts gives every lease its whole time once more
+			if !warned && ctx.Err() == nil {
+				s.log.Warn("the store is not open yet", "err", err)
+				warned = true
+			}
 		}
 		wait.sleep(ctx)
 	}
