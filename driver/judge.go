@@ -44,18 +44,9 @@ func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoi
 	if n.Options.Kind != link.Ipvlan {
 		return nil
 	}
-	elsewhere, err := d.cfg.Elsewhere()
+	use, paths, err := d.linksOn(ctx, e.Parent)
 	if err != nil {
-		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.cfg.host(), err)
-	}
-	paths := make(map[int]string, len(elsewhere))
-	for _, ns := range elsewhere {
-		defer ns.Close()
-		paths[ns.Fd()] = ns.Path()
-	}
-	use, err := d.cfg.Links.InUse(ctx, e.Parent, slices.Collect(maps.Keys(paths))...)
-	if err != nil {
-		return fmt.Errorf("look for links on %s of node %s: %w", e.Parent, d.cfg.host(), err)
+		return err
 	}
 	for i := range use {
 		path, away := paths[use[i].Namespace]
@@ -68,6 +59,25 @@ func (d *Driver) judgeElsewhere(ctx context.Context, n hostNetwork, e hostEndpoi
 		}
 	}
 	return nil
+}
+
+// linksOn gives the container links on a parent, wherever on this host they
+// are, and the paths of the other namespaces by what Usage.Namespace says.
+func (d *Driver) linksOn(ctx context.Context, parent string) (use []link.Usage, paths map[int]string, err error) {
+	elsewhere, err := d.cfg.Elsewhere()
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, d.cfg.host(), err)
+	}
+	paths = make(map[int]string, len(elsewhere))
+	for _, ns := range elsewhere {
+		defer ns.Close()
+		paths[ns.Fd()] = ns.Path()
+	}
+	use, err = d.cfg.Links.InUse(ctx, parent, slices.Collect(maps.Keys(paths))...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, d.cfg.host(), err)
+	}
+	return use, paths, nil
 }
 
 // clash says why links of a cannot stand beside links of b on one parent, or

@@ -68,34 +68,39 @@ func (d *Driver) rebuild(ctx context.Context, id string) error {
 	return d.state.changeNetwork(id, func(have *hostNetwork) { have.Links, have.Given = n.Links, n.Given })
 }
 
-// sweep removes links of ours that neither an endpoint nor a network of this
-// host has: what a crash left.
-func (p *parents) sweep(ctx context.Context, state *registry) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	owned, err := p.links.Owned(ctx)
+// sweepLinks removes links of ours that neither an endpoint nor a network of
+// this host has: what a crash left. A parent goes with all that hangs from it,
+// also in containers, and a journal that was lost does not tell of those: the
+// kernel is asked.
+func (d *Driver) sweepLinks(ctx context.Context) error {
+	d.parents.mu.Lock()
+	defer d.parents.mu.Unlock()
+	owned, err := d.cfg.Links.Owned(ctx)
 	if err != nil {
 		return err
 	}
-	networks := state.allNetworks()
+	networks := d.state.allNetworks()
 	var failed error
 	for _, l := range owned {
-		if p.needed(l, state, networks) {
-			continue
+		needed, err := d.needs(ctx, l, networks)
+		if err == nil && !needed {
+			err = d.cfg.Links.Remove(ctx, l.Name)
 		}
-		err := p.links.Remove(ctx, l.Name)
-		if errors.Is(err, link.ErrInUse) {
-			continue
+		if !errors.Is(err, link.ErrInUse) && !errors.Is(err, link.ErrNotFound) {
+			failed = errors.Join(failed, err)
 		}
-		failed = errors.Join(failed, err)
 	}
 	return failed
 }
 
-func (p *parents) needed(l link.Link, state *registry, networks []hostNetwork) bool {
+func (d *Driver) needs(ctx context.Context, l link.Link, networks []hostNetwork) (bool, error) {
 	if l.Kind == link.Macvlan || l.Kind == link.Ipvlan {
-		_, known := state.endpoint(l.Owner)
-		return known
+		_, known := d.state.endpoint(l.Owner)
+		return known, nil
 	}
-	return usedByOther(l.Name, "", networks)
+	if usedByOther(l.Name, "", networks) {
+		return true, nil
+	}
+	use, _, err := d.linksOn(ctx, l.Name)
+	return len(use) > 0, err
 }

@@ -100,7 +100,7 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 	if err := d.lookAtPlugins(ctx); err != nil {
 		return err
 	}
-	return d.parents.sweep(ctx, d.state)
+	return d.sweepLinks(ctx)
 }
 
 // census is what the engine has that needs addresses.
