@@ -62,16 +62,23 @@ func (p *parts) isThatNode(ctx context.Context) (bool, error) {
 
 // claimJournal refuses a journal of another node: what it holds belongs to
 // that one, which may live, and a release from it would be taken for its own.
+// One that no store was opened with yet holds nothing: its node's name was
+// another's, and the node was given a name of its own.
 func (p past) claimJournal(node, dataDir string) error {
 	had, err := p.bucket.Get("node")
-	switch {
-	case errors.Is(err, journal.ErrAbsent):
-		return p.bucket.Put("node", []byte(node))
-	case err != nil:
+	if err != nil && !errors.Is(err, journal.ErrAbsent) {
 		return err
-	case string(had) != node:
+	}
+	if string(had) == node {
+		return nil
+	}
+	known, err := p.LoadPast()
+	if err != nil {
+		return err
+	}
+	if len(had) > 0 && known.Cluster != "" {
 		return fmt.Errorf("--data-dir %s is node %s's, and this agent is node %s: give it an empty folder if this host was copied from that one, or --node-name %s if it is that one",
 			dataDir, had, node, had)
 	}
-	return nil
+	return p.bucket.Put("node", []byte(node))
 }

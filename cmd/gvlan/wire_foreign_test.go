@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 )
 
@@ -17,10 +18,13 @@ func TestJournalOfAnotherNode(t *testing.T) {
 	}
 	defer j.Close()
 	kept := past{j.Bucket("past")}
-	for range 2 {
-		if err := kept.claimJournal("h1", "/data"); err != nil {
+	for _, node := range []string{"clone", "h1", "h1"} { // h1 is what a clone is called after its name was held
+		if err := kept.claimJournal(node, "/data"); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := kept.SavePast(store.Memory{Cluster: "c1"}); err != nil {
+		t.Fatal(err)
 	}
 	err = kept.claimJournal("h2", "/data")
 	if err == nil {
