@@ -38,8 +38,12 @@ func (e *Etcd) watch(ctx context.Context, span Span, after Revision, yield func(
 	// Without a leader a member would keep the watch in silence.
 	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
 	defer cancel()
+	from := int64(after) + 1
+	if after == 0 {
+		from = 0 // etcd's word for now
+	}
 	responses := client.Watch(ctx, e.prefix+span.From,
-		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(int64(after)+1),
+		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(from),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
 	w := watching{etcd: e, after: after}
 	ask := time.NewTicker(progressEvery)
@@ -59,7 +63,7 @@ func (e *Etcd) watch(ctx context.Context, span Span, after Revision, yield func(
 			if err != nil {
 				return err
 			}
-			if !resp.Created && !yield(batch) {
+			if stands := resp.Created && after == 0; (stands || !resp.Created) && !yield(batch) {
 				return nil
 			}
 		}
@@ -105,7 +109,7 @@ func (w *watching) take(resp clientv3.WatchResponse) (Batch, error) {
 		// The header may be ahead of events that are still to come.
 		batch.Revision = batch.Events[n-1].At
 	}
-	if !resp.Created { // so is the header of this one
+	if !resp.Created || w.after == 0 { // else so is the header of this one
 		w.after = batch.Revision
 	}
 	return batch, nil

@@ -34,13 +34,12 @@ type Change struct {
 func Follow(ctx context.Context, kv KV, span Span, apply func(Change)) error {
 	wait := newBackoff()
 	for ctx.Err() == nil {
-		rev, err := relist(ctx, kv, span, apply)
-		if err == nil {
-			err = tail(ctx, kv, span, rev, func(c Change) {
+		err := listAndTail(ctx, kv, span, func(c Change) {
+			if !c.Reset {
 				wait.reset()
-				apply(c)
-			})
-		}
+			}
+			apply(c)
+		})
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCompacted):
@@ -52,42 +51,68 @@ func Follow(ctx context.Context, kv KV, span Span, apply func(Change)) error {
 	return nil
 }
 
-func relist(ctx context.Context, kv KV, span Span, apply func(Change)) (Revision, error) {
+// listAndTail reports a listing and what a watch brings after it. It returns
+// nil when it is time to list anew or ctx ended.
+//
+// The watch stands before the listing is asked for, so that a store which is
+// replaced between the two ends it. A watch begun after the listing would go
+// on in another store as if nothing had happened.
+func listAndTail(ctx context.Context, kv KV, span Span, apply func(Change)) error {
+	ctx, cancel := context.WithTimeout(ctx, jitter(refreshEvery))
+	defer cancel()
+	var listed, seen Revision
+	for batch, err := range kv.Watch(ctx, span, 0) {
+		if err != nil {
+			return err
+		}
+		if err := contradiction(batch, seen); err != nil {
+			return err
+		}
+		seen = batch.Revision
+		if listed == 0 {
+			if listed, err = list(ctx, kv, span, seen, apply); err != nil {
+				return err
+			}
+			continue
+		}
+		if seen > listed || len(batch.Events) == 0 {
+			apply(Change{Events: after(batch.Events, listed), Revision: max(seen, listed)})
+		}
+	}
+	return nil
+}
+
+// list reports the whole span, as it is after the watch of it stood at a
+// revision.
+func list(ctx context.Context, kv KV, span Span, stood Revision, apply func(Change)) (Revision, error) {
 	items, rev, err := kv.List(ctx, span)
 	if err != nil {
 		return 0, err
+	}
+	if rev < stood {
+		return 0, fmt.Errorf("listing of revision %d while the watch stood at %d: %w", rev, stood, ErrCompacted)
 	}
 	apply(Change{Reset: true, Items: items, Revision: rev})
 	return rev, nil
 }
 
-// tail passes on what a watch reports after a revision. It returns nil when
-// it is time to list anew or ctx ended.
-func tail(ctx context.Context, kv KV, span Span, after Revision, apply func(Change)) error {
-	ctx, cancel := context.WithTimeout(ctx, jitter(refreshEvery))
-	defer cancel()
-	for batch, err := range kv.Watch(ctx, span, after) {
-		if err != nil {
-			return err
-		}
-		if err := contradiction(batch, after); err != nil {
-			return err
-		}
-		after = batch.Revision
-		apply(Change{Events: batch.Events, Revision: after})
+// after leaves out the events that a listing holds already.
+func after(events []Event, listed Revision) []Event {
+	for len(events) > 0 && events[0].At <= listed {
+		events = events[1:]
 	}
-	return nil
+	return events
 }
 
 // contradiction tells that a batch cannot follow a revision: the store went
 // back, or an event came twice or out of order.
-func contradiction(batch Batch, after Revision) error {
-	if batch.Revision < after {
-		return fmt.Errorf("watch went from revision %d back to %d: %w", after, batch.Revision, ErrCompacted)
+func contradiction(batch Batch, seen Revision) error {
+	if batch.Revision < seen {
+		return fmt.Errorf("watch went from revision %d back to %d: %w", seen, batch.Revision, ErrCompacted)
 	}
 	for _, ev := range batch.Events {
-		if ev.At <= after || ev.At > batch.Revision {
-			return fmt.Errorf("watch reports revision %d between %d and %d: %w", ev.At, after, batch.Revision, ErrCompacted)
+		if ev.At <= seen || ev.At > batch.Revision {
+			return fmt.Errorf("watch reports revision %d between %d and %d: %w", ev.At, seen, batch.Revision, ErrCompacted)
 		}
 	}
 	return nil

@@ -146,7 +146,8 @@ type KV interface {
 	Commit(ctx context.Context, txn Txn) (Result, error)
 	// Watch yields every change of a span after a revision, in order, until
 	// its context ends (then it just stops) or an error is yielded, which
-	// is always the last.
+	// is always the last. After 0 means from now on: such a watch first
+	// yields an empty batch with the store's revision, once it stands.
 	Watch(ctx context.Context, span Span, after Revision) iter.Seq2[Batch, error]
 }
 

@@ -13,12 +13,16 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
-// silent is a store whose watches never say anything, as etcd's do that wait
-// for a revision which a store that lost its past has yet to reach.
+// silent is a store whose watches say nothing after they stand, as etcd's do
+// that wait for a revision which a store that lost its past has yet to reach.
 type silent struct{ *storetest.Mem }
 
-func (silent) Watch(ctx context.Context, _ store.Span, _ store.Revision) iter.Seq2[store.Batch, error] {
-	return func(func(store.Batch, error) bool) { <-ctx.Done() }
+func (s silent) Watch(ctx context.Context, _ store.Span, _ store.Revision) iter.Seq2[store.Batch, error] {
+	return func(yield func(store.Batch, error) bool) {
+		if yield(store.Batch{Revision: s.Revision()}, nil) {
+			<-ctx.Done()
+		}
+	}
 }
 
 func TestMirrorsOfALostStoreListAnew(t *testing.T) {

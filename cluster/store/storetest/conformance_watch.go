@@ -78,6 +78,18 @@ var watchTrials = map[string]func(*testing.T, *trial){
 			t.Fatalf("events (-want +got):\n%s", diff)
 		}
 	},
+	"from now on": func(t *testing.T, r *trial) {
+		r.put("/w/a", "1")
+		rev := r.put("/elsewhere", "x")
+		w := r.watch(store.Prefix("/w/"), 0)
+		if batch, err, _ := w.next(); err != nil || len(batch.Events) > 0 || batch.Revision != rev {
+			t.Fatalf("the first batch is %+v, %v: want an empty one of revision %d", batch, err, rev)
+		}
+		next := r.put("/w/a", "2")
+		if got := w.events(1)[0]; got.At != next {
+			t.Fatalf("event of revision %d, want %d", got.At, next)
+		}
+	},
 	"a revision is never split": func(t *testing.T, r *trial) {
 		_, start := r.list(everything)
 		w := r.watch(store.Prefix("/w/"), start)

@@ -12,6 +12,9 @@ import (
 func (m *Mem) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
 	return func(yield func(store.Batch, error) bool) {
 		w, err := m.openWatch(ctx, span, after)
+		if err == nil && after == 0 && !yield(store.Batch{Revision: w.after}, nil) {
+			return
+		}
 		for err == nil {
 			var batch store.Batch
 			var more bool
@@ -42,6 +45,9 @@ func (m *Mem) openWatch(ctx context.Context, span store.Span, after store.Revisi
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if after == 0 {
+		after = m.state.rev
+	}
 	return &watch{m: m, span: span, after: after, life: m.life, asked: m.asked, ended: m.ended()}, nil
 }
 
