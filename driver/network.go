@@ -71,7 +71,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 		d.log.Warn(w, "network", n.title())
 	}
 	if err := d.state.putNetwork(n); err != nil {
-		return errors.Join(err, d.parents.release(ctx, n, d.state.allNetworks()))
+		return errors.Join(err, d.release(ctx, n))
 	}
 	failpoint("create: journaled")
 	d.poke()
@@ -213,7 +213,7 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
 	}
 	failpoint("delete: pools left")
-	if err := d.parents.release(ctx, n, d.state.allNetworks()); err != nil {
+	if err := d.release(ctx, n); err != nil {
 		d.log.Error("could not remove the links of a network", "network", n.title(), "error", err)
 	}
 	d.poke()

@@ -218,23 +218,6 @@ func (p *parents) inventory(ctx context.Context) ([]parentfile.Interface, error)
 	return have, nil
 }
 
-// release removes the links only n used, the innermost first. A link that is
-// not ours, or that something else hangs from, stays.
-func (p *parents) release(ctx context.Context, n hostNetwork, all []hostNetwork) error {
-	var failed error
-	for _, name := range slices.Backward(n.Links) {
-		if usedByOther(name, n.ID, all) {
-			continue
-		}
-		err := p.links.Remove(ctx, name)
-		if errors.Is(err, link.ErrForeign) || errors.Is(err, link.ErrInUse) {
-			continue
-		}
-		failed = errors.Join(failed, err)
-	}
-	return failed
-}
-
 func usedByOther(name, id string, all []hostNetwork) bool {
 	return slices.ContainsFunc(all, func(n hostNetwork) bool {
 		return n.ID != id && n.Stage != StageGone && slices.Contains(n.Links, name)

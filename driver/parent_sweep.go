@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gvlan/driver/link"
@@ -68,10 +69,25 @@ func (d *Driver) rebuild(ctx context.Context, id string) error {
 	return d.state.changeNetwork(id, func(have *hostNetwork) { have.Links, have.Given = n.Links, n.Given })
 }
 
+// release removes the links only n used, the innermost first. A link that is
+// not ours, or that something hangs from, stays. The caller holds parents.mu.
+func (d *Driver) release(ctx context.Context, n hostNetwork) error {
+	networks := d.state.allNetworks()
+	var failed error
+	for _, name := range slices.Backward(n.Links) {
+		needed, err := d.needsParent(ctx, name, n.ID, networks)
+		if err == nil && !needed {
+			err = d.cfg.Links.Remove(ctx, name)
+		}
+		if !errors.Is(err, link.ErrForeign) && !errors.Is(err, link.ErrInUse) && !errors.Is(err, link.ErrNotFound) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
 // sweepLinks removes links of ours that neither an endpoint nor a network of
-// this host has: what a crash left. A parent goes with all that hangs from it,
-// also in containers, and a journal that was lost does not tell of those: the
-// kernel is asked.
+// this host has: what a crash left.
 func (d *Driver) sweepLinks(ctx context.Context) error {
 	d.parents.mu.Lock()
 	defer d.parents.mu.Unlock()
@@ -98,9 +114,17 @@ func (d *Driver) needs(ctx context.Context, l link.Link, networks []hostNetwork)
 		_, known := d.state.endpoint(l.Owner)
 		return known, nil
 	}
-	if usedByOther(l.Name, "", networks) {
+	return d.needsParent(ctx, l.Name, "", networks)
+}
+
+// needsParent reports whether a network other than the one with an id, or any
+// container, hangs from a link. A parent goes with all that hangs from it, also
+// in containers, and after a lost journal the networks do not tell of those:
+// the kernel is asked.
+func (d *Driver) needsParent(ctx context.Context, name, id string, networks []hostNetwork) (bool, error) {
+	if usedByOther(name, id, networks) {
 		return true, nil
 	}
-	use, _, err := d.linksOn(ctx, l.Name)
+	use, _, err := d.linksOn(ctx, name)
 	return len(use) > 0, err
 }

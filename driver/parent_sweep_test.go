@@ -40,3 +40,29 @@ func TestALostJournalKeepsTheParentsOfContainers(t *testing.T) {
 		})
 	}
 }
+
+// TestANetworkThatGoesLeavesTheParentOfOthers: a network taken back after a
+// lost journal does not say which links it uses, and another one on the same
+// VLAN is removed.
+func TestANetworkThatGoesLeavesTheParentOfOthers(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24", with("parent", "eth1.10")))
+	h.replica("lan1")
+	link := h.run("web", "lan1").joined.InterfaceName.SrcName
+	h.stop()
+	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
+	h.start()
+	h.eventually("the network is taken back", func() bool { return len(h.d.state.allNetworks()) == 1 })
+	h.create(lan("lan2", "10.0.2.0/24", with("parent", "eth1.10")))
+	h.replica("lan2")
+	h.elsewhere = func() []*netns.Namespace {
+		ns, err := netns.Current()
+		h.must(err)
+		h.must(h.links.Move(link, ns.Fd(), "eth0"))
+		return []*netns.Namespace{ns}
+	}
+	h.rm("lan2")
+	if _, err := h.links.Read(t.Context(), "eth1.10"); err != nil {
+		t.Errorf("the running container's parent: %v", err)
+	}
+}
