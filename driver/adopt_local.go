@@ -52,6 +52,14 @@ func (d *Driver) inherit(ctx context.Context) error {
 	return nil
 }
 
+// left are the networks that are not taken back yet. The record keeps them:
+// the agent may end before the engine lists them.
+func (i *inheritance) left() []store.NodeNetwork {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.locals)
+}
+
 // adoptLocals takes back the local networks of a lost journal that the engine
 // still has.
 func (d *Driver) adoptLocals(v view) error {
@@ -67,6 +75,7 @@ func (d *Driver) adoptLocals(v view) error {
 			}
 		}
 		d.inherited.locals = d.inherited.locals[1:]
+		tell(d.changed)
 	}
 	return nil
 }
@@ -84,6 +93,5 @@ func (d *Driver) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	}
 	d.log.Warn("took back a local network that the journal did not know", "network", e.Name)
 	d.names.poke()
-	tell(d.changed)
 	return nil
 }

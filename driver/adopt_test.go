@@ -68,18 +68,35 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 	request := lan("own", "192.168.1.0/24", func(r *engine.NetworkRequest) { r.Options["scope"] = "local" })
 	id := h.create(request)
 	var was hostNetwork
-	h.eventually("the node's record tells of the network", func() bool {
-		was, _ = h.d.state.network(id)
+	var written store.Revision
+	told := func(node store.Node) bool {
+		return len(node.Networks) == 1 && node.Networks[0].State == string(StageLocal) && node.Networks[0].Name == "own"
+	}
+	record := func() (store.Node, store.Revision) {
 		it, err := h.session.Get(t.Context(), store.NodeKey("h1"))
 		if err != nil {
-			return false
+			return store.Node{}, 0
 		}
 		node, err := store.Decode[store.Node](it)
 		h.must(err)
-		return len(node.Networks) == 1 && node.Networks[0].State == string(StageLocal) && node.Networks[0].Name == "own"
+		return node, it.Modified
+	}
+	h.eventually("the node's record tells of the network", func() bool {
+		was, _ = h.d.state.network(id)
+		var node store.Node
+		node, written = record()
+		return told(node)
 	})
 	h.stop()
 	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
+	h.engine.Down() // the agent ends before its engine lists the network
+	h.start()
+	h.eventually("the record is written anew", func() bool { _, rev := record(); return rev > written })
+	if node, _ := record(); !told(node) {
+		t.Errorf("the record written before the engine listed its networks forgot the local one: %+v", node.Networks)
+	}
+	h.stop()
+	h.engine.Up()
 	h.start()
 	h.eventually("the network is taken back", func() bool { _, ok := h.d.state.network(id); return ok })
 	now, _ := h.d.state.network(id)

@@ -30,15 +30,8 @@ func (d *Driver) publishNode(ctx context.Context) error {
 	var last store.Node
 	for {
 		began := time.Now()
-		node, err := d.describeNode(ctx)
-		if err == nil && !reflect.DeepEqual(node, last) && d.self.Trusted() == nil {
-			if err = d.inherit(ctx); err == nil {
-				err = d.writeNode(ctx, node)
-			}
-			if err == nil {
-				last = node
-			}
-		}
+		node, err := d.publish(ctx, last)
+		last = node
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
 			d.troubles.tell(d.log, matter{what: "description of this node"}, err)
 		} else {
@@ -56,6 +49,24 @@ func (d *Driver) publishNode(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// publish writes the description if it is not what was written last, and
+// returns what is written now.
+func (d *Driver) publish(ctx context.Context, last store.Node) (store.Node, error) {
+	trusted := d.self.Trusted() == nil
+	var unread error
+	if trusted {
+		unread = d.inherit(ctx) // before it is written over
+	}
+	node, err := d.describeNode(ctx)
+	if err = errors.Join(unread, err); err != nil || !trusted || reflect.DeepEqual(node, last) {
+		return last, err
+	}
+	if err := d.writeNode(ctx, node); err != nil {
+		return last, err
+	}
+	return node, nil
 }
 
 // writeNode keeps what others write into the record: a drain.
@@ -102,6 +113,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.of, Name: name, State: "failed", Why: failed.Why})
 		}
 	}
+	node.Networks = append(node.Networks, d.inherited.left()...)
 	slices.SortFunc(node.Networks, func(a, b store.NodeNetwork) int { return strings.Compare(a.Name, b.Name) })
 	return node, nil
 }
