@@ -73,11 +73,11 @@ type Driver struct {
 	announcer *announcer
 	stopped   *stopped
 
-	ownAddresses atomic.Pointer[map[netip.Addr]string] // of this host's interfaces, by the last look
-	making       atomic.Pointer[store.Network]         // the replica the engine is being asked for
-	troubles     *troubles
-	now          func() time.Time
-	log          *slog.Logger
+	own      ownAddresses
+	making   atomic.Pointer[store.Network] // the replica the engine is being asked for
+	troubles *troubles
+	now      func() time.Time
+	log      *slog.Logger
 
 	// Both are told without blocking.
 	wake    chan struct{} // the engine side has work

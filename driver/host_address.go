@@ -4,9 +4,16 @@ import (
 	"context"
 	"maps"
 	"net/netip"
+	"sync"
 
 	"gvlan/parentfile"
 )
+
+// ownAddresses are those of this host's interfaces, by the last look.
+type ownAddresses struct {
+	mu        sync.Mutex
+	addresses map[netip.Addr]string
+}
 
 // lookAtOwn reads this host's own addresses, before anything else is known.
 func (d *Driver) lookAtOwn(ctx context.Context) error {
@@ -25,13 +32,16 @@ func (d *Driver) keepOut(have []parentfile.Interface) {
 	for _, i := range have {
 		own.Interfaces = append(own.Interfaces, describeInterface(i, nil))
 	}
-	addresses := own.HostAddresses()
-	d.ownAddresses.Store(&addresses)
+	d.own.mu.Lock()
+	d.own.addresses = own.HostAddresses()
+	d.own.mu.Unlock()
 	d.keepOutAll()
 }
 
 // keepOutAll is keepOut after another node's description changed.
 func (d *Driver) keepOutAll() {
+	d.own.mu.Lock() // the newer of two looks must be the last to tell
+	defer d.own.mu.Unlock()
 	rows, all := d.tables.nodes.all()
 	out := map[netip.Addr]string{}
 	for _, r := range rows {
@@ -39,8 +49,6 @@ func (d *Driver) keepOutAll() {
 			maps.Copy(out, r.Record.HostAddresses())
 		}
 	}
-	if own := d.ownAddresses.Load(); own != nil {
-		maps.Copy(out, *own)
-	}
+	maps.Copy(out, d.own.addresses)
 	d.addresses.KeepOut(out, all)
 }
