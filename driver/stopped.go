@@ -85,10 +85,14 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 	}
 	clear(s.waiting)
 	listed := map[had]bool{}
+	unknown := map[string]bool{} // containers on a network that the journal does not have
 	var kept []store.Kept
 	for _, c := range containers {
 		for _, a := range c.Attachments {
 			n, ok := v.attachedTo(a)
+			if !ok {
+				unknown[c.ID] = true
+			}
 			if !ok || n.Foreign || n.Stage == StageSwarm || c.Labels[taskLabel] != "" {
 				continue
 			}
@@ -104,6 +108,12 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 				s.waiting[n.ID] = true
 			}
 			kept = append(kept, keep(c, a, n, s.had[at])...)
+		}
+	}
+	for _, k := range v.refs[v.node].Kept {
+		if unknown[k.Container] && v.forgot(k.Network) {
+			listed[had{k.Container, k.Network}] = true
+			kept = append(kept, k)
 		}
 	}
 	maps.DeleteFunc(s.had, func(at had, _ []netip.Addr) bool { return !listed[at] })
@@ -139,6 +149,14 @@ func keep(c engine.Container, a engine.Attachment, n hostNetwork, had []netip.Ad
 		}
 	}
 	return kept
+}
+
+// forgot reports whether the journal does not know a network that was not
+// removed: a lost journal's networks are taken back one after the other, and
+// until then this node's Refs alone tell what stopped containers on it want.
+func (v view) forgot(uuid string) bool {
+	_, removed := v.tombstones[uuid]
+	return !removed && !slices.ContainsFunc(v.journal, func(n hostNetwork) bool { return n.UUID == uuid })
 }
 
 // attachedTo finds the network of an attachment. A container that never ran

@@ -1,9 +1,12 @@
 package driver
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
 )
 
@@ -91,4 +94,34 @@ func TestAddressesOfStoppedContainers(t *testing.T) {
 	h1.keeps("10.0.1.3")
 	fixed.remove()
 	h1.keeps()
+}
+
+// TestAddressesOfStoppedContainersOutliveTheJournal: the first look after a
+// lost journal knows no network yet.
+func TestAddressesOfStoppedContainersOutliveTheJournal(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.create(lan("lan1", "10.0.1.0/24"))
+	h.create(lan("own", "10.0.2.0/24", func(r *engine.NetworkRequest) { r.Options["scope"] = "local" }))
+	h.replica("lan1")
+	stopped := []*container{h.startNew("web", "lan1"), h.startNew("db", "own")}
+	for _, ct := range stopped {
+		ct.stop()
+	}
+	h.keeps("10.0.1.2", "10.0.2.2")
+	h.eventually("the node's record tells of its own network", func() bool {
+		it, err := h.session.Get(t.Context(), store.NodeKey("h1"))
+		if err != nil {
+			return false
+		}
+		node, err := store.Decode[store.Node](it)
+		h.must(err)
+		return len(node.Networks) == 2
+	})
+	h.stop()
+	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
+	h.start()
+	h.eventually("both networks are taken back", func() bool { return len(h.d.state.allNetworks()) == 2 })
+	late := h.startNew("late", "lan1")
+	late.stop() // what is kept is one record: with this address in it, the look was done
+	h.keeps("10.0.1.2", "10.0.1.3", "10.0.2.2")
 }
