@@ -33,16 +33,30 @@ func (a *Allocator) Leftovers(ctx context.Context) ([]string, error) {
 	return left, nil
 }
 
-// DropLeftover deletes the record of an endpoint that nothing here knows, if
-// that is still so.
+// DropLeftover deletes the record of an endpoint that nothing here knows, with
+// what holds its hardware address, if that is still so.
 func (a *Allocator) DropLeftover(ctx context.Context, endpoint string) error {
 	if _, known := a.ledger.endpoint(endpoint); known || a.ledger.hasLeaseOf(endpoint) {
 		return nil
 	}
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	_, err := a.commit(ctx, store.Txn{Then: []store.Op{store.Delete(store.EndpointKey(a.Self.Node(), endpoint))}})
-	return err
+	key := store.EndpointKey(a.Self.Node(), endpoint)
+	for {
+		it, err := a.read(ctx, key)
+		if err != nil || it.Created == 0 {
+			return err
+		}
+		txn := store.Txn{If: []store.Cond{store.Unchanged(key, it.Modified)}, Then: []store.Op{store.Delete(key)}}
+		if e, err := store.Decode[store.Endpoint](it); err == nil { // else nothing tells of an address
+			if err := a.unclaimMAC(ctx, &txn, e); err != nil {
+				return err
+			}
+		}
+		if res, err := a.commit(ctx, txn); err != nil || res.Done {
+			return err
+		}
+	}
 }
 
 // hasLeaseOf tells whether an endpoint has an address here.

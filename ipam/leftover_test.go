@@ -61,7 +61,7 @@ func TestABindingThatTheAgentDidNotLiveToNote(t *testing.T) {
 func TestLeftovers(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")
-		first := &container{n: n, endpoint: n.h.id("endpoint"), pools: n.ids, addrs: []netip.Prefix{mustPrefix("10.0.0.9/24")}}
+		first := &container{n: n, endpoint: n.h.id("endpoint"), mac: "02:00:00:00:00:09", pools: n.ids, addrs: []netip.Prefix{mustPrefix("10.0.0.9/24")}}
 		_, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0], Address: "10.0.0.9"})
 		n.h.must(err)
 		n.h.forget(func() { n.h.must(first.bind("web")) })
@@ -79,6 +79,9 @@ func TestLeftovers(t *testing.T) {
 		n.h.must(err)
 		if items := c.list(store.EndpointsSpan()); len(items) != 1 || store.NameOf(items[0].Key) != second.endpoint || len(left) > 0 {
 			c.Errorf("the store holds %v with %v left over, want the endpoint that runs", keysOf(items), left)
+		}
+		if left := c.macs(); len(left) != 0 {
+			c.Errorf("the store holds %v of a container that is gone", left)
 		}
 	})
 }
