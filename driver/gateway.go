@@ -35,7 +35,7 @@ func settleGateway(n hostNetwork, pool store.Pool) store.Pool {
 // gatewayFor is the default gateway of an endpoint's address, or the zero
 // Addr.
 func gatewayFor(n hostNetwork, addr netip.Prefix) netip.Addr {
-	if !addr.IsValid() || n.Options.Layer3() || n.isolated() || n.Options.NoGateway {
+	if !addr.IsValid() || !hasGateway(n) {
 		return netip.Addr{}
 	}
 	for _, pool := range n.Pools {

@@ -104,12 +104,10 @@ func (d *Driver) joined(n hostNetwork, e hostEndpoint) error {
 
 // attachment is what Docker is told of a joined endpoint.
 func attachment(n hostNetwork, e hostEndpoint) Attachment {
-	at := Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix}
+	at := Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix, Gateway4: gatewayFor(n, e.IPv4), Gateway6: gatewayFor(n, e.IPv6)}
 	if n.Options.Layer3() {
 		at.Connected = layer3Routes(n, e)
-		return at
 	}
-	at.Gateway4, at.Gateway6 = gatewayFor(n, e.IPv4), gatewayFor(n, e.IPv6)
 	return at
 }
 
