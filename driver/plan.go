@@ -159,8 +159,18 @@ func (v view) planListed(n hostNetwork, e engine.Network) []step {
 		return nil // the name is free, or taken again, in a moment
 	case mine, sameNetwork(def.Record.Created, define(e, n), e.Labels[replicaLabel] == def.Record.UUID):
 		return []step{{do: doBind, network: n, engine: e, definition: def}}
+	case v.leaving(def):
+		return nil // likewise
 	}
 	return v.planClash(n, e, def)
+}
+
+// leaving tells whether an rm on this host is about to remove the definition:
+// that waits for the quiet after it.
+func (v view) leaving(def row[store.Network]) bool {
+	return slices.ContainsFunc(v.journal, func(n hostNetwork) bool {
+		return n.Stage == StageGone && n.UUID == def.Record.UUID && v.pruned < n.Since && v.usedBy(n) == ""
+	})
 }
 
 // planMine is for a network that is bound to its definition.

@@ -114,6 +114,15 @@ func TestPlan(t *testing.T) {
 			v.setSubnet("10.0.0.0/8")
 			v.users["e1"] = []string{"web"}
 		}, []string{"stage web"}},
+		{"not a clash: an rm here takes the defined one away", func(v *view) { v.deletedHere(100); v.madeAnother() }, nil},
+		{"the rm's quiet is over", func(v *view) { v.deletedHere(5_000); v.madeAnother() }, []string{"retire"}},
+		{"a clash after all: a container elsewhere keeps the defined one", func(v *view) {
+			v.deletedHere(100)
+			v.madeAnother()
+			v.refs["h2"] = refs("db")
+		}, []string{"stage node h1 defined a different network of this name first"}},
+		{"a clash after all: it was a prune", func(v *view) { v.deletedHere(100); v.madeAnother(); v.pruned = v.now },
+			[]string{"come back prune", "stage node h1 defined a different network of this name first"}},
 		{"clash whose winner went away", func(v *view) { v.journal[0].Stage = StageConflict; v.definitions = nil }, []string{"commit"}},
 
 		{"rm, a moment ago", func(v *view) { v.deletedHere(100) }, nil},
@@ -263,6 +272,15 @@ func (v *view) deletedHere(ago int64) {
 	v.journal[0].Stage, v.journal[0].Since = StageGone, v.now-ago
 	v.deleted = v.now - ago
 	v.engine = nil
+}
+
+// madeAnother has another network of the name be made here just now.
+func (v *view) madeAnother() {
+	n := v.journal[0]
+	n.ID, n.UUID, n.Stage, n.Since = "e2", "mine", StageSeen, v.now
+	n.Pools = []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/8")}}
+	v.journal = append(v.journal, n)
+	v.engine = map[string]engine.Network{"e2": {ID: "e2", Name: "lan1", Driver: "gvlan", Options: map[string]string{"parent": "eth1"}}}
 }
 
 // enginePool makes the engine list a pool for lan1.

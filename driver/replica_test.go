@@ -204,6 +204,37 @@ func TestRemovalReachesEveryHost(t *testing.T) {
 	c.nothingLeft()
 }
 
+// TestAnotherNetworkAtOnce: what `docker compose down` and `up` with another
+// subnet do. The rm is not settled yet when the next container starts.
+func TestAnotherNetworkAtOnce(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	was := h1.replica("lan1").UUID
+	h2.replica("lan1")
+	for _, h := range []*host{h1, h2} { // its maker, and another
+		h.rm("lan1")
+		id := h.create(lan("lan1", "192.168.2.0/24", with("mtu", map[*host]string{h1: "1400", h2: "1300"}[h])))
+		h.settle()
+		if n, _ := h.d.state.network(id); n.Why != "" {
+			t.Errorf("the new network is out of step: %s", n.Why)
+		}
+		web := h.run("web", "lan1")
+		if def, ok := c.definition("lan1"); !ok || def.UUID != was {
+			t.Errorf("within the quiet after a deletion the definition is %+v %v, want the one before", def, ok)
+		}
+		c.pass(quiet)
+		c.eventually("the new one is the cluster's", func() bool {
+			def, ok := c.definition("lan1")
+			return ok && def.UUID != was
+		})
+		was = h1.replica("lan1").UUID
+		h2.replica("lan1")
+		web.stop()
+		web.remove()
+		h.settle()
+	}
+}
+
 // TestNamesThatLookLikePaths: Docker takes any text as a name. None of them is
 // taken for another, on any host, and each can be removed.
 func TestNamesThatLookLikePaths(t *testing.T) {

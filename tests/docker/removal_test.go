@@ -16,6 +16,7 @@ import (
 func TestRemovals(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("rm on any host", removedAnywhere)
+		c.scenario("another of its name at once", anotherAtOnce)
 		c.scenario("in use by a running container elsewhere", usedElsewhere)
 		c.scenario("in use by a stopped container elsewhere", usedByStoppedElsewhere)
 		c.scenario("in use by a stopped container here", usedByStoppedHere)
@@ -55,6 +56,20 @@ func removedAnywhere(c *cluster) {
 	// The name is free for another network.
 	c.network(h2, "lan0", "--subnet", "10.121.0.0/24", "-o", "parent=eth1")
 	c.run(h1, "lan0", "web", "--ip", "10.121.0.9")
+}
+
+// anotherAtOnce is what `docker compose down` and `up` do with an edited file.
+func anotherAtOnce(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.128.0.0/24", "-o", "parent=eth1")
+	h1.MustDocker(c.t, "network", "rm", "lan1")
+	c.create(h1, "lan1", "--subnet", "10.129.0.0/24", "-o", "parent=eth1")
+	web := c.run(h1, "lan1", "web")
+	for _, h := range c.Hosts {
+		c.sameAsDefined(h, "lan1")
+	}
+	c.run(h2, "lan1", "db")
+	c.reaches(h2, "db", web)
 }
 
 func usedElsewhere(c *cluster) {
