@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,13 +25,17 @@ func newAgentCommand() *cobra.Command {
 			"Every flag can also be given as GVLAN_... in the environment, or in " + defaultConfigFile + ".",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
-			if err != nil {
-				return err
-			}
+			began := time.Now()
 			ctx, stop := withSuccessor(c.Context())
 			defer stop()
-			return startAgent(ctx, loaded)
+			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			if err == nil {
+				err = startAgent(ctx, loaded)
+			}
+			if managed := loaded.config.Swarm || c.Flag("swarm").Value.String() == "on"; managed && err != nil {
+				return outlive(ctx, began, c.ErrOrStderr(), err)
+			}
+			return err
 		},
 	}
 	addFlags(c.Flags())

@@ -169,6 +169,11 @@ func (c *cluster) installPlugin(h *lab.Host) error {
 	if err := c.buildPlugin(h, alias); err != nil {
 		return err
 	}
+	return c.enablePlugin(h)
+}
+
+// enablePlugin tells a plugin where the store is, and has it run.
+func (c *cluster) enablePlugin(h *lab.Host) error {
 	set := append([]string{"plugin", "set", alias, "GVLAN_NODE_NAME=" + h.Name, "GVLAN_LOG_LEVEL=debug"}, c.access...)
 	_, err := h.Docker(c.t.Context(), set...)
 	if err != nil {

@@ -11,38 +11,6 @@ import (
 // plain is the network that a socket agent serves beside the swarm's.
 const plain = "plain"
 
-// pluginUpgraded: the plugin is replaced under its name while networks and
-// tasks are there, and etcd is not: Docker disables a plugin whose socket does
-// not open at once.
-func pluginUpgraded(c *cluster) {
-	h := c.Hosts[1]
-	h.MustDocker(c.t, "plugin", "disable", "-f", alias)
-	h.MustDocker(c.t, "plugin", "rm", "-f", alias)
-	if err := c.etcd.Stop(c.t.Context()); err != nil {
-		c.t.Fatal(err)
-	}
-	if err := c.installPlugin(h); err != nil {
-		c.t.Fatal(err)
-	}
-	if enabled := h.MustDocker(c.t, "plugin", "inspect", "-f", "{{.Enabled}}", alias); enabled != "true" {
-		c.t.Errorf("while etcd is away the plugin is enabled: %s", enabled)
-	}
-	if err := c.etcd.Start(c.t.Context()); err != nil {
-		c.t.Fatal(err)
-	}
-	c.trusts(h, "--swarm")
-	c.settled("web", 12)
-	c.hasPlugin(h)
-	c.update("web", "--force")
-	c.settled("web", 12)
-	all := must(c.containersOn(h))(c.t)
-	i := slices.IndexFunc(all, func(x container) bool { return x.service == "web" })
-	if i < 0 {
-		c.t.Fatalf("%s runs no task of web after its plugin was replaced", h.Name)
-	}
-	c.reaches(all[i], c.tasksOf("web")[0].addr.String())
-}
-
 // hasPlugin waits until the swarm would give a node tasks that need the
 // plugin: a node tells its managers of its plugins now and then only.
 func (c *cluster) hasPlugin(h *lab.Host) {
