@@ -83,24 +83,20 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 	if again, _ := d.seen.absences(); again != away {
 		return nil
 	}
-	if err := d.freeDeadEndpoints(ctx, s, had, away); err != nil {
-		return err
-	}
-	if err := d.freeProvisional(ctx, s, had, away); err != nil {
-		return err
-	}
-	if err := d.freeLostNetworks(ctx, s, away); err != nil {
-		return err
-	}
-	if err := d.freeManagerClaims(ctx, s, away); err != nil {
-		return err
-	}
-	s.round()
+	defer s.round()
 	d.lookAtServices(ctx)
-	if err := d.lookAtPlugins(ctx); err != nil {
-		return err
-	}
-	return d.sweepLinks(ctx)
+	// One thing that cannot be freed, or told of, holds up nothing else: a
+	// swarm that lost its leader answers nobody, for days perhaps.
+	return errors.Join(
+		d.freeDeadEndpoints(ctx, s, had, away),
+		d.freeUnknown(ctx, s, had, away),
+		d.dropLeftovers(ctx, s, had, away),
+		d.freeProvisional(ctx, s, had, away),
+		d.freeLostNetworks(ctx, s, away),
+		d.freeManagerClaims(ctx, s, away),
+		d.lookAtPlugins(ctx),
+		d.sweepLinks(ctx),
+	)
 }
 
 // census is what the engine has that needs addresses.
@@ -205,7 +201,7 @@ func (c census) count(n engine.Network, driver string) {
 
 // freeDeadEndpoints frees endpoints the engine does not list and whose
 // sandbox is gone.
-func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) error {
+func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	for _, e := range d.state.allEndpoints() {
 		if had.endpoints[e.ID] || d.sandboxLives(e) {
 			continue
@@ -214,10 +210,17 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 			continue
 		}
 		if err := d.closeEndpoint(ctx, e); err != nil {
-			return fmt.Errorf("free the dead endpoint %s: %w", shortID(e.ID), err)
+			failed = errors.Join(failed, fmt.Errorf("free the dead endpoint %s: %w", shortID(e.ID), err))
+			continue
 		}
 		d.log.Warn("freed an endpoint that the engine forgot", "endpoint", shortID(e.ID), "addresses", e.addresses())
 	}
+	return failed
+}
+
+// freeUnknown frees addresses of endpoints that neither the journal nor the
+// engine knows.
+func (d *Driver) freeUnknown(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	for id, addresses := range d.addresses.Bound() {
 		if _, known := d.state.endpoint(id); known || had.endpoints[id] {
 			continue
@@ -226,16 +229,17 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 			continue
 		}
 		if err := d.addresses.Free(ctx, id); err != nil {
-			return fmt.Errorf("free the unknown endpoint %s: %w", shortID(id), err)
+			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", shortID(id), err))
+			continue
 		}
 		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id), "addresses", addresses)
 	}
-	return d.dropLeftovers(ctx, s, had, away)
+	return failed
 }
 
 // dropLeftovers takes records of endpoints out of the store that nothing here
 // has: their agent died before it could note them.
-func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, away int) error {
+func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	left, err := d.addresses.Leftovers(ctx)
 	if err != nil {
 		return err
@@ -245,11 +249,12 @@ func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, awa
 			continue
 		}
 		if err := d.addresses.DropLeftover(ctx, id); err != nil {
-			return fmt.Errorf("drop the record of the unknown endpoint %s: %w", shortID(id), err)
+			failed = errors.Join(failed, fmt.Errorf("drop the record of the unknown endpoint %s: %w", shortID(id), err))
+			continue
 		}
 		d.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id))
 	}
-	return nil
+	return failed
 }
 
 // closeEndpoint forgets an endpoint and gives its addresses back.
@@ -284,7 +289,7 @@ func (d *Driver) sandboxLives(e hostEndpoint) bool {
 }
 
 // freeProvisional gives up what was asked for and never confirmed.
-func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, away int) error {
+func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	held, err := d.addresses.Provisional(ctx)
 	if err != nil {
 		return err
@@ -294,11 +299,12 @@ func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, a
 			continue
 		}
 		if err := d.addresses.FreeProvisional(ctx, h); err != nil {
-			return fmt.Errorf("give up what nothing confirmed: %w", err)
+			failed = errors.Join(failed, fmt.Errorf("give up what nothing confirmed: %w", err))
+			continue
 		}
 		d.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
 	}
-	return d.closeImports(s, held, away)
+	return errors.Join(failed, d.closeImports(s, held, away))
 }
 
 // needs tells whether something of the engine may stand on a holding: other

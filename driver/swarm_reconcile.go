@@ -13,7 +13,7 @@ import (
 
 // freeLostNetworks ends networks that the swarm no longer has: the leader that
 // should have freed them died. As with claims, only managers know.
-func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) error {
+func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (failed error) {
 	led := slices.DeleteFunc(d.state.allNetworks(), func(n hostNetwork) bool { return !n.isManager() || n.Removing })
 	if len(led) == 0 {
 		return nil
@@ -31,11 +31,12 @@ func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) er
 			continue
 		}
 		if err := d.FreeNetwork(ctx, n.UUID); err != nil {
-			return fmt.Errorf("free network %s that the swarm no longer has: %w", n.title(), err)
+			failed = errors.Join(failed, fmt.Errorf("free network %s that the swarm no longer has: %w", n.title(), err))
+			continue
 		}
 		d.log.Warn("freed a network that the swarm no longer has", "network", n.title(), "id", n.UUID)
 	}
-	return nil
+	return failed
 }
 
 // endClaims ends what the swarm claims on a network it has freed: the leader
@@ -57,7 +58,7 @@ func hasEnded(state string) bool {
 // freeManagerClaims ends claims of tasks and services that are no more: a
 // leader that died took their release with it. Only managers know, and two
 // observations are needed as for everything that is freed without being asked.
-func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) error {
+func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) (failed error) {
 	claims, err := d.addresses.ManagerClaims(ctx)
 	if err != nil || len(claims) == 0 {
 		return err
@@ -75,14 +76,14 @@ func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) e
 		}
 		dropped, err := d.addresses.DropManagerClaim(ctx, c)
 		if err != nil {
-			return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
+			failed = errors.Join(failed, fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err))
 		}
-		if !dropped {
+		if err != nil || !dropped {
 			continue
 		}
 		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", shortID(c.Network))
 	}
-	return nil
+	return failed
 }
 
 // swarmAddresses is every address of a task or service, by network id.
