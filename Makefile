@@ -1,7 +1,9 @@
 # make build   one static binary, bin/gvlan
 # make check   what a change must pass before anything else; no root needed
 # make test    everything, as root on Debian 12: installs what it needs;
-#              SUITES="unit docker" runs those only (tests/run/suite.go)
+#              SUITES="unit docker" runs those only (tests/run/suite.go);
+#              ENGINE=folder SUITES="docker swarm" on the engine whose dockerd
+#              lies there (tests/lab/DESIGN.md)
 # make demo    two hosts on one LAN on this machine, step by step; as root.
 #              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value

@@ -25,7 +25,7 @@ import (
 const patience = 3 * time.Minute
 
 // both are the engines every scenario runs on.
-var both = []lab.Release{lab.Docker20, lab.Docker28}
+var both = lab.Engines(lab.Docker20, lab.Docker28)
 
 // program is the gvlan that every cluster of this run gets, its own copy: the
 // sources may change meanwhile.

@@ -134,7 +134,7 @@ func twoOnOneSubnet(c *cluster) {
 func hostBits(c *cluster) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
 	create := []string{"--subnet", "10.105.0.7/24", "-o", "parent=eth1"}
-	if h1.Engine.Release == lab.Docker28 {
+	if h1.Engine.Release != lab.Docker20 {
 		c.refused(h1, "invalid network config:", append([]string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "lan1"}, create...)...)
 		return
 	}

@@ -28,11 +28,11 @@ type refusal struct {
 	// words are in Docker's one line. Where an engine refuses by itself, they
 	// are that engine's.
 	words   string
-	words28 string // of 28.5, where they differ
+	words28 string // of 28.5 and newer, where they differ
 }
 
 func (r refusal) wordsOn(release lab.Release) string {
-	if release == lab.Docker28 && r.words28 != "" {
+	if release != lab.Docker20 && r.words28 != "" {
 		return r.words28
 	}
 	return r.words

@@ -20,9 +20,41 @@ type Release string
 // namespace does not exist yet when Join is called, in 28.5 it does.
 const (
 	Docker20 Release = "20.10" // Debian 12's docker.io, 20.10.24
+	Docker26 Release = "26.1"  // Debian trixie's docker.io, 26.1.5
 	Docker28 Release = "28.5"  // Debian forky's docker.io, 28.5.2
 	NoDocker Release = "none"  // a host for agents alone
+
+	// DockerGiven is an engine that the caller has, whose programs lie in the folder
+	// that the environment variable ENGINE names, over Docker28's root.
+	DockerGiven Release = "given"
 )
+
+// Engines are the releases that a test runs on: those it names, or the one
+// engine that ENGINE gives.
+func Engines(releases ...Release) []Release {
+	if os.Getenv(givenEngine) != "" {
+		return []Release{DockerGiven}
+	}
+	return releases
+}
+
+// givenEngine is the environment variable of DockerGiven.
+const givenEngine = "ENGINE"
+
+// programs is the folder whose programs stand before those of the root; "" for none.
+func (r Release) programs() (string, error) {
+	if r != DockerGiven {
+		return "", nil
+	}
+	folder, err := filepath.Abs(os.Getenv(givenEngine))
+	if err == nil {
+		_, err = os.Stat(filepath.Join(folder, "dockerd"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("%s=%s is no folder with an engine's programs, as a release's archive of static ones unpacks to: %w", givenEngine, os.Getenv(givenEngine), err)
+	}
+	return folder, nil
+}
 
 // errNotInstalled says how to prepare the machine.
 var errNotInstalled = errors.New("not installed: run tests/lab/install.sh")
@@ -32,10 +64,12 @@ func (r Release) root() (string, error) {
 	root, need := "/", "usr/sbin/dockerd"
 	switch r {
 	case Docker20, NoDocker:
-	case Docker28:
+	case Docker26:
+		root, need = filepath.Join(cacheDir(), "trixie"), ".complete"
+	case Docker28, DockerGiven:
 		root, need = filepath.Join(cacheDir(), "forky"), ".complete"
 	default:
-		return "", fmt.Errorf("docker release %q is not one of %q, %q, %q", r, Docker20, Docker28, NoDocker)
+		return "", fmt.Errorf("docker release %q is not one of %q, %q, %q, %q, %q", r, Docker20, Docker26, Docker28, DockerGiven, NoDocker)
 	}
 	if _, err := os.Stat(filepath.Join(root, need)); err != nil {
 		return "", fmt.Errorf("find docker %s: %w (%w)", r, errNotInstalled, err)

@@ -2,12 +2,11 @@
 # Makes this machine ready for the lab: Debian 12, root. Safe to run again; when
 # everything is there it does nothing and takes a few milliseconds.
 #
-#   GVLAN_LAB_CACHE   where the newer engine's root file system is kept
+#   GVLAN_LAB_CACHE   where the newer engines' root file systems are kept
 #                     (default /var/cache/gvlan-lab)
 set -eu
 
 cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
-engine28=$cache/forky
 
 # The machine's own suite gives engine 20.10, User Mode Linux and the tools that
 # look at the LAN; docker-compose is the Python one that goes with 20.10.
@@ -54,23 +53,28 @@ mirror() {
 	} 2>/dev/null | tr ' ' '\n' | grep '/debian/*$' | head -n 1
 }
 
-# install_engine28 makes a Debian "forky" root with docker.io 28.5.2. The stamp is
-# written last, so that an interrupted run is redone from nothing.
-install_engine28() {
-	[ ! -e "$engine28/.complete" ] || return 0
+# install_root makes the root of a Debian suite with the docker.io of its own and
+# further packages. The stamp, which names what is in it, is written last, so that an
+# interrupted run or a root made for less is redone from nothing.
+install_root() {
+	root=$cache/$1
+	base="docker.io docker-cli iproute2 iptables ca-certificates"
+	[ "$(cat "$root/.complete" 2>/dev/null)" != "$base $2" ] || return 0
 	from=$(mirror)
 	[ -n "$from" ] || from=http://deb.debian.org/debian
 	scripts=/usr/share/debootstrap/scripts
-	[ -e $scripts/forky ] || ln -s sid $scripts/forky
-	rm -rf "$engine28"
-	mkdir -p "$engine28"
+	[ -e "$scripts/$1" ] || ln -s sid "$scripts/$1"
+	rm -rf "$root"
+	mkdir -p "$root"
 	debootstrap --variant=minbase --no-merged-usr \
-		--include=docker.io,docker-cli,iproute2,iptables,ca-certificates forky "$engine28" "$from"
-	deny_services "$engine28"
-	DEBIAN_FRONTEND=noninteractive chroot "$engine28" \
-		apt-get install -qy --no-install-recommends docker-compose
-	chroot "$engine28" apt-get clean
-	touch "$engine28/.complete"
+		--include="$(echo $base | tr ' ' ,)" "$1" "$root" "$from"
+	deny_services "$root"
+	if [ -n "$2" ]; then
+		# shellcheck disable=SC2086 # a list of words is meant
+		DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -qy --no-install-recommends $2
+	fi
+	chroot "$root" apt-get clean
+	echo "$base $2" >"$root/.complete"
 }
 
 mkdir -p "$cache"
@@ -78,4 +82,5 @@ mkdir -p "$cache"
 exec 9>"$cache/.lock"
 flock 9
 install_packages
-install_engine28
+install_root trixie ""            # docker.io 26.1
+install_root forky docker-compose # docker.io 28.5

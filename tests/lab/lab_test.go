@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,5 +198,25 @@ func TestHostCrashAndBoot(t *testing.T) {
 			h.MustDocker(t, "start", "web")
 			h.MustDocker(t, "exec", "web", "true")
 		})
+	}
+}
+
+// TestGivenEngine: its programs stand before those of the root, and a folder
+// without an engine is refused before anything is made.
+func TestGivenEngine(t *testing.T) {
+	folder := t.TempDir()
+	t.Setenv("ENGINE", folder)
+	if _, err := lab.Up(t.Context(), lab.Options{Hosts: lab.Same(1, lab.DockerGiven)}); err == nil || !strings.Contains(err.Error(), "ENGINE="+folder) {
+		t.Fatalf("a folder without dockerd: %v, want an error that names it", err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "dockerd"), []byte("#!/bin/sh\necho given\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got := lab.Engines(lab.Docker20, lab.Docker28); !slices.Equal(got, []lab.Release{lab.DockerGiven}) {
+		t.Errorf("the engines are %v, want the given one alone", got)
+	}
+	l := lab.New(t, lab.Options{Hosts: []lab.HostOptions{{Release: lab.DockerGiven, Off: true}}})
+	if said := l.Hosts[0].MustExec(t, "dockerd", "--version"); said != "given" {
+		t.Errorf("dockerd says %q, want the given one", said)
 	}
 }

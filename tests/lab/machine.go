@@ -52,9 +52,13 @@ func (l *Lab) boot(name string, release Release) (_ *Machine, err error) {
 	if err != nil {
 		return nil, err
 	}
+	programs, err := release.programs()
+	if err != nil {
+		return nil, err
+	}
 	m := &Machine{Name: name, lab: l, release: release}
 	line := []string{"--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child",
-		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID + "-" + name}
+		"tini-static", "-s", "--", "sh", "-c", machineScript, "machine", root, name, l.ID + "-" + name, programs}
 	m.holder = exec.Command("unshare", append(line, l.shared()...)...)
 	m.holder.Env = l.env()
 	m.holder.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's Ctrl-C is the owner's to handle

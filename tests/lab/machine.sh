@@ -5,10 +5,11 @@
 #   $1 root file system to start from (read only: writes go to memory)
 #   $2 name of the machine
 #   $3 seed of its machine-id
-#   $4 ... directories shared with this computer under the same path
+#   $4 directory of programs that stand before those of the root; empty for none
+#   $5 ... directories shared with this computer under the same path
 set -eu
-lower=$1 name=$2 seed=$3
-shift 3
+lower=$1 name=$2 seed=$3 programs=$4
+shift 4
 
 mount --make-rprivate /
 mount -t tmpfs -o mode=755 lab /mnt
@@ -28,6 +29,13 @@ for dir; do
 	mkdir -p "$root$dir"
 	mount --bind "$dir" "$root$dir"
 done
+if [ -n "$programs" ]; then
+	for program in "$programs"/*; do
+		at=$root/usr/sbin/${program##*/} # the first of PATH
+		: >>"$at"
+		mount --bind "$program" "$at"
+	done
+fi
 # An engine's overlays cannot lie on an overlay: state lives on the bare tmpfs.
 mkdir -p $root/var/lib/docker $root/var/lib/gvlan $root/var/lib/etcd
 for dir in docker gvlan etcd; do

@@ -28,6 +28,9 @@ func (s suite) run(ctx context.Context, out io.Writer) (tally, error) {
 	if s.race {
 		args = append(args, "-race")
 	}
+	if s.atOnce > 0 {
+		args = append(args, fmt.Sprintf("-parallel=%d", s.atOnce))
+	}
 	if s.virtual {
 		only, err := virtualTests(packages)
 		if err != nil {

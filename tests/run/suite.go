@@ -13,6 +13,7 @@ type suite struct {
 	race     bool     // with the race detector
 	again    bool     // on real engines and kernels, or of chances: what fails is tried once more
 	beside   string   // the suite that it runs at the same time as: both mostly wait
+	atOnce   int      // tests at once, where they mostly wait; 0: as many as cores
 	virtual  bool     // only the tests in files tagged !race: see virtual.go
 	budget   time.Duration
 }
@@ -36,7 +37,7 @@ func suites() []suite {
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: 2 * time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 11 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, budget: 20 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 4, budget: 20 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
 }

@@ -87,7 +87,7 @@ func newCluster(t *testing.T, release lab.Release) *cluster {
 	if err := copyFile(program, c.binary, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c.startEtcd(release == lab.Docker28)
+	c.startEtcd(release != lab.Docker20)
 	c.store = must(c.etcd.Client())(t)
 	t.Cleanup(func() { c.store.Close() })
 	c.renameCard(c.Hosts[2], "nic3")

@@ -58,7 +58,7 @@ func parse(args []string) (upFlags, error) {
 	var f upFlags
 	flags := flag.NewFlagSet("lab up", flag.ContinueOnError)
 	flags.IntVar(&f.hosts, "hosts", 2, "number of hosts")
-	flags.StringVar(&f.engine, "engine", string(lab.Docker28), `Docker release: "20.10", "28.5" or "none"`)
+	flags.StringVar(&f.engine, "engine", string(lab.Docker28), `Docker release: "20.10", "26.1", "28.5", "given" (the one in the folder ENGINE names) or "none"`)
 	flags.BoolVar(&f.etcd, "etcd", false, "run an etcd server on the LAN")
 	if err := flags.Parse(args); err != nil {
 		return f, err
