@@ -16,7 +16,7 @@ import (
 // one: a script that is to prove that there are none goes on for a while.
 func hears(watcher, iface, script string, want, never []string) check {
 	return func(p *play, at place) error {
-		ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+		ctx, cancel := context.WithTimeout(p.t.Context(), p.patience)
 		defer cancel()
 		lines, err := p.place(watcher).listen(ctx, iface)
 		if err != nil {
@@ -43,6 +43,9 @@ func hears(watcher, iface, script string, want, never []string) check {
 		return nil
 	}
 }
+
+// untilAnswered is a script of pings that goes on until one is answered.
+func untilAnswered(ping string) string { return "until ping -q " + ping + "; do :; done" }
 
 // missing is the first pattern that nothing matches, or "".
 func missing(patterns []string, heard string) string {

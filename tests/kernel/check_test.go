@@ -145,42 +145,10 @@ func routesOf(family string, want []string) check {
 	}
 }
 
-// reaches pings an address, or eth0 of a container.
-func reaches(whom string) check {
-	return func(p *play, at place) error {
-		addr, err := p.addressOf(whom)
-		if err != nil {
-			return err
-		}
-		if ok, out := at.answers(p.t.Context(), addr); !ok {
-			return fmt.Errorf("%s does not reach %s: %s", at.name, whom, out)
-		}
-		return nil
-	}
-}
-
-// cannotReach pings an address or container in vain, which answers somebody
-// else: the witness.
-func cannotReach(whom, witness string) check {
-	return func(p *play, at place) error {
-		addr, err := p.addressOf(whom)
-		if err != nil {
-			return err
-		}
-		if ok, out := p.place(witness).answers(p.t.Context(), addr); !ok {
-			return fmt.Errorf("even %s does not reach %s: %s", witness, whom, out)
-		}
-		if ok, out := at.ignored(p.t.Context(), addr); !ok {
-			return fmt.Errorf("%s reaches %s, which it should not: %s", at.name, whom, out)
-		}
-		return nil
-	}
-}
-
 // later waits until a check holds.
 func later(c check) check {
 	return func(p *play, at place) error {
-		deadline := time.Now().Add(patience)
+		deadline := time.Now().Add(p.patience)
 		for {
 			err := c(p, at)
 			if err == nil || time.Now().After(deadline) {
@@ -211,6 +179,15 @@ func either(one, other []check) check {
 			return fmt.Errorf("neither: %w; nor: %w", first, err)
 		}
 		return nil
+	}
+}
+
+// hurried waits only a little for what will never come.
+func hurried(c check) check {
+	return func(p *play, at place) error {
+		now := *p
+		now.patience = 5 * time.Second
+		return c(&now, at)
 	}
 }
 
@@ -270,23 +247,6 @@ func otherMAC(than string) check {
 	}
 }
 
-// addressOf is an address as given, or the first of a container's eth0.
-func (p *play) addressOf(whom string) (string, error) {
-	if _, err := netip.ParseAddr(whom); err == nil {
-		return whom, nil
-	}
-	out, err := p.place(whom).try(p.t.Context(), "ip", "-o", "addr", "show", "dev", "eth0", "scope", "global")
-	if err != nil {
-		return "", fmt.Errorf("ask %s for its address: %w: %s", whom, err, out)
-	}
-	for _, word := range strings.Fields(out) {
-		if a, err := netip.ParsePrefix(word); err == nil {
-			return a.Addr().String(), nil
-		}
-	}
-	return "", fmt.Errorf("%s has no address: %s", whom, out)
-}
-
 // typed runs shell commands.
 func typed(script string) check {
 	return func(p *play, at place) error {
@@ -298,18 +258,25 @@ func typed(script string) check {
 	}
 }
 
-// unreachable is an address that gives no answer, and need not for anybody.
-func unreachable(whom string) check {
-	return func(p *play, at place) error {
-		addr, err := p.addressOf(whom)
+// knows is another container's name as the agent answers it to this one, and
+// as its listener answers it to the host.
+func knows(who, network string) check {
+	return later(func(p *play, at place) error {
+		want, err := p.addressOf(who)
 		if err != nil {
 			return err
 		}
-		if ok, out := at.ignored(p.t.Context(), addr); !ok {
-			return fmt.Errorf("%s reaches %s, which it should not: %s", at.name, addr, out)
+		out, err := at.host.Exec(p.t.Context(), p.program, "dns", "lookup", "--from", at.name, who)
+		if err != nil || !slices.Contains(strings.Fields(out), want) {
+			return fmt.Errorf("for %s the name %s is %q, want %s (%w)", at.name, who, out, want, err)
+		}
+		full := who + "." + network + ".gvlan.internal"
+		out, err = hostPlace(at.host).try(p.t.Context(), "dig", "+short", "+tries=1", "-p", "5354", "@127.0.0.1", full)
+		if err != nil || out != want {
+			return fmt.Errorf("for %s the name %s is %q, want %s (%w)", at.host.Name, full, out, want, err)
 		}
 		return nil
-	}
+	})
 }
 
 // dummies are the links of that kind on the host.

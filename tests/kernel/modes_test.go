@@ -34,7 +34,7 @@ func modeBridge() scene {
 			create("--subnet=10.72.0.0/24 --gateway=10.72.0.254 -o parent=eth0 lan2"),
 			run("near", "--net=lan1 --ip=10.71.0.10", reaches("10.71.0.253")),
 			run("next", "--net=lan1 --ip=10.71.0.11", ownMAC("eth0"), otherMAC("near"), reaches("near"),
-				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; ping -q -c 1 -w 20 10.71.0.10",
+				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; "+untilAnswered("-c 1 10.71.0.10"),
 					[]string{`10\.71\.0\.11 > 10\.71\.0\.255: ICMP echo request`, `10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, nil)),
 			onHost2(run("far", "--net=lan1 --ip=10.71.0.12", reaches("near"), reaches("next"), otherMAC("near"), otherMAC("next"))),
 			run("apart", "--net=lan2 --ip=10.72.0.10", cannotReach("near", "next")),
@@ -103,27 +103,30 @@ func modeIpvlanL2() scene {
 		rows: []row{
 			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 -o kind=ipvlan lan1"),
 			run("near", "--net=lan1 --ip=10.71.0.10", parentsMAC("eth0"), reaches("10.71.0.253")),
-			onHost2(run("far", "--net=lan1 --ip=10.71.0.11", parentsMAC("eth0"), reaches("near"), from("near", reaches("far")))),
+			onHost2(run("far", "--net=lan1 --ip=10.71.0.11", parentsMAC("eth0"), reaches("near"), from("near", reaches("far")), knows("near", "lan1"))),
 			onHost2(run("next", "--net=lan1 --ip=10.71.0.12", reaches("near"), reaches("far"), from("peer", reaches("next")))),
 		},
 	}
 }
 
 // modeLayer3: networks on one parent reach one another, broadcasts nobody;
-// whoever routes to the host reaches its containers.
+// whoever routes to the host reaches its containers. A gateway that was given
+// is none.
 func modeLayer3(mode string) scene {
 	return scene{
 		name: "ipvlan " + mode, given: []string{"h1: ip addr add 192.168.1.249/24 dev eth0", "peer: ip addr add 192.168.1.251/24 dev eth0"},
 		rows: []row{
 			create("--subnet=10.71.0.0/24 -o parent=eth0 -o ipvlan_mode=" + mode + " lan1"),
-			create("--subnet=10.72.0.0/24 -o parent=eth0 -o ipvlan_mode=" + mode + " lan2"),
+			create("--subnet=10.72.0.0/24 --gateway=10.72.0.254 -o parent=eth0 -o ipvlan_mode=" + mode + " lan2"),
 			run("near", "--net=lan1 --ip=10.71.0.10", link("eth0", "ipvlan "+mode+" bridge on eth0"),
 				routes("default dev eth0", "10.71.0.0/24 dev eth0 src 10.71.0.10")),
 			run("next", "--net=lan1 --ip=10.71.0.11",
-				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; ping -q -c 5 -i 0.2 -w 20 10.71.0.10",
+				hears("near", "eth0", "ping -q -b -c 1 -W 1 10.71.0.255; "+untilAnswered("-c 5 -i 0.2 10.71.0.10"),
 					[]string{`10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request, .*seq 5,`}, []string{`10\.71\.0\.255`, "ARP"})),
-			run("other", "--net=lan2 --ip=10.72.0.10", reaches("near"), from("near", reaches("other"))),
-			sh("true", from("peer", unreachable("10.71.0.10"))),
+			run("other", "--net=lan2 --ip=10.72.0.10", routes("default dev eth0", "10.72.0.0/24 dev eth0 src 10.72.0.10"),
+				reaches("near"), from("near", reaches("other"))),
+			onHost2(run("far", "--net=lan2 --ip=10.72.0.11", routes("default dev eth0", "10.72.0.0/24 dev eth0 src 10.72.0.11"))),
+			sh("true", from("peer", cannotReach("10.71.0.10", "other"))),
 			sh("true", from("peer", typed("ip route add 10.71.0.0/24 via 192.168.1.249"))),
 			sh("true", from("peer", reaches("near")), from("near", reaches("192.168.1.251"))),
 			sh("true", from("peer", typed("ip route del 10.71.0.0/24"))),
@@ -163,7 +166,7 @@ func modeVLANs() scene {
 			create("--subnet=10.73.0.0/24 --gateway=10.73.0.254 -o parent=eth0.100.200 qinq"),
 			run("near", "--net=lan71 --ip=10.71.0.10", from("h1", link("eth0.71", "vlan 802.1Q id 71 <REORDER_HDR> on eth0"))),
 			onHost2(run("far", "--net=lan71 --ip=10.71.0.11", reaches("near"),
-				hears("lan", "t-h1", "ping -q -c 1 -w 20 10.71.0.10", []string{`vlan 71, .* 10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, nil))),
+				hears("lan", "t-h1", untilAnswered("-c 1 10.71.0.10"), []string{`vlan 71, .* 10\.71\.0\.11 > 10\.71\.0\.10: ICMP echo request`}, nil))),
 			// The same subnet, in another VLAN.
 			onHost2(run("apart", "--net=lan72 --ip=10.71.0.12", cannotReach("near", "far"))),
 			run("apart2", "--net=lan72 --ip=10.71.0.13", reaches("apart"), cannotReach("far", "near")),

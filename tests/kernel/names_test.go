@@ -25,7 +25,10 @@ func TestNamesWithoutNftables(t *testing.T) {
 	for _, name := range []string{"one", "two"} {
 		h.MustDocker(t, "run", "-d", "--net=lan", "--name", name, "busybox", "sleep", "100000")
 	}
-	h.MustDocker(t, "exec", "one", "ping", "-c1", "-w60", h.MustDocker(t, "inspect", "-f", "{{.NetworkSettings.Networks.lan.IPAddress}}", "two"))
+	p := newPlay(s, "")
+	p.adopt(h, "one")
+	p.adopt(h, "two")
+	p.see("names without nftables", p.place("one"), []check{reaches("two"), knows("two", "lan")})
 	const words = "names are not answered inside containers on this host"
 	said := func() int {
 		text, err := os.ReadFile(s.agents[0].Log)

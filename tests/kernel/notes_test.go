@@ -117,8 +117,10 @@ func notesLayer3() scene {
 				link("eth0", "ipvlan l3 bridge on eth0"), flags("eth0", "BROADCAST,MULTICAST,NOARP,UP,LOWER_UP"),
 				routes("default dev eth0", "192.168.120.0/24 dev eth0 src 192.168.120.2")),
 			run("ten", "--net=ipvlan120 --ip=192.168.120.10", address("192.168.120.10/24"), reaches("one")),
-			also(create("--subnet=192.168.121.0/24 -o host_iface=eth0 -o ipvlan_mode=l3 ipvlan121")),
-			also(run("other", "--net=ipvlan121", reaches("one"), from("one", reaches("other")))),
+			// "The field is ignored if one is specified."
+			also(create("--subnet=192.168.121.0/24 --gateway=192.168.121.1 -o host_iface=eth0 -o ipvlan_mode=l3 ipvlan121")),
+			also(run("other", "--net=ipvlan121", routes("default dev eth0", "192.168.121.0/24 dev eth0 src 192.168.121.2"),
+				reaches("one"), from("one", reaches("other")))),
 		},
 		after: []check{there("eth0")},
 	}
@@ -131,7 +133,7 @@ func notesRemoteHost() scene {
 		given: []string{"h1: ip addr add 192.168.1.249/24 dev eth0", "peer: ip addr add 192.168.1.251/24 dev eth0"},
 		rows: []row{
 			also(create("--subnet=192.168.130.0/24 -o host_iface=eth0 -o ipvlan_mode=l3 ipvlan130")),
-			also(run("one", "--net=ipvlan130", address("192.168.130.2/24"), from("peer", unreachable("one")))),
+			also(run("one", "--net=ipvlan130", address("192.168.130.2/24"), from("peer", cannotReach("one", "one")))),
 			sh("true", from("peer", typed("ip route add 192.168.130.0/24 via 192.168.1.249"))),
 			sh("true", from("peer", reaches("one")), from("one", reaches("192.168.1.251"))),
 			sh("true", from("peer", typed("ip route del 192.168.130.0/24"))),

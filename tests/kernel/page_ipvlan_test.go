@@ -34,8 +34,8 @@ func ipvlanLayer3() scene {
 			create("--subnet=192.168.214.0/24 --subnet=10.1.214.0/24 -o ipvlan_mode=l3 -o scope=local ipnet210", dummies(1)),
 			run("ten", "--net=ipnet210 --ip=192.168.214.10", link("eth0", "ipvlan l3 bridge on a dummy of ours")),
 			run("other", "--net=ipnet210 --ip=10.1.214.10", address("10.1.214.10/24")),
-			runs("--net=ipnet210 --ip=192.168.214.9", "ping -c 2 10.1.214.10"),
-			runs("--net=ipnet210 --ip=10.1.214.9", "ping -c 2 192.168.214.10"),
+			pings("--net=ipnet210 --ip=192.168.214.9", "ping", 2, "10.1.214.10"),
+			pings("--net=ipnet210 --ip=10.1.214.9", "ping", 2, "192.168.214.10"),
 		},
 		after: []check{dummies(0)},
 	}

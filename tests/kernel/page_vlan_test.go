@@ -16,9 +16,11 @@ func vlanPage() document {
 		scenes: slices.Concat([]scene{vlanPubNet(), vlanRange()}, pageDBNet(), []scene{
 			pageIsolated(), vlanMacvlanTrunk(), vlanTwoSubnets(), pageIpvlanTrunk(),
 			{
-				name: "ipvlan L2 with two subnets",
-				rows: slices.Concat([]row{also(create(page114))}, page114Rows()),
+				name:  "two subnets on a VLAN",
+				rows:  slices.Concat([]row{also(create(page114))}, page114Rows(), vlanTwin114()),
+				after: []check{gone("eth0.114"), gone("eth0.115")},
 			},
+			vlanDualStack(),
 			{
 				name: "dual stack L2",
 				rows: slices.Concat([]row{also(create(page140))}, page140Rows()),
@@ -73,17 +75,60 @@ func vlanMacvlanTrunk() scene {
 	}
 }
 
-// vlanTwoSubnets: in L2 the subnets of one network do not reach one another.
+// vlanTwoSubnets: in L2 the subnets of one network do not reach one another,
+// nor "in MacVlan/Bridge mode", which the example's title speaks of and its
+// command does not.
 func vlanTwoSubnets() scene {
 	return scene{
-		name: "ipvlan L2 with two subnets and no parent",
+		name: "two subnets and no parent",
 		rows: []row{
 			create("--subnet=192.168.210.0/24 --subnet=192.168.212.0/24 --gateway=192.168.210.254 --gateway=192.168.212.254 "+
 				"-o ipvlan_mode=l2 -o scope=local ipvlan210", dummies(1)),
 			run("ten", "--net=ipvlan210 --ip=192.168.210.10", routes("192.168.210.0/24 dev eth0 src 192.168.210.10")),
 			also(run("eleven", "--net=ipvlan210 --ip=192.168.210.11", reaches("ten"))),
 			also(run("other", "--net=ipvlan210 --ip=192.168.212.10", cannotReach("ten", "eleven"))),
+			also(create("--subnet=192.168.211.0/24 --subnet=192.168.213.0/24 --gateway=192.168.211.254 --gateway=192.168.213.254 "+
+				"-o macvlan_mode=bridge -o scope=local macvlan210", dummies(2))),
+			also(run("mac", "--net=macvlan210 --ip=192.168.211.10", link("eth0", "macvlan bridge on a dummy of ours"),
+				routes("192.168.211.0/24 dev eth0 src 192.168.211.10"))),
+			also(run("mac2", "--net=macvlan210 --ip=192.168.213.10", address("192.168.213.10/24"), cannotReach("mac", "mac"))),
+			also(run("mac3", "--net=macvlan210 --ip=192.168.213.11", reaches("mac2"), cannotReach("mac", "mac"))),
 		},
 		after: []check{dummies(0)},
+	}
+}
+
+// vlanTwin114: "This same multi-subnet example is also valid for Macvlan
+// bridge mode."
+func vlanTwin114() []row {
+	return []row{
+		also(create("--subnet=192.168.115.0/24 --subnet=192.168.117.0/24 --gateway=192.168.115.254 --gateway=192.168.117.254 "+
+			"-o parent=eth0.115 -o macvlan_mode=bridge macvlan114", link("eth0.115", "vlan 802.1Q id 115 <REORDER_HDR> on eth0"))),
+		also(run("mac", "--net=macvlan114 --ip=192.168.115.10", link("eth0", "macvlan bridge on eth0.115"), address("192.168.115.10/24"),
+			routes("default via 192.168.115.254 dev eth0", "192.168.115.0/24 dev eth0 src 192.168.115.10"))),
+		also(run("mac2", "--net=macvlan114 --ip=192.168.115.11", reaches("mac"))),
+		also(run("mac3", "--net=macvlan114 --ip=192.168.117.10",
+			routes("default via 192.168.117.254 dev eth0", "192.168.117.0/24 dev eth0 src 192.168.117.10"),
+			cannotReach("mac", "mac2"))),
+	}
+}
+
+// vlanDualStack is dual-stack macvlan on a VLAN. Of this example the page as
+// preserved has what the second container shows: its addresses and routes.
+func vlanDualStack() scene {
+	return scene{
+		name: "dual stack macvlan on a VLAN",
+		rows: []row{
+			also(create("--ipv6 --subnet=192.168.216.0/24 --subnet=192.168.218.0/24 --gateway=192.168.216.1 --gateway=192.168.218.1 "+
+				"--subnet=2001:db8:abc8::/64 --gateway=2001:db8:abc8::10 -o parent=eth0.218 -o macvlan_mode=bridge macvlan216",
+				link("eth0.218", "vlan 802.1Q id 218 <REORDER_HDR> on eth0"))),
+			also(run("first", "--net=macvlan216 --ip=192.168.216.10", address("2001:db8:abc8::1/64"))),
+			also(run("second", "--net=macvlan216 --ip=192.168.216.11", link("eth0", "macvlan bridge on eth0.218"), ownMAC("eth0.218"),
+				address("192.168.216.11/24"), address("2001:db8:abc8::2/64"),
+				routes("default via 192.168.216.1 dev eth0", "192.168.216.0/24 dev eth0 src 192.168.216.11"),
+				routes6("2001:db8:abc8::/64 dev eth0", "default via 2001:db8:abc8::10 dev eth0"),
+				reaches("192.168.216.10"), reaches("2001:db8:abc8::1"))),
+		},
+		after: []check{gone("eth0.218")},
 	}
 }

@@ -34,7 +34,7 @@ func pageDBNet() []scene {
 				create("--subnet=192.168.1.0/24 -o kind=ipvlan -o parent=eth0 db_net_ipv"),
 				run("ipv1", "--net=db_net_ipv --name=ipv1", defaults...),
 				// The page pings ipv1 by its name: see mended.
-				run("ipv2", "--net=db_net_ipv --name=ipv2", reaches("ipv1"), reaches("192.168.1.253"), cannotReach("192.168.1.250", "peer")),
+				run("ipv2", "--net=db_net_ipv --name=ipv2", reachesEach("ipv1", 4), knows("ipv1", "db_net_ipv"), reaches("192.168.1.253"), cannotReach("192.168.1.250", "peer")),
 			},
 			after: []check{there("eth0")},
 		},
@@ -127,7 +127,7 @@ func pageOwnVLAN(name string) scene {
 }
 
 const (
-	mendedName = "ping -c 4 ipv1: this kernel has neither nftables nor iptables, so no resolver is inside containers; the address is pinged here, names by the docker suite"
+	mendedName = "ping -c 4 ipv1: this kernel has neither nftables nor iptables, so no resolver is inside containers; the address is pinged, and the name asked of the agent, for ipv2"
 	mendedIPv6 = "IPv6 subnets without --ipv6: Docker ignores them; --ipv6 added"
 	mendedNone = "no -o parent=: a network of the whole cluster needs one; -o scope=local added"
 )

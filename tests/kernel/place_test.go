@@ -148,19 +148,3 @@ func (p place) routes(ctx context.Context, family string) ([]string, error) {
 	}
 	return lines, nil
 }
-
-// answers tells whether an address answers pings from there. Yes is said at
-// the first answer; no after a few unanswered ones, so that what must be
-// silent needs a witness whom it answers.
-func (p place) answers(ctx context.Context, addr string) (bool, string) {
-	// -w bounds the wait for the first answer: ping(8).
-	out, err := p.try(ctx, "ping", "-n", "-c", "1", "-i", "0.2", "-w", "20", addr)
-	return err == nil, out
-}
-
-// ignored tells whether none of a few pings is answered. The wait after the
-// last one is for an answer that a busy guest gives late.
-func (p place) ignored(ctx context.Context, addr string) (bool, string) {
-	out, err := p.try(ctx, "ping", "-n", "-c", "3", "-i", "0.5", "-W", "4", addr)
-	return err != nil, out
-}

@@ -42,6 +42,7 @@ type row struct {
 	text    string // what follows the verb
 	name    string // of the container or network
 	command string // what the container runs to its end instead of sleeping
+	says    string // words of what that prints
 	refused string // words of the refusal that is expected instead
 	global  string // likewise, where the engine's label says global
 	also    bool   // not an example of the document's, but what it says in words
@@ -61,9 +62,12 @@ func run(name, text string, see ...check) row {
 	return row{verb: "run", text: text, name: name, see: see}
 }
 
-// runs is `docker run` of a command, which must succeed.
-func runs(text, command string) row {
-	return row{verb: "run", text: text, command: command}
+// pings is `docker run` of a ping, whose packets must all be answered.
+func pings(text, program string, packets int, addr string) row {
+	return row{
+		verb: "run", text: text, command: fmt.Sprintf("%s -c %d %s", program, packets, addr),
+		says: fmt.Sprintf("%d packets transmitted, %d packets received", packets, packets),
+	}
 }
 
 // sh is anything typed on the host between the examples.
@@ -94,6 +98,11 @@ type play struct {
 	*site
 	label      string // the scope that the engines' labels say; "" without one
 	containers map[string]place
+	patience   time.Duration // of its checks
+}
+
+func newPlay(s *site, label string) *play {
+	return &play{site: s, label: label, containers: map[string]place{}, patience: patience}
 }
 
 // playDocument plays every scene; label is the engines' scope.
@@ -102,7 +111,7 @@ func playDocument(t *testing.T, s *site, d document, label string) {
 		t.Run(sc.name, func(t *testing.T) {
 			on := *s
 			on.t = t
-			p := &play{site: &on, label: label, containers: map[string]place{}}
+			p := newPlay(&on, label)
 			p.scene(sc)
 		})
 	}
@@ -177,7 +186,9 @@ func (p *play) run(r row) {
 	p.t.Helper()
 	h := p.Hosts[r.on]
 	if r.command != "" {
-		p.docker(h, r.refused, "docker run --rm "+r.text+" busybox "+r.command)
+		if out := p.docker(h, r.refused, "docker run --rm "+r.text+" busybox "+r.command); !strings.Contains(out, r.says) {
+			p.t.Errorf("%s on %s says\n\t%s\nwant\n\t%s", r.command, h.Name, out, r.says)
+		}
 		return
 	}
 	named := ""
@@ -193,7 +204,7 @@ func (p *play) run(r row) {
 }
 
 // docker types a command, which must succeed, or be refused with these words.
-func (p *play) docker(h *lab.Host, refused, line string) {
+func (p *play) docker(h *lab.Host, refused, line string) string {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
@@ -206,6 +217,7 @@ func (p *play) docker(h *lab.Host, refused, line string) {
 	case refused != "" && !strings.Contains(out, refused):
 		p.t.Errorf("%s on %s says\n\t%s\nwant\n\t%s", line, h.Name, out, refused)
 	}
+	return out
 }
 
 // adopt takes a running container in.
@@ -240,7 +252,7 @@ func (p *play) place(name string) place {
 	return hostPlace(p.machine(name))
 }
 
-// see checks everything at once: most of it is waiting for silence.
+// see checks everything at once: most of it is waiting.
 func (p *play) see(what string, at place, all []check) {
 	p.t.Helper()
 	failed := make([]error, len(all))
