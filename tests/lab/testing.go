@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// upLimit bounds how long a lab may take to come up, on a loaded machine.
-const upLimit = 2 * time.Minute
+// upLimit is when a lab that comes up counts as hanging, on whatever machine,
+// and in UML.
+const upLimit = 10 * time.Minute
 
 // logTail is how much of each log a failed test prints, in bytes.
 const logTail = 8 << 10
