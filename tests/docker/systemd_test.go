@@ -1,0 +1,217 @@
+package docker_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/tests/lab"
+)
+
+// TestService: gvlan.service, installed as README says beside Docker's own unit and
+// run by a real systemd, keeps what README says of it.
+func TestService(t *testing.T) {
+	t.Parallel()
+	s := newServiceHost(t)
+	s.enable()
+	talk := s.pair("lan1", "10.77.0.0/24")
+	s.MustDocker(t, "update", "--restart", "always", "two")
+	s.sandboxed()
+	s.restarted()
+	s.killed()
+	s.newcomers("lan1")
+	s.stopped()
+	talk.goOn()
+	talk.end()
+	s.poweredOn()
+	s.reaches(s.Hosts[0], "one", s.address(s.Host, "lan1", "two"))
+	s.audit()
+}
+
+// serviceHost is a cluster of two hosts. On h1 the lab runs the agent; h2 has a systemd
+// that runs engine and agent.
+type serviceHost struct {
+	*cluster
+	*lab.Booted // h2, as its systemd sees it
+	bare        *lab.Host
+}
+
+func newServiceHost(t *testing.T) *serviceHost {
+	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker28}, {Release: lab.Docker28, Off: true}}, late: 1})
+	s := &serviceHost{cluster: c, bare: c.Hosts[1]}
+	s.Hosts[0].MustExec(t, "install", c.binary, "/usr/bin/")
+	c.binary = "/usr/bin/gvlan" // there is no folder that h2 sees too
+	s.boot()
+	return s
+}
+
+func (s *serviceHost) boot() {
+	s.t.Helper()
+	s.Booted = must(s.bare.BootSystemd(s.t.Context()))(s.t)
+	s.Hosts[1] = s.Host
+	s.awaitEngine(s.Host)
+}
+
+// enable follows README's quick start on a host whose Docker runs already.
+func (s *serviceHost) enable() {
+	s.t.Helper()
+	for from, to := range map[string]string{program: s.binary, "../../deploy/gvlan.service": "/lib/systemd/system/gvlan.service"} {
+		data, err := os.ReadFile(from)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if err := s.WriteFile(to, data); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	s.MustExec(s.t, "chmod", "755", s.binary)
+	config := fmt.Sprintf("etcd-endpoints = [%q]\nnode-name = \"h2\"\nlog-level = \"debug\"\n", s.etcd.Endpoint())
+	if err := s.WriteFile("/etc/gvlan/gvlan.toml", []byte(config)); err != nil {
+		s.t.Fatal(err)
+	}
+	s.MustExec(s.t, "systemctl", "enable", "--now", "gvlan")
+	// What systemctl waited for is the agent's word that it serves.
+	want := map[string]string{"Type": "notify", "ActiveState": "active", "SubState": "running", "NotifyAccess": "main", "NRestarts": "0"}
+	if diff := cmp.Diff(want, s.show("gvlan", "Type", "ActiveState", "SubState", "NotifyAccess", "NRestarts")); diff != "" {
+		s.t.Fatalf("gvlan.service (-want +got):\n%s", diff)
+	}
+	s.waitTrusted(s.Host)
+}
+
+// show gives properties of a unit as its systemd has them.
+func (s *serviceHost) show(unit string, properties ...string) map[string]string {
+	s.t.Helper()
+	got := map[string]string{}
+	for line := range strings.Lines(s.MustExec(s.t, "systemctl", "show", "--property", strings.Join(properties, ","), unit)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		got[name] = value
+	}
+	return got
+}
+
+func (s *serviceHost) mainPID() string {
+	s.t.Helper()
+	return s.show("gvlan", "MainPID")["MainPID"]
+}
+
+// sandboxed: the kernel holds the agent to what the unit says, and it is in the
+// namespaces in which Docker mounts those of containers.
+func (s *serviceHost) sandboxed() {
+	s.t.Helper()
+	proc := "/proc/" + s.mainPID() + "/"
+	got := map[string]string{}
+	for line := range strings.Lines(s.MustExec(s.t, "cat", proc+"status")) {
+		name, value, _ := strings.Cut(line, ":")
+		got[name] = strings.TrimSpace(value)
+	}
+	// linux/capability.h: DAC_READ_SEARCH 2, NET_BIND_SERVICE 10, NET_ADMIN 12,
+	// NET_RAW 13, SYS_ADMIN 21; proc(5): seccomp mode 2 is a filter.
+	const capabilities = 1<<2 | 1<<10 | 1<<12 | 1<<13 | 1<<21
+	for name, want := range map[string]string{
+		"CapBnd": fmt.Sprintf("%016x", capabilities), "CapEff": fmt.Sprintf("%016x", capabilities), "NoNewPrivs": "1", "Seccomp": "2",
+	} {
+		if got[name] != want {
+			s.t.Errorf("the agent's %s is %s, want %s", name, got[name], want)
+		}
+	}
+	for _, kind := range []string{"mnt", "net", "pid"} {
+		if agent, init := s.MustExec(s.t, "readlink", proc+"ns/"+kind), s.MustExec(s.t, "readlink", "/proc/1/ns/"+kind); agent != init {
+			s.t.Errorf("the agent is in %s, systemd and Docker in %s", agent, init)
+		}
+	}
+}
+
+// leftLine is what h1's agent logs when h2 says that it goes.
+const leftLine = `msg="member left" node=h2`
+
+// restarted: `systemctl restart gvlan` tells the other nodes nothing.
+func (s *serviceHost) restarted() {
+	s.t.Helper()
+	told, before := s.times(leftLine), s.mainPID()
+	s.MustExec(s.t, "systemctl", "restart", "gvlan")
+	if s.mainPID() == before {
+		s.t.Errorf("after the restart the agent is process %s, as before", before)
+	}
+	s.serves()
+	if s.times(leftLine) != told {
+		s.t.Error("the restart told h1 that h2 goes")
+	}
+	if out := s.MustExec(s.t, "journalctl", "--unit", "gvlan", "--output", "cat"); strings.Contains(out, "Failed with result") {
+		s.t.Errorf("the agent did not end well:\n%s", out)
+	}
+}
+
+// serves waits until the unit's agent is an agent of the cluster.
+func (s *serviceHost) serves() {
+	s.t.Helper()
+	s.waitTrusted(s.Host)
+	s.waitState(s.Hosts[:1], "h2", ready)
+	s.waitNetwork(s.Host, "lan1")
+}
+
+// killed: systemd starts it again.
+func (s *serviceHost) killed() {
+	s.t.Helper()
+	s.MustExec(s.t, "systemctl", "kill", "--kill-whom", "main", "--signal", "KILL", "gvlan")
+	eventually(s.t, "systemd to start the agent again", func() error {
+		got := s.show("gvlan", "NRestarts", "ActiveState")
+		if n, _ := strconv.Atoi(got["NRestarts"]); n != 1 || got["ActiveState"] != "active" {
+			return fmt.Errorf("gvlan.service: %v", got)
+		}
+		return nil
+	})
+	s.serves()
+}
+
+// stopped: the agent ends in order and says so to the others.
+func (s *serviceHost) stopped() {
+	s.t.Helper()
+	s.MustExec(s.t, "systemctl", "stop", "gvlan")
+	want := map[string]string{"ActiveState": "inactive", "Result": "success", "ExecMainCode": "1", "ExecMainStatus": "0"} // CLD_EXITED
+	if diff := cmp.Diff(want, s.show("gvlan", "ActiveState", "Result", "ExecMainCode", "ExecMainStatus")); diff != "" {
+		s.t.Errorf("gvlan.service after its stop (-want +got):\n%s", diff)
+	}
+	s.waitState(s.Hosts[:1], "h2", down)
+	if !s.nodes(s.Hosts[0])["h2"].Stopped {
+		s.t.Error("h1 does not show that h2 was stopped")
+	}
+	if got, err := s.Exec(s.t.Context(), "find", "/run/gvlan", "/run/docker/plugins", "-mindepth", "1"); got != "" {
+		s.t.Errorf("the stop left %s (%v)", got, err)
+	}
+}
+
+// lingers keeps an agent from its start until there is a dockerd, for 3 s: one that does
+// not wait for the agent is there by then.
+const lingers = `[Service]
+ExecStartPre=/bin/sh -c 'n=0; until [ -e /run/docker.pid ] || [ $n = 30 ]; do sleep 0.1; n=$((n+1)); done'
+`
+
+// poweredOn: after a power cut the agent is there before dockerd, which then
+// starts its containers.
+func (s *serviceHost) poweredOn() {
+	s.t.Helper()
+	if err := s.WriteFile("/etc/systemd/system/gvlan.service.d/lingers.conf", []byte(lingers)); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.Off(); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.bare.Boot(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	s.boot()
+	s.serves()
+	agent, engine := s.show("gvlan", "ActiveEnterTimestampMonotonic"), s.show("docker", "ExecMainStartTimestampMonotonic")
+	began, _ := strconv.ParseInt(engine["ExecMainStartTimestampMonotonic"], 10, 64)
+	if at, err := strconv.ParseInt(agent["ActiveEnterTimestampMonotonic"], 10, 64); err != nil || at > began {
+		s.t.Errorf("the agent was ready at %v, dockerd started at %v; want the agent first", agent, engine)
+	}
+	// dockerd starts them before it answers; what it could not start it leaves.
+	if got := s.MustDocker(s.t, "ps", "--format", "{{.Names}}"); got != "two" {
+		s.t.Errorf("after the boot these containers run: %q, want two", got)
+	}
+}
