@@ -40,6 +40,11 @@ func promise(c *cluster) {
 	h2.MustDocker(c.t, "exec", "db", "ping", "-c", "1", "-w", "10", "web")
 	c.oneOwner(web, h1)
 	c.oneOwner(db, h2)
+	for _, h := range c.Hosts { // nobody is given it again, and its holder keeps it
+		c.refused(h, "is in use", "run", "--rm", "--network", "lan1", "--ip", web.String(), "busybox", "true")
+	}
+	c.audit()
+	c.oneOwner(web, h1)
 
 	h1.MustDocker(c.t, "rm", "-f", "web")
 	h2.MustDocker(c.t, "rm", "-f", "db")
