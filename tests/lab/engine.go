@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
@@ -46,12 +47,12 @@ func (r Release) programs() (string, error) {
 	if r != DockerGiven {
 		return "", nil
 	}
-	folder, err := filepath.Abs(os.Getenv(givenEngine))
-	if err == nil {
-		_, err = os.Stat(filepath.Join(folder, "dockerd"))
+	folder := os.Getenv(givenEngine)
+	if !filepath.IsAbs(folder) { // a test's working directory is its package's, not make's
+		return "", fmt.Errorf("%s=%s is not an absolute path; give that of a folder with dockerd in it", givenEngine, folder)
 	}
-	if err != nil {
-		return "", fmt.Errorf("%s=%s is no folder with an engine's programs, as a release's archive of static ones unpacks to: %w", givenEngine, os.Getenv(givenEngine), err)
+	if _, err := exec.LookPath(filepath.Join(folder, "dockerd")); err != nil {
+		return "", fmt.Errorf("%s=%s is no folder with an engine's programs, as a release's archive of static ones unpacks to: %w", givenEngine, folder, err)
 	}
 	return folder, nil
 }

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -204,14 +205,29 @@ func TestHostCrashAndBoot(t *testing.T) {
 // TestGivenEngine: its programs stand before those of the root, and a folder
 // without an engine is refused before anything is made.
 func TestGivenEngine(t *testing.T) {
-	folder := t.TempDir()
-	t.Setenv("ENGINE", folder)
-	if _, err := lab.Up(t.Context(), lab.Options{Hosts: lab.Same(1, lab.DockerGiven)}); err == nil || !strings.Contains(err.Error(), "ENGINE="+folder) {
-		t.Fatalf("a folder without dockerd: %v, want an error that names it", err)
+	asFolder, asText := t.TempDir(), t.TempDir()
+	if err := errors.Join(os.Mkdir(filepath.Join(asFolder, "dockerd"), 0o755), os.WriteFile(filepath.Join(asText, "dockerd"), nil, 0o644)); err != nil {
+		t.Fatal(err)
 	}
+	folder := t.TempDir()
 	if err := os.WriteFile(filepath.Join(folder, "dockerd"), []byte("#!/bin/sh\necho given\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	t.Chdir(folder) // where "." has an engine, and is none of make's folders
+	for _, wrong := range []string{t.TempDir(), asFolder, asText, ".", filepath.Join(folder, "none")} {
+		t.Setenv("ENGINE", wrong)
+		l, err := lab.Up(t.Context(), lab.Options{Hosts: []lab.HostOptions{{Release: lab.DockerGiven, Off: true}}})
+		if err == nil {
+			err = l.Close()
+			t.Errorf("ENGINE=%s is taken (%v), want it refused", wrong, err)
+		} else if !strings.HasPrefix(err.Error(), "ENGINE="+wrong+" is ") {
+			t.Errorf("ENGINE=%s: %v, want an error that begins with it", wrong, err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(folder, "licences"), 0o755); err != nil { // no program: left out
+		t.Fatal(err)
+	}
+	t.Setenv("ENGINE", folder)
 	if got := lab.Engines(lab.Docker20, lab.Docker28); !slices.Equal(got, []lab.Release{lab.DockerGiven}) {
 		t.Errorf("the engines are %v, want the given one alone", got)
 	}

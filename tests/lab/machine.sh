@@ -31,6 +31,7 @@ for dir; do
 done
 if [ -n "$programs" ]; then
 	for program in "$programs"/*; do
+		[ -f "$program" ] || continue
 		at=$root/usr/sbin/${program##*/} # the first of PATH
 		: >>"$at"
 		mount --bind "$program" "$at"
