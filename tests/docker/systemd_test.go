@@ -28,6 +28,7 @@ func TestService(t *testing.T) {
 	talk.goOn()
 	talk.end()
 	s.poweredOn()
+	s.hung()
 	s.reaches(s.Hosts[0], "one", s.address(s.Host, "lan1", "two"))
 	s.audit()
 }
@@ -41,7 +42,8 @@ type serviceHost struct {
 }
 
 func newServiceHost(t *testing.T) *serviceHost {
-	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker28}, {Release: lab.Docker28, Off: true}}, late: 1})
+	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker28}, {Release: lab.Docker28, Off: true}}, late: 1,
+		args: []string{"--gossip", "on"}}) // as h2 has it
 	s := &serviceHost{cluster: c, bare: c.Hosts[1]}
 	s.Hosts[0].MustExec(t, "install", c.binary, "/usr/bin/")
 	c.binary = "/usr/bin/gvlan" // there is no folder that h2 sees too
@@ -156,10 +158,27 @@ func (s *serviceHost) serves() {
 // killed: systemd starts it again.
 func (s *serviceHost) killed() {
 	s.t.Helper()
-	s.MustExec(s.t, "systemctl", "kill", "--kill-whom", "main", "--signal", "KILL", "gvlan")
+	s.signalled("KILL")
+}
+
+// hung: an agent that no longer pets its watchdog is ended and started again.
+func (s *serviceHost) hung() {
+	s.t.Helper()
+	s.signalled("STOP")
+	if out := s.MustExec(s.t, "journalctl", "--unit", "gvlan", "--output", "cat"); !strings.Contains(out, "Watchdog timeout") {
+		s.t.Errorf("no word of the watchdog in the journal:\n%s", out)
+	}
+}
+
+// signalled sends the agent a signal that it cannot handle and waits until systemd has
+// started another.
+func (s *serviceHost) signalled(signal string) {
+	s.t.Helper()
+	before := s.mainPID()
+	s.MustExec(s.t, "systemctl", "kill", "--kill-whom", "main", "--signal", signal, "gvlan")
 	eventually(s.t, "systemd to start the agent again", func() error {
-		got := s.show("gvlan", "NRestarts", "ActiveState")
-		if n, _ := strconv.Atoi(got["NRestarts"]); n != 1 || got["ActiveState"] != "active" {
+		got := s.show("gvlan", "MainPID", "NRestarts", "ActiveState")
+		if got["MainPID"] == before || got["NRestarts"] == "0" || got["ActiveState"] != "active" {
 			return fmt.Errorf("gvlan.service: %v", got)
 		}
 		return nil
@@ -185,8 +204,9 @@ func (s *serviceHost) stopped() {
 }
 
 // lingers keeps an agent from its start until there is a dockerd, for 3 s: one that does
-// not wait for the agent is there by then.
+// not wait for the agent is there by then. The shorter watchdog is for hung.
 const lingers = `[Service]
+WatchdogSec=5s
 ExecStartPre=/bin/sh -c 'n=0; until [ -e /run/docker.pid ] || [ $n = 30 ]; do sleep 0.1; n=$((n+1)); done'
 `
 

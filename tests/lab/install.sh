@@ -83,4 +83,4 @@ exec 9>"$cache/.lock"
 flock 9
 install_packages
 install_root trixie ""            # docker.io 26.1
-install_root forky docker-compose # docker.io 28.5
+install_root forky docker-compose # docker.io 28.5, which depends on systemd
