@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"encoding/binary"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 
@@ -13,6 +14,15 @@ import (
 // are not counted. It has no IPv4 address (an ARP probe, RFC 5227) and the link-local
 // IPv6 one: a holder answers also when it has no route to the LAN's prefixes.
 type prober net.HardwareAddr
+
+// newProber makes one for a single question: on a busy machine an answer may come
+// after its question was given up, and must not be counted for the next one.
+func newProber() prober {
+	p := make(prober, 6)
+	binary.BigEndian.PutUint32(p[2:], rand.Uint32())
+	p[0] = 2 // locally administered, of one station
+	return p
+}
 
 // linkLocal is the address made of the MAC: RFC 4291 appendix A.
 func (p prober) linkLocal() []byte {

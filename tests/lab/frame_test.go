@@ -26,6 +26,19 @@ func reply(question []byte, holder []byte) []byte {
 	return f
 }
 
+// TestProbersDiffer: what comes too late for one question is nobody's answer.
+func TestProbersDiffer(t *testing.T) {
+	addr, holder := netip.MustParseAddr("10.0.0.7"), []byte{2, 0, 0, 0, 0, 9}
+	first, second := newProber(), newProber()
+	late := reply(first.question(addr), holder)
+	if _, ok := first.answer(addr, late); !ok {
+		t.Error("the answer to a question does not count for it")
+	}
+	if _, ok := second.answer(addr, late); ok {
+		t.Error("a late answer to one question counts for the next")
+	}
+}
+
 func TestAnswer(t *testing.T) {
 	asker, other := prober{2, 0, 0, 0, 0, 1}, prober{2, 0, 0, 0, 0, 2}
 	holder := []byte{2, 0, 0, 0, 0, 9}

@@ -40,7 +40,7 @@ func (l *Lab) WhoHas(ctx context.Context, addr netip.Addr) ([]Answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find card of %s: %w", l.Peer.Name, err)
 	}
-	from := prober(card.Attrs().HardwareAddr)
+	from := newProber()
 	if err := l.Peer.send(card.Attrs().Index, from.question(addr)); err != nil {
 		return nil, fmt.Errorf("ask who has %s: %w", addr, err)
 	}
