@@ -17,8 +17,10 @@ import (
 // TestEngine holds real engines, and what driver/engine makes of them, to the suite
 // that its fake passes.
 func TestEngine(t *testing.T) {
+	t.Parallel()
 	for _, release := range lab.Engines(lab.Docker20, lab.Docker26, lab.Docker28) {
 		t.Run(string(release), func(t *testing.T) {
+			t.Parallel()
 			host := lab.New(t, lab.Options{Hosts: []lab.HostOptions{{
 				Release: release,
 				Labels:  []string{"macvlan=local", "rack=a=b"},
