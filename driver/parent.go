@@ -218,12 +218,6 @@ func (p *parents) inventory(ctx context.Context) ([]parentfile.Interface, error)
 	return have, nil
 }
 
-func usedByOther(name, id string, all []hostNetwork) bool {
-	return slices.ContainsFunc(all, func(n hostNetwork) bool {
-		return n.ID != id && n.Stage != StageGone && slices.Contains(n.Links, name)
-	})
-}
-
 // merge adds what is new, keeping order.
 func merge(have, more []string) []string {
 	for _, m := range more {

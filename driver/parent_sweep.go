@@ -98,7 +98,7 @@ func (d *Driver) sweepLinks(ctx context.Context) error {
 	networks := d.state.allNetworks()
 	var failed error
 	for _, l := range owned {
-		needed, err := d.needs(ctx, l, networks)
+		needed, err := d.needsLink(ctx, l, networks)
 		if err == nil && !needed {
 			err = d.cfg.Links.Remove(ctx, l.Name)
 		}
@@ -109,7 +109,9 @@ func (d *Driver) sweepLinks(ctx context.Context) error {
 	return failed
 }
 
-func (d *Driver) needs(ctx context.Context, l link.Link, networks []hostNetwork) (bool, error) {
+// needsLink reports whether an endpoint, a network or any container has a link
+// of ours.
+func (d *Driver) needsLink(ctx context.Context, l link.Link, networks []hostNetwork) (bool, error) {
 	if l.Kind == link.Macvlan || l.Kind == link.Ipvlan {
 		_, known := d.state.endpoint(l.Owner)
 		return known, nil
@@ -127,4 +129,12 @@ func (d *Driver) needsParent(ctx context.Context, name, id string, networks []ho
 	}
 	use, _, err := d.linksOn(ctx, name)
 	return len(use) > 0, err
+}
+
+// usedByOther reports whether a network other than the one with an id uses a
+// link.
+func usedByOther(name, id string, all []hostNetwork) bool {
+	return slices.ContainsFunc(all, func(n hostNetwork) bool {
+		return n.ID != id && n.Stage != StageGone && slices.Contains(n.Links, name)
+	})
 }
