@@ -63,7 +63,10 @@ func (e *Etcd) watch(ctx context.Context, span Span, after Revision, yield func(
 			if err != nil {
 				return err
 			}
-			if stands := resp.Created && after == 0; (stands || !resp.Created) && !yield(batch) {
+			if resp.Created && after != 0 {
+				continue // the watch stands, which only one from now on tells
+			}
+			if !yield(batch) {
 				return nil
 			}
 		}

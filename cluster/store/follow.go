@@ -75,8 +75,8 @@ func listAndTail(ctx context.Context, kv KV, span Span, apply func(Change)) erro
 			}
 			continue
 		}
-		if seen > listed || len(batch.Events) == 0 {
-			apply(Change{Events: after(batch.Events, listed), Revision: max(seen, listed)})
+		if seen >= listed {
+			apply(Change{Events: beyond(listed, batch.Events), Revision: seen})
 		}
 	}
 	return nil
@@ -96,8 +96,8 @@ func list(ctx context.Context, kv KV, span Span, stood Revision, apply func(Chan
 	return rev, nil
 }
 
-// after leaves out the events that a listing holds already.
-func after(events []Event, listed Revision) []Event {
+// beyond leaves out the events that a listing holds already.
+func beyond(listed Revision, events []Event) []Event {
 	for len(events) > 0 && events[0].At <= listed {
 		events = events[1:]
 	}
