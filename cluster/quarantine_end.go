@@ -84,12 +84,7 @@ func (q *Quarantines) adopt(ctx context.Context) error {
 		} else if !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("read a quarantine: %w", err)
 		}
-		lease, err := q.Grant(ctx, quarantineTTL)
-		if err != nil {
-			return fmt.Errorf("begin a quarantine: %w", err)
-		}
-		_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(store.QuarantineKey(node))}, Then: restOps(node, "", since[node], lease)})
-		if err != nil {
+		if err := q.rest(ctx, store.Quarantine{Node: node, Since: since[node]}, store.QuarantineKey(node)); err != nil {
 			return fmt.Errorf("begin a quarantine: %w", err)
 		}
 	}
@@ -173,7 +168,7 @@ func (q *Quarantines) end(ctx context.Context, of store.Quarantine) error {
 		return err
 	case len(answering) > 0:
 		q.Log.Warn("addresses of an evicted node still answer on the LAN: they stay in quarantine", "node", cmp.Or(of.Host, of.Node), "addresses", list(answering))
-		return q.again(ctx, of)
+		return q.rest(ctx, of, store.RestKey(of.Node))
 	case len(left) > 0:
 		return nil // another host can ask for them
 	}
@@ -285,13 +280,13 @@ func (q *Quarantines) free(ctx context.Context, all []resting) (freed int, err e
 	return freed, nil
 }
 
-// again lets the addresses rest once more, unless another node did.
-func (q *Quarantines) again(ctx context.Context, of store.Quarantine) error {
+// rest lets a node's addresses rest, unless a key says that another node did.
+func (q *Quarantines) rest(ctx context.Context, of store.Quarantine, unless string) error {
 	lease, err := q.Grant(ctx, quarantineTTL)
 	if err != nil {
 		return err
 	}
-	_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(store.RestKey(of.Node))}, Then: restOps(of.Node, of.Host, of.Since, lease)})
+	_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(unless)}, Then: restOps(of.Node, of.Host, of.Since, lease)})
 	return err
 }
 
