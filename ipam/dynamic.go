@@ -78,8 +78,8 @@ func (a *Allocator) takeDynamic(ctx context.Context, p pool, v view, at place) (
 	}
 	l.Pool = v.pool
 	found, won, err := a.take(ctx, l)
-	if err == nil && !won {
-		a.suspectOwn(at, found)
+	if err == nil && !won && a.isUnknown(at, found) {
+		a.suspectAt(at)
 	}
 	return won, err
 }

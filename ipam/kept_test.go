@@ -26,6 +26,7 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 		h := c.host("h1")
 		n := h.mustCreate("10.0.0.0/24").define("lan1")
 		other := h.mustCreate("10.0.0.0/24").define("lan2")
+		h.ready()
 		at := func(addr, network, name string, fixed bool) Kept {
 			return Kept{Segment: DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
 		}

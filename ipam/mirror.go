@@ -115,6 +115,13 @@ func (m *mirror) set(addr netip.Addr, taken bool) {
 	m.taken.remove(single(addr))
 }
 
+// has tells whether an address has a record, as far as is known.
+func (m *mirror) has(addr netip.Addr) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.taken.contains(numberOf(addr))
+}
+
 // rest has addresses that become free remembered so long.
 func (m *mirror) rest(longest time.Duration) {
 	m.mu.Lock()

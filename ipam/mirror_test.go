@@ -124,6 +124,35 @@ func TestMirrorReportsNewsOnly(t *testing.T) {
 	}
 }
 
+// TestNewsOfAnAddressGivenBackSince: a record of this node's own, heard of
+// while its call was under way and looked at after the address was given back,
+// is compared with nothing: comparing would hold the place of a free address.
+// One that nobody here gave back is.
+func TestNewsOfAnAddressGivenBackSince(t *testing.T) {
+	onMem(t, func(c *cluster, mem *storetest.Mem) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.h.ready()
+		m := n.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24"))
+		got, err := n.h.RequestAddress(n.h.ctx(), AddressRequest{PoolID: n.ids[0]})
+		n.h.must(err)
+		news, err := mem.Get(c.Context(), store.LeaseKey(DefaultSegment, got.Addr()))
+		n.h.must(err)
+		n.h.must(n.h.ReleaseAddress(n.h.ctx(), n.ids[0], got.Addr().String()))
+		n.h.stop() // compares what it was told of, and then leaves what comes
+		n.h.suspect.drain()
+
+		n.h.compareNews(m, news)
+		if found := n.h.suspect.drain(); len(found) != 0 {
+			c.Errorf("%v are compared, which this node gave back", found)
+		}
+		m.learn(got.Addr(), true, news.Modified+100)
+		n.h.compareNews(m, news)
+		if want := []place{{DefaultSegment, got.Addr()}}; !slices.Equal(n.h.suspect.drain(), want) {
+			c.Errorf("%v is not compared: it carries this node's name, and the ledger does not know it", want)
+		}
+	})
+}
+
 func TestContentionMovesANodeToItsStripeForAWhile(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		n := c.host("h1").mustCreate("10.0.0.0/16")

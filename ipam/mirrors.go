@@ -105,7 +105,7 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.segment, m.subnet), func(c store.Change) {
 		news, deleted := m.apply(c)
 		for _, it := range news {
-			a.compareNews(it)
+			a.compareNews(m, it)
 		}
 		a.vanished(m, c, deleted)
 	})
@@ -119,8 +119,10 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 // this node does not know (the journal was lost, or a transaction that was
 // given up landed late), and one that does not and stands where this node's
 // should. While a call is about its place a record of this node may be that
-// call's own, and one that is not is found by that call.
-func (a *Allocator) compareNews(it store.Item) {
+// call's own, and one that is not is found by that call. A call that ended
+// since the news was brought may have deleted the record: the mirror, which
+// learns so before the ledger forgets, is asked last.
+func (a *Allocator) compareNews(m *mirror, it store.Item) {
 	segment, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
 		return
@@ -128,8 +130,8 @@ func (a *Allocator) compareNews(it store.Item) {
 	switch at := (place{segment, addr}); {
 	case !a.namesThisNode(it):
 		a.missStranger(at, it)
-	case !a.ledger.isBusy(at):
-		a.suspectOwn(at, it)
+	case !a.ledger.isBusy(at) && a.isUnknown(at, it) && m.has(addr):
+		a.suspectAt(at)
 	}
 }
 
@@ -138,16 +140,21 @@ func (a *Allocator) namesThisNode(it store.Item) bool {
 	return bytes.Contains(it.Value, []byte(a.Self.Node()))
 }
 
-// suspectOwn has a record compared if it is this node's by its own words.
-func (a *Allocator) suspectOwn(at place, it store.Item) {
+// isUnknown tells whether a record is this node's by its own words, and none
+// that its ledger knows.
+func (a *Allocator) isUnknown(at place, it store.Item) bool {
 	rec, err := store.Decode[store.Lease](it)
 	if err != nil || rec.State != store.Leased || rec.Node != a.Self.Node() {
-		return
+		return false
 	}
-	if l, ok := a.ledger.lease(at); !ok || l.Nonce != rec.Nonce {
-		a.suspect.add(at)
-		a.wake()
-	}
+	l, ok := a.ledger.lease(at)
+	return !ok || l.Nonce != rec.Nonce
+}
+
+// suspectAt has a place compared with the store.
+func (a *Allocator) suspectAt(at place) {
+	a.suspect.add(at)
+	a.wake()
 }
 
 // suspects are things that Run will compare with the store, once each.
