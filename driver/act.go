@@ -171,7 +171,7 @@ func (d *Driver) bindTo(s step, stage Stage, since int64) error {
 func (d *Driver) replicate(ctx context.Context, s step) error {
 	_, err := d.makeReplica(ctx, s.definition)
 	if err != nil {
-		d.troubles.tell(d.log, nameTaken(s.definition.Record), fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
+		d.troubles.tell(d.log, replicaOf(s.definition.Record), fmt.Errorf("make network %s on this host: %w", s.definition.Record.Name, err))
 		return nil
 	}
 	d.troubles.over(replicaOf(s.definition.Record))

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -583,20 +584,22 @@ func TestForeignNetworkOfThatNameIsReported(t *testing.T) {
 	h2.replica("lan1")
 }
 
+// TestReplicaThatFailsIsTriedAgain: after its wait, and not before.
 func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 	c, h1, h2 := pair(t)
-	fail := make(chan error, 1)
-	fail <- errors.New("address pool overlaps")
+	var tries atomic.Int32
 	h2.engine.setBefore(func(engine.NetworkRequest) error {
-		select {
-		case err := <-fail:
-			return err
-		default:
-			return nil
+		if tries.Add(1) == 1 {
+			return errors.New("address pool overlaps")
 		}
+		return nil
 	})
 	h1.create(lan("lan1", "192.168.1.0/24"))
 	c.eventually("the failure is told", func() bool { return h2.d.troubles.any() })
+	h2.settle()
+	if n := tries.Load(); n != 1 {
+		t.Errorf("tried %d times before the wait was over", n)
+	}
 	if _, err := h2.engine.Network(t.Context(), "lan1"); err == nil {
 		t.Error("the network is there: nothing failed")
 	}
