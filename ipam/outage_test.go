@@ -62,6 +62,7 @@ func TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore(t *testing.T) {
 			n := c.host("h1").mustCreate("10.0.0.0/24", "fd00::/64").define("lan1")
 			other := n.h.mustCreate("10.0.0.0/24")
 			web := n.mustRun("web", "")
+			n.h.ready()
 			before, _ := c.leaseAt("default", web.ip())
 
 			n.h.down()

@@ -45,8 +45,8 @@ func TestNewEtcdRefuses(t *testing.T) {
 func TestEtcdThatIsAway(t *testing.T) {
 	t.Parallel()
 	for _, config := range []store.EtcdConfig{
-		{Endpoints: []string{freeAddress(t)}},
-		{Endpoints: []string{freeAddress(t)}, User: "u", Password: "p"},
+		{Endpoints: []string{deadAddress(t)}},
+		{Endpoints: []string{deadAddress(t)}, User: "u", Password: "p"},
 	} {
 		t.Run("user "+config.User, func(t *testing.T) {
 			config.Attempt = time.Second

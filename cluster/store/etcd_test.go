@@ -128,10 +128,17 @@ func clientTLS(t *testing.T, token string) *tls.Config {
 	return authority.Client("node")
 }
 
-// freeAddress is a loopback address nobody listens on.
-func freeAddress(t *testing.T) string {
+// freeAddress is a loopback address nobody listens on, and that the
+// certificates of an embedded etcd name.
+func freeAddress(t *testing.T) string { return freeOn(t, "127.0.0.1") }
+
+// deadAddress is one that nobody comes to listen on: a port that is free may
+// become another test's server.
+func deadAddress(t *testing.T) string { return freeOn(t, "127.0.77.1") }
+
+func freeOn(t *testing.T, host string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

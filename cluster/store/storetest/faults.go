@@ -13,9 +13,9 @@ import (
 type Faults struct {
 	mu       sync.Mutex
 	state    reach
-	back     chan struct{} // closed by Up, while hung
-	end      chan struct{} // closed when running watches and keepalives end
-	keepers  sync.WaitGroup
+	back     chan struct{}  // closed by Up, while hung
+	end      chan struct{}  // closed when running watches and keepalives end
+	running  sync.WaitGroup // what Down waits for
 	slow     time.Duration
 	requests int // commits to lose before they happen
 	replies  int // commits to lose after they happened
@@ -31,7 +31,8 @@ const (
 )
 
 // Down makes every call fail at once with ErrUnavailable and ends running
-// watches and keepalives. The keepalives are over when it returns.
+// watches and keepalives. The keepalives are over when it returns, and a Wire's
+// requests that were under way are answered.
 func (f *Faults) Down() { f.fail(refusing) }
 
 // Hang makes every call wait for its context or for Up.
@@ -45,7 +46,7 @@ func (f *Faults) fail(how reach) {
 	}
 	f.endRunning()
 	f.mu.Unlock()
-	f.keepers.Wait()
+	f.running.Wait()
 }
 
 // Up ends Down and Hang.
@@ -133,8 +134,9 @@ func (f *Faults) lost(count *int) error {
 // loses tells whether a batch is to be lost.
 func (f *Faults) loses() bool { return f.lost(&f.events) != nil }
 
-// enterKeep is enter for keepalives, which Down waits for.
-func (f *Faults) enterKeep(ctx context.Context) (ended <-chan struct{}, leave func(), err error) {
+// begin is enter for what Down waits for. What goes on for long ends when ended
+// is closed.
+func (f *Faults) begin(ctx context.Context) (ended <-chan struct{}, leave func(), err error) {
 	if err := f.enter(ctx); err != nil {
 		return nil, nil, err
 	}
@@ -143,8 +145,8 @@ func (f *Faults) enterKeep(ctx context.Context) (ended <-chan struct{}, leave fu
 	if f.state != reachable {
 		return nil, nil, store.ErrUnavailable
 	}
-	f.keepers.Add(1)
-	return f.endLocked(), f.keepers.Done, nil
+	f.running.Add(1)
+	return f.endLocked(), f.running.Done, nil
 }
 
 // ended is closed when calls that run now must end.

@@ -32,7 +32,7 @@ func (m *Mem) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
 
 // KeepAlive implements store.Leaser.
 func (m *Mem) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(store.Revision)) error {
-	ended, leave, err := m.enterKeep(ctx)
+	ended, leave, err := m.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
 	}

@@ -21,23 +21,32 @@ func NewWire(far Backend) *Wire { return &Wire{far: far} }
 
 // Get implements store.KV.
 func (w *Wire) Get(ctx context.Context, key string) (store.Item, error) {
-	if err := w.enter(ctx); err != nil {
+	_, leave, err := w.begin(ctx)
+	if err != nil {
 		return store.Item{}, fmt.Errorf("get %s: %w", key, err)
 	}
+	defer leave()
 	return w.far.Get(ctx, key)
 }
 
 // List implements store.KV.
 func (w *Wire) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
-	if err := w.enter(ctx); err != nil {
+	_, leave, err := w.begin(ctx)
+	if err != nil {
 		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
 	}
+	defer leave()
 	return w.far.List(ctx, span)
 }
 
 // Commit implements store.KV.
 func (w *Wire) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
-	if err := w.enterCommit(ctx); err != nil {
+	_, leave, err := w.begin(ctx)
+	if err == nil {
+		defer leave()
+		err = w.lost(&w.requests)
+	}
+	if err != nil {
 		return store.Result{}, fmt.Errorf("commit: %w", err)
 	}
 	res, err := w.far.Commit(ctx, txn)
@@ -77,15 +86,17 @@ func (w *Wire) Watch(ctx context.Context, span store.Span, after store.Revision)
 
 // Grant implements store.Leaser.
 func (w *Wire) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
-	if err := w.enter(ctx); err != nil {
+	_, leave, err := w.begin(ctx)
+	if err != nil {
 		return 0, fmt.Errorf("grant a lease: %w", err)
 	}
+	defer leave()
 	return w.far.Grant(ctx, ttl)
 }
 
 // KeepAlive implements store.Leaser.
 func (w *Wire) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(store.Revision)) error {
-	ended, leave, err := w.enterKeep(ctx)
+	ended, leave, err := w.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
 	}
@@ -101,9 +112,11 @@ func (w *Wire) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(sto
 
 // Revoke implements store.Leaser.
 func (w *Wire) Revoke(ctx context.Context, id store.LeaseID) error {
-	if err := w.enter(ctx); err != nil {
+	_, leave, err := w.begin(ctx)
+	if err != nil {
 		return fmt.Errorf("revoke lease %x: %w", int64(id), err)
 	}
+	defer leave()
 	return w.far.Revoke(ctx, id)
 }
 
