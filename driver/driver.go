@@ -113,7 +113,11 @@ func New(cfg Config) (*Driver, error) {
 
 // Run does everything that is not an answer to Docker, until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
-	if err := d.lookAtOwn(ctx); err != nil && ctx.Err() == nil {
+	err := d.lookAtOwn(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
 		return fmt.Errorf("read this host's addresses: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)

@@ -608,6 +608,21 @@ func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 	c.eventually("the failure is no longer told", func() bool { return !h2.d.troubles.any() })
 }
 
+// TestAgentThatIsToldToEndAtOnce ends without an error, and begins nothing.
+func TestAgentThatIsToldToEndAtOnce(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.stop()
+	looks := h.engine.looks.Load()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := h.d.Run(ctx); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if now := h.engine.looks.Load(); now != looks {
+		t.Errorf("%d looks at the engine of an agent that ends", now-looks)
+	}
+}
+
 // TestAgentEndsBetweenTheSteps: wherever it ends, the next one goes on.
 func TestAgentEndsBetweenTheSteps(t *testing.T) {
 	c, h1, h2 := pair(t)
