@@ -149,13 +149,7 @@ func (f *Faults) begin(ctx context.Context) (ended <-chan struct{}, leave func()
 	return f.endLocked(), f.running.Done, nil
 }
 
-// ended is closed when calls that run now must end.
-func (f *Faults) ended() <-chan struct{} {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.endLocked()
-}
-
+// endLocked is closed when what runs now must end.
 func (f *Faults) endLocked() <-chan struct{} {
 	if f.end == nil {
 		f.end = make(chan struct{})

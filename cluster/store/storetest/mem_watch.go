@@ -40,15 +40,17 @@ type watch struct {
 }
 
 func (m *Mem) openWatch(ctx context.Context, span store.Span, after store.Revision) (*watch, error) {
-	if err := m.enter(ctx); err != nil {
+	ended, leave, err := m.begin(ctx)
+	if err != nil {
 		return nil, err
 	}
+	leave() // who reads may take their time: Down only ends the watch
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if after == 0 {
 		after = m.state.rev
 	}
-	return &watch{m: m, span: span, after: after, life: m.life, asked: m.asked, ended: m.ended()}, nil
+	return &watch{m: m, span: span, after: after, life: m.life, asked: m.asked, ended: ended}, nil
 }
 
 // next waits for the next batch; more is false when ctx ended.

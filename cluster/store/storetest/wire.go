@@ -62,13 +62,15 @@ func (w *Wire) Commit(ctx context.Context, txn store.Txn) (store.Result, error) 
 // Watch implements store.KV.
 func (w *Wire) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
 	return func(yield func(store.Batch, error) bool) {
-		if err := w.enter(ctx); err != nil {
+		ended, leave, err := w.begin(ctx)
+		if err != nil {
 			if ctx.Err() == nil {
 				yield(store.Batch{}, fmt.Errorf("watch %s: %w", span.From, err))
 			}
 			return
 		}
-		near, stop := cutOff(ctx, w.ended())
+		leave() // who reads may take their time: Down only ends the watch
+		near, stop := cutOff(ctx, ended)
 		defer stop()
 		for batch, err := range w.far.Watch(near, span, after) {
 			if err == nil && len(batch.Events) > 0 && w.loses() {
