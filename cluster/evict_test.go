@@ -13,6 +13,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 )
 
@@ -320,12 +321,13 @@ func TestEvictIsFinishedByAnother(t *testing.T) {
 // noPast is a host that remembers nothing.
 type noPast struct{}
 
-func (noPast) LoadPast() (store.Memory, error) { return store.Memory{}, nil }
-func (noPast) SavePast(store.Memory) error     { return nil }
+func (noPast) LoadPast() (session.Memory, error) { return session.Memory{}, nil }
+
+func (noPast) SavePast(session.Memory) error { return nil }
 
 func TestEvictFencesARunningNode(t *testing.T) {
 	mem := storetest.NewMem()
-	session := store.NewSession(mem, store.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
+	session := session.New(mem, session.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- session.Run(t.Context()) }()
 	<-session.Opened()

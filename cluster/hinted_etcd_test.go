@@ -12,6 +12,7 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
 )
 
 // serveEtcd runs an embedded etcd until the test ends.
@@ -34,9 +35,9 @@ func serveEtcd(t *testing.T) *embedded.Server {
 	return server
 }
 
-func etcdClient(t *testing.T, server *embedded.Server) *store.Etcd {
+func etcdClient(t *testing.T, server *embedded.Server) *etcd.Client {
 	t.Helper()
-	client, err := store.NewEtcd(store.EtcdConfig{Endpoints: []string{server.Endpoint()}, Prefix: "/t", Attempt: time.Minute, Log: slog.New(slog.DiscardHandler)})
+	client, err := etcd.New(etcd.Config{Endpoints: []string{server.Endpoint()}, Prefix: "/t", Attempt: time.Minute, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

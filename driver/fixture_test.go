@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
@@ -83,7 +84,7 @@ type host struct {
 	// Of the agent that runs.
 	d         *Driver
 	addresses *ipam.Allocator
-	session   *store.Session
+	session   *session.Session
 	client    http.Client
 	stop      func()
 }
@@ -117,7 +118,7 @@ func (h *host) launch() {
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
 	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"), nil)
 	h.must(err)
-	h.session = store.NewSession(h.wire, store.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
+	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)
 	plugin := NewPlugin(h.d, h.swarm, log)
 	socket := h.listen()
@@ -210,16 +211,16 @@ func (h *host) restart() {
 // past is what a session remembers of the store.
 type past struct {
 	mu    sync.Mutex
-	known store.Memory
+	known session.Memory
 }
 
-func (p *past) LoadPast() (store.Memory, error) {
+func (p *past) LoadPast() (session.Memory, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.known, nil
 }
 
-func (p *past) SavePast(known store.Memory) error {
+func (p *past) SavePast(known session.Memory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known = known

@@ -18,7 +18,7 @@ func (c *cluster) rolledBack(restore func(), hosts ...*host) {
 	for _, h := range hosts {
 		h.waitFor("the host distrusts the store", func() bool { return errors.Is(h.session.Trusted(), store.ErrSuspect) })
 		for errors.Is(h.assertAll(), store.ErrUnavailable) {
-			sleep(c.Context(), 1e6) // it opens anew
+			store.Sleep(c.Context(), 1e6) // it opens anew
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 )
 
 // check is what must hold after every scenario, once the hosts settled what
@@ -212,16 +213,16 @@ func (j *journal) Each(f func(string, []byte) error) error {
 // past is a store.Past in memory.
 type past struct {
 	mu    sync.Mutex
-	known store.Memory
+	known session.Memory
 }
 
-func (p *past) LoadPast() (store.Memory, error) {
+func (p *past) LoadPast() (session.Memory, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.known, nil
 }
 
-func (p *past) SavePast(known store.Memory) error {
+func (p *past) SavePast(known session.Memory) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.known = known

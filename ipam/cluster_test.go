@@ -16,6 +16,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 )
 
@@ -56,7 +58,7 @@ func play(t *testing.T, far storetest.Backend, scenario func(c *cluster)) {
 	}
 }
 
-var etcd struct {
+var realEtcd struct {
 	once     sync.Once
 	endpoint string
 	stop     func()
@@ -66,18 +68,18 @@ var etcd struct {
 // TestMain ends the etcd that the tests share.
 func TestMain(m *testing.M) {
 	m.Run()
-	if etcd.stop != nil {
-		etcd.stop()
+	if realEtcd.stop != nil {
+		realEtcd.stop()
 	}
 }
 
 // openEtcd returns keys of their own in the etcd that the tests share.
 func openEtcd(t testing.TB) storetest.Backend {
 	t.Helper()
-	etcd.once.Do(func() { startEtcd(t) })
-	client, err := store.NewEtcd(store.EtcdConfig{
-		Endpoints: []string{etcd.endpoint},
-		Prefix:    fmt.Sprintf("/test/%d", etcd.prefixes.Add(1)),
+	realEtcd.once.Do(func() { startEtcd(t) })
+	client, err := etcd.New(etcd.Config{
+		Endpoints: []string{realEtcd.endpoint},
+		Prefix:    fmt.Sprintf("/test/%d", realEtcd.prefixes.Add(1)),
 		Log:       slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -99,14 +101,14 @@ func startEtcd(t testing.TB) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- server.Run(ctx) }()
-	etcd.stop = func() {
+	realEtcd.stop = func() {
 		cancel()
 		<-done
 		dir.remove()
 	}
 	select {
 	case <-server.Ready():
-		etcd.endpoint = server.Endpoint()
+		realEtcd.endpoint = server.Endpoint()
 	case err := <-done:
 		done <- err
 		t.Fatalf("embedded etcd: %v", err)
@@ -120,7 +122,7 @@ type host struct {
 	wire    *storetest.Wire
 	journal *journal
 	past    *past
-	session *store.Session
+	session *session.Session
 	lossy   *lossy
 	*Allocator
 	stop func()
@@ -185,8 +187,8 @@ func (h *host) opened() {
 func (h *host) load() {
 	h.c.Helper()
 	log := slog.New(slog.NewTextHandler(h.c.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	id := store.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
-	h.session = store.NewSession(h.wire, id, h.past, log)
+	id := session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
+	h.session = session.New(h.wire, id, h.past, log)
 	h.lossy = &lossy{KV: h.session}
 	a, err := New(Config{
 		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
@@ -572,14 +574,14 @@ func (h *host) ready() {
 	h.c.Helper()
 	for h.compared.Load() != h.session.Epoch() {
 		h.wake()
-		if !sleep(h.c.Context(), time.Millisecond) {
+		if !store.Sleep(h.c.Context(), time.Millisecond) {
 			h.c.Fatalf("node %s never compares its leases with the store", h.name)
 		}
 	}
 	for _, p := range h.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
 		id := p.parsed()
 		for m := h.mirrors.of(id.Segment, id.Subnet); !m.isReady(); m = h.mirrors.of(id.Segment, id.Subnet) {
-			if !sleep(h.c.Context(), time.Millisecond) {
+			if !store.Sleep(h.c.Context(), time.Millisecond) {
 				h.c.Fatalf("the mirror of %s is never filled", id.Subnet)
 			}
 		}

@@ -26,7 +26,7 @@ func (a *Allocator) commit(ctx context.Context, txn store.Txn) (store.Result, er
 		if !errors.Is(err, store.ErrUnavailable) {
 			return res, err
 		}
-		if !sleep(ctx, pause) {
+		if !store.Sleep(ctx, pause) {
 			return res, err
 		}
 	}
@@ -60,16 +60,4 @@ func (a *Allocator) heard(ctx context.Context, err error) error {
 		a.contact.Store(&now)
 	}
 	return err
-}
-
-// sleep tells whether d passed before ctx ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -22,7 +22,7 @@ const (
 // for etcd.
 const DefaultTimeout = 4 * time.Second
 
-// Authority is this node's right to write, a *store.Session.
+// Authority is this node's right to write, a *session.Session.
 type Authority interface {
 	Node() string            // this node's id
 	Epoch() int64            // its epoch, 0 before the session opened

@@ -64,7 +64,7 @@ func TestCooldown(t *testing.T) {
 			n.h.must(n.h.Adopt(n.id, two.def, 0))
 			n.h.ready()
 			for n.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24")).longest() != time.Hour {
-				if !sleep(c.Context(), time.Millisecond) {
+				if !store.Sleep(c.Context(), time.Millisecond) {
 					c.Fatal("the mirror never hears of the cooldown")
 				}
 			}
@@ -75,7 +75,7 @@ func TestCooldown(t *testing.T) {
 		}
 		seen := two.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24"))
 		for !seen.resting(time.Hour).contains(numberOf(netip.MustParseAddr("10.0.0.4"))) || !seen.hasTaken(numberOf(netip.MustParseAddr("10.0.0.5"))) {
-			if !sleep(c.Context(), time.Millisecond) {
+			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the other host never hears that .4 is free and .5 taken")
 			}
 		}

@@ -131,7 +131,7 @@ func (h *host) waitHeld(which func(Held) bool) Held {
 			}
 		}
 		h.wake()
-		if !sleep(h.c.Context(), 1e6) {
+		if !store.Sleep(h.c.Context(), 1e6) {
 			h.c.Fatal("it is never held")
 		}
 	}

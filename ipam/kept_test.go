@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"gvlan/cluster/store"
 )
 
 // ask requests any address of a network's first pool.
@@ -72,7 +74,7 @@ func TestAKeptAddressRests(t *testing.T) {
 		n.commitDefinition()
 		n.h.ready()
 		for n.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24")).longest() != 30*time.Second {
-			if !sleep(c.Context(), time.Millisecond) {
+			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the mirror never hears of the cooldown")
 			}
 		}

@@ -130,7 +130,7 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 		for _, m := range n.h.mirrors.covering(at) {
 			for free := true; free; {
 				_, free = m.choose([]netip.Prefix{mustPrefix("10.0.0.2/32")}, number{}, nil)
-				if !sleep(c.Context(), 1e6) {
+				if !store.Sleep(c.Context(), 1e6) {
 					c.Fatal("the mirror never hears of the stranger")
 				}
 			}

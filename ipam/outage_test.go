@@ -192,7 +192,7 @@ func TestARestartSettlesTheDoubt(t *testing.T) {
 		at := place{"default", web.addrs[0].Addr()}
 		for l, _ := n.h.ledger.lease(at); l.Doubt; l, _ = n.h.ledger.lease(at) {
 			n.h.wake()
-			if !sleep(c.Context(), time.Millisecond) {
+			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the doubt never ends")
 			}
 		}
@@ -441,7 +441,7 @@ func TestAWipedStoreGetsTheLivingLeasesBack(t *testing.T) {
 		web := n.mustRun("web", "")
 		mem.Wipe()
 		for n.h.session.Trusted() == nil { // the session finds it by itself
-			if !sleep(c.Context(), 1e6) {
+			if !store.Sleep(c.Context(), 1e6) {
 				c.Fatal("the session still trusts the store")
 			}
 		}
@@ -451,7 +451,7 @@ func TestAWipedStoreGetsTheLivingLeasesBack(t *testing.T) {
 			c.Errorf("error %v, want %v", err, store.ErrSuspect)
 		}
 		for errors.Is(n.h.assertAll(), store.ErrUnavailable) {
-			sleep(c.Context(), 1e6) // it opens anew
+			store.Sleep(c.Context(), 1e6) // it opens anew
 		}
 		n.h.must(n.h.session.OpenGate(c.Context()))
 		n.h.must(n.h.session.Accept(c.Context()))

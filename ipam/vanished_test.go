@@ -143,7 +143,7 @@ func (h *host) waitFor(what string, ok func() bool) {
 	defer cancel()
 	for !ok() {
 		h.wake()
-		if !sleep(ctx, time.Millisecond) {
+		if !store.Sleep(ctx, time.Millisecond) {
 			h.c.Fatalf("never: %s", what)
 		}
 	}

@@ -17,7 +17,7 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan": {"driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "dns",
-		"cluster", "cluster/store", "cluster/store/embedded", "parentfile"},
+		"cluster", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
 	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "parentfile", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
@@ -30,7 +30,10 @@ var arrows = map[string][]string{
 	"cluster":                  {"cluster/store"},
 	"cluster/store":            {},
 	"cluster/store/embedded":   {"cluster/store"},
-	"cluster/store/storetest":  {"cluster/store"},
+	"cluster/store/etcd":       {"cluster/store"},
+	"cluster/store/etcdtest":   {"cluster/store", "cluster/store/embedded", "cluster/store/etcd"},
+	"cluster/store/session":    {"cluster/store"},
+	"cluster/store/storetest":  {"cluster/store", "cluster/store/session"},
 	"parentfile":               {},
 }
 

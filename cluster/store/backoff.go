@@ -12,25 +12,29 @@ const (
 	longestWait = 2 * time.Second
 )
 
-// backoff is a wait that doubles from firstWait to longestWait.
-type backoff struct{ next time.Duration }
+// Backoff is a wait before something is tried again: it doubles from 50 ms to
+// 2 s, and each is spread over its upper half. The zero value has not waited yet.
+type Backoff struct{ next time.Duration }
 
-func newBackoff() *backoff { return &backoff{next: firstWait} }
+// Reset begins anew: what was tried went well.
+func (b *Backoff) Reset() { b.next = 0 }
 
-func (b *backoff) reset() { b.next = firstWait }
-
-// sleep waits for the next turn or for ctx.
-func (b *backoff) sleep(ctx context.Context) {
-	sleep(ctx, jitter(b.next))
+// Sleep waits for the next turn or for ctx.
+func (b *Backoff) Sleep(ctx context.Context) {
+	b.next = max(b.next, firstWait)
+	Sleep(ctx, jitter(b.next))
 	b.next = min(2*b.next, longestWait)
 }
 
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits for d or for the end of ctx, and reports whether d passed.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
+		return false
 	case <-timer.C:
+		return true
 	}
 }
 

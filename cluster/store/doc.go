@@ -1,14 +1,11 @@
-// Package store is the truth of a gvlan cluster: the records every node
-// agrees on, the keys they live under, and the few operations on them that
-// the rest of gvlan uses. The truth is kept in etcd v3 (embedded or an
-// existing cluster); storetest has an in-memory stand-in which one
-// conformance suite holds to the same behaviour.
+// Package store is the vocabulary of a gvlan cluster's truth: the records every
+// node agrees on, the keys they live under, and the few operations on them
+// that the rest of gvlan uses (KV). It knows no database. Follow keeps a local
+// copy of a span of keys, through compaction, reconnects and lost events.
 //
-// A KV reads, writes and watches. A Session is a node's right to write: it
-// owns the node's epoch and adds the epoch to every transaction, so that a
-// node that was replaced or evicted can no longer change anything. A mirror
-// (Follow) keeps a local copy of a span of keys and survives compaction,
-// reconnects and lost events.
+// Beside it: etcd is the client, embedded the server gvlan brings along,
+// session a node's right to write, storetest an in-memory stand-in and the
+// suite that holds it and etcd to one behaviour.
 //
 // See DESIGN.md in this folder for the order of operations that carries the
 // promise.

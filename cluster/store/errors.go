@@ -29,7 +29,7 @@ var (
 
 // ErrForeign: this node's name belonged to another install of gvlan until this
 // one took it, and what the store keeps under the name may be of a living host:
-// nothing is written under it until Session.Settle.
+// nothing is written under it until session.Session.Settle.
 var ErrForeign = errors.New("this node's name was another install's")
 
 // HeldError says that an agent is connected under this node's name that this

@@ -32,18 +32,18 @@ type Change struct {
 //
 // A mirror is a hint: it may lag. What must be right is compared in a Txn.
 func Follow(ctx context.Context, kv KV, span Span, apply func(Change)) error {
-	wait := newBackoff()
+	var wait Backoff
 	for ctx.Err() == nil {
 		err := listAndTail(ctx, kv, span, func(c Change) {
 			if !c.Reset {
-				wait.reset()
+				wait.Reset()
 			}
 			apply(c)
 		})
 		switch {
 		case err == nil || ctx.Err() != nil:
 		case errors.Is(err, ErrUnavailable) || errors.Is(err, ErrCompacted):
-			wait.sleep(ctx)
+			wait.Sleep(ctx)
 		default:
 			return fmt.Errorf("follow %s: %w", span.From, err)
 		}

@@ -17,6 +17,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/etcdtest"
 	"gvlan/cluster/store/storetest"
 )
 
@@ -110,7 +112,7 @@ func TestMirrorEqualsStore(t *testing.T) {
 			key := rapid.SampledFrom([]string{"/m/a", "/m/b", "/m/c", "/m/d", "/other"})
 			rt.Repeat(map[string]func(*rapid.T){
 				"put": func(rt *rapid.T) {
-					_ = put(ctx, mem, key.Draw(rt, "key"))
+					_ = storetest.Put(ctx, mem, key.Draw(rt, "key"))
 				},
 				"put two": func(*rapid.T) {
 					_, _ = mem.Commit(ctx, store.Txn{Then: []store.Op{store.Put("/m/a", nil), store.Put("/m/b", nil)}})
@@ -166,7 +168,7 @@ type replaced struct {
 func (r *replaced) replace(ctx context.Context) {
 	r.once.Do(func() {
 		r.Wipe()
-		_ = put(ctx, r.Mem, "/m/new")
+		_ = storetest.Put(ctx, r.Mem, "/m/new")
 	})
 }
 
@@ -197,7 +199,7 @@ func TestMirrorOfAStoreReplacedAtTheStart(t *testing.T) {
 	for _, list := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			mem := storetest.NewMem()
-			if err := put(t.Context(), mem, "/m/old"); err != nil {
+			if err := storetest.Put(t.Context(), mem, "/m/old"); err != nil {
 				t.Fatal(err)
 			}
 			m := newMirror()
@@ -251,7 +253,7 @@ func TestContradictionsAreListedAnew(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mem := storetest.NewMem()
 				for range 2 {
-					if err := put(t.Context(), mem, "/m/a"); err != nil {
+					if err := storetest.Put(t.Context(), mem, "/m/a"); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -315,14 +317,14 @@ func (m *mirror) equal(t *testing.T, kv store.KV, span store.Span) {
 // was lost, all behind one address and one running mirror.
 func TestMirrorOfRealEtcd(t *testing.T) {
 	t.Parallel()
-	address := freeAddress(t)
+	address := etcdtest.FreeAddress(t)
 	dir := t.TempDir()
 	run := func(dir string) (stop func()) {
-		_, stop = serveUntil(t, embedded.Config{Dir: dir, Listen: address, Insecure: true})
+		_, stop = etcdtest.ServeUntil(t, embedded.Config{Dir: dir, Listen: address, Insecure: true})
 		return stop
 	}
 	stop := run(dir)
-	s := open(t, store.EtcdConfig{Endpoints: []string{address}})
+	s := etcdtest.Open(t, etcd.Config{Endpoints: []string{address}})
 	span := store.Prefix("/m/")
 	m := newMirror()
 	end := follow(t.Context(), s, span, m)
@@ -332,7 +334,7 @@ func TestMirrorOfRealEtcd(t *testing.T) {
 		}
 	}()
 	for i := range 50 {
-		if err := put(t.Context(), s, fmt.Sprintf("/m/%d", i%7)); err != nil {
+		if err := storetest.Put(t.Context(), s, fmt.Sprintf("/m/%d", i%7)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -361,7 +363,7 @@ func TestMirrorOfRealEtcd(t *testing.T) {
 func putUntil(t *testing.T, kv store.KV, key string) {
 	t.Helper()
 	for {
-		err := put(t.Context(), kv, key)
+		err := storetest.Put(t.Context(), kv, key)
 		if err == nil {
 			return
 		}

@@ -168,8 +168,8 @@ func EpochsSpan() Span { return Prefix(epochsFolder) }
 // ReassertedSpan covers every node's word that its records are back.
 func ReassertedSpan() Span { return Prefix(reassertedFolder) }
 
-// recoverySpan covers the gate, the last recovery and the caution after it.
-func recoverySpan() Span { return Span{From: CautionKey(), To: GateKey() + "\x00"} }
+// RecoverySpan covers the gate, the last recovery and the caution after it.
+func RecoverySpan() Span { return Span{From: CautionKey(), To: GateKey() + "\x00"} }
 
 // LastSpan covers every node's LastKey.
 func LastSpan() Span { return Prefix(lastFolder) }

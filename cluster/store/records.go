@@ -32,7 +32,7 @@ type Epoch struct {
 	// taken its addresses again. An agent may die before it has.
 	Returning bool `json:"returning,omitempty"`
 	// Elder is the install whose name this was when another one took it, until
-	// that one is settled (Session.Settle). Its owner may take the name back at
+	// that one is settled (session.Session.Settle). Its owner may take the name back at
 	// once.
 	Elder string `json:"elder,omitempty"`
 }

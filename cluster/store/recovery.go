@@ -29,6 +29,6 @@ type Reasserted struct {
 	Count int64  `json:"count"` // of the last Recovery the node knew
 }
 
-// cautionTTL is how long after a recovery the LAN is asked before an address is
+// CautionTTL is how long after a recovery the LAN is asked before an address is
 // given, in seconds: a container of a host that was left out may have it.
-const cautionTTL = 600
+const CautionTTL = 600

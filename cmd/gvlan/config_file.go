@@ -3,10 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
-	"gvlan/ipam"
 	"os"
 	"strconv"
 	"strings"
+
+	"gvlan/ipam"
 
 	"github.com/BurntSushi/toml"
 )

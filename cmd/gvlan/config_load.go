@@ -3,11 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"gvlan/ipam"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
+
+	"gvlan/ipam"
 
 	"github.com/spf13/pflag"
 )

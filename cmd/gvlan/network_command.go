@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gvlan/cluster/store"
 	"gvlan/driver"
 )
 
@@ -70,7 +71,7 @@ func waitNetwork(ctx context.Context, client *statusClient, name string) (Networ
 		if err := client.get(ctx, named(networkRoute, name), &view); err != nil {
 			return view, err
 		}
-		if view.done() || !pause(ctx, 100*time.Millisecond) {
+		if view.done() || !store.Sleep(ctx, 100*time.Millisecond) {
 			return view, nil
 		}
 	}
@@ -153,7 +154,7 @@ func waitRemoved(ctx context.Context, client *statusClient, name string, out io.
 		case view.State == "active" && view.AsOf.IsZero():
 			return fmt.Errorf("network %s stays: a container refers to it after all (gvlan network inspect %s)", name, name)
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !store.Sleep(ctx, 100*time.Millisecond) {
 			return errors.New("not every host has answered yet: the removal goes on in the background")
 		}
 	}

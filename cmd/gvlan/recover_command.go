@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"gvlan/cluster/store"
+
 	"github.com/spf13/cobra"
 )
 
@@ -62,7 +64,7 @@ func awaitRecovery(ctx context.Context, client *statusClient, without []string, 
 		if err := client.ask(ctx, http.MethodPost, route, &r); err != nil || len(r.Waiting) == 0 {
 			return r, err
 		}
-		if time.Now().After(end) || !pause(ctx, recoverAgain) {
+		if time.Now().After(end) || !store.Sleep(ctx, recoverAgain) {
 			return r, waitingError(r)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+
 	"gvlan/ipam"
 
 	"github.com/spf13/cobra"

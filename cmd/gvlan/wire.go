@@ -14,6 +14,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/driver"
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
@@ -31,7 +32,7 @@ type parts struct {
 
 	journal   *journal.Journal
 	truth     *truth
-	session   *store.Session
+	session   *session.Session
 	kv        *cluster.Hinted // the session, and what nodes tell each other of it
 	address   netip.Addr      // other hosts reach this one by
 	gossip    gossip
@@ -75,7 +76,7 @@ func (p *parts) openTruth() (err error) {
 	if err != nil {
 		return err
 	}
-	p.session = store.NewSession(p.truth.etcd, store.Identity{
+	p.session = session.New(p.truth.etcd, session.Identity{
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
 		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr), Returned: returned,
 	}, p.past(), p.log)

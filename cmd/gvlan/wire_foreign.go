@@ -15,7 +15,7 @@ import (
 // of one engine. Everything else is left to `gvlan recover`, because a host
 // that was copied would free what its elder's containers use.
 func (p *parts) settleName(ctx context.Context) error {
-	for pause(ctx, suspectLook) {
+	for store.Sleep(ctx, suspectLook) {
 		if !errors.Is(p.session.Trusted(), store.ErrForeign) {
 			continue
 		}

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/driver/journal"
 )
 
@@ -23,7 +23,7 @@ func TestJournalOfAnotherNode(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := kept.SavePast(store.Memory{Cluster: "c1"}); err != nil {
+	if err := kept.SavePast(session.Memory{Cluster: "c1"}); err != nil {
 		t.Fatal(err)
 	}
 	err = kept.claimJournal("h2", "/data")

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
+	"gvlan/cluster/store"
 )
 
 // gossip is who answers now, beside what etcd says.
@@ -161,7 +162,7 @@ func (p *parts) ensureGossipKey(ctx context.Context) error {
 			return nil
 		}
 		p.log.Warn("could not make the gossip's key yet", "error", err)
-		if !pause(ctx, suspectLook) {
+		if !store.Sleep(ctx, suspectLook) {
 			return nil
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/driver/journal"
 	"gvlan/ipam"
 )
@@ -21,11 +22,11 @@ type past struct{ bucket *journal.Bucket }
 func (p *parts) past() past { return past{p.journal.Bucket("past")} }
 
 // LoadPast implements store.Past. What an older gvlan saved lacks some of it.
-func (p past) LoadPast() (known store.Memory, err error) {
+func (p past) LoadPast() (known session.Memory, err error) {
 	raw := map[string][]byte{}
 	for _, key := range []string{"cluster", "revision", "last", "recovery", "newest"} {
 		if raw[key], err = p.bucket.Get(key); err != nil && !errors.Is(err, journal.ErrAbsent) {
-			return store.Memory{}, err
+			return session.Memory{}, err
 		}
 	}
 	number := func(key string) uint64 {
@@ -34,7 +35,7 @@ func (p past) LoadPast() (known store.Memory, err error) {
 		}
 		return binary.BigEndian.Uint64(raw[key])
 	}
-	return store.Memory{
+	return session.Memory{
 		Cluster: string(raw["cluster"]), Revision: store.Revision(number("revision")),
 		Last: store.Revision(number("last")), Recovery: int64(number("recovery")),
 		Newest: newest(raw["newest"]),
@@ -42,15 +43,15 @@ func (p past) LoadPast() (known store.Memory, err error) {
 }
 
 // newest is a write as SavePast keeps it: its revision, then the node.
-func newest(raw []byte) store.Write {
+func newest(raw []byte) session.Write {
 	if len(raw) < 8 {
-		return store.Write{}
+		return session.Write{}
 	}
-	return store.Write{Node: string(raw[8:]), At: store.Revision(binary.BigEndian.Uint64(raw))}
+	return session.Write{Node: string(raw[8:]), At: store.Revision(binary.BigEndian.Uint64(raw))}
 }
 
 // SavePast implements store.Past.
-func (p past) SavePast(known store.Memory) error {
+func (p past) SavePast(known session.Memory) error {
 	number := func(n int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(n)) }
 	return p.bucket.PutAll(map[string][]byte{
 		"cluster":  []byte(known.Cluster),

@@ -24,7 +24,7 @@ type asserted struct {
 // whether every other node has done the same.
 func (p *parts) reassert(ctx context.Context) error {
 	var done asserted
-	for pause(ctx, suspectLook) {
+	for store.Sleep(ctx, suspectLook) {
 		why, now := p.session.Trusted(), asserted{p.session.Epoch(), p.session.Round()}
 		if !errors.Is(why, store.ErrSuspect) {
 			done = asserted{}
@@ -59,16 +59,6 @@ func (p *parts) reassertOnce(ctx context.Context, round string) ([]ipam.Conflict
 	return conflicts, p.session.Reasserted(ctx, round)
 }
 
-// pause waits, and tells whether ctx still lasts.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(d):
-		return true
-	}
-}
-
 // returnEvicted re-takes, after an eviction, what is still free of what this
 // node's containers have.
 func (p *parts) returnEvicted(ctx context.Context) error {
@@ -90,7 +80,7 @@ func (p *parts) returnEvicted(ctx context.Context) error {
 			return nil
 		}
 		p.log.Warn("could not take this node's addresses again yet", "error", err)
-		if !pause(ctx, suspectLook) {
+		if !store.Sleep(ctx, suspectLook) {
 			return nil
 		}
 	}
@@ -101,7 +91,7 @@ func (p *parts) returnEvicted(ctx context.Context) error {
 // itself tries once and never again.
 func (p *parts) restartFailed(ctx context.Context) error {
 	away := true
-	for p.config.RestartFailed && pause(ctx, suspectLook) {
+	for p.config.RestartFailed && store.Sleep(ctx, suspectLook) {
 		trusted := p.session.Trusted() == nil
 		if trusted && away {
 			if err := p.driver.RestartFailed(ctx); err != nil {

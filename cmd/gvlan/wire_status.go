@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/etcd"
 	"gvlan/driver"
 	"gvlan/ipam"
 )
@@ -93,7 +94,7 @@ func (p *parts) etcdNow(ctx context.Context) error {
 		return cmp.Or(p.truth.checkJoin(ctx), err)
 	}
 	_, err := p.session.Get(ctx, store.MetaKey())
-	if said, ok := errors.AsType[*store.RequestError](err); ok {
+	if said, ok := errors.AsType[*etcd.RequestError](err); ok {
 		return said // which request it was is of no interest
 	}
 	return err

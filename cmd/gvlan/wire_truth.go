@@ -13,15 +13,15 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
 )
 
 // truth is the etcd this agent uses: a client, and the server too when it is
 // the embedded one.
 type truth struct {
 	server    *embedded.Server // nil: somebody else's
-	etcd      *store.Etcd
+	etcd      *etcd.Client
 	endpoints []string
 	log       *slog.Logger
 	join      string                // the line another host joins with; "" when none can
@@ -33,11 +33,11 @@ type truth struct {
 // newTruth prepares client and server. Neither connects before run.
 func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log, listen: c.Etcd.Listen}
-	client := store.EtcdConfig{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
+	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
 	switch c.mode() {
 	case modeExternal:
 		client.Endpoints = c.Etcd.Endpoints
-		client.TLS, err = store.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
+		client.TLS, err = etcd.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
 	case modeJoin:
 		client.Endpoints = []string{c.Join.Address}
 		t.joined, err = joinTLS(c.Join.Token, self.Node)
@@ -51,7 +51,7 @@ func newTruth(c Config, self identity, log *slog.Logger) (t *truth, err error) {
 		return nil, err
 	}
 	t.endpoints = client.Endpoints
-	t.etcd, err = store.NewEtcd(client)
+	t.etcd, err = etcd.New(client)
 	if t.server != nil && c.Etcd.Listen != "" {
 		t.join = joinLine(c, t.server.Token())
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	driverlink "gvlan/driver/link" // link is a check of the tables
+	driverlink "gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/tests/lab"
 )

@@ -7,17 +7,17 @@ import (
 	"strings"
 	"testing"
 
-	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
 )
 
 // etcd waited without end, panicked, or named no file and no way out.
 func TestDamagedData(t *testing.T) {
 	from := t.TempDir()
 	server := start(t, embedded.Config{Dir: from}).ready(t)
-	etcd := client(t, store.EtcdConfig{Endpoints: []string{server.Endpoint()}})
+	kv := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})
 	for range 50 {
-		put(t, etcd, "/k")
+		put(t, kv, "/k")
 	}
 	if err := server.stop(); err != nil {
 		t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
 )
 
 // Whatever the data directory is called and whoever could enter it before:
@@ -35,7 +35,7 @@ func TestOwnClientHasTheOnlyDoor(t *testing.T) {
 			}
 			before := listening(t)
 			server := start(t, embedded.Config{Dir: dir}).ready(t)
-			put(t, client(t, store.EtcdConfig{Endpoints: []string{server.Endpoint()}}), "/k")
+			put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
 			for path, want := range map[string]os.FileMode{
 				dir:                               0o700,
 				filepath.Join(dir, "client.sock"): 0o600,
@@ -67,7 +67,7 @@ func TestSocketOfAKilledServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	server := start(t, embedded.Config{Dir: dir}).ready(t)
-	put(t, client(t, store.EtcdConfig{Endpoints: []string{server.Endpoint()}}), "/k")
+	put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
 	at, err := url.Parse(server.Endpoint())
 	if err != nil || at.Scheme != "unix" {
 		t.Fatalf("endpoint %q (%v), want a unix socket", server.Endpoint(), err)

@@ -19,6 +19,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
 )
 
 // running is a server at work.
@@ -77,16 +78,16 @@ func (r *running) fails(t *testing.T) error {
 }
 
 // client connects to a server.
-func client(t *testing.T, c store.EtcdConfig) *store.Etcd {
+func client(t *testing.T, c etcd.Config) *etcd.Client {
 	t.Helper()
 	c.Log = slog.New(slog.DiscardHandler)
 	c.Attempt = time.Minute // the machine may be busy
-	etcd, err := store.NewEtcd(c)
+	made, err := etcd.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = etcd.Close() })
-	return etcd
+	t.Cleanup(func() { _ = made.Close() })
+	return made
 }
 
 func put(t *testing.T, kv store.KV, key string) {
@@ -99,12 +100,12 @@ func put(t *testing.T, kv store.KV, key string) {
 func TestDataOutlivesTheServer(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "on", "the", "way")
 	first := start(t, embedded.Config{Dir: dir}).ready(t)
-	put(t, client(t, store.EtcdConfig{Endpoints: []string{first.Endpoint()}}), "/k")
+	put(t, client(t, etcd.Config{Endpoints: []string{first.Endpoint()}}), "/k")
 	if err := first.stop(); err != nil {
 		t.Fatalf("Run: %v", err)
 	}
 	second := start(t, embedded.Config{Dir: dir}).ready(t)
-	if _, err := client(t, store.EtcdConfig{Endpoints: []string{second.Endpoint()}}).Get(t.Context(), "/k"); err != nil {
+	if _, err := client(t, etcd.Config{Endpoints: []string{second.Endpoint()}}).Get(t.Context(), "/k"); err != nil {
 		t.Fatal(err)
 	}
 	if first.Token() != "" {
@@ -177,14 +178,14 @@ func TestRunIsCancellable(t *testing.T) {
 // wait 7 s for it, on each listener.
 func TestStopEndsWatches(t *testing.T) {
 	server := start(t, embedded.Config{Dir: t.TempDir()}).ready(t)
-	etcd := client(t, store.EtcdConfig{Endpoints: []string{server.Endpoint()}})
-	put(t, etcd, "/k")
+	kv := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})
+	put(t, kv, "/k")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a guard, not a measure
 	defer cancel()
 	watching, ended := make(chan struct{}, 1), make(chan error, 1)
 	go func() {
 		var last error
-		for batch, err := range etcd.Watch(ctx, store.Prefix("/"), 1) {
+		for batch, err := range kv.Watch(ctx, store.Prefix("/"), 1) {
 			if last = err; len(batch.Events) > 0 {
 				watching <- struct{}{}
 			}

@@ -1,0 +1,213 @@
+package etcd
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap/zapcore"
+	"google.golang.org/grpc"
+	grpcbackoff "google.golang.org/grpc/backoff"
+
+	"gvlan/cluster/store/internal/zaplog"
+)
+
+// DefaultPrefix is where a cluster's keys live in etcd.
+const DefaultPrefix = "/gvlan/v1"
+
+// How long etcd may stay silent.
+const (
+	// defaultAttempt ends one request, so that the next goes to another
+	// member: a follower cut off from its leader keeps a request for 7 s.
+	defaultAttempt = 2 * time.Second
+	// keepAliveTime and keepAliveTimeout find a dead connection. Pings more
+	// often than every 5 s are answered with GOAWAY (etcd's
+	// GRPCKeepAliveMinTime).
+	keepAliveTime    = 6 * time.Second
+	keepAliveTimeout = 3 * time.Second
+	// reconnectFirst and reconnectLongest lie between two attempts to connect
+	// to a member. gRPC alone would wait for up to two minutes, and so not see
+	// an etcd that is back for as long after a long outage.
+	reconnectFirst   = 100 * time.Millisecond
+	reconnectLongest = 2 * time.Second
+	// connectLeast is what one attempt to connect gets: a SYN that is lost is
+	// sent again after 1 and after 3 s.
+	connectLeast = 4 * time.Second
+)
+
+// Config says where etcd is.
+type Config struct {
+	Endpoints []string    // "host:port", "http://host:port", "https://host:port" or "unix:///path"; all plain or all TLS
+	Prefix    string      // of every key; "" means DefaultPrefix
+	TLS       *tls.Config // nil: plain, or the host's own CAs for https endpoints
+	User      string      // "" without etcd's user authentication
+	Password  string
+	Attempt   time.Duration // what one request may take before the next member is asked; 0 means 2 s
+	// Broken tells why no request can be answered until the agent is restarted;
+	// nil or a nil error: one can.
+	Broken func() error
+	Log    *slog.Logger
+}
+
+// Client is the store in an etcd cluster. It is a Backend.
+type Client struct {
+	config clientv3.Config
+	prefix string
+	limit  time.Duration // of one request
+	broken func() error
+	turn   chan struct{}    // holds one token: whoever has it may connect
+	tls    *handshakes      // nil without TLS
+	client *clientv3.Client // nil until connected; guarded by turn
+	closed context.Context
+	close  context.CancelFunc
+
+	connections *connections
+}
+
+// New prepares a client. It does not connect: that happens with the
+// first request, and again whenever the connection is lost. The error names
+// the endpoint or setting that is wrong.
+func New(c Config) (*Client, error) {
+	if len(c.Endpoints) == 0 {
+		return nil, errors.New("no etcd endpoint is given: want for example --etcd-endpoints=https://10.0.0.1:2379")
+	}
+	for _, endpoint := range c.Endpoints {
+		if err := checkEndpoint(endpoint, c.TLS != nil); err != nil {
+			return nil, err
+		}
+		if secure(endpoint) != secure(c.Endpoints[0]) {
+			return nil, fmt.Errorf("etcd endpoints %q and %q: want all plain or all TLS", c.Endpoints[0], endpoint)
+		}
+	}
+	if c.User != "" && c.Password == "" {
+		return nil, fmt.Errorf("etcd user %q has no password", c.User)
+	}
+	prefix, err := checkPrefix(c.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	e := &Client{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1), connections: newConnections()}
+	if e.broken = c.Broken; e.broken == nil {
+		e.broken = func() error { return nil }
+	}
+	e.closed, e.close = context.WithCancel(context.Background())
+	e.config = clientv3.Config{
+		Endpoints:            c.Endpoints,
+		TLS:                  c.TLS,
+		Username:             c.User,
+		Password:             c.Password,
+		DialTimeout:          e.limit, // of the login
+		DialKeepAliveTime:    keepAliveTime,
+		DialKeepAliveTimeout: keepAliveTimeout,
+		// The client would send a transaction twice when the server answers
+		// with a code of its own context. What may be repeated is repeated
+		// here.
+		MaxUnaryRetries: 1,
+		Logger:          zaplog.New(c.Log, zapcore.WarnLevel, zaplog.Debug),
+		DialOptions:     []grpc.DialOption{grpc.WithChainUnaryInterceptor(noteCause), grpc.WithConnectParams(reconnect()), grpc.WithStatsHandler(e.connections)},
+	}
+	if c.TLS != nil || secure(c.Endpoints[0]) {
+		e.tls = newHandshakes(c.TLS)
+		// Given after the client's own, these credentials take their place.
+		e.config.DialOptions = append(e.config.DialOptions, grpc.WithTransportCredentials(e.tls))
+	}
+	return e, nil
+}
+
+func checkEndpoint(endpoint string, withTLS bool) error {
+	scheme, rest, ok := strings.Cut(endpoint, "://")
+	if !ok {
+		scheme, rest = "", endpoint
+	}
+	switch {
+	case scheme == "http" && withTLS:
+		return fmt.Errorf("etcd endpoint %q is plain, but certificates are given: want https://%s", endpoint, rest)
+	case scheme == "unix" && strings.HasPrefix(rest, "/"):
+		return nil
+	case scheme != "" && scheme != "http" && scheme != "https":
+		return fmt.Errorf("etcd endpoint %q: want host:port, http://host:port, https://host:port or unix:///path", endpoint)
+	}
+	if u, err := url.Parse("etcd://" + rest); err != nil || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
+		return fmt.Errorf("etcd endpoint %q: want a host and a port, for example 10.0.0.1:2379", endpoint)
+	}
+	return nil
+}
+
+// secure tells whether an endpoint asks for TLS by itself; without a scheme
+// the client's certificates decide.
+func secure(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") }
+
+func checkPrefix(prefix string) (string, error) {
+	if prefix == "" {
+		prefix = DefaultPrefix
+	}
+	trimmed := strings.TrimRight(prefix, "/")
+	if !strings.HasPrefix(trimmed, "/") {
+		return "", fmt.Errorf("etcd prefix %q: want one that starts with a slash and names a folder, for example %s", prefix, DefaultPrefix)
+	}
+	return trimmed, nil
+}
+
+// connected returns the client, making it when there is none. Making it
+// takes a login when there is a user, so it may fail and be tried again.
+func (e *Client) connected(ctx context.Context) (*clientv3.Client, error) {
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if e.closed.Err() != nil {
+		return nil, e.closed.Err()
+	}
+	if e.client != nil {
+		return e.client, nil
+	}
+	config := e.config
+	life, end := context.WithCancel(e.closed)
+	life, cause := withCause(life)
+	config.Context = life
+	carryOn := context.AfterFunc(ctx, end)
+	client, err := clientv3.New(config)
+	if err != nil {
+		end()
+		return nil, e.tls.explain(cause.of(err))
+	}
+	if !carryOn() { // ctx ended, and the client's life with it
+		_ = client.Close()
+		return nil, ctx.Err()
+	}
+	e.client = client
+	return client, nil
+}
+
+// Close ends every call at work and the connection.
+func (e *Client) Close() error {
+	e.close()
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
+	if e.client == nil {
+		return nil
+	}
+	client := e.client
+	e.client = nil
+	if err := client.Close(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("close the connection to etcd: %w", err)
+	}
+	return nil
+}
+
+// reconnect is how a lost connection is made again.
+func reconnect() grpc.ConnectParams {
+	return grpc.ConnectParams{
+		Backoff:           grpcbackoff.Config{BaseDelay: reconnectFirst, Multiplier: 2, Jitter: 0.5, MaxDelay: reconnectLongest},
+		MinConnectTimeout: connectLeast,
+	}
+}

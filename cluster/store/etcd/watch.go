@@ -1,0 +1,130 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"strings"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"gvlan/cluster/store"
+)
+
+// progressEvery is how often a watch asks etcd how far it is, so that a mirror
+// of a quiet span knows. The answer also shows a store that is another one; one
+// that went back below the watch gives none (etcd 3.7.3), which Session finds by
+// its last write.
+const progressEvery = 10 * time.Second
+
+// Watch implements KV. It resumes by itself when the connection is lost. A
+// store that is another one or went back ends it with ErrCompacted; so does,
+// needlessly, a member that lags.
+func (e *Client) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
+	return func(yield func(store.Batch, error) bool) {
+		err := e.watch(ctx, span, after, func(b store.Batch) bool { return yield(b, nil) })
+		if err != nil && ctx.Err() == nil {
+			yield(store.Batch{}, fmt.Errorf("watch %s: %w", span.From, err))
+		}
+	}
+}
+
+// watch yields batches until yield has enough or ctx ends (nil), or the
+// watch cannot go on.
+func (e *Client) watch(ctx context.Context, span store.Span, after store.Revision, yield func(store.Batch) bool) error {
+	client, err := e.connected(ctx)
+	if err != nil {
+		return explain(err)
+	}
+	// Without a leader a member would keep the watch in silence.
+	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	defer cancel()
+	from := int64(after) + 1
+	if after == 0 {
+		from = 0 // etcd's word for now
+	}
+	responses := client.Watch(ctx, e.prefix+span.From,
+		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(from),
+		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
+	w := watching{etcd: e, after: after}
+	ask := time.NewTicker(progressEvery)
+	defer ask.Stop()
+	for {
+		select {
+		case <-ask.C:
+			requestProgress(ctx, client)
+		case resp, ok := <-responses:
+			switch {
+			case !ok && ctx.Err() != nil:
+				return nil
+			case !ok:
+				return fmt.Errorf("%w: the client is closed", store.ErrUnavailable)
+			}
+			batch, err := w.take(resp)
+			if err != nil {
+				return err
+			}
+			if resp.Created && after != 0 {
+				continue // the watch stands, which only one from now on tells
+			}
+			if !yield(batch) {
+				return nil
+			}
+		}
+	}
+}
+
+// requestProgress must not hold a watch up when there is no connection.
+func requestProgress(ctx context.Context, client *clientv3.Client) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_ = client.RequestProgress(ctx) // the next tick asks again
+}
+
+// watching is what a watch knows of the store it watches.
+type watching struct {
+	etcd  *Client
+	after store.Revision
+	store uint64 // etcd's cluster id; 0 before the first answer
+}
+
+func (w *watching) take(resp clientv3.WatchResponse) (store.Batch, error) {
+	if resp.CompactRevision != 0 {
+		return store.Batch{}, fmt.Errorf("%w: revision %d is asked for, %d is the oldest kept", store.ErrCompacted, w.after, resp.CompactRevision)
+	}
+	if err := resp.Err(); err != nil {
+		return store.Batch{}, explain(err)
+	}
+	if w.store == 0 {
+		w.store = resp.Header.ClusterId
+	}
+	rev := store.Revision(resp.Header.Revision)
+	switch {
+	case resp.Header.ClusterId != w.store:
+		return store.Batch{}, fmt.Errorf("%w: etcd cluster %x is now %x", store.ErrCompacted, w.store, resp.Header.ClusterId)
+	case rev < w.after:
+		return store.Batch{}, fmt.Errorf("%w: the store is at %d, and was at %d", store.ErrCompacted, rev, w.after)
+	}
+	batch := store.Batch{Revision: rev}
+	for _, ev := range resp.Events {
+		batch.Events = append(batch.Events, w.event(ev))
+	}
+	if n := len(batch.Events); n > 0 {
+		// The header may be ahead of events that are still to come.
+		batch.Revision = batch.Events[n-1].At
+	}
+	if !resp.Created || w.after == 0 { // else so is the header of this one
+		w.after = batch.Revision
+	}
+	return batch, nil
+}
+
+func (w *watching) event(ev *clientv3.Event) store.Event {
+	at := store.Revision(ev.Kv.ModRevision)
+	if ev.Type == clientv3.EventTypeDelete {
+		key := strings.TrimPrefix(string(ev.Kv.Key), w.etcd.prefix)
+		return store.Event{Item: store.Item{Key: key, Modified: at}, Deleted: true, At: at}
+	}
+	return store.Event{Item: w.etcd.item(ev.Kv), At: at}
+}
