@@ -8,7 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // replicaLabel marks the networks this agent made from a definition, for
@@ -123,10 +123,10 @@ func request(driver string, n store.Network) engine.NetworkRequest {
 }
 
 // definedPools are a definition's pools as Docker tells them of a network.
-func definedPools(def store.Definition) []ipam.PoolData {
-	var pools []ipam.PoolData
+func definedPools(def store.Definition) []pool.Data {
+	var pools []pool.Data
 	for _, p := range def.Pools {
-		pools = append(pools, ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
+		pools = append(pools, pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
 	}
 	return pools
 }

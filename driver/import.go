@@ -13,6 +13,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // ErrImport: the network cannot be taken over as it is.
@@ -114,7 +115,7 @@ func (d *Driver) importDefinition(old engine.Network) (def store.Network, gatewa
 		Origin: d.self.Node(), Since: d.milliseconds() / 1000,
 		Created: store.Definition{
 			IPv4: old.IPv4, IPv6: old.IPv6, Internal: old.Internal, Attachable: old.Attachable,
-			Options: options, Labels: userLabels(old.Labels), Segment: ipam.DefaultSegment,
+			Options: options, Labels: userLabels(old.Labels), Segment: pool.DefaultSegment,
 		},
 	}
 	for _, p := range old.IPAM.Pools {
@@ -229,17 +230,17 @@ func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 // openImported opens one pool and reserves its aux addresses, and its gateway
 // where it has one.
 func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
-	request := ipam.PoolRequest{Space: ipam.LocalSpace, Pool: p.Subnet.String()}
+	request := ipam.PoolRequest{Space: pool.LocalSpace, Pool: p.Subnet.String()}
 	if p.Range.IsValid() {
 		request.SubPool = p.Range.String()
 	}
-	pool, err := d.addresses.RequestPool(ctx, request)
+	opened, err := d.addresses.RequestPool(ctx, request)
 	if err != nil {
 		return "", err
 	}
 	if gateway {
 		got, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{
-			PoolID: pool.ID, Address: addrOrEmpty(p.Gateway),
+			PoolID: opened.ID, Address: addrOrEmpty(p.Gateway),
 			Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"},
 		})
 		if err != nil {
@@ -248,10 +249,10 @@ func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool
 		p.Gateway = got.Addr()
 	}
 	for _, aux := range p.Aux {
-		if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID, Address: aux.String()}); err != nil {
+		if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID, Address: aux.String()}); err != nil {
 			return "", err
 		}
 	}
-	data := ipam.PoolData{Space: ipam.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
-	return pool.ID, d.addresses.Attach(network, []ipam.PoolData{data})
+	data := pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
+	return opened.ID, d.addresses.Attach(network, []pool.Data{data})
 }

@@ -11,6 +11,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
 
@@ -22,7 +23,7 @@ type NewNetwork struct {
 	IPv4     bool
 	IPv6     bool
 	Internal bool
-	Pools    []ipam.PoolData
+	Pools    []pool.Data
 }
 
 // CreateNetwork takes a network into the journal and makes its VLAN link or
@@ -177,9 +178,9 @@ func (d *Driver) checkExclude(r NewNetwork, n hostNetwork) error {
 }
 
 // foreignIPAM tells whether the addresses come from another IPAM driver.
-func foreignIPAM(pools []ipam.PoolData) bool {
+func foreignIPAM(pools []pool.Data) bool {
 	for _, p := range pools {
-		if !ipam.IsSpace(p.Space) {
+		if !pool.IsSpace(p.Space) {
 			return true
 		}
 	}
@@ -187,7 +188,7 @@ func foreignIPAM(pools []ipam.PoolData) bool {
 }
 
 // foreignPools describes pools that another IPAM driver keeps.
-func foreignPools(all []ipam.PoolData) []store.Pool {
+func foreignPools(all []pool.Data) []store.Pool {
 	var pools []store.Pool
 	for _, p := range all {
 		pools = append(pools, store.Pool{Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux, Asked: true})

@@ -10,7 +10,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
 
@@ -226,7 +226,7 @@ func override(n *store.Network, change string) error {
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	}
-	if near := ipam.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
+	if near := pool.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
 		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrOption, key, near)
 	}
 	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrOption, key)
@@ -245,12 +245,12 @@ func overrideParent(n *store.Network, value string) error {
 }
 
 func overrideExclude(n *store.Network, value string, add, remove bool) error {
-	items := ipam.Excludes(value)
-	if err := ipam.CheckExclude(items); err != nil {
+	items := pool.Excludes(value)
+	if err := pool.CheckExclude(items); err != nil {
 		return err
 	}
 	if !remove {
-		if err := ipam.CheckExcludeWithin(items, n.Created.Pools); err != nil {
+		if err := pool.CheckExcludeWithin(items, n.Created.Pools); err != nil {
 			return err
 		}
 	}
@@ -277,7 +277,7 @@ func overrideRange(n *store.Network, value string, add, remove bool) error {
 }
 
 func overrideCooldown(n *store.Network, value string) error {
-	d, err := ipam.ParseCooldown(value)
+	d, err := pool.ParseCooldown(value)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrOption, err)
 	}

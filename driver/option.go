@@ -10,7 +10,7 @@ import (
 	"unicode"
 
 	"gvlan/driver/link"
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
 
@@ -212,7 +212,7 @@ func unknownOption(given, name, value string) error {
 	if name == "" {
 		return fmt.Errorf("%w: -o %s=%s has no name: did you mean parent=%s?", ErrOption, given, value, value)
 	}
-	if near := ipam.Nearest(name, optionNames); near != "" {
+	if near := pool.Nearest(name, optionNames); near != "" {
 		return fmt.Errorf("%w: -o %s is unknown: did you mean %s?", ErrOption, given, near)
 	}
 	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrOption, given, sentence(optionNames))

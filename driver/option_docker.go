@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // Docker's own keys (libnetwork netlabel) that a user may give.
@@ -136,7 +136,7 @@ func optUnheeded(key string) string {
 		return said + ": it is an option of networks, docker network create -o"
 	case strings.HasPrefix(key, keyPrefix):
 		return said + " on a network of gvlan's"
-	case ipam.Nearest(key[strings.LastIndexByte(key, '.')+1:], []string{"ifname", "interface_name"}) != "":
+	case pool.Nearest(key[strings.LastIndexByte(key, '.')+1:], []string{"ifname", "interface_name"}) != "":
 		return said + ": did you mean " + keyIfName + "?"
 	}
 	return said + ": gvlan has no such option for a container"

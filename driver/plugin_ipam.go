@@ -6,6 +6,7 @@ import (
 	dockeripam "github.com/docker/go-plugins-helpers/ipam"
 
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // keyEndpointName is the endpoint's name, which is the container's, in
@@ -29,7 +30,7 @@ func (p *Plugin) routeIPAM() {
 }
 
 func (p *Plugin) addressSpaces() dockeripam.AddressSpacesResponse {
-	return dockeripam.AddressSpacesResponse{LocalDefaultAddressSpace: ipam.LocalSpace, GlobalDefaultAddressSpace: ipam.GlobalSpace}
+	return dockeripam.AddressSpacesResponse{LocalDefaultAddressSpace: pool.LocalSpace, GlobalDefaultAddressSpace: pool.GlobalSpace}
 }
 
 func (p *Plugin) requestPool(ctx context.Context, r dockeripam.RequestPoolRequest) (dockeripam.RequestPoolResponse, error) {

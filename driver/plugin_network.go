@@ -10,7 +10,7 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // Keys of CreateNetwork.Options (libnetwork netlabel).
@@ -197,24 +197,24 @@ func flag(all map[string]any, key string, otherwise bool) bool {
 }
 
 // poolData reads CreateNetwork's IPAM data.
-func poolData(all []*network.IPAMData) ([]ipam.PoolData, error) {
-	var pools []ipam.PoolData
+func poolData(all []*network.IPAMData) ([]pool.Data, error) {
+	var pools []pool.Data
 	for _, d := range all {
-		pool := ipam.PoolData{Space: d.AddressSpace}
+		one := pool.Data{Space: d.AddressSpace}
 		var err error
-		if pool.Subnet, err = netip.ParsePrefix(d.Pool); err != nil {
+		if one.Subnet, err = netip.ParsePrefix(d.Pool); err != nil {
 			return nil, fmt.Errorf("read the pool of the network: %w", err)
 		}
-		pool.Subnet = pool.Subnet.Masked()
+		one.Subnet = one.Subnet.Masked()
 		gateway, err := prefixOrNone(d.Gateway)
 		if err != nil {
 			return nil, err
 		}
-		pool.Gateway = gateway.Addr()
-		if pool.Aux, err = auxAddresses(d.AuxAddresses); err != nil {
+		one.Gateway = gateway.Addr()
+		if one.Aux, err = auxAddresses(d.AuxAddresses); err != nil {
 			return nil, err
 		}
-		pools = append(pools, pool)
+		pools = append(pools, one)
 	}
 	return pools, nil
 }

@@ -16,6 +16,7 @@ import (
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // wantErr wants an error with these words in it.
@@ -62,7 +63,7 @@ func TestEmptyBodyIsRefusedWithoutEffect(t *testing.T) {
 
 func TestWhatIsUnknownIsNoErrorWhereDockerDropsItAnyway(t *testing.T) {
 	h := newCluster(t).host("h1")
-	unknown := ipam.PoolID{Space: ipam.LocalSpace, Segment: "default", Subnet: netip.MustParsePrefix("10.0.0.0/24"), Nonce: strings.Repeat("0", 32)}.String()
+	unknown := pool.ID{Space: pool.LocalSpace, Segment: "default", Subnet: netip.MustParsePrefix("10.0.0.0/24"), Nonce: strings.Repeat("0", 32)}.String()
 	about := map[string]any{"NetworkID": "nosuch", "EndpointID": "nosuch", "PoolID": unknown, "Address": "10.0.0.1"}
 	for _, method := range []string{
 		"NetworkDriver.DeleteNetwork", "NetworkDriver.DeleteEndpoint", "NetworkDriver.Leave", "NetworkDriver.FreeNetwork",

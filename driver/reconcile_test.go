@@ -15,6 +15,7 @@ import (
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/link"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 func (h *host) macOf(address string) net.HardwareAddr {
@@ -209,9 +210,9 @@ func TestPoolThatNoNetworkCameOfIsGivenUp(t *testing.T) {
 }
 
 // openUnused opens a pool with a gateway, and no more.
-func (h *host) openUnused() (pool string) {
+func (h *host) openUnused() (id string) {
 	h.Helper()
-	got, err := h.call("IpamDriver.RequestPool", map[string]any{"AddressSpace": ipam.LocalSpace, "Pool": "10.0.9.0/24"})
+	got, err := h.call("IpamDriver.RequestPool", map[string]any{"AddressSpace": pool.LocalSpace, "Pool": "10.0.9.0/24"})
 	h.must(err)
 	_, err = h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": got.PoolID, "Options": map[string]string{"RequestAddressType": "com.docker.network.gateway"}})
 	h.must(err)

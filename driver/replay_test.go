@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // wireFolder has what real engines said to a plugin that recorded it.
@@ -37,7 +37,7 @@ func TestReplay(t *testing.T) {
 		t.Run(filepath.Base(filepath.Dir(path))+"/"+scenario, func(t *testing.T) {
 			t.Parallel()
 			r := &replay{host: newCluster(t).host("h1"), scenario: scenario, ours: map[string]string{
-				"reclocal": ipam.LocalSpace, "recglobal": ipam.GlobalSpace,
+				"reclocal": pool.LocalSpace, "recglobal": pool.GlobalSpace,
 			}}
 			r.engine.Down() // it lists nothing that a recording makes
 			// What Docker does while the plugin is away nobody tells it: reconcile

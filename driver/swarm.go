@@ -10,6 +10,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // Swarm networks are born at AllocateNetwork and die at FreeNetwork, both on
@@ -24,10 +25,10 @@ func (n hostNetwork) isManager() bool { return n.ID == ipam.ManagerNetwork(n.UUI
 
 // AllocateNetwork takes a swarm network on the leader. It is repeated by every
 // new leader.
-func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools []ipam.PoolData) error {
+func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools []pool.Data) error {
 	for i := range pools {
 		// The allocator leaves the space out; it asks in the global one.
-		pools[i].Space = orDefault(pools[i].Space, ipam.GlobalSpace)
+		pools[i].Space = orDefault(pools[i].Space, pool.GlobalSpace)
 	}
 	if foreignIPAM(pools) {
 		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", d.cfg.Name)

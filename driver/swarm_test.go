@@ -10,6 +10,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // swarmID is of a network of the swarm: 25 digits of base 36.
@@ -24,23 +25,23 @@ func leader(t testing.TB) (h *host, poolID string) {
 		IPAM: engine.IPAM{Driver: "gvlan", Pools: []engine.Pool{{Subnet: netip.MustParsePrefix("10.0.1.0/24")}}}})
 	h.engine.SetSwarm(nil, []engine.Task{{ID: "t1", State: "running",
 		Attachments: []engine.TaskAttachment{{NetworkID: swarmID, Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.1.2/24")}}}}})
-	pool, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: "10.0.1.0/24"})
+	opened, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: pool.GlobalSpace, Pool: "10.0.1.0/24"})
 	h.must(err)
-	gateway, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID,
+	gateway, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID,
 		Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"}})
 	h.must(err)
-	h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, []ipam.PoolData{
+	h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, []pool.Data{
 		{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}))
 	h.eventually("the network is defined", func() bool {
 		n, defined := h.definition("over")
 		return defined && n.UUID == swarmID && n.Scope == store.ScopeSwarm
 	})
-	task, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: pool.ID})
+	task, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID})
 	h.must(err)
 	if task != netip.MustParsePrefix("10.0.1.2/24") {
 		t.Fatalf("the task's address: got %s, want 10.0.1.2/24", task)
 	}
-	return h, pool.ID
+	return h, opened.ID
 }
 
 // swarmGone makes the engine list neither network nor task.
@@ -87,9 +88,9 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	h, _ := leader(t)
 	ctx := t.Context()
 	allocate := func(id, subnet string) error {
-		_, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: subnet, Options: map[string]string{"exclude": "10.9.9.9"}})
+		_, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: pool.GlobalSpace, Pool: subnet, Options: map[string]string{"exclude": "10.9.9.9"}})
 		h.must(err)
-		return h.d.AllocateNetwork(ctx, id, Options{Parent: "eth1"}, []ipam.PoolData{{Subnet: netip.MustParsePrefix(subnet)}})
+		return h.d.AllocateNetwork(ctx, id, Options{Parent: "eth1"}, []pool.Data{{Subnet: netip.MustParsePrefix(subnet)}})
 	}
 	fresh := "yxwvutsrqponmlkjihgfedcba"
 	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
@@ -106,7 +107,7 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 func TestLeaderAgain(t *testing.T) {
 	h, first := leader(t)
 	ctx := t.Context()
-	second, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: ipam.GlobalSpace, Pool: "10.0.1.0/24"})
+	second, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: pool.GlobalSpace, Pool: "10.0.1.0/24"})
 	h.must(err)
 	ask := func(address string, options map[string]string) netip.Prefix {
 		got, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: second.ID, Address: address, Options: options})
@@ -114,7 +115,7 @@ func TestLeaderAgain(t *testing.T) {
 		return got
 	}
 	gateway := ask("10.0.1.1", map[string]string{"RequestAddressType": "com.docker.network.gateway"})
-	data := []ipam.PoolData{{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}
+	data := []pool.Data{{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}
 	for range 2 { // a repeated call changes nothing
 		h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, data))
 	}

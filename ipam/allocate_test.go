@@ -11,6 +11,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 func TestManyHostsAtOnceGetDistinctAddresses(t *testing.T) {
@@ -77,9 +78,9 @@ func TestTheLastAddressIsWaitedForWhileItIsCompared(t *testing.T) {
 			all = append(all, n.mustRun("", ""))
 		}
 		all[2].stop()
-		id, err := ParsePoolID(n.ids[0])
+		id, err := pool.ParseID(n.ids[0])
 		h.must(err)
-		at := place{id.Segment, netip.MustParseAddr(all[2].ip())}
+		at := pool.At(id.Segment, netip.MustParseAddr(all[2].ip()))
 		release, err := h.ledger.hold(h.ctx(), at)
 		h.must(err)
 		time.AfterFunc(50*time.Millisecond, release) // long after the request said "full", if it does
@@ -224,7 +225,7 @@ func TestExcludedAndAvoidedAddresses(t *testing.T) {
 			subnets: []string{"10.0.0.0/29"},
 			opts:    map[string]string{"exclude": "10.0.0.2-10.0.0.3,10.9.9.9"},
 		}).define("lan1")
-		n.h.Avoid([]Kept{{Segment: DefaultSegment, Address: netip.MustParseAddr("10.0.0.4")}})
+		n.h.Avoid([]Kept{{Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.4")}})
 		_, err := n.run("", "10.0.0.3")
 		checkErr(c, err, "address 10.0.0.3 is excluded from network lan1")
 		want := []string{"10.0.0.5", "10.0.0.6", "10.0.0.4"}

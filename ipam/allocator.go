@@ -3,7 +3,6 @@ package ipam
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +11,9 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/mirror"
+	"gvlan/ipam/pool"
 )
 
 // Allocator gives this node's containers addresses. Its methods may be
@@ -21,11 +23,11 @@ type Allocator struct {
 	Config
 
 	ledger    *ledger
-	mirrors   *mirrors
+	mirrors   *mirror.Mirrors
 	macs      *macs
 	kept      kept
 	hosts     *hosts
-	suspect   suspects[place]
+	suspect   suspects[pool.Place]
 	missing   missing
 	conflicts conflicts
 	answering answering
@@ -48,9 +50,9 @@ func New(c Config) (*Allocator, error) {
 	return &Allocator{
 		Config:  c,
 		ledger:  b,
-		mirrors: newMirrors(c.Now),
+		mirrors: mirror.NewMirrors(c.Now),
 		macs:    newMACs(),
-		hosts:   &hosts{set: &intervals{}},
+		hosts:   &hosts{set: &addrset.Set{}},
 		strays:  newStrays(),
 		kick:    make(chan struct{}, 1),
 	}, nil
@@ -111,20 +113,12 @@ func (a *Allocator) untrusted(err error) error {
 	return fmt.Errorf("no new address is given in the cluster: %w: see `gvlan recover`", err)
 }
 
-func (a *Allocator) randomNumber() (number, error) {
-	var raw [16]byte
-	if _, err := a.Rand.Read(raw[:]); err != nil {
-		return number{}, fmt.Errorf("draw random bits: %w", err)
-	}
-	return number{binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:])}, nil
-}
-
 // newLease is a lease of nobody yet.
-func (a *Allocator) newLease(at place, p pool, kind store.LeaseKind) (lease, error) {
+func (a *Allocator) newLease(at pool.Place, p opened, kind store.LeaseKind) (lease, error) {
 	nonce, err := mintNonce(a.Rand)
 	return lease{
-		Segment: at.segment,
-		Address: at.addr,
+		Segment: at.Segment,
+		Address: at.Addr,
 		Nonce:   nonce,
 		Kind:    kind,
 		Since:   a.Now().Unix(),
@@ -161,7 +155,7 @@ func (a *Allocator) owner(l lease) string {
 	if l.Network != "" {
 		return "engine:" + l.Network
 	}
-	id, err := ParsePoolID(l.Pool)
+	id, err := pool.ParseID(l.Pool)
 	if err != nil {
 		return ""
 	}

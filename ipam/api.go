@@ -32,22 +32,6 @@ type AddressRequest struct {
 	Newcomers func(network string) bool
 }
 
-// PoolData is what CreateNetwork says of one pool (Docker's IPAMData).
-type PoolData struct {
-	Space   string
-	Subnet  netip.Prefix
-	Gateway netip.Addr            // zero: none
-	Aux     map[string]netip.Addr // --aux-address, by name
-}
-
-// Addressing is what the pools of a network say: the true ranges and which
-// gateways were asked for, none of which CreateNetwork is told.
-type Addressing struct {
-	Segment string
-	Options map[string]string // --ipam-opt, as given
-	Pools   []store.Pool
-}
-
 // Binding ties addresses that were given to the endpoint that has them.
 type Binding struct {
 	Network   string // the engine's network id

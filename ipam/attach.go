@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // atOnce is how long after Docker's last word about one pool it may speak of
@@ -24,7 +25,7 @@ const atOnce = time.Second
 // network (see replaced). A pool that nobody requested here (the journal was
 // lost) is joined by the first request for an address of it. Errors are the
 // journal's.
-func (a *Allocator) Attach(id string, pools []PoolData) error {
+func (a *Allocator) Attach(id string, pools []pool.Data) error {
 	defer a.wake()
 	return a.ledger.change(func() []entry {
 		n, ok := a.ledger.network(id)
@@ -49,30 +50,30 @@ func (a *Allocator) Attach(id string, pools []PoolData) error {
 }
 
 // match finds the pool that a network means by data.
-func (b *ledger) match(network string, data PoolData, except map[string]bool) (pool, bool) {
+func (b *ledger) match(network string, data pool.Data, except map[string]bool) (opened, bool) {
 	data.Subnet = data.Subnet.Masked()
-	open := b.poolsWhere(func(p pool) bool {
+	open := b.poolsWhere(func(p opened) bool {
 		id := p.parsed()
 		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
 			id.Space == data.Space && id.Subnet == data.Subnet
 	})
-	own := func(p pool) bool { return p.joined() }
-	fresh := func(p pool) bool { return !p.joined() }
-	alike := func(p pool) bool { return fresh(p) && p.Gateway == p.gatewayIn(data) && sameAux(p, data) }
-	order, pick := []func(pool) bool{own, alike, fresh}, oldestRunning
+	own := func(p opened) bool { return p.joined() }
+	fresh := func(p opened) bool { return !p.joined() }
+	alike := func(p opened) bool { return fresh(p) && p.Gateway == p.gatewayIn(data) && sameAux(p, data) }
+	order, pick := []func(opened) bool{own, alike, fresh}, oldestRunning
 	if keepsID(network) {
-		order, pick = []func(pool) bool{alike, fresh, own}, newest
+		order, pick = []func(opened) bool{alike, fresh, own}, newest
 	}
 	for _, same := range order {
-		some := slices.DeleteFunc(slices.Clone(open), func(p pool) bool { return !same(p) })
+		some := slices.DeleteFunc(slices.Clone(open), func(p opened) bool { return !same(p) })
 		if len(some) > 0 {
 			return pick(some), true
 		}
 	}
-	return pool{}, false
+	return opened{}, false
 }
 
-func newest(pools []pool) pool { return pools[len(pools)-1] }
+func newest(pools []opened) opened { return pools[len(pools)-1] }
 
 // oldestRunning returns the oldest pool whose create may run at once with that
 // of the newest. One that Docker was silent about before is another driver's,
@@ -80,9 +81,9 @@ func newest(pools []pool) pool { return pools[len(pools)-1] }
 // joined in place of the new one it would leave that without a network, and
 // the engine asks the new one. Creates that do run at once are told apart by
 // nothing but their order: the newest first would give each the other's pool.
-func oldestRunning(pools []pool) pool {
+func oldestRunning(pools []opened) opened {
 	last := newest(pools).Heard
-	i := slices.IndexFunc(pools, func(p pool) bool {
+	i := slices.IndexFunc(pools, func(p opened) bool {
 		return max(last-p.Heard, p.Heard-last) <= atOnce.Milliseconds()
 	})
 	return pools[i]
@@ -92,17 +93,17 @@ func oldestRunning(pools []pool) pool {
 // new leader and by a worker whose engine was killed. Nobody releases the
 // pools it had before, and the newest one is what is asked from then on.
 func keepsID(network string) bool {
-	p := pool{Network: network}
+	p := opened{Network: network}
 	return p.byManager() || p.byWorker()
 }
 
 // replaced closes the pools of a swarm's network in whose place p comes.
-func (b *ledger) replaced(network string, p pool) (entries []entry) {
+func (b *ledger) replaced(network string, p opened) (entries []entry) {
 	if p.joined() || !keepsID(network) {
 		return nil
 	}
 	space, subnet := p.parsed().Space, p.parsed().Subnet
-	for _, old := range b.poolsWhere(func(o pool) bool { return o.Network == network && !o.Closed }) {
+	for _, old := range b.poolsWhere(func(o opened) bool { return o.Network == network && !o.Closed }) {
 		if id := old.parsed(); id.Space == space && id.Subnet == subnet {
 			old.Closed = true
 			entries = append(entries, old)
@@ -111,12 +112,12 @@ func (b *ledger) replaced(network string, p pool) (entries []entry) {
 	return entries
 }
 
-func sameAux(p pool, data PoolData) bool {
-	return slices.Equal(pool{Extra: p.Extra}.reserved(), pool{Aux: data.Aux}.reserved())
+func sameAux(p opened, data pool.Data) bool {
+	return slices.Equal(opened{Extra: p.Extra}.reserved(), opened{Aux: data.Aux}.reserved())
 }
 
 // join is the pool as the network's.
-func (p pool) join(network string, data PoolData) pool {
+func (p opened) join(network string, data pool.Data) opened {
 	p.Network, p.Aux = network, maps.Clone(data.Aux)
 	p.Extra = slices.DeleteFunc(slices.Clone(p.Extra), func(addr netip.Addr) bool {
 		return slices.Contains(slices.Collect(maps.Values(data.Aux)), addr)
@@ -129,7 +130,7 @@ func (p pool) join(network string, data PoolData) pool {
 
 // gatewayIn is the gateway that a network has by data: none where Docker only
 // repeats a subnet's one address, which nobody gave as a gateway.
-func (p pool) gatewayIn(data PoolData) netip.Addr {
+func (p opened) gatewayIn(data pool.Data) netip.Addr {
 	if data.Subnet.IsSingleIP() && !p.Asked {
 		return netip.Addr{}
 	}
@@ -138,7 +139,7 @@ func (p pool) gatewayIn(data PoolData) netip.Addr {
 
 // rejoin gives a pool that only its id is known of to the network that
 // waits for such a one.
-func (a *Allocator) rejoin(p pool, id PoolID) pool {
+func (a *Allocator) rejoin(p opened, id pool.ID) opened {
 	a.ledger.mu.Lock()
 	defer a.ledger.mu.Unlock()
 	for _, n := range a.ledger.networks {
@@ -153,12 +154,12 @@ func (a *Allocator) rejoin(p pool, id PoolID) pool {
 
 // Pools returns what the pools joined to a network say, in the order they
 // were requested; false when it has none.
-func (a *Allocator) Pools(id string) (Addressing, bool) {
-	pools := a.ledger.poolsWhere(func(p pool) bool { return p.Network == id && !p.Closed })
+func (a *Allocator) Pools(id string) (pool.Addressing, bool) {
+	pools := a.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
 	if len(pools) == 0 {
-		return Addressing{}, false
+		return pool.Addressing{}, false
 	}
-	all := Addressing{Segment: pools[0].parsed().Segment, Options: maps.Clone(pools[0].Options)}
+	all := pool.Addressing{Segment: pools[0].parsed().Segment, Options: maps.Clone(pools[0].Options)}
 	for _, p := range pools {
 		all.Pools = append(all.Pools, p.record())
 	}
@@ -169,7 +170,7 @@ func (a *Allocator) Pools(id string) (Addressing, bool) {
 // since (Detach), in order.
 func (a *Allocator) Joined() []string {
 	var ids []string
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.joined() && !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.joined() && !p.Closed }) {
 		ids = append(ids, p.Network)
 	}
 	slices.Sort(ids)
@@ -209,7 +210,7 @@ func (a *Allocator) Detach(id string) error {
 	defer a.wake()
 	err := a.ledger.change(func() []entry {
 		var entries []entry
-		for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Network == id }) {
+		for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.Network == id }) {
 			p.Closed = true
 			entries = append(entries, p)
 		}

@@ -2,10 +2,8 @@ package ipam
 
 import (
 	"fmt"
-	"net/netip"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"gvlan/cluster/store"
 )
@@ -56,22 +54,4 @@ func BenchmarkAddressesAtOnce(b *testing.B) {
 			}
 		}
 	})
-}
-
-// BenchmarkChoose is the search alone, in a /64 with many scattered leases.
-func BenchmarkChoose(b *testing.B) {
-	m := newMirror("default", mustPrefix("fd00::/64"), time.Now)
-	addr := m.subnet.Addr()
-	var numbers []number
-	for range 100_000 {
-		addr = addr.Next().Next()
-		numbers = append(numbers, numberOf(addr))
-	}
-	m.taken.fill(numbers)
-	seed := numberOf(addr)
-	for b.Loop() {
-		if _, ok := m.choose([]netip.Prefix{m.subnet}, seed, nil); !ok {
-			b.Fatal("nothing is free")
-		}
-	}
 }

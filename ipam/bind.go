@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // Bind is the commit point of an endpoint: in one transaction it compares
@@ -43,22 +44,22 @@ func (a *Allocator) Bind(ctx context.Context, b Binding) error {
 
 // attached returns a network and its pools. A network that was never
 // attached (Docker's own IPAM) has no addresses of ours to bind.
-func (a *Allocator) attached(id string) (network, []pool) {
+func (a *Allocator) attached(id string) (network, []opened) {
 	n, ok := a.ledger.network(id)
 	if !ok {
 		n = network{ID: id}
 	}
-	return n, a.ledger.poolsWhere(func(p pool) bool { return p.Network == id && !p.Closed })
+	return n, a.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
 }
 
 // placesOf finds the segment of each address by the pool it lies in.
-func placesOf(n network, pools []pool, addrs []netip.Addr) ([]place, error) {
-	var places []place
+func placesOf(n network, pools []opened, addrs []netip.Addr) ([]pool.Place, error) {
+	var places []pool.Place
 	for _, addr := range addrs {
 		found := false
 		for _, p := range pools {
 			if id := p.parsed(); id.Subnet.Contains(addr) {
-				places, found = append(places, place{id.Segment, addr}), true
+				places, found = append(places, pool.At(id.Segment, addr)), true
 				break
 			}
 		}
@@ -71,7 +72,7 @@ func placesOf(n network, pools []pool, addrs []netip.Addr) ([]place, error) {
 
 // bindable returns the leases of the places, each of which must have been
 // given to this network, or be bound to this very endpoint already.
-func (a *Allocator) bindable(ctx context.Context, b Binding, places []place) ([]lease, error) {
+func (a *Allocator) bindable(ctx context.Context, b Binding, places []pool.Place) ([]lease, error) {
 	var leases []lease
 	for _, at := range places {
 		l, own := a.ledger.lease(at)
@@ -81,7 +82,7 @@ func (a *Allocator) bindable(ctx context.Context, b Binding, places []place) ([]
 		case l.State == bound && l.Endpoint != b.Endpoint:
 			return nil, a.heldError(ctx, at, a.Self.Node(), l.Endpoint)
 		case l.Network != "" && l.Network != b.Network:
-			return nil, fmt.Errorf("address %s is being given to a container of another network", at.addr)
+			return nil, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
 		case l.State == unbound || l.State == releasing:
 			return nil, goneError{at}
 		}
@@ -93,8 +94,8 @@ func (a *Allocator) bindable(ctx context.Context, b Binding, places []place) ([]
 
 // notGiven says why an address that this node has no lease of cannot be
 // bound.
-func (a *Allocator) notGiven(ctx context.Context, at place) error {
-	it, err := a.read(ctx, at.key())
+func (a *Allocator) notGiven(ctx context.Context, at pool.Place) error {
+	it, err := a.read(ctx, at.Key())
 	if err != nil {
 		return a.unanswered(err)
 	}
@@ -172,7 +173,7 @@ func (a *Allocator) writeBinding(ctx context.Context, n network, e endpoint, lea
 			return true, err
 		}
 		for _, l := range leases {
-			if it, _ := res.Item(l.place().key()); it.Created != l.Created {
+			if it, _ := res.Item(l.place().Key()); it.Created != l.Created {
 				return false, goneError{l.place()}
 			}
 		}
@@ -198,7 +199,7 @@ func (a *Allocator) landed(res store.Result, e endpoint, leases []lease) bool {
 		return false
 	}
 	for _, l := range leases {
-		it, _ := res.Item(l.place().key())
+		it, _ := res.Item(l.place().Key())
 		rec, err := store.Decode[store.Lease](it)
 		if it.Created != l.Created || err != nil || rec.Nonce != l.Nonce || rec.Endpoint != e.Record.Endpoint {
 			return false
@@ -215,7 +216,7 @@ func (a *Allocator) bindingTxn(n network, e endpoint, leases []lease) store.Txn 
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	for _, l := range leases {
-		key := l.place().key()
+		key := l.place().Key()
 		if l.Claimed {
 			continue // see bindClaimed
 		}
@@ -236,7 +237,7 @@ func (a *Allocator) bindClaimed(ctx context.Context, txn *store.Txn, leases []le
 		if !l.Claimed {
 			continue
 		}
-		key := l.place().key()
+		key := l.place().Key()
 		it, err := a.read(ctx, key)
 		if err != nil {
 			return err
@@ -253,10 +254,10 @@ func (a *Allocator) bindClaimed(ctx context.Context, txn *store.Txn, leases []le
 }
 
 // goneError says that the store does not have a lease of this node any more.
-type goneError struct{ at place }
+type goneError struct{ at pool.Place }
 
 func (e goneError) Error() string {
-	return fmt.Sprintf("address %s was given up while the engine was away: start the container again", e.at.addr)
+	return fmt.Sprintf("address %s was given up while the engine was away: start the container again", e.at.Addr)
 }
 
 // checkDefinition reads the definition that a binding failed on. It returns

@@ -4,10 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
 )
 
 // For a while after a recovery the store may not know of a container whose host
@@ -22,31 +23,31 @@ const askedAtOnce = 8
 // began.
 type answering struct {
 	mu    sync.Mutex
-	heard map[string]*intervals // by segment; a set is replaced, never changed
+	heard map[string]*addrset.Set // by segment; a set is replaced, never changed
 }
 
 // of returns the addresses of a segment that answered.
-func (s *answering) of(segment string) *intervals {
+func (s *answering) of(segment string) *addrset.Set {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if set := s.heard[segment]; set != nil {
 		return set
 	}
-	return &intervals{}
+	return &addrset.Set{}
 }
 
 func (s *answering) add(segment string, addrs []netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.heard == nil {
-		s.heard = map[string]*intervals{}
+		s.heard = map[string]*addrset.Set{}
 	}
-	set := &intervals{}
+	set := &addrset.Set{}
 	if had := s.heard[segment]; had != nil {
-		set.spans = slices.Clone(had.spans)
+		set = had.Clone()
 	}
 	for _, addr := range addrs {
-		set.add(single(addr))
+		set.Add(addrset.Single(addr))
 	}
 	s.heard[segment] = set
 }
@@ -72,7 +73,7 @@ func (a *Allocator) cautious() bool {
 // candidate is an address that is free as far as the store knows. Its place is
 // held.
 type candidate struct {
-	at      place
+	at      pool.Place
 	view    view
 	release func()
 }
@@ -86,12 +87,12 @@ func (c *picker) silent(ctx context.Context, network string) (candidate, error) 
 		}
 		addrs := make([]netip.Addr, len(some))
 		for i, one := range some {
-			addrs[i] = one.at.addr
+			addrs[i] = one.at.Addr
 		}
-		heard, err := c.a.askLAN(ctx, network, some[0].at.segment, addrs)
+		heard, err := c.a.askLAN(ctx, network, some[0].at.Segment, addrs)
 		chosen := candidate{}
 		for _, one := range some {
-			if err == nil && chosen.release == nil && !heard.contains(numberOf(one.at.addr)) {
+			if err == nil && chosen.release == nil && !heard.Has(one.at.Addr) {
 				chosen = one
 				continue
 			}
@@ -122,7 +123,7 @@ func (c *picker) several(ctx context.Context) ([]candidate, error) {
 
 // askLAN asks for addresses and returns all of the segment that ever answered.
 // Where nobody can be asked, nobody is: a network without a parent has no LAN.
-func (a *Allocator) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*intervals, error) {
+func (a *Allocator) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*addrset.Set, error) {
 	found, err := a.Ask(ctx, network, addrs)
 	switch {
 	case ctx.Err() != nil:
@@ -138,19 +139,19 @@ func (a *Allocator) askLAN(ctx context.Context, network, segment string, addrs [
 
 // checkSilent refuses an explicit address that answers on the LAN and that the
 // store has for free: of one that it has not, it says more.
-func (a *Allocator) checkSilent(ctx context.Context, p pool, at place) error {
+func (a *Allocator) checkSilent(ctx context.Context, p opened, at pool.Place) error {
 	if !a.cautious() {
 		return nil
 	}
-	if it, err := a.read(ctx, at.key()); err != nil || it.Created != 0 {
+	if it, err := a.read(ctx, at.Key()); err != nil || it.Created != 0 {
 		return nil // as the transaction finds
 	}
-	heard, err := a.askLAN(ctx, p.Network, at.segment, []netip.Addr{at.addr})
+	heard, err := a.askLAN(ctx, p.Network, at.Segment, []netip.Addr{at.Addr})
 	if err != nil {
 		return err
 	}
-	if heard.contains(numberOf(at.addr)) {
-		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.addr)
+	if heard.Has(at.Addr) {
+		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.Addr)
 	}
 	return nil
 }

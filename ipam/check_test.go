@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
+	"gvlan/ipam/pool"
 )
 
 // check is what must hold after every scenario, once the hosts settled what
@@ -80,7 +82,7 @@ func (c *cluster) checkLease(it store.Item, endpoints map[string]store.Endpoint,
 		return
 	}
 	if h := c.hostNamed(rec.Node); h != nil {
-		if l, ok := h.ledger.lease(place{segment, addr}); !ok || l.Nonce != rec.Nonce || l.Created != it.Created {
+		if l, ok := h.ledger.lease(pool.At(segment, addr)); !ok || l.Nonce != rec.Nonce || l.Created != it.Created {
 			c.Errorf("lease %s of %s: node has %+v, store has %+v created %d", addr, rec.Node, l, rec, it.Created)
 		} else if (l.State == bound) != (rec.Endpoint != "") || l.State == bound && l.Endpoint != rec.Endpoint {
 			c.Errorf("lease %s of %s: node says %s %s, store says %q", addr, rec.Node, l.State, l.Endpoint, rec.Endpoint)
@@ -132,7 +134,7 @@ func (c *cluster) checkJournal(h *host) {
 	if diff := cmp.Diff(doubted(h.ledger), doubted(again), comparers); diff != "" {
 		c.Errorf("journal of %s (-memory +journal):\n%s", h.name, diff)
 	}
-	open := func(pool) bool { return true }
+	open := func(opened) bool { return true }
 	if kept, mem := len(again.poolsWhere(open)), len(h.ledger.poolsWhere(open)); kept != mem {
 		c.Errorf("journal of %s holds %d pools, memory %d", h.name, kept, mem)
 	}
@@ -245,3 +247,19 @@ var comparers = cmp.Options{
 }
 
 func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// checkErr wants an error with that text in it, or none for "".
+func checkErr(t testing.TB, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Fatalf("error %q, want none", err)
+	case want != "" && err == nil:
+		t.Fatalf("no error, want one with %q", want)
+	case want != "" && !strings.Contains(err.Error(), want):
+		t.Fatalf("error %q, want one with %q", err, want)
+	}
+}
+
+// someNonce is that of a pool nobody opened.
+const someNonce = "0123456789abcdef0123456789abcdef"

@@ -19,6 +19,7 @@ import (
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 // cluster is a store and the hosts on it.
@@ -262,7 +263,7 @@ func (h *host) id(what string) string {
 type lan struct {
 	h     *host
 	id    string
-	pools []PoolData
+	pools []pool.Data
 	ids   []string // PoolIDs, beside pools
 	def   store.Network
 }
@@ -295,9 +296,9 @@ func (h *host) create(f flags) (*lan, error) {
 	return n, h.Attach(n.id, n.pools)
 }
 
-func (h *host) openOne(f flags, i int, subnet string) (PoolData, string, error) {
+func (h *host) openOne(f flags, i int, subnet string) (pool.Data, string, error) {
 	ctx := h.ctx()
-	req := PoolRequest{Space: LocalSpace, Pool: subnet, Options: f.opts}
+	req := PoolRequest{Space: pool.LocalSpace, Pool: subnet, Options: f.opts}
 	if i < len(f.ranges) {
 		req.SubPool = f.ranges[i]
 	}
@@ -306,15 +307,15 @@ func (h *host) openOne(f flags, i int, subnet string) (PoolData, string, error) 
 	}
 	reply, err := h.RequestPool(ctx, req)
 	if err != nil {
-		return PoolData{}, "", err
+		return pool.Data{}, "", err
 	}
-	data := PoolData{Space: LocalSpace, Subnet: reply.Subnet, Aux: map[string]netip.Addr{}}
+	data := pool.Data{Space: pool.LocalSpace, Subnet: reply.Subnet, Aux: map[string]netip.Addr{}}
 	if !f.noGateway {
 		want := ""
 		if i < len(f.gateways) {
 			want = f.gateways[i]
 		}
-		got, err := h.RequestAddress(ctx, AddressRequest{PoolID: reply.ID, Address: want, Options: map[string]string{requestType: requestGateway}})
+		got, err := h.RequestAddress(ctx, AddressRequest{PoolID: reply.ID, Address: want, Options: map[string]string{pool.RequestType: pool.RequestGateway}})
 		if err != nil {
 			return data, reply.ID, err
 		}
@@ -450,14 +451,14 @@ func (n *lan) run(name, ip string) (*container, error) {
 	ct := &container{n: n, endpoint: n.h.id("endpoint")}
 	ctx := n.h.ctx()
 	for v6 := range 2 {
-		i := slices.IndexFunc(n.pools, func(p PoolData) bool { return p.Subnet.Addr().Is6() == (v6 == 1) })
+		i := slices.IndexFunc(n.pools, func(p pool.Data) bool { return p.Subnet.Addr().Is6() == (v6 == 1) })
 		if i < 0 {
 			continue
 		}
 		want := ""
 		if ip != "" && netip.MustParseAddr(ip).Is6() == (v6 == 1) {
 			want = ip
-			i = slices.IndexFunc(n.pools, func(p PoolData) bool { return p.Subnet.Contains(netip.MustParseAddr(ip)) })
+			i = slices.IndexFunc(n.pools, func(p pool.Data) bool { return p.Subnet.Contains(netip.MustParseAddr(ip)) })
 		}
 		got, err := n.h.RequestAddress(ctx, AddressRequest{PoolID: n.ids[i], Address: want})
 		if err != nil {
@@ -483,7 +484,7 @@ func (n *lan) mustRun(name, ip string) *container {
 
 func (ct *container) bind(name string) error {
 	b := Binding{Network: ct.n.id, Endpoint: ct.endpoint}
-	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Segment: DefaultSegment, MAC: ct.mac, Container: store.Container{Name: name}}
+	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Segment: pool.DefaultSegment, MAC: ct.mac, Container: store.Container{Name: name}}
 	for _, p := range ct.addrs {
 		b.Addresses = append(b.Addresses, p.Addr())
 		if p.Addr().Is4() {
@@ -553,12 +554,12 @@ func (c *cluster) until(what string, span store.Span, ok func([]store.Item) bool
 			break
 		}
 		if !changed {
-			c.Fatalf("wait until %s: it never came; the store holds %s", what, strings.Join(keysOf(items), " "))
+			c.Fatalf("wait until %s: it never came; the store holds %s", what, strings.Join(KeysOf(items), " "))
 		}
 	}
 }
 
-func keysOf(items []store.Item) []string {
+func KeysOf(items []store.Item) []string {
 	var keys []string
 	for _, it := range items {
 		keys = append(keys, it.Key)
@@ -578,9 +579,9 @@ func (h *host) ready() {
 			h.c.Fatalf("node %s never compares its leases with the store", h.name)
 		}
 	}
-	for _, p := range h.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+	for _, p := range h.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		id := p.parsed()
-		for m := h.mirrors.of(id.Segment, id.Subnet); !m.isReady(); m = h.mirrors.of(id.Segment, id.Subnet) {
+		for m := h.mirrors.Of(id.Segment, id.Subnet); !m.IsReady(); m = h.mirrors.Of(id.Segment, id.Subnet) {
 			if !store.Sleep(h.c.Context(), time.Millisecond) {
 				h.c.Fatalf("the mirror of %s is never filled", id.Subnet)
 			}

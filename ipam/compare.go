@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // compare brings this node's leases and the store's records of them
@@ -28,7 +29,7 @@ func (a *Allocator) compare(ctx context.Context) error {
 			a.findStrayDefault(rec)
 		}
 	}
-	there := map[place]string{} // nonce of the record under this node's name
+	there := map[pool.Place]string{} // nonce of the record under this node's name
 	for _, it := range items {
 		if !a.namesThisNode(it) {
 			continue
@@ -40,9 +41,9 @@ func (a *Allocator) compare(ctx context.Context) error {
 			continue
 		}
 		if rec.State == store.Leased && rec.Node == a.Self.Node() {
-			there[place{segment, addr}] = rec.Nonce
+			there[pool.At(segment, addr)] = rec.Nonce
 		}
-		a.findStray(place{segment, addr}, rec)
+		a.findStray(pool.At(segment, addr), rec)
 	}
 	for at, nonce := range there {
 		if l, ok := a.ledger.lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != releasing {
@@ -57,14 +58,14 @@ func (a *Allocator) compare(ctx context.Context) error {
 
 // findStray notes a reservation of this node for a pool its journal does not
 // know.
-func (a *Allocator) findStray(at place, rec store.Lease) {
+func (a *Allocator) findStray(at pool.Place, rec store.Lease) {
 	if rec.State != store.Reserved {
 		return
 	}
 	for _, name := range rec.By {
 		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+a.Self.Node())
 		if ours && !a.ledger.knew(nonce) {
-			a.strays.add(Held{Kind: HeldStray, Segment: at.segment, Address: at.addr, Nonce: nonce})
+			a.strays.add(Held{Kind: HeldStray, Segment: at.Segment, Address: at.Addr, Nonce: nonce})
 		}
 	}
 }
@@ -72,13 +73,13 @@ func (a *Allocator) findStray(at place, rec store.Lease) {
 // reconcile makes the ledger and the store agree about one place. It
 // returns the conflict if somebody else has an address that a container of
 // this node uses.
-func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) {
+func (a *Allocator) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	it, err := a.read(ctx, at.key())
+	it, err := a.read(ctx, at.Key())
 	if err != nil {
 		return nil, err
 	}
@@ -117,10 +118,10 @@ func (a *Allocator) reconcile(ctx context.Context, at place) (*Conflict, error) 
 }
 
 // adopted is a lease rebuilt from its record.
-func (a *Allocator) adopted(at place, it store.Item, rec store.Lease) lease {
+func (a *Allocator) adopted(at pool.Place, it store.Item, rec store.Lease) lease {
 	l := lease{
-		Segment:  at.segment,
-		Address:  at.addr,
+		Segment:  at.Segment,
+		Address:  at.Addr,
 		Nonce:    rec.Nonce,
 		Created:  it.Created,
 		Kind:     rec.Kind,
@@ -183,7 +184,7 @@ func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
 			return found, err
 		}
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		if err := a.reassertPool(ctx, p); err != nil {
 			return found, err
 		}
@@ -192,9 +193,9 @@ func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
 }
 
 // reassertPool writes what is reserved for a pool again where it is absent.
-func (a *Allocator) reassertPool(ctx context.Context, p pool) error {
+func (a *Allocator) reassertPool(ctx context.Context, p opened) error {
 	for _, addr := range p.reserved() {
-		if err := a.restoreReservation(ctx, place{p.parsed().Segment, addr}); err != nil {
+		if err := a.restoreReservation(ctx, pool.At(p.parsed().Segment, addr)); err != nil {
 			return err
 		}
 	}

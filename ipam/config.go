@@ -10,14 +10,6 @@ import (
 	"gvlan/cluster/store"
 )
 
-// The address spaces gvlan answers Docker with. Docker hands them back with
-// every pool; swarm's manager uses the global one and its workers the local
-// one for the same network, which is how their requests are told apart.
-const (
-	LocalSpace  = "gvlan-local"
-	GlobalSpace = "gvlan-global"
-)
-
 // DefaultTimeout bounds one call of Docker's: its handler has 5 s, 4 of them
 // for etcd.
 const DefaultTimeout = 4 * time.Second

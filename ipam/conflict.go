@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // Conflict is an address of this node that somebody else holds in the store:
@@ -23,26 +24,26 @@ type Conflict struct {
 // conflicts are those found since the start, by place.
 type conflicts struct {
 	mu  sync.Mutex
-	all map[place]Conflict
+	all map[pool.Place]Conflict
 }
 
 // add tells whether a conflict is news.
-func (c *conflicts) add(at place, found Conflict) bool {
+func (c *conflicts) add(at pool.Place, found Conflict) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	had, known := c.all[at]
 	if c.all == nil {
-		c.all = map[place]Conflict{}
+		c.all = map[pool.Place]Conflict{}
 	}
 	c.all[at] = found
 	return !known || had != found
 }
 
 // only forgets those that matter no more, and returns the others.
-func (c *conflicts) only(matters func(place, Conflict) bool) []Conflict {
+func (c *conflicts) only(matters func(pool.Place, Conflict) bool) []Conflict {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.all, func(at place, found Conflict) bool { return !matters(at, found) })
+	maps.DeleteFunc(c.all, func(at pool.Place, found Conflict) bool { return !matters(at, found) })
 	return slices.SortedFunc(maps.Values(c.all), func(x, y Conflict) int {
 		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address))
 	})
@@ -52,7 +53,7 @@ func (c *conflicts) only(matters func(place, Conflict) bool) []Conflict {
 // somebody else has. One of an endpoint lasts until the endpoint is deleted,
 // since its link stays silenced.
 func (a *Allocator) Conflicts() []Conflict {
-	return a.conflicts.only(func(at place, c Conflict) bool {
+	return a.conflicts.only(func(at pool.Place, c Conflict) bool {
 		if c.Endpoint == "" {
 			_, reserved := a.ledger.reservedAt(at)
 			return reserved
@@ -87,12 +88,12 @@ func (a *Allocator) conflict(ctx context.Context, l lease, rec store.Lease) *Con
 
 // reservationConflict tells that somebody holds an address that is reserved
 // for a network here. There is no link to silence: a gateway is the LAN's.
-func (a *Allocator) reservationConflict(ctx context.Context, at place, p pool, rec store.Lease) {
-	c := Conflict{Segment: at.segment, Address: at.addr, Holder: a.holderOf(ctx, at.addr, rec)}
+func (a *Allocator) reservationConflict(ctx context.Context, at pool.Place, p opened, rec store.Lease) {
+	c := Conflict{Segment: at.Segment, Address: at.Addr, Holder: a.holderOf(ctx, at.Addr, rec)}
 	if a.conflicts.add(at, c) {
 		n, _ := a.ledger.network(p.Network)
 		a.Log.Error("an address that is reserved for a network on this node has a holder: stop it",
-			"address", at.addr, "segment", at.segment, "network", n.title(), "holder", c.Holder)
+			"address", at.Addr, "segment", at.Segment, "network", n.title(), "holder", c.Holder)
 	}
 }
 

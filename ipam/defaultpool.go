@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
 )
 
 // Docker's own default pools begin at 172.17.0.0/16, which docker0 has.
@@ -25,7 +27,7 @@ var (
 // takes at the same moment. Engines up to 27 ask again and again within one
 // create while the answer does not suit them; since each answer stays taken,
 // none comes twice.
-func (a *Allocator) takeDefault(ctx context.Context, id *PoolID, r PoolRequest) error {
+func (a *Allocator) takeDefault(ctx context.Context, id *pool.ID, r PoolRequest) error {
 	if r.SubPool != "" {
 		return fmt.Errorf("--ip-range %s needs a --subnet", r.SubPool)
 	}
@@ -35,7 +37,7 @@ func (a *Allocator) takeDefault(ctx context.Context, id *PoolID, r PoolRequest) 
 	}
 	for _, pools := range a.defaultPools(r.V6) {
 		for subnet := pools.First; ; subnet = following(subnet) {
-			if free, ok := avoid.nextFree(spanOf(subnet).first); ok && isWhole(avoid, subnet, free) {
+			if !avoid.Overlaps(addrset.Of(subnet)) {
 				taken, err := a.putDefault(ctx, subnet, id.Nonce)
 				if err != nil || taken {
 					id.Subnet = subnet
@@ -90,21 +92,13 @@ func (a *Allocator) noDefault(ctx context.Context) error {
 	return fmt.Errorf("no default subnet is free: they are those of %s; give one with --subnet, or more with --default-pools", strings.Join(holders, ", "))
 }
 
-// isWhole tells whether a subnet is free from its first address, which is
-// free, to its last.
-func isWhole(avoid *intervals, subnet netip.Prefix, free number) bool {
-	s := spanOf(subnet)
-	i := avoid.at(s.first)
-	return free == s.first && (i == len(avoid.spans) || s.last.less(avoid.spans[i].first))
-}
-
 // following is the next subnet of the same length.
 func following(subnet netip.Prefix) netip.Prefix {
-	return netip.PrefixFrom(spanOf(subnet).last.next().addr(), subnet.Bits())
+	return netip.PrefixFrom(pool.LastOf(subnet).Next(), subnet.Bits())
 }
 
 // usedSpans is everything a default subnet must keep clear of.
-func (a *Allocator) usedSpans(ctx context.Context) (*intervals, error) {
+func (a *Allocator) usedSpans(ctx context.Context) (*addrset.Set, error) {
 	used, err := a.subnetsIn(ctx, "")
 	if err != nil {
 		return nil, err
@@ -117,13 +111,13 @@ func (a *Allocator) usedSpans(ctx context.Context) (*intervals, error) {
 	if err != nil {
 		return nil, err
 	}
-	avoid := &intervals{}
+	avoid := &addrset.Set{}
 	for _, u := range used {
-		avoid.add(spanOf(u.subnet))
+		avoid.Add(addrset.Of(u.subnet))
 	}
 	for _, route := range routes {
 		if route.Bits() > 0 {
-			avoid.add(spanOf(route))
+			avoid.Add(addrset.Of(route))
 		}
 	}
 	for _, it := range items {
@@ -132,7 +126,7 @@ func (a *Allocator) usedSpans(ctx context.Context) (*intervals, error) {
 			return nil, err
 		}
 		if subnet, err := netip.ParsePrefix(rec.Subnet); err == nil {
-			avoid.add(spanOf(subnet))
+			avoid.Add(addrset.Of(subnet))
 		}
 	}
 	return avoid, nil
@@ -185,7 +179,7 @@ func (a *Allocator) putDefault(ctx context.Context, subnet netip.Prefix, nonce s
 }
 
 // giveDefault gives a subnet back that no definition has put its name to.
-func (a *Allocator) giveDefault(ctx context.Context, id PoolID) error {
+func (a *Allocator) giveDefault(ctx context.Context, id pool.ID) error {
 	key := store.DefaultPoolKey(id.Subnet)
 	it, err := a.read(ctx, key)
 	if err != nil || it.Created == 0 {

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // ReserveFor returns what must go into the transaction that commits a
@@ -29,10 +30,10 @@ func (a *Allocator) ReserveFor(ctx context.Context, uuid, network string) ([]sto
 		conds, ops = append(conds, cond), append(ops, op)
 		return err
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Network == network && !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.Network == network && !p.Closed }) {
 		for _, addr := range p.reserved() {
-			at := place{p.parsed().Segment, addr}
-			err := add(at.key(), func(string) (store.Cond, store.Op, error) {
+			at := pool.At(p.parsed().Segment, addr)
+			err := add(at.Key(), func(string) (store.Cond, store.Op, error) {
 				return a.nameReservation(ctx, at, p.by(a.Self.Node()), uuid)
 			})
 			if err != nil {
@@ -54,10 +55,10 @@ func (a *Allocator) ReserveFor(ctx context.Context, uuid, network string) ([]sto
 
 // nameReservation is the step that puts a uuid into a reservation, in place
 // of a pool's name.
-func (a *Allocator) nameReservation(ctx context.Context, at place, pool, uuid string) (store.Cond, store.Op, error) {
-	it, err := a.read(ctx, at.key())
+func (a *Allocator) nameReservation(ctx context.Context, at pool.Place, pool, uuid string) (store.Cond, store.Op, error) {
+	it, err := a.read(ctx, at.Key())
 	if err != nil {
-		return store.Cond{}, store.Op{}, fmt.Errorf("reserve address %s: %w", at.addr, err)
+		return store.Cond{}, store.Op{}, fmt.Errorf("reserve address %s: %w", at.Addr, err)
 	}
 	rec, err := a.reservation(ctx, at, it)
 	if err != nil {
@@ -65,7 +66,7 @@ func (a *Allocator) nameReservation(ctx context.Context, at place, pool, uuid st
 	}
 	rec.By = slices.DeleteFunc(rec.By, func(by string) bool { return by == pool || by == uuid })
 	rec.By = append(rec.By, uuid)
-	return store.Unchanged(at.key(), it.Modified), store.Put(at.key(), store.Encode(rec)), nil
+	return store.Unchanged(at.Key(), it.Modified), store.Put(at.Key(), store.Encode(rec)), nil
 }
 
 // nameDefault is the step that puts a uuid into the record of a default

@@ -8,11 +8,14 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/mirror"
+	"gvlan/ipam/pool"
 )
 
 // leaseAny gives any free address. While the store is away it can only be
 // one that this node itself gave up and the store does not know of yet.
-func (a *Allocator) leaseAny(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
+func (a *Allocator) leaseAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
 	err := a.distrust()
 	if err == nil {
 		var prefix netip.Prefix
@@ -31,12 +34,12 @@ func (a *Allocator) leaseAny(ctx context.Context, p pool, r AddressRequest) (net
 // allocate proposes candidates to the store until one is taken: from the
 // mirrors, and once they offer nothing from a list that is true right now,
 // because only that may say that the network is full.
-func (a *Allocator) allocate(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
-	return a.allocateWith(ctx, p, r, func(v view, at place) (bool, error) { return a.takeDynamic(ctx, p, v, at) })
+func (a *Allocator) allocate(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+	return a.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) { return a.takeDynamic(ctx, p, v, at) })
 }
 
 // allocateWith proposes candidates until take wins one.
-func (a *Allocator) allocateWith(ctx context.Context, p pool, r AddressRequest, take func(view, place) (won bool, err error)) (netip.Prefix, error) {
+func (a *Allocator) allocateWith(ctx context.Context, p opened, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	views, err := a.views(p)
@@ -48,7 +51,7 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, r AddressRequest, 
 		return netip.Prefix{}, err
 	}
 	n, _ := a.ledger.network(p.Network)
-	pick := picker{a: a, views: views, hosts: hosts, settable: n.UUID != "", late: a.kept.in(p.parsed().Segment), own: a.kept.of(p, r), named: r.Options[endpointName] != ""}
+	pick := picker{a: a, views: views, hosts: hosts, settable: n.UUID != "", late: a.kept.in(p.parsed().Segment), own: a.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -65,13 +68,13 @@ func (a *Allocator) allocateWith(ctx context.Context, p pool, r AddressRequest, 
 			return netip.Prefix{}, err
 		}
 		if won {
-			return netip.PrefixFrom(free.at.addr, free.view.subnet.Bits()), nil
+			return netip.PrefixFrom(free.at.Addr, free.view.subnet.Bits()), nil
 		}
 		pick.lost(free.at, free.view)
 	}
 }
 
-func (a *Allocator) takeDynamic(ctx context.Context, p pool, v view, at place) (won bool, err error) {
+func (a *Allocator) takeDynamic(ctx context.Context, p opened, v view, at pool.Place) (won bool, err error) {
 	l, err := a.newLease(at, p, store.Dynamic)
 	if err != nil {
 		return false, err
@@ -102,7 +105,7 @@ func (a *Allocator) take(ctx context.Context, l lease) (found store.Item, won bo
 // stands there. Gives tells that the address is given, not written again. The
 // caller holds the place.
 func (a *Allocator) put(ctx context.Context, l lease, gives bool) (found store.Item, won bool, err error) {
-	key := l.place().key()
+	key := l.place().Key()
 	res, err := a.commit(ctx, store.Txn{
 		Gives: gives,
 		If:    []store.Cond{store.Absent(key)},
@@ -133,15 +136,15 @@ func (a *Allocator) unanswered(err error) error {
 type picker struct {
 	a     *Allocator
 	views []view
-	hosts *intervals // what hosts have themselves
+	hosts *addrset.Set // what hosts have themselves
 	// settable: the network has a definition, which `gvlan network set` changes.
 	settable bool
-	late     *intervals // given last
-	own      []Kept     // what whoever asks had before, tried first
-	named    bool       // the engine said who asks
+	late     *addrset.Set // given last
+	own      []Kept       // what whoever asks had before, tried first
+	named    bool         // the engine said who asks
 	// listed holds what a list of each view showed, once there was one; it
 	// is used in place of the mirrors.
-	listed []*intervals
+	listed []*addrset.Set
 	// current is set while no candidate of the list was lost to somebody.
 	current bool
 	// settled is set once the store knows of this node's own releases.
@@ -150,7 +153,7 @@ type picker struct {
 
 func (c *picker) ready() bool {
 	for _, v := range c.views {
-		if !c.a.mirrors.of(v.segment, v.subnet).isReady() {
+		if !c.a.mirrors.Of(v.segment, v.subnet).IsReady() {
 			return false
 		}
 	}
@@ -167,7 +170,7 @@ func (c *picker) free(ctx context.Context, network string) (candidate, error) {
 }
 
 // offer holds the place of a candidate, if what is known offers one.
-func (c *picker) offer() (at place, v view, release func(), ok bool, err error) {
+func (c *picker) offer() (at pool.Place, v view, release func(), ok bool, err error) {
 	for _, spare := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
 		for i, v := range c.views {
 			at, release, ok, err := c.choose(i, v, spare)
@@ -176,11 +179,11 @@ func (c *picker) offer() (at place, v view, release func(), ok bool, err error) 
 			}
 		}
 	}
-	return place{}, view{}, nil, false, nil
+	return pool.Place{}, view{}, nil, false, nil
 }
 
 // next is free without asking the LAN.
-func (c *picker) next(ctx context.Context) (place, view, func(), error) {
+func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
 	if at, v, release, ok, err := c.again(); ok || err != nil {
 		return at, v, release, err
 	}
@@ -194,7 +197,7 @@ func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 		c.a.settle(ctx)
 		c.settled = true
 		if err := c.list(ctx); err != nil {
-			return place{}, view{}, nil, err
+			return pool.Place{}, view{}, nil, err
 		}
 	}
 }
@@ -202,27 +205,27 @@ func (c *picker) next(ctx context.Context) (place, view, func(), error) {
 // underWay waits for the addresses that nobody has but that a call of this
 // node is about, a release or a comparison, and holds the first that stays
 // free: the network is full only when none does.
-func (c *picker) underWay(ctx context.Context) (place, view, func(), error) {
+func (c *picker) underWay(ctx context.Context) (pool.Place, view, func(), error) {
 	for i, v := range c.views {
 		for {
-			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *intervals) (netip.Addr, bool) {
-				return chooseFrom(v.ranges, number{}, []*intervals{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
+			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
+				return addrset.Search(v.ranges, netip.Addr{}, []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
 			})
 			if !ok {
 				break
 			}
 			release, err := c.a.ledger.hold(ctx, at)
 			if err != nil {
-				return place{}, view{}, nil, err
+				return pool.Place{}, view{}, nil, err
 			}
 			if _, taken := c.a.ledger.lease(at); !taken {
 				return at, v, release, nil
 			}
 			release()
-			c.listed[i].add(single(at.addr))
+			c.listed[i].Add(addrset.Single(at.Addr))
 		}
 	}
-	return place{}, view{}, nil, c.exhausted()
+	return pool.Place{}, view{}, nil, c.exhausted()
 }
 
 // spare says which addresses are left for later.
@@ -231,25 +234,25 @@ type spare struct {
 	resting bool // those whose cooldown is not over
 }
 
-func (c *picker) choose(i int, v view, spare spare) (place, func(), bool, error) {
-	m := c.a.mirrors.of(v.segment, v.subnet)
+func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, error) {
+	m := c.a.mirrors.Of(v.segment, v.subnet)
 	seed, err := c.a.seed(v, m)
 	if err != nil {
-		return place{}, nil, false, err
+		return pool.Place{}, nil, false, err
 	}
-	taken := []*intervals{v.excluded, c.hosts, c.a.answering.of(v.segment)}
+	taken := []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment)}
 	if spare.asked {
 		taken = append(taken, c.late)
 	}
 	if spare.resting && v.cooldown > 0 {
-		taken = append(taken, m.resting(v.cooldown))
+		taken = append(taken, m.Resting(v.cooldown))
 	}
-	at, release, ok := c.a.ledger.holdFree(v.segment, func(own ...*intervals) (netip.Addr, bool) {
+	at, release, ok := c.a.ledger.holdFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		taken := append(own, taken...)
 		if c.listed != nil {
-			return chooseFrom(v.ranges, seed, append(taken, c.listed[i]))
+			return addrset.Search(v.ranges, seed, append(taken, c.listed[i]))
 		}
-		return m.choose(v.ranges, seed, taken)
+		return m.Choose(v.ranges, seed, taken)
 	})
 	return at, release, ok, nil
 }
@@ -262,8 +265,8 @@ func (c *picker) list(ctx context.Context) error {
 		if err != nil {
 			return c.a.unanswered(err)
 		}
-		set := &intervals{}
-		set.fill(numbersOf(items))
+		set := &addrset.Set{}
+		set.Fill(mirror.AddressesOf(items))
 		c.listed = append(c.listed, set)
 	}
 	c.current = true
@@ -271,11 +274,11 @@ func (c *picker) list(ctx context.Context) error {
 }
 
 // lost notes that somebody else has the address.
-func (c *picker) lost(at place, v view) {
+func (c *picker) lost(at pool.Place, v view) {
 	c.current = false
-	c.a.mirrors.of(v.segment, v.subnet).meet()
+	c.a.mirrors.Of(v.segment, v.subnet).Meet()
 	for _, set := range c.listed {
-		set.add(single(at.addr))
+		set.Add(addrset.Single(at.Addr))
 	}
 }
 

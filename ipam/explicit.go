@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // leaseThis gives an explicit address, by the state of its record:
@@ -20,8 +21,8 @@ import (
 // Refusing here and not later is what keeps a living container's lease:
 // Docker releases an address it was given when the endpoint then fails, and
 // that release is byte for byte the true holder's own.
-func (a *Allocator) leaseThis(ctx context.Context, p pool, addr netip.Addr) (netip.Prefix, error) {
-	at := place{p.parsed().Segment, addr}
+func (a *Allocator) leaseThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
+	at := pool.At(p.parsed().Segment, addr)
 	if err := a.checkGiven(ctx, p, at); err != nil {
 		return netip.Prefix{}, err
 	}
@@ -44,14 +45,14 @@ func (a *Allocator) leaseThis(ctx context.Context, p pool, addr netip.Addr) (net
 // checkGiven refuses what the network keeps to itself. What a reservation says
 // is told before that the address is excluded: it may be both, a gateway that
 // is a host's own address.
-func (a *Allocator) checkGiven(ctx context.Context, p pool, at place) error {
+func (a *Allocator) checkGiven(ctx context.Context, p opened, at pool.Place) error {
 	n, _ := a.ledger.network(p.Network)
 	v, err := viewOf(p, n)
 	if err != nil {
 		return err
 	}
-	hosts := a.checkHosts(ctx, at.addr)
-	if hosts == nil && !v.excluded.contains(numberOf(at.addr)) {
+	hosts := a.checkHosts(ctx, at.Addr)
+	if hosts == nil && !v.excluded.Has(at.Addr) {
 		return nil
 	}
 	if rec, ok := a.reserved(ctx, at); ok {
@@ -60,15 +61,15 @@ func (a *Allocator) checkGiven(ctx context.Context, p pool, at place) error {
 	if hosts != nil {
 		return hosts
 	}
-	return fmt.Errorf("address %s is excluded from %s: give another one", at.addr, n.title())
+	return fmt.Errorf("address %s is excluded from %s: give another one", at.Addr, n.title())
 }
 
 // reserved reads the record of an address that is reserved. A store that
 // does not answer knows none: the words are all that depend on it.
-func (a *Allocator) reserved(ctx context.Context, at place) (store.Lease, bool) {
+func (a *Allocator) reserved(ctx context.Context, at pool.Place) (store.Lease, bool) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	it, err := a.read(ctx, at.key())
+	it, err := a.read(ctx, at.Key())
 	if err != nil || it.Created == 0 {
 		return store.Lease{}, false
 	}
@@ -85,7 +86,7 @@ func (a *Allocator) closeDead(ctx context.Context, endpoint string) (bool, error
 
 // tryThis returns the endpoint of this node that the address is bound to, ""
 // when the address was given.
-func (a *Allocator) tryThis(call context.Context, p pool, at place) (holder string, err error) {
+func (a *Allocator) tryThis(call context.Context, p opened, at pool.Place) (holder string, err error) {
 	ctx, cancel := a.bounded(call)
 	defer cancel()
 	release, err := a.ledger.hold(ctx, at)
@@ -101,7 +102,7 @@ func (a *Allocator) tryThis(call context.Context, p pool, at place) (holder stri
 
 // tryOwn is tryThis for an address this node has a lease of. ctx is what of
 // Docker's call is for the store.
-func (a *Allocator) tryOwn(ctx, call context.Context, p pool, l lease) (holder string, err error) {
+func (a *Allocator) tryOwn(ctx, call context.Context, p opened, l lease) (holder string, err error) {
 	switch l.State {
 	case bound:
 		return l.Endpoint, nil
@@ -114,7 +115,7 @@ func (a *Allocator) tryOwn(ctx, call context.Context, p pool, l lease) (holder s
 // takeBack gives an address again whose endpoint is gone: freed and taken anew
 // where the store answers, else from the journal. A release is only sent to a
 // store that answers, since afterwards the journal alone may not give it.
-func (a *Allocator) takeBack(ctx, call context.Context, p pool, l lease) (holder string, err error) {
+func (a *Allocator) takeBack(ctx, call context.Context, p opened, l lease) (holder string, err error) {
 	err = a.distrust()
 	if err == nil && !a.answers(ctx) {
 		err = a.unanswered(store.ErrUnavailable)
@@ -134,7 +135,7 @@ func (a *Allocator) takeBack(ctx, call context.Context, p pool, l lease) (holder
 // giveSame gives an address again that was given and is not bound yet, to the
 // network it was given to or the one that took its place. Another driver's
 // network never binds: there it may be in use.
-func (a *Allocator) giveSame(p pool, l lease) error {
+func (a *Allocator) giveSame(p opened, l lease) error {
 	switch {
 	case !p.joined():
 	case l.Network == p.Network && l.Pool == p.ID:
@@ -147,7 +148,7 @@ func (a *Allocator) giveSame(p pool, l lease) error {
 }
 
 // tryFree is tryThis for an address this node has no lease of.
-func (a *Allocator) tryFree(ctx, call context.Context, p pool, at place) (holder string, err error) {
+func (a *Allocator) tryFree(ctx, call context.Context, p opened, at pool.Place) (holder string, err error) {
 	if err := a.distrust(); err != nil {
 		return "", err
 	}

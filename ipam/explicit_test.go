@@ -6,6 +6,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 // TestASecondAskForALivingContainersAddress is decision 1 of the design: the
@@ -103,17 +104,17 @@ func TestALateTransactionIsFound(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")
 		n.h.ready()
-		late := place{"default", n.pools[0].Subnet.Addr().Next().Next().Next()}
-		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(late.key(), store.Encode(store.Lease{
+		late := pool.At("default", n.pools[0].Subnet.Addr().Next().Next().Next())
+		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(late.Key(), store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Node: "h1", Nonce: someNonce, Network: "engine:" + n.id,
 		}))}})
 		n.h.must(err)
-		held := n.h.waitHeld(func(h Held) bool { return h.Address == late.addr })
+		held := n.h.waitHeld(func(h Held) bool { return h.Address == late.Addr })
 		if held.Network != n.id {
 			c.Errorf("held for network %q, want %q", held.Network, n.id)
 		}
 		n.h.must(n.h.FreeProvisional(c.Context(), held))
-		if it, _ := c.leaseAt("default", late.addr.String()); it.Created != 0 {
+		if it, _ := c.leaseAt("default", late.Addr.String()); it.Created != 0 {
 			c.Errorf("it is still there: %+v", it)
 		}
 	})
@@ -150,7 +151,7 @@ func TestLostRepliesLeaveOneLease(t *testing.T) {
 			b.stop()
 		}
 		if items := c.list(store.LeasesSpan("default", n.pools[0].Subnet)); len(items) != 1 {
-			c.Errorf("the store holds %v, want the gateway alone", keysOf(items))
+			c.Errorf("the store holds %v, want the gateway alone", KeysOf(items))
 		}
 	})
 }

@@ -8,27 +8,28 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // The sentences of this file name who has an address. What they say is read
 // when they are needed: a lease holds no names.
 
 // takenError refuses an address whose record another holder has.
-func (a *Allocator) takenError(ctx context.Context, at place, rec store.Lease) error {
+func (a *Allocator) takenError(ctx context.Context, at pool.Place, rec store.Lease) error {
 	switch {
 	case rec.State == store.Reserved:
-		return fmt.Errorf("address %s is %s", at.addr, a.reservedFor(ctx, at.addr, rec.By))
+		return fmt.Errorf("address %s is %s", at.Addr, a.reservedFor(ctx, at.Addr, rec.By))
 	case rec.State == store.Quarantined:
-		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.addr)
+		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.Addr)
 	case rec.Node == "" && rec.Claims != nil:
-		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.addr, a.onNetwork(ctx, rec.Network))
+		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.Addr, a.onNetwork(ctx, rec.Network))
 	}
 	return a.heldError(ctx, at, rec.Node, rec.Endpoint)
 }
 
 // heldError refuses an address that an endpoint of a node has.
-func (a *Allocator) heldError(ctx context.Context, at place, node, endpoint string) error {
-	return fmt.Errorf("address %s is %s", at.addr, a.heldBy(ctx, node, endpoint))
+func (a *Allocator) heldError(ctx context.Context, at pool.Place, node, endpoint string) error {
+	return fmt.Errorf("address %s is %s", at.Addr, a.heldBy(ctx, node, endpoint))
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
@@ -119,11 +120,11 @@ func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []strin
 }
 
 // poolBy finds the pool of this node that a reservation's entry means.
-func (a *Allocator) poolBy(entry string) (pool, bool) {
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.by(a.Self.Node()) == entry }) {
+func (a *Allocator) poolBy(entry string) (opened, bool) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.by(a.Self.Node()) == entry }) {
 		return p, true
 	}
-	return pool{}, false
+	return opened{}, false
 }
 
 // roleIn begins what a reserved address is: "the gateway of ".

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
 )
 
 // hosts are the addresses that the cluster's hosts have themselves. On the LAN
@@ -16,7 +17,7 @@ import (
 type hosts struct {
 	mu    sync.Mutex
 	of    map[netip.Addr]string // host name by address
-	set   *intervals            // of the same addresses; replaced, never changed
+	set   *addrset.Set          // of the same addresses; replaced, never changed
 	known bool                  // of has what the store said at some time
 }
 
@@ -31,16 +32,16 @@ func (a *Allocator) KeepOut(of map[netip.Addr]string, all bool) {
 }
 
 func (h *hosts) enter(of map[netip.Addr]string) {
-	h.of, h.set = of, &intervals{}
+	h.of, h.set = of, &addrset.Set{}
 	for addr := range of {
-		h.set.add(single(addr))
+		h.set.Add(addrset.Single(addr))
 	}
 }
 
 // hostAddresses returns the addresses no container gets, after reading what
 // nodes say of themselves where nobody told yet: the first request of an agent
 // may come before its first look.
-func (a *Allocator) hostAddresses(ctx context.Context) (*intervals, error) {
+func (a *Allocator) hostAddresses(ctx context.Context) (*addrset.Set, error) {
 	a.hosts.mu.Lock()
 	set, known := a.hosts.set, a.hosts.known
 	a.hosts.mu.Unlock()

@@ -3,6 +3,9 @@ package ipam
 import (
 	"net/netip"
 	"sync"
+
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
 )
 
 // Kept is an address that a stopped container will want again: the one that
@@ -21,17 +24,17 @@ type Kept struct {
 // else is free.
 type kept struct {
 	mu   sync.Mutex
-	late map[string]*intervals // by segment: given last; a set is replaced, never changed
-	here []Kept                // of this host's containers
+	late map[string]*addrset.Set // by segment: given last; a set is replaced, never changed
+	here []Kept                  // of this host's containers
 }
 
 // Avoid replaces the addresses that are given only when nothing else is free,
 // since stopped containers want them again.
 func (a *Allocator) Avoid(all []Kept) {
-	late := map[string]*intervals{}
+	late := map[string]*addrset.Set{}
 	var here []Kept
 	for _, k := range all {
-		setOf(late, k.Segment).add(single(k.Address))
+		setOf(late, k.Segment).Add(addrset.Single(k.Address))
 		if k.Network != "" {
 			here = append(here, k)
 		}
@@ -42,20 +45,20 @@ func (a *Allocator) Avoid(all []Kept) {
 }
 
 // in are the addresses of a segment that are given last.
-func (k *kept) in(segment string) *intervals {
+func (k *kept) in(segment string) *addrset.Set {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if set := k.late[segment]; set != nil {
 		return set
 	}
-	return &intervals{}
+	return &addrset.Set{}
 }
 
 // of are the addresses that whoever asks had before. Engines from 29 name the
 // container. Of others a stopped container is known to ask where none can that
 // never ran; of several the one that had the lowest is taken for it.
-func (k *kept) of(p pool, r AddressRequest) (own []Kept) {
-	name := r.Options[endpointName]
+func (k *kept) of(p opened, r AddressRequest) (own []Kept) {
+	name := r.Options[pool.EndpointName]
 	if name == "" && (r.Newcomers == nil || r.Newcomers(p.Network)) {
 		return nil
 	}
@@ -72,7 +75,7 @@ func (k *kept) of(p pool, r AddressRequest) (own []Kept) {
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is
 // certain whose it was.
-func (c *picker) again() (place, view, func(), bool, error) {
+func (c *picker) again() (pool.Place, view, func(), bool, error) {
 	for len(c.own) > 0 {
 		k := c.own[0]
 		c.own = c.own[1:]
@@ -86,7 +89,7 @@ func (c *picker) again() (place, view, func(), bool, error) {
 			}
 		}
 	}
-	return place{}, view{}, nil, false, nil
+	return pool.Place{}, view{}, nil, false, nil
 }
 
 func within(ranges []netip.Prefix, addr netip.Addr) bool {

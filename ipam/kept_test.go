@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // ask requests any address of a network's first pool.
@@ -30,7 +31,7 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 		other := h.mustCreate("10.0.0.0/24").define("lan2")
 		h.ready()
 		at := func(addr, network, name string, fixed bool) Kept {
-			return Kept{Segment: DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
+			return Kept{Segment: pool.DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
 		}
 		h.Avoid([]Kept{
 			at("10.0.0.2", n.id, "fixed", true),
@@ -38,7 +39,7 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 			at("10.0.0.5", n.id, "web", false), at("10.0.0.6", n.id, "db", false),
 		})
 		named := func(name string) AddressRequest {
-			return AddressRequest{Options: map[string]string{endpointName: name}}
+			return AddressRequest{Options: map[string]string{pool.EndpointName: name}}
 		}
 		for _, tt := range []struct {
 			who  string
@@ -73,18 +74,18 @@ func TestAKeptAddressRests(t *testing.T) {
 		n.def.Overrides.Cooldown = "30s"
 		n.commitDefinition()
 		n.h.ready()
-		for n.h.mirrors.of(DefaultSegment, mustPrefix("10.0.0.0/24")).longest() != 30*time.Second {
+		for n.h.mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != 30*time.Second {
 			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the mirror never hears of the cooldown")
 			}
 		}
 		web := n.mustRun("web", "10.0.0.5")
 		web.stop()
-		n.h.Avoid([]Kept{{Segment: DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
+		n.h.Avoid([]Kept{{Segment: pool.DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
 		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.2" {
 			c.Errorf("given %s, want 10.0.0.2: .5 rests", got)
 		}
-		if got := n.ask(AddressRequest{Options: map[string]string{endpointName: "web"}}); got != "10.0.0.5" {
+		if got := n.ask(AddressRequest{Options: map[string]string{pool.EndpointName: "web"}}); got != "10.0.0.5" {
 			c.Errorf("web is given %s, want the address it had", got)
 		}
 		n.h.later(31 * time.Second)

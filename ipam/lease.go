@@ -4,15 +4,9 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
 )
-
-// place is where an address exists once.
-type place struct {
-	segment string
-	addr    netip.Addr
-}
-
-func (p place) key() string { return store.LeaseKey(p.segment, p.addr) }
 
 // leaseState is how far this node's lease of an address has come.
 type leaseState string
@@ -54,18 +48,18 @@ type lease struct {
 	Doubt bool `json:"doubt,omitempty"`
 }
 
-func (l lease) place() place { return place{l.Segment, l.Address} }
+func (l lease) place() pool.Place { return pool.At(l.Segment, l.Address) }
 
 func (l lease) journalKey() string { return "lease/" + l.Segment + "/" + l.Address.String() }
 
 func (l lease) enter(b *ledger) {
 	b.leases[l.place()] = l
-	b.heldIn(l.Segment).add(single(l.Address))
+	b.heldIn(l.Segment).Add(addrset.Single(l.Address))
 }
 
 func (l lease) leave(b *ledger) {
 	delete(b.leases, l.place())
-	b.heldIn(l.Segment).remove(single(l.Address))
+	b.heldIn(l.Segment).Remove(addrset.Single(l.Address))
 }
 
 // endpointState is how the store's record of an endpoint stands.
@@ -88,5 +82,7 @@ type endpoint struct {
 }
 
 func (e endpoint) journalKey() string { return "endpoint/" + e.Record.Endpoint }
-func (e endpoint) enter(b *ledger)    { b.endpoints[e.Record.Endpoint] = e }
-func (e endpoint) leave(b *ledger)    { delete(b.endpoints, e.Record.Endpoint) }
+
+func (e endpoint) enter(b *ledger) { b.endpoints[e.Record.Endpoint] = e }
+
+func (e endpoint) leave(b *ledger) { delete(b.endpoints, e.Record.Endpoint) }

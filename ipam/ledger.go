@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
 )
 
 // ledger is what this node holds: leases, endpoints, pools and networks, in
@@ -24,14 +27,14 @@ type ledger struct {
 	writing sync.Mutex
 
 	mu        sync.Mutex // guards what follows; never held across a call of anything
-	leases    map[place]lease
+	leases    map[pool.Place]lease
 	endpoints map[string]endpoint
-	pools     map[string]pool
+	pools     map[string]opened
 	minted    map[string]bool // nonces of all pools since the start, also of those that are gone
 	networks  map[string]network
-	held      map[string]*intervals // by segment: the addresses of leases
-	busy      map[place]chan struct{}
-	inUse     map[string]*intervals // by segment: the addresses of busy
+	held      map[string]*addrset.Set // by segment: the addresses of leases
+	busy      map[pool.Place]chan struct{}
+	inUse     map[string]*addrset.Set // by segment: the addresses of busy
 }
 
 // entry is one record of the ledger. Enter and leave run under mu.
@@ -44,14 +47,14 @@ type entry interface {
 func newLedger(journal Journal) (*ledger, error) {
 	b := &ledger{
 		journal:   journal,
-		leases:    map[place]lease{},
+		leases:    map[pool.Place]lease{},
 		endpoints: map[string]endpoint{},
-		pools:     map[string]pool{},
+		pools:     map[string]opened{},
 		minted:    map[string]bool{},
 		networks:  map[string]network{},
-		held:      map[string]*intervals{},
-		busy:      map[place]chan struct{}{},
-		inUse:     map[string]*intervals{},
+		held:      map[string]*addrset.Set{},
+		busy:      map[pool.Place]chan struct{}{},
+		inUse:     map[string]*addrset.Set{},
 	}
 	if err := journal.Each(b.load); err != nil {
 		return nil, fmt.Errorf("load the address journal: %w", err)
@@ -67,7 +70,7 @@ func (b *ledger) load(key string, value []byte) error {
 	case "endpoint":
 		return enterJSON[endpoint](b, key, value)
 	case "pool":
-		return enterJSON[pool](b, key, value)
+		return enterJSON[opened](b, key, value)
 	case "network":
 		return enterJSON[network](b, key, value)
 	}
@@ -139,7 +142,7 @@ func (b *ledger) forget(entries ...entry) error {
 }
 
 // changePool runs change on a pool that is there and keeps the outcome.
-func (b *ledger) changePool(id string, change func(*pool)) error {
+func (b *ledger) changePool(id string, change func(*opened)) error {
 	b.writing.Lock()
 	defer b.writing.Unlock()
 	p, ok := b.pool(id)
@@ -171,22 +174,22 @@ func (b *ledger) change(f func() []entry) error {
 
 // hold takes places, in one order everywhere so that no two wait for each
 // other, and returns how to give them back.
-func (b *ledger) hold(ctx context.Context, places ...place) (release func(), err error) {
+func (b *ledger) hold(ctx context.Context, places ...pool.Place) (release func(), err error) {
 	places = slices.Clone(places)
-	slices.SortFunc(places, func(a, b place) int {
-		return cmp.Or(strings.Compare(a.segment, b.segment), a.addr.Compare(b.addr))
+	slices.SortFunc(places, func(a, b pool.Place) int {
+		return cmp.Or(strings.Compare(a.Segment, b.Segment), a.Addr.Compare(b.Addr))
 	})
 	places = slices.Compact(places)
 	for i, p := range places {
 		if err := b.holdOne(ctx, p); err != nil {
 			b.letGo(places[:i]...)
-			return nil, fmt.Errorf("wait for another request of address %s: %w", p.addr, err)
+			return nil, fmt.Errorf("wait for another request of address %s: %w", p.Addr, err)
 		}
 	}
 	return func() { b.letGo(places...) }, nil
 }
 
-func (b *ledger) holdOne(ctx context.Context, p place) error {
+func (b *ledger) holdOne(ctx context.Context, p pool.Place) error {
 	for {
 		b.mu.Lock()
 		free, taken := b.busy[p]
@@ -206,48 +209,49 @@ func (b *ledger) holdOne(ctx context.Context, p place) error {
 
 // holdFree holds the place that choose returns, given the addresses of a
 // segment that this node holds or that a call of it is about.
-func (b *ledger) holdFree(segment string, choose func(own ...*intervals) (netip.Addr, bool)) (p place, release func(), ok bool) {
+func (b *ledger) holdFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (p pool.Place, release func(), ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	addr, ok := choose(b.heldIn(segment), b.inUseIn(segment))
 	if !ok {
-		return place{}, nil, false
+		return pool.Place{}, nil, false
 	}
-	p = place{segment, addr}
+	p = pool.At(segment, addr)
 	b.occupy(p)
 	return p, func() { b.letGo(p) }, true
 }
 
 // chooseBusy returns the place that choose returns, given the addresses of a
 // segment that this node holds. It holds nothing.
-func (b *ledger) chooseBusy(segment string, choose func(own *intervals) (netip.Addr, bool)) (place, bool) {
+func (b *ledger) chooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (pool.Place, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	addr, ok := choose(b.heldIn(segment))
-	return place{segment, addr}, ok
+	return pool.At(segment, addr), ok
 }
 
-func (b *ledger) occupy(p place) {
+func (b *ledger) occupy(p pool.Place) {
 	b.busy[p] = make(chan struct{})
-	b.inUseIn(p.segment).add(single(p.addr))
+	b.inUseIn(p.Segment).Add(addrset.Single(p.Addr))
 }
 
-func (b *ledger) letGo(places ...place) {
+func (b *ledger) letGo(places ...pool.Place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range places {
 		close(b.busy[p])
 		delete(b.busy, p)
-		b.inUseIn(p.segment).remove(single(p.addr))
+		b.inUseIn(p.Segment).Remove(addrset.Single(p.Addr))
 	}
 }
 
-func (b *ledger) heldIn(segment string) *intervals  { return setOf(b.held, segment) }
-func (b *ledger) inUseIn(segment string) *intervals { return setOf(b.inUse, segment) }
+func (b *ledger) heldIn(segment string) *addrset.Set { return setOf(b.held, segment) }
 
-func setOf(sets map[string]*intervals, segment string) *intervals {
+func (b *ledger) inUseIn(segment string) *addrset.Set { return setOf(b.inUse, segment) }
+
+func setOf(sets map[string]*addrset.Set, segment string) *addrset.Set {
 	if sets[segment] == nil {
-		sets[segment] = &intervals{}
+		sets[segment] = &addrset.Set{}
 	}
 	return sets[segment]
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // forget makes a host's journal what it was before do, as for an agent that
@@ -45,11 +46,11 @@ func TestABindingThatTheAgentDidNotLiveToNote(t *testing.T) {
 				ct.addrs = []netip.Prefix{got}
 				n.h.forget(func() { n.h.must(ct.bind("web")) })
 				if items := c.list(store.EndpointsSpan()); len(items) != 1 {
-					c.Fatalf("the store holds %v, want the endpoint", keysOf(items))
+					c.Fatalf("the store holds %v, want the endpoint", KeysOf(items))
 				}
 				giveUp(ct)
 				if items := c.list(store.EndpointsSpan()); len(items) != 0 {
-					c.Errorf("the store holds %v, want no endpoint", keysOf(items))
+					c.Errorf("the store holds %v, want no endpoint", KeysOf(items))
 				}
 			})
 		})
@@ -78,7 +79,7 @@ func TestLeftovers(t *testing.T) {
 		left, err = n.h.Leftovers(c.Context())
 		n.h.must(err)
 		if items := c.list(store.EndpointsSpan()); len(items) != 1 || store.NameOf(items[0].Key) != second.endpoint || len(left) > 0 {
-			c.Errorf("the store holds %v with %v left over, want the endpoint that runs", keysOf(items), left)
+			c.Errorf("the store holds %v with %v left over, want the endpoint that runs", KeysOf(items), left)
 		}
 		if left := c.macs(); len(left) != 0 {
 			c.Errorf("the store holds %v of a container that is gone", left)
@@ -108,7 +109,7 @@ func TestALostJournalKeepsTheOptions(t *testing.T) {
 		n.h.must(err)
 		views, err := n.h.views(p)
 		n.h.must(err)
-		if len(views) != 1 || views[0].order != random {
+		if len(views) != 1 || views[0].order != pool.Random {
 			c.Errorf("views %+v, want one in random order", views)
 		}
 	})
@@ -121,15 +122,15 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")
 		n.h.ready()
-		at := place{DefaultSegment, netip.MustParseAddr("10.0.0.2")}
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.2"))
 		release, err := n.h.ledger.hold(c.Context(), at)
 		n.h.must(err)
 		stranger := store.Lease{State: store.Leased, Kind: store.Dynamic, Node: "h1", Epoch: 1, Nonce: "stranger"}
-		_, err = c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.key(), store.Encode(stranger))}})
+		_, err = c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.Key(), store.Encode(stranger))}})
 		n.h.must(err)
-		for _, m := range n.h.mirrors.covering(at) {
+		for _, m := range n.h.mirrors.Covering(at) {
 			for free := true; free; {
-				_, free = m.choose([]netip.Prefix{mustPrefix("10.0.0.2/32")}, number{}, nil)
+				_, free = m.Choose([]netip.Prefix{mustPrefix("10.0.0.2/32")}, netip.Addr{}, nil)
 				if !store.Sleep(c.Context(), 1e6) {
 					c.Fatal("the mirror never hears of the stranger")
 				}
@@ -143,8 +144,8 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 		}
 		release()
 		held := n.h.waitHeld(func(h Held) bool { return h.Kind == HeldAddress })
-		if held.Address != at.addr || held.Nonce != "stranger" {
-			c.Errorf("held %+v, want the stranger's %s", held, at.addr)
+		if held.Address != at.Addr || held.Nonce != "stranger" {
+			c.Errorf("held %+v, want the stranger's %s", held, at.Addr)
 		}
 		n.h.must(n.h.FreeProvisional(c.Context(), held))
 	})

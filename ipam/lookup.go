@@ -3,16 +3,18 @@ package ipam
 import (
 	"cmp"
 	"slices"
+
+	"gvlan/ipam/pool"
 )
 
-func (b *ledger) lease(p place) (lease, bool) {
+func (b *ledger) lease(p pool.Place) (lease, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	l, ok := b.leases[p]
 	return l, ok
 }
 
-func (b *ledger) pool(id string) (pool, bool) {
+func (b *ledger) pool(id string) (opened, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	p, ok := b.pools[id]
@@ -75,16 +77,16 @@ func (b *ledger) endpointsWhere(which func(endpoint) bool) []endpoint {
 }
 
 // poolsWhere returns the pools that which picks, oldest first.
-func (b *ledger) poolsWhere(which func(pool) bool) []pool {
+func (b *ledger) poolsWhere(which func(opened) bool) []opened {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	var found []pool
+	var found []opened
 	for _, p := range b.pools {
 		if which(p) {
 			found = append(found, p)
 		}
 	}
-	slices.SortFunc(found, func(x, y pool) int { return cmp.Compare(x.Seq, y.Seq) })
+	slices.SortFunc(found, func(x, y opened) int { return cmp.Compare(x.Seq, y.Seq) })
 	return found
 }
 
@@ -108,19 +110,19 @@ func (b *ledger) knew(nonce string) bool {
 }
 
 // reservedAt returns an open pool that an address is reserved for.
-func (b *ledger) reservedAt(at place) (pool, bool) {
+func (b *ledger) reservedAt(at pool.Place) (opened, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.pools {
-		if !p.Closed && p.reserves(at.addr) && p.parsed().Segment == at.segment {
+		if !p.Closed && p.reserves(at.Addr) && p.parsed().Segment == at.Segment {
 			return p, true
 		}
 	}
-	return pool{}, false
+	return opened{}, false
 }
 
 // isBusy tells whether a call is about that place right now.
-func (b *ledger) isBusy(p place) bool {
+func (b *ledger) isBusy(p pool.Place) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	_, busy := b.busy[p]

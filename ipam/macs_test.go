@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 const givenMAC = "02:11:22:33:44:55"
@@ -23,7 +24,7 @@ func (n *lan) runWith(name, mac string, ip ...string) (*container, error) {
 	ct := &container{n: n, endpoint: n.h.id("endpoint"), mac: mac, pools: n.ids[:1]}
 	ct.addrs = append(ct.addrs, got)
 	if mac == "derived" {
-		ct.mac = MAC(n.h.session.Cluster(), DefaultSegment, got.Addr()).String()
+		ct.mac = MAC(n.h.session.Cluster(), pool.DefaultSegment, got.Addr()).String()
 	}
 	if err := ct.bind(name); err != nil {
 		ct.release()
@@ -44,7 +45,7 @@ func (h *host) hearEndpoints() {
 	h.ApplyEndpoints(store.Change{Reset: true, Items: h.c.list(store.EndpointsSpan())})
 }
 
-func (c *cluster) macs() []string { return keysOf(c.list(store.MACsSpan())) }
+func (c *cluster) macs() []string { return KeysOf(c.list(store.MACsSpan())) }
 
 // TestOneMACOnTwoHosts: whether or not the mirror knows of it.
 func TestOneMACOnTwoHosts(t *testing.T) {
@@ -131,14 +132,14 @@ func TestAMACThatWasLeftBehind(t *testing.T) {
 		two := c.host("h2").mustCreate("10.0.0.0/24")
 		leave := func(mac string) {
 			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{
-				store.Put(store.MACKey(DefaultSegment, mac), store.Encode(store.MAC{Node: "h9", Endpoint: "gone"}))}})
+				store.Put(store.MACKey(pool.DefaultSegment, mac), store.Encode(store.MAC{Node: "h9", Endpoint: "gone"}))}})
 			one.h.must(err)
 		}
 		leave(givenMAC)
 		one.mustRunWith("web", givenMAC)
 		_, err := two.runWith("thief", givenMAC)
 		checkErr(c, err, "is in use by container web")
-		leave(MAC(two.h.session.Cluster(), DefaultSegment, netip.MustParseAddr("10.0.0.9")).String())
+		leave(MAC(two.h.session.Cluster(), pool.DefaultSegment, netip.MustParseAddr("10.0.0.9")).String())
 		two.mustRunWith("db", "derived", "10.0.0.9")
 		if left := c.macs(); len(left) != 1 {
 			c.Errorf("the store has %v, want web's", left)
@@ -163,7 +164,7 @@ func TestMACsOfAnOlderGvlan(t *testing.T) {
 		two := c.host("h2").mustCreate("10.0.0.0/24")
 		one.mustRunWith("web", givenMAC)
 		one.mustRunWith("db", "derived")
-		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Delete(store.MACKey(DefaultSegment, givenMAC))}})
+		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Delete(store.MACKey(pool.DefaultSegment, givenMAC))}})
 		one.h.must(err)
 		one.h.restart()
 		one.h.ready()
@@ -199,7 +200,7 @@ func TestAMACOfAContainerThatRestartsWithoutTheStore(t *testing.T) {
 		})
 		claims := c.list(store.MACsSpan())
 		if len(claims) != 1 {
-			c.Fatalf("MAC addresses are claimed by %v, want by the running container", keysOf(claims))
+			c.Fatalf("MAC addresses are claimed by %v, want by the running container", KeysOf(claims))
 		}
 		if rec, err := store.Decode[store.MAC](claims[0]); err != nil || rec.Endpoint != again.endpoint {
 			c.Errorf("the MAC address is claimed by %+v (%v), want endpoint %s", rec, err, again.endpoint)

@@ -4,114 +4,42 @@ import (
 	"bytes"
 	"context"
 	"maps"
-	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/mirror"
+	"gvlan/ipam/pool"
 )
-
-// mirrors holds one mirror per subnet of a segment, shared by the pools that
-// are views on it.
-type mirrors struct {
-	mu      sync.Mutex
-	all     map[subnetOf]*mirror
-	running map[subnetOf]context.CancelFunc
-	work    sync.WaitGroup
-	now     func() time.Time
-}
-
-type subnetOf struct {
-	segment string
-	subnet  netip.Prefix
-}
-
-func newMirrors(now func() time.Time) *mirrors {
-	return &mirrors{all: map[subnetOf]*mirror{}, running: map[subnetOf]context.CancelFunc{}, now: now}
-}
-
-// of returns a subnet's mirror, made empty and not ready if need be.
-func (s *mirrors) of(segment string, subnet netip.Prefix) *mirror {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	at := subnetOf{segment, subnet}
-	if s.all[at] == nil {
-		s.all[at] = newMirror(segment, subnet, s.now)
-	}
-	return s.all[at]
-}
-
-// covering returns the mirrors that a place lies in.
-func (s *mirrors) covering(at place) []*mirror {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var found []*mirror
-	for o, m := range s.all {
-		if o.segment == at.segment && o.subnet.Contains(at.addr) {
-			found = append(found, m)
-		}
-	}
-	return found
-}
-
-// want makes exactly these subnets be followed, and what becomes free in each
-// be remembered for its time.
-func (s *mirrors) want(subnets map[subnetOf]time.Duration, follow func(*mirror) context.CancelFunc) {
-	for at, cooldown := range subnets {
-		m := s.of(at.segment, at.subnet)
-		m.rest(cooldown)
-		if s.running[at] == nil {
-			s.running[at] = follow(m)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for at := range s.all {
-		if _, wanted := subnets[at]; wanted {
-			continue
-		}
-		if stop := s.running[at]; stop != nil {
-			stop()
-		}
-		delete(s.running, at)
-		delete(s.all, at)
-	}
-}
-
-// stop ends every follower and waits for it.
-func (s *mirrors) stop() {
-	s.want(nil, nil)
-	s.work.Wait()
-}
 
 // mirror has the subnets of open pools followed. Only Run calls it.
 func (a *Allocator) mirror(ctx context.Context) {
-	subnets := map[subnetOf]time.Duration{} // the longest cooldown of those who share it
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+	subnets := map[mirror.Subnet]time.Duration{} // the longest cooldown of those who share it
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		id := p.parsed()
 		n, _ := a.ledger.network(p.Network)
-		at := subnetOf{id.Segment, id.Subnet}
-		subnets[at] = max(subnets[at], cooldownOf(n.Overrides))
+		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
+		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
 	}
-	a.mirrors.want(subnets, func(m *mirror) context.CancelFunc {
+	a.mirrors.Want(subnets, func(m *mirror.Mirror) context.CancelFunc {
 		ctx, cancel := context.WithCancel(ctx)
-		a.mirrors.work.Go(func() { a.follow(ctx, m) })
+		a.mirrors.Work.Go(func() { a.follow(ctx, m) })
 		return cancel
 	})
 }
 
-func (a *Allocator) follow(ctx context.Context, m *mirror) {
-	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.segment, m.subnet), func(c store.Change) {
-		news, deleted := m.apply(c)
+func (a *Allocator) follow(ctx context.Context, m *mirror.Mirror) {
+	err := store.Follow(ctx, a.KV, store.LeasesSpan(m.Segment, m.Subnet), func(c store.Change) {
+		news, deleted := m.Apply(c)
 		for _, it := range news {
 			a.compareNews(m, it)
 		}
 		a.vanished(m, c, deleted)
 	})
 	if err != nil {
-		a.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.subnet, "err", err)
-		m.lose()
+		a.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.Subnet, "err", err)
+		m.Lose()
 	}
 }
 
@@ -122,15 +50,15 @@ func (a *Allocator) follow(ctx context.Context, m *mirror) {
 // call's own, and one that is not is found by that call. A call that ended
 // since the news was brought may have deleted the record: the mirror, which
 // learns so before the ledger forgets, is asked last.
-func (a *Allocator) compareNews(m *mirror, it store.Item) {
+func (a *Allocator) compareNews(m *mirror.Mirror, it store.Item) {
 	segment, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
 		return
 	}
-	switch at := (place{segment, addr}); {
+	switch at := (pool.At(segment, addr)); {
 	case !a.namesThisNode(it):
 		a.missStranger(at, it)
-	case !a.ledger.isBusy(at) && a.isUnknown(at, it) && m.has(addr):
+	case !a.ledger.isBusy(at) && a.isUnknown(at, it) && m.Has(addr):
 		a.suspectAt(at)
 	}
 }
@@ -142,7 +70,7 @@ func (a *Allocator) namesThisNode(it store.Item) bool {
 
 // isUnknown tells whether a record is this node's by its own words, and none
 // that its ledger knows.
-func (a *Allocator) isUnknown(at place, it store.Item) bool {
+func (a *Allocator) isUnknown(at pool.Place, it store.Item) bool {
 	rec, err := store.Decode[store.Lease](it)
 	if err != nil || rec.State != store.Leased || rec.Node != a.Self.Node() {
 		return false
@@ -152,7 +80,7 @@ func (a *Allocator) isUnknown(at place, it store.Item) bool {
 }
 
 // suspectAt has a place compared with the store.
-func (a *Allocator) suspectAt(at place) {
+func (a *Allocator) suspectAt(at pool.Place) {
 	a.suspect.add(at)
 	a.wake()
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // TestRequestsWaitForAStoreThatIsBeingOpened: an agent was just started, and
@@ -20,7 +21,7 @@ func TestRequestsWaitForAStoreThatIsBeingOpened(t *testing.T) {
 		h.restart()
 		answers := make(chan error, 3)
 		go func() {
-			_, err := h.RequestPool(c.Context(), PoolRequest{Space: LocalSpace, Pool: "10.1.0.0/24"})
+			_, err := h.RequestPool(c.Context(), PoolRequest{Space: pool.LocalSpace, Pool: "10.1.0.0/24"})
 			answers <- err
 		}()
 		given := make(chan netip.Prefix, 2)
@@ -56,7 +57,7 @@ func TestRequestsDoNotWaitForEver(t *testing.T) {
 		h.restart()
 		for range 2 {
 			ctx, cancel := context.WithTimeout(c.Context(), 200*time.Millisecond)
-			_, err := h.RequestPool(ctx, PoolRequest{Space: LocalSpace, Pool: "10.1.0.0/24"})
+			_, err := h.RequestPool(ctx, PoolRequest{Space: pool.LocalSpace, Pool: "10.1.0.0/24"})
 			if !errors.Is(err, store.ErrUnavailable) {
 				c.Errorf("RequestPool: %v, want ErrUnavailable", err)
 			}

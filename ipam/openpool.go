@@ -7,16 +7,17 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // RequestPool opens a view on a subnet, which for an empty Pool is the next
 // free of the default pools. Bad input is refused in one sentence and leaves
 // nothing behind.
 func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, error) {
-	if !IsSpace(r.Space) {
-		return PoolReply{}, fmt.Errorf("address space %q is not gvlan's: want %s or %s", r.Space, LocalSpace, GlobalSpace)
+	if !pool.IsSpace(r.Space) {
+		return PoolReply{}, fmt.Errorf("address space %q is not gvlan's: want %s or %s", r.Space, pool.LocalSpace, pool.GlobalSpace)
 	}
-	o, err := parseOptions(r.Options)
+	o, err := pool.ParseOptions(r.Options)
 	if err != nil {
 		return PoolReply{}, err
 	}
@@ -30,8 +31,8 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, 
 	}
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	id := PoolID{Space: r.Space, Segment: o.segment, Nonce: nonce}
-	p := pool{Options: r.Options, Default: r.Pool == ""}
+	id := pool.ID{Space: r.Space, Segment: o.Segment, Nonce: nonce}
+	p := opened{Options: r.Options, Default: r.Pool == ""}
 	if p.Default {
 		err = a.takeDefault(ctx, &id, r)
 	} else {
@@ -49,11 +50,11 @@ func (a *Allocator) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, 
 }
 
 // readSubnet fills an id with the subnet and range that were asked for.
-func (a *Allocator) readSubnet(ctx context.Context, id *PoolID, r PoolRequest, o options) (err error) {
-	if id.Subnet, err = parseSubnet(r.Pool); err != nil {
+func (a *Allocator) readSubnet(ctx context.Context, id *pool.ID, r PoolRequest, o pool.Options) (err error) {
+	if id.Subnet, err = pool.ParseSubnet(r.Pool); err != nil {
 		return err
 	}
-	if id.Range, err = parseRange(r.SubPool, id.Subnet); err != nil {
+	if id.Range, err = pool.ParseRange(r.SubPool, id.Subnet); err != nil {
 		return err
 	}
 	return a.checkOverlap(ctx, *id, o)
@@ -63,7 +64,7 @@ func (a *Allocator) readSubnet(ctx context.Context, id *PoolID, r PoolRequest, o
 // an address exists once per segment whatever views are on it. It is
 // reported, because it is seldom meant. The same base with another length is
 // nearly always a typing error.
-func (a *Allocator) checkOverlap(ctx context.Context, id PoolID, o options) error {
+func (a *Allocator) checkOverlap(ctx context.Context, id pool.ID, o pool.Options) error {
 	others, err := a.subnetsIn(ctx, id.Segment)
 	if err != nil {
 		return fmt.Errorf("compare --subnet %s with other networks: %w", id.Subnet, err)
@@ -71,7 +72,7 @@ func (a *Allocator) checkOverlap(ctx context.Context, id PoolID, o options) erro
 	for _, other := range others {
 		switch {
 		case other.subnet == id.Subnet || !other.subnet.Overlaps(id.Subnet):
-		case other.subnet.Addr() == id.Subnet.Addr() && !o.overlapOK:
+		case other.subnet.Addr() == id.Subnet.Addr() && !o.OverlapOK:
 			return fmt.Errorf("--subnet %s begins where %s of %s does: give the same length, or --ipam-opt overlap=ok if you mean it",
 				id.Subnet, other.subnet, other.of)
 		default:
@@ -108,7 +109,7 @@ func (a *Allocator) subnetsIn(ctx context.Context, segment string) ([]usedSubnet
 			used = append(used, usedSubnet{p.Subnet, "network " + def.Name})
 		}
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		if id := p.parsed(); segment == "" || id.Segment == segment {
 			used = append(used, usedSubnet{id.Subnet, "another network of this host"})
 		}
@@ -117,7 +118,7 @@ func (a *Allocator) subnetsIn(ctx context.Context, segment string) ([]usedSubnet
 }
 
 // openPool enters a pool and has its subnet mirrored.
-func (a *Allocator) openPool(p pool) error {
+func (a *Allocator) openPool(p opened) error {
 	defer a.wake()
 	return a.ledger.change(func() []entry {
 		p.Seq, p.Heard = a.ledger.nextSeq(), a.Now().UnixMilli()
@@ -134,7 +135,7 @@ func (a *Allocator) ReleasePool(ctx context.Context, id string) error {
 	if !ok || p.joined() && !p.Closed {
 		return nil
 	}
-	if err := a.ledger.changePool(id, func(p *pool) { p.Closed = true }); err != nil {
+	if err := a.ledger.changePool(id, func(p *opened) { p.Closed = true }); err != nil {
 		return err
 	}
 	ctx, cancel := a.bounded(ctx)

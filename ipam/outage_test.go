@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 func TestNoNewAddressWhileTheStoreIsAway(t *testing.T) {
@@ -189,7 +190,7 @@ func TestARestartSettlesTheDoubt(t *testing.T) {
 		web := n.mustRun("web", "10.0.0.7")
 		n.h.must(n.h.Unbind(c.Context(), web.endpoint))
 		n.h.restart()
-		at := place{"default", web.addrs[0].Addr()}
+		at := pool.At("default", web.addrs[0].Addr())
 		for l, _ := n.h.ledger.lease(at); l.Doubt; l, _ = n.h.ledger.lease(at) {
 			n.h.wake()
 			if !store.Sleep(c.Context(), time.Millisecond) {
@@ -373,7 +374,7 @@ func TestAnEndpointThatMayHaveStartedIsTakenAway(t *testing.T) {
 			c.Fatalf("error %v, want %v", err, store.ErrFenced)
 		}
 		if items := c.list(store.EndpointsSpan()); len(items) != 1 {
-			c.Fatalf("the store holds %v, want the endpoint", keysOf(items))
+			c.Fatalf("the store holds %v, want the endpoint", KeysOf(items))
 		}
 		n.h.restart()
 		c.until("the endpoint's record is gone", store.EndpointsSpan(), empty)

@@ -9,11 +9,12 @@ import (
 	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
-// pool is one opened view on a subnet, from RequestPool until its network is
+// opened is one opened view on a subnet, from RequestPool until its network is
 // gone.
-type pool struct {
+type opened struct {
 	ID      string            `json:"id"`
 	Seq     int64             `json:"seq"` // of opening on this host
 	Heard   int64             `json:"-"`   // unix milliseconds: when Docker last spoke of its create; 0: not since the agent's start
@@ -32,23 +33,25 @@ type pool struct {
 	Owed []netip.Addr `json:"owed,omitempty"`
 }
 
-func (p pool) journalKey() string { return "pool/" + p.ID }
-func (p pool) leave(b *ledger)    { delete(b.pools, p.ID) }
-func (p pool) enter(b *ledger) {
+func (p opened) journalKey() string { return "pool/" + p.ID }
+
+func (p opened) leave(b *ledger) { delete(b.pools, p.ID) }
+
+func (p opened) enter(b *ledger) {
 	b.pools[p.ID] = p
 	b.minted[p.parsed().Nonce] = true
 }
 
 // parsed returns what the id says. Ids are parsed before they get here.
-func (p pool) parsed() PoolID {
-	id, _ := ParsePoolID(p.ID)
+func (p opened) parsed() pool.ID {
+	id, _ := pool.ParseID(p.ID)
 	return id
 }
 
-func (p pool) joined() bool { return p.Network != "" }
+func (p opened) joined() bool { return p.Network != "" }
 
 // reserved returns every address that is reserved for this pool, once each.
-func (p pool) reserved() []netip.Addr {
+func (p opened) reserved() []netip.Addr {
 	all := slices.Concat(p.Extra, slices.Collect(maps.Values(p.Aux)))
 	if p.Gateway.IsValid() {
 		all = append(all, p.Gateway)
@@ -58,7 +61,7 @@ func (p pool) reserved() []netip.Addr {
 }
 
 // reserves tells whether an address is reserved for this pool.
-func (p pool) reserves(addr netip.Addr) bool {
+func (p opened) reserves(addr netip.Addr) bool {
 	if p.Gateway == addr || slices.Contains(p.Extra, addr) {
 		return true
 	}
@@ -71,13 +74,13 @@ func (p pool) reserves(addr netip.Addr) bool {
 }
 
 // record is the pool as a definition keeps it.
-func (p pool) record() store.Pool {
+func (p opened) record() store.Pool {
 	id := p.parsed()
 	return store.Pool{Subnet: id.Subnet, Range: id.Range, Gateway: p.Gateway, Aux: maps.Clone(p.Aux), Asked: p.Asked}
 }
 
 // by is the pool's entry in a reservation until a definition takes it over.
-func (p pool) by(node string) string { return byPool(p.parsed().Nonce, node) }
+func (p opened) by(node string) string { return byPool(p.parsed().Nonce, node) }
 
 func byPool(nonce, node string) string { return "pool:" + nonce + "@" + node }
 
@@ -96,12 +99,14 @@ type network struct {
 
 	// Waiting are pools CreateNetwork named that no RequestPool is known
 	// for: the journal was lost. The next request joins them.
-	Waiting []PoolData `json:"waiting,omitempty"`
+	Waiting []pool.Data `json:"waiting,omitempty"`
 }
 
 func (n network) journalKey() string { return "network/" + n.ID }
-func (n network) enter(b *ledger)    { b.networks[n.ID] = n }
-func (n network) leave(b *ledger)    { delete(b.networks, n.ID) }
+
+func (n network) enter(b *ledger) { b.networks[n.ID] = n }
+
+func (n network) leave(b *ledger) { delete(b.networks, n.ID) }
 
 // title is what people call the network.
 func (n network) title() string {

@@ -12,6 +12,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 func TestBadInputLeavesNothing(t *testing.T) {
@@ -40,10 +41,10 @@ func TestBadInputLeavesNothing(t *testing.T) {
 				_, err := h.create(s.f)
 				checkErr(t, err, s.err)
 				if items := c.list(store.AllLeasesSpan()); len(items) != 1 {
-					t.Errorf("the store holds %v, want web's lease alone", keysOf(items))
+					t.Errorf("the store holds %v, want web's lease alone", KeysOf(items))
 				}
 				if items := c.list(store.DefaultPoolsSpan()); len(items) != 0 {
-					t.Errorf("the store holds %v, want no default subnet", keysOf(items))
+					t.Errorf("the store holds %v, want no default subnet", KeysOf(items))
 				}
 				if held, err := h.Provisional(t.Context()); err != nil || len(held) != 0 {
 					t.Errorf("held %+v, %v, want nothing", held, err)
@@ -62,11 +63,11 @@ func TestForeignSpaceIsRefused(t *testing.T) {
 
 func TestHostBitsAreMasked(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
-		reply, err := c.host("h1").RequestPool(c.Context(), PoolRequest{Space: GlobalSpace, Pool: "10.0.0.77/24", SubPool: "10.0.0.99/27"})
+		reply, err := c.host("h1").RequestPool(c.Context(), PoolRequest{Space: pool.GlobalSpace, Pool: "10.0.0.77/24", SubPool: "10.0.0.99/27"})
 		if err != nil || reply.Subnet != mustPrefix("10.0.0.0/24") {
 			t.Fatalf("reply %+v %v, want subnet 10.0.0.0/24", reply, err)
 		}
-		if id, err := ParsePoolID(reply.ID); err != nil || id.Range != mustPrefix("10.0.0.96/27") {
+		if id, err := pool.ParseID(reply.ID); err != nil || id.Range != mustPrefix("10.0.0.96/27") {
 			t.Errorf("id %+v %v, want range 10.0.0.96/27", id, err)
 		}
 	})
@@ -165,7 +166,7 @@ func TestDefaultPoolIsNeverTheSameTwiceInOneCreate(t *testing.T) {
 		seen := map[netip.Prefix]bool{}
 		var ids []string
 		for {
-			reply, err := h.RequestPool(c.Context(), PoolRequest{Space: LocalSpace})
+			reply, err := h.RequestPool(c.Context(), PoolRequest{Space: pool.LocalSpace})
 			if err != nil {
 				checkErr(c, err, "no default subnet is free: they are those of host h1 (14: local networks, and creates that have not ended")
 				checkErr(c, err, "; give one with --subnet, or more with --default-pools")
@@ -184,7 +185,7 @@ func TestDefaultPoolIsNeverTheSameTwiceInOneCreate(t *testing.T) {
 			h.must(h.ReleasePool(c.Context(), id))
 		}
 		if items := c.list(store.DefaultPoolsSpan()); len(items) != 0 {
-			c.Errorf("the store holds %v, want nothing", keysOf(items))
+			c.Errorf("the store holds %v, want nothing", KeysOf(items))
 		}
 	})
 }
@@ -209,7 +210,7 @@ func TestAnInDoubtDefaultPoolIsGivenBack(t *testing.T) {
 		h := c.host("h1")
 		h.ready()
 		ctx := h.mute(store.DefaultPoolsSpan(), func(items []store.Item) bool { return len(items) == 1 })
-		if _, err := h.RequestPool(ctx, PoolRequest{Space: LocalSpace}); err == nil {
+		if _, err := h.RequestPool(ctx, PoolRequest{Space: pool.LocalSpace}); err == nil {
 			c.Error("a subnet was given without an answer")
 		}
 		h.hear()
@@ -326,7 +327,7 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 		_, _, err := h.openOne(flags{}, 0, "10.0.0.0/24")
 		h.must(err)
 		h.later(time.Minute)
-		open := func(within, gateway string) (string, PoolData) {
+		open := func(within, gateway string) (string, pool.Data) {
 			data, id, err := h.openOne(flags{ranges: []string{within}, gateways: []string{gateway}}, 0, "10.0.0.0/24")
 			h.must(err)
 			return id, data
@@ -336,9 +337,9 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 		third, three := open("10.0.0.48/28", "10.0.0.254")
 		for _, s := range []struct {
 			network, want string
-			data          PoolData
+			data          pool.Data
 		}{{"c", third, three}, {"a", first, one}, {"b", second, two}, {"a", first, one}} {
-			h.must(h.Attach(s.network, []PoolData{s.data}))
+			h.must(h.Attach(s.network, []pool.Data{s.data}))
 			if p, _ := h.ledger.pool(s.want); p.Network != s.network {
 				t.Errorf("pool %s is network %q's, want %q", s.want, p.Network, s.network)
 			}
@@ -394,7 +395,7 @@ func TestAnotherDriversNetwork(t *testing.T) {
 		if got.String() != "10.0.0.64/24" {
 			c.Errorf("given %s, want 10.0.0.64/24", got)
 		}
-		for _, options := range []map[string]string{nil, {endpointName: "web"}} {
+		for _, options := range []map[string]string{nil, {pool.EndpointName: "web"}} {
 			for range 2 {
 				r := AddressRequest{PoolID: id, Address: "10.0.0.9", Options: options}
 				_, err := h.RequestAddress(ctx, r)
@@ -405,7 +406,7 @@ func TestAnotherDriversNetwork(t *testing.T) {
 		for _, s := range []struct {
 			options map[string]string
 			err     string
-		}{{nil, "already reserved"}, {map[string]string{endpointName: "web"}, "is being given to another container"}} {
+		}{{nil, "already reserved"}, {map[string]string{pool.EndpointName: "web"}, "is being given to another container"}} {
 			r := AddressRequest{PoolID: id, Address: "10.0.0.9", Options: s.options}
 			_, err = h.RequestAddress(ctx, r)
 			h.must(err)
@@ -417,7 +418,7 @@ func TestAnotherDriversNetwork(t *testing.T) {
 		h.must(h.ReleaseAddress(ctx, id, data.Gateway.String()))
 		h.must(h.ReleasePool(ctx, id))
 		if items := c.list(store.AllLeasesSpan()); len(items) != 0 {
-			c.Errorf("the store holds %v, want nothing", keysOf(items))
+			c.Errorf("the store holds %v, want nothing", KeysOf(items))
 		}
 	})
 }
@@ -446,7 +447,7 @@ func TestAnAbandonedCreateIsHeld(t *testing.T) {
 				held = all[0]
 			}
 			if items := slices.Concat(c.list(store.AllLeasesSpan()), c.list(store.DefaultPoolsSpan())); len(items) != 0 {
-				c.Errorf("the store holds %v, want nothing", keysOf(items))
+				c.Errorf("the store holds %v, want nothing", KeysOf(items))
 			}
 		})
 	}
@@ -494,7 +495,7 @@ func TestEndpointWithoutAddresses(t *testing.T) {
 		ct := n.mustRun("web", "")
 		ct.stop()
 		if items := c.list(store.EndpointsSpan()); len(items) != 0 {
-			c.Errorf("the store holds %v, want nothing", keysOf(items))
+			c.Errorf("the store holds %v, want nothing", KeysOf(items))
 		}
 		n.h.down()
 		if _, err := n.run("db", ""); !errors.Is(err, store.ErrUnavailable) {
@@ -507,7 +508,7 @@ func TestEndpointWithoutAddresses(t *testing.T) {
 func TestUnknownReleasesSucceed(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		h := c.host("h1")
-		id := PoolID{Space: LocalSpace, Segment: "default", Subnet: mustPrefix("10.0.0.0/24"), Nonce: someNonce}.String()
+		id := pool.ID{Space: pool.LocalSpace, Segment: "default", Subnet: mustPrefix("10.0.0.0/24"), Nonce: someNonce}.String()
 		h.must(h.ReleaseAddress(c.Context(), id, "10.0.0.9"))
 		h.must(h.ReleasePool(c.Context(), id))
 		h.must(h.Unbind(c.Context(), "nobody"))
@@ -528,7 +529,7 @@ func TestAFailedCreateLeavesNothing(t *testing.T) {
 			n.h.must(n.h.ReleasePool(c.Context(), n.ids[i]))
 		}
 		if items := slices.Concat(c.list(store.AllLeasesSpan()), c.list(store.DefaultPoolsSpan())); len(items) != 0 {
-			c.Errorf("the store holds %v, want nothing", keysOf(items))
+			c.Errorf("the store holds %v, want nothing", KeysOf(items))
 		}
 	})
 }

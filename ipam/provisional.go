@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // Provisional returns what this node holds in the store and nothing
@@ -17,7 +18,7 @@ func (a *Allocator) Provisional(context.Context) ([]Held, error) {
 	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State == given || l.State == unbound }) {
 		held = append(held, heldAddress(l))
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.joined() && !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.joined() && !p.Closed }) {
 		held = append(held, heldPool(p))
 	}
 	return held, nil
@@ -31,7 +32,7 @@ func heldAddress(l lease) Held {
 	return h
 }
 
-func heldPool(p pool) Held {
+func heldPool(p opened) Held {
 	id := p.parsed()
 	return Held{Kind: HeldPool, Segment: id.Segment, Subnet: id.Subnet, Nonce: id.Nonce}
 }
@@ -42,7 +43,7 @@ func heldPool(p pool) Held {
 func (a *Allocator) FreeProvisional(ctx context.Context, h Held) error {
 	switch h.Kind {
 	case HeldPool:
-		for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.joined() && heldPool(p) == h }) {
+		for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.joined() && heldPool(p) == h }) {
 			return a.ReleasePool(ctx, p.ID)
 		}
 		return nil
@@ -55,7 +56,7 @@ func (a *Allocator) FreeProvisional(ctx context.Context, h Held) error {
 func (a *Allocator) freeAddress(ctx context.Context, h Held) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	at := place{h.Segment, h.Address}
+	at := pool.At(h.Segment, h.Address)
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
 		return err
@@ -72,10 +73,10 @@ func (a *Allocator) freeStray(ctx context.Context, h Held) error {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
 	if h.Subnet.IsValid() {
-		if err := a.giveDefault(ctx, PoolID{Subnet: h.Subnet, Nonce: h.Nonce}); err != nil {
+		if err := a.giveDefault(ctx, pool.ID{Subnet: h.Subnet, Nonce: h.Nonce}); err != nil {
 			return fmt.Errorf("give subnet %s back: %w", h.Subnet, err)
 		}
-	} else if _, err := a.takeName(ctx, place{h.Segment, h.Address}, byPool(h.Nonce, a.Self.Node()), ""); err != nil {
+	} else if _, err := a.takeName(ctx, pool.At(h.Segment, h.Address), byPool(h.Nonce, a.Self.Node()), ""); err != nil {
 		return fmt.Errorf("give address %s back: %w", h.Address, err)
 	}
 	a.strays.remove(h)

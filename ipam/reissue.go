@@ -59,19 +59,19 @@ func (a *Allocator) stillOurs(ctx context.Context, network string, leases []leas
 }
 
 // reissuable tells whether a lease can be given again in a pool.
-func (a *Allocator) reissuable(l lease, p pool) bool {
+func (a *Allocator) reissuable(l lease, p opened) bool {
 	return l.State == releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
 		p.joined() && l.Network == p.Network
 }
 
-func (a *Allocator) reissue(l lease, p pool) error {
+func (a *Allocator) reissue(l lease, p opened) error {
 	l.State, l.Pool, l.Reissued = given, p.ID, true
 	return a.ledger.keep(l)
 }
 
 // reissueAny gives the lowest address that this node released and the store
 // does not know of, else one of an endpoint that is found to be dead.
-func (a *Allocator) reissueAny(ctx context.Context, p pool) (netip.Prefix, bool) {
+func (a *Allocator) reissueAny(ctx context.Context, p opened) (netip.Prefix, bool) {
 	views, err := a.views(p)
 	if err != nil || !p.joined() {
 		return netip.Prefix{}, false
@@ -93,7 +93,7 @@ func (a *Allocator) reissueAny(ctx context.Context, p pool) (netip.Prefix, bool)
 	return netip.Prefix{}, false
 }
 
-func (a *Allocator) reissueReleased(ctx context.Context, p pool, views []view) (netip.Prefix, bool) {
+func (a *Allocator) reissueReleased(ctx context.Context, p opened, views []view) (netip.Prefix, bool) {
 	released := a.ledger.leasesWhere(func(l lease) bool {
 		return a.reissuable(l, p) && slices.ContainsFunc(views, func(v view) bool { return l.Segment == v.segment && v.subnet.Contains(l.Address) })
 	})
@@ -109,7 +109,7 @@ func (a *Allocator) reissueReleased(ctx context.Context, p pool, views []view) (
 }
 
 // reissueHeld gives one lease again if it still is what it was.
-func (a *Allocator) reissueHeld(ctx context.Context, p pool, was lease) bool {
+func (a *Allocator) reissueHeld(ctx context.Context, p opened, was lease) bool {
 	release, err := a.ledger.hold(ctx, was.place())
 	if err != nil {
 		return false

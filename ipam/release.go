@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // ReleaseAddress takes an address back. It is free in the store when it
@@ -18,7 +19,7 @@ import (
 // deleted first is Docker's rollback of somebody else's request; that of a
 // gateway or aux address follows from removing a replica.
 func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) error {
-	id, err := ParsePoolID(poolID)
+	id, err := pool.ParseID(poolID)
 	if err != nil {
 		return err
 	}
@@ -28,7 +29,7 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) 
 	}
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	at := place{id.Segment, addr.Unmap()}
+	at := pool.At(id.Segment, addr.Unmap())
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
 		return err
@@ -55,13 +56,13 @@ func (a *Allocator) ReleaseAddress(ctx context.Context, poolID, address string) 
 // releaseReserved gives back what a pool without a network reserved: its
 // create failed, or it is another driver's. A network's own reservations
 // stay until its definition is gone.
-func (a *Allocator) releaseReserved(ctx context.Context, poolID string, at place) error {
+func (a *Allocator) releaseReserved(ctx context.Context, poolID string, at pool.Place) error {
 	p, ok := a.ledger.pool(poolID)
 	if !ok || p.joined() {
 		return nil
 	}
-	if err := a.unreserve(ctx, p, at.addr, ""); err != nil {
-		a.Log.Warn("a reservation is given back later", "address", at.addr, "err", err)
+	if err := a.unreserve(ctx, p, at.Addr, ""); err != nil {
+		a.Log.Warn("a reservation is given back later", "address", at.Addr, "err", err)
 		return nil // the pool still owes it
 	}
 	return nil
@@ -114,7 +115,7 @@ func (a *Allocator) discharge(ctx context.Context, l lease) error {
 	if l.Claimed {
 		return a.dischargeClaim(ctx, l)
 	}
-	key := l.place().key()
+	key := l.place().Key()
 	if l.Created == 0 {
 		it, err := a.read(ctx, key)
 		if err != nil {
@@ -144,7 +145,7 @@ func (a *Allocator) discharge(ctx context.Context, l lease) error {
 // note what it had bound. So only the record as it was made is deleted then,
 // and what stands there instead says which endpoint it is.
 func (a *Allocator) deleteLease(ctx context.Context, l lease) (store.Result, error) {
-	key := l.place().key()
+	key := l.place().Key()
 	cond, then := store.SameLife(key, l.Created), a.deletions(key, l.Endpoint)
 	if l.Endpoint == "" {
 		cond = store.Unchanged(key, l.Created)

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // RequestAddress gives an address, or reserves one. What a request means
@@ -28,10 +29,10 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 		return netip.Prefix{}, err
 	}
 	subnet := p.parsed().Subnet
-	gateway := r.Options[requestType] == requestGateway
-	addr := firstUsable(subnet)
+	gateway := r.Options[pool.RequestType] == pool.RequestGateway
+	addr := pool.FirstUsable(subnet)
 	if r.Address != "" {
-		if addr, err = parseAddress(r.Address, subnet); err != nil {
+		if addr, err = pool.ParseAddress(r.Address, subnet); err != nil {
 			return netip.Prefix{}, err
 		}
 	}
@@ -61,22 +62,22 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 
 // forEndpoint tells that an endpoint asks, which engines from 29 on say.
 func forEndpoint(options map[string]string) bool {
-	return options[endpointName] != "" || options[endpointMAC] != ""
+	return options[pool.EndpointName] != "" || options[pool.EndpointMAC] != ""
 }
 
 // poolFor returns the pool of an id. One that the journal does not know is
 // rebuilt from the id alone, and joined to the network that waits for it.
-func (a *Allocator) poolFor(id string) (pool, error) {
+func (a *Allocator) poolFor(id string) (opened, error) {
 	if p, ok := a.ledger.pool(id); ok {
 		return p, nil
 	}
-	parsed, err := ParsePoolID(id)
+	parsed, err := pool.ParseID(id)
 	if err != nil {
-		return pool{}, err
+		return opened{}, err
 	}
-	p := a.rejoin(pool{ID: id}, parsed)
+	p := a.rejoin(opened{ID: id}, parsed)
 	if err := a.openPool(p); err != nil {
-		return pool{}, err
+		return opened{}, err
 	}
 	p, _ = a.ledger.pool(id)
 	return p, nil
@@ -84,29 +85,29 @@ func (a *Allocator) poolFor(id string) (pool, error) {
 
 // reserveGateway answers the gateway request of a network's create. After
 // the create only the network's own gateway is still answered.
-func (a *Allocator) reserveGateway(ctx context.Context, p pool, addr netip.Addr, asked bool) error {
+func (a *Allocator) reserveGateway(ctx context.Context, p opened, addr netip.Addr, asked bool) error {
 	if p.joined() && p.Gateway == addr {
 		return nil
 	}
 	if p.joined() {
 		return fmt.Errorf("address %s cannot become the gateway of a network that exists", addr)
 	}
-	return a.reserve(ctx, p, addr, func(p *pool) { p.Gateway, p.Asked = addr, asked })
+	return a.reserve(ctx, p, addr, func(p *opened) { p.Gateway, p.Asked = addr, asked })
 }
 
 // reserveExtra reserves an aux address of a network that is being created.
 // A second request for it is not Docker asking again (its retries come
 // without a body) but somebody wanting one address twice.
-func (a *Allocator) reserveExtra(ctx context.Context, p pool, addr netip.Addr) error {
+func (a *Allocator) reserveExtra(ctx context.Context, p opened, addr netip.Addr) error {
 	if slices.Contains(p.reserved(), addr) {
 		return fmt.Errorf("address %s is already reserved for this network", addr)
 	}
-	return a.reserve(ctx, p, addr, func(p *pool) { p.Extra = append(slices.Clone(p.Extra), addr) })
+	return a.reserve(ctx, p, addr, func(p *opened) { p.Extra = append(slices.Clone(p.Extra), addr) })
 }
 
 // learn tells every mirror that covers a place what a transaction showed.
-func (a *Allocator) learn(at place, taken bool, rev store.Revision) {
-	for _, m := range a.mirrors.covering(at) {
-		m.learn(at.addr, taken, rev)
+func (a *Allocator) learn(at pool.Place, taken bool, rev store.Revision) {
+	for _, m := range a.mirrors.Covering(at) {
+		m.Learn(at.Addr, taken, rev)
 	}
 }

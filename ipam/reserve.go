@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // A reservation is a record that nobody leases: a gateway or an aux address.
@@ -18,13 +19,13 @@ import (
 
 // reserve writes the pool's name into a reservation and notes in the pool
 // what it is for.
-func (a *Allocator) reserve(ctx context.Context, p pool, addr netip.Addr, note func(*pool)) error {
+func (a *Allocator) reserve(ctx context.Context, p opened, addr netip.Addr, note func(*opened)) error {
 	if err := a.distrust(); err != nil {
 		return err
 	}
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	at := place{p.parsed().Segment, addr}
+	at := pool.At(p.parsed().Segment, addr)
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
 		return err
@@ -34,7 +35,7 @@ func (a *Allocator) reserve(ctx context.Context, p pool, addr netip.Addr, note f
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
-	kept := a.ledger.changePool(p.ID, func(p *pool) {
+	kept := a.ledger.changePool(p.ID, func(p *opened) {
 		p.Heard = a.Now().UnixMilli()
 		if !slices.Contains(p.Owed, addr) {
 			p.Owed = append(slices.Clone(p.Owed), addr) // also in doubt: it is given back with the pool
@@ -50,7 +51,7 @@ func (a *Allocator) reserve(ctx context.Context, p pool, addr netip.Addr, note f
 }
 
 // putReservation adds a name to a reservation, making it if need be.
-func (a *Allocator) putReservation(ctx context.Context, at place, name string) error {
+func (a *Allocator) putReservation(ctx context.Context, at pool.Place, name string) error {
 	var found store.Item
 	for {
 		rec, err := a.reservation(ctx, at, found)
@@ -63,9 +64,9 @@ func (a *Allocator) putReservation(ctx context.Context, at place, name string) e
 		rec.By = append(rec.By, name)
 		res, err := a.commit(ctx, store.Txn{
 			Gives: true,
-			If:    []store.Cond{store.Unchanged(at.key(), found.Modified)},
-			Then:  []store.Op{store.Put(at.key(), store.Encode(rec))},
-			Else:  []store.Op{store.Get(at.key())},
+			If:    []store.Cond{store.Unchanged(at.Key(), found.Modified)},
+			Then:  []store.Op{store.Put(at.Key(), store.Encode(rec))},
+			Else:  []store.Op{store.Get(at.Key())},
 		})
 		if err != nil {
 			return err
@@ -74,14 +75,14 @@ func (a *Allocator) putReservation(ctx context.Context, at place, name string) e
 		if res.Done {
 			return nil
 		}
-		found, _ = res.Item(at.key())
+		found, _ = res.Item(at.Key())
 	}
 }
 
 // reservation reads a record to be shared. A lease cannot be: its holder is
 // named. Nor can what rests after an eviction: the node it was taken from may
 // come back for it, and the rest would end with the network.
-func (a *Allocator) reservation(ctx context.Context, at place, found store.Item) (store.Lease, error) {
+func (a *Allocator) reservation(ctx context.Context, at pool.Place, found store.Item) (store.Lease, error) {
 	rec := store.Lease{State: store.Reserved, Since: a.Now().Unix()}
 	if found.Created == 0 {
 		return rec, nil
@@ -91,10 +92,10 @@ func (a *Allocator) reservation(ctx context.Context, at place, found store.Item)
 	case err != nil:
 		return rec, err
 	case rec.State == store.Leased:
-		return rec, fmt.Errorf("address %s cannot be reserved for the network: it is %s", at.addr, a.heldBy(ctx, rec.Node, rec.Endpoint))
+		return rec, fmt.Errorf("address %s cannot be reserved for the network: it is %s", at.Addr, a.heldBy(ctx, rec.Node, rec.Endpoint))
 	case rec.State == store.Quarantined:
 		return rec, fmt.Errorf("address %s cannot be reserved for the network: it has rested since %s, when node %s, which used it, was evicted: give another one, or try again in some minutes",
-			at.addr, time.Unix(rec.Since, 0).UTC().Format(time.TimeOnly+" MST"), a.hostOf(ctx, rec.Node))
+			at.Addr, time.Unix(rec.Since, 0).UTC().Format(time.TimeOnly+" MST"), a.hostOf(ctx, rec.Node))
 	}
 	return rec, nil
 }
@@ -102,13 +103,13 @@ func (a *Allocator) reservation(ctx context.Context, at place, found store.Item)
 // unreserve takes the pool's name out of a reservation, and the reservation
 // away with the last name. With a uuid it does so only where that definition
 // has put its own name in.
-func (a *Allocator) unreserve(ctx context.Context, p pool, addr netip.Addr, uuid string) error {
-	at := place{p.parsed().Segment, addr}
+func (a *Allocator) unreserve(ctx context.Context, p opened, addr netip.Addr, uuid string) error {
+	at := pool.At(p.parsed().Segment, addr)
 	gone, err := a.takeName(ctx, at, p.by(a.Self.Node()), uuid)
 	if err != nil || !gone {
 		return err
 	}
-	return a.ledger.changePool(p.ID, func(p *pool) {
+	return a.ledger.changePool(p.ID, func(p *opened) {
 		p.Owed = without(p.Owed, addr)
 		if uuid == "" {
 			p.drop(addr)
@@ -117,7 +118,7 @@ func (a *Allocator) unreserve(ctx context.Context, p pool, addr netip.Addr, uuid
 }
 
 // drop forgets that an address is reserved for the pool.
-func (p *pool) drop(addr netip.Addr) {
+func (p *opened) drop(addr netip.Addr) {
 	p.Extra = without(p.Extra, addr)
 	if p.Gateway == addr {
 		p.Gateway, p.Asked = netip.Addr{}, false
@@ -131,9 +132,9 @@ func without(addrs []netip.Addr, addr netip.Addr) []netip.Addr {
 
 // takeName takes one name out of a reservation. Gone tells that it is not in
 // there any more.
-func (a *Allocator) takeName(ctx context.Context, at place, name, uuid string) (gone bool, err error) {
+func (a *Allocator) takeName(ctx context.Context, at pool.Place, name, uuid string) (gone bool, err error) {
 	for {
-		it, err := a.read(ctx, at.key())
+		it, err := a.read(ctx, at.Key())
 		if err != nil {
 			return false, err
 		}

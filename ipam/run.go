@@ -16,7 +16,7 @@ const lookEvery = time.Second
 // journal owes it, and compares what this node holds with the store whenever
 // its session was opened anew or a record of it vanishes. It returns nil when ctx ends.
 func (a *Allocator) Run(ctx context.Context) error {
-	defer a.mirrors.stop()
+	defer a.mirrors.Stop()
 	a.followOwn(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -49,7 +49,7 @@ func (a *Allocator) attend(ctx context.Context) {
 	for _, at := range a.suspect.drain() {
 		if _, err := a.reconcile(ctx, at); err != nil {
 			a.suspect.add(at)
-			a.Log.Warn("an address is compared with the store later", "address", at.addr, "err", err)
+			a.Log.Warn("an address is compared with the store later", "address", at.Addr, "err", err)
 		}
 	}
 	a.restoreMissing(ctx)
@@ -71,7 +71,7 @@ func (a *Allocator) settle(ctx context.Context) {
 	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == unwritten }) {
 		undone = append(undone, func() error { return a.settleBinding(ctx, e) })
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Closed || len(p.Owed) > 0 && p.joined() }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.Closed || len(p.Owed) > 0 && p.joined() }) {
 		undone = append(undone, func() error { return a.settlePool(ctx, p.ID) })
 	}
 	for _, do := range undone {

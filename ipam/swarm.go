@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // In a swarm one address is asked for twice and released twice: by the
@@ -36,17 +37,17 @@ func IsSwarmID(id string) bool {
 }
 
 // byManager tells that the swarm's manager asks.
-func (p pool) byManager() bool { return strings.HasPrefix(p.Network, managerPrefix) }
+func (p opened) byManager() bool { return strings.HasPrefix(p.Network, managerPrefix) }
 
 // byWorker tells that a worker asks, for one of the swarm's networks.
-func (p pool) byWorker() bool { return IsSwarmID(p.Network) }
+func (p opened) byWorker() bool { return IsSwarmID(p.Network) }
 
 // claimAny gives the swarm any free address.
-func (a *Allocator) claimAny(ctx context.Context, p pool, r AddressRequest) (netip.Prefix, error) {
+func (a *Allocator) claimAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
 	if err := a.distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
-	return a.allocateWith(ctx, p, r, func(v view, at place) (bool, error) {
+	return a.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) {
 		_, won, err := a.makeClaim(ctx, p, at)
 		return won, err
 	})
@@ -54,13 +55,13 @@ func (a *Allocator) claimAny(ctx context.Context, p pool, r AddressRequest) (net
 
 // claimThis gives the swarm an explicit address. A new leader repeats the
 // claims of the last: what the swarm has already is a success.
-func (a *Allocator) claimThis(ctx context.Context, p pool, addr netip.Addr) (netip.Prefix, error) {
+func (a *Allocator) claimThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
 	if err := a.distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	at := place{p.parsed().Segment, addr}
+	at := pool.At(p.parsed().Segment, addr)
 	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
 	for {
 		it, won, err := a.makeClaim(ctx, p, at)
@@ -84,12 +85,12 @@ func (a *Allocator) claimThis(ctx context.Context, p pool, addr netip.Addr) (net
 }
 
 // makeClaim makes the record of an address for the swarm if it is absent.
-func (a *Allocator) makeClaim(ctx context.Context, p pool, at place) (found store.Item, won bool, err error) {
+func (a *Allocator) makeClaim(ctx context.Context, p opened, at pool.Place) (found store.Item, won bool, err error) {
 	nonce, err := mintNonce(a.Rand)
 	if err != nil {
 		return found, false, err
 	}
-	key := at.key()
+	key := at.Key()
 	res, err := a.commit(ctx, store.Txn{
 		Gives: true,
 		If:    []store.Cond{store.Absent(key)},
@@ -112,10 +113,10 @@ func (a *Allocator) makeClaim(ctx context.Context, p pool, at place) (found stor
 
 // rewrite replaces a record that is as it was read; done is false when it is
 // not.
-func (a *Allocator) rewrite(ctx context.Context, at place, it store.Item, rec store.Lease) (done bool, err error) {
+func (a *Allocator) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
 	res, err := a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(at.key(), it.Modified)},
-		Then: []store.Op{store.Put(at.key(), store.Encode(rec))},
+		If:   []store.Cond{store.Unchanged(at.Key(), it.Modified)},
+		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},
 	})
 	return res.Done, err
 }
@@ -124,9 +125,9 @@ func (a *Allocator) rewrite(ctx context.Context, at place, it store.Item, rec st
 // record, or one without claims, is none of the swarm's. end takes the claim
 // out of what it is shown, and tells whether it is the one to end. With a
 // worker's claim goes the record of its endpoint.
-func (a *Allocator) unclaim(ctx context.Context, at place, end func(store.Item, *store.Lease) bool) error {
+func (a *Allocator) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
 	for {
-		it, err := a.read(ctx, at.key())
+		it, err := a.read(ctx, at.Key())
 		if err != nil || it.Created == 0 {
 			return err
 		}
@@ -144,11 +145,11 @@ func (a *Allocator) unclaim(ctx context.Context, at place, end func(store.Item, 
 		}
 		last := !rec.Claims.Manager && !rec.Claims.Worker
 		if last {
-			then = append(then, store.Delete(at.key()))
+			then = append(then, store.Delete(at.Key()))
 		} else {
-			then = append(then, store.Put(at.key(), store.Encode(rec)))
+			then = append(then, store.Put(at.Key(), store.Encode(rec)))
 		}
-		res, err := a.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.key(), it.Modified)}, Then: then})
+		res, err := a.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
 		if err != nil {
 			return err
 		}
@@ -163,10 +164,10 @@ func (a *Allocator) unclaim(ctx context.Context, at place, end func(store.Item, 
 
 // releaseClaim is a release by the manager. One that the store does not hear
 // is found again by the managers' own reconciling.
-func (a *Allocator) releaseClaim(ctx context.Context, at place) error {
+func (a *Allocator) releaseClaim(ctx context.Context, at pool.Place) error {
 	err := a.unclaim(ctx, at, endManager)
 	if errors.Is(err, store.ErrUnavailable) {
-		a.Log.Warn("the swarm's release of an address is found later", "address", at.addr, "err", err)
+		a.Log.Warn("the swarm's release of an address is found later", "address", at.Addr, "err", err)
 		return nil
 	}
 	return err
@@ -207,7 +208,7 @@ func (a *Allocator) takeClaimed(ctx context.Context, l lease, it store.Item, rec
 		if err != nil || done {
 			return "", errors.Join(err, a.keepUnless(err, l))
 		}
-		if it, err = a.read(ctx, l.place().key()); err != nil {
+		if it, err = a.read(ctx, l.place().Key()); err != nil {
 			return "", errors.Join(a.unanswered(err), a.keepUnless(err, l))
 		}
 		if it.Created == 0 {
@@ -254,7 +255,7 @@ func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	defer cancel()
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.byManager() && !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.byManager() && !p.Closed }) {
 		id := p.parsed()
 		some, err := a.claimsIn(ctx, id.Segment, id.Subnet)
 		if err != nil {
@@ -295,7 +296,7 @@ func (a *Allocator) claimsIn(ctx context.Context, segment string, subnet netip.P
 func (a *Allocator) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
 	ctx, cancel := a.bounded(ctx)
 	defer cancel()
-	err = a.unclaim(ctx, place{c.Segment, c.Address}, func(it store.Item, rec *store.Lease) bool {
+	err = a.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 		dropped = it.Modified == c.Written && endManager(it, rec)
 		return dropped
 	})
@@ -324,7 +325,7 @@ func (a *Allocator) EndManagerClaims(ctx context.Context, n SwarmNetwork) error 
 			if c.Network != n.ID {
 				continue
 			}
-			err := a.unclaim(ctx, place{c.Segment, c.Address}, func(it store.Item, rec *store.Lease) bool {
+			err := a.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 				return rec.Network == n.ID && endManager(it, rec)
 			})
 			if err != nil {

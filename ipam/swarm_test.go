@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // overlay is a network of a swarm: its id has 25 digits of base 36.
@@ -75,16 +76,16 @@ func (s *swarm) must(err error) {
 
 // lead does what the engine of a new leader does.
 func (h *swarmHost) lead() error {
-	reply, err := h.RequestPool(h.ctx(), PoolRequest{Space: GlobalSpace, Pool: overlaySubnet})
+	reply, err := h.RequestPool(h.ctx(), PoolRequest{Space: pool.GlobalSpace, Pool: overlaySubnet})
 	if err != nil {
 		return err
 	}
 	h.leading = reply.ID
-	gateway, err := h.RequestAddress(h.ctx(), AddressRequest{PoolID: reply.ID, Options: map[string]string{requestType: requestGateway}})
+	gateway, err := h.RequestAddress(h.ctx(), AddressRequest{PoolID: reply.ID, Options: map[string]string{pool.RequestType: pool.RequestGateway}})
 	if err != nil {
 		return err
 	}
-	return h.Attach(ManagerNetwork(overlay), []PoolData{{Space: GlobalSpace, Subnet: reply.Subnet, Gateway: gateway.Addr()}})
+	return h.Attach(ManagerNetwork(overlay), []pool.Data{{Space: pool.GlobalSpace, Subnet: reply.Subnet, Gateway: gateway.Addr()}})
 }
 
 // claim asks for an address as the leader; "" for any.
@@ -98,12 +99,12 @@ func (h *swarmHost) claim(address string) error {
 
 // work asks for the task's address as the worker.
 func (h *swarmHost) work() error {
-	reply, err := h.RequestPool(h.ctx(), PoolRequest{Space: LocalSpace, Pool: overlaySubnet})
+	reply, err := h.RequestPool(h.ctx(), PoolRequest{Space: pool.LocalSpace, Pool: overlaySubnet})
 	if err != nil {
 		return err
 	}
 	h.working = reply.ID
-	if err := h.Attach(overlay, []PoolData{{Space: LocalSpace, Subnet: reply.Subnet}}); err != nil {
+	if err := h.Attach(overlay, []pool.Data{{Space: pool.LocalSpace, Subnet: reply.Subnet}}); err != nil {
 		return err
 	}
 	_, err = h.RequestAddress(h.ctx(), AddressRequest{PoolID: h.working, Address: taskAddress})
@@ -174,7 +175,7 @@ func (s *swarm) act(step string) error {
 // ends the agent's epoch first: its loops write nothing any more.
 func (s *swarm) evict(node string) error {
 	s.nodes[node].stop()
-	it, rec := s.leaseAt(DefaultSegment, taskAddress)
+	it, rec := s.leaseAt(pool.DefaultSegment, taskAddress)
 	if rec.Node != node {
 		return fmt.Errorf("%s has no claim: %+v", node, rec)
 	}
@@ -187,7 +188,7 @@ func (s *swarm) evict(node string) error {
 
 // record says who claims the task's address.
 func (s *swarm) record() string {
-	it, rec := s.leaseAt(DefaultSegment, taskAddress)
+	it, rec := s.leaseAt(pool.DefaultSegment, taskAddress)
 	if it.Created == 0 {
 		return "free"
 	}
@@ -326,8 +327,8 @@ func TestLostReleaseOfAClaim(t *testing.T) {
 		h1.up()
 		claims, err := h1.ManagerClaims(c.Context())
 		s.must(err)
-		it, _ := c.leaseAt(DefaultSegment, taskAddress)
-		want := []ManagerClaim{{Segment: DefaultSegment, Address: netip.MustParseAddr(taskAddress), Network: overlay, Written: it.Modified}}
+		it, _ := c.leaseAt(pool.DefaultSegment, taskAddress)
+		want := []ManagerClaim{{Segment: pool.DefaultSegment, Address: netip.MustParseAddr(taskAddress), Network: overlay, Written: it.Modified}}
 		if !slices.Equal(claims, want) {
 			c.Fatalf("the swarm claims %v, want %v", claims, want)
 		}
@@ -377,7 +378,7 @@ func TestEndManagerClaims(t *testing.T) {
 		s.must(err)
 		subnets := []netip.Prefix{netip.MustParsePrefix(overlaySubnet)}
 		end := func(id string) {
-			s.must(s.nodes["h1"].EndManagerClaims(c.Context(), SwarmNetwork{ID: id, Segment: DefaultSegment, Subnets: subnets}))
+			s.must(s.nodes["h1"].EndManagerClaims(c.Context(), SwarmNetwork{ID: id, Segment: pool.DefaultSegment, Subnets: subnets}))
 		}
 		end("yxwvutsrqponmlkjihgfedcba")
 		if got := s.record(); got != "manager, bound on h2" {
@@ -387,7 +388,7 @@ func TestEndManagerClaims(t *testing.T) {
 		if got := s.record(); got != "bound on h2" {
 			c.Errorf("its own end left %q, want the running task's lease", got)
 		}
-		if it, rec := c.leaseAt(DefaultSegment, idle.Addr().String()); it.Created != 0 {
+		if it, rec := c.leaseAt(pool.DefaultSegment, idle.Addr().String()); it.Created != 0 {
 			c.Errorf("the idle address is claimed still: %+v", rec)
 		}
 	})
@@ -399,7 +400,7 @@ func TestAnotherNetworksClaimIsNotRetaken(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		s := newSwarm(c)
 		s.play("h1 leads", "h1 claims", "h2 works", "h2 binds", "h2 is evicted")
-		it, rec := c.leaseAt(DefaultSegment, taskAddress)
+		it, rec := c.leaseAt(pool.DefaultSegment, taskAddress)
 		rec.Network = "yxwvutsrqponmlkjihgfedcba"
 		s.must(s.act("h1 drops"))
 		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(it.Key, store.Encode(rec))}})
@@ -449,7 +450,7 @@ func TestDropWhileAWorkerTakes(t *testing.T) {
 				}
 			})
 			both.Wait()
-			if it, rec := c.leaseAt(DefaultSegment, taskAddress); (taken == nil) != (it.Created != 0 && rec.Node == "h2") {
+			if it, rec := c.leaseAt(pool.DefaultSegment, taskAddress); (taken == nil) != (it.Created != 0 && rec.Node == "h2") {
 				c.Fatalf("the worker was answered %v, the store has %+v", taken, rec)
 			}
 			if taken == nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // Unbind tells that an endpoint was deleted: its record goes, and with it its
@@ -56,8 +57,8 @@ func (a *Allocator) giveUpUnreleased(ctx context.Context, had []entry) error {
 	return failed
 }
 
-func placesOfLeases(leases []lease) []place {
-	places := make([]place, len(leases))
+func placesOfLeases(leases []lease) []pool.Place {
+	places := make([]pool.Place, len(leases))
 	for i, l := range leases {
 		places[i] = l.place()
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/mirror"
+	"gvlan/ipam/pool"
 )
 
 // What this node holds must stand in the store as long as it does: its leases,
@@ -18,34 +20,34 @@ import (
 
 // missing are things whose record Run will compare with the ledger.
 type missing struct {
-	places    suspects[place]  // of leases and reservations
-	endpoints suspects[string] // by id
-	defaults  suspects[string] // default subnets, by PoolID
+	places    suspects[pool.Place] // of leases and reservations
+	endpoints suspects[string]     // by id
+	defaults  suspects[string]     // default subnets, by PoolID
 }
 
 // vanished compares what a change of a subnet's mirror shows gone.
-func (a *Allocator) vanished(m *mirror, c store.Change, gone []gone) {
+func (a *Allocator) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) {
 	for _, g := range gone {
-		a.missAt(place{m.segment, g.addr}, g.at)
+		a.missAt(pool.At(m.Segment, g.Addr), g.At)
 	}
 	if !c.Reset {
 		return
 	}
-	there := map[place]store.Item{}
+	there := map[pool.Place]store.Item{}
 	for _, it := range c.Items {
 		if segment, addr, err := store.LeaseOf(it.Key); err == nil {
-			there[place{segment, addr}] = it
+			there[pool.At(segment, addr)] = it
 		}
 	}
-	inside := func(at place) bool { return at.segment == m.segment && m.subnet.Contains(at.addr) }
+	inside := func(at pool.Place) bool { return at.Segment == m.Segment && m.Subnet.Contains(at.Addr) }
 	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return inside(l.place()) }) {
 		if _, ok := there[l.place()]; !ok { // who else has it is seen by compareNews
 			a.missAt(l.place(), c.Revision)
 		}
 	}
-	for _, p := range a.ledger.poolsWhere(func(p pool) bool { return !p.Closed }) {
+	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		for _, addr := range p.reserved() {
-			at := place{p.parsed().Segment, addr}
+			at := pool.At(p.parsed().Segment, addr)
 			if rec, err := store.Decode[store.Lease](there[at]); inside(at) && (err != nil || rec.State != store.Reserved) {
 				a.missAt(at, c.Revision)
 			}
@@ -55,7 +57,7 @@ func (a *Allocator) vanished(m *mirror, c store.Change, gone []gone) {
 
 // missAt has a place looked at whose record was not there at a revision, if
 // it should be.
-func (a *Allocator) missAt(at place, rev store.Revision) {
+func (a *Allocator) missAt(at pool.Place, rev store.Revision) {
 	l, leased := a.ledger.lease(at)
 	if _, reserved := a.ledger.reservedAt(at); !reserved && (!leased || l.Created > rev) {
 		return
@@ -66,7 +68,7 @@ func (a *Allocator) missAt(at place, rev store.Revision) {
 
 // missStranger has a place looked at where somebody else's record stands in
 // the place of this node's.
-func (a *Allocator) missStranger(at place, it store.Item) {
+func (a *Allocator) missStranger(at pool.Place, it store.Item) {
 	if l, ok := a.ledger.lease(at); ok && l.Created < it.Modified {
 		a.missing.places.add(at)
 		a.wake()
@@ -85,7 +87,7 @@ func (a *Allocator) followOwn(ctx context.Context) {
 	})
 	a.followKeys(ctx, store.DefaultPoolsSpan(), &a.missing.defaults, func() map[string]string {
 		ids := map[string]string{}
-		for _, p := range a.ledger.poolsWhere(func(p pool) bool { return p.Default && !p.Closed }) {
+		for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.Default && !p.Closed }) {
 			ids[store.DefaultPoolKey(p.parsed().Subnet)] = p.ID
 		}
 		return ids
@@ -94,7 +96,7 @@ func (a *Allocator) followOwn(ctx context.Context) {
 
 // followKeys notes which of the keys that own names vanish from a span.
 func (a *Allocator) followKeys(ctx context.Context, span store.Span, found *suspects[string], own func() map[string]string) {
-	a.mirrors.work.Go(func() {
+	a.mirrors.Work.Go(func() {
 		err := store.Follow(ctx, a.KV, span, func(c store.Change) {
 			gone := c.Reset
 			for _, e := range c.Events {
@@ -143,7 +145,7 @@ func restoreEach[K comparable](a *Allocator, ctx context.Context, found *suspect
 
 // restorePlace compares one address. One that a call is about is looked at
 // after it.
-func (a *Allocator) restorePlace(ctx context.Context, at place) error {
+func (a *Allocator) restorePlace(ctx context.Context, at pool.Place) error {
 	if a.ledger.isBusy(at) {
 		a.missing.places.add(at)
 		return nil
@@ -160,7 +162,7 @@ func (a *Allocator) restorePlace(ctx context.Context, at place) error {
 // again. It names the definition where the store has it. Where it does not,
 // the pool is named until it does (see settlePool): the definition is lost as
 // well, and its commit comes later.
-func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
+func (a *Allocator) restoreReservation(ctx context.Context, at pool.Place) error {
 	release, err := a.ledger.hold(ctx, at)
 	if err != nil {
 		return err
@@ -176,19 +178,19 @@ func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
 			return err
 		}
 		if len(conds) == 0 {
-			if err := a.owe(p, at.addr); err != nil {
+			if err := a.owe(p, at.Addr); err != nil {
 				return err
 			}
 		}
 		res, err := a.commit(ctx, store.Txn{
-			If:   append(conds, store.Absent(at.key())),
-			Then: []store.Op{store.Put(at.key(), store.Encode(store.Lease{State: store.Reserved, Since: a.Now().Unix(), By: []string{name}}))},
-			Else: []store.Op{store.Get(at.key())},
+			If:   append(conds, store.Absent(at.Key())),
+			Then: []store.Op{store.Put(at.Key(), store.Encode(store.Lease{State: store.Reserved, Since: a.Now().Unix(), By: []string{name}}))},
+			Else: []store.Op{store.Get(at.Key())},
 		})
 		if err != nil {
 			return err
 		}
-		if it, found := res.Item(at.key()); found {
+		if it, found := res.Item(at.Key()); found {
 			rec, err := store.Decode[store.Lease](it)
 			if err == nil && rec.State != store.Reserved {
 				a.reservationConflict(ctx, at, p, rec)
@@ -199,7 +201,7 @@ func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
 			continue // the definition changed
 		}
 		a.learn(at, true, res.Revision)
-		a.Log.Warn("a reservation of a network on this node had vanished from the store: made again", "address", at.addr, "segment", at.segment)
+		a.Log.Warn("a reservation of a network on this node had vanished from the store: made again", "address", at.Addr, "segment", at.Segment)
 		return a.settleRestored(ctx, p, at)
 	}
 }
@@ -207,7 +209,7 @@ func (a *Allocator) restoreReservation(ctx context.Context, at place) error {
 // reserver is whose name a pool's reservations carry, with what must still
 // hold when it is written; "" for nobody's: the definition was removed, and the
 // network here is about to be.
-func (a *Allocator) reserver(ctx context.Context, p pool) (string, []store.Cond, error) {
+func (a *Allocator) reserver(ctx context.Context, p opened) (string, []store.Cond, error) {
 	n, _ := a.ledger.network(p.Network)
 	if n.UUID == "" {
 		return p.by(a.Self.Node()), nil, nil
@@ -227,11 +229,11 @@ func (a *Allocator) reserver(ctx context.Context, p pool) (string, []store.Cond,
 }
 
 // owe notes that a reservation carries the pool's own name, before it does.
-func (a *Allocator) owe(p pool, addr netip.Addr) error {
+func (a *Allocator) owe(p opened, addr netip.Addr) error {
 	if slices.Contains(p.Owed, addr) {
 		return nil
 	}
-	return a.ledger.changePool(p.ID, func(p *pool) {
+	return a.ledger.changePool(p.ID, func(p *opened) {
 		if !slices.Contains(p.Owed, addr) {
 			p.Owed = append(slices.Clone(p.Owed), addr)
 		}
@@ -240,7 +242,7 @@ func (a *Allocator) owe(p pool, addr netip.Addr) error {
 
 // settleRestored takes a reservation back whose pool was closed while it was
 // made: closing it may have found nothing to give back.
-func (a *Allocator) settleRestored(ctx context.Context, p pool, at place) error {
+func (a *Allocator) settleRestored(ctx context.Context, p opened, at pool.Place) error {
 	if now, ok := a.ledger.pool(p.ID); ok && !now.Closed {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
 // wipe deletes every record of a span, as somebody with etcdctl does.
@@ -41,7 +42,7 @@ func TestWhatVanishesIsWrittenAgain(t *testing.T) {
 			spans := []store.Span{store.AllLeasesSpan(), store.MACsSpan(), store.EndpointsSpan(), store.DefaultPoolsSpan()}
 			had := map[store.Span][]string{}
 			for _, span := range spans {
-				had[span] = keysOf(c.list(span))
+				had[span] = KeysOf(c.list(span))
 				c.wipe(span)
 			}
 			if away {
@@ -93,7 +94,7 @@ func TestAnAddressThatSomebodyTookIsToldAndSilenced(t *testing.T) {
 			} else {
 				winner = &container{n: &lan{h: far.h}, endpoint: "winner"}
 				rec := store.Lease{State: store.Leased, Node: "h9", Nonce: "9", Endpoint: "winner"}
-				_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(place{"default", web.addrs[0].Addr()}.key(), store.Encode(rec))}})
+				_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(pool.At("default", web.addrs[0].Addr()).Key(), store.Encode(rec))}})
 				n.h.must(err)
 				want = "in use by endpoint winner on node h9"
 			}
@@ -163,13 +164,13 @@ func TestARemovedNetworkReservesNothingAgain(t *testing.T) {
 		h.must(err)
 		n.undefine()
 		c.wipe(store.DefaultPoolsSpan())
-		for _, p := range h.ledger.poolsWhere(func(pool) bool { return true }) { // as every event and list has it
-			h.must(h.restoreReservation(c.Context(), place{p.parsed().Segment, p.Gateway}))
+		for _, p := range h.ledger.poolsWhere(func(opened) bool { return true }) { // as every event and list has it
+			h.must(h.restoreReservation(c.Context(), pool.At(p.parsed().Segment, p.Gateway)))
 			h.must(h.restoreDefault(c.Context(), p.ID))
 		}
 		for _, span := range []store.Span{store.AllLeasesSpan(), store.DefaultPoolsSpan()} {
 			if items := c.list(span); len(items) != 0 {
-				c.Errorf("the store holds %v", keysOf(items))
+				c.Errorf("the store holds %v", KeysOf(items))
 			}
 		}
 		n.remove()

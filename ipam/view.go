@@ -5,6 +5,10 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/mirror"
+	"gvlan/ipam/pool"
 )
 
 // view is what a network may take dynamic addresses of in one subnet.
@@ -13,45 +17,45 @@ type view struct {
 	segment  string
 	subnet   netip.Prefix
 	ranges   []netip.Prefix // tried in order
-	excluded *intervals     // never given: by option, by override, or as no host can have them
-	order    order
+	excluded *addrset.Set   // never given: by option, by override, or as no host can have them
+	order    pool.Order
 	cooldown time.Duration // addresses rest between two containers
 }
 
 // viewOf says what a pool of a network may give.
-func viewOf(p pool, n network) (view, error) {
+func viewOf(p opened, n network) (view, error) {
 	id, given := p.parsed(), p.Options
 	if len(given) == 0 {
 		given = n.Options
 	}
-	o, err := parseOptions(given)
+	o, err := pool.ParseOptions(given)
 	if err != nil {
 		return view{}, err
 	}
-	more, err := parseExcludes(n.Overrides.Exclude)
+	more, err := pool.ParseExcludes(n.Overrides.Exclude)
 	if err != nil {
 		return view{}, err
 	}
-	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.order, cooldown: cooldownOf(n.Overrides), excluded: &intervals{}}
+	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, cooldown: pool.CooldownOf(n.Overrides), excluded: &addrset.Set{}}
 	v.ranges = rangesOf(id, n.Overrides.Ranges)
-	for _, s := range slices.Concat(o.exclude, more) {
-		v.excluded.add(s)
+	for _, s := range slices.Concat(o.Exclude, more) {
+		v.excluded.Add(s)
 	}
-	for _, addr := range []netip.Addr{id.Subnet.Addr(), lastOf(id.Subnet)} {
-		if unusableIn(id.Subnet, addr) != "" {
-			v.excluded.add(single(addr))
+	for _, addr := range []netip.Addr{id.Subnet.Addr(), pool.LastOf(id.Subnet)} {
+		if pool.UnusableIn(id.Subnet, addr) != "" {
+			v.excluded.Add(addrset.Single(addr))
 		}
 	}
 	return v, nil
 }
 
-func rangesOf(id PoolID, added []netip.Prefix) []netip.Prefix {
+func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {
 	if !id.Range.IsValid() {
 		return []netip.Prefix{id.Subnet}
 	}
 	ranges := []netip.Prefix{id.Range}
 	for _, r := range added {
-		if checkRange(r, id.Subnet) == nil {
+		if pool.CheckRange(r, id.Subnet) == nil {
 			ranges = append(ranges, r.Masked())
 		}
 	}
@@ -62,12 +66,12 @@ func rangesOf(id PoolID, added []netip.Prefix) []netip.Prefix {
 // then the other subnets of its network of the same family. Docker cannot
 // move on to the next subnet by itself, because an error that crosses the
 // plugin API has lost its type.
-func (a *Allocator) views(p pool) ([]view, error) {
-	pools := []pool{p}
+func (a *Allocator) views(p opened) ([]view, error) {
+	pools := []opened{p}
 	n, joined := a.ledger.network(p.Network)
 	if joined {
 		v6 := p.parsed().Subnet.Addr().Is6()
-		pools = append(pools, a.ledger.poolsWhere(func(o pool) bool {
+		pools = append(pools, a.ledger.poolsWhere(func(o opened) bool {
 			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.parsed().Subnet.Addr().Is6() == v6
 		})...)
 	}
@@ -83,21 +87,21 @@ func (a *Allocator) views(p pool) ([]view, error) {
 }
 
 // seed says where in a range the search begins.
-func (a *Allocator) seed(v view, m *mirror) (number, error) {
-	if v.order == random {
-		return a.randomNumber()
+func (a *Allocator) seed(v view, m *mirror.Mirror) (netip.Addr, error) {
+	if v.order == pool.Random {
+		return addrset.RandomSeed(a.Rand)
 	}
-	if m.striped() {
+	if m.Striped() {
 		return stripe(a.Self.Node()), nil
 	}
-	return number{}, nil
+	return netip.Addr{}, nil
 }
 
 // stripe is where this node looks for addresses while others contend for
 // the lowest: every node begins somewhere else and so meets few.
-func stripe(node string) number {
+func stripe(node string) netip.Addr {
 	h := fnv.New128a()
 	h.Write([]byte(node))
 	addr, _ := netip.AddrFromSlice(h.Sum(nil))
-	return numberOf(addr)
+	return addr
 }

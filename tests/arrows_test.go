@@ -16,16 +16,19 @@ const module = "gvlan"
 // A new arrow is a change of the design: make it there first, then here.
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
-	"cmd/gvlan": {"driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "dns",
+	"cmd/gvlan": {"driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "dns",
 		"cluster", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
-	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "parentfile", "cluster/store"},
+	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/journal":           {},
 	"driver/link":              {},
 	"driver/link/linktest":     {"driver/link"},
 	"driver/netns":             {},
-	"ipam":                     {"cluster/store"},
+	"ipam":                     {"ipam/addrset", "ipam/mirror", "ipam/pool", "cluster/store"},
+	"ipam/addrset":             {},
+	"ipam/mirror":              {"ipam/addrset", "ipam/pool", "cluster/store"},
+	"ipam/pool":                {"ipam/addrset", "cluster/store"},
 	"dns":                      {"cluster/store"},
 	"cluster":                  {"cluster/store"},
 	"cluster/store":            {},

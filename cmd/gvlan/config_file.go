@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"strings"
 
-	"gvlan/ipam"
-
 	"github.com/BurntSushi/toml"
+
+	"gvlan/ipam/pool"
 )
 
 // defaultConfigFile need not be there; a file that was named must be.
@@ -69,7 +69,7 @@ func (f *configFile) take(key toml.Key, value any, line int) error {
 		return nil
 	}
 	if !knownKey(key) {
-		if near := ipam.Nearest(name, fileKeys()); near != "" {
+		if near := pool.Nearest(name, fileKeys()); near != "" {
 			return fmt.Errorf("%s: unknown key %q; did you mean %q?", f.at(line), name, near)
 		}
 		return fmt.Errorf("%s: unknown key %q; see gvlan config reference", f.at(line), name)

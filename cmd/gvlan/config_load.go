@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/ipam"
-
 	"github.com/spf13/pflag"
+
+	"gvlan/ipam/pool"
 )
 
 // setting is an option with its value and where that came from.
@@ -146,7 +146,7 @@ func (s sources) unknownVariables() []string {
 			continue
 		}
 		warning := "environment variable " + name + " sets nothing"
-		if near := ipam.Nearest(name, known); near != "" {
+		if near := pool.Nearest(name, known); near != "" {
 			warning += "; did you mean " + near + "?"
 		}
 		warnings = append(warnings, warning)

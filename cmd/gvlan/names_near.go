@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"gvlan/dns"
-	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // namesNear are full names that a name without an answer may have meant: the
@@ -17,7 +17,7 @@ func namesNear(asked, domain string, records []dns.Record) []string {
 		known = append(known, r.Name)
 	}
 	if !slices.Contains(known, container) {
-		container = ipam.Nearest(container, known)
+		container = pool.Nearest(container, known)
 	}
 	var near []string
 	for _, r := range records {

@@ -3,10 +3,10 @@ package main
 import (
 	"fmt"
 
-	"gvlan/ipam"
-
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"gvlan/ipam/pool"
 )
 
 // version is set by the Makefile from git.
@@ -36,7 +36,7 @@ func explainFlag(c *cobra.Command, err error) error {
 	}
 	var known []string
 	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := ipam.Nearest(unknown.GetSpecifiedName(), known); near != "" {
+	if near := pool.Nearest(unknown.GetSpecifiedName(), known); near != "" {
 		return fmt.Errorf("%w; did you mean --%s?", err, near)
 	}
 	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())

@@ -1,8 +1,10 @@
-package ipam
+package addrset
 
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
+	"io"
 	"net/netip"
 	"slices"
 	"sort"
@@ -33,7 +35,7 @@ func (n number) compare(o number) int {
 
 func (n number) less(o number) bool { return n.compare(o) < 0 }
 
-// next wraps to zero after the highest number.
+// Next wraps to zero after the highest number.
 func (n number) next() number {
 	n.lo++
 	if n.lo == 0 {
@@ -51,23 +53,30 @@ func (n number) previous() number {
 	return n
 }
 
-// span is a run of numbers, both ends included.
-type span struct{ first, last number }
+// Interval is a run of addresses, both ends included.
+type Interval struct{ first, last number }
 
-// overlaps tells whether two spans share a number.
-func (s span) overlaps(o span) bool { return !s.last.less(o.first) && !o.last.less(s.first) }
+// Overlaps reports whether two intervals share an address.
+func (s Interval) Overlaps(o Interval) bool { return !s.last.less(o.first) && !o.last.less(s.first) }
 
-func single(addr netip.Addr) span {
+// Single is an address alone.
+func Single(addr netip.Addr) Interval {
 	n := numberOf(addr)
-	return span{n, n}
+	return Interval{n, n}
 }
 
-// spanOf covers a prefix.
-func spanOf(p netip.Prefix) span {
+// Between is every address from first to last, of one family.
+func Between(first, last netip.Addr) Interval { return Interval{numberOf(first), numberOf(last)} }
+
+// Of covers a prefix.
+func Of(p netip.Prefix) Interval {
 	first := numberOf(p.Masked().Addr())
 	host := hostMask(p)
-	return span{first, number{first.hi | host.hi, first.lo | host.lo}}
+	return Interval{first, number{first.hi | host.hi, first.lo | host.lo}}
 }
+
+// Last is the highest address.
+func (s Interval) Last() netip.Addr { return s.last.addr() }
 
 // hostMask has the bits of a prefix set that tell its addresses apart.
 func hostMask(p netip.Prefix) number {
@@ -83,24 +92,36 @@ func hostMask(p netip.Prefix) number {
 	}
 }
 
-// intervals is a set of addresses, kept as sorted spans that neither overlap
+// Set is a set of addresses, kept as sorted intervals that neither overlap
 // nor touch. Its size is the number of gaps, not of addresses: a full /16
-// and an excluded /64 are one span each. The zero value is empty.
-type intervals struct{ spans []span }
+// and an excluded /64 are one interval each. The zero value is empty.
+type Set struct{ spans []Interval }
 
-// at returns the index of the first span that ends at n or after it.
-func (s *intervals) at(n number) int {
+// at returns the index of the first interval that ends at n or after it.
+func (s *Set) at(n number) int {
 	return sort.Search(len(s.spans), func(i int) bool { return !s.spans[i].last.less(n) })
 }
 
-func (s *intervals) contains(n number) bool {
+// Has reports whether an address is in the set.
+func (s *Set) Has(addr netip.Addr) bool { return s.contains(numberOf(addr)) }
+
+// Overlaps reports whether some address of an interval is in the set.
+func (s *Set) Overlaps(r Interval) bool {
+	i := s.at(r.first)
+	return i < len(s.spans) && s.spans[i].Overlaps(r)
+}
+
+// Clone copies the set.
+func (s *Set) Clone() *Set { return &Set{spans: slices.Clone(s.spans)} }
+
+func (s *Set) contains(n number) bool {
 	i := s.at(n)
 	return i < len(s.spans) && !n.less(s.spans[i].first)
 }
 
 // nextFree returns the lowest number from n on that is not in the set; false
 // when there is none up to the highest number.
-func (s *intervals) nextFree(n number) (number, bool) {
+func (s *Set) nextFree(n number) (number, bool) {
 	i := s.at(n)
 	if i == len(s.spans) || n.less(s.spans[i].first) {
 		return n, true
@@ -109,9 +130,9 @@ func (s *intervals) nextFree(n number) (number, bool) {
 	return free, free != number{}
 }
 
-// add puts a span into the set, joined with the spans it overlaps or
+// Add puts an interval into the set, joined with those it overlaps or
 // touches.
-func (s *intervals) add(r span) {
+func (s *Set) Add(r Interval) {
 	from := r.first
 	if from != (number{}) {
 		from = from.previous()
@@ -126,26 +147,30 @@ func (s *intervals) add(r span) {
 	s.spans = slices.Replace(s.spans, i, j, r)
 }
 
-// remove takes a span out of the set.
-func (s *intervals) remove(r span) {
+// Remove takes an interval out of the set.
+func (s *Set) Remove(r Interval) {
 	i := s.at(r.first)
 	j := i
-	var rest []span
+	var rest []Interval
 	for j < len(s.spans) && !r.last.less(s.spans[j].first) {
 		if s.spans[j].first.less(r.first) {
-			rest = append(rest, span{s.spans[j].first, r.first.previous()})
+			rest = append(rest, Interval{s.spans[j].first, r.first.previous()})
 		}
 		if r.last.less(s.spans[j].last) {
-			rest = append(rest, span{r.last.next(), s.spans[j].last})
+			rest = append(rest, Interval{r.last.next(), s.spans[j].last})
 		}
 		j++
 	}
 	s.spans = slices.Replace(s.spans, i, j, rest...)
 }
 
-// fill makes the set hold exactly these numbers; they may come in any order.
-// It is the way to load many: add moves what lies behind.
-func (s *intervals) fill(numbers []number) {
+// Fill makes the set hold exactly these addresses; they may come in any order.
+// It is the way to load many: Add moves what lies behind.
+func (s *Set) Fill(addrs []netip.Addr) {
+	numbers := make([]number, len(addrs))
+	for i, addr := range addrs {
+		numbers[i] = numberOf(addr)
+	}
 	slices.SortFunc(numbers, number.compare)
 	s.spans = s.spans[:0]
 	for _, n := range numbers {
@@ -153,7 +178,7 @@ func (s *intervals) fill(numbers []number) {
 			s.spans[last].last = n
 			continue
 		}
-		s.spans = append(s.spans, span{n, n})
+		s.spans = append(s.spans, Interval{n, n})
 	}
 }
 
@@ -173,21 +198,21 @@ func maxNumber(a, b number) number {
 
 // search returns the lowest address of a prefix that is in none of the sets,
 // beginning at the host part of seed and wrapping around once.
-func search(within netip.Prefix, seed number, taken ...*intervals) (netip.Addr, bool) {
-	all, host := spanOf(within), hostMask(within)
+func search(within netip.Prefix, seed number, taken []*Set) (netip.Addr, bool) {
+	all, host := Of(within), hostMask(within)
 	start := number{all.first.hi | seed.hi&host.hi, all.first.lo | seed.lo&host.lo}
-	if n, ok := searchSpan(span{start, all.last}, taken); ok {
+	if n, ok := searchInterval(Interval{start, all.last}, taken); ok {
 		return n.addr(), true
 	}
 	if start == all.first {
 		return netip.Addr{}, false
 	}
-	n, ok := searchSpan(span{all.first, start.previous()}, taken)
+	n, ok := searchInterval(Interval{all.first, start.previous()}, taken)
 	return n.addr(), ok
 }
 
-// searchSpan asks the sets in turn until none moves the candidate any more.
-func searchSpan(within span, taken []*intervals) (number, bool) {
+// searchInterval asks the sets in turn until none moves the candidate any more.
+func searchInterval(within Interval, taken []*Set) (number, bool) {
 	n := within.first
 	for agreed := 0; agreed < len(taken); {
 		for _, set := range taken {
@@ -203,4 +228,25 @@ func searchSpan(within span, taken []*intervals) (number, bool) {
 		}
 	}
 	return n, true
+}
+
+// Search returns the lowest address of the ranges, tried in order, that is in
+// none of the sets. In each range it begins at the host part of seed, and wraps
+// around once; the zero seed begins at the first address.
+func Search(ranges []netip.Prefix, seed netip.Addr, taken []*Set) (netip.Addr, bool) {
+	for _, within := range ranges {
+		if addr, ok := search(within, numberOf(seed), taken); ok {
+			return addr, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// RandomSeed draws a seed, so that a search begins anywhere.
+func RandomSeed(bits io.Reader) (netip.Addr, error) {
+	var raw [16]byte
+	if _, err := io.ReadFull(bits, raw[:]); err != nil {
+		return netip.Addr{}, fmt.Errorf("draw random bits: %w", err)
+	}
+	return netip.AddrFrom16(raw), nil
 }

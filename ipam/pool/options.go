@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"fmt"
@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
 )
 
 // The names of --ipam-opt.
@@ -25,64 +26,64 @@ const DefaultSegment = "default"
 // request for an address.
 const (
 	dockerPrefix   = "com.docker.network."
-	requestType    = "RequestAddressType"
-	requestGateway = "com.docker.network.gateway"
-	endpointName   = "com.docker.network.endpoint.name"
-	endpointMAC    = "com.docker.network.endpoint.macaddress"
+	RequestType    = "RequestAddressType"
+	RequestGateway = "com.docker.network.gateway"
+	EndpointName   = "com.docker.network.endpoint.name"
+	EndpointMAC    = "com.docker.network.endpoint.macaddress"
 )
 
-// order says which of the free addresses is given.
-type order string
+// Order says which of the free addresses is given.
+type Order string
 
 const (
 	// lowest keeps a lone stop and start at its address, without memory.
-	lowest order = "lowest"
-	random order = "random"
+	Lowest Order = "lowest"
+	Random Order = "random"
 )
 
-// options is --ipam-opt, read.
-type options struct {
-	segment   string
-	overlapOK bool
-	order     order
-	exclude   []span
+// Options is --ipam-opt, read.
+type Options struct {
+	Segment   string
+	OverlapOK bool
+	Order     Order
+	Exclude   []addrset.Interval
 }
 
-// parseOptions refuses what it does not know, naming the nearest name it
+// ParseOptions refuses what it does not know, naming the nearest name it
 // does; Docker's own options pass.
-func parseOptions(given map[string]string) (options, error) {
-	o := options{segment: DefaultSegment, order: lowest}
+func ParseOptions(given map[string]string) (Options, error) {
+	o := Options{Segment: DefaultSegment, Order: Lowest}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if strings.HasPrefix(name, dockerPrefix) || name == requestType {
+		if strings.HasPrefix(name, dockerPrefix) || name == RequestType {
 			continue
 		}
 		if err := o.set(name, given[name]); err != nil {
-			return options{}, err
+			return Options{}, err
 		}
 	}
 	return o, nil
 }
 
-func (o *options) set(name, value string) (err error) {
+func (o *Options) set(name, value string) (err error) {
 	switch name {
 	case optSegment:
-		o.segment = value
+		o.Segment = value
 		return checkSegment(value)
 	case optOverlap:
-		o.overlapOK = value == "ok"
-		if !o.overlapOK {
+		o.OverlapOK = value == "ok"
+		if !o.OverlapOK {
 			return fmt.Errorf("--ipam-opt overlap=%s: give overlap=ok, or leave it out", value)
 		}
 		return nil
 	case optExclude:
-		o.exclude, err = parseExcludes(Excludes(value))
+		o.Exclude, err = ParseExcludes(Excludes(value))
 		if err != nil {
 			return fmt.Errorf("--ipam-opt exclude: %w", err)
 		}
 		return nil
 	case optOrder:
-		o.order = order(value)
-		if o.order != lowest && o.order != random {
+		o.Order = Order(value)
+		if o.Order != Lowest && o.Order != Random {
 			return fmt.Errorf("--ipam-opt order=%s: give order=lowest or order=random", value)
 		}
 		return nil
@@ -94,9 +95,9 @@ func (o *options) set(name, value string) (err error) {
 	return fmt.Errorf("--ipam-opt %s is not known: the options are %s", name, strings.Join(known, ", "))
 }
 
-// parseExcludes reads addresses, ranges a-b and prefixes.
-func parseExcludes(items []string) ([]span, error) {
-	var spans []span
+// ParseExcludes reads addresses, ranges a-b and prefixes.
+func ParseExcludes(items []string) ([]addrset.Interval, error) {
+	var spans []addrset.Interval
 	for _, item := range items {
 		s, ok := parseExclude(item)
 		if !ok {
@@ -115,7 +116,7 @@ func Excludes(value string) []string {
 // CheckExclude refuses what exclude= cannot mean: anything but addresses,
 // ranges a-b and prefixes.
 func CheckExclude(items []string) error {
-	_, err := parseExcludes(items)
+	_, err := ParseExcludes(items)
 	return err
 }
 
@@ -129,7 +130,7 @@ func CheckExcludeWithin(items []string, pools []store.Pool) error {
 	}
 	for _, item := range items {
 		s, ok := parseExclude(item)
-		inside := slices.ContainsFunc(pools, func(p store.Pool) bool { return s.overlaps(spanOf(p.Subnet)) })
+		inside := slices.ContainsFunc(pools, func(p store.Pool) bool { return s.Overlaps(addrset.Of(p.Subnet)) })
 		if ok && !inside {
 			return fmt.Errorf("exclude=%s lies in no subnet of the network: those are %s", item, strings.Join(subnets, ", "))
 		}
@@ -146,21 +147,21 @@ func (a Addressing) CheckExclude() error {
 	return nil
 }
 
-func parseExclude(item string) (span, bool) {
+func parseExclude(item string) (addrset.Interval, bool) {
 	if p, err := netip.ParsePrefix(item); err == nil {
-		return spanOf(p), true
+		return addrset.Of(p), true
 	}
 	from, to, isRange := strings.Cut(item, "-")
 	first, err := netip.ParseAddr(from)
 	if err != nil || first.Zone() != "" {
-		return span{}, false
+		return addrset.Interval{}, false
 	}
 	if !isRange {
-		return single(first), true
+		return addrset.Single(first), true
 	}
 	last, err := netip.ParseAddr(to)
 	if err != nil || last.BitLen() != first.BitLen() || last.Less(first) || last.Zone() != "" {
-		return span{}, false
+		return addrset.Interval{}, false
 	}
-	return span{numberOf(first), numberOf(last)}, true
+	return addrset.Between(first, last), true
 }

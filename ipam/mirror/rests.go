@@ -1,38 +1,11 @@
-package ipam
+package mirror
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 
-	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
 )
-
-// longestCooldown bounds `network set cooldown=`: an address that must rest
-// longer is one to exclude.
-const longestCooldown = time.Hour
-
-// ParseCooldown reads how long an address rests between two containers, as
-// 30s or 5m; 0 is none.
-func ParseCooldown(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > longestCooldown {
-		return 0, fmt.Errorf("cooldown %q: give a time of at most 1h, as 30s or 5m, or 0 for none", text)
-	}
-	return d, nil
-}
-
-// cooldownOf is that of a network; none where it cannot be read.
-func cooldownOf(o store.Overrides) time.Duration {
-	if o.Cooldown == "" {
-		return 0
-	}
-	d, err := ParseCooldown(o.Cooldown)
-	if err != nil {
-		return 0
-	}
-	return d
-}
 
 // rests are the addresses of a mirror that became free not long ago, by this
 // host's clock. They only put an order on the candidates: an address that
@@ -65,14 +38,14 @@ func (r *rests) began(addr netip.Addr) {
 
 // of are the addresses that have been free for less than a cooldown. What
 // nobody can ask for any more is forgotten.
-func (r *rests) of(cooldown time.Duration) *intervals {
-	set := &intervals{}
+func (r *rests) of(cooldown time.Duration) *addrset.Set {
+	set := &addrset.Set{}
 	for addr, since := range r.since {
 		switch free := r.now().Sub(since); {
 		case free >= r.keep:
 			delete(r.since, addr)
 		case free < cooldown:
-			set.add(single(addr))
+			set.Add(addrset.Single(addr))
 		}
 	}
 	return set

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"net/netip"
@@ -23,7 +23,7 @@ func TestParseSubnet(t *testing.T) {
 		{name: "v4 in v6", in: "::ffff:10.0.0.0/104", err: "reserved"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseSubnet(c.in)
+			got, err := ParseSubnet(c.in)
 			checkErr(t, err, c.err)
 			if c.err == "" && got.String() != c.want {
 				t.Errorf("parseSubnet(%q) = %s, want %s", c.in, got, c.want)
@@ -44,7 +44,7 @@ func TestParseRange(t *testing.T) {
 		{name: "words", in: "upper half", err: "is not a range"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := parseRange(c.in, subnet)
+			got, err := ParseRange(c.in, subnet)
 			checkErr(t, err, c.err)
 			if c.err == "" && got.String() != c.want {
 				t.Errorf("parseRange(%q) = %s, want %s", c.in, got, c.want)
@@ -65,12 +65,12 @@ func TestWhatAHostCanHave(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			subnet := netip.MustParsePrefix(c.subnet)
-			if got := firstUsable(subnet).String(); got != c.first {
+			if got := FirstUsable(subnet).String(); got != c.first {
 				t.Errorf("firstUsable = %s, want %s", got, c.first)
 			}
-			for _, addr := range []netip.Addr{subnet.Addr(), lastOf(subnet)} {
+			for _, addr := range []netip.Addr{subnet.Addr(), LastOf(subnet)} {
 				want := strings.Contains(" "+c.unusable+" ", " "+addr.String()+" ")
-				if got := unusableIn(subnet, addr) != ""; got != want {
+				if got := UnusableIn(subnet, addr) != ""; got != want {
 					t.Errorf("%s is unusable: %v, want %v", addr, got, want)
 				}
 			}
@@ -89,7 +89,7 @@ func TestParseAddress(t *testing.T) {
 		{"broadcast", "10.0.0.255", "broadcast address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := parseAddress(c.in, subnet)
+			_, err := ParseAddress(c.in, subnet)
 			checkErr(t, err, c.err)
 		})
 	}

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 // Nearest returns the name in known that a mistyped name most likely meant:
 // the one fewest edits away, or "" when every one is further away than half

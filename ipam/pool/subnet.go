@@ -1,9 +1,11 @@
-package ipam
+package pool
 
 import (
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"gvlan/ipam/addrset"
 )
 
 // unusable are the subnets no container can have an address of. Link-local
@@ -19,9 +21,9 @@ var unusable = []struct {
 	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
-// parseSubnet reads --subnet. Host bits are masked away: engines before 25
+// ParseSubnet reads --subnet. Host bits are masked away: engines before 25
 // send them as the user wrote them.
-func parseSubnet(s string) (netip.Prefix, error) {
+func ParseSubnet(s string) (netip.Prefix, error) {
 	subnet, err := netip.ParsePrefix(s)
 	if err != nil {
 		return netip.Prefix{}, fmt.Errorf("--subnet %q is not a subnet: write it like 192.168.1.0/24 or fd00:1::/64", s)
@@ -42,8 +44,8 @@ func checkSubnet(subnet netip.Prefix) error {
 	return nil
 }
 
-// parseRange reads --ip-range of a subnet; "" is no range.
-func parseRange(s string, subnet netip.Prefix) (netip.Prefix, error) {
+// ParseRange reads --ip-range of a subnet; "" is no range.
+func ParseRange(s string, subnet netip.Prefix) (netip.Prefix, error) {
 	if s == "" {
 		return netip.Prefix{}, nil
 	}
@@ -52,38 +54,39 @@ func parseRange(s string, subnet netip.Prefix) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("--ip-range %q is not a range: write it like %s", s, subnet)
 	}
 	within = within.Masked()
-	return within, checkRange(within, subnet)
+	return within, CheckRange(within, subnet)
 }
 
-func checkRange(within, subnet netip.Prefix) error {
+// CheckRange refuses a range that is not inside its subnet.
+func CheckRange(within, subnet netip.Prefix) error {
 	if !subnet.Contains(within.Addr()) || within.Bits() < subnet.Bits() {
 		return fmt.Errorf("--ip-range %s is not inside --subnet %s", within, subnet)
 	}
 	return nil
 }
 
-// parseAddress reads an address that was asked for in a subnet and says in
+// ParseAddress reads an address that was asked for in a subnet and says in
 // one sentence why a host cannot have it.
-func parseAddress(s string, subnet netip.Prefix) (netip.Addr, error) {
+func ParseAddress(s string, subnet netip.Prefix) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil || addr.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is not an address: write it like %s", s, firstUsable(subnet))
+		return netip.Addr{}, fmt.Errorf("%q is not an address: write it like %s", s, FirstUsable(subnet))
 	}
 	addr = addr.Unmap()
 	if !subnet.Contains(addr) {
 		return netip.Addr{}, fmt.Errorf("address %s is not inside subnet %s", addr, subnet)
 	}
-	if what := unusableIn(subnet, addr); what != "" {
+	if what := UnusableIn(subnet, addr); what != "" {
 		return netip.Addr{}, fmt.Errorf("address %s is the %s of subnet %s: give another one", addr, what, subnet)
 	}
 	return addr, nil
 }
 
-// unusableIn says what an address of a subnet is when it is not a host's:
+// UnusableIn says what an address of a subnet is when it is not a host's:
 // the network and the broadcast address in IPv4 up to /30 (RFC 3021 frees
 // both in a /31), the subnet-router anycast address in IPv6 up to /126
 // (RFC 4291 2.6.1; RFC 6164 frees it in a /127). Else "".
-func unusableIn(subnet netip.Prefix, addr netip.Addr) string {
+func UnusableIn(subnet netip.Prefix, addr netip.Addr) string {
 	if subnet.Addr().BitLen()-subnet.Bits() < 2 {
 		return ""
 	}
@@ -92,22 +95,23 @@ func unusableIn(subnet netip.Prefix, addr netip.Addr) string {
 		return "network address"
 	case addr == subnet.Addr():
 		return "subnet-router anycast address"
-	case addr.Is4() && addr == lastOf(subnet):
+	case addr.Is4() && addr == LastOf(subnet):
 		return "broadcast address"
 	}
 	return ""
 }
 
-// firstUsable is the lowest address a host can have in a subnet.
-func firstUsable(subnet netip.Prefix) netip.Addr {
+// FirstUsable is the lowest address a host can have in a subnet.
+func FirstUsable(subnet netip.Prefix) netip.Addr {
 	first := subnet.Addr()
-	if unusableIn(subnet, first) != "" {
+	if UnusableIn(subnet, first) != "" {
 		return first.Next()
 	}
 	return first
 }
 
-func lastOf(subnet netip.Prefix) netip.Addr { return spanOf(subnet).last.addr() }
+// LastOf is the highest address of a subnet.
+func LastOf(subnet netip.Prefix) netip.Addr { return addrset.Of(subnet).Last() }
 
 // checkSegment takes what can stand in a key and in a PoolID.
 func checkSegment(s string) error {

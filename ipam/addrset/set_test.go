@@ -1,4 +1,4 @@
-package ipam
+package addrset
 
 import (
 	"net/netip"
@@ -33,7 +33,7 @@ func universe() []number {
 func TestIntervalsAreASet(t *testing.T) {
 	all := universe()
 	rapid.Check(t, func(t *rapid.T) {
-		var set intervals
+		var set Set
 		model := map[number]bool{}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
 			a, b := near(t, "a"), near(t, "b")
@@ -42,9 +42,9 @@ func TestIntervalsAreASet(t *testing.T) {
 			}
 			put := rapid.Bool().Draw(t, "put")
 			if put {
-				set.add(span{a, b})
+				set.Add(Interval{a, b})
 			} else {
-				set.remove(span{a, b})
+				set.Remove(Interval{a, b})
 			}
 			for _, n := range all {
 				if !n.less(a) && !b.less(n) {
@@ -56,7 +56,7 @@ func TestIntervalsAreASet(t *testing.T) {
 	})
 }
 
-func checkSet(t *rapid.T, set *intervals, model map[number]bool, all []number) {
+func checkSet(t *rapid.T, set *Set, model map[number]bool, all []number) {
 	t.Helper()
 	for _, n := range all {
 		if got := set.contains(n); got != model[n] {
@@ -77,14 +77,14 @@ func checkSet(t *rapid.T, set *intervals, model map[number]bool, all []number) {
 
 func TestFillIsAddingEach(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var numbers []number
-		var added, filled intervals
+		var addrs []netip.Addr
+		var added, filled Set
 		for range rapid.IntRange(0, 60).Draw(t, "n") {
 			n := near(t, "n")
-			numbers = append(numbers, n)
-			added.add(span{n, n})
+			addrs = append(addrs, n.addr())
+			added.Add(Interval{n, n})
 		}
-		filled.fill(numbers)
+		filled.Fill(addrs)
 		if len(added.spans) != len(filled.spans) {
 			t.Fatalf("fill = %v, want %v", filled.spans, added.spans)
 		}
@@ -102,9 +102,9 @@ func TestSearchAgainstAWalk(t *testing.T) {
 		bits := rapid.IntRange(24, 32).Draw(t, "bits")
 		within := netip.PrefixFrom(netip.MustParseAddr("10.1.2.0"), bits)
 		seed := number{lo: rapid.Uint64().Draw(t, "seed")}
-		sets := make([]*intervals, rapid.IntRange(0, 3).Draw(t, "sets"))
+		sets := make([]*Set, rapid.IntRange(0, 3).Draw(t, "sets"))
 		for i := range sets {
-			sets[i] = &intervals{}
+			sets[i] = &Set{}
 			for range rapid.IntRange(0, 20).Draw(t, "spans") {
 				first := within.Addr()
 				for range rapid.IntRange(0, 255).Draw(t, "first") {
@@ -114,18 +114,18 @@ func TestSearchAgainstAWalk(t *testing.T) {
 				for range rapid.IntRange(0, 60).Draw(t, "length") {
 					last = last.Next()
 				}
-				sets[i].add(span{numberOf(first), numberOf(last)})
+				sets[i].Add(Interval{numberOf(first), numberOf(last)})
 			}
 		}
 		want, wantOK := walk(within, seed, sets)
-		got, ok := search(within, seed, sets...)
+		got, ok := search(within, seed, sets)
 		if ok != wantOK || ok && got != want {
 			t.Fatalf("search = %s %v, want %s %v", got, ok, want, wantOK)
 		}
 	})
 }
 
-func walk(within netip.Prefix, seed number, sets []*intervals) (netip.Addr, bool) {
+func walk(within netip.Prefix, seed number, sets []*Set) (netip.Addr, bool) {
 	size := 1 << (32 - within.Bits())
 	start := int(seed.lo % uint64(size))
 	for i := range size {
@@ -152,9 +152,9 @@ func TestSearchInLargeSubnets(t *testing.T) {
 		{"v6 /128", "fd00::5/128", "fd01::/64", "fd00::5"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var taken intervals
-			taken.add(spanOf(netip.MustParsePrefix(c.taken)))
-			got, ok := search(netip.MustParsePrefix(c.within), number{}, &taken)
+			var taken Set
+			taken.Add(Of(netip.MustParsePrefix(c.taken)))
+			got, ok := search(netip.MustParsePrefix(c.within), number{}, []*Set{&taken})
 			if want := netip.MustParseAddr(c.want); !ok || got != want {
 				t.Errorf("search = %s %v, want %s", got, ok, want)
 			}

@@ -1,4 +1,4 @@
-package ipam
+package pool
 
 import (
 	"fmt"
@@ -6,15 +6,23 @@ import (
 	"strings"
 )
 
+// The address spaces gvlan answers Docker with. Docker hands them back with
+// every pool; swarm's manager uses the global one and its workers the local
+// one for the same network, which is how their requests are told apart.
+const (
+	LocalSpace  = "gvlan-local"
+	GlobalSpace = "gvlan-global"
+)
+
 // poolIDVersion starts every PoolID; another one means another layout.
 const poolIDVersion = "v1"
 
-// PoolID names one opened view on a subnet. Docker stores its string with
+// ID names one opened view on a subnet. Docker stores its string with
 // the network and sends nothing else with a request for an address, so the
 // string alone says everything needed to answer. Every RequestPool mints its
 // own: two networks on one subnet must not share one, or nobody could tell
 // whose range or second subnet a request means.
-type PoolID struct {
+type ID struct {
 	Space   string
 	Segment string
 	Subnet  netip.Prefix // masked
@@ -23,7 +31,7 @@ type PoolID struct {
 }
 
 // String writes "v1|space|segment|subnet|range|nonce".
-func (p PoolID) String() string {
+func (p ID) String() string {
 	within := ""
 	if p.Range.IsValid() {
 		within = p.Range.String()
@@ -31,33 +39,33 @@ func (p PoolID) String() string {
 	return strings.Join([]string{poolIDVersion, p.Space, p.Segment, p.Subnet.String(), within, p.Nonce}, "|")
 }
 
-// ParsePoolID is the inverse of String and takes nothing else.
-func ParsePoolID(id string) (PoolID, error) {
+// ParseID is the inverse of String and takes nothing else.
+func ParseID(id string) (ID, error) {
 	parts := strings.Split(id, "|")
 	if len(parts) != 6 || parts[0] != poolIDVersion {
-		return PoolID{}, fmt.Errorf("read pool id %q: want %s|space|segment|subnet|range|nonce", id, poolIDVersion)
+		return ID{}, fmt.Errorf("read pool id %q: want %s|space|segment|subnet|range|nonce", id, poolIDVersion)
 	}
-	p := PoolID{Space: parts[1], Segment: parts[2], Nonce: parts[5]}
+	p := ID{Space: parts[1], Segment: parts[2], Nonce: parts[5]}
 	subnet, err := netip.ParsePrefix(parts[3])
 	if err != nil {
-		return PoolID{}, fmt.Errorf("read pool id %q: %w", id, err)
+		return ID{}, fmt.Errorf("read pool id %q: %w", id, err)
 	}
 	p.Subnet = subnet
 	if parts[4] != "" {
 		if p.Range, err = netip.ParsePrefix(parts[4]); err != nil {
-			return PoolID{}, fmt.Errorf("read pool id %q: %w", id, err)
+			return ID{}, fmt.Errorf("read pool id %q: %w", id, err)
 		}
 	}
 	if err := p.check(); err != nil {
-		return PoolID{}, fmt.Errorf("read pool id %q: %w", id, err)
+		return ID{}, fmt.Errorf("read pool id %q: %w", id, err)
 	}
 	if p.String() != id {
-		return PoolID{}, fmt.Errorf("read pool id %q: want it written %q", id, p.String())
+		return ID{}, fmt.Errorf("read pool id %q: want it written %q", id, p.String())
 	}
 	return p, nil
 }
 
-func (p PoolID) check() error {
+func (p ID) check() error {
 	if !IsSpace(p.Space) {
 		return fmt.Errorf("%q is no address space of gvlan", p.Space)
 	}
@@ -68,7 +76,7 @@ func (p PoolID) check() error {
 		return err
 	}
 	if p.Range.IsValid() {
-		if err := checkRange(p.Range, p.Subnet); err != nil {
+		if err := CheckRange(p.Range, p.Subnet); err != nil {
 			return err
 		}
 	}
@@ -81,6 +89,6 @@ func (p PoolID) check() error {
 	return nil
 }
 
-// IsSpace tells whether an address space is gvlan's, that is, whether the
+// IsSpace reports whether an address space is gvlan's, that is, whether the
 // network was made with gvlan as its IPAM driver.
 func IsSpace(space string) bool { return space == LocalSpace || space == GlobalSpace }
