@@ -59,14 +59,14 @@ func (s *answering) forget() {
 }
 
 // cautious reports whether the LAN is to be asked.
-func (a *Allocator) cautious() bool {
-	if a.Ask == nil {
+func (rq *requests) cautious() bool {
+	if rq.Ask == nil {
 		return false
 	}
-	if a.Self.Cautious() {
+	if rq.Self.Cautious() {
 		return true
 	}
-	a.answering.forget()
+	rq.answering.forget()
 	return false
 }
 
@@ -123,30 +123,30 @@ func (c *picker) several(ctx context.Context) ([]candidate, error) {
 
 // askLAN asks for addresses and returns all of the segment that ever answered.
 // Where nobody can be asked, nobody is: a network without a parent has no LAN.
-func (a *Allocator) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*addrset.Set, error) {
-	found, err := a.Ask(ctx, network, addrs)
+func (rq *requests) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*addrset.Set, error) {
+	found, err := rq.Ask(ctx, network, addrs)
 	switch {
 	case ctx.Err() != nil:
-		return nil, a.unanswered(fmt.Errorf("%w: the LAN was still being asked, as is done for a while after a recovery", store.ErrUnavailable))
+		return nil, rq.unanswered(fmt.Errorf("%w: the LAN was still being asked, as is done for a while after a recovery", store.ErrUnavailable))
 	case err != nil:
-		a.Log.Warn("an address is given without asking the LAN first, as is done for a while after a recovery", "network", short(network), "err", err)
+		rq.Log.Warn("an address is given without asking the LAN first, as is done for a while after a recovery", "network", short(network), "err", err)
 	case len(found) > 0:
-		a.Log.Warn("addresses that the store has for free answer on the LAN: they are not given", "addresses", found, "segment", segment)
-		a.answering.add(segment, found)
+		rq.Log.Warn("addresses that the store has for free answer on the LAN: they are not given", "addresses", found, "segment", segment)
+		rq.answering.add(segment, found)
 	}
-	return a.answering.of(segment), nil
+	return rq.answering.of(segment), nil
 }
 
 // checkSilent refuses an explicit address that answers on the LAN and that the
 // store has for free: of one that it has not, it says more.
-func (a *Allocator) checkSilent(ctx context.Context, p opened, at pool.Place) error {
-	if !a.cautious() {
+func (rq *requests) checkSilent(ctx context.Context, p opened, at pool.Place) error {
+	if !rq.cautious() {
 		return nil
 	}
-	if it, err := a.read(ctx, at.Key()); err != nil || it.Created != 0 {
+	if it, err := rq.read(ctx, at.Key()); err != nil || it.Created != 0 {
 		return nil // as the transaction finds
 	}
-	heard, err := a.askLAN(ctx, p.Network, at.Segment, []netip.Addr{at.Addr})
+	heard, err := rq.askLAN(ctx, p.Network, at.Segment, []netip.Addr{at.Addr})
 	if err != nil {
 		return err
 	}

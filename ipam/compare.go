@@ -3,9 +3,13 @@ package ipam
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
+	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/mirror"
 	"gvlan/ipam/pool"
 )
 
@@ -13,165 +17,71 @@ import (
 // together after a start or an outage: everything the store holds under
 // this node's name is listed, and each place where the two differ is
 // reconciled.
-func (a *Allocator) compare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+func (u *upkeep) compare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	items, _, err := a.list(ctx, store.AllLeasesSpan())
+	items, _, err := u.list(ctx, store.AllLeasesSpan())
 	if err != nil {
 		return err
 	}
-	subnets, _, err := a.list(ctx, store.DefaultPoolsSpan())
+	subnets, _, err := u.list(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return err
 	}
 	for _, it := range subnets {
 		if rec, err := store.Decode[store.DefaultPool](it); err == nil {
-			a.findStrayDefault(rec)
+			u.findStrayDefault(rec)
 		}
 	}
 	there := map[pool.Place]string{} // nonce of the record under this node's name
 	for _, it := range items {
-		if !a.namesThisNode(it) {
+		if !u.namesThisNode(it) {
 			continue
 		}
 		segment, addr, err := store.LeaseOf(it.Key)
 		rec, bad := store.Decode[store.Lease](it)
 		if err != nil || bad != nil {
-			a.Log.Error("a lease cannot be read", "key", it.Key, "err", errors.Join(err, bad))
+			u.Log.Error("a lease cannot be read", "key", it.Key, "err", errors.Join(err, bad))
 			continue
 		}
-		if rec.State == store.Leased && rec.Node == a.Self.Node() {
+		if rec.State == store.Leased && rec.Node == u.Self.Node() {
 			there[pool.At(segment, addr)] = rec.Nonce
 		}
-		a.findStray(pool.At(segment, addr), rec)
+		u.findStray(pool.At(segment, addr), rec)
 	}
 	for at, nonce := range there {
-		if l, ok := a.ledger.lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != releasing {
-			a.suspect.add(at)
+		if l, ok := u.ledger.lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != releasing {
+			u.suspect.add(at)
 		}
 	}
-	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return there[l.place()] != l.Nonce }) {
-		a.suspect.add(l.place())
+	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return there[l.place()] != l.Nonce }) {
+		u.suspect.add(l.place())
 	}
 	return nil
 }
 
 // findStray notes a reservation of this node for a pool its journal does not
 // know.
-func (a *Allocator) findStray(at pool.Place, rec store.Lease) {
+func (u *upkeep) findStray(at pool.Place, rec store.Lease) {
 	if rec.State != store.Reserved {
 		return
 	}
 	for _, name := range rec.By {
-		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+a.Self.Node())
-		if ours && !a.ledger.knew(nonce) {
-			a.strays.add(Held{Kind: HeldStray, Segment: at.Segment, Address: at.Addr, Nonce: nonce})
+		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+u.Self.Node())
+		if ours && !u.ledger.knew(nonce) {
+			u.strays.add(Held{Kind: HeldStray, Segment: at.Segment, Address: at.Addr, Nonce: nonce})
 		}
 	}
-}
-
-// reconcile makes the ledger and the store agree about one place. It
-// returns the conflict if somebody else has an address that a container of
-// this node uses.
-func (a *Allocator) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
-	release, err := a.ledger.hold(ctx, at)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	it, err := a.read(ctx, at.Key())
-	if err != nil {
-		return nil, err
-	}
-	rec := store.Lease{}
-	if it.Created != 0 {
-		if rec, err = store.Decode[store.Lease](it); err != nil {
-			return nil, err
-		}
-	}
-	own := rec.State == store.Leased && rec.Node == a.Self.Node()
-	l, known := a.ledger.lease(at)
-	switch {
-	case !known && own:
-		return nil, a.ledger.keep(a.adopted(at, it, rec))
-	case !known:
-		return nil, nil
-	case own && (rec.Nonce == l.Nonce || l.State == bound):
-		l.Nonce, l.Created = rec.Nonce, it.Created
-		l.Doubt = l.Doubt && l.State == releasing // what an earlier epoch sent cannot happen any more
-		return nil, a.ledger.keep(l)
-	case own:
-		return nil, a.ledger.keep(a.adopted(at, it, rec))
-	case l.State == given && !l.Doubt && it.Created == 0:
-		return a.assert(ctx, l) // another driver's network never binds what it uses
-	case l.State != bound:
-		return nil, a.ledger.forget(l)
-	case it.Created == 0:
-		return a.assert(ctx, l)
-	case a.resting(rec) || vacated(l, it, rec):
-		if done, err := a.retake(ctx, l, it, rec); err != nil || done {
-			return nil, err
-		}
-		return a.assert(ctx, l)
-	}
-	return a.conflict(ctx, l, rec), nil
-}
-
-// adopted is a lease rebuilt from its record.
-func (a *Allocator) adopted(at pool.Place, it store.Item, rec store.Lease) lease {
-	l := lease{
-		Segment:  at.Segment,
-		Address:  at.Addr,
-		Nonce:    rec.Nonce,
-		Created:  it.Created,
-		Kind:     rec.Kind,
-		Since:    rec.Since,
-		State:    given,
-		Endpoint: rec.Endpoint,
-		Claimed:  rec.Claims != nil,
-	}
-	if n, ok := a.ledger.networkOf(rec.Network); ok {
-		l.Network = n.ID
-	} else if id, ok := strings.CutPrefix(rec.Network, "engine:"); ok {
-		l.Network = id
-	}
-	if rec.Endpoint != "" {
-		l.State = bound
-	}
-	if e, ok := a.ledger.endpoint(rec.Endpoint); ok && e.State == closing {
-		l.State = unbound
-	}
-	return l
-}
-
-// assert writes a live lease again where it is absent.
-func (a *Allocator) assert(ctx context.Context, l lease) (*Conflict, error) {
-	found, won, err := a.put(ctx, l, false)
-	if won {
-		a.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
-	}
-	if err != nil || won {
-		return nil, err
-	}
-	rec, err := store.Decode[store.Lease](found)
-	if err != nil {
-		return nil, err
-	}
-	if l.State != bound {
-		a.Log.Error("an address that was given on this node has another holder", "address", l.Address, "holder", a.holderOf(ctx, l.Address, rec))
-		return nil, a.ledger.forget(l)
-	}
-	return a.conflict(ctx, l, rec), nil
 }
 
 // Reassert writes every live lease of this node, the records of their
 // endpoints, and what is reserved for its networks again where they are
 // absent: the store lost its past and this node has not. It returns the
 // addresses of its endpoints that somebody else has by now.
-func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
+func (u *upkeep) Reassert(ctx context.Context) ([]Conflict, error) {
 	var found []Conflict
-	for _, l := range a.ledger.leasesWhere(func(l lease) bool { return l.State != releasing }) {
-		c, err := a.reassertOne(ctx, l)
+	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return l.State != releasing }) {
+		c, err := u.reassertOne(ctx, l)
 		if err != nil {
 			return found, err
 		}
@@ -179,42 +89,229 @@ func (a *Allocator) Reassert(ctx context.Context) ([]Conflict, error) {
 			found = append(found, *c)
 		}
 	}
-	for _, e := range a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
-		if err := a.restoreEndpoint(ctx, e.Record.Endpoint); err != nil {
+	for _, e := range u.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
+		if err := u.bindings.restoreEndpoint(ctx, e.Record.Endpoint); err != nil {
 			return found, err
 		}
 	}
-	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		if err := a.reassertPool(ctx, p); err != nil {
+	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
+		if err := u.reservations.reassertPool(ctx, p); err != nil {
 			return found, err
 		}
 	}
 	return found, nil
 }
 
-// reassertPool writes what is reserved for a pool again where it is absent.
-func (a *Allocator) reassertPool(ctx context.Context, p opened) error {
-	for _, addr := range p.reserved() {
-		if err := a.restoreReservation(ctx, pool.At(p.parsed().Segment, addr)); err != nil {
-			return err
-		}
-	}
-	return a.restoreDefault(ctx, p.ID)
-}
-
-func (a *Allocator) reassertOne(ctx context.Context, was lease) (*Conflict, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.Timeout)
+func (u *upkeep) reassertOne(ctx context.Context, was lease) (*Conflict, error) {
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
 	if was.State != bound {
-		release, err := a.ledger.hold(ctx, was.place())
+		release, err := u.ledger.hold(ctx, was.place())
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if l, ok := a.ledger.lease(was.place()); ok && l == was {
-			return a.assert(ctx, l)
+		if l, ok := u.ledger.lease(was.place()); ok && l == was {
+			return u.leases.assert(ctx, l)
 		}
 		return nil, nil
 	}
-	return a.reconcile(ctx, was.place())
+	return u.leases.reconcile(ctx, was.place())
+}
+
+// mirror has the subnets of open pools followed. Only Run calls it.
+func (u *upkeep) mirror(ctx context.Context) {
+	subnets := map[mirror.Subnet]time.Duration{} // the longest cooldown of those who share it
+	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
+		id := p.parsed()
+		n, _ := u.ledger.network(p.Network)
+		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
+		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
+	}
+	u.mirrors.Want(subnets, func(m *mirror.Mirror) context.CancelFunc {
+		ctx, cancel := context.WithCancel(ctx)
+		u.mirrors.Work.Go(func() { u.follow(ctx, m) })
+		return cancel
+	})
+}
+
+func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
+	err := store.Follow(ctx, u.KV, store.LeasesSpan(m.Segment, m.Subnet), func(c store.Change) {
+		news, deleted := m.Apply(c)
+		for _, it := range news {
+			u.compareNews(m, it)
+		}
+		u.vanished(m, c, deleted)
+	})
+	if err != nil {
+		u.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.Subnet, "err", err)
+		m.Lose()
+	}
+}
+
+// compareNews has a record compared that carries this node's name and that
+// this node does not know (the journal was lost, or a transaction that was
+// given up landed late), and one that does not and stands where this node's
+// should. While a call is about its place a record of this node may be that
+// call's own, and one that is not is found by that call. A call that ended
+// since the news was brought may have deleted the record: the mirror, which
+// learns so before the ledger forgets, is asked last.
+func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
+	segment, addr, err := store.LeaseOf(it.Key)
+	if err != nil {
+		return
+	}
+	switch at := (pool.At(segment, addr)); {
+	case !u.namesThisNode(it):
+		u.missStranger(at, it)
+	case !u.ledger.isBusy(at) && u.isUnknown(at, it) && m.Has(addr):
+		u.suspectAt(at)
+	}
+}
+
+// What this node holds must stand in the store as long as it does: its leases,
+// its endpoints' records, and what is reserved for its networks. A record that
+// is gone though nobody here gave it up (a key deleted by hand, a store that
+// lost it) frees an address that is in use. Every deletion of such a record,
+// and every list, is compared with the ledger: what is absent is written again,
+// and what is somebody else's by now is a conflict.
+
+// missing are things whose record Run will compare with the ledger.
+type missing struct {
+	places    suspects[pool.Place] // of leases and reservations
+	endpoints suspects[string]     // by id
+	defaults  suspects[string]     // default subnets, by PoolID
+}
+
+// vanished compares what a change of a subnet's mirror shows gone.
+func (u *upkeep) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) {
+	for _, g := range gone {
+		u.missAt(pool.At(m.Segment, g.Addr), g.At)
+	}
+	if !c.Reset {
+		return
+	}
+	there := map[pool.Place]store.Item{}
+	for _, it := range c.Items {
+		if segment, addr, err := store.LeaseOf(it.Key); err == nil {
+			there[pool.At(segment, addr)] = it
+		}
+	}
+	inside := func(at pool.Place) bool { return at.Segment == m.Segment && m.Subnet.Contains(at.Addr) }
+	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return inside(l.place()) }) {
+		if _, ok := there[l.place()]; !ok { // who else has it is seen by compareNews
+			u.missAt(l.place(), c.Revision)
+		}
+	}
+	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
+		for _, addr := range p.reserved() {
+			at := pool.At(p.parsed().Segment, addr)
+			if rec, err := store.Decode[store.Lease](there[at]); inside(at) && (err != nil || rec.State != store.Reserved) {
+				u.missAt(at, c.Revision)
+			}
+		}
+	}
+}
+
+// missAt has a place looked at whose record was not there at a revision, if
+// it should be.
+func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
+	l, leased := u.ledger.lease(at)
+	if _, reserved := u.ledger.reservedAt(at); !reserved && (!leased || l.Created > rev) {
+		return
+	}
+	u.missing.places.add(at)
+	u.wake()
+}
+
+// missStranger has a place looked at where somebody else's record stands in
+// the place of this node's.
+func (u *upkeep) missStranger(at pool.Place, it store.Item) {
+	if l, ok := u.ledger.lease(at); ok && l.Created < it.Modified {
+		u.missing.places.add(at)
+		u.wake()
+	}
+}
+
+// followOwn compares this node's endpoint records and default subnets, which
+// no mirror of addresses holds, until ctx ends.
+func (u *upkeep) followOwn(ctx context.Context) {
+	u.followKeys(ctx, store.NodeEndpointsSpan(u.Self.Node()), &u.missing.endpoints, func() map[string]string {
+		ids := map[string]string{}
+		for _, e := range u.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
+			ids[store.EndpointKey(u.Self.Node(), e.Record.Endpoint)] = e.Record.Endpoint
+		}
+		return ids
+	})
+	u.followKeys(ctx, store.DefaultPoolsSpan(), &u.missing.defaults, func() map[string]string {
+		ids := map[string]string{}
+		for _, p := range u.ledger.poolsWhere(func(p opened) bool { return p.Default && !p.Closed }) {
+			ids[store.DefaultPoolKey(p.parsed().Subnet)] = p.ID
+		}
+		return ids
+	})
+}
+
+// followKeys notes which of the keys that own names vanish from a span.
+func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *suspects[string], own func() map[string]string) {
+	u.mirrors.Work.Go(func() {
+		err := store.Follow(ctx, u.KV, span, func(c store.Change) {
+			gone := c.Reset
+			for _, e := range c.Events {
+				gone = gone || e.Deleted
+			}
+			if !gone {
+				return
+			}
+			for key, id := range own() {
+				deleted := func(e store.Event) bool { return e.Deleted && e.Item.Key == key }
+				absent := c.Reset && !slices.ContainsFunc(c.Items, func(it store.Item) bool { return it.Key == key })
+				if absent || slices.ContainsFunc(c.Events, deleted) {
+					found.add(id)
+					u.wake()
+				}
+			}
+		})
+		if err != nil {
+			u.Log.Error("records of this node that vanish are noticed at its next start only", "span", span.From, "err", err)
+		}
+	})
+}
+
+// restoreMissing writes again what is found to be gone. It ends at the first
+// call that is not answered.
+func (u *upkeep) restoreMissing(ctx context.Context) {
+	restoreEach(ctx, u.Log, &u.missing.places, u.restorePlace)
+	restoreEach(ctx, u.Log, &u.missing.endpoints, u.bindings.restoreEndpoint)
+	restoreEach(ctx, u.Log, &u.missing.defaults, u.reservations.restoreDefault)
+}
+
+func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *suspects[K], restore func(context.Context, K) error) {
+	away := false
+	for _, k := range found.drain() {
+		if away {
+			found.add(k)
+			continue
+		}
+		if err := restore(ctx, k); err != nil {
+			found.add(k)
+			away = errors.Is(err, store.ErrUnavailable)
+			log.Warn("a record of this node that vanished from the store is looked at again", "of", k, "err", err)
+		}
+	}
+}
+
+// restorePlace compares one address. One that a call is about is looked at
+// after it.
+func (u *upkeep) restorePlace(ctx context.Context, at pool.Place) error {
+	if u.ledger.isBusy(at) {
+		u.missing.places.add(at)
+		return nil
+	}
+	if _, leased := u.ledger.lease(at); leased {
+		if _, err := u.leases.reconcile(ctx, at); err != nil {
+			return err
+		}
+	}
+	return u.reservations.restoreReservation(ctx, at)
 }

@@ -27,18 +27,18 @@ var (
 // takes at the same moment. Engines up to 27 ask again and again within one
 // create while the answer does not suit them; since each answer stays taken,
 // none comes twice.
-func (a *Allocator) takeDefault(ctx context.Context, id *pool.ID, r PoolRequest) error {
+func (ps *pools) takeDefault(ctx context.Context, id *pool.ID, r PoolRequest) error {
 	if r.SubPool != "" {
 		return fmt.Errorf("--ip-range %s needs a --subnet", r.SubPool)
 	}
-	avoid, err := a.usedSpans(ctx)
+	avoid, err := ps.usedSpans(ctx)
 	if err != nil {
 		return fmt.Errorf("choose a default subnet: %w", err)
 	}
-	for _, pools := range a.defaultPools(r.V6) {
+	for _, pools := range ps.defaultPools(r.V6) {
 		for subnet := pools.First; ; subnet = following(subnet) {
 			if !avoid.Overlaps(addrset.Of(subnet)) {
-				taken, err := a.putDefault(ctx, subnet, id.Nonce)
+				taken, err := ps.reservations.putDefault(ctx, subnet, id.Nonce)
 				if err != nil || taken {
 					id.Subnet = subnet
 					return err
@@ -49,19 +49,19 @@ func (a *Allocator) takeDefault(ctx context.Context, id *pool.ID, r PoolRequest)
 			}
 		}
 	}
-	return a.noDefault(ctx)
+	return ps.noDefault(ctx)
 }
 
 // noDefault says who has the default subnets: networks of the cluster by name,
 // and hosts, whose local networks and unfinished creates have no definition.
-func (a *Allocator) noDefault(ctx context.Context) error {
-	items, _, err := a.list(ctx, store.DefaultPoolsSpan())
+func (ps *pools) noDefault(ctx context.Context) error {
+	items, _, err := ps.list(ctx, store.DefaultPoolsSpan())
 	if err != nil {
-		return a.unanswered(err)
+		return ps.unanswered(err)
 	}
-	defs, err := a.definitions(ctx)
+	defs, err := ps.definitions(ctx)
 	if err != nil {
-		return a.unanswered(err)
+		return ps.unanswered(err)
 	}
 	called := map[string]string{}
 	for _, def := range defs {
@@ -84,7 +84,7 @@ func (a *Allocator) noDefault(ctx context.Context) error {
 	slices.Sort(holders)
 	holders = slices.Compact(holders)
 	for _, node := range slices.Sorted(maps.Keys(nameless)) {
-		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes while it is up)", a.hostOf(ctx, node), nameless[node]))
+		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes while it is up)", ps.hostOf(ctx, node), nameless[node]))
 	}
 	if len(holders) == 0 {
 		return errors.New("no default subnet is free: this host's routes cover them all; give one with --subnet, or others with --default-pools")
@@ -98,16 +98,16 @@ func following(subnet netip.Prefix) netip.Prefix {
 }
 
 // usedSpans is everything a default subnet must keep clear of.
-func (a *Allocator) usedSpans(ctx context.Context) (*addrset.Set, error) {
-	used, err := a.subnetsIn(ctx, "")
+func (ps *pools) usedSpans(ctx context.Context) (*addrset.Set, error) {
+	used, err := ps.subnetsIn(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	routes, err := a.Routes()
+	routes, err := ps.Routes()
 	if err != nil {
 		return nil, fmt.Errorf("read this host's routes: %w", err)
 	}
-	items, _, err := a.list(ctx, store.DefaultPoolsSpan())
+	items, _, err := ps.list(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return nil, err
 	}
@@ -133,9 +133,9 @@ func (a *Allocator) usedSpans(ctx context.Context) (*addrset.Set, error) {
 }
 
 // defaultPools returns the runs of a family.
-func (a *Allocator) defaultPools(v6 bool) []DefaultPools {
+func (ps *pools) defaultPools(v6 bool) []DefaultPools {
 	var runs []DefaultPools
-	for _, d := range a.DefaultPools {
+	for _, d := range ps.DefaultPools {
 		if d.First.Addr().Is6() == v6 {
 			runs = append(runs, d)
 		}
@@ -144,7 +144,7 @@ func (a *Allocator) defaultPools(v6 bool) []DefaultPools {
 	case len(runs) > 0:
 		return runs
 	case v6:
-		return []DefaultPools{uniqueLocal(a.Self.Cluster())}
+		return []DefaultPools{uniqueLocal(ps.Self.Cluster())}
 	}
 	return []DefaultPools{{First: firstDefault, Last: lastDefault}}
 }
@@ -158,40 +158,4 @@ func uniqueLocal(cluster string) DefaultPools {
 	first := netip.PrefixFrom(netip.AddrFrom16(raw), 64)
 	raw[6], raw[7] = 0xff, 0xff
 	return DefaultPools{First: first, Last: netip.PrefixFrom(netip.AddrFrom16(raw), 64)}
-}
-
-// putDefault takes one subnet if its record is absent.
-func (a *Allocator) putDefault(ctx context.Context, subnet netip.Prefix, nonce string) (taken bool, err error) {
-	key := store.DefaultPoolKey(subnet)
-	rec := store.DefaultPool{Subnet: subnet.String(), Node: a.Self.Node(), Nonce: nonce}
-	res, err := a.commit(ctx, store.Txn{
-		Gives: true,
-		If:    []store.Cond{store.Absent(key)},
-		Then:  []store.Op{store.Put(key, store.Encode(rec))},
-		Else:  []store.Op{store.Get(key)},
-	})
-	if err != nil || res.Done {
-		return res.Done, err
-	}
-	found, _ := res.Item(key)
-	there, err := store.Decode[store.DefaultPool](found)
-	return there.Nonce == nonce, err
-}
-
-// giveDefault gives a subnet back that no definition has put its name to.
-func (a *Allocator) giveDefault(ctx context.Context, id pool.ID) error {
-	key := store.DefaultPoolKey(id.Subnet)
-	it, err := a.read(ctx, key)
-	if err != nil || it.Created == 0 {
-		return err
-	}
-	rec, err := store.Decode[store.DefaultPool](it)
-	if err != nil || rec.Nonce != id.Nonce || len(rec.By) > 0 {
-		return err
-	}
-	_, err = a.commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(key, it.Modified)},
-		Then: []store.Op{store.Delete(key)},
-	})
-	return err
 }

@@ -1,47 +1,151 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
+
+// holders says who has an address, in words for people.
+type holders struct {
+	*node
+	hosts     *hosts
+	conflicts conflicts
+}
+
+// Conflict is an address of this node that somebody else holds in the store:
+// the record of a living lease or reservation was gone, and somebody came first.
+type Conflict struct {
+	Segment  string
+	Address  netip.Addr
+	Endpoint string // this node's endpoint that has the address; "": it is reserved for a network here
+	Holder   string // a sentence's end: "in use by container web on node h1"
+}
+
+// conflicts are those found since the start, by place.
+type conflicts struct {
+	mu  sync.Mutex
+	all map[pool.Place]Conflict
+}
+
+// add tells whether a conflict is news.
+func (c *conflicts) add(at pool.Place, found Conflict) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	had, known := c.all[at]
+	if c.all == nil {
+		c.all = map[pool.Place]Conflict{}
+	}
+	c.all[at] = found
+	return !known || had != found
+}
+
+// only forgets those that matter no more, and returns the others.
+func (c *conflicts) only(matters func(pool.Place, Conflict) bool) []Conflict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.all, func(at pool.Place, found Conflict) bool { return !matters(at, found) })
+	return slices.SortedFunc(maps.Values(c.all), func(x, y Conflict) int {
+		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address))
+	})
+}
+
+// Conflicts returns the addresses of this node's endpoints and networks that
+// somebody else has. One of an endpoint lasts until the endpoint is deleted,
+// since its link stays silenced.
+func (h *holders) Conflicts() []Conflict {
+	return h.conflicts.only(func(at pool.Place, c Conflict) bool {
+		if c.Endpoint == "" {
+			_, reserved := h.ledger.reservedAt(at)
+			return reserved
+		}
+		l, known := h.ledger.lease(at)
+		return known && l.State == bound && l.Endpoint == c.Endpoint
+	})
+}
+
+// conflict tells that somebody else holds the address of a bound lease, and
+// has the endpoint's link silenced: two answers for one address harm both. The
+// lease is one of no record from then on, so that its release takes nobody's.
+func (h *holders) conflict(ctx context.Context, l lease, rec store.Lease) *Conflict {
+	c := Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: h.holderOf(ctx, l.Address, rec)}
+	l.Created = 0
+	if err := h.ledger.keep(l); err != nil {
+		h.Log.Error("that an address is somebody else's by now is not journaled", "address", l.Address, "error", err)
+	}
+	if !h.conflicts.add(l.place(), c) {
+		return &c
+	}
+	h.Log.Error("an address of a container on this node has another holder: its link is taken down; stop one of the two and start the other again",
+		"address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint), "holder", c.Holder)
+	if h.Endpoints == nil {
+		return &c
+	}
+	if err := h.Endpoints.Silence(l.Endpoint, l.Address); err != nil {
+		h.Log.Error("the link of an address that somebody else has is still up", "address", l.Address, "endpoint", short(l.Endpoint), "error", err)
+	}
+	return &c
+}
+
+// reservationConflict tells that somebody holds an address that is reserved
+// for a network here. There is no link to silence: a gateway is the LAN's.
+func (h *holders) reservationConflict(ctx context.Context, at pool.Place, p opened, rec store.Lease) {
+	c := Conflict{Segment: at.Segment, Address: at.Addr, Holder: h.holderOf(ctx, at.Addr, rec)}
+	if h.conflicts.add(at, c) {
+		n, _ := h.ledger.network(p.Network)
+		h.Log.Error("an address that is reserved for a network on this node has a holder: stop it",
+			"address", at.Addr, "segment", at.Segment, "network", n.title(), "holder", c.Holder)
+	}
+}
+
+// holderOf says who a record gives an address to.
+func (h *holders) holderOf(ctx context.Context, addr netip.Addr, rec store.Lease) string {
+	if rec.State == store.Reserved {
+		return h.reservedFor(ctx, addr, rec.By)
+	}
+	return h.heldBy(ctx, rec.Node, rec.Endpoint)
+}
 
 // The sentences of this file name who has an address. What they say is read
 // when they are needed: a lease holds no names.
 
 // takenError refuses an address whose record another holder has.
-func (a *Allocator) takenError(ctx context.Context, at pool.Place, rec store.Lease) error {
+func (h *holders) takenError(ctx context.Context, at pool.Place, rec store.Lease) error {
 	switch {
 	case rec.State == store.Reserved:
-		return fmt.Errorf("address %s is %s", at.Addr, a.reservedFor(ctx, at.Addr, rec.By))
+		return fmt.Errorf("address %s is %s", at.Addr, h.reservedFor(ctx, at.Addr, rec.By))
 	case rec.State == store.Quarantined:
 		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.Addr)
 	case rec.Node == "" && rec.Claims != nil:
-		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.Addr, a.onNetwork(ctx, rec.Network))
+		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.Addr, h.onNetwork(ctx, rec.Network))
 	}
-	return a.heldError(ctx, at, rec.Node, rec.Endpoint)
+	return h.heldError(ctx, at, rec.Node, rec.Endpoint)
 }
 
 // heldError refuses an address that an endpoint of a node has.
-func (a *Allocator) heldError(ctx context.Context, at pool.Place, node, endpoint string) error {
-	return fmt.Errorf("address %s is %s", at.Addr, a.heldBy(ctx, node, endpoint))
+func (h *holders) heldError(ctx context.Context, at pool.Place, node, endpoint string) error {
+	return fmt.Errorf("address %s is %s", at.Addr, h.heldBy(ctx, node, endpoint))
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
-func (a *Allocator) heldBy(ctx context.Context, node, endpoint string) string {
-	ctx, cancel := a.bounded(ctx)
+func (h *holders) heldBy(ctx context.Context, node, endpoint string) string {
+	ctx, cancel := h.bounded(ctx)
 	defer cancel()
-	host := a.hostOf(ctx, node)
+	host := h.hostOf(ctx, node)
 	if endpoint == "" {
 		return fmt.Sprintf("being given to a container on node %s", host)
 	}
 	holder, on := "endpoint "+short(endpoint), ""
-	if it, err := a.read(ctx, store.EndpointKey(node, endpoint)); err == nil && it.Created != 0 {
+	if it, err := h.read(ctx, store.EndpointKey(node, endpoint)); err == nil && it.Created != 0 {
 		if rec, err := store.Decode[store.Endpoint](it); err == nil {
 			if rec.Container.Name != "" {
 				holder = "container " + rec.Container.Name
@@ -55,8 +159,8 @@ func (a *Allocator) heldBy(ctx context.Context, node, endpoint string) string {
 }
 
 // onNetwork ends a sentence with the name of a definition, where it has one.
-func (a *Allocator) onNetwork(ctx context.Context, uuid string) string {
-	defs, err := a.definitions(ctx)
+func (h *holders) onNetwork(ctx context.Context, uuid string) string {
+	defs, err := h.definitions(ctx)
 	if err != nil {
 		return ""
 	}
@@ -68,35 +172,9 @@ func (a *Allocator) onNetwork(ctx context.Context, uuid string) string {
 	return ""
 }
 
-// definitions are those that can be read, for a sentence: it does not wait
-// long for the store.
-func (a *Allocator) definitions(ctx context.Context) (defs []store.Network, err error) {
-	ctx, cancel := a.bounded(ctx)
-	defer cancel()
-	items, _, err := a.list(ctx, store.NetworksSpan())
-	for _, it := range items {
-		if def, err := store.Decode[store.Network](it); err == nil {
-			defs = append(defs, def)
-		}
-	}
-	return defs, err
-}
-
-// hostOf is the host name of a node, or its id.
-func (a *Allocator) hostOf(ctx context.Context, node string) string {
-	it, err := a.read(ctx, store.NodeKey(node))
-	if err != nil || it.Created == 0 {
-		return node
-	}
-	if rec, err := store.Decode[store.Node](it); err == nil && rec.Host != "" {
-		return rec.Host
-	}
-	return node
-}
-
 // reservedFor ends a sentence: "the gateway of network lan1".
-func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
-	defs, err := a.definitions(ctx)
+func (h *holders) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
+	defs, err := h.definitions(ctx)
 	if err != nil {
 		return "reserved"
 	}
@@ -111,8 +189,8 @@ func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []strin
 		}
 	}
 	for _, name := range by {
-		if p, ok := a.poolBy(name); ok && p.joined() {
-			n, _ := a.ledger.network(p.Network)
+		if p, ok := h.poolBy(name); ok && p.joined() {
+			n, _ := h.ledger.network(p.Network)
 			return roleIn(p.record(), addr) + n.title()
 		}
 	}
@@ -120,8 +198,8 @@ func (a *Allocator) reservedFor(ctx context.Context, addr netip.Addr, by []strin
 }
 
 // poolBy finds the pool of this node that a reservation's entry means.
-func (a *Allocator) poolBy(entry string) (opened, bool) {
-	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.by(a.Self.Node()) == entry }) {
+func (h *holders) poolBy(entry string) (opened, bool) {
+	for _, p := range h.ledger.poolsWhere(func(p opened) bool { return p.by(h.Self.Node()) == entry }) {
 		return p, true
 	}
 	return opened{}, false
@@ -138,4 +216,73 @@ func roleIn(p store.Pool, addr netip.Addr) string {
 		}
 	}
 	return "reserved for "
+}
+
+// hosts are the addresses that the cluster's hosts have themselves. On the LAN
+// they are taken whatever a pool says, so no network gives them: neither one
+// of the cluster nor a local one, before its definition is committed as after.
+type hosts struct {
+	mu    sync.Mutex
+	of    map[netip.Addr]string // host name by address
+	set   *addrset.Set          // of the same addresses; replaced, never changed
+	known bool                  // of has what the store said at some time
+}
+
+// KeepOut sets the addresses of hosts' own interfaces, each with its host's
+// name. Where not all nodes' are among them yet, the next request reads the
+// others'.
+func (h *holders) KeepOut(of map[netip.Addr]string, all bool) {
+	h.hosts.mu.Lock()
+	defer h.hosts.mu.Unlock()
+	h.hosts.known = all
+	h.hosts.enter(of)
+}
+
+func (h *hosts) enter(of map[netip.Addr]string) {
+	h.of, h.set = of, &addrset.Set{}
+	for addr := range of {
+		h.set.Add(addrset.Single(addr))
+	}
+}
+
+// hostAddresses returns the addresses no container gets, after reading what
+// nodes say of themselves where nobody told yet: the first request of an agent
+// may come before its first look.
+func (h *holders) hostAddresses(ctx context.Context) (*addrset.Set, error) {
+	h.hosts.mu.Lock()
+	set, known := h.hosts.set, h.hosts.known
+	h.hosts.mu.Unlock()
+	if known {
+		return set, nil
+	}
+	items, _, err := h.list(ctx, store.NodesSpan())
+	if err != nil {
+		return nil, h.unanswered(err)
+	}
+	read := map[netip.Addr]string{}
+	for _, it := range items {
+		if node, err := store.Decode[store.Node](it); err == nil {
+			maps.Copy(read, node.HostAddresses())
+		}
+	}
+	h.hosts.mu.Lock()
+	defer h.hosts.mu.Unlock()
+	if !h.hosts.known {
+		maps.Copy(read, h.hosts.of)
+		h.hosts.enter(read)
+		h.hosts.known = true // whoever follows the nodes tells the rest
+	}
+	return h.hosts.set, nil
+}
+
+// checkHosts refuses an explicit address that a host has itself. A store that
+// does not answer says so when it is asked for the address itself.
+func (h *holders) checkHosts(ctx context.Context, addr netip.Addr) error {
+	_, _ = h.hostAddresses(ctx)
+	h.hosts.mu.Lock()
+	defer h.hosts.mu.Unlock()
+	if host, has := h.hosts.of[addr]; has {
+		return fmt.Errorf("address %s is host %s's own: give another one", addr, host)
+	}
+	return nil
 }

@@ -2,14 +2,25 @@ package ipam
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
 
 	"gvlan/cluster/store"
 )
+
+// MAC returns the hardware address that goes with an address: 02 (locally
+// administered, unicast: IEEE 802) and the first 40 bits of
+// SHA-256(cluster uuid, NUL, segment, NUL, address). A container that gets
+// its address back gets its MAC back, and neighbours need not learn it anew.
+func MAC(cluster, segment string, addr netip.Addr) net.HardwareAddr {
+	sum := sha256.Sum256([]byte(cluster + "\x00" + segment + "\x00" + addr.String()))
+	return append(net.HardwareAddr{0x02}, sum[:5]...)
+}
 
 // ErrMACTaken is wrapped when another container of the segment has the
 // hardware address that one is to start with.
@@ -36,14 +47,14 @@ type macSteps struct {
 }
 
 // macSteps claims the hardware address of an endpoint.
-func (a *Allocator) macSteps(e store.Endpoint) macSteps {
+func (bs *bindings) macSteps(e store.Endpoint) macSteps {
 	if e.MAC == "" {
 		return macSteps{}
 	}
 	s := macSteps{key: store.MACKey(e.Segment, e.MAC)}
 	s.conds = []store.Cond{store.Absent(s.key)}
-	if a.isGiven(e) {
-		s.then = []store.Op{store.Put(s.key, store.Encode(a.macRecord(e)))}
+	if bs.isGiven(e) {
+		s.then = []store.Op{store.Put(s.key, store.Encode(bs.macRecord(e)))}
 	}
 	return s
 }
@@ -60,27 +71,27 @@ func (s macSteps) join(txn *store.Txn) {
 
 // isGiven tells a hardware address that a user gave from one that follows
 // from an address of the endpoint.
-func (a *Allocator) isGiven(e store.Endpoint) bool {
+func (bs *bindings) isGiven(e store.Endpoint) bool {
 	if e.MAC == "" {
 		return false
 	}
 	for _, text := range []string{e.IPv4, e.IPv6} {
 		p, err := netip.ParsePrefix(text)
-		if err == nil && MAC(a.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
+		if err == nil && MAC(bs.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
 			return false
 		}
 	}
 	return true
 }
 
-func (a *Allocator) macRecord(e store.Endpoint) store.MAC {
-	return store.MAC{Node: a.Self.Node(), Endpoint: e.Endpoint}
+func (bs *bindings) macRecord(e store.Endpoint) store.MAC {
+	return store.MAC{Node: bs.Self.Node(), Endpoint: e.Endpoint}
 }
 
 // meetMAC looks at what stands where a binding wanted to claim its hardware
 // address. It returns the steps to try again with, or refuses.
-func (a *Allocator) meetMAC(ctx context.Context, e store.Endpoint, res store.Result) (macSteps, error) {
-	again := a.macSteps(e)
+func (bs *bindings) meetMAC(ctx context.Context, e store.Endpoint, res store.Result) (macSteps, error) {
+	again := bs.macSteps(e)
 	it, taken := res.Item(again.key)
 	if !taken {
 		return again, nil
@@ -89,17 +100,17 @@ func (a *Allocator) meetMAC(ctx context.Context, e store.Endpoint, res store.Res
 	if err != nil {
 		return again, err
 	}
-	if rec == a.macRecord(e) { // of an earlier try
+	if rec == bs.macRecord(e) { // of an earlier try
 		again.conds = []store.Cond{store.Unchanged(again.key, it.Modified)}
 		return again, nil
 	}
 	holder := store.EndpointKey(rec.Node, rec.Endpoint)
-	found, err := a.read(ctx, holder)
+	found, err := bs.read(ctx, holder)
 	if err != nil {
 		return again, err
 	}
 	if found.Created != 0 {
-		return again, a.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
+		return again, bs.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
 	}
 	again.conds = []store.Cond{store.Unchanged(again.key, it.Modified), store.Absent(holder)}
 	if len(again.then) == 0 {
@@ -109,31 +120,31 @@ func (a *Allocator) meetMAC(ctx context.Context, e store.Endpoint, res store.Res
 }
 
 // macError names who has a hardware address.
-func (a *Allocator) macError(ctx context.Context, mac, node, endpoint string) error {
-	return fmt.Errorf("%w: %s is %s: give another --mac-address, or none", ErrMACTaken, mac, a.heldBy(ctx, node, endpoint))
+func (bs *bindings) macError(ctx context.Context, mac, node, endpoint string) error {
+	return fmt.Errorf("%w: %s is %s: give another --mac-address, or none", ErrMACTaken, mac, bs.holders.heldBy(ctx, node, endpoint))
 }
 
 // checkMAC refuses a hardware address that an endpoint has by what is known
 // without a transaction: this node's own endpoints, of which a dead one is
 // closed, and the mirror of everybody's, whose record is read before it
 // counts.
-func (a *Allocator) checkMAC(ctx context.Context, e store.Endpoint) error {
+func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 	if e.MAC == "" {
 		return nil
 	}
-	same := a.ledger.endpointsWhere(func(o endpoint) bool {
+	same := bs.ledger.endpointsWhere(func(o endpoint) bool {
 		return o.State != closing && o.Record.Endpoint != e.Endpoint && o.Record.MAC == e.MAC && o.Record.Segment == e.Segment
 	})
 	for _, o := range same {
-		if closed, err := a.closeDead(ctx, o.Record.Endpoint); err != nil || !closed {
-			return errors.Join(a.macError(ctx, e.MAC, a.Self.Node(), o.Record.Endpoint), err)
+		if closed, err := bs.closeDead(ctx, o.Record.Endpoint); err != nil || !closed {
+			return errors.Join(bs.macError(ctx, e.MAC, bs.Self.Node(), o.Record.Endpoint), err)
 		}
 	}
-	if !a.isGiven(e) {
+	if !bs.isGiven(e) {
 		return nil
 	}
-	for _, key := range a.macs.keysOf(macAt{e.Segment, e.MAC}) {
-		it, err := a.read(ctx, key)
+	for _, key := range bs.macs.keysOf(macAt{e.Segment, e.MAC}) {
+		it, err := bs.read(ctx, key)
 		if errors.Is(err, store.ErrUnavailable) {
 			return nil // the transaction will tell
 		}
@@ -141,10 +152,10 @@ func (a *Allocator) checkMAC(ctx context.Context, e store.Endpoint) error {
 			return err
 		}
 		rec, err := store.Decode[store.Endpoint](it)
-		if it.Created == 0 || err != nil || rec.Node == a.Self.Node() || rec.MAC != e.MAC || rec.Segment != e.Segment {
+		if it.Created == 0 || err != nil || rec.Node == bs.Self.Node() || rec.MAC != e.MAC || rec.Segment != e.Segment {
 			continue
 		}
-		return a.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
+		return bs.macError(ctx, e.MAC, rec.Node, rec.Endpoint)
 	}
 	return nil
 }
@@ -152,12 +163,12 @@ func (a *Allocator) checkMAC(ctx context.Context, e store.Endpoint) error {
 // claimMACs makes the keys of running endpoints that have none: they were
 // bound by an older gvlan, without the store, or the store lost them. Two that
 // run with one MAC already are told of.
-func (a *Allocator) claimMACs(ctx context.Context) error {
-	running := a.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written && a.isGiven(e.Record) })
+func (bs *bindings) claimMACs(ctx context.Context) error {
+	running := bs.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written && bs.isGiven(e.Record) })
 	for _, e := range running {
-		err := a.claimMAC(ctx, e.Record)
+		err := bs.claimMAC(ctx, e.Record)
 		if errors.Is(err, ErrMACTaken) {
-			a.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(e.Record.Endpoint), "err", err)
+			bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(e.Record.Endpoint), "err", err)
 		} else if err != nil {
 			return err
 		}
@@ -166,21 +177,21 @@ func (a *Allocator) claimMACs(ctx context.Context) error {
 }
 
 // claimMAC makes the key of one endpoint's hardware address.
-func (a *Allocator) claimMAC(ctx context.Context, e store.Endpoint) error {
-	steps := a.macSteps(e)
+func (bs *bindings) claimMAC(ctx context.Context, e store.Endpoint) error {
+	steps := bs.macSteps(e)
 	for {
 		var txn store.Txn
 		steps.join(&txn)
-		res, err := a.commit(ctx, txn)
+		res, err := bs.commit(ctx, txn)
 		if err != nil || res.Done {
 			return err
 		}
 		if it, taken := res.Item(steps.key); taken {
-			if rec, err := store.Decode[store.MAC](it); err != nil || rec == a.macRecord(e) {
+			if rec, err := store.Decode[store.MAC](it); err != nil || rec == bs.macRecord(e) {
 				return err
 			}
 		}
-		if steps, err = a.meetMAC(ctx, e, res); err != nil {
+		if steps, err = bs.meetMAC(ctx, e, res); err != nil {
 			return err
 		}
 	}
@@ -188,16 +199,16 @@ func (a *Allocator) claimMAC(ctx context.Context, e store.Endpoint) error {
 
 // unclaimMAC adds to a transaction that deletes an endpoint's record the
 // delete of its hardware address's key, if that is the endpoint's.
-func (a *Allocator) unclaimMAC(ctx context.Context, txn *store.Txn, e store.Endpoint) error {
-	if !a.isGiven(e) {
+func (bs *bindings) unclaimMAC(ctx context.Context, txn *store.Txn, e store.Endpoint) error {
+	if !bs.isGiven(e) {
 		return nil
 	}
 	key := store.MACKey(e.Segment, e.MAC)
-	it, err := a.read(ctx, key)
+	it, err := bs.read(ctx, key)
 	if err != nil || it.Created == 0 {
 		return err
 	}
-	if rec, err := store.Decode[store.MAC](it); err == nil && rec == a.macRecord(e) {
+	if rec, err := store.Decode[store.MAC](it); err == nil && rec == bs.macRecord(e) {
 		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
 		txn.Then = append(txn.Then, store.Delete(key))
 	}
@@ -217,20 +228,20 @@ type macs struct {
 func newMACs() *macs { return &macs{has: map[string]macAt{}, by: map[macAt][]string{}} }
 
 // ApplyEndpoints takes what store.Follow reports for store.EndpointsSpan.
-func (a *Allocator) ApplyEndpoints(c store.Change) {
-	a.macs.mu.Lock()
-	defer a.macs.mu.Unlock()
+func (bs *bindings) ApplyEndpoints(c store.Change) {
+	bs.macs.mu.Lock()
+	defer bs.macs.mu.Unlock()
 	if c.Reset {
-		clear(a.macs.has)
-		clear(a.macs.by)
+		clear(bs.macs.has)
+		clear(bs.macs.by)
 	}
 	for _, it := range c.Items {
-		a.macs.put(it)
+		bs.macs.put(it)
 	}
 	for _, e := range c.Events {
-		a.macs.drop(e.Item.Key)
+		bs.macs.drop(e.Item.Key)
 		if !e.Deleted {
-			a.macs.put(e.Item)
+			bs.macs.put(e.Item)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,6 +10,400 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
 )
+
+// requests answers Docker's requests for addresses.
+type requests struct {
+	*node
+	holders      *holders
+	claims       *claims
+	leases       *leases
+	reservations *reservations
+	pools        *pools
+	debts        *debts
+	kept         kept
+	answering    answering
+}
+
+// leaseAny gives any free address. While the store is away it can only be
+// one that this node itself gave up and the store does not know of yet.
+func (rq *requests) leaseAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+	err := rq.distrust()
+	if err == nil {
+		var prefix netip.Prefix
+		if prefix, err = rq.allocate(ctx, p, r); err == nil {
+			return prefix, nil
+		}
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		if prefix, ok := rq.reissueAny(ctx, p); ok {
+			return prefix, nil
+		}
+	}
+	return netip.Prefix{}, err
+}
+
+// allocate proposes candidates to the store until one is taken: from the
+// mirrors, and once they offer nothing from a list that is true right now,
+// because only that may say that the network is full.
+func (rq *requests) allocate(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) { return rq.takeDynamic(ctx, p, v, at) })
+}
+
+// allocateWith proposes candidates until take wins one.
+func (rq *requests) allocateWith(ctx context.Context, p opened, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
+	ctx, cancel := rq.bounded(ctx)
+	defer cancel()
+	views, err := rq.views(p)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	hosts, err := rq.holders.hostAddresses(ctx)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	n, _ := rq.ledger.network(p.Network)
+	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.parsed().Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
+	if !pick.ready() {
+		if err := pick.list(ctx); err != nil {
+			return netip.Prefix{}, err
+		}
+	}
+	for {
+		free, err := pick.free(ctx, p.Network)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		won, err := take(free.view, free.at)
+		free.release()
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		if won {
+			return netip.PrefixFrom(free.at.Addr, free.view.subnet.Bits()), nil
+		}
+		pick.lost(free.at, free.view)
+	}
+}
+
+func (rq *requests) takeDynamic(ctx context.Context, p opened, v view, at pool.Place) (won bool, err error) {
+	l, err := rq.newLease(at, p, store.Dynamic)
+	if err != nil {
+		return false, err
+	}
+	l.Pool = v.pool
+	found, won, err := rq.leases.take(ctx, l)
+	if err == nil && !won && rq.isUnknown(at, found) {
+		rq.suspectAt(at)
+	}
+	return won, err
+}
+
+// leaseThis gives an explicit address, by the state of its record:
+//
+//   - free: it is leased;
+//   - given to this network and not bound yet: the same answer again;
+//   - bound to an endpoint of this node: refused, unless that endpoint is
+//     dead, which is then closed first;
+//   - anything else: refused, naming the holder.
+//
+// Refusing here and not later is what keeps a living container's lease:
+// Docker releases an address it was given when the endpoint then fails, and
+// that release is byte for byte the true holder's own.
+func (rq *requests) leaseThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
+	at := pool.At(p.parsed().Segment, addr)
+	if err := rq.checkGiven(ctx, p, at); err != nil {
+		return netip.Prefix{}, err
+	}
+	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
+	for tries := 0; ; tries++ {
+		holder, err := rq.tryThis(ctx, p, at)
+		if err != nil {
+			return netip.Prefix{}, err
+		}
+		if holder == "" {
+			return granted, nil
+		}
+		closed, err := rq.closeDead(ctx, holder)
+		if err != nil || !closed || tries == 2 {
+			return netip.Prefix{}, errors.Join(rq.holders.heldError(ctx, at, rq.Self.Node(), holder), err)
+		}
+	}
+}
+
+// checkGiven refuses what the network keeps to itself. What a reservation says
+// is told before that the address is excluded: it may be both, a gateway that
+// is a host's own address.
+func (rq *requests) checkGiven(ctx context.Context, p opened, at pool.Place) error {
+	n, _ := rq.ledger.network(p.Network)
+	v, err := viewOf(p, n)
+	if err != nil {
+		return err
+	}
+	hosts := rq.holders.checkHosts(ctx, at.Addr)
+	if hosts == nil && !v.excluded.Has(at.Addr) {
+		return nil
+	}
+	if rec, ok := rq.reserved(ctx, at); ok {
+		return rq.holders.takenError(ctx, at, rec)
+	}
+	if hosts != nil {
+		return hosts
+	}
+	return fmt.Errorf("address %s is excluded from %s: give another one", at.Addr, n.title())
+}
+
+// reserved reads the record of an address that is reserved. A store that
+// does not answer knows none: the words are all that depend on it.
+func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, bool) {
+	ctx, cancel := rq.bounded(ctx)
+	defer cancel()
+	it, err := rq.read(ctx, at.Key())
+	if err != nil || it.Created == 0 {
+		return store.Lease{}, false
+	}
+	rec, err := store.Decode[store.Lease](it)
+	return rec, err == nil && rec.State == store.Reserved
+}
+
+// tryThis returns the endpoint of this node that the address is bound to, ""
+// when the address was given.
+func (rq *requests) tryThis(call context.Context, p opened, at pool.Place) (holder string, err error) {
+	ctx, cancel := rq.bounded(call)
+	defer cancel()
+	release, err := rq.ledger.hold(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	if l, own := rq.ledger.lease(at); own {
+		return rq.tryOwn(ctx, call, p, l)
+	}
+	return rq.tryFree(ctx, call, p, at)
+}
+
+// tryOwn is tryThis for an address this node has a lease of. ctx is what of
+// Docker's call is for the store.
+func (rq *requests) tryOwn(ctx, call context.Context, p opened, l lease) (holder string, err error) {
+	switch l.State {
+	case bound:
+		return l.Endpoint, nil
+	case given:
+		return "", rq.giveSame(p, l)
+	}
+	return rq.takeBack(ctx, call, p, l)
+}
+
+// takeBack gives an address again whose endpoint is gone: freed and taken anew
+// where the store answers, else from the journal. A release is only sent to a
+// store that answers, since afterwards the journal alone may not give it.
+func (rq *requests) takeBack(ctx, call context.Context, p opened, l lease) (holder string, err error) {
+	err = rq.distrust()
+	if err == nil && !rq.answers(ctx) {
+		err = rq.unanswered(store.ErrUnavailable)
+	}
+	if errors.Is(err, store.ErrUnavailable) && rq.reissuable(l, p) && len(rq.stillOurs(call, p.Network, []lease{l})) == 1 {
+		return "", rq.reissue(l, p)
+	}
+	if err != nil {
+		return "", err
+	}
+	if err := rq.leases.discharge(ctx, l); err != nil {
+		return "", errors.Join(rq.unanswered(err), rq.leases.postponeInDoubt(l))
+	}
+	return rq.tryFree(ctx, call, p, l.place())
+}
+
+// giveSame gives an address again that was given and is not bound yet, to the
+// network it was given to or the one that took its place. Another driver's
+// network never binds: there it may be in use.
+func (rq *requests) giveSame(p opened, l lease) error {
+	switch {
+	case !p.joined():
+	case l.Network == p.Network && l.Pool == p.ID:
+		return nil
+	case l.Network == p.Network || rq.ledger.sameDefinition(l.Network, p.Network):
+		l.Network, l.Pool = p.Network, p.ID
+		return rq.ledger.keep(l)
+	}
+	return fmt.Errorf("address %s is being given to another container on this node", l.Address)
+}
+
+// tryFree is tryThis for an address this node has no lease of.
+func (rq *requests) tryFree(ctx, call context.Context, p opened, at pool.Place) (holder string, err error) {
+	if err := rq.distrust(); err != nil {
+		return "", err
+	}
+	if err := rq.checkSilent(ctx, p, at); err != nil {
+		return "", err
+	}
+	l, err := rq.newLease(at, p, store.Static)
+	if err != nil {
+		return "", err
+	}
+	found, won, err := rq.leases.take(ctx, l)
+	if err != nil || won {
+		return "", err
+	}
+	rec, err := store.Decode[store.Lease](found)
+	if err != nil {
+		return "", err
+	}
+	if rec.State == store.Leased && rec.Node == rq.Self.Node() {
+		// The journal was lost, or a transaction given up landed late.
+		l := rq.leases.adopted(at, found, rec)
+		if err := rq.ledger.keep(l); err != nil {
+			return "", err
+		}
+		return rq.tryOwn(ctx, call, p, l)
+	}
+	if p.byWorker() && rec.Claims != nil {
+		return rq.claims.takeClaimed(ctx, l, found, rec)
+	}
+	return "", rq.holders.takenError(ctx, at, rec)
+}
+
+// stillOurs returns those of a network's leases that nobody else can have, or
+// that nobody on the LAN answers for. It has what is left of Docker's call.
+func (rq *requests) stillOurs(ctx context.Context, network string, leases []lease) []lease {
+	if len(leases) == 0 || rq.recent() {
+		return leases
+	}
+	if rq.Ask == nil {
+		return nil
+	}
+	var addrs []netip.Addr
+	for _, l := range leases {
+		addrs = append(addrs, l.Address)
+	}
+	answering, err := rq.Ask(ctx, network, addrs)
+	if err != nil {
+		rq.Log.Warn("etcd unreachable, and the LAN cannot be asked: no address is given again", "network", short(network), "err", err)
+		return nil
+	}
+	if len(answering) > 0 {
+		rq.Log.Warn("etcd unreachable, and somebody on the LAN has addresses of this node: they are not given again", "network", short(network), "addresses", answering)
+	}
+	return slices.DeleteFunc(leases, func(l lease) bool { return slices.Contains(answering, l.Address) })
+}
+
+// reissuable tells whether a lease can be given again in a pool.
+func (rq *requests) reissuable(l lease, p opened) bool {
+	return l.State == releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
+		p.joined() && l.Network == p.Network
+}
+
+func (rq *requests) reissue(l lease, p opened) error {
+	l.State, l.Pool, l.Reissued = given, p.ID, true
+	return rq.ledger.keep(l)
+}
+
+// reissueAny gives the lowest address that this node released and the store
+// does not know of, else one of an endpoint that is found to be dead.
+func (rq *requests) reissueAny(ctx context.Context, p opened) (netip.Prefix, bool) {
+	views, err := rq.views(p)
+	if err != nil || !p.joined() {
+		return netip.Prefix{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, withoutStore)
+	defer cancel()
+	if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
+		return prefix, true
+	}
+	dead := rq.ledger.leasesWhere(func(l lease) bool { return l.Network == p.Network && l.State == bound })
+	for _, l := range dead {
+		if closed, err := rq.closeDead(ctx, l.Endpoint); err != nil || !closed {
+			continue
+		}
+		if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
+			return prefix, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+func (rq *requests) reissueReleased(ctx context.Context, p opened, views []view) (netip.Prefix, bool) {
+	released := rq.ledger.leasesWhere(func(l lease) bool {
+		return rq.reissuable(l, p) && slices.ContainsFunc(views, func(v view) bool { return l.Segment == v.segment && v.subnet.Contains(l.Address) })
+	})
+	released = rq.stillOurs(ctx, p.Network, released)
+	for _, v := range views {
+		for _, l := range released {
+			if l.Segment == v.segment && v.subnet.Contains(l.Address) && rq.reissueHeld(ctx, p, l) {
+				return netip.PrefixFrom(l.Address, v.subnet.Bits()), true
+			}
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// reissueHeld gives one lease again if it still is what it was.
+func (rq *requests) reissueHeld(ctx context.Context, p opened, was lease) bool {
+	release, err := rq.ledger.hold(ctx, was.place())
+	if err != nil {
+		return false
+	}
+	defer release()
+	now, ok := rq.ledger.lease(was.place())
+	return ok && now == was && rq.reissue(now, p) == nil
+}
+
+// ReleaseAddress takes an address back. It is free in the store when it
+// returns, or, when the store does not answer, in the journal and soon
+// after. Docker ignores the error of a release and never asks again, so
+// there is one only when the journal fails.
+//
+// Not every release is one: that of a bound address whose endpoint was not
+// deleted first is Docker's rollback of somebody else's request; that of a
+// gateway or aux address follows from removing a replica.
+func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) error {
+	id, err := pool.ParseID(poolID)
+	if err != nil {
+		return err
+	}
+	addr, err := netip.ParseAddr(address)
+	if err != nil {
+		return fmt.Errorf("release address %q: %w", address, err)
+	}
+	ctx, cancel := rq.bounded(ctx)
+	defer cancel()
+	at := pool.At(id.Segment, addr.Unmap())
+	release, err := rq.ledger.hold(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if p, ok := rq.ledger.pool(poolID); ok && p.byManager() {
+		return rq.claims.releaseClaim(ctx, at)
+	}
+	l, own := rq.ledger.lease(at)
+	if !own {
+		return rq.releaseReserved(ctx, poolID, at)
+	}
+	switch l.State {
+	case bound:
+		rq.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", short(l.Endpoint))
+		return nil
+	case releasing:
+		rq.wake()
+		return nil
+	}
+	return rq.leases.giveUp(ctx, l)
+}
+
+// releaseReserved gives back what a pool without a network reserved: its
+// create failed, or it is another driver's. A network's own reservations
+// stay until its definition is gone.
+func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.Place) error {
+	p, ok := rq.ledger.pool(poolID)
+	if !ok || p.joined() {
+		return nil
+	}
+	if err := rq.reservations.unreserve(ctx, p, at.Addr, ""); err != nil {
+		rq.Log.Warn("a reservation is given back later", "address", at.Addr, "err", err)
+		return nil // the pool still owes it
+	}
+	return nil
+}
 
 // RequestAddress gives an address, or reserves one. What a request means
 // depends on where its pool is in its life:
@@ -22,9 +417,9 @@ import (
 //
 // The prefix has the length of the subnet the address is in, which for a
 // network of several subnets may be another one than the pool's.
-func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
-	a.awaitOpening(ctx)
-	p, err := a.poolFor(r.PoolID)
+func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
+	rq.awaitOpening(ctx)
+	p, err := rq.poolFor(r.PoolID)
 	if err != nil {
 		return netip.Prefix{}, err
 	}
@@ -38,21 +433,21 @@ func (a *Allocator) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	}
 	switch {
 	case r.Address == "" && !gateway && p.byManager():
-		return a.claimAny(ctx, p, r)
+		return rq.claimAny(ctx, p, r)
 	case r.Address == "" && !gateway:
-		return a.leaseAny(ctx, p, r)
+		return rq.leaseAny(ctx, p, r)
 	}
 	switch {
 	case gateway && r.Address == "" && subnet.IsSingleIP():
 		// Docker insists on an answer, and the network on its one address.
 	case gateway:
-		err = a.reserveGateway(ctx, p, addr, r.Address != "")
+		err = rq.reserveGateway(ctx, p, addr, r.Address != "")
 	case p.byManager():
-		return a.claimThis(ctx, p, addr)
+		return rq.claimThis(ctx, p, addr)
 	case p.joined() || forEndpoint(r.Options):
-		return a.leaseThis(ctx, p, addr)
+		return rq.leaseThis(ctx, p, addr)
 	default:
-		err = a.reserveExtra(ctx, p, addr)
+		err = rq.reserveExtra(ctx, p, addr)
 	}
 	if err != nil {
 		return netip.Prefix{}, err
@@ -67,47 +462,82 @@ func forEndpoint(options map[string]string) bool {
 
 // poolFor returns the pool of an id. One that the journal does not know is
 // rebuilt from the id alone, and joined to the network that waits for it.
-func (a *Allocator) poolFor(id string) (opened, error) {
-	if p, ok := a.ledger.pool(id); ok {
+func (rq *requests) poolFor(id string) (opened, error) {
+	if p, ok := rq.ledger.pool(id); ok {
 		return p, nil
 	}
 	parsed, err := pool.ParseID(id)
 	if err != nil {
 		return opened{}, err
 	}
-	p := a.rejoin(opened{ID: id}, parsed)
-	if err := a.openPool(p); err != nil {
+	p := rq.pools.rejoin(opened{ID: id}, parsed)
+	if err := rq.pools.openPool(p); err != nil {
 		return opened{}, err
 	}
-	p, _ = a.ledger.pool(id)
+	p, _ = rq.ledger.pool(id)
 	return p, nil
 }
 
 // reserveGateway answers the gateway request of a network's create. After
 // the create only the network's own gateway is still answered.
-func (a *Allocator) reserveGateway(ctx context.Context, p opened, addr netip.Addr, asked bool) error {
+func (rq *requests) reserveGateway(ctx context.Context, p opened, addr netip.Addr, asked bool) error {
 	if p.joined() && p.Gateway == addr {
 		return nil
 	}
 	if p.joined() {
 		return fmt.Errorf("address %s cannot become the gateway of a network that exists", addr)
 	}
-	return a.reserve(ctx, p, addr, func(p *opened) { p.Gateway, p.Asked = addr, asked })
+	return rq.reservations.reserve(ctx, p, addr, func(p *opened) { p.Gateway, p.Asked = addr, asked })
 }
 
 // reserveExtra reserves an aux address of a network that is being created.
 // A second request for it is not Docker asking again (its retries come
 // without a body) but somebody wanting one address twice.
-func (a *Allocator) reserveExtra(ctx context.Context, p opened, addr netip.Addr) error {
+func (rq *requests) reserveExtra(ctx context.Context, p opened, addr netip.Addr) error {
 	if slices.Contains(p.reserved(), addr) {
 		return fmt.Errorf("address %s is already reserved for this network", addr)
 	}
-	return a.reserve(ctx, p, addr, func(p *opened) { p.Extra = append(slices.Clone(p.Extra), addr) })
+	return rq.reservations.reserve(ctx, p, addr, func(p *opened) { p.Extra = append(slices.Clone(p.Extra), addr) })
 }
 
-// learn tells every mirror that covers a place what a transaction showed.
-func (a *Allocator) learn(at pool.Place, taken bool, rev store.Revision) {
-	for _, m := range a.mirrors.Covering(at) {
-		m.Learn(at.Addr, taken, rev)
+// claimAny gives the swarm any free address.
+func (rq *requests) claimAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+	if err := rq.distrust(); err != nil {
+		return netip.Prefix{}, err
+	}
+	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) {
+		_, won, err := rq.claims.makeClaim(ctx, p, at)
+		return won, err
+	})
+}
+
+// claimThis gives the swarm an explicit address. A new leader repeats the
+// claims of the last: what the swarm has already is a success.
+func (rq *requests) claimThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
+	if err := rq.distrust(); err != nil {
+		return netip.Prefix{}, err
+	}
+	ctx, cancel := rq.bounded(ctx)
+	defer cancel()
+	at := pool.At(p.parsed().Segment, addr)
+	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
+	for {
+		it, won, err := rq.claims.makeClaim(ctx, p, at)
+		if err != nil || won {
+			return granted, err
+		}
+		rec, err := store.Decode[store.Lease](it)
+		switch {
+		case err != nil:
+			return netip.Prefix{}, err
+		case rec.Claims == nil:
+			return netip.Prefix{}, rq.holders.takenError(ctx, at, rec)
+		}
+		// Also where it is there: written again it is another claim than the one
+		// that somebody may have seen to be nobody's.
+		rec.Claims.Manager = true
+		if done, err := rq.claims.rewrite(ctx, at, it, rec); err != nil || done {
+			return granted, err
+		}
 	}
 }

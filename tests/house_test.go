@@ -5,7 +5,6 @@
 package tests
 
 import (
-	"bytes"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,9 +15,6 @@ import (
 
 // root is the repository as seen from this folder.
 const root = ".."
-
-// maxFileLines bounds a file that is not a test; most are far below.
-const maxFileLines = 400
 
 var topFolders = []string{"cmd", "driver", "ipam", "dns", "cluster", "parentfile", "deploy", "tests"}
 
@@ -32,15 +28,6 @@ func TestTopFolders(t *testing.T) {
 		madeHere := e.Name() == "bin" || strings.HasPrefix(e.Name(), ".")
 		if e.IsDir() && !madeHere && !slices.Contains(topFolders, e.Name()) {
 			t.Errorf("%s/ is none of the rooms %s", e.Name(), strings.Join(topFolders, " "))
-		}
-	}
-}
-
-func TestFilesAreSmall(t *testing.T) {
-	for _, path := range repoFiles(t, ".go") {
-		lines := bytes.Count(readFile(t, path), []byte("\n"))
-		if !isTest(path) && lines > maxFileLines {
-			t.Errorf("%s has %d lines, more than %d", path, lines, maxFileLines)
 		}
 	}
 }

@@ -11,6 +11,12 @@ import (
 	"gvlan/ipam/pool"
 )
 
+// claims are the two claims of a swarm on one address.
+type claims struct {
+	*node
+	holders *holders
+}
+
 // In a swarm one address is asked for twice and released twice: by the
 // manager, which chooses it for a task or a service, and by the worker that
 // runs the task. Both are claims on one lease, which is free when neither is
@@ -42,68 +48,26 @@ func (p opened) byManager() bool { return strings.HasPrefix(p.Network, managerPr
 // byWorker tells that a worker asks, for one of the swarm's networks.
 func (p opened) byWorker() bool { return IsSwarmID(p.Network) }
 
-// claimAny gives the swarm any free address.
-func (a *Allocator) claimAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
-	if err := a.distrust(); err != nil {
-		return netip.Prefix{}, err
-	}
-	return a.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) {
-		_, won, err := a.makeClaim(ctx, p, at)
-		return won, err
-	})
-}
-
-// claimThis gives the swarm an explicit address. A new leader repeats the
-// claims of the last: what the swarm has already is a success.
-func (a *Allocator) claimThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
-	if err := a.distrust(); err != nil {
-		return netip.Prefix{}, err
-	}
-	ctx, cancel := a.bounded(ctx)
-	defer cancel()
-	at := pool.At(p.parsed().Segment, addr)
-	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
-	for {
-		it, won, err := a.makeClaim(ctx, p, at)
-		if err != nil || won {
-			return granted, err
-		}
-		rec, err := store.Decode[store.Lease](it)
-		switch {
-		case err != nil:
-			return netip.Prefix{}, err
-		case rec.Claims == nil:
-			return netip.Prefix{}, a.takenError(ctx, at, rec)
-		}
-		// Also where it is there: written again it is another claim than the one
-		// that somebody may have seen to be nobody's.
-		rec.Claims.Manager = true
-		if done, err := a.rewrite(ctx, at, it, rec); err != nil || done {
-			return granted, err
-		}
-	}
-}
-
 // makeClaim makes the record of an address for the swarm if it is absent.
-func (a *Allocator) makeClaim(ctx context.Context, p opened, at pool.Place) (found store.Item, won bool, err error) {
-	nonce, err := mintNonce(a.Rand)
+func (cs *claims) makeClaim(ctx context.Context, p opened, at pool.Place) (found store.Item, won bool, err error) {
+	nonce, err := mintNonce(cs.Rand)
 	if err != nil {
 		return found, false, err
 	}
 	key := at.Key()
-	res, err := a.commit(ctx, store.Txn{
+	res, err := cs.commit(ctx, store.Txn{
 		Gives: true,
 		If:    []store.Cond{store.Absent(key)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
-			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: a.Now().Unix(),
+			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: cs.Now().Unix(),
 			Network: strings.TrimPrefix(p.Network, managerPrefix), Claims: &store.Claims{Manager: true},
 		}))},
 		Else: []store.Op{store.Get(key)},
 	})
 	if err != nil {
-		return found, false, a.unanswered(err)
+		return found, false, cs.unanswered(err)
 	}
-	a.learn(at, true, res.Revision)
+	cs.learn(at, true, res.Revision)
 	if res.Done {
 		return found, true, nil
 	}
@@ -113,8 +77,8 @@ func (a *Allocator) makeClaim(ctx context.Context, p opened, at pool.Place) (fou
 
 // rewrite replaces a record that is as it was read; done is false when it is
 // not.
-func (a *Allocator) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
-	res, err := a.commit(ctx, store.Txn{
+func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
+	res, err := cs.commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(at.Key(), it.Modified)},
 		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},
 	})
@@ -125,9 +89,9 @@ func (a *Allocator) rewrite(ctx context.Context, at pool.Place, it store.Item, r
 // record, or one without claims, is none of the swarm's. end takes the claim
 // out of what it is shown, and tells whether it is the one to end. With a
 // worker's claim goes the record of its endpoint.
-func (a *Allocator) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
+func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
 	for {
-		it, err := a.read(ctx, at.Key())
+		it, err := cs.read(ctx, at.Key())
 		if err != nil || it.Created == 0 {
 			return err
 		}
@@ -141,7 +105,7 @@ func (a *Allocator) unclaim(ctx context.Context, at pool.Place, end func(store.I
 		}
 		var then []store.Op
 		if had != "" && rec.Endpoint == "" {
-			then = append(then, store.Delete(store.EndpointKey(a.Self.Node(), had)))
+			then = append(then, store.Delete(store.EndpointKey(cs.Self.Node(), had)))
 		}
 		last := !rec.Claims.Manager && !rec.Claims.Worker
 		if last {
@@ -149,12 +113,12 @@ func (a *Allocator) unclaim(ctx context.Context, at pool.Place, end func(store.I
 		} else {
 			then = append(then, store.Put(at.Key(), store.Encode(rec)))
 		}
-		res, err := a.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
+		res, err := cs.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
 		if err != nil {
 			return err
 		}
 		if res.Done && last {
-			a.learn(at, false, res.Revision)
+			cs.learn(at, false, res.Revision)
 		}
 		if res.Done {
 			return nil
@@ -164,10 +128,10 @@ func (a *Allocator) unclaim(ctx context.Context, at pool.Place, end func(store.I
 
 // releaseClaim is a release by the manager. One that the store does not hear
 // is found again by the managers' own reconciling.
-func (a *Allocator) releaseClaim(ctx context.Context, at pool.Place) error {
-	err := a.unclaim(ctx, at, endManager)
+func (cs *claims) releaseClaim(ctx context.Context, at pool.Place) error {
+	err := cs.unclaim(ctx, at, endManager)
 	if errors.Is(err, store.ErrUnavailable) {
-		a.Log.Warn("the swarm's release of an address is found later", "address", at.Addr, "err", err)
+		cs.Log.Warn("the swarm's release of an address is found later", "address", at.Addr, "err", err)
 		return nil
 	}
 	return err
@@ -181,9 +145,9 @@ func endManager(_ store.Item, rec *store.Lease) bool {
 }
 
 // dischargeClaim is discharge for a worker's claim.
-func (a *Allocator) dischargeClaim(ctx context.Context, l lease) error {
-	err := a.unclaim(ctx, l.place(), func(_ store.Item, rec *store.Lease) bool {
-		if rec.Nonce != l.Nonce || rec.Node != a.Self.Node() {
+func (cs *claims) dischargeClaim(ctx context.Context, l lease) error {
+	err := cs.unclaim(ctx, l.place(), func(_ store.Item, rec *store.Lease) bool {
+		if rec.Nonce != l.Nonce || rec.Node != cs.Self.Node() {
 			return false
 		}
 		rec.Claims.Worker, rec.Node, rec.Epoch, rec.Endpoint = false, "", 0, ""
@@ -192,24 +156,24 @@ func (a *Allocator) dischargeClaim(ctx context.Context, l lease) error {
 	if err != nil {
 		return err
 	}
-	return a.ledger.forget(l)
+	return cs.ledger.forget(l)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,
 // unless another endpoint has it still.
-func (a *Allocator) takeClaimed(ctx context.Context, l lease, it store.Item, rec store.Lease) (holder string, err error) {
+func (cs *claims) takeClaimed(ctx context.Context, l lease, it store.Item, rec store.Lease) (holder string, err error) {
 	l.Claimed = true
 	for rec.Nonce != l.Nonce { // an earlier try may have made it
 		if rec.Claims == nil || rec.Claims.Worker || !rec.Claims.Manager {
-			return "", a.takenError(ctx, l.place(), rec)
+			return "", cs.holders.takenError(ctx, l.place(), rec)
 		}
 		l.Created = it.Created
-		done, err := a.rewrite(ctx, l.place(), it, claimedRecord(rec, a.record(l)))
+		done, err := cs.rewrite(ctx, l.place(), it, claimedRecord(rec, cs.record(l)))
 		if err != nil || done {
-			return "", errors.Join(err, a.keepUnless(err, l))
+			return "", errors.Join(err, cs.keepUnless(err, l))
 		}
-		if it, err = a.read(ctx, l.place().Key()); err != nil {
-			return "", errors.Join(a.unanswered(err), a.keepUnless(err, l))
+		if it, err = cs.read(ctx, l.place().Key()); err != nil {
+			return "", errors.Join(cs.unanswered(err), cs.keepUnless(err, l))
 		}
 		if it.Created == 0 {
 			return "", fmt.Errorf("address %s was given up by the swarm's manager: the task starts elsewhere", l.Address)
@@ -218,15 +182,15 @@ func (a *Allocator) takeClaimed(ctx context.Context, l lease, it store.Item, rec
 			return "", err
 		}
 	}
-	return "", a.ledger.keep(l)
+	return "", cs.ledger.keep(l)
 }
 
 // keepUnless enters a lease; one whose reply is missing is given back.
-func (a *Allocator) keepUnless(err error, l lease) error {
+func (cs *claims) keepUnless(err error, l lease) error {
 	if err != nil {
 		l.State = releasing
 	}
-	return a.ledger.keep(l)
+	return cs.ledger.keep(l)
 }
 
 // claimedRecord is a worker's record with what the manager's side says. The
@@ -250,14 +214,14 @@ type ManagerClaim struct {
 
 // ManagerClaims lists what the manager claims on networks whose leader this
 // node is or was.
-func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
-	ctx, cancel := a.bounded(ctx)
+func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
+	ctx, cancel := cs.bounded(ctx)
 	defer cancel()
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
-	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.byManager() && !p.Closed }) {
+	for _, p := range cs.ledger.poolsWhere(func(p opened) bool { return p.byManager() && !p.Closed }) {
 		id := p.parsed()
-		some, err := a.claimsIn(ctx, id.Segment, id.Subnet)
+		some, err := cs.claimsIn(ctx, id.Segment, id.Subnet)
 		if err != nil {
 			return nil, err
 		}
@@ -272,8 +236,8 @@ func (a *Allocator) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 }
 
 // claimsIn lists what the manager claims in a subnet, for any network.
-func (a *Allocator) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) ([]ManagerClaim, error) {
-	items, _, err := a.list(ctx, store.LeasesSpan(segment, subnet))
+func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) ([]ManagerClaim, error) {
+	items, _, err := cs.list(ctx, store.LeasesSpan(segment, subnet))
 	if err != nil {
 		return nil, err
 	}
@@ -293,10 +257,10 @@ func (a *Allocator) claimsIn(ctx context.Context, segment string, subnet netip.P
 // leader that died took the release with it. A claim that was made anew since
 // it was listed stays. It fails with store.ErrUnavailable while the store is
 // away.
-func (a *Allocator) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
-	ctx, cancel := a.bounded(ctx)
+func (cs *claims) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
+	ctx, cancel := cs.bounded(ctx)
 	defer cancel()
-	err = a.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
+	err = cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 		dropped = it.Modified == c.Written && endManager(it, rec)
 		return dropped
 	})
@@ -313,11 +277,11 @@ type SwarmNetwork struct {
 // EndManagerClaims ends every claim of the manager on a network that the
 // swarm no longer has. Workers' claims stay until their endpoints go. It
 // fails with store.ErrUnavailable while the store is away.
-func (a *Allocator) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
-	ctx, cancel := a.bounded(ctx)
+func (cs *claims) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
+	ctx, cancel := cs.bounded(ctx)
 	defer cancel()
 	for _, subnet := range n.Subnets {
-		claims, err := a.claimsIn(ctx, n.Segment, subnet)
+		claims, err := cs.claimsIn(ctx, n.Segment, subnet)
 		if err != nil {
 			return err
 		}
@@ -325,7 +289,7 @@ func (a *Allocator) EndManagerClaims(ctx context.Context, n SwarmNetwork) error 
 			if c.Network != n.ID {
 				continue
 			}
-			err := a.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
+			err := cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 				return rec.Network == n.ID && endManager(it, rec)
 			})
 			if err != nil {

@@ -1,6 +1,8 @@
 package ipam
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -10,6 +12,12 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
 )
+
+// pools are opened by Docker, joined to networks and closed.
+type pools struct {
+	*node
+	reservations *reservations
+}
 
 // atOnce is how long after Docker's last word about one pool it may speak of
 // another and both creates still be running: within a create its calls follow
@@ -25,10 +33,10 @@ const atOnce = time.Second
 // network (see replaced). A pool that nobody requested here (the journal was
 // lost) is joined by the first request for an address of it. Errors are the
 // journal's.
-func (a *Allocator) Attach(id string, pools []pool.Data) error {
-	defer a.wake()
-	return a.ledger.change(func() []entry {
-		n, ok := a.ledger.network(id)
+func (ps *pools) Attach(id string, pools []pool.Data) error {
+	defer ps.wake()
+	return ps.ledger.change(func() []entry {
+		n, ok := ps.ledger.network(id)
 		if !ok {
 			n = network{ID: id}
 		}
@@ -36,13 +44,13 @@ func (a *Allocator) Attach(id string, pools []pool.Data) error {
 		joined := map[string]bool{}
 		var entries []entry
 		for _, data := range pools {
-			p, ok := a.ledger.match(id, data, joined)
+			p, ok := ps.ledger.match(id, data, joined)
 			if !ok {
 				n.Waiting = append(n.Waiting, data)
 				continue
 			}
 			joined[p.ID] = true
-			entries = append(entries, a.ledger.replaced(id, p)...)
+			entries = append(entries, ps.ledger.replaced(id, p)...)
 			entries = append(entries, p.join(id, data))
 		}
 		return append(entries, n)
@@ -139,10 +147,10 @@ func (p opened) gatewayIn(data pool.Data) netip.Addr {
 
 // rejoin gives a pool that only its id is known of to the network that
 // waits for such a one.
-func (a *Allocator) rejoin(p opened, id pool.ID) opened {
-	a.ledger.mu.Lock()
-	defer a.ledger.mu.Unlock()
-	for _, n := range a.ledger.networks {
+func (ps *pools) rejoin(p opened, id pool.ID) opened {
+	ps.ledger.mu.Lock()
+	defer ps.ledger.mu.Unlock()
+	for _, n := range ps.ledger.networks {
 		for _, data := range n.Waiting {
 			if data.Space == id.Space && data.Subnet.Masked() == id.Subnet {
 				return p.join(n.ID, data)
@@ -154,8 +162,8 @@ func (a *Allocator) rejoin(p opened, id pool.ID) opened {
 
 // Pools returns what the pools joined to a network say, in the order they
 // were requested; false when it has none.
-func (a *Allocator) Pools(id string) (pool.Addressing, bool) {
-	pools := a.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
+func (ps *pools) Pools(id string) (pool.Addressing, bool) {
+	pools := ps.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
 	if len(pools) == 0 {
 		return pool.Addressing{}, false
 	}
@@ -168,9 +176,9 @@ func (a *Allocator) Pools(id string) (pool.Addressing, bool) {
 
 // Joined lists the networks that pools were joined to (Attach) and not closed
 // since (Detach), in order.
-func (a *Allocator) Joined() []string {
+func (ps *pools) Joined() []string {
 	var ids []string
-	for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.joined() && !p.Closed }) {
+	for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return p.joined() && !p.Closed }) {
 		ids = append(ids, p.Network)
 	}
 	slices.Sort(ids)
@@ -181,10 +189,10 @@ func (a *Allocator) Joined() []string {
 // changed: its overrides hold from now on, and Bind compares it. at is the
 // revision it was last modified at, 0 when that is not known. Errors are the
 // journal's.
-func (a *Allocator) Adopt(id string, def store.Network, at store.Revision) error {
-	defer a.wake()
-	return a.ledger.change(func() []entry {
-		n, ok := a.ledger.network(id)
+func (ps *pools) Adopt(id string, def store.Network, at store.Revision) error {
+	defer ps.wake()
+	return ps.ledger.change(func() []entry {
+		n, ok := ps.ledger.network(id)
 		if !ok {
 			n = network{ID: id}
 		}
@@ -206,11 +214,11 @@ func (b *ledger) sameDefinition(one, other string) bool {
 // Detach forgets a network and closes its pools. What they owe is given
 // back in the background; a definition's reservations stay. Errors are the
 // journal's.
-func (a *Allocator) Detach(id string) error {
-	defer a.wake()
-	err := a.ledger.change(func() []entry {
+func (ps *pools) Detach(id string) error {
+	defer ps.wake()
+	err := ps.ledger.change(func() []entry {
 		var entries []entry
-		for _, p := range a.ledger.poolsWhere(func(p opened) bool { return p.Network == id }) {
+		for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return p.Network == id }) {
 			p.Closed = true
 			entries = append(entries, p)
 		}
@@ -219,5 +227,171 @@ func (a *Allocator) Detach(id string) error {
 	if err != nil {
 		return fmt.Errorf("detach network %s: %w", short(id), err)
 	}
-	return a.ledger.forget(network{ID: id})
+	return ps.ledger.forget(network{ID: id})
+}
+
+// RequestPool opens a view on a subnet, which for an empty Pool is the next
+// free of the default pools. Bad input is refused in one sentence and leaves
+// nothing behind.
+func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, error) {
+	if !pool.IsSpace(r.Space) {
+		return PoolReply{}, fmt.Errorf("address space %q is not gvlan's: want %s or %s", r.Space, pool.LocalSpace, pool.GlobalSpace)
+	}
+	o, err := pool.ParseOptions(r.Options)
+	if err != nil {
+		return PoolReply{}, err
+	}
+	ps.awaitOpening(ctx)
+	if err := ps.distrust(); err != nil {
+		return PoolReply{}, err
+	}
+	nonce, err := mintNonce(ps.Rand)
+	if err != nil {
+		return PoolReply{}, err
+	}
+	ctx, cancel := ps.bounded(ctx)
+	defer cancel()
+	id := pool.ID{Space: r.Space, Segment: o.Segment, Nonce: nonce}
+	p := opened{Options: r.Options, Default: r.Pool == ""}
+	if p.Default {
+		err = ps.takeDefault(ctx, &id, r)
+	} else {
+		err = ps.readSubnet(ctx, &id, r, o)
+	}
+	inDoubt := p.Default && id.Subnet.IsValid() && errors.Is(err, store.ErrUnavailable)
+	if err != nil && !inDoubt {
+		return PoolReply{}, err
+	}
+	p.ID, p.Closed = id.String(), inDoubt // closed: the subnet is given back
+	if err := errors.Join(err, ps.openPool(p)); err != nil {
+		return PoolReply{}, err
+	}
+	return PoolReply{ID: p.ID, Subnet: id.Subnet}, nil
+}
+
+// readSubnet fills an id with the subnet and range that were asked for.
+func (ps *pools) readSubnet(ctx context.Context, id *pool.ID, r PoolRequest, o pool.Options) (err error) {
+	if id.Subnet, err = pool.ParseSubnet(r.Pool); err != nil {
+		return err
+	}
+	if id.Range, err = pool.ParseRange(r.SubPool, id.Subnet); err != nil {
+		return err
+	}
+	return ps.checkOverlap(ctx, *id, o)
+}
+
+// checkOverlap looks at the other subnets of the segment. Overlap is legal:
+// an address exists once per segment whatever views are on it. It is
+// reported, because it is seldom meant. The same base with another length is
+// nearly always a typing error.
+func (ps *pools) checkOverlap(ctx context.Context, id pool.ID, o pool.Options) error {
+	others, err := ps.subnetsIn(ctx, id.Segment)
+	if err != nil {
+		return fmt.Errorf("compare --subnet %s with other networks: %w", id.Subnet, err)
+	}
+	for _, other := range others {
+		switch {
+		case other.subnet == id.Subnet || !other.subnet.Overlaps(id.Subnet):
+		case other.subnet.Addr() == id.Subnet.Addr() && !o.OverlapOK:
+			return fmt.Errorf("--subnet %s begins where %s of %s does: give the same length, or --ipam-opt overlap=ok if you mean it",
+				id.Subnet, other.subnet, other.of)
+		default:
+			ps.Log.Warn("subnets overlap; no address is given twice, but hosts may not reach each other",
+				"subnet", id.Subnet, "other", other.subnet, "of", other.of)
+		}
+	}
+	return nil
+}
+
+// usedSubnet is a subnet in use.
+type usedSubnet struct {
+	subnet netip.Prefix
+	of     string // "network lan1"
+}
+
+// subnetsIn returns the subnets of a segment: those of definitions, and of
+// this host's pools that have none yet. With segment "" of all segments.
+func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, error) {
+	items, _, err := ps.list(ctx, store.NetworksSpan())
+	if err != nil {
+		return nil, err
+	}
+	var used []usedSubnet
+	for _, it := range items {
+		def, err := store.Decode[store.Network](it)
+		if err != nil {
+			return nil, err
+		}
+		if segment != "" && def.Created.Segment != segment {
+			continue
+		}
+		for _, p := range def.Created.Pools {
+			used = append(used, usedSubnet{p.Subnet, "network " + def.Name})
+		}
+	}
+	for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
+		if id := p.parsed(); segment == "" || id.Segment == segment {
+			used = append(used, usedSubnet{id.Subnet, "another network of this host"})
+		}
+	}
+	return used, nil
+}
+
+// openPool enters a pool and has its subnet mirrored.
+func (ps *pools) openPool(p opened) error {
+	defer ps.wake()
+	return ps.ledger.change(func() []entry {
+		p.Seq, p.Heard = ps.ledger.nextSeq(), ps.Now().UnixMilli()
+		return []entry{p}
+	})
+}
+
+// ReleasePool closes a pool. One that a network was joined to stays until
+// that network is detached. One without, or whose network is detached, gives
+// back what was reserved for it: its create failed. It fails only when the
+// journal does.
+func (ps *pools) ReleasePool(ctx context.Context, id string) error {
+	p, ok := ps.ledger.pool(id)
+	if !ok || p.joined() && !p.Closed {
+		return nil
+	}
+	if err := ps.ledger.changePool(id, func(p *opened) { p.Closed = true }); err != nil {
+		return err
+	}
+	ctx, cancel := ps.bounded(ctx)
+	defer cancel()
+	if ps.Self.Trusted() != nil || ps.settlePool(ctx, id) != nil {
+		ps.wake()
+	}
+	return nil
+}
+
+// settlePool gives back what a closed pool owes and forgets it, or what an
+// adopted one owes, now that its definition has it.
+func (ps *pools) settlePool(ctx context.Context, id string) error {
+	p, ok := ps.ledger.pool(id)
+	if !ok {
+		return nil
+	}
+	uuid := ""
+	if !p.Closed {
+		n, _ := ps.ledger.network(p.Network)
+		if uuid = n.UUID; uuid == "" {
+			return nil
+		}
+	}
+	for _, addr := range p.Owed {
+		if err := ps.reservations.unreserve(ctx, p, addr, uuid); err != nil {
+			return err
+		}
+	}
+	if !p.Closed {
+		return nil
+	}
+	if p.Default {
+		if err := ps.reservations.giveDefault(ctx, p.parsed()); err != nil {
+			return err
+		}
+	}
+	return ps.ledger.forget(p)
 }

@@ -1,0 +1,507 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
+)
+
+// bindings tie addresses and a MAC address to an endpoint.
+type bindings struct {
+	*node
+	holders *holders
+	leases  *leases
+	macs    *macs
+}
+
+// Bind is the commit point of an endpoint: in one transaction it compares
+// this node's epoch, the token of every lease and the state of the network's
+// definition, ties the leases to the endpoint and writes its record. What
+// was asked for before and given up meanwhile does not start a container;
+// nothing starts on a network that is being removed.
+//
+// While the store does not answer, only addresses that were given again from
+// the journal are bound, in the journal.
+func (bs *bindings) Bind(ctx context.Context, b Binding) error {
+	ctx, cancel := bs.bounded(ctx)
+	defer cancel()
+	b.Record.Node, b.Record.Endpoint = bs.Self.Node(), b.Endpoint
+	if err := bs.checkMAC(ctx, b.Record); err != nil {
+		return err
+	}
+	n, pools := bs.attached(b.Network)
+	places, err := placesOf(n, pools, b.Addresses)
+	if err != nil {
+		return err
+	}
+	release, err := bs.ledger.hold(ctx, places...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	leases, err := bs.bindable(ctx, b, places)
+	if err != nil {
+		return err
+	}
+	return bs.bindHeld(ctx, b, n, leases)
+}
+
+// attached returns a network and its pools. A network that was never
+// attached (Docker's own IPAM) has no addresses of ours to bind.
+func (bs *bindings) attached(id string) (network, []opened) {
+	n, ok := bs.ledger.network(id)
+	if !ok {
+		n = network{ID: id}
+	}
+	return n, bs.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
+}
+
+// placesOf finds the segment of each address by the pool it lies in.
+func placesOf(n network, pools []opened, addrs []netip.Addr) ([]pool.Place, error) {
+	var places []pool.Place
+	for _, addr := range addrs {
+		found := false
+		for _, p := range pools {
+			if id := p.parsed(); id.Subnet.Contains(addr) {
+				places, found = append(places, pool.At(id.Segment, addr)), true
+				break
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("address %s lies in no subnet of %s", addr, n.title())
+		}
+	}
+	return places, nil
+}
+
+// bindable returns the leases of the places, each of which must have been
+// given to this network, or be bound to this very endpoint already.
+func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place) ([]lease, error) {
+	var leases []lease
+	for _, at := range places {
+		l, own := bs.ledger.lease(at)
+		switch {
+		case !own:
+			return nil, bs.notGiven(ctx, at)
+		case l.State == bound && l.Endpoint != b.Endpoint:
+			return nil, bs.holders.heldError(ctx, at, bs.Self.Node(), l.Endpoint)
+		case l.Network != "" && l.Network != b.Network:
+			return nil, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
+		case l.State == unbound || l.State == releasing:
+			return nil, goneError{at}
+		}
+		l.State, l.Endpoint, l.Network = bound, b.Endpoint, b.Network
+		leases = append(leases, l)
+	}
+	return leases, nil
+}
+
+// notGiven says why an address that this node has no lease of cannot be
+// bound.
+func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
+	it, err := bs.read(ctx, at.Key())
+	if err != nil {
+		return bs.unanswered(err)
+	}
+	if it.Created == 0 {
+		return goneError{at}
+	}
+	rec, err := store.Decode[store.Lease](it)
+	if err != nil {
+		return err
+	}
+	return bs.holders.takenError(ctx, at, rec)
+}
+
+// bindHeld commits a binding whose places are held.
+func (bs *bindings) bindHeld(ctx context.Context, b Binding, n network, leases []lease) error {
+	bound := endpoint{Record: b.Record, Network: b.Network, State: written}
+	sent, err := false, bs.distrust()
+	if err == nil {
+		sent, err = bs.writeBinding(ctx, n, bound, leases, bs.macSteps(bound.Record))
+	}
+	switch {
+	case err == nil:
+		failpoint("endpoint: written")
+		for i := range leases {
+			leases[i].Reissued, leases[i].Doubt = false, false
+		}
+		return bs.ledger.keep(entriesOf(bound, leases)...)
+	case !sent && !errors.Is(err, store.ErrUnavailable):
+		return err
+	case errors.Is(err, store.ErrUnavailable) && allReissued(leases):
+		bound.State = unwritten
+		bs.wake()
+		return bs.ledger.keep(entriesOf(bound, leases)...)
+	}
+	// It may have happened: whoever gives the leases back takes the record
+	// away too.
+	for i := range leases {
+		leases[i].State = given
+	}
+	bound.State = closing
+	return errors.Join(fmt.Errorf("the container's addresses cannot be confirmed: %w", err),
+		bs.ledger.keep(entriesOf(bound, leases)...))
+}
+
+func allReissued(leases []lease) bool {
+	for _, l := range leases {
+		if !l.Reissued || l.Doubt {
+			return false
+		}
+	}
+	return len(leases) > 0
+}
+
+func entriesOf(e endpoint, leases []lease) []entry {
+	entries := []entry{e}
+	for _, l := range leases {
+		entries = append(entries, l)
+	}
+	return entries
+}
+
+// writeBinding runs the transaction of Bind, again while only the revision
+// of the definition or of a swarm's claim had moved on, or while the hardware
+// address is claimed by an endpoint that is gone. With an error, sent tells
+// that it may have happened nonetheless.
+func (bs *bindings) writeBinding(ctx context.Context, n network, e endpoint, leases []lease, mac macSteps) (sent bool, err error) {
+	for {
+		txn := bs.bindingTxn(n, e, leases)
+		mac.join(&txn)
+		if err := bs.bindClaimed(ctx, &txn, leases); err != nil {
+			return false, err
+		}
+		res, err := bs.commit(ctx, txn)
+		if err != nil || res.Done || bs.landed(res, e, leases) {
+			return true, err
+		}
+		for _, l := range leases {
+			if it, _ := res.Item(l.place().Key()); it.Created != l.Created {
+				return false, goneError{l.place()}
+			}
+		}
+		if mac.key != "" {
+			if mac, err = bs.meetMAC(ctx, e.Record, res); err != nil {
+				return false, err
+			}
+		}
+		if n.UUID == "" {
+			continue // a claim moved on
+		}
+		if n, err = bs.checkDefinition(n, res); err != nil {
+			return false, err
+		}
+	}
+}
+
+// landed tells from what a transaction of Bind found that an earlier try of
+// it, whose answer was lost, happened: what it compares may have moved on
+// since, by that very try.
+func (bs *bindings) landed(res store.Result, e endpoint, leases []lease) bool {
+	if _, ok := res.Item(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint)); !ok {
+		return false
+	}
+	for _, l := range leases {
+		it, _ := res.Item(l.place().Key())
+		rec, err := store.Decode[store.Lease](it)
+		if it.Created != l.Created || err != nil || rec.Nonce != l.Nonce || rec.Endpoint != e.Record.Endpoint {
+			return false
+		}
+	}
+	return true
+}
+
+func (bs *bindings) bindingTxn(n network, e endpoint, leases []lease) store.Txn {
+	var txn store.Txn
+	if n.UUID != "" {
+		key := store.NetworkKey(n.Name)
+		txn.If = append(txn.If, store.Unchanged(key, n.Definition))
+		txn.Else = append(txn.Else, store.Get(key))
+	}
+	for _, l := range leases {
+		key := l.place().Key()
+		if l.Claimed {
+			continue // see bindClaimed
+		}
+		txn.If = append(txn.If, store.SameLife(key, l.Created))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(bs.record(l))))
+		txn.Else = append(txn.Else, store.Get(key))
+	}
+	key := store.EndpointKey(bs.Self.Node(), e.Record.Endpoint)
+	txn.Then = append(txn.Then, store.Put(key, store.Encode(e.Record)))
+	txn.Else = append(txn.Else, store.Get(key))
+	return txn
+}
+
+// bindClaimed adds the leases of a swarm's worker: their records hold the
+// manager's claim too, so they are rewritten as they were read.
+func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []lease) error {
+	for _, l := range leases {
+		if !l.Claimed {
+			continue
+		}
+		key := l.place().Key()
+		it, err := bs.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		rec, err := store.Decode[store.Lease](it)
+		if it.Created == 0 || err != nil || rec.Nonce != l.Nonce {
+			return goneError{l.place()}
+		}
+		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, bs.record(l)))))
+		txn.Else = append(txn.Else, store.Get(key))
+	}
+	return nil
+}
+
+// goneError says that the store does not have a lease of this node any more.
+type goneError struct{ at pool.Place }
+
+func (e goneError) Error() string {
+	return fmt.Sprintf("address %s was given up while the engine was away: start the container again", e.at.Addr)
+}
+
+// checkDefinition reads the definition that a binding failed on. It returns
+// the network with the revision to try again with.
+func (bs *bindings) checkDefinition(n network, res store.Result) (network, error) {
+	it, ok := res.Item(store.NetworkKey(n.Name))
+	if !ok {
+		return n, fmt.Errorf("%s was removed from the cluster: nothing starts on it", n.title())
+	}
+	def, err := store.Decode[store.Network](it)
+	switch {
+	case err != nil:
+		return n, err
+	case def.UUID != n.UUID:
+		return n, fmt.Errorf("%s was removed from the cluster and another one made under its name: nothing starts on the old one", n.title())
+	case def.State != store.NetworkActive:
+		return n, fmt.Errorf("%s is being removed from the cluster: nothing starts on it", n.title())
+	}
+	n.Definition = it.Modified
+	return n, bs.ledger.changeNetwork(n.ID, func(kept *network) { kept.Definition = it.Modified })
+}
+
+// Leftovers returns the endpoints of this node that have a record in the
+// store and that its memory does not know: their agent died between what it
+// wrote to the store and what it noted of it, or their journal is lost. Any of
+// them may be of a start that is under way. While the store is away or not
+// trusted there are none.
+func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
+	if bs.Self.Trusted() != nil {
+		return nil, nil
+	}
+	ctx, cancel := bs.bounded(ctx)
+	defer cancel()
+	items, _, err := bs.list(ctx, store.NodeEndpointsSpan(bs.Self.Node()))
+	if err != nil {
+		return nil, fmt.Errorf("list this node's endpoints: %w", err)
+	}
+	var left []string
+	for _, it := range items {
+		id := store.NameOf(it.Key)
+		if _, known := bs.ledger.endpoint(id); known || bs.ledger.hasLeaseOf(id) {
+			continue
+		}
+		left = append(left, id)
+	}
+	return left, nil
+}
+
+// DropLeftover deletes the record of an endpoint that nothing here knows, with
+// what holds its hardware address, if that is still so.
+func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
+	if _, known := bs.ledger.endpoint(endpoint); known || bs.ledger.hasLeaseOf(endpoint) {
+		return nil
+	}
+	ctx, cancel := bs.bounded(ctx)
+	defer cancel()
+	key := store.EndpointKey(bs.Self.Node(), endpoint)
+	for {
+		it, err := bs.read(ctx, key)
+		if err != nil || it.Created == 0 {
+			return err
+		}
+		txn := store.Txn{If: []store.Cond{store.Unchanged(key, it.Modified)}, Then: []store.Op{store.Delete(key)}}
+		if e, err := store.Decode[store.Endpoint](it); err == nil { // else nothing tells of an address
+			if err := bs.unclaimMAC(ctx, &txn, e); err != nil {
+				return err
+			}
+		}
+		if res, err := bs.commit(ctx, txn); err != nil || res.Done {
+			return err
+		}
+	}
+}
+
+// hasLeaseOf tells whether an endpoint has an address here.
+func (b *ledger) hasLeaseOf(endpoint string) bool {
+	return len(b.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == bound })) > 0
+}
+
+// Free releases everything a dead endpoint has, without waiting for Docker
+// to say so: the reconcile loop found it dead. It fails only when the
+// journal does; with the store away the releases are written later.
+func (bs *bindings) Free(ctx context.Context, endpoint string) error {
+	if err := bs.Unbind(ctx, endpoint); err != nil {
+		return err
+	}
+	ctx, cancel := bs.bounded(ctx)
+	defer cancel()
+	var errs []error
+	for _, l := range bs.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == unbound }) {
+		errs = append(errs, bs.leases.freeOne(ctx, l))
+	}
+	return errors.Join(errs...)
+}
+
+// settleBinding writes what was bound while the store was away. The state of
+// the network's definition is not asked: the container runs.
+func (bs *bindings) settleBinding(ctx context.Context, was endpoint) error {
+	id := was.Record.Endpoint
+	mine := func(l lease) bool { return l.Endpoint == id && l.State == bound }
+	release, err := bs.ledger.hold(ctx, placesOfLeases(bs.ledger.leasesWhere(mine))...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e, ok := bs.ledger.endpoint(id)
+	if !ok || e.State != unwritten {
+		return nil
+	}
+	leases := bs.ledger.leasesWhere(mine)
+	_, err = bs.writeBinding(ctx, network{}, e, leases, bs.macSteps(e.Record))
+	if errors.Is(err, ErrMACTaken) {
+		bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(id), "err", err)
+		_, err = bs.writeBinding(ctx, network{}, e, leases, macSteps{})
+	}
+	var gone goneError
+	if errors.As(err, &gone) {
+		bs.suspect.add(gone.at)
+	}
+	if err != nil {
+		return err
+	}
+	e.State = written
+	for i := range leases {
+		leases[i].Reissued, leases[i].Doubt = false, false
+	}
+	return bs.ledger.keep(entriesOf(e, leases)...)
+}
+
+// Unbind tells that an endpoint was deleted: its record goes, and with it its
+// names, and the releases of its addresses that follow count. Link-local
+// addresses are released at once: not every engine does it. With the store
+// away all that goes later; it fails only when the journal does.
+func (bs *bindings) Unbind(ctx context.Context, id string) error {
+	e, known := bs.ledger.endpoint(id)
+	had := bs.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == id && l.State == bound })
+	if !known && len(had) == 0 {
+		return nil
+	}
+	ctx, cancel := bs.bounded(ctx)
+	defer cancel()
+	release, err := bs.ledger.hold(ctx, placesOfLeases(had)...)
+	if err != nil {
+		return err
+	}
+	defer release()
+	e.Record.Node, e.Record.Endpoint, e.State = bs.Self.Node(), id, closing
+	entries := []entry{e}
+	for _, l := range had {
+		if now, ok := bs.ledger.lease(l.place()); ok && now.Nonce == l.Nonce && now.State == bound {
+			now.State = unbound
+			entries = append(entries, now)
+		}
+	}
+	if err := bs.ledger.keep(entries...); err != nil {
+		return err
+	}
+	if bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil {
+		bs.wake()
+	}
+	return bs.giveUpUnreleased(ctx, entries)
+}
+
+// giveUpUnreleased releases the link-local IPv6 addresses among what an
+// endpoint had: libnetwork of engines like 20.10 releases global unicast
+// ones only. Where the release comes after all it finds nothing to do. The
+// caller holds the places.
+func (bs *bindings) giveUpUnreleased(ctx context.Context, had []entry) error {
+	var failed error
+	for _, x := range had {
+		if l, ok := x.(lease); ok && l.Address.Is6() && l.Address.IsLinkLocalUnicast() {
+			failed = errors.Join(failed, bs.leases.giveUp(ctx, l))
+		}
+	}
+	return failed
+}
+
+func placesOfLeases(leases []lease) []pool.Place {
+	places := make([]pool.Place, len(leases))
+	for i, l := range leases {
+		places[i] = l.place()
+	}
+	return places
+}
+
+// closeEndpoint deletes the record of a deleted endpoint.
+func (bs *bindings) closeEndpoint(ctx context.Context, e endpoint) error {
+	for {
+		txn := store.Txn{Then: []store.Op{store.Delete(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint))}}
+		if err := bs.unclaimMAC(ctx, &txn, e.Record); err != nil {
+			return err
+		}
+		if res, err := bs.commit(ctx, txn); err != nil {
+			return err
+		} else if res.Done {
+			return bs.ledger.forget(e)
+		}
+	}
+}
+
+// Bound returns the addresses of every endpoint of this node that has any,
+// by endpoint id.
+func (bs *bindings) Bound() map[string][]netip.Addr {
+	all := map[string][]netip.Addr{}
+	for _, l := range bs.ledger.leasesWhere(func(l lease) bool { return l.State == bound }) {
+		all[l.Endpoint] = append(all[l.Endpoint], l.Address)
+	}
+	return all
+}
+
+// restoreEndpoint makes an endpoint's record again where it is absent, as it
+// was bound, with what holds its MAC address; the driver adds what it has learned since.
+func (bs *bindings) restoreEndpoint(ctx context.Context, id string) error {
+	e, ok := bs.ledger.endpoint(id)
+	if !ok || e.State != written {
+		return nil
+	}
+	key := store.EndpointKey(bs.Self.Node(), id)
+	then := []store.Op{store.Put(key, store.Encode(e.Record))}
+	if bs.isGiven(e.Record) { // its MAC address is held by a record of its own
+		claim := store.MACKey(e.Record.Segment, e.Record.MAC)
+		then = append(then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
+			If:   []store.Cond{store.Absent(claim)},
+			Then: []store.Op{store.Put(claim, store.Encode(bs.macRecord(e.Record)))},
+		}})
+	}
+	res, err := bs.commit(ctx, store.Txn{If: []store.Cond{store.Absent(key)}, Then: then})
+	if err != nil || !res.Done {
+		return err
+	}
+	if now, ok := bs.ledger.endpoint(id); !ok || now.State == closing {
+		return bs.closeEndpoint(ctx, e) // it was deleted meanwhile
+	}
+	bs.Log.Warn("the record of an endpoint on this node had vanished from the store: made again", "endpoint", short(id))
+	if bs.Endpoints != nil {
+		bs.Endpoints.Restored(id)
+	}
+	return nil
+}

@@ -1,0 +1,354 @@
+package ipam
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
+)
+
+// leases is the life of this node's leases in the store: taken once, deleted once.
+type leases struct {
+	*node
+	holders *holders
+	claims  *claims
+}
+
+// reconcile makes the ledger and the store agree about one place. It
+// returns the conflict if somebody else has an address that a container of
+// this node uses.
+func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
+	release, err := ls.ledger.hold(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	it, err := ls.read(ctx, at.Key())
+	if err != nil {
+		return nil, err
+	}
+	rec := store.Lease{}
+	if it.Created != 0 {
+		if rec, err = store.Decode[store.Lease](it); err != nil {
+			return nil, err
+		}
+	}
+	own := rec.State == store.Leased && rec.Node == ls.Self.Node()
+	l, known := ls.ledger.lease(at)
+	switch {
+	case !known && own:
+		return nil, ls.ledger.keep(ls.adopted(at, it, rec))
+	case !known:
+		return nil, nil
+	case own && (rec.Nonce == l.Nonce || l.State == bound):
+		l.Nonce, l.Created = rec.Nonce, it.Created
+		l.Doubt = l.Doubt && l.State == releasing // what an earlier epoch sent cannot happen any more
+		return nil, ls.ledger.keep(l)
+	case own:
+		return nil, ls.ledger.keep(ls.adopted(at, it, rec))
+	case l.State == given && !l.Doubt && it.Created == 0:
+		return ls.assert(ctx, l) // another driver's network never binds what it uses
+	case l.State != bound:
+		return nil, ls.ledger.forget(l)
+	case it.Created == 0:
+		return ls.assert(ctx, l)
+	case ls.resting(rec) || vacated(l, it, rec):
+		if done, err := ls.retake(ctx, l, it, rec); err != nil || done {
+			return nil, err
+		}
+		return ls.assert(ctx, l)
+	}
+	return ls.holders.conflict(ctx, l, rec), nil
+}
+
+// adopted is a lease rebuilt from its record.
+func (ls *leases) adopted(at pool.Place, it store.Item, rec store.Lease) lease {
+	l := lease{
+		Segment:  at.Segment,
+		Address:  at.Addr,
+		Nonce:    rec.Nonce,
+		Created:  it.Created,
+		Kind:     rec.Kind,
+		Since:    rec.Since,
+		State:    given,
+		Endpoint: rec.Endpoint,
+		Claimed:  rec.Claims != nil,
+	}
+	if n, ok := ls.ledger.networkOf(rec.Network); ok {
+		l.Network = n.ID
+	} else if id, ok := strings.CutPrefix(rec.Network, "engine:"); ok {
+		l.Network = id
+	}
+	if rec.Endpoint != "" {
+		l.State = bound
+	}
+	if e, ok := ls.ledger.endpoint(rec.Endpoint); ok && e.State == closing {
+		l.State = unbound
+	}
+	return l
+}
+
+// assert writes a live lease again where it is absent.
+func (ls *leases) assert(ctx context.Context, l lease) (*Conflict, error) {
+	found, won, err := ls.put(ctx, l, false)
+	if won {
+		ls.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
+	}
+	if err != nil || won {
+		return nil, err
+	}
+	rec, err := store.Decode[store.Lease](found)
+	if err != nil {
+		return nil, err
+	}
+	if l.State != bound {
+		ls.Log.Error("an address that was given on this node has another holder", "address", l.Address, "holder", ls.holders.holderOf(ctx, l.Address, rec))
+		return nil, ls.ledger.forget(l)
+	}
+	return ls.holders.conflict(ctx, l, rec), nil
+}
+
+// take is put for a lease that nobody has yet: when the reply is missing it
+// is given back.
+func (ls *leases) take(ctx context.Context, l lease) (found store.Item, won bool, err error) {
+	found, won, err = ls.put(ctx, l, true)
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		l.State = releasing
+		err = errors.Join(ls.unanswered(err), ls.ledger.keep(l))
+	case errors.Is(err, store.ErrSuspect):
+		err = ls.untrusted(err)
+	}
+	return found, won, err
+}
+
+// put makes the lease's key if it is absent. When it is not, found is what
+// stands there. Gives tells that the address is given, not written again. The
+// caller holds the place.
+func (ls *leases) put(ctx context.Context, l lease, gives bool) (found store.Item, won bool, err error) {
+	key := l.place().Key()
+	res, err := ls.commit(ctx, store.Txn{
+		Gives: gives,
+		If:    []store.Cond{store.Absent(key)},
+		Then:  []store.Op{store.Put(key, store.Encode(ls.record(l)))},
+		Else:  []store.Op{store.Get(key)},
+	})
+	if err != nil {
+		return found, false, err
+	}
+	ls.learn(l.place(), true, res.Revision)
+	l.Created = res.Revision
+	if !res.Done {
+		found, _ = res.Item(key)
+		// An earlier try of this very transaction may have made it.
+		if l.Created = createdUnder(found, l.Nonce); l.Created == 0 {
+			return found, false, nil
+		}
+	}
+	return found, true, ls.ledger.keep(l)
+}
+
+func (ls *leases) freeAddress(ctx context.Context, h Held) error {
+	ctx, cancel := ls.bounded(ctx)
+	defer cancel()
+	at := pool.At(h.Segment, h.Address)
+	release, err := ls.ledger.hold(ctx, at)
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, ok := ls.ledger.lease(at)
+	if !ok || l.State != given && l.State != unbound || heldAddress(l) != h {
+		return nil
+	}
+	return ls.giveUp(ctx, l)
+}
+
+// An eviction does not free a node's addresses at once: its containers may
+// still answer for them. They rest in quarantine, under the node's name, so
+// that it can take its own again when it comes back, and are free afterwards.
+// What the swarm's manager claims too rests under that claim instead.
+
+// retake takes an address that an eviction took from this node, for the
+// container that still has it. It fails to when somebody else changed it first.
+func (ls *leases) retake(ctx context.Context, l lease, it store.Item, found store.Lease) (done bool, err error) {
+	rec := ls.record(l)
+	if l.Claimed && found.Claims != nil {
+		rec = claimedRecord(found, rec)
+	}
+	if done, err = ls.claims.rewrite(ctx, l.place(), it, rec); err != nil || !done {
+		return done, err
+	}
+	l.Created, l.Doubt = it.Created, false
+	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", short(l.Endpoint))
+	return true, ls.ledger.keep(l)
+}
+
+// resting tells a record that this node's eviction left behind.
+func (ls *leases) resting(rec store.Lease) bool {
+	return rec.State == store.Quarantined && rec.Node == ls.Self.Node()
+}
+
+// vacated tells what an eviction leaves of a swarm worker's lease: the
+// manager's claim, of the same life or at least of the same network, which no
+// worker has joined since. If the manager means another task by it now, that
+// one is refused until the container here is gone.
+func vacated(l lease, it store.Item, rec store.Lease) bool {
+	return l.Claimed && rec.Claims != nil && rec.Claims.Manager && !rec.Claims.Worker &&
+		(it.Created == l.Created || rec.Network == l.Network)
+}
+
+// giveUp releases a lease: in the store at once, else in the journal. A
+// store that did not answer the last call is asked a question first: what
+// was not sent to it is certain to be still this node's (see reissue.go).
+// The caller holds the place.
+func (ls *leases) giveUp(ctx context.Context, l lease) error {
+	if ls.Self.Trusted() != nil || !ls.answers(ctx) {
+		return ls.postpone(l)
+	}
+	err := ls.discharge(ctx, l)
+	if err == nil {
+		return nil
+	}
+	ls.Log.Warn("a release is written later", "address", l.Address, "err", err)
+	return ls.postponeInDoubt(l)
+}
+
+// postpone leaves a release to Run.
+func (ls *leases) postpone(l lease) error {
+	l.State = releasing
+	defer ls.wake()
+	return ls.ledger.keep(l)
+}
+
+// postponeInDoubt is postpone for a release that was sent: it may have landed
+// unseen, and somebody else may have the address.
+func (ls *leases) postponeInDoubt(l lease) error {
+	l.Doubt = true
+	return ls.postpone(l)
+}
+
+// discharge deletes a lease's key, and with it the record of the endpoint that
+// had it: a name must not outlive the right to its address. Only the life of
+// the key that this lease began is deleted: after an eviction another node may
+// have the address. The caller holds the place.
+func (ls *leases) discharge(ctx context.Context, l lease) error {
+	if l.Claimed {
+		return ls.claims.dischargeClaim(ctx, l)
+	}
+	key := l.place().Key()
+	if l.Created == 0 {
+		it, err := ls.read(ctx, key)
+		if err != nil {
+			return err
+		}
+		if l.Created = createdUnder(it, l.Nonce); l.Created == 0 {
+			return ls.ledger.forget(l)
+		}
+	}
+	if l.State == releasing && !l.Doubt {
+		l.Doubt = true
+		if err := ls.ledger.keep(l); err != nil {
+			return err
+		}
+	}
+	res, err := ls.deleteLease(ctx, l)
+	if err != nil {
+		return err
+	}
+	_, other := res.Item(key)
+	ls.learn(l.place(), other, res.Revision)
+	return ls.ledger.forget(l)
+}
+
+// deleteLease deletes a lease's key and its endpoint's record. A lease that
+// names no endpoint may have one in the store: the agent died before it could
+// note what it had bound. So only the record as it was made is deleted then,
+// and what stands there instead says which endpoint it is.
+func (ls *leases) deleteLease(ctx context.Context, l lease) (store.Result, error) {
+	key := l.place().Key()
+	cond, then := store.SameLife(key, l.Created), ls.deletions(key, l.Endpoint)
+	if l.Endpoint == "" {
+		cond = store.Unchanged(key, l.Created)
+	}
+	for {
+		res, err := ls.commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
+		if err != nil || res.Done {
+			return res, err
+		}
+		it, there := res.Item(key)
+		if !there || it.Created != l.Created {
+			return res, nil // another life
+		}
+		rec, err := store.Decode[store.Lease](it)
+		if err != nil {
+			return res, err
+		}
+		cond, then = store.Unchanged(key, it.Modified), ls.deletions(key, rec.Endpoint)
+	}
+}
+
+// deletions are the steps that delete a lease and the record of its endpoint;
+// "" for none.
+func (ls *leases) deletions(key, endpoint string) []store.Op {
+	ops := []store.Op{store.Delete(key)}
+	if endpoint != "" {
+		ops = append(ops, store.Delete(store.EndpointKey(ls.Self.Node(), endpoint)))
+	}
+	return ops
+}
+
+// createdUnder returns when a key came into being if its lease carries the
+// nonce, else 0.
+func createdUnder(it store.Item, nonce string) store.Revision {
+	rec, err := store.Decode[store.Lease](it)
+	if it.Created == 0 || err != nil || rec.Nonce != nonce {
+		return 0
+	}
+	return it.Created
+}
+
+func (ls *leases) freeOne(ctx context.Context, was lease) error {
+	release, err := ls.ledger.hold(ctx, was.place())
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, ok := ls.ledger.lease(was.place())
+	if !ok || l.Nonce != was.Nonce || l.State != unbound {
+		return nil
+	}
+	if ls.away.Load() {
+		return ls.postpone(l) // many may be dead at once, and a handler may wait
+	}
+	return ls.giveUp(ctx, l)
+}
+
+// Pending counts the releases that etcd has not taken yet.
+func (ls *leases) Pending() int {
+	ls.ledger.mu.Lock()
+	defer ls.ledger.mu.Unlock()
+	pending := 0
+	for _, l := range ls.ledger.leases {
+		if l.State == releasing {
+			pending++
+		}
+	}
+	return pending
+}
+
+// settleRelease writes a release, unless the address was given again.
+func (ls *leases) settleRelease(ctx context.Context, was lease) error {
+	release, err := ls.ledger.hold(ctx, was.place())
+	if err != nil {
+		return err
+	}
+	defer release()
+	l, ok := ls.ledger.lease(was.place())
+	if !ok || l != was {
+		return nil
+	}
+	return ls.discharge(ctx, l)
+}

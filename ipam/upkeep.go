@@ -1,0 +1,173 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
+)
+
+// upkeep keeps ledger and store in agreement.
+type upkeep struct {
+	*node
+	leases       *leases
+	reservations *reservations
+	pools        *pools
+	bindings     *bindings
+	debts        *debts
+	missing      missing
+	strays       *strays
+	compared     atomic.Int64 // the epoch in which compare was done
+}
+
+// Provisional returns what this node holds in the store and nothing
+// confirmed. Any of it may be on its way to be confirmed; the reconcile loop
+// frees what the engine does not know in two observations (FreeProvisional).
+func (u *upkeep) Provisional(context.Context) ([]Held, error) {
+	held := u.strays.all()
+	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return l.State == given || l.State == unbound }) {
+		held = append(held, heldAddress(l))
+	}
+	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.joined() && !p.Closed }) {
+		held = append(held, heldPool(p))
+	}
+	return held, nil
+}
+
+func heldAddress(l lease) Held {
+	h := Held{Kind: HeldAddress, Segment: l.Segment, Address: l.Address, Network: l.Network, Nonce: l.Nonce}
+	if l.State == unbound {
+		h.Endpoint = l.Endpoint
+	}
+	return h
+}
+
+func heldPool(p opened) Held {
+	id := p.parsed()
+	return Held{Kind: HeldPool, Segment: id.Segment, Subnet: id.Subnet, Nonce: id.Nonce}
+}
+
+// FreeProvisional gives up one of them, if it still is what it was: an
+// address that was bound meanwhile, or a pool that was joined, stays. With
+// the store away it is given up in the journal, and written later.
+func (u *upkeep) FreeProvisional(ctx context.Context, h Held) error {
+	switch h.Kind {
+	case HeldPool:
+		for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.joined() && heldPool(p) == h }) {
+			return u.pools.ReleasePool(ctx, p.ID)
+		}
+		return nil
+	case HeldStray:
+		return u.freeStray(ctx, h)
+	}
+	return u.leases.freeAddress(ctx, h)
+}
+
+func (u *upkeep) freeStray(ctx context.Context, h Held) error {
+	ctx, cancel := u.bounded(ctx)
+	defer cancel()
+	if h.Subnet.IsValid() {
+		if err := u.reservations.giveDefault(ctx, pool.ID{Subnet: h.Subnet, Nonce: h.Nonce}); err != nil {
+			return fmt.Errorf("give subnet %s back: %w", h.Subnet, err)
+		}
+	} else if _, err := u.reservations.takeName(ctx, pool.At(h.Segment, h.Address), byPool(h.Nonce, u.Self.Node()), ""); err != nil {
+		return fmt.Errorf("give address %s back: %w", h.Address, err)
+	}
+	u.strays.remove(h)
+	return nil
+}
+
+// strays are reservations of this node that its journal does not know.
+type strays struct {
+	mu   sync.Mutex
+	held map[Held]bool
+}
+
+func newStrays() *strays { return &strays{held: map[Held]bool{}} }
+
+func (s *strays) add(h Held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[h] = true
+}
+
+func (s *strays) remove(h Held) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.held, h)
+}
+
+func (s *strays) all() []Held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var held []Held
+	for h := range s.held {
+		held = append(held, h)
+	}
+	return held
+}
+
+// findStrayDefault notes a default subnet of this node for a pool its
+// journal does not know.
+func (u *upkeep) findStrayDefault(rec store.DefaultPool) {
+	subnet, err := netip.ParsePrefix(rec.Subnet)
+	if err != nil || rec.Node != u.Self.Node() || len(rec.By) > 0 {
+		return
+	}
+	if !u.ledger.knew(rec.Nonce) {
+		u.strays.add(Held{Kind: HeldStray, Subnet: subnet, Nonce: rec.Nonce})
+	}
+}
+
+// lookEvery is how often Run looks for what calls left undone when nobody
+// wakes it: the store may be back.
+const lookEvery = time.Second
+
+// Run mirrors the subnets of open pools, writes to the store what the
+// journal owes it, and compares what this node holds with the store whenever
+// its session was opened anew or a record of it vanishes. It returns nil when ctx ends.
+func (u *upkeep) Run(ctx context.Context) error {
+	defer u.mirrors.Stop()
+	u.followOwn(ctx)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		u.mirror(ctx)
+		if u.Self.Trusted() == nil {
+			if epoch := u.Self.Epoch(); epoch != u.compared.Load() && u.compare(ctx) == nil && u.bindings.claimMACs(ctx) == nil {
+				u.compared.Store(epoch)
+			}
+			u.attend(ctx)
+		}
+		select {
+		case <-ctx.Done():
+		case <-u.kick:
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// attend does one round of what is left undone, within one call's bounds.
+func (u *upkeep) attend(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
+	defer cancel()
+	if u.away.Load() {
+		if _, err := u.read(ctx, store.MetaKey()); err != nil {
+			return
+		}
+	}
+	for _, at := range u.suspect.drain() {
+		if _, err := u.leases.reconcile(ctx, at); err != nil {
+			u.suspect.add(at)
+			u.Log.Warn("an address is compared with the store later", "address", at.Addr, "err", err)
+		}
+	}
+	u.restoreMissing(ctx)
+	u.debts.settle(ctx)
+}
