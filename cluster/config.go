@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
-
-	"gvlan/cluster/store"
 )
 
 // DefaultPort is the membership's UDP and TCP port. memberlist's own default,
@@ -48,10 +46,6 @@ type Config struct {
 
 	// Meta is the first metadata; SetMeta changes it.
 	Meta Meta
-
-	// Applied tells how far this node has applied the store; it rides in
-	// answers to probes. It must not block. nil: always 0.
-	Applied func() store.Revision
 
 	// Transport carries packets and streams; nil: UDP and TCP on Address.
 	Transport memberlist.Transport
@@ -117,9 +111,6 @@ func (c Config) check() (Config, error) {
 	}
 	if c.MTU == 0 {
 		c.MTU = packetLimit + packetMargin
-	}
-	if c.Applied == nil {
-		c.Applied = func() store.Revision { return 0 }
 	}
 	if c.Rand == nil {
 		c.Rand = rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))

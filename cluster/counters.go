@@ -12,13 +12,6 @@ type Counters struct {
 	UDPBlocked     uint64 // probes that only TCP answered
 	Dropped        uint64 // messages dropped because too many waited
 
-	HintsTold    uint64 // by this node
-	HintsHeard   uint64 // handed to this node's readers
-	HintsRelayed uint64
-	HintsStale   uint64 // heard again, or older than what was heard
-	HintsIgnored uint64 // of a newer version, malformed, or of a stranger
-	HintsLost    uint64 // not told because too many waited
-
 	Joins uint64 // streams opened to join known but missing members
 	Flaps uint64 // members that were declared failed and came back
 }

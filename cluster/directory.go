@@ -36,6 +36,7 @@ type Directory struct {
 	epochs  map[string]store.Epoch
 	gone    map[string]time.Time // registered and not connected: since when
 	heard   time.Time            // when etcd last answered
+	rev     store.Revision       // the newest that a mirror of nodes is true of
 	known   map[string]Node      // built from the above, not changed afterwards
 	changed chan struct{}        // closed on the next change
 }
@@ -68,6 +69,8 @@ func (d *Directory) Known() Known {
 		Nodes:   d.known,
 		Fresh:   d.now().Sub(d.heard) < freshFor,
 		Heard:   d.heard,
+
+		Revision: d.rev,
 	}
 }
 
@@ -117,7 +120,7 @@ func (d *Directory) Run(ctx context.Context, kv store.KV) error {
 	follow := func(span store.Span, apply func(store.Change)) {
 		group.Go(func() error {
 			return store.Follow(ctx, kv, span, func(c store.Change) {
-				d.update(func() { apply(c) })
+				d.update(c.Revision, func() { apply(c) })
 			})
 		})
 	}
@@ -131,10 +134,11 @@ func (d *Directory) Run(ctx context.Context, kv store.KV) error {
 }
 
 // update runs a change under the lock and wakes who waits for it.
-func (d *Directory) update(change func()) {
+func (d *Directory) update(rev store.Revision, change func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	change()
+	d.rev = max(d.rev, rev)
 	d.heard = d.now()
 	d.known = d.join()
 	close(d.changed)

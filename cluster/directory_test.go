@@ -52,12 +52,12 @@ func TestDirectoryFollowsTheStore(t *testing.T) {
 		store.Put(store.LiveKey("a"), store.Encode(live)),
 	)
 	known := until(d, func(k cluster.Known) bool {
-		return k.Cluster != "" && len(k.Keys) > 0 && k.Nodes["a"].Live != nil && k.Nodes["a"].Registered && k.Nodes["a"].Epoch.Epoch == 2
+		return k.Cluster != "" && len(k.Keys) > 0 && k.Nodes["a"].Live != nil && k.Nodes["a"].Registered && k.Nodes["a"].Epoch.Epoch == 2 && k.Revision == mem.Revision()
 	})
 	if known.Heard.IsZero() {
 		t.Error("it does not say when etcd answered last")
 	}
-	want := cluster.Known{Cluster: "u", Keys: [][]byte{key}, Fresh: true, Heard: known.Heard, Nodes: map[string]cluster.Node{
+	want := cluster.Known{Cluster: "u", Keys: [][]byte{key}, Fresh: true, Heard: known.Heard, Revision: mem.Revision(), Nodes: map[string]cluster.Node{
 		"a": {Name: "a", Registered: true, Description: store.Node{Node: "a", Version: "1"}, Live: &live, Epoch: store.Epoch{Epoch: 2}},
 	}}
 	if diff := cmp.Diff(want, known, cmpopts.IgnoreFields(cluster.Node{}, "Gone")); diff != "" {

@@ -3,9 +3,8 @@
 // node that stopped answering, is leaving, or is cut off on one side is seen
 // within seconds and without a word to etcd.
 //
-// What it says is an opinion. It orders DNS answers, fills `gvlan node ls`,
-// and hands out hints ("look at this record again"); it never allocates,
-// frees, deletes or fences anything. A Membership has no way to write to the
+// What it says is an opinion. It orders DNS answers and fills `gvlan node ls`;
+// it never allocates, frees, deletes or fences anything. A Membership has no way to write to the
 // store: it is given a Registry, which can only be read.
 //
 // Beside the membership live the views that join both sides (Directory, View)

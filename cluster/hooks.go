@@ -25,13 +25,12 @@ var (
 // bytes, far above its fixed length.
 func (h hooks) NodeMeta(int) []byte { return h.m.meta().encode() }
 
-// NotifyMsg takes a hint. The slice is memberlist's again afterwards.
-func (h hooks) NotifyMsg(raw []byte) { h.m.whisper.receive(raw, h.m.sender) }
+// NotifyMsg ignores what earlier agents send beside the membership: that a record
+// in etcd changed. Its watch tells that sooner.
+func (h hooks) NotifyMsg([]byte) {}
 
-// GetBroadcasts fills what room membership messages left in a packet.
-func (h hooks) GetBroadcasts(overhead, limit int) [][]byte {
-	return h.m.whisper.relay.GetBroadcasts(overhead, limit)
-}
+// GetBroadcasts has nothing to add to memberlist's own messages.
+func (h hooks) GetBroadcasts(int, int) [][]byte { return nil }
 
 // LocalState is empty: there is no state but etcd's.
 func (h hooks) LocalState(bool) []byte { return nil }

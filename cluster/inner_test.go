@@ -81,9 +81,6 @@ func TestTable(t *testing.T) {
 	if diff := cmp.Diff(want, tb.list(), cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Errorf("an hour later (-want +got):\n%s", diff)
 	}
-	if _, ok := tb.sender(senderOf("a")); ok {
-		t.Error("a forgotten node may still send hints")
-	}
 }
 
 func TestStrangers(t *testing.T) {

@@ -54,13 +54,12 @@ type table struct {
 
 	mu      sync.Mutex
 	members map[string]Member
-	senders map[senderID]string // node by what names it in a hint
 	alive   int
 	flaps   uint64 // members that had Failed and came back
 }
 
 func newTable(now func() time.Time) *table {
-	return &table{now: now, members: map[string]Member{}, senders: map[senderID]string{}}
+	return &table{now: now, members: map[string]Member{}}
 }
 
 // saw notes an alive message of a node and tells what changed.
@@ -100,9 +99,6 @@ func (t *table) become(m Member, gossip Gossip) Event {
 		m.Gossip, m.Since = gossip, t.now()
 		t.alive += boolInt(gossip == Alive) - boolInt(before == Alive)
 	}
-	if before == "" {
-		t.senders[senderOf(m.Node)] = m.Node
-	}
 	t.members[m.Node] = m
 	return Event{Member: m, Before: before}
 }
@@ -117,13 +113,6 @@ func (t *table) answered(node string, rtt time.Duration, ack Ack) {
 	}
 	m.Ack, m.RTT, m.Direct = ack, rtt, t.now()
 	t.members[node] = m
-}
-
-func (t *table) sender(id senderID) (node string, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	node, ok = t.senders[id]
-	return node, ok
 }
 
 func (t *table) get(node string) (Member, bool) {
@@ -149,7 +138,6 @@ func (t *table) list() []Member {
 	for node, m := range t.members {
 		if m.Gossip != Alive && m.Since.Before(limit) {
 			delete(t.members, node)
-			delete(t.senders, senderOf(node))
 		}
 	}
 	return slices.SortedFunc(maps.Values(t.members), func(a, b Member) int {

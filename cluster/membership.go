@@ -36,7 +36,6 @@ type Membership struct {
 	table     *table
 	events    *feed[string, Event] // for the reader of Events
 	lines     *feed[string, Event] // for the log
-	whisper   *whisper
 	strangers *strangers
 	cache     *cache
 	news      chan struct{} // holds one: the metadata changed
@@ -66,7 +65,6 @@ func New(c Config) (*Membership, error) {
 		news:      make(chan struct{}, 1),
 		metaNow:   c.Meta,
 	}
-	m.whisper = newWhisper(c.Node, m.counts, m.table.count)
 	return m, nil
 }
 
@@ -83,7 +81,6 @@ func (m *Membership) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { m.events.serve(ctx); return nil })
-	group.Go(func() error { m.whisper.heard.serve(ctx); return nil })
 	group.Go(func() error { m.lines.serve(ctx); return nil })
 	group.Go(func() error { m.logLines(ctx); return nil })
 	group.Go(func() error { return m.stay(ctx) })
@@ -126,7 +123,6 @@ func (m *Membership) serve(ctx context.Context, start origin) error {
 	defer m.close(list)
 
 	group.Go(func() error { m.keepJoined(ctx, list, start); return nil })
-	group.Go(func() error { m.whisper.send(ctx, m.direct); return nil })
 	group.Go(func() error { m.keepMeta(ctx, list); return nil })
 	group.Go(func() error { return m.keepKeys(ctx, ring, start.Cluster) })
 	return group.Wait()
@@ -229,15 +225,6 @@ func (m *Membership) Answering() int { return m.table.count() }
 // handed out while Run runs. Slow readers get one event for each member, its
 // last; Resync tells them when even that was too much.
 func (m *Membership) Events() <-chan Batch[Event] { return m.events.out }
-
-// Hints returns the channel on which hints of other nodes are handed out
-// while Run runs, each once, the newest about each subject.
-func (m *Membership) Hints() <-chan Batch[Heard] { return m.whisper.heard.out }
-
-// Tell sends a hint to the named nodes, or to everybody when none or more
-// than 64 are named. It never blocks and promises nothing: a hint may get
-// lost.
-func (m *Membership) Tell(h Hint, nodes ...string) { m.whisper.tell(h, nodes) }
 
 // Counters returns what was counted since New.
 func (m *Membership) Counters() Counters {

@@ -77,7 +77,7 @@ func TestPortInUse(t *testing.T) {
 	}
 }
 
-func TestMetadataAndHintsArrive(t *testing.T) {
+func TestMetadataArrives(t *testing.T) {
 	tn := newTown(t)
 	a, b := tn.node("a"), tn.node("b")
 	a.sees(t, "b", cluster.Alive)
@@ -86,20 +86,6 @@ func TestMetadataAndHintsArrive(t *testing.T) {
 	a.SetMeta(cluster.Meta{Flags: cluster.Draining | cluster.Leaving, DNSPort: 53, Parents: 42})
 	want := cluster.Meta{Flags: cluster.Draining, DNSPort: 53, Gen: 1, Parents: 42}
 	b.until(t, "new metadata", func(members []cluster.Member) bool { return members[0].Meta == want })
-
-	for _, told := range []struct {
-		hint cluster.Hint
-		to   []string
-	}{
-		{cluster.Hint{Kind: cluster.Networks, ID: cluster.IDOf(store.NetworkKey("lan1")), Rev: 9}, nil},
-		{cluster.Hint{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("a", "e")), Rev: 10}, []string{"b"}},
-	} {
-		a.Tell(told.hint, told.to...)
-		heard := <-b.Hints()
-		if diff := cmp.Diff([]cluster.Heard{{From: "a", Hint: told.hint}}, heard.Items); diff != "" {
-			t.Errorf("heard (-want +got):\n%s", diff)
-		}
-	}
 }
 
 // TestStartWithoutTheStore starts a node while etcd is down: it finds its

@@ -27,7 +27,7 @@ const (
 )
 
 // metaSize is the length of an encoded Meta. Metadata rides in every message
-// about a node and pushes hints out of the packet, so it stays this small.
+// about a node, so it stays this small.
 const metaSize = 16
 
 // metaVersion is the first byte of every Meta and Ack.
@@ -85,7 +85,7 @@ func decodeMeta(raw []byte) (Meta, error) {
 type Ack struct {
 	Health  uint8          // memberlist's own awareness score; 0 is healthy
 	Ring    uint32         // RingID of the keys the node has installed
-	Applied store.Revision // how far the node has applied the store
+	Applied store.Revision // how far the node follows the store
 }
 
 // ackSize is the length of an encoded Ack.

@@ -27,6 +27,8 @@ type Known struct {
 	Fresh bool
 	// Heard is when etcd last answered; zero before it did.
 	Heard time.Time
+	// Revision is how far this node follows the store.
+	Revision store.Revision
 }
 
 // Node is what etcd says of one node.

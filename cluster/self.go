@@ -49,32 +49,9 @@ func (m *Membership) ack() Ack {
 	m.mu.Lock()
 	ring, list := m.ring, m.list
 	m.mu.Unlock()
-	a := Ack{Ring: ring, Applied: m.config.Applied()}
+	a := Ack{Ring: ring, Applied: m.config.Registry.Known().Revision}
 	if list != nil {
 		a.Health = uint8(min(list.GetHealthScore(), 255))
 	}
 	return a
-}
-
-// direct sends a hint to one member in a packet of its own.
-func (m *Membership) direct(node string, raw []byte) error {
-	m.mu.Lock()
-	list := m.list
-	m.mu.Unlock()
-	member, ok := m.table.get(node)
-	if !ok || list == nil {
-		return errNotMember
-	}
-	return list.SendToAddress(memberlist.Address{Addr: member.Address.String(), Name: node}, raw)
-}
-
-// sender names the node behind a hint, if its hints are heard: it must be a
-// member, and connected to etcd as far as this node can tell.
-func (m *Membership) sender(id senderID) (string, bool) {
-	node, ok := m.table.sender(id)
-	if !ok {
-		return "", false
-	}
-	known := m.config.Registry.Known()
-	return node, !known.Fresh || known.Nodes[node].Live != nil
 }

@@ -154,7 +154,7 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
 		}
 		if row.Node == p.self.Node {
-			v.Applied = p.kv.Applied()
+			v.Applied = p.gossip.directory.Known().Revision
 		}
 		views = append(views, v)
 	}
@@ -168,7 +168,7 @@ func (p *parts) drainNode(r *http.Request) (any, error) {
 		return nil, err
 	}
 	for _, node := range nodes {
-		err = errors.Join(err, cluster.Drain(r.Context(), p.kv, node, !r.URL.Query().Has("undo")))
+		err = errors.Join(err, cluster.Drain(r.Context(), p.session, node, !r.URL.Query().Has("undo")))
 	}
 	return struct{}{}, err
 }
@@ -185,7 +185,7 @@ func (p *parts) evictNode(r *http.Request) (any, error) {
 	var evictions errgroup.Group
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
-			taken[i], err = cluster.Evict(r.Context(), p.kv, node, cluster.EvictOptions{
+			taken[i], err = cluster.Evict(r.Context(), p.session, node, cluster.EvictOptions{
 				Called: callAgents(names)(node), Force: force, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log,
 			})
 			return err

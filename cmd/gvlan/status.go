@@ -52,7 +52,6 @@ type GossipStatus struct {
 	RefusedNode    uint64 `json:"refused_node"`    // of nodes etcd does not know
 	UDPBlocked     uint64 `json:"udp_blocked"`     // probes that only TCP answered
 	Flaps          uint64 `json:"flaps"`           // members that were taken for dead and came back
-	HintsHeard     uint64 `json:"hints_heard"`     // of what other nodes wrote to etcd
 }
 
 // NetworkStatus is one network on this host.

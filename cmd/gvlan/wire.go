@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/driver"
@@ -33,8 +32,7 @@ type parts struct {
 	journal   *journal.Journal
 	truth     *truth
 	session   *session.Session
-	kv        *cluster.Hinted // the session, and what nodes tell each other of it
-	address   netip.Addr      // other hosts reach this one by
+	address   netip.Addr // other hosts reach this one by
 	gossip    gossip
 	names     names
 	links     *link.Kernel
@@ -80,7 +78,6 @@ func (p *parts) openTruth() (err error) {
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
 		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr), Returned: returned,
 	}, p.past(), p.log)
-	p.kv = cluster.NewHinted(p.session, p.tell)
 	if err := p.openGossip(addr); err != nil {
 		return err
 	}
@@ -108,7 +105,7 @@ func (p *parts) buildDriver() (err error) {
 		return err
 	}
 	config := driver.Config{
-		Name: p.config.DriverName, KV: p.kv, Self: p.session, Addresses: p.addresses,
+		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket(networkBucket), Endpoints: p.journal.Bucket(endpointBucket), Settings: p.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: p.config.Parents.Default, Networks: p.config.Parents.Networks},

@@ -31,8 +31,7 @@ func (p *parts) openGossip(addr netip.Addr) (err error) {
 		Node: p.self.Node, Registry: p.gossip.directory,
 		Address: addr, Port: p.config.Gossip.Port,
 		Join: joinPeers(p.config), Cache: filepath.Join(p.config.DataDir, "peers.json"),
-		MTU: mtuAt(addr), Applied: p.kv.Applied,
-		Log: p.log,
+		MTU: mtuAt(addr), Log: p.log,
 	})
 	return err
 }
@@ -44,22 +43,6 @@ func joinPeers(c Config) []string {
 		return nil // none was given
 	}
 	return []string{host}
-}
-
-// tell hints to every other connected node that a record changed.
-func (p *parts) tell(h cluster.Hint) {
-	if p.gossip.membership == nil {
-		return
-	}
-	var others []string
-	for name, node := range p.gossip.directory.Known().Nodes {
-		if node.Live != nil && name != p.self.Node {
-			others = append(others, name)
-		}
-	}
-	if len(others) > 0 {
-		p.gossip.membership.Tell(h, others...)
-	}
 }
 
 // gossipAddress is what peers reach the membership by, "" without one.
@@ -78,7 +61,7 @@ func (g gossip) status() *GossipStatus {
 	c := g.membership.Counters()
 	return &GossipStatus{
 		Answering: g.membership.Answering(), RefusedKey: c.RefusedKey, RefusedCluster: c.RefusedCluster, RefusedNode: c.RefusedNode,
-		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps, HintsHeard: c.HintsHeard,
+		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps,
 	}
 }
 
@@ -87,14 +70,13 @@ func (g gossip) status() *GossipStatus {
 // write.
 func (p *parts) runGossip(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.gossip.directory.Run(ctx, p.kv) })
+	group.Go(func() error { return p.gossip.directory.Run(ctx, p.session) })
 	if p.gossip.membership == nil {
 		return group.Wait()
 	}
 	group.Go(func() error { return p.ensureGossipKey(ctx) })
 	group.Go(func() error { return p.gossip.membership.Run(ctx) })
 	group.Go(func() error { return p.tellPeers(ctx) })
-	group.Go(func() error { return p.kv.Run(ctx, p.gossip.membership.Hints()) })
 	return group.Wait()
 }
 

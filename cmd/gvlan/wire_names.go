@@ -57,13 +57,13 @@ func (p *parts) rank(node string) int {
 func (p *parts) runNames(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return store.Follow(ctx, p.kv, store.NetworksSpan(), func(c store.Change) {
+		return store.Follow(ctx, p.session, store.NetworksSpan(), func(c store.Change) {
 			p.names.definitions.apply(c)
 			p.names.zone.ApplyNetworks(c)
 		})
 	})
 	group.Go(func() error {
-		return store.Follow(ctx, p.kv, store.EndpointsSpan(), func(c store.Change) {
+		return store.Follow(ctx, p.session, store.EndpointsSpan(), func(c store.Change) {
 			p.names.endpoints.apply(c)
 			p.names.zone.ApplyEndpoints(c)
 			p.addresses.ApplyEndpoints(c)

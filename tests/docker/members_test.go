@@ -73,11 +73,10 @@ func membersFollow(c *cluster) {
 }
 
 // memberInterface: an interface that comes is in the node's record, and its
-// peers are told another digest, which is that of the record, and that there
-// is something to read.
+// peers are told another digest, which is that of the record.
 func memberInterface(c *cluster) {
 	h1, h5 := c.Hosts[0], c.Hosts[4]
-	before, heard := c.members(h1)["h5"].Parents, c.gossip(h1).HintsHeard
+	before := c.members(h1)["h5"].Parents
 	h5.MustExec(c.t, "ip", "link", "add", "extra0", "mtu", "1400", "type", "veth", "peer", "name", "extra1")
 	defer h5.MustExec(c.t, "ip", "link", "del", "extra0")
 	eventually(c.t, "h1 to know the interface extra0 of h5", func() error {
@@ -88,9 +87,6 @@ func memberInterface(c *cluster) {
 		}
 		if n.StaleParents || now == before {
 			return fmt.Errorf("h5 tells its peers the digest %s, before %s, not that of its record: %v", now, before, n.StaleParents)
-		}
-		if c.gossip(h1).HintsHeard == heard {
-			return errors.New("it heard no hint")
 		}
 		return nil
 	})

@@ -158,7 +158,6 @@ type gossipCounts struct {
 	RefusedKey     uint64 `json:"refused_key"`
 	RefusedCluster uint64 `json:"refused_cluster"`
 	Flaps          uint64
-	HintsHeard     uint64 `json:"hints_heard"`
 }
 
 func (c *cluster) gossip(h *lab.Host) gossipCounts {

@@ -5,9 +5,6 @@ package sim
 import (
 	"testing"
 	"time"
-
-	"gvlan/cluster"
-	"gvlan/cluster/store"
 )
 
 // startTogether starts every host of a world within 200 ms, as a rack that
@@ -65,7 +62,6 @@ func formation(t *testing.T, n int, seed uint64, sample *Sample, options ...Opti
 	defer w.Close()
 	began := time.Now()
 	startTogether(w)
-	tellEarly(w)
 	formed(t, w, 10*time.Minute)
 	sample.AddTime(time.Since(began))
 	checkClean(t, w)
@@ -80,14 +76,5 @@ func checkClean(t *testing.T, w *World) {
 	}
 	if dropped := w.Fabric.Dropped(); dropped != 0 {
 		t.Errorf("the LAN dropped %d packets", dropped)
-	}
-}
-
-// tellEarly tells hints while the cluster forms, when they starve behind its
-// news. Whether they arrive is left open; that none is handed out after a
-// newer one is not: every Host sees to that.
-func tellEarly(w *World) {
-	for _, i := range w.rand.Perm(len(w.Hosts)) {
-		w.Hosts[i].Member.Tell(cluster.Hint{Kind: cluster.Nodes, ID: cluster.IDOf(store.NodeKey("any")), Rev: store.Revision(i + 1)})
 	}
 }

@@ -28,8 +28,6 @@ type Host struct {
 	began  time.Time
 	formed time.Time // when it first saw every host of the world
 	saw    []Sighting
-	heard  map[cluster.Hint]time.Time
-	latest map[cluster.ID]store.Revision // of the hints heard
 }
 
 // Sighting is an event of a host's membership.
@@ -68,7 +66,6 @@ func (h *Host) Start() {
 	}
 	h.mu.Lock()
 	h.began, h.formed, h.saw = time.Now(), time.Time{}, nil
-	h.heard, h.latest = map[cluster.Hint]time.Time{}, map[cluster.ID]store.Revision{}
 	h.mu.Unlock()
 	h.Member = member
 	wg.Go(func() {
@@ -105,8 +102,6 @@ func (h *Host) watch(ctx context.Context, member *cluster.Membership) {
 			return
 		case batch := <-member.Events():
 			h.note(batch, member.Answering())
-		case batch := <-member.Hints():
-			h.noteHints(batch)
 		}
 	}
 }
@@ -120,20 +115,6 @@ func (h *Host) note(batch cluster.Batch[cluster.Event], answering int) {
 	}
 	for _, e := range batch.Items {
 		h.saw = append(h.saw, Sighting{Node: e.Member.Node, Gossip: e.Member.Gossip, Before: e.Before, At: now})
-	}
-}
-
-// noteHints records hints, and reports one that is older than another about
-// the same record: the membership must not hand it out.
-func (h *Host) noteHints(batch cluster.Batch[cluster.Heard]) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, heard := range batch.Items {
-		h.heard[heard.Hint] = time.Now()
-		if last := h.latest[heard.Hint.ID]; heard.Hint.Rev <= last {
-			h.world.t.Errorf("%s heard of revision %d after %d", h.Name, heard.Hint.Rev, last)
-		}
-		h.latest[heard.Hint.ID] = heard.Hint.Rev
 	}
 }
 
@@ -196,14 +177,6 @@ func (h *Host) Formed() (time.Duration, bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.formed.Sub(h.began), !h.formed.IsZero()
-}
-
-// Heard returns when the host was handed a hint.
-func (h *Host) Heard(hint cluster.Hint) (time.Time, bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	at, ok := h.heard[hint]
-	return at, ok
 }
 
 // Sightings returns what the host saw of others since a time, in order.

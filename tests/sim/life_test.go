@@ -3,39 +3,34 @@
 package sim
 
 import (
-	"math"
 	"slices"
 	"testing"
 	"time"
 
 	"gvlan/cluster"
-	"gvlan/cluster/store"
 )
 
 // life is what a cluster that has formed is measured by.
 type life struct {
-	hint, leave       Sample // from the act until each other host noticed
+	leave             Sample // from the act until each other host noticed
 	crashFirst, crash Sample // until the first and until the last noticed
 	packets, bytes    Sample // per host and second, while idle
 }
 
 // TestLife holds a formed, quiet cluster to its bars: what it costs, how fast
-// a hint, a leave and a crash are known to all. The bar for a crash is on the
+// a leave and a crash are known to all. The bar for a crash is on the
 // median run: the tail is how long the first host takes to probe the victim
 // by chance, which happens once a second on average.
 func TestLife(t *testing.T) {
-	type bars struct{ hint, crash float64 } // seconds
-	limits := map[int]bars{5: {0.5, 10}, 50: {1, 14}, 200: {1.2, 18}, 1000: {1.5, 25}}
+	limits := map[int]float64{5: 10, 50: 14, 200: 18, 1000: 25} // seconds until a crash is known
 	sizes(t, func(t *testing.T, n int) {
 		var l life
 		seeds(t, *seedsFlag, func(t *testing.T, seed uint64) { l.play(t, n, seed) })
-		Bench("hint_p50_seconds", n, l.hint.At(0.5))
 		Bench("leave_p50_seconds", n, l.leave.At(0.5))
 		Bench("crash_first_p50_seconds", n, l.crashFirst.At(0.5))
 		Bench("crash_all_p95_seconds", n, l.crash.At(0.95))
 		if limit, ok := limits[n]; ok {
-			atMost(t, "hint_p99_seconds", n, l.hint.At(0.99), limit.hint)
-			atMost(t, "crash_all_p50_seconds", n, l.crash.At(0.5), limit.crash)
+			atMost(t, "crash_all_p50_seconds", n, l.crash.At(0.5), limit)
 		}
 		atMost(t, "leave_p99_seconds", n, l.leave.At(0.99), 1.5)
 		atMost(t, "idle_packets_per_second", n, l.packets.At(1), 3)
@@ -48,10 +43,9 @@ func (l *life) play(t *testing.T, n int, seed uint64) {
 	defer w.Close()
 	startTogether(w)
 	formed(t, w, 5*time.Minute)
-	// News of the formation goes round for a while: hints starve behind it.
+	// News of the formation goes round for a while.
 	time.Sleep(10*time.Second + time.Duration(n)*300*time.Millisecond)
 	l.idle(w)
-	l.tell(w)
 	l.leaveOne(t, w)
 	l.crashOne(t, w)
 	checkClean(t, w)
@@ -76,26 +70,6 @@ func sent(w *World) (sum Traffic) {
 		sum.Bytes += one.Bytes
 	}
 	return sum
-}
-
-// tell measures how long each host waits for a hint of one of them. A hint
-// that did not come within some seconds never will: it took for ever.
-func (l *life) tell(w *World) {
-	hint := cluster.Hint{Kind: cluster.Endpoints, ID: cluster.IDOf(store.EndpointKey("node0000", "e1")), Rev: 42}
-	teller := w.Hosts[w.rand.IntN(len(w.Hosts))]
-	began := time.Now()
-	teller.Member.Tell(hint)
-	time.Sleep(10 * time.Second)
-	for _, h := range w.Hosts {
-		if h == teller {
-			continue
-		}
-		if at, ok := h.Heard(hint); ok {
-			l.hint.AddTime(at.Sub(began))
-		} else {
-			l.hint.Add(math.Inf(1))
-		}
-	}
 }
 
 // leaveOne measures how long each host takes to see a host leave.

@@ -61,12 +61,14 @@ type Client struct {
 	config clientv3.Config
 	prefix string
 	limit  time.Duration // of one request
-	broken func() error
-	turn   chan struct{}    // holds one token: whoever has it may connect
-	tls    *handshakes      // nil without TLS
-	client *clientv3.Client // nil until connected; guarded by turn
-	closed context.Context
-	close  context.CancelFunc
+	// progress is how often a watch asks how far it is.
+	progress time.Duration
+	broken   func() error
+	turn     chan struct{}    // holds one token: whoever has it may connect
+	tls      *handshakes      // nil without TLS
+	client   *clientv3.Client // nil until connected; guarded by turn
+	closed   context.Context
+	close    context.CancelFunc
 
 	connections *connections
 }
@@ -93,7 +95,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Client{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), turn: make(chan struct{}, 1), connections: newConnections()}
+	e := &Client{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), progress: progressEvery, turn: make(chan struct{}, 1), connections: newConnections()}
 	if e.broken = c.Broken; e.broken == nil {
 		e.broken = func() error { return nil }
 	}

@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -13,14 +14,23 @@ import (
 )
 
 // progressEvery is how often a watch asks etcd how far it is, so that a mirror
-// of a quiet span knows. The answer also shows a store that is another one; one
-// that went back below the watch gives none (etcd 3.7.3), which Session finds by
-// its last write.
+// of a quiet span knows. The answer also shows a store that is another one.
 const progressEvery = 10 * time.Second
+
+// unansweredLimit is how many such questions in a row a watch may leave without
+// an answer or an event: then it hangs, and ends. It is more than one, since this
+// process may itself have stood still while the answer waited. etcd 3.7.3 leaves
+// them unanswered too where the store went back below the watch, and after a
+// connection was made anew until something is written; to list anew is right for
+// the one and no harm for the other.
+const unansweredLimit = 2
+
+// errHangs ends a watch whose connection lives and that says nothing.
+var errHangs = errors.New("the watch does not answer")
 
 // Watch implements KV. It resumes by itself when the connection is lost. A
 // store that is another one or went back ends it with ErrCompacted; so does,
-// needlessly, a member that lags.
+// needlessly, a member that lags. A watch that hangs ends with ErrUnavailable.
 func (e *Client) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
 	return func(yield func(store.Batch, error) bool) {
 		err := e.watch(ctx, span, after, func(b store.Batch) bool { return yield(b, nil) })
@@ -48,13 +58,23 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(from),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
 	w := watching{etcd: e, after: after}
-	ask := time.NewTicker(progressEvery)
+	ask := time.NewTicker(e.progress)
 	defer ask.Stop()
+	unanswered := 0
 	for {
 		select {
 		case <-ask.C:
-			requestProgress(ctx, client)
+			if unanswered == unansweredLimit {
+				return fmt.Errorf("%w: %w", store.ErrUnavailable, errHangs)
+			}
+			if requestProgress(ctx, client) {
+				unanswered++
+			} else {
+				unanswered = 0 // nobody was asked: the connection is being made anew
+			}
+			ask.Reset(e.progress) // a question has this long, however late it was put
 		case resp, ok := <-responses:
+			unanswered = 0
 			switch {
 			case !ok && ctx.Err() != nil:
 				return nil
@@ -75,11 +95,12 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 	}
 }
 
-// requestProgress must not hold a watch up when there is no connection.
-func requestProgress(ctx context.Context, client *clientv3.Client) {
+// requestProgress reports whether etcd was asked. It must not hold a watch up
+// when there is no connection.
+func requestProgress(ctx context.Context, client *clientv3.Client) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_ = client.RequestProgress(ctx) // the next tick asks again
+	return client.RequestProgress(ctx) == nil
 }
 
 // watching is what a watch knows of the store it watches.
