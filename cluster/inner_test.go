@@ -48,6 +48,12 @@ func TestPreferredAddress(t *testing.T) {
 	}
 }
 
+// nobody is a registry that knows nothing.
+type nobody struct{}
+
+func (nobody) Known() Known             { return Known{} }
+func (nobody) Changed() <-chan struct{} { return nil }
+
 func TestTable(t *testing.T) {
 	now := time.Unix(1000, 0)
 	tb := newTable(func() time.Time { return now })
@@ -136,7 +142,7 @@ func TestCacheSurvivesRubbish(t *testing.T) {
 func TestPacketsFitTheMTU(t *testing.T) {
 	tests := []struct{ mtu, want int }{{0, 1400}, {1500, 1400}, {9000, 1400}, {1420, 1320}}
 	for _, test := range tests {
-		c, err := Config{Node: "a", Registry: NewDirectory(nil), Address: netip.MustParseAddr("192.0.2.1"), MTU: test.mtu}.check()
+		c, err := Config{Node: "a", Registry: nobody{}, Address: netip.MustParseAddr("192.0.2.1"), MTU: test.mtu}.check()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +183,7 @@ func TestFullQueueIsCounted(t *testing.T) {
 func TestFewCallTheMissing(t *testing.T) {
 	const rounds = 2000
 	for _, members := range []int{1, 2, 5, 50} {
-		m, err := New(Config{Node: "a", Registry: NewDirectory(nil), Address: netip.MustParseAddr("192.0.2.1"), Rand: rand.New(rand.NewPCG(1, 2))})
+		m, err := New(Config{Node: "a", Registry: nobody{}, Address: netip.MustParseAddr("192.0.2.1"), Rand: rand.New(rand.NewPCG(1, 2))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -157,17 +158,19 @@ func (r Rotation) await(ctx context.Context, step string, keys [][]byte) error {
 // of names.
 func (m *Membership) Unacknowledged(ring uint32) []string {
 	var missing []string
-	for _, row := range View(m.config.Registry.Known(), m.Members()) {
-		if row.Store.Live != nil && !m.acknowledged(row, ring) {
-			missing = append(missing, row.Node)
+	for name, node := range m.config.Registry.Known().Nodes {
+		if node.Live != nil && !m.acknowledged(name, ring) {
+			missing = append(missing, name)
 		}
 	}
+	slices.Sort(missing)
 	return missing
 }
 
-func (m *Membership) acknowledged(row Row, ring uint32) bool {
-	if row.Node == m.config.Node {
+func (m *Membership) acknowledged(node string, ring uint32) bool {
+	if node == m.config.Node {
 		return m.ack().Ring == ring
 	}
-	return row.Member != nil && row.Member.Ack.Ring == ring
+	member, _ := m.table.get(node)
+	return member.Ack.Ring == ring // no ring has the id 0
 }
