@@ -12,6 +12,13 @@ import (
 	"gvlan/cluster/store/storetest"
 )
 
+func write(t *testing.T, kv store.KV, ops ...store.Op) {
+	t.Helper()
+	if _, err := kv.Commit(t.Context(), store.Txn{Then: ops}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // follow runs a directory on a store until the test ends.
 func follow(t *testing.T, kv store.KV) *cluster.Directory {
 	d := cluster.NewDirectory(nil)
@@ -43,7 +50,7 @@ func TestDirectoryFollowsTheStore(t *testing.T) {
 	d := follow(t, mem)
 	key := []byte("0123456789abcdef0123456789abcdef")
 	live := store.Live{Host: "h", Gossip: "192.0.2.1:7947"}
-	put(t, mem,
+	write(t, mem,
 		store.Put(store.MetaKey(), store.Encode(store.Meta{UUID: "u"})),
 		store.Put(store.GossipKeysKey(), store.Encode(store.GossipKeys{Keys: [][]byte{key}})),
 		store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1"})),
@@ -66,11 +73,11 @@ func TestDirectoryFollowsTheStore(t *testing.T) {
 	if !known.Nodes["a"].Gone.IsZero() {
 		t.Error("a connected node is gone")
 	}
-	put(t, mem, store.Delete(store.LiveKey("a")))
+	write(t, mem, store.Delete(store.LiveKey("a")))
 	if a := until(d, func(k cluster.Known) bool { return k.Nodes["a"].Live == nil }).Nodes["a"]; a.Gone.IsZero() {
 		t.Error("nobody noted when the node was gone")
 	}
-	put(t, mem, store.Delete(store.GossipKeysKey()), store.Delete(store.NodeKey("a")), store.Delete(store.EpochKey("a")))
+	write(t, mem, store.Delete(store.GossipKeysKey()), store.Delete(store.NodeKey("a")), store.Delete(store.EpochKey("a")))
 	known = until(d, func(k cluster.Known) bool { return len(k.Nodes) == 0 })
 	if len(known.Keys) != 1 {
 		t.Error("keys that vanished from the store were forgotten")

@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"testing"
@@ -276,7 +275,7 @@ func TestEvictJudgesAnewWhatChangedMeanwhile(t *testing.T) {
 		store.Put(leaseKey("192.0.2.1"), store.Encode(leased)))
 	// The swarm claims the address between the list and the commit: the
 	// third, after the fence and the begin of the quarantine.
-	kv := &racing{Mem: mem, spare: 2, op: store.Put(leaseKey("192.0.2.1"), store.Encode(claimed))}
+	kv := &storetest.Racing{Mem: mem, Spare: 2, Op: store.Put(leaseKey("192.0.2.1"), store.Encode(claimed))}
 	took, err := cluster.Evict(t.Context(), kv, "dead", quick(mem))
 	if err != nil || took != (cluster.Taken{Claims: 1}) {
 		t.Errorf("took %+v, %v", took, err)
@@ -350,53 +349,5 @@ func TestEvictFencesARunningNode(t *testing.T) {
 	}
 	if err := <-ended; !errors.Is(err, store.ErrFenced) {
 		t.Errorf("its session ended with %v, want %v", err, store.ErrFenced)
-	}
-}
-
-func TestDrain(t *testing.T) {
-	mem := storetest.NewMem()
-	put(t, mem, store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1"})))
-	for _, drained := range []bool{true, true, false} {
-		if err := cluster.Drain(t.Context(), mem, "a", drained); err != nil {
-			t.Fatal(err)
-		}
-		want := string(store.Encode(store.Node{Node: "a", Version: "1", Drained: drained}))
-		if diff := cmp.Diff(want, dump(t, mem)[store.NodeKey("a")]); diff != "" {
-			t.Errorf("drained %v (-want +got):\n%s", drained, diff)
-		}
-	}
-	if err := cluster.Drain(t.Context(), mem, "nobody", true); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("got %v, want %v", err, store.ErrNotFound)
-	}
-}
-
-// racing is a store in which somebody else changes a key just before a
-// commit arrives, the first unless some are spared.
-type racing struct {
-	*storetest.Mem
-	op    store.Op
-	spare int
-}
-
-func (r *racing) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
-	r.spare--
-	if r.spare == -1 {
-		if _, err := r.Mem.Commit(ctx, store.Txn{Then: []store.Op{r.op}}); err != nil {
-			return store.Result{}, fmt.Errorf("race: %w", err)
-		}
-	}
-	return r.Mem.Commit(ctx, txn)
-}
-
-func TestDrainKeepsWhatTheNodeWroteMeanwhile(t *testing.T) {
-	mem := storetest.NewMem()
-	put(t, mem, store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1"})))
-	kv := &racing{Mem: mem, op: store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "2"}))}
-	if err := cluster.Drain(t.Context(), kv, "a", true); err != nil {
-		t.Fatal(err)
-	}
-	want := string(store.Encode(store.Node{Node: "a", Version: "2", Drained: true}))
-	if diff := cmp.Diff(want, dump(t, mem)[store.NodeKey("a")]); diff != "" {
-		t.Errorf("record (-want +got):\n%s", diff)
 	}
 }

@@ -57,7 +57,7 @@ func TestEnsureKeysMakesOneKey(t *testing.T) {
 func TestEnsureKeysYieldsToTheFirst(t *testing.T) {
 	mem := storetest.NewMem()
 	theirs := [][]byte{bytes.Repeat([]byte{9}, 32)}
-	kv := &racing{Mem: mem, op: store.Put(store.GossipKeysKey(), store.Encode(store.GossipKeys{Keys: theirs}))}
+	kv := &storetest.Racing{Mem: mem, Op: store.Put(store.GossipKeysKey(), store.Encode(store.GossipKeys{Keys: theirs}))}
 	if err := cluster.EnsureKeys(t.Context(), kv, rand.Reader); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestRotateYieldsToAnother(t *testing.T) {
 	}
 	theirs := store.Encode(store.GossipKeys{Keys: [][]byte{bytes.Repeat([]byte{9}, 32)}})
 	r, _ := rotating(t, mem, nobody)
-	r.KV = &racing{Mem: mem, op: store.Put(store.GossipKeysKey(), theirs)}
+	r.KV = &storetest.Racing{Mem: mem, Op: store.Put(store.GossipKeysKey(), theirs)}
 	err := r.Run(t.Context())
 	if err == nil || err.Error() != "add the new key: somebody else changes the gossip keys at the same time" {
 		t.Errorf("got %v", err)
