@@ -326,12 +326,12 @@ func (noPast) SavePast(session.Memory) error { return nil }
 
 func TestEvictFencesARunningNode(t *testing.T) {
 	mem := storetest.NewMem()
-	session := session.New(mem, session.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
+	s := session.New(mem, session.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
-	go func() { ended <- session.Run(t.Context()) }()
-	<-session.Opened()
+	go func() { ended <- s.Run(t.Context()) }()
+	<-s.Opened()
 	take := func(addr string) error {
-		_, err := session.Commit(t.Context(), store.Txn{Then: []store.Op{
+		_, err := s.Commit(t.Context(), store.Txn{Then: []store.Op{
 			store.Put(leaseKey(addr), store.Encode(store.Lease{State: store.Leased, Node: "zombie"}))}})
 		return err
 	}

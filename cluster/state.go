@@ -78,10 +78,10 @@ func View(known Known, members []Member) []Row {
 }
 
 // judge fills what follows from the two sides.
-func (r *Row) judge(gossip bool) {
+func (r *Row) judge(gossiped bool) {
 	live := r.Store.Live != nil
 	alive := r.Member != nil && r.Member.Gossip == Alive
-	r.State = StateOf(live, alive || live && !gossip)
+	r.State = StateOf(live, alive || live && !gossiped)
 	if r.Store.Epoch.Evicted && !live {
 		r.State = Evicted
 	}
