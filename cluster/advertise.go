@@ -2,12 +2,9 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"strconv"
-	"syscall"
 )
 
 // Advertise chooses the address by which other nodes reach this one. want is
@@ -98,30 +95,4 @@ func netipOf(a net.Addr) (netip.Addr, bool) {
 	}
 	addr, ok := netip.AddrFromSlice(prefix.IP)
 	return addr.Unmap(), ok
-}
-
-// checkPort says in plain words that the port is taken, which memberlist's
-// error would hide.
-func checkPort(ctx context.Context, addr netip.Addr, port uint16) error {
-	at := netip.AddrPortFrom(addr, port).String()
-	var lc net.ListenConfig
-	tcp, err := lc.Listen(ctx, "tcp", at)
-	if err == nil {
-		err = tcp.Close()
-	}
-	if err == nil {
-		var udp net.PacketConn
-		if udp, err = lc.ListenPacket(ctx, "udp", at); err == nil {
-			err = udp.Close()
-		}
-	}
-	switch {
-	case err == nil || ctx.Err() != nil:
-		return nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("port %s of %s is in use by another program: free it, or give every node another --gossip-port (%d is gvlan's own; 7946 would be Docker swarm's): %w",
-			strconv.Itoa(int(port)), addr, DefaultPort, err)
-	default:
-		return fmt.Errorf("listen for members on %s: %w", at, err)
-	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 )
 
@@ -34,14 +35,14 @@ type Directory struct {
 	nodes   map[string]store.Node
 	live    map[string]store.Live
 	epochs  map[string]store.Epoch
-	gone    map[string]time.Time // registered and not connected: since when
-	heard   time.Time            // when etcd last answered
-	rev     store.Revision       // the newest that a mirror of nodes is true of
-	known   map[string]Node      // built from the above, not changed afterwards
-	changed chan struct{}        // closed on the next change
+	gone    map[string]time.Time   // registered and not connected: since when
+	heard   time.Time              // when etcd last answered
+	rev     store.Revision         // the newest that a mirror of nodes is true of
+	known   map[string]gossip.Node // built from the above, not changed afterwards
+	changed chan struct{}          // closed on the next change
 }
 
-var _ Registry = (*Directory)(nil)
+var _ gossip.Registry = (*Directory)(nil)
 
 // NewDirectory makes an empty Directory; Run fills it. Records that cannot
 // be read are logged; with a nil log nothing is.
@@ -60,10 +61,10 @@ func NewDirectory(log *slog.Logger) *Directory {
 }
 
 // Known returns what etcd said last; nobody changes it afterwards.
-func (d *Directory) Known() Known {
+func (d *Directory) Known() gossip.Known {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return Known{
+	return gossip.Known{
 		Cluster: d.cluster,
 		Keys:    d.keys,
 		Nodes:   d.known,
@@ -82,10 +83,10 @@ func (d *Directory) Changed() <-chan struct{} {
 }
 
 // join builds one table of nodes; the directory is locked.
-func (d *Directory) join() map[string]Node {
-	known := make(map[string]Node, len(d.nodes))
+func (d *Directory) join() map[string]gossip.Node {
+	known := make(map[string]gossip.Node, len(d.nodes))
 	for name, description := range d.nodes {
-		known[name] = Node{Name: name, Description: description, Registered: true, Gone: d.goneSince(name)}
+		known[name] = gossip.Node{Name: name, Description: description, Registered: true, Gone: d.goneSince(name)}
 	}
 	for name, live := range d.live {
 		node := known[name]

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 )
@@ -35,7 +36,7 @@ func follow(t *testing.T, kv store.KV) *cluster.Directory {
 }
 
 // until waits for changes of a directory until it satisfies want.
-func until(d *cluster.Directory, want func(cluster.Known) bool) cluster.Known {
+func until(d *cluster.Directory, want func(gossip.Known) bool) gossip.Known {
 	for {
 		changed := d.Changed()
 		if known := d.Known(); want(known) {
@@ -58,27 +59,27 @@ func TestDirectoryFollowsTheStore(t *testing.T) {
 		store.Put(store.EpochKey("a"), store.Encode(store.Epoch{Epoch: 2})),
 		store.Put(store.LiveKey("a"), store.Encode(live)),
 	)
-	known := until(d, func(k cluster.Known) bool {
+	known := until(d, func(k gossip.Known) bool {
 		return k.Cluster != "" && len(k.Keys) > 0 && k.Nodes["a"].Live != nil && k.Nodes["a"].Registered && k.Nodes["a"].Epoch.Epoch == 2 && k.Revision == mem.Revision()
 	})
 	if known.Heard.IsZero() {
 		t.Error("it does not say when etcd answered last")
 	}
-	want := cluster.Known{Cluster: "u", Keys: [][]byte{key}, Fresh: true, Heard: known.Heard, Revision: mem.Revision(), Nodes: map[string]cluster.Node{
+	want := gossip.Known{Cluster: "u", Keys: [][]byte{key}, Fresh: true, Heard: known.Heard, Revision: mem.Revision(), Nodes: map[string]gossip.Node{
 		"a": {Name: "a", Registered: true, Description: store.Node{Node: "a", Version: "1"}, Live: &live, Epoch: store.Epoch{Epoch: 2}},
 	}}
-	if diff := cmp.Diff(want, known, cmpopts.IgnoreFields(cluster.Node{}, "Gone")); diff != "" {
+	if diff := cmp.Diff(want, known, cmpopts.IgnoreFields(gossip.Node{}, "Gone")); diff != "" {
 		t.Errorf("known (-want +got):\n%s", diff)
 	}
 	if !known.Nodes["a"].Gone.IsZero() {
 		t.Error("a connected node is gone")
 	}
 	write(t, mem, store.Delete(store.LiveKey("a")))
-	if a := until(d, func(k cluster.Known) bool { return k.Nodes["a"].Live == nil }).Nodes["a"]; a.Gone.IsZero() {
+	if a := until(d, func(k gossip.Known) bool { return k.Nodes["a"].Live == nil }).Nodes["a"]; a.Gone.IsZero() {
 		t.Error("nobody noted when the node was gone")
 	}
 	write(t, mem, store.Delete(store.GossipKeysKey()), store.Delete(store.NodeKey("a")), store.Delete(store.EpochKey("a")))
-	known = until(d, func(k cluster.Known) bool { return len(k.Nodes) == 0 })
+	known = until(d, func(k gossip.Known) bool { return len(k.Nodes) == 0 })
 	if len(known.Keys) != 1 {
 		t.Error("keys that vanished from the store were forgotten")
 	}

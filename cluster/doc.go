@@ -1,16 +1,7 @@
-// Package cluster says who answers right now. Every agent gossips with every
-// other (hashicorp/memberlist, UDP and TCP port 7947, encrypted), so that a
-// node that stopped answering, is leaving, or is cut off on one side is seen
-// within seconds and without a word to etcd.
-//
-// What it says is an opinion. It orders DNS answers and fills `gvlan node ls`;
-// it never allocates, frees, deletes or fences anything. A Membership has no way to write to the
-// store: it is given a Registry, which can only be read.
-//
-// Beside the membership live the views that join both sides (Directory, View)
-// and the operator's actions on a node (Drain, Evict) and on the gossip keys
-// (EnsureKeys, Rotate). Those do write; they are handed the store by the
-// command that runs them and use nothing that gossip said.
+// Package cluster joins what etcd says of the nodes with what the gossip says
+// of them. Directory mirrors etcd's side and is the registry of a
+// gossip.Membership; View is both sides, a row a node. Drain writes an
+// operator's wish into a node's record.
 //
 // See DESIGN.md in this folder.
 package cluster

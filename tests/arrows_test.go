@@ -16,8 +16,8 @@ const module = "gvlan"
 // A new arrow is a change of the design: make it there first, then here.
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
-	"cmd/gvlan": {"driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "dns",
-		"cluster", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
+	"cmd/gvlan": {"ipam/evict", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "dns",
+		"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
 	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
@@ -30,7 +30,9 @@ var arrows = map[string][]string{
 	"ipam/mirror":              {"ipam/addrset", "ipam/pool", "cluster/store"},
 	"ipam/pool":                {"ipam/addrset", "cluster/store"},
 	"dns":                      {"cluster/store"},
-	"cluster":                  {"cluster/store"},
+	"cluster":                  {"cluster/gossip", "cluster/store"},
+	"cluster/gossip":           {"cluster/store"},
+	"ipam/evict":               {"cluster/store"},
 	"cluster/store":            {},
 	"cluster/store/embedded":   {"cluster/store"},
 	"cluster/store/etcd":       {"cluster/store"},

@@ -6,9 +6,9 @@ import (
 	"slices"
 	"sync"
 
-	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/driver/link"
+	"gvlan/ipam/evict"
 )
 
 // askLAN implements cluster.Ask by asking at this host's own parent of each
@@ -76,6 +76,6 @@ func addressesOf(e store.Endpoint) (all []netip.Addr) {
 
 // endQuarantines ends the quarantines of evicted nodes.
 func (p *parts) endQuarantines(ctx context.Context) error {
-	q := cluster.Quarantines{KV: p.session, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log}
+	q := evict.Quarantines{KV: p.session, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log}
 	return q.Run(ctx)
 }

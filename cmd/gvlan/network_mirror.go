@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 )
 
@@ -73,7 +73,7 @@ func (p *parts) clusterNow(ctx context.Context) (clusterView, error) {
 
 // clusterLast is the cluster as etcd told of it last; known is false before
 // it ever did.
-func (n *names) clusterLast(nodes cluster.Known) (v clusterView, known bool, err error) {
+func (n *names) clusterLast(nodes gossip.Known) (v clusterView, known bool, err error) {
 	v = clusterView{nodes: map[string]store.Node{}, live: map[string]bool{}, asOf: nodes.Heard}
 	if v.networks, known, err = mirrored[store.Network](&n.definitions); err != nil || !known {
 		return v, false, err

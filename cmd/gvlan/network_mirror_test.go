@@ -62,7 +62,7 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{gossip: gossip{directory: cluster.NewDirectory(nil)}}
+	p := &parts{gossip: membership{directory: cluster.NewDirectory(nil)}}
 	if _, known, err := p.names.clusterLast(p.gossip.directory.Known()); known || err != nil {
 		t.Errorf("before etcd answered the cluster is known: %v, %v", known, err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/ipam/evict"
 )
 
 // newNodeCommand is `gvlan node`.
@@ -173,8 +174,8 @@ func newNodeEvict() *cobra.Command {
 			if force {
 				route += "&force"
 			}
-			fmt.Fprintf(c.ErrOrStderr(), "evicting %s: asking the LAN for its addresses, then waiting %s for its agent, if it still runs anywhere, to notice\n", args[0], cluster.DefaultEvictWait)
-			var taken cluster.Taken
+			fmt.Fprintf(c.ErrOrStderr(), "evicting %s: asking the LAN for its addresses, then waiting %s for its agent, if it still runs anywhere, to notice\n", args[0], evict.DefaultWait)
+			var taken evict.Taken
 			if err := client.ask(c.Context(), http.MethodPost, route, &taken); err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 )
 
@@ -65,7 +66,7 @@ func TestHostIsOneRow(t *testing.T) {
 // agent that is at work because the other one is gone.
 func TestWhichAgentsAnEvictionMeans(t *testing.T) {
 	row := func(node string, live, registered, evicted bool) cluster.Row {
-		r := cluster.Row{Node: node, Store: cluster.Node{Registered: registered, Epoch: store.Epoch{Evicted: evicted}}}
+		r := cluster.Row{Node: node, Store: gossip.Node{Registered: registered, Epoch: store.Epoch{Evicted: evicted}}}
 		if live {
 			r.Store.Live = &store.Live{}
 		}

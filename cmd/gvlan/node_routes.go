@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
+	"gvlan/ipam/evict"
 )
 
 // Routes of the node commands.
@@ -79,7 +81,7 @@ func (p *parts) serveNodes() {
 
 // rows are all nodes from both sides.
 func (p *parts) rows() []cluster.Row {
-	var members []cluster.Member
+	var members []gossip.Member
 	if p.gossip.membership != nil {
 		members = p.gossip.membership.Members()
 	}
@@ -150,7 +152,7 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 			v.Etcd = "connected"
 		}
 		if m := row.Member; m != nil {
-			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Gossip), m.Since, m.Direct, m.RTT
+			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
 			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
 		}
 		if row.Node == p.self.Node {
@@ -181,11 +183,11 @@ func (p *parts) evictNode(r *http.Request) (any, error) {
 		return nil, err
 	}
 	nodes = toEvict(p.rows(), nodes)
-	taken := make([]cluster.Taken, len(nodes))
+	taken := make([]evict.Taken, len(nodes))
 	var evictions errgroup.Group
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
-			taken[i], err = cluster.Evict(r.Context(), p.session, node, cluster.EvictOptions{
+			taken[i], err = evict.Node(r.Context(), p.session, node, evict.Options{
 				Called: callAgents(names)(node), Force: force, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log,
 			})
 			return err
@@ -218,7 +220,7 @@ func toEvict(rows []cluster.Row, nodes []string) []string {
 	return nodes
 }
 
-func addTaken(all []cluster.Taken) (sum cluster.Taken) {
+func addTaken(all []evict.Taken) (sum evict.Taken) {
 	for _, t := range all {
 		sum.Leases += t.Leases
 		sum.Claims += t.Claims
@@ -234,7 +236,7 @@ func (p *parts) rotateKey(r *http.Request) (any, error) {
 	if p.gossip.membership == nil {
 		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
 	}
-	rotation := cluster.Rotation{
+	rotation := gossip.Rotation{
 		KV: p.session, Random: rand.Reader,
 		Unacknowledged: func(ring uint32) (missing []string) {
 			called := callAgents(p.nodeNames())

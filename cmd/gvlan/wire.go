@@ -33,7 +33,7 @@ type parts struct {
 	truth     *truth
 	session   *session.Session
 	address   netip.Addr // other hosts reach this one by
-	gossip    gossip
+	gossip    membership
 	names     names
 	links     *link.Kernel
 	engine    *engine.Engine

@@ -12,13 +12,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 )
 
-// gossip is who answers now, beside what etcd says.
-type gossip struct {
+// membership is who answers now, beside what etcd says.
+type membership struct {
 	directory  *cluster.Directory
-	membership *cluster.Membership // nil with --gossip off: correct, only slower to notice
+	membership *gossip.Membership // nil with --gossip off: correct, only slower to notice
 }
 
 // openGossip prepares the directory of nodes and the membership.
@@ -27,7 +28,7 @@ func (p *parts) openGossip(addr netip.Addr) (err error) {
 	if !p.config.Gossip.On {
 		return nil
 	}
-	p.gossip.membership, err = cluster.New(cluster.Config{
+	p.gossip.membership, err = gossip.New(gossip.Config{
 		Node: p.self.Node, Registry: p.gossip.directory,
 		Address: addr, Port: p.config.Gossip.Port,
 		Join: joinPeers(p.config), Cache: filepath.Join(p.config.DataDir, "peers.json"),
@@ -54,7 +55,7 @@ func (p *parts) gossipAddress(addr netip.Addr) string {
 }
 
 // status is nil without a membership.
-func (g gossip) status() *GossipStatus {
+func (g membership) status() *GossipStatus {
 	if g.membership == nil {
 		return nil
 	}
@@ -89,9 +90,9 @@ func (p *parts) tellPeers(ctx context.Context) error {
 		changed := p.gossip.directory.Changed()
 		own := p.gossip.directory.Known().Nodes[p.self.Node].Description
 		meta := told
-		meta.Parents = cluster.ParentsDigest(own.Interfaces)
+		meta.Parents = gossip.ParentsDigest(own.Interfaces)
 		if own.Drained {
-			meta.Flags |= cluster.Draining
+			meta.Flags |= gossip.Draining
 		}
 		p.gossip.membership.SetMeta(meta)
 		select {
@@ -103,14 +104,14 @@ func (p *parts) tellPeers(ctx context.Context) error {
 }
 
 // ownMeta is what this agent tells of itself that stays as it was started.
-func (p *parts) ownMeta() (m cluster.Meta) {
+func (p *parts) ownMeta() (m gossip.Meta) {
 	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
-		m.Flags |= cluster.NoIPv6 // proc_net(5): the kernel has none
+		m.Flags |= gossip.NoIPv6 // proc_net(5): the kernel has none
 	}
 	listen := addrPorts(p.config.DNS.Listen)
 	switch {
 	case !p.config.DNS.On:
-		m.Flags |= cluster.DNSOff
+		m.Flags |= gossip.DNSOff
 	case len(listen) > 0:
 		m.DNSPort = listen[0].Port()
 	}
@@ -139,7 +140,7 @@ func (p *parts) ensureGossipKey(ctx context.Context) error {
 			return nil
 		case <-p.session.Opened():
 		}
-		err := cluster.EnsureKeys(ctx, p.session, rand.Reader)
+		err := gossip.EnsureKeys(ctx, p.session, rand.Reader)
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

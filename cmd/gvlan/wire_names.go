@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/dns"
 	"gvlan/driver/netns"
@@ -46,7 +46,7 @@ func (p *parts) rank(node string) int {
 		}
 		return 0
 	}
-	if m, known := p.gossip.membership.Member(node); known && m.Gossip != cluster.Alive {
+	if m, known := p.gossip.membership.Member(node); known && m.Standing != gossip.Alive {
 		return last
 	}
 	return 0
@@ -79,7 +79,7 @@ func (p *parts) runNames(ctx context.Context) error {
 
 // rerank reorders answers when a node came or went.
 func (p *parts) rerank(ctx context.Context) error {
-	var events <-chan cluster.Batch[cluster.Event] // nil, which never sends, without gossip
+	var events <-chan gossip.Batch[gossip.Event] // nil, which never sends, without gossip
 	if p.gossip.membership != nil {
 		events = p.gossip.membership.Events()
 	}

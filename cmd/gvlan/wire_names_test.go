@@ -21,7 +21,7 @@ func TestRankWithoutGossip(t *testing.T) {
 	if _, err := mem.Commit(t.Context(), store.Txn{Then: ops}); err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{self: identity{Node: "self"}, gossip: gossip{directory: cluster.NewDirectory(nil)}}
+	p := &parts{self: identity{Node: "self"}, gossip: membership{directory: cluster.NewDirectory(nil)}}
 	ranks := func() (all [4]int) {
 		for i, node := range []string{"self", "there", "gone", "unknown"} {
 			all[i] = p.rank(node)

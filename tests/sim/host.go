@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 )
@@ -16,12 +17,12 @@ import (
 type Host struct {
 	Name   string
 	Addr   netip.AddrPort
-	Member *cluster.Membership // nil before the first Start
+	Member *gossip.Membership // nil before the first Start
 	Port   *Port
 	Wire   *storetest.Wire // its connection to the store, which can be cut
 
 	world    *World
-	registry cluster.Registry
+	registry gossip.Registry
 	end      func() // stops the membership and waits; nil while it does not run
 
 	mu     sync.Mutex
@@ -33,8 +34,8 @@ type Host struct {
 // Sighting is an event of a host's membership.
 type Sighting struct {
 	Node   string
-	Gossip cluster.Gossip
-	Before cluster.Gossip
+	Gossip gossip.Standing
+	Before gossip.Standing
 	At     time.Time
 }
 
@@ -47,7 +48,7 @@ func (h *Host) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	h.registry = h.openRegistry(ctx, &wg)
-	config := cluster.Config{
+	config := gossip.Config{
 		Node:      h.Name,
 		Registry:  h.registry,
 		Address:   h.Addr.Addr(),
@@ -58,7 +59,7 @@ func (h *Host) Start() {
 	if h.world.naive {
 		config.Join = []string{h.world.Hosts[0].Addr.String()}
 	}
-	member, err := cluster.New(config)
+	member, err := gossip.New(config)
 	if err != nil {
 		h.world.t.Errorf("%s: %v", h.Name, err)
 		cancel()
@@ -77,7 +78,7 @@ func (h *Host) Start() {
 	h.end = func() { cancel(); wg.Wait() }
 }
 
-func (h *Host) openRegistry(ctx context.Context, wg *sync.WaitGroup) cluster.Registry {
+func (h *Host) openRegistry(ctx context.Context, wg *sync.WaitGroup) gossip.Registry {
 	if h.world.naive {
 		return fixed{Cluster: clusterID, Keys: gossipKeys()}
 	}
@@ -95,7 +96,7 @@ func (h *Host) openRegistry(ctx context.Context, wg *sync.WaitGroup) cluster.Reg
 }
 
 // watch records what the membership reports, with the time of it.
-func (h *Host) watch(ctx context.Context, member *cluster.Membership) {
+func (h *Host) watch(ctx context.Context, member *gossip.Membership) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -106,7 +107,7 @@ func (h *Host) watch(ctx context.Context, member *cluster.Membership) {
 	}
 }
 
-func (h *Host) note(batch cluster.Batch[cluster.Event], answering int) {
+func (h *Host) note(batch gossip.Batch[gossip.Event], answering int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -114,7 +115,7 @@ func (h *Host) note(batch cluster.Batch[cluster.Event], answering int) {
 		h.formed = now
 	}
 	for _, e := range batch.Items {
-		h.saw = append(h.saw, Sighting{Node: e.Member.Node, Gossip: e.Member.Gossip, Before: e.Before, At: now})
+		h.saw = append(h.saw, Sighting{Node: e.Member.Node, Gossip: e.Member.Standing, Before: e.Before, At: now})
 	}
 }
 

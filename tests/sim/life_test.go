@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 )
 
 // life is what a cluster that has formed is measured by.
@@ -78,7 +78,7 @@ func (l *life) leaveOne(t *testing.T, w *World) {
 	began := time.Now()
 	leaver.Leave()
 	for _, h := range w.Running() {
-		l.leave.AddTime(sees(t, h, leaver.Name, cluster.Left, began))
+		l.leave.AddTime(sees(t, h, leaver.Name, gossip.Left, began))
 	}
 }
 
@@ -90,7 +90,7 @@ func (l *life) crashOne(t *testing.T, w *World) {
 	victim.Crash()
 	var took []time.Duration
 	for _, h := range w.Running() {
-		took = append(took, sees(t, h, victim.Name, cluster.Failed, began))
+		took = append(took, sees(t, h, victim.Name, gossip.Failed, began))
 	}
 	l.crashFirst.AddTime(slices.Min(took))
 	l.crash.AddTime(slices.Max(took))
@@ -98,7 +98,7 @@ func (l *life) crashOne(t *testing.T, w *World) {
 
 // sees waits until a host sees another in a state and returns how long after
 // began it did.
-func sees(t *testing.T, h *Host, node string, want cluster.Gossip, began time.Time) time.Duration {
+func sees(t *testing.T, h *Host, node string, want gossip.Standing, began time.Time) time.Duration {
 	t.Helper()
 	var at time.Time
 	eventually(t, 5*time.Minute, h.Name+" seeing "+node+" "+string(want), func() bool {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 )
 
 // TestRotation changes the gossip key under a running cluster: nobody may
@@ -68,8 +68,8 @@ func TestRotationWaits(t *testing.T) {
 	})
 }
 
-func rotation(w *World) cluster.Rotation {
-	return cluster.Rotation{
+func rotation(w *World) gossip.Rotation {
+	return gossip.Rotation{
 		KV:             w.spy.As("operator"),
 		Unacknowledged: w.Hosts[0].Member.Unacknowledged,
 		Random:         rand.Reader,

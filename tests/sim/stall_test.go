@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 )
 
 // TestStalls is the table of false positives: of 50 hosts some hear and say
@@ -76,7 +76,7 @@ func deaths(w *World, slow int, since time.Time) (healthyDead, slowDead int) {
 	for _, h := range w.Hosts[slow:] {
 		for _, s := range h.Sightings(since) {
 			switch {
-			case s.Gossip != cluster.Failed:
+			case s.Gossip != gossip.Failed:
 			case isSlow[s.Node]:
 				slowDead++
 			default:

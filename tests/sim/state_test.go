@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 )
 
 // TestStates brings five hosts into every state and back.
@@ -79,10 +80,10 @@ func TestUpgrade(t *testing.T) {
 	tests := []struct {
 		name string
 		stop func(*Host)
-		want []cluster.Gossip // that each of the others saw
+		want []gossip.Standing // that each of the others saw
 	}{
 		{"upgraded", (*Host).Crash, nil},
-		{"stopped", (*Host).Leave, []cluster.Gossip{cluster.Left, cluster.Alive}},
+		{"stopped", (*Host).Leave, []gossip.Standing{gossip.Left, gossip.Alive}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -101,7 +102,7 @@ func TestUpgrade(t *testing.T) {
 					t.Errorf("not everybody is ready again: %v", w.Hosts[0].States())
 				}
 				for _, h := range w.Hosts[:4] {
-					var saw []cluster.Gossip
+					var saw []gossip.Standing
 					for _, s := range h.Sightings(began) {
 						if s.Gossip != s.Before {
 							saw = append(saw, s.Gossip)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 )
@@ -67,7 +68,7 @@ func NewWorld(t testing.TB, n int, seed uint64, options ...Option) *World {
 	for i := range n {
 		w.Hosts = append(w.Hosts, &Host{
 			Name:  fmt.Sprintf("node%04d", i),
-			Addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), cluster.DefaultPort),
+			Addr:  netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), gossip.DefaultPort),
 			world: w,
 		})
 	}
@@ -126,10 +127,10 @@ func (w *World) Running() []*Host {
 }
 
 // fixed is a registry that never changes.
-type fixed cluster.Known
+type fixed gossip.Known
 
 // Known implements cluster.Registry.
-func (f fixed) Known() cluster.Known { return cluster.Known(f) }
+func (f fixed) Known() gossip.Known { return gossip.Known(f) }
 
 // Changed implements cluster.Registry.
 func (f fixed) Changed() <-chan struct{} { return make(chan struct{}) }

@@ -1,0 +1,7 @@
+// Package evict takes a node out of the cluster, and its addresses back. Node
+// fences it and puts its addresses into quarantine; Quarantines, which every
+// agent runs, asks the LAN for them when their rest is over and frees those
+// that nobody answers for.
+//
+// See DESIGN.md in this folder.
+package evict

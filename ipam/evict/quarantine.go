@@ -1,0 +1,307 @@
+package evict
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// endEvery is how long a node waits before it looks again at quarantines whose
+// rest is over, on average: the nodes of a cluster rarely do at the same moment.
+const endEvery = 10 * time.Second
+
+// Quarantines ends the quarantine of evicted nodes' addresses: once their rest
+// is over, which an etcd lease says and no clock, the LAN is asked for each of
+// them, and those that nobody answers for are free. Every node runs one; the
+// first that can ask at an address's network does it, and two that do it at
+// once do no harm.
+type Quarantines struct {
+	KV    store.KV
+	Grant Grant
+	Ask   Ask
+	Log   *slog.Logger
+
+	mu    sync.Mutex
+	rows  map[string]store.Quarantine // by node
+	rests map[string]bool             // by node
+}
+
+// Run ends quarantines until ctx ends.
+func (q *Quarantines) Run(ctx context.Context) error {
+	var follow sync.WaitGroup
+	defer follow.Wait()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	failed := make(chan error, 1)
+	follow.Go(func() { failed <- store.Follow(ctx, q.KV, store.QuarantinesSpan(), q.apply) })
+	adopted := false
+	for {
+		select {
+		case err := <-failed:
+			return err
+		case <-time.After(endEvery/2 + rand.N(endEvery)):
+		}
+		if !adopted {
+			err := q.adopt(ctx)
+			if adopted = err == nil; !adopted && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+				q.Log.Warn("addresses that an older gvlan put into quarantine stay there: trying again", "err", err)
+			}
+		}
+		for _, over := range q.over() {
+			if err := q.end(ctx, over); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+				q.Log.Warn("quarantine goes on: could not end it", "node", cmp.Or(over.Host, over.Node), "err", err)
+			}
+		}
+	}
+}
+
+// adopt begins the rest of addresses in quarantine that no Quarantine tells of:
+// an older gvlan put them there, and agents that ended it by a clock.
+func (q *Quarantines) adopt(ctx context.Context) error {
+	items, _, err := q.KV.List(ctx, store.AllLeasesSpan())
+	if err != nil {
+		return fmt.Errorf("list leases: %w", err)
+	}
+	since := map[string]int64{} // by node
+	for _, it := range items {
+		if l, err := store.Decode[store.Lease](it); err == nil && l.State == store.Quarantined {
+			since[l.Node] = max(since[l.Node], l.Since)
+		}
+	}
+	for _, node := range slices.Sorted(maps.Keys(since)) {
+		if _, err := q.KV.Get(ctx, store.QuarantineKey(node)); err == nil {
+			continue
+		} else if !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("read a quarantine: %w", err)
+		}
+		if err := q.rest(ctx, store.Quarantine{Node: node, Since: since[node]}, store.QuarantineKey(node)); err != nil {
+			return fmt.Errorf("begin a quarantine: %w", err)
+		}
+	}
+	return nil
+}
+
+func (q *Quarantines) apply(c store.Change) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.Reset {
+		q.rows, q.rests = map[string]store.Quarantine{}, map[string]bool{}
+	}
+	for _, it := range c.Items {
+		q.enter(it)
+	}
+	for _, ev := range c.Events {
+		if !ev.Deleted {
+			q.enter(ev.Item)
+			continue
+		}
+		for node := range q.rows {
+			switch ev.Item.Key {
+			case store.RestKey(node):
+				delete(q.rests, node)
+			case store.QuarantineKey(node):
+				delete(q.rows, node)
+			}
+		}
+	}
+}
+
+// enter notes one record. Both keys of a node hold the same.
+func (q *Quarantines) enter(it store.Item) {
+	record, err := store.Decode[store.Quarantine](it)
+	if err != nil {
+		q.Log.Warn("leave out a quarantine", "err", err)
+		return
+	}
+	q.rows[record.Node] = record
+	if it.Key == store.RestKey(record.Node) {
+		q.rests[record.Node] = true
+	}
+}
+
+// over lists the quarantines whose rest is over.
+func (q *Quarantines) over() []store.Quarantine {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var all []store.Quarantine
+	for _, node := range slices.Sorted(maps.Keys(q.rows)) {
+		if !q.rests[node] {
+			all = append(all, q.rows[node])
+		}
+	}
+	return all
+}
+
+// resting is one address in quarantine.
+type resting struct {
+	item  store.Item
+	asked store.Endpoint // as Ask takes it
+}
+
+// end asks the LAN for the node's addresses that are still in quarantine, frees
+// those that are silent, and lets the others rest once more.
+func (q *Quarantines) end(ctx context.Context, of store.Quarantine) error {
+	all, err := q.restingOf(ctx, of.Node)
+	if err != nil {
+		return err
+	}
+	silent, answering, left, err := q.ask(ctx, all)
+	if err != nil {
+		return fmt.Errorf("ask the LAN for its addresses: %w", err)
+	}
+	freed, err := q.free(ctx, silent)
+	if freed > 0 {
+		q.Log.Info("quarantine is over: addresses are free again", "node", cmp.Or(of.Host, of.Node), "addresses", freed)
+	}
+	switch {
+	case err != nil:
+		return err
+	case len(answering) > 0:
+		q.Log.Warn("addresses of an evicted node still answer on the LAN: they stay in quarantine", "node", cmp.Or(of.Host, of.Node), "addresses", list(answering))
+		return q.rest(ctx, of, store.RestKey(of.Node))
+	case len(left) > 0:
+		return nil // another host can ask for them
+	}
+	return q.forget(ctx, of)
+}
+
+// restingOf lists a node's addresses in quarantine.
+func (q *Quarantines) restingOf(ctx context.Context, node string) ([]resting, error) {
+	items, _, err := q.KV.List(ctx, store.AllLeasesSpan())
+	if err != nil {
+		return nil, fmt.Errorf("list leases: %w", err)
+	}
+	var all []resting
+	for _, it := range items {
+		l, err := store.Decode[store.Lease](it)
+		if err != nil || l.State != store.Quarantined || l.Node != node {
+			continue
+		}
+		_, addr, err := store.LeaseOf(it.Key)
+		if err != nil {
+			return nil, err
+		}
+		e := store.Endpoint{Endpoint: addr.String(), Network: l.Network}
+		if prefix := netip.PrefixFrom(addr, addr.BitLen()).String(); addr.Is4() {
+			e.IPv4 = prefix
+		} else {
+			e.IPv6 = prefix
+		}
+		all = append(all, resting{it, e})
+	}
+	return all, nil
+}
+
+// ask sorts addresses by what the LAN says. What cannot be asked for here is
+// left to a connected host that has a parent of the network; where none has,
+// nobody can be harmed in hearing of it, and it counts as silent.
+func (q *Quarantines) ask(ctx context.Context, all []resting) (silent []resting, answering, left []store.Endpoint, err error) {
+	var endpoints []store.Endpoint
+	for _, r := range all {
+		endpoints = append(endpoints, r.asked)
+	}
+	answering, unasked, err := q.Ask(ctx, endpoints)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	able := map[string]bool{}
+	if len(unasked) > 0 {
+		if able, err = q.parented(ctx); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	for _, r := range all {
+		is := func(e store.Endpoint) bool { return e.Endpoint == r.asked.Endpoint && e.Network == r.asked.Network }
+		switch {
+		case slices.ContainsFunc(answering, is):
+		case slices.ContainsFunc(unasked, is) && able[r.asked.Network]:
+			left = append(left, r.asked)
+		default:
+			silent = append(silent, r)
+		}
+	}
+	return silent, answering, left, nil
+}
+
+// parented are the networks that a connected host has a parent for.
+func (q *Quarantines) parented(ctx context.Context) (map[string]bool, error) {
+	nodes, _, err := q.KV.List(ctx, store.NodesSpan())
+	if err != nil {
+		return nil, fmt.Errorf("list nodes: %w", err)
+	}
+	live, _, err := q.KV.List(ctx, store.LiveSpan())
+	if err != nil {
+		return nil, fmt.Errorf("list the connected nodes: %w", err)
+	}
+	able := map[string]bool{}
+	for _, it := range nodes {
+		node, err := store.Decode[store.Node](it)
+		connected := slices.ContainsFunc(live, func(l store.Item) bool { return store.NameOf(l.Key) == node.Node })
+		if err != nil || !connected {
+			continue
+		}
+		for _, n := range node.Networks {
+			able[n.UUID] = able[n.UUID] || n.Parent != ""
+		}
+	}
+	return able, nil
+}
+
+// free deletes the records that are still as they were read.
+func (q *Quarantines) free(ctx context.Context, all []resting) (freed int, err error) {
+	for batch := range slices.Chunk(all, batchSize) {
+		var txn store.Txn
+		for _, r := range batch {
+			txn.Then = append(txn.Then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
+				If:   []store.Cond{store.Unchanged(r.item.Key, r.item.Modified)},
+				Then: []store.Op{store.Delete(r.item.Key)},
+			}})
+		}
+		res, err := q.KV.Commit(ctx, txn)
+		if err != nil {
+			return freed, fmt.Errorf("free addresses: %w", err)
+		}
+		for _, nested := range res.Nested {
+			if nested.Done {
+				freed++
+			}
+		}
+	}
+	return freed, nil
+}
+
+// rest lets a node's addresses rest, unless a key says that another node did.
+func (q *Quarantines) rest(ctx context.Context, of store.Quarantine, unless string) error {
+	lease, err := q.Grant(ctx, quarantineTTL)
+	if err != nil {
+		return err
+	}
+	_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(unless)}, Then: restOps(of.Node, of.Host, of.Since, lease)})
+	return err
+}
+
+// forget ends the quarantine itself, unless a new eviction began another.
+func (q *Quarantines) forget(ctx context.Context, of store.Quarantine) error {
+	it, err := q.KV.Get(ctx, store.QuarantineKey(of.Node))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = q.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(it.Key, it.Modified), store.Absent(store.RestKey(of.Node))},
+		Then: []store.Op{store.Delete(it.Key)},
+	})
+	return err
+}

@@ -1,0 +1,166 @@
+package evict
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// batchSize is how many keys one transaction changes; etcd allows 128
+// operations, nested ones included in the count of their own level.
+const batchSize = 64
+
+// change is one key an eviction rewrites or deletes.
+type change struct {
+	item  store.Item // as it was read; a key changed since is left alone
+	value []byte     // nil: the key is deleted
+	count *int       // grows when the change was made
+}
+
+// beginRest says that addresses of the node rest, before the first of them
+// does: without it nobody would end their quarantine.
+func (e *eviction) beginRest(ctx context.Context) error {
+	lease, err := e.grant(ctx, quarantineTTL)
+	if err != nil {
+		return fmt.Errorf("begin the quarantine: %w", err)
+	}
+	begun, err := e.kv.Commit(ctx, store.Txn{If: []store.Cond{e.fence}, Then: restOps(e.node, e.called, e.now().Unix(), lease)})
+	if err != nil {
+		return fmt.Errorf("begin the quarantine: %w", err)
+	}
+	if !begun.Done {
+		return ErrReturned
+	}
+	return nil
+}
+
+// restOps write a node's Quarantine and let its addresses rest until the lease
+// ends.
+func restOps(node, host string, since int64, lease store.LeaseID) []store.Op {
+	record := store.Encode(store.Quarantine{Node: node, Host: host, Since: since})
+	rest := store.Put(store.RestKey(node), record)
+	rest.Lease = lease
+	return []store.Op{store.Put(store.QuarantineKey(node), record), rest}
+}
+
+// takeLeases takes the node's addresses and reservations back, and looks
+// again until nothing of the node is left: an address the swarm or another
+// network changed meanwhile is judged anew.
+func (e *eviction) takeLeases(ctx context.Context) error {
+	for {
+		items, _, err := e.kv.List(ctx, store.AllLeasesSpan())
+		if err != nil {
+			return fmt.Errorf("list leases: %w", err)
+		}
+		var changes []change
+		for _, it := range items {
+			lease, err := store.Decode[store.Lease](it)
+			if err != nil {
+				e.log.Warn("leave out a lease", "err", err)
+				continue
+			}
+			if c, ok := e.take(it, lease); ok {
+				changes = append(changes, c)
+			}
+		}
+		if len(changes) == 0 {
+			return nil
+		}
+		if err := e.apply(ctx, changes); err != nil {
+			return err
+		}
+	}
+}
+
+// take decides what becomes of one address.
+func (e *eviction) take(it store.Item, l store.Lease) (change, bool) {
+	switch {
+	case l.State == store.Reserved:
+		return e.takeReservation(it, l)
+	case l.State != store.Leased || l.Node != e.node:
+		return change{}, false
+	case l.Claims != nil && l.Claims.Manager:
+		return e.takeClaim(it, l)
+	}
+	// Who had it stays written, so that a returning node can take its own
+	// addresses again while they rest.
+	l.State, l.Claims, l.Since = store.Quarantined, nil, e.now().Unix()
+	return change{item: it, value: store.Encode(l), count: &e.took.Leases}, true
+}
+
+// takeClaim takes a worker's claim; the manager's belongs to the swarm.
+func (e *eviction) takeClaim(it store.Item, l store.Lease) (change, bool) {
+	if !l.Claims.Worker {
+		return change{}, false
+	}
+	l.Claims = &store.Claims{Manager: true}
+	l.Node, l.Epoch, l.Endpoint = "", 0, ""
+	return change{item: it, value: store.Encode(l), count: &e.took.Claims}, true
+}
+
+// takeReservation takes back what creates that never ended reserved.
+func (e *eviction) takeReservation(it store.Item, l store.Lease) (change, bool) {
+	before := len(l.By)
+	l.By = slices.DeleteFunc(slices.Clone(l.By), func(by string) bool {
+		return strings.HasPrefix(by, "pool:") && strings.HasSuffix(by, "@"+e.node)
+	})
+	c := change{item: it, count: &e.took.Reservations}
+	if len(l.By) > 0 {
+		c.value = store.Encode(l)
+	}
+	return c, len(l.By) != before
+}
+
+// takePools gives back default pools of creates that never ended.
+func (e *eviction) takePools(ctx context.Context) error {
+	items, _, err := e.kv.List(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return fmt.Errorf("list default pools: %w", err)
+	}
+	var changes []change
+	for _, it := range items {
+		pool, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			e.log.Warn("leave out a default pool", "err", err)
+			continue
+		}
+		if pool.Node == e.node && len(pool.By) == 0 {
+			changes = append(changes, change{item: it, count: &e.took.Pools})
+		}
+	}
+	return e.apply(ctx, changes)
+}
+
+// apply makes changes in batches, each key by compare-and-swap of its own
+// and all under the fence.
+func (e *eviction) apply(ctx context.Context, changes []change) error {
+	for batch := range slices.Chunk(changes, batchSize) {
+		txn := store.Txn{If: []store.Cond{e.fence}}
+		for _, c := range batch {
+			op := store.Put(c.item.Key, c.value)
+			if c.value == nil {
+				op = store.Delete(c.item.Key)
+			}
+			txn.Then = append(txn.Then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
+				If:   []store.Cond{store.Unchanged(c.item.Key, c.item.Modified)},
+				Then: []store.Op{op},
+			}})
+		}
+		res, err := e.kv.Commit(ctx, txn)
+		if err != nil {
+			return err
+		}
+		if !res.Done {
+			return ErrReturned
+		}
+		for i, nested := range res.Nested {
+			if nested.Done {
+				*batch[i].count++
+			}
+		}
+	}
+	return nil
+}
