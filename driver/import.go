@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -145,7 +144,7 @@ func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 // commits the definition. Reservations and leases that come to nothing are
 // given up by reconcile.
 func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
-	network := importNetwork(def.UUID)
+	network := store.ImportNetwork(def.UUID)
 	defer func() {
 		if refused != nil {
 			refused = errors.Join(refused, d.addresses.Detach(network))
@@ -184,13 +183,10 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 	return d.addresses.Adopt(network, def, res.Revision)
 }
 
-// importNetwork stands for the network of an import until the engine has the
-// real one: the held addresses are its.
-func importNetwork(uuid string) string { return importPrefix + uuid }
-
-const importPrefix = "import:"
-
-func isImport(network string) bool { return strings.HasPrefix(network, importPrefix) }
+func isImport(network string) bool {
+	_, is := store.ImportNetworkOf(network)
+	return is
+}
 
 // closeImports lets go of imports whose network stands here and whose
 // addresses were all taken over or given up, and of those whose definition is
@@ -198,17 +194,17 @@ func isImport(network string) bool { return strings.HasPrefix(network, importPre
 func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 	stands := map[string]bool{}
 	for _, n := range d.state.allNetworks() {
-		stands[importNetwork(n.UUID)] = bound(n)
+		stands[store.ImportNetwork(n.UUID)] = bound(n)
 	}
 	definitions, listed := d.tables.networks.all()
 	defined := map[string]bool{}
 	for _, def := range definitions {
-		defined[importNetwork(def.Record.UUID)] = true
+		defined[store.ImportNetwork(def.Record.UUID)] = true
 	}
 	buried := map[string]bool{}
 	tombstones, _ := d.tables.tombstones.all()
 	for _, grave := range tombstones {
-		buried[importNetwork(grave.Record.Network.UUID)] = true
+		buried[store.ImportNetwork(grave.Record.Network.UUID)] = true
 	}
 	trusted := listed && d.self.Trusted() == nil
 	for _, name := range d.addresses.Joined() {

@@ -10,7 +10,6 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/link"
-	"gvlan/ipam"
 )
 
 // world is one network "lan1" of node h1 in a plan's view, to be bent by each
@@ -333,7 +332,7 @@ func TestPlanKeepsWhatDockerKept(t *testing.T) {
 func TestPlanAsksTheSwarmItself(t *testing.T) {
 	v := world()
 	v.definitions, v.engine = nil, nil
-	v.journal[0].ID, v.journal[0].UUID, v.journal[0].Stage = ipam.ManagerNetwork(swarmID), swarmID, StageSwarm
+	v.journal[0].ID, v.journal[0].UUID, v.journal[0].Stage = store.ManagerNetwork(swarmID), swarmID, StageSwarm
 	if steps := plan(v); len(steps) != 0 {
 		t.Errorf("plan: got %+v, want it left to who asks the swarm", steps)
 	}

@@ -9,7 +9,6 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
-	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
 
@@ -21,7 +20,7 @@ import (
 // is a worker too has both, and losing one must not close the other.
 
 // isManager tells the leader's side of a network from a worker's.
-func (n hostNetwork) isManager() bool { return n.ID == ipam.ManagerNetwork(n.UUID) }
+func (n hostNetwork) isManager() bool { return n.ID == store.ManagerNetwork(n.UUID) }
 
 // AllocateNetwork takes a swarm network on the leader. It is repeated by every
 // new leader.
@@ -33,7 +32,7 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 	if foreignIPAM(pools) {
 		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", d.cfg.Name)
 	}
-	key := ipam.ManagerNetwork(id)
+	key := store.ManagerNetwork(id)
 	if err := d.addresses.Attach(key, pools); err != nil {
 		return err
 	}
@@ -57,13 +56,13 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o Options, pools 
 // taken: what runs must not be refused to a new leader.
 func (d *Driver) newToSwarm(id string) bool {
 	_, ready := d.tables.networks.all()
-	_, known := d.state.network(ipam.ManagerNetwork(id))
+	_, known := d.state.network(store.ManagerNetwork(id))
 	return ready && !known && d.definitionName(id) == ""
 }
 
 // FreeNetwork ends it. The definition goes outside the handler.
 func (d *Driver) FreeNetwork(_ context.Context, id string) error {
-	key := ipam.ManagerNetwork(id)
+	key := store.ManagerNetwork(id)
 	if err := d.state.changeNetwork(key, func(n *hostNetwork) { n.Removing = true }); err != nil {
 		return err
 	}

@@ -94,11 +94,11 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	}
 	fresh := "yxwvutsrqponmlkjihgfedcba"
 	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
-	if _, kept := h.addresses.Pools(ipam.ManagerNetwork(fresh)); kept {
+	if _, kept := h.addresses.Pools(store.ManagerNetwork(fresh)); kept {
 		t.Error("the refused network keeps its pool")
 	}
-	h.must(h.addresses.Detach(ipam.ManagerNetwork(swarmID)))
-	h.must(h.d.state.dropNetwork(ipam.ManagerNetwork(swarmID)))
+	h.must(h.addresses.Detach(store.ManagerNetwork(swarmID)))
+	h.must(h.d.state.dropNetwork(store.ManagerNetwork(swarmID)))
 	h.must(allocate(swarmID, "10.0.1.0/24"))
 }
 
@@ -132,7 +132,7 @@ func TestLeaderAgain(t *testing.T) {
 	if want := []netip.Addr{netip.MustParseAddr("10.0.1.2"), fresh.Addr()}; !slices.Equal(claimed, want) {
 		t.Errorf("the swarm claims %v, want %v", claimed, want)
 	}
-	if all, _ := h.addresses.Pools(ipam.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
+	if all, _ := h.addresses.Pools(store.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
 		t.Errorf("the network has the pools %v, want one", all.Pools)
 	}
 	h.swarmGone()

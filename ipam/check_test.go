@@ -57,7 +57,7 @@ func (c *cluster) check() {
 		if err != nil {
 			c.Fatal(err)
 		}
-		if len(rec.By) == 0 && !c.hasPool(byPool(rec.Nonce, rec.Node)) {
+		if len(rec.By) == 0 && !c.hasPool(store.PoolEntry(rec.Nonce, rec.Node)) {
 			c.Errorf("default subnet %s is nobody's", rec.Subnet)
 		}
 	}

@@ -24,14 +24,6 @@ type claims struct {
 // leader repeats it, and no eviction takes it. The worker's belongs to one
 // endpoint of one node.
 
-// managerPrefix marks the leader's side of a swarm network, which has pools
-// of its own beside those of the worker on the same host.
-const managerPrefix = "manager:"
-
-// ManagerNetwork is what the leader's side of a swarm network is attached
-// as.
-func ManagerNetwork(id string) string { return managerPrefix + id }
-
 // swarmIDLength is that of a swarm network's id.
 const swarmIDLength = 25
 
@@ -43,7 +35,10 @@ func IsSwarmID(id string) bool {
 }
 
 // byManager tells that the swarm's manager asks.
-func (p opened) byManager() bool { return strings.HasPrefix(p.Network, managerPrefix) }
+func (p opened) byManager() bool {
+	_, manager := store.ManagerNetworkOf(p.Network)
+	return manager
+}
 
 // byWorker tells that a worker asks, for one of the swarm's networks.
 func (p opened) byWorker() bool { return IsSwarmID(p.Network) }
@@ -55,12 +50,13 @@ func (cs *claims) makeClaim(ctx context.Context, p opened, at pool.Place) (found
 		return found, false, err
 	}
 	key := at.Key()
+	overlay, _ := store.ManagerNetworkOf(p.Network)
 	res, err := cs.commit(ctx, store.Txn{
 		Gives: true,
 		If:    []store.Cond{store.Absent(key)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: cs.Now().Unix(),
-			Network: strings.TrimPrefix(p.Network, managerPrefix), Claims: &store.Claims{Manager: true},
+			Network: overlay, Claims: &store.Claims{Manager: true},
 		}))},
 		Else: []store.Op{store.Get(key)},
 	})

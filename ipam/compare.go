@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"gvlan/cluster/store"
@@ -67,8 +66,8 @@ func (u *upkeep) findStray(at pool.Place, rec store.Lease) {
 		return
 	}
 	for _, name := range rec.By {
-		nonce, ours := strings.CutSuffix(strings.TrimPrefix(name, "pool:"), "@"+u.Self.Node())
-		if ours && !u.ledger.knew(nonce) {
+		nonce, node, unfinished := store.PoolOf(name)
+		if unfinished && node == u.Self.Node() && !u.ledger.knew(nonce) {
 			u.strays.add(Held{Kind: HeldStray, Segment: at.Segment, Address: at.Addr, Nonce: nonce})
 		}
 	}

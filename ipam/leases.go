@@ -3,7 +3,6 @@ package ipam
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
@@ -78,7 +77,7 @@ func (ls *leases) adopted(at pool.Place, it store.Item, rec store.Lease) lease {
 	}
 	if n, ok := ls.ledger.networkOf(rec.Network); ok {
 		l.Network = n.ID
-	} else if id, ok := strings.CutPrefix(rec.Network, "engine:"); ok {
+	} else if id, ok := store.EngineNetworkOf(rec.Network); ok {
 		l.Network = id
 	}
 	if rec.Endpoint != "" {

@@ -106,13 +106,13 @@ func (n *node) owner(l lease) string {
 		return joined.UUID
 	}
 	if l.Network != "" {
-		return "engine:" + l.Network
+		return store.EngineNetwork(l.Network)
 	}
 	id, err := pool.ParseID(l.Pool)
 	if err != nil {
 		return ""
 	}
-	return byPool(id.Nonce, n.Self.Node())
+	return store.PoolEntry(id.Nonce, n.Self.Node())
 }
 
 // firstPause and longestPause stand between two tries of one transaction.

@@ -160,9 +160,7 @@ func (p opened) record() store.Pool {
 }
 
 // by is the pool's entry in a reservation until a definition takes it over.
-func (p opened) by(node string) string { return byPool(p.parsed().Nonce, node) }
-
-func byPool(nonce, node string) string { return "pool:" + nonce + "@" + node }
+func (p opened) by(node string) string { return store.PoolEntry(p.parsed().Nonce, node) }
 
 // network is one of the engine's networks that pools were joined to.
 type network struct {

@@ -29,7 +29,7 @@ func TestSwarmIDs(t *testing.T) {
 	}{
 		{overlay, true, true},
 		{"0123456789012345678901234", true, true},
-		{ManagerNetwork(overlay), false, true},
+		{store.ManagerNetwork(overlay), false, true},
 		{strings.ToUpper(overlay), false, false},
 		{overlay + "z", false, false},
 		{strings.Repeat("0123456789abcdef", 4), false, false}, // an engine's own
@@ -85,7 +85,7 @@ func (h *swarmHost) lead() error {
 	if err != nil {
 		return err
 	}
-	return h.Attach(ManagerNetwork(overlay), []pool.Data{{Space: pool.GlobalSpace, Subnet: reply.Subnet, Gateway: gateway.Addr()}})
+	return h.Attach(store.ManagerNetwork(overlay), []pool.Data{{Space: pool.GlobalSpace, Subnet: reply.Subnet, Gateway: gateway.Addr()}})
 }
 
 // claim asks for an address as the leader; "" for any.

@@ -75,7 +75,7 @@ func (u *upkeep) freeStray(ctx context.Context, h Held) error {
 		if err := u.reservations.giveDefault(ctx, pool.ID{Subnet: h.Subnet, Nonce: h.Nonce}); err != nil {
 			return fmt.Errorf("give subnet %s back: %w", h.Subnet, err)
 		}
-	} else if _, err := u.reservations.takeName(ctx, pool.At(h.Segment, h.Address), byPool(h.Nonce, u.Self.Node()), ""); err != nil {
+	} else if _, err := u.reservations.takeName(ctx, pool.At(h.Segment, h.Address), store.PoolEntry(h.Nonce, u.Self.Node()), ""); err != nil {
 		return fmt.Errorf("give address %s back: %w", h.Address, err)
 	}
 	u.strays.remove(h)

@@ -189,9 +189,6 @@ func MACsSpan() Span { return Prefix(macsFolder) }
 // NodeEndpointsSpan covers the endpoints of one node.
 func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + part(node) + "/") }
 
-// SegmentSpan covers the leases of a whole segment, both families.
-func SegmentSpan(segment string) Span { return Prefix(leasesFolder + part(segment) + "/") }
-
 // AllLeasesSpan covers the leases of every segment.
 func AllLeasesSpan() Span { return Prefix(leasesFolder) }
 

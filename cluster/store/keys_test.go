@@ -76,7 +76,7 @@ func TestNamesAreNoPaths(t *testing.T) {
 			rt.Fatalf("the endpoints of node %q include those of %q", name, other)
 		}
 		addr := netip.MustParseAddr("10.0.0.1")
-		if store.SegmentSpan(name).Contains(store.LeaseKey(other, addr)) {
+		if store.LeasesSpan(name, netip.MustParsePrefix("0.0.0.0/0")).Contains(store.LeaseKey(other, addr)) {
 			rt.Fatalf("the leases of segment %q include those of %q", name, other)
 		}
 		if segment, _, err := store.LeaseOf(store.LeaseKey(name, addr)); err != nil || segment != name {
@@ -122,7 +122,7 @@ func TestSpansAreApart(t *testing.T) {
 		"other node's":   {store.NodeEndpointsSpan("nn"), nil},
 		"refs":           {store.RefsSpan(), []string{"refs"}},
 		"leases":         {store.AllLeasesSpan(), []string{"lease"}},
-		"segment":        {store.SegmentSpan("s"), []string{"lease"}},
+		"segment":        {store.LeasesSpan("s", netip.MustParsePrefix("0.0.0.0/0")), []string{"lease"}},
 		"defaults":       {store.DefaultPoolsSpan(), []string{"default"}},
 	} {
 		var got []string
@@ -137,5 +137,30 @@ func TestSpansAreApart(t *testing.T) {
 	}
 	if all := store.Prefix(""); !all.Contains(store.MetaKey()) {
 		t.Error("the empty prefix covers nothing")
+	}
+}
+
+func TestNamesBesideDefinitions(t *testing.T) {
+	if nonce, node, ok := store.PoolOf(store.PoolEntry("0f", "a@b")); nonce != "0f" || node != "a@b" || !ok {
+		t.Errorf("the entry of a pool is read as %q of %q, %v", nonce, node, ok)
+	}
+	uuid := "0190f3c2-8b1e-7cc3-9d15-6b0f6e8f8a11"
+	if _, _, ok := store.PoolOf(uuid); ok {
+		t.Error("a uuid is read as the entry of a pool")
+	}
+	for name, c := range map[string]struct {
+		write func(string) string
+		read  func(string) (string, bool)
+	}{
+		"engine":  {store.EngineNetwork, store.EngineNetworkOf},
+		"manager": {store.ManagerNetwork, store.ManagerNetworkOf},
+		"import":  {store.ImportNetwork, store.ImportNetworkOf},
+	} {
+		if id, ok := c.read(c.write(uuid)); id != uuid || !ok {
+			t.Errorf("%s: %q is read as %q, %v", name, c.write(uuid), id, ok)
+		}
+		if _, ok := c.read(uuid); ok {
+			t.Errorf("%s: a uuid is read as one", name)
+		}
 	}
 }

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // QuarantineRest is how long an evicted node's addresses rest at least before
 // anybody else is given one.
@@ -39,12 +42,12 @@ type Lease struct {
 	Node     string     `json:"node,omitempty"`
 	Epoch    int64      `json:"epoch,omitempty"`
 	Nonce    string     `json:"nonce,omitempty"`    // 128 random bits of the request, hex
-	Network  string     `json:"network,omitempty"`  // definition uuid, or "engine:<id>" for a network that has none
+	Network  string     `json:"network,omitempty"`  // definition uuid, or EngineNetwork
 	Endpoint string     `json:"endpoint,omitempty"` // "" while provisional
 	Since    int64      `json:"since,omitempty"`    // unix seconds
 
-	// By holds who needs a reservation: definition uuids, and
-	// "pool:<nonce>@<node>" for a create that is not finished.
+	// By holds who needs a reservation: definition uuids, and a PoolEntry
+	// for a create that is not finished.
 	By []string `json:"by,omitempty"`
 
 	// Claims is set in swarm, where manager and worker each ask for and each
@@ -59,9 +62,52 @@ type Claims struct {
 	Worker  bool `json:"worker,omitempty"`  // Node and Endpoint of the lease
 }
 
-// Bound tells whether an endpoint has the address.
+// Bound reports whether an endpoint has the address.
 func (l Lease) Bound() bool { return l.State == Leased && l.Endpoint != "" }
 
-// Provisional tells whether the address was asked for and no endpoint has
-// confirmed it yet.
-func (l Lease) Provisional() bool { return l.State == Leased && l.Endpoint == "" && l.Claims == nil }
+// Names that stand where a definition's uuid does, before there is one or
+// beside it. A uuid has no colon.
+const (
+	poolPrefix    = "pool:"    // in Lease.By: a create that is not finished
+	enginePrefix  = "engine:"  // in Lease.Network: a network without a definition
+	managerPrefix = "manager:" // on a host: the side of the swarm's leader
+	importPrefix  = "import:"  // on a host: a network that is being imported
+)
+
+// PoolEntry is the entry of a create that is not finished in the reservations
+// it needs; nonce is hexadecimal and that of its pool.
+func PoolEntry(nonce, node string) string { return poolPrefix + nonce + "@" + node }
+
+// PoolOf reads an entry that PoolEntry made.
+func PoolOf(entry string) (nonce, node string, ok bool) {
+	rest, ok := strings.CutPrefix(entry, poolPrefix)
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, "@")
+}
+
+// EngineNetwork names the network of a lease that has no definition, by the
+// engine's id of it.
+func EngineNetwork(id string) string { return enginePrefix + id }
+
+// EngineNetworkOf reads a name that EngineNetwork made.
+func EngineNetworkOf(name string) (id string, ok bool) { return strings.CutPrefix(name, enginePrefix) }
+
+// ManagerNetwork names the leader's side of a swarm network, which has pools of
+// its own beside those of the worker on the same host.
+func ManagerNetwork(id string) string { return managerPrefix + id }
+
+// ManagerNetworkOf reads a name that ManagerNetwork made.
+func ManagerNetworkOf(name string) (id string, ok bool) {
+	return strings.CutPrefix(name, managerPrefix)
+}
+
+// ImportNetwork stands for the network of an import until the engine has the
+// real one: the held addresses are its.
+func ImportNetwork(uuid string) string { return importPrefix + uuid }
+
+// ImportNetworkOf reads a name that ImportNetwork made.
+func ImportNetworkOf(name string) (uuid string, ok bool) {
+	return strings.CutPrefix(name, importPrefix)
+}

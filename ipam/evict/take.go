@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"gvlan/cluster/store"
 )
@@ -105,7 +104,8 @@ func (e *eviction) takeClaim(it store.Item, l store.Lease) (change, bool) {
 func (e *eviction) takeReservation(it store.Item, l store.Lease) (change, bool) {
 	before := len(l.By)
 	l.By = slices.DeleteFunc(slices.Clone(l.By), func(by string) bool {
-		return strings.HasPrefix(by, "pool:") && strings.HasSuffix(by, "@"+e.node)
+		_, node, unfinished := store.PoolOf(by)
+		return unfinished && node == e.node
 	})
 	c := change{item: it, count: &e.took.Reservations}
 	if len(l.By) > 0 {
