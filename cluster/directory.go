@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,20 +24,18 @@ const (
 // Directory is a mirror of what etcd says of the cluster's nodes: the
 // Registry of an agent, and one half of View.
 type Directory struct {
-	log *slog.Logger
 	now func() time.Time
 
+	nodes  *store.Table[store.Node]
+	live   *store.Table[store.Live]
+	epochs *store.Table[store.Epoch]
+	meta   *store.Table[store.Meta]
+	keys   *store.Table[store.GossipKeys]
+
 	mu      sync.Mutex
-	cluster string
-	keys    [][]byte
-	nodes   map[string]store.Node
-	live    map[string]store.Live
-	epochs  map[string]store.Epoch
-	gone    map[string]time.Time   // registered and not connected: since when
-	heard   time.Time              // when etcd last answered
-	rev     store.Revision         // the newest that a mirror of nodes is true of
-	known   map[string]gossip.Node // built from the above, not changed afterwards
-	changed chan struct{}          // closed on the next change
+	known   gossip.Known         // built from the tables, but for Fresh; its content is not changed afterwards
+	gone    map[string]time.Time // registered and not connected: since when
+	changed chan struct{}        // closed on the next change
 }
 
 var _ gossip.Registry = (*Directory)(nil)
@@ -50,29 +46,36 @@ func NewDirectory(log *slog.Logger) *Directory {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Directory{
-		log: log, now: time.Now,
-		nodes:   map[string]store.Node{},
-		live:    map[string]store.Live{},
-		epochs:  map[string]store.Epoch{},
+	unread := func(err error) { log.Warn("record in etcd cannot be read: left out of the nodes", "err", err) }
+	d := &Directory{
+		now:     time.Now,
+		nodes:   store.NewTable[store.Node](store.NodesSpan(), unread),
+		live:    store.NewTable[store.Live](store.LiveSpan(), unread),
+		epochs:  store.NewTable[store.Epoch](store.EpochsSpan(), unread),
+		meta:    store.NewTable[store.Meta](only(store.MetaKey()), unread),
+		keys:    store.NewTable[store.GossipKeys](only(store.GossipKeysKey()), unread),
 		gone:    map[string]time.Time{},
 		changed: make(chan struct{}),
 	}
+	for _, tell := range []func(func(store.Change)){d.nodes.Tell, d.live.Tell, d.epochs.Tell, d.meta.Tell, d.keys.Tell} {
+		tell(d.update)
+	}
+	return d
 }
+
+// Nodes is the table of the nodes' descriptions, for others to read too.
+func (d *Directory) Nodes() *store.Table[store.Node] { return d.nodes }
+
+// Live is the table of the connected agents, for others to read too.
+func (d *Directory) Live() *store.Table[store.Live] { return d.live }
 
 // Known returns what etcd said last; nobody changes it afterwards.
 func (d *Directory) Known() gossip.Known {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return gossip.Known{
-		Cluster: d.cluster,
-		Keys:    d.keys,
-		Nodes:   d.known,
-		Fresh:   d.now().Sub(d.heard) < freshFor,
-		Heard:   d.heard,
-
-		Revision: d.rev,
-	}
+	known := d.known
+	known.Fresh = d.now().Sub(known.Heard) < freshFor
+	return known
 }
 
 // Changed returns a channel that is closed at the next change.
@@ -82,29 +85,65 @@ func (d *Directory) Changed() <-chan struct{} {
 	return d.changed
 }
 
-// join builds one table of nodes; the directory is locked.
+// Run keeps the directory until ctx ends. It reads and watches, nothing
+// else. An error means that the store refuses to be read.
+func (d *Directory) Run(ctx context.Context, kv store.KV) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context, store.KV) error{d.nodes.Run, d.live.Run, d.epochs.Run, d.meta.Run, d.keys.Run} {
+		group.Go(func() error { return run(ctx, kv) })
+	}
+	group.Go(func() error { d.check(ctx, kv); return nil })
+	return group.Wait()
+}
+
+// update joins the tables anew after a change of one, and wakes who waits for
+// it.
+func (d *Directory) update(c store.Change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known.Heard = d.now()
+	d.known.Revision = max(d.known.Revision, c.Revision)
+	d.known.Nodes = d.join()
+	if meta, found := d.meta.Row(store.MetaKey()); found {
+		d.known.Cluster = meta.Record.UUID
+	}
+	// A record without keys, or none, changes nothing: a membership goes on
+	// with the keys it has.
+	if keys, _ := d.keys.Row(store.GossipKeysKey()); len(keys.Record.Keys) > 0 {
+		d.known.Keys = keys.Record.Keys
+	}
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// join builds one map of the nodes; the directory is locked.
 func (d *Directory) join() map[string]gossip.Node {
-	known := make(map[string]gossip.Node, len(d.nodes))
-	for name, description := range d.nodes {
-		known[name] = gossip.Node{Name: name, Description: description, Registered: true, Gone: d.goneSince(name)}
+	nodes, _ := d.nodes.Rows()
+	live, _ := d.live.Rows()
+	epochs, _ := d.epochs.Rows()
+	known := make(map[string]gossip.Node, len(nodes))
+	for key, row := range nodes {
+		name := store.NameOf(key)
+		_, connected := live[store.LiveKey(name)]
+		known[name] = gossip.Node{Name: name, Description: row.Record, Registered: true, Gone: d.goneSince(name, connected)}
 	}
-	for name, live := range d.live {
-		node := known[name]
-		node.Name, node.Live = name, &live
-		known[name] = node
+	for key, row := range live {
+		node := known[store.NameOf(key)]
+		node.Name, node.Live = store.NameOf(key), &row.Record
+		known[node.Name] = node
 	}
-	for name, epoch := range d.epochs {
-		node := known[name]
-		node.Name, node.Epoch = name, epoch
-		known[name] = node
+	for key, row := range epochs {
+		node := known[store.NameOf(key)]
+		node.Name, node.Epoch = store.NameOf(key), row.Record
+		known[node.Name] = node
 	}
 	return known
 }
 
 // goneSince notes when a node was first seen without its live record, and
 // forgets that when it has one.
-func (d *Directory) goneSince(node string) time.Time {
-	if _, ok := d.live[node]; ok {
+func (d *Directory) goneSince(node string, connected bool) time.Time {
+	if connected {
 		delete(d.gone, node)
 		return time.Time{}
 	}
@@ -112,38 +151,6 @@ func (d *Directory) goneSince(node string) time.Time {
 		d.gone[node] = d.now()
 	}
 	return d.gone[node]
-}
-
-// Run keeps the directory until ctx ends. It reads and watches, nothing
-// else. An error means that the store refuses to be read.
-func (d *Directory) Run(ctx context.Context, kv store.KV) error {
-	group, ctx := errgroup.WithContext(ctx)
-	follow := func(span store.Span, apply func(store.Change)) {
-		group.Go(func() error {
-			return store.Follow(ctx, kv, span, func(c store.Change) {
-				d.update(c.Revision, func() { apply(c) })
-			})
-		})
-	}
-	follow(store.NodesSpan(), func(c store.Change) { merge(d.log, d.nodes, c) })
-	follow(store.LiveSpan(), func(c store.Change) { merge(d.log, d.live, c) })
-	follow(store.EpochsSpan(), func(c store.Change) { merge(d.log, d.epochs, c) })
-	follow(only(store.MetaKey()), d.applyMeta)
-	follow(only(store.GossipKeysKey()), d.applyKeys)
-	group.Go(func() error { d.check(ctx, kv); return nil })
-	return group.Wait()
-}
-
-// update runs a change under the lock and wakes who waits for it.
-func (d *Directory) update(rev store.Revision, change func()) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	change()
-	d.rev = max(d.rev, rev)
-	d.heard = d.now()
-	d.known = d.join()
-	close(d.changed)
-	d.changed = make(chan struct{})
 }
 
 // check asks the store from time to time whether it answers: a watch on
@@ -162,54 +169,8 @@ func (d *Directory) check(ctx context.Context, kv store.KV) {
 		cancel()
 		if err == nil {
 			d.mu.Lock()
-			d.heard = d.now()
+			d.known.Heard = d.now()
 			d.mu.Unlock()
-		}
-	}
-}
-
-func (d *Directory) applyMeta(c store.Change) {
-	records := map[string]store.Meta{}
-	merge(d.log, records, c)
-	for _, meta := range records {
-		d.cluster = meta.UUID
-	}
-}
-
-// applyKeys takes new keys; a record without keys, or none, changes nothing:
-// a membership goes on with the keys it has.
-func (d *Directory) applyKeys(c store.Change) {
-	records := map[string]store.GossipKeys{}
-	merge(d.log, records, c)
-	for _, record := range records {
-		if len(record.Keys) > 0 && !slices.EqualFunc(record.Keys, d.keys, bytes.Equal) {
-			d.keys = record.Keys
-		}
-	}
-}
-
-// merge applies a change to records by the last part of their keys. A record
-// that cannot be read is left out.
-func merge[T any](log *slog.Logger, records map[string]T, c store.Change) {
-	if c.Reset {
-		clear(records)
-	}
-	put := func(it store.Item) {
-		record, err := store.Decode[T](it)
-		if err != nil {
-			log.Warn("leave out a record", "err", err)
-			return
-		}
-		records[store.NameOf(it.Key)] = record
-	}
-	for _, it := range c.Items {
-		put(it)
-	}
-	for _, ev := range c.Events {
-		if ev.Deleted {
-			delete(records, store.NameOf(ev.Item.Key))
-		} else {
-			put(ev.Item)
 		}
 	}
 }

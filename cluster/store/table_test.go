@@ -1,0 +1,90 @@
+package store_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+func TestTableMirrorsASpan(t *testing.T) {
+	mem := storetest.NewMem()
+	commit := func(ops ...store.Op) store.Revision {
+		t.Helper()
+		res, err := mem.Commit(t.Context(), store.Txn{Then: ops})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Revision
+	}
+	node := func(name, version string) store.Op {
+		return store.Put(store.NodeKey(name), store.Encode(store.Node{Node: name, Version: version}))
+	}
+	made := commit(node("a", "1"), store.Put(store.NodeKey("broken"), []byte("{")))
+
+	var unread, told int
+	table := store.NewTable[store.Node](store.NodesSpan(), func(error) { unread++ })
+	heard := make(chan store.Change)
+	table.Tell(func(store.Change) { told++ })
+	table.Tell(func(c store.Change) { heard <- c })
+	if rows, current := table.Rows(); len(rows) != 0 || current || table.Revision() != 0 {
+		t.Fatalf("before the first list it holds %v, current: %v", rows, current)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- table.Run(ctx, mem) }()
+
+	if c := <-heard; !c.Reset || table.Revision() != made {
+		t.Fatalf("the first change is %+v, and the table true of %d", c, table.Revision())
+	}
+	want := map[string]store.Row[store.Node]{
+		store.NodeKey("a"): {Key: store.NodeKey("a"), Record: store.Node{Node: "a", Version: "1"}, Created: made, Modified: made},
+	}
+	rows, current := table.Rows()
+	if diff := cmp.Diff(want, rows); diff != "" || !current || unread != 1 {
+		t.Errorf("current: %v, %d unread (-want +got):\n%s", current, unread, diff)
+	}
+
+	changed := table.Changed()
+	written := commit(node("a", "2"), node("b", "1"))
+	table.Await(written)
+	<-heard
+	<-changed
+	if row, found := table.Row(store.NodeKey("a")); !found || row.Record.Version != "2" || row.Created != made || row.Modified != written {
+		t.Errorf("a is %+v, %v", row, found)
+	}
+	table.Await(written + 1)
+	if _, current := table.Rows(); current {
+		t.Error("a table that lacks what was written is current")
+	}
+	commit(store.Delete(store.NodeKey("b")), store.Put(store.NodeKey("a"), []byte("{")))
+	<-heard
+	rows, current = table.Rows()
+	if row := rows[store.NodeKey("a")]; len(rows) != 1 || row.Record.Version != "2" || !current || unread != 2 {
+		t.Errorf("it holds %+v, current: %v, %d unread", rows, current, unread)
+	}
+	cancel()
+	if err := <-ended; err != nil || told != 3 {
+		t.Errorf("ended with %v after %d changes", err, told)
+	}
+}
+
+// An older store that takes the place of the one that was written to cannot
+// show what was awaited.
+func TestTableOfAnOlderStoreIsCurrent(t *testing.T) {
+	table := store.NewTable[store.Node](store.NodesSpan(), func(error) {})
+	table.Apply(store.Change{Reset: true, Revision: 9})
+	table.Await(12)
+	for _, c := range []struct {
+		at   store.Revision
+		want bool
+	}{{10, false}, {4, true}, {5, true}} {
+		table.Apply(store.Change{Reset: true, Revision: c.at})
+		if _, current := table.Rows(); current != c.want {
+			t.Errorf("at revision %d it is current: %v, want %v", c.at, current, c.want)
+		}
+	}
+}
