@@ -66,7 +66,7 @@ func placesOf(n network, pools []opened, addrs []netip.Addr) ([]pool.Place, erro
 	for _, addr := range addrs {
 		found := false
 		for _, p := range pools {
-			if id := p.parsed(); id.Subnet.Contains(addr) {
+			if id := p.id; id.Subnet.Contains(addr) {
 				places, found = append(places, pool.At(id.Segment, addr)), true
 				break
 			}

@@ -216,7 +216,7 @@ func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
 	for _, p := range cs.ledger.poolsWhere(func(p opened) bool { return p.byManager() && !p.Closed }) {
-		id := p.parsed()
+		id := p.id
 		some, err := cs.claimsIn(ctx, id.Segment, id.Subnet)
 		if err != nil {
 			return nil, err

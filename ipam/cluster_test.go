@@ -580,7 +580,7 @@ func (h *host) ready() {
 		}
 	}
 	for _, p := range h.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		id := p.parsed()
+		id := p.id
 		for m := h.mirrors.Of(id.Segment, id.Subnet); !m.IsReady(); m = h.mirrors.Of(id.Segment, id.Subnet) {
 			if !store.Sleep(h.c.Context(), time.Millisecond) {
 				h.c.Fatalf("the mirror of %s is never filled", id.Subnet)

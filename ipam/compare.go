@@ -122,7 +122,7 @@ func (u *upkeep) reassertOne(ctx context.Context, was lease) (*Conflict, error) 
 func (u *upkeep) mirror(ctx context.Context) {
 	subnets := map[mirror.Subnet]time.Duration{} // the longest cooldown of those who share it
 	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		id := p.parsed()
+		id := p.id
 		n, _ := u.ledger.network(p.Network)
 		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
 		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
@@ -204,7 +204,7 @@ func (u *upkeep) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) 
 	}
 	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
 		for _, addr := range p.reserved() {
-			at := pool.At(p.parsed().Segment, addr)
+			at := pool.At(p.id.Segment, addr)
 			if rec, err := store.Decode[store.Lease](there[at]); inside(at) && (err != nil || rec.State != store.Reserved) {
 				u.missAt(at, c.Revision)
 			}
@@ -245,7 +245,7 @@ func (u *upkeep) followOwn(ctx context.Context) {
 	u.followKeys(ctx, store.DefaultPoolsSpan(), &u.missing.defaults, func() map[string]string {
 		ids := map[string]string{}
 		for _, p := range u.ledger.poolsWhere(func(p opened) bool { return p.Default && !p.Closed }) {
-			ids[store.DefaultPoolKey(p.parsed().Subnet)] = p.ID
+			ids[store.DefaultPoolKey(p.id.Subnet)] = p.ID
 		}
 		return ids
 	})

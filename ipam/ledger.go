@@ -363,7 +363,7 @@ func (b *ledger) reservedAt(at pool.Place) (opened, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, p := range b.pools {
-		if !p.Closed && p.reserves(at.Addr) && p.parsed().Segment == at.Segment {
+		if !p.Closed && p.reserves(at.Addr) && p.id.Segment == at.Segment {
 			return p, true
 		}
 	}

@@ -289,7 +289,7 @@ type view struct {
 
 // viewOf says what a pool of a network may give.
 func viewOf(p opened, n network) (view, error) {
-	id, given := p.parsed(), p.Options
+	id, given := p.id, p.Options
 	if len(given) == 0 {
 		given = n.Options
 	}
@@ -335,9 +335,9 @@ func (rq *requests) views(p opened) ([]view, error) {
 	pools := []opened{p}
 	n, joined := rq.ledger.network(p.Network)
 	if joined {
-		v6 := p.parsed().Subnet.Addr().Is6()
+		v6 := p.id.Subnet.Addr().Is6()
 		pools = append(pools, rq.ledger.poolsWhere(func(o opened) bool {
-			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.parsed().Subnet.Addr().Is6() == v6
+			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.id.Subnet.Addr().Is6() == v6
 		})...)
 	}
 	views := make([]view, 0, len(pools))

@@ -61,7 +61,7 @@ func (ps *pools) Attach(id string, pools []pool.Data) error {
 func (b *ledger) match(network string, data pool.Data, except map[string]bool) (opened, bool) {
 	data.Subnet = data.Subnet.Masked()
 	open := b.poolsWhere(func(p opened) bool {
-		id := p.parsed()
+		id := p.id
 		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
 			id.Space == data.Space && id.Subnet == data.Subnet
 	})
@@ -110,9 +110,9 @@ func (b *ledger) replaced(network string, p opened) (entries []entry) {
 	if p.joined() || !keepsID(network) {
 		return nil
 	}
-	space, subnet := p.parsed().Space, p.parsed().Subnet
+	space, subnet := p.id.Space, p.id.Subnet
 	for _, old := range b.poolsWhere(func(o opened) bool { return o.Network == network && !o.Closed }) {
-		if id := old.parsed(); id.Space == space && id.Subnet == subnet {
+		if id := old.id; id.Space == space && id.Subnet == subnet {
 			old.Closed = true
 			entries = append(entries, old)
 		}
@@ -147,12 +147,12 @@ func (p opened) gatewayIn(data pool.Data) netip.Addr {
 
 // rejoin gives a pool that only its id is known of to the network that
 // waits for such a one.
-func (ps *pools) rejoin(p opened, id pool.ID) opened {
+func (ps *pools) rejoin(p opened) opened {
 	ps.ledger.mu.Lock()
 	defer ps.ledger.mu.Unlock()
 	for _, n := range ps.ledger.networks {
 		for _, data := range n.Waiting {
-			if data.Space == id.Space && data.Subnet.Masked() == id.Subnet {
+			if data.Space == p.id.Space && data.Subnet.Masked() == p.id.Subnet {
 				return p.join(n.ID, data)
 			}
 		}
@@ -167,7 +167,7 @@ func (ps *pools) Pools(id string) (pool.Addressing, bool) {
 	if len(pools) == 0 {
 		return pool.Addressing{}, false
 	}
-	all := pool.Addressing{Segment: pools[0].parsed().Segment, Options: maps.Clone(pools[0].Options)}
+	all := pool.Addressing{Segment: pools[0].id.Segment, Options: maps.Clone(pools[0].Options)}
 	for _, p := range pools {
 		all.Pools = append(all.Pools, p.record())
 	}
@@ -262,7 +262,7 @@ func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, err
 	if err != nil && !inDoubt {
 		return PoolReply{}, err
 	}
-	p.ID, p.Closed = id.String(), inDoubt // closed: the subnet is given back
+	p.ID, p.id, p.Closed = id.String(), id, inDoubt // closed: the subnet is given back
 	if err := errors.Join(err, ps.openPool(p)); err != nil {
 		return PoolReply{}, err
 	}
@@ -330,7 +330,7 @@ func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, e
 		}
 	}
 	for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		if id := p.parsed(); segment == "" || id.Segment == segment {
+		if id := p.id; segment == "" || id.Segment == segment {
 			used = append(used, usedSubnet{id.Subnet, "another network of this host"})
 		}
 	}
@@ -389,7 +389,7 @@ func (ps *pools) settlePool(ctx context.Context, id string) error {
 		return nil
 	}
 	if p.Default {
-		if err := ps.reservations.giveDefault(ctx, p.parsed()); err != nil {
+		if err := ps.reservations.giveDefault(ctx, p.id); err != nil {
 			return err
 		}
 	}

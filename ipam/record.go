@@ -96,6 +96,7 @@ func (e endpoint) leave(b *ledger) { delete(b.endpoints, e.Record.Endpoint) }
 // gone.
 type opened struct {
 	ID      string            `json:"id"`
+	id      pool.ID           // what ID says
 	Seq     int64             `json:"seq"` // of opening on this host
 	Heard   int64             `json:"-"`   // unix milliseconds: when Docker last spoke of its create; 0: not since the agent's start
 	Options map[string]string `json:"options,omitempty"`
@@ -118,14 +119,11 @@ func (p opened) journalKey() string { return "pool/" + p.ID }
 func (p opened) leave(b *ledger) { delete(b.pools, p.ID) }
 
 func (p opened) enter(b *ledger) {
+	if p.id.Nonce == "" { // from the journal
+		p.id, _ = pool.ParseID(p.ID) // it was read before it got there
+	}
 	b.pools[p.ID] = p
-	b.minted[p.parsed().Nonce] = true
-}
-
-// parsed returns what the id says. Ids are parsed before they get here.
-func (p opened) parsed() pool.ID {
-	id, _ := pool.ParseID(p.ID)
-	return id
+	b.minted[p.id.Nonce] = true
 }
 
 func (p opened) joined() bool { return p.Network != "" }
@@ -155,12 +153,12 @@ func (p opened) reserves(addr netip.Addr) bool {
 
 // record is the pool as a definition keeps it.
 func (p opened) record() store.Pool {
-	id := p.parsed()
+	id := p.id
 	return store.Pool{Subnet: id.Subnet, Range: id.Range, Gateway: p.Gateway, Aux: maps.Clone(p.Aux), Asked: p.Asked}
 }
 
 // by is the pool's entry in a reservation until a definition takes it over.
-func (p opened) by(node string) string { return store.PoolEntry(p.parsed().Nonce, node) }
+func (p opened) by(node string) string { return store.PoolEntry(p.id.Nonce, node) }
 
 // network is one of the engine's networks that pools were joined to.
 type network struct {

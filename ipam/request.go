@@ -62,7 +62,7 @@ func (rq *requests) allocateWith(ctx context.Context, p opened, r AddressRequest
 		return netip.Prefix{}, err
 	}
 	n, _ := rq.ledger.network(p.Network)
-	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.parsed().Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
+	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.id.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -110,11 +110,11 @@ func (rq *requests) takeDynamic(ctx context.Context, p opened, v view, at pool.P
 // Docker releases an address it was given when the endpoint then fails, and
 // that release is byte for byte the true holder's own.
 func (rq *requests) leaseThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
-	at := pool.At(p.parsed().Segment, addr)
+	at := pool.At(p.id.Segment, addr)
 	if err := rq.checkGiven(ctx, p, at); err != nil {
 		return netip.Prefix{}, err
 	}
-	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
+	granted := netip.PrefixFrom(addr, p.id.Subnet.Bits())
 	for tries := 0; ; tries++ {
 		holder, err := rq.tryThis(ctx, p, at)
 		if err != nil {
@@ -423,7 +423,7 @@ func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	subnet := p.parsed().Subnet
+	subnet := p.id.Subnet
 	gateway := r.Options[pool.RequestType] == pool.RequestGateway
 	addr := pool.FirstUsable(subnet)
 	if r.Address != "" {
@@ -470,7 +470,7 @@ func (rq *requests) poolFor(id string) (opened, error) {
 	if err != nil {
 		return opened{}, err
 	}
-	p := rq.pools.rejoin(opened{ID: id}, parsed)
+	p := rq.pools.rejoin(opened{ID: id, id: parsed})
 	if err := rq.pools.openPool(p); err != nil {
 		return opened{}, err
 	}
@@ -519,8 +519,8 @@ func (rq *requests) claimThis(ctx context.Context, p opened, addr netip.Addr) (n
 	}
 	ctx, cancel := rq.bounded(ctx)
 	defer cancel()
-	at := pool.At(p.parsed().Segment, addr)
-	granted := netip.PrefixFrom(addr, p.parsed().Subnet.Bits())
+	at := pool.At(p.id.Segment, addr)
+	granted := netip.PrefixFrom(addr, p.id.Subnet.Bits())
 	for {
 		it, won, err := rq.claims.makeClaim(ctx, p, at)
 		if err != nil || won {

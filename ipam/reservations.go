@@ -21,7 +21,7 @@ type reservations struct {
 // reassertPool writes what is reserved for a pool again where it is absent.
 func (rs *reservations) reassertPool(ctx context.Context, p opened) error {
 	for _, addr := range p.reserved() {
-		if err := rs.restoreReservation(ctx, pool.At(p.parsed().Segment, addr)); err != nil {
+		if err := rs.restoreReservation(ctx, pool.At(p.id.Segment, addr)); err != nil {
 			return err
 		}
 	}
@@ -86,7 +86,7 @@ func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([
 	}
 	for _, p := range rs.ledger.poolsWhere(func(p opened) bool { return p.Network == network && !p.Closed }) {
 		for _, addr := range p.reserved() {
-			at := pool.At(p.parsed().Segment, addr)
+			at := pool.At(p.id.Segment, addr)
 			err := add(at.Key(), func(string) (store.Cond, store.Op, error) {
 				return rs.nameReservation(ctx, at, p.by(rs.Self.Node()), uuid)
 			})
@@ -97,8 +97,8 @@ func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([
 		if !p.Default {
 			continue
 		}
-		err := add(store.DefaultPoolKey(p.parsed().Subnet), func(key string) (store.Cond, store.Op, error) {
-			return rs.nameDefault(ctx, key, p.parsed().Subnet, uuid)
+		err := add(store.DefaultPoolKey(p.id.Subnet), func(key string) (store.Cond, store.Op, error) {
+			return rs.nameDefault(ctx, key, p.id.Subnet, uuid)
 		})
 		if err != nil {
 			return nil, nil, err
@@ -215,7 +215,7 @@ func (rs *reservations) reserve(ctx context.Context, p opened, addr netip.Addr, 
 	}
 	ctx, cancel := rs.bounded(ctx)
 	defer cancel()
-	at := pool.At(p.parsed().Segment, addr)
+	at := pool.At(p.id.Segment, addr)
 	release, err := rs.ledger.hold(ctx, at)
 	if err != nil {
 		return err
@@ -294,7 +294,7 @@ func (rs *reservations) reservation(ctx context.Context, at pool.Place, found st
 // away with the last name. With a uuid it does so only where that definition
 // has put its own name in.
 func (rs *reservations) unreserve(ctx context.Context, p opened, addr netip.Addr, uuid string) error {
-	at := pool.At(p.parsed().Segment, addr)
+	at := pool.At(p.id.Segment, addr)
 	gone, err := rs.takeName(ctx, at, p.by(rs.Self.Node()), uuid)
 	if err != nil || !gone {
 		return err
@@ -464,8 +464,8 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 	if err != nil || name == "" {
 		return err
 	}
-	key := store.DefaultPoolKey(p.parsed().Subnet)
-	rec := store.DefaultPool{Subnet: p.parsed().Subnet.String(), Node: rs.Self.Node(), Nonce: p.parsed().Nonce}
+	key := store.DefaultPoolKey(p.id.Subnet)
+	rec := store.DefaultPool{Subnet: p.id.Subnet.String(), Node: rs.Self.Node(), Nonce: p.id.Nonce}
 	if len(conds) > 0 {
 		rec = store.DefaultPool{Subnet: rec.Subnet, By: []string{name}}
 	}
@@ -481,7 +481,7 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 		return rs.restoreDefault(ctx, id) // the definition changed
 	}
 	if now, ok := rs.ledger.pool(id); !ok || now.Closed {
-		return rs.giveDefault(ctx, p.parsed())
+		return rs.giveDefault(ctx, p.id)
 	}
 	return nil
 }

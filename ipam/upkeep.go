@@ -48,7 +48,7 @@ func heldAddress(l lease) Held {
 }
 
 func heldPool(p opened) Held {
-	id := p.parsed()
+	id := p.id
 	return Held{Kind: HeldPool, Segment: id.Segment, Subnet: id.Subnet, Nonce: id.Nonce}
 }
 

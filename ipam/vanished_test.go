@@ -165,7 +165,7 @@ func TestARemovedNetworkReservesNothingAgain(t *testing.T) {
 		n.undefine()
 		c.wipe(store.DefaultPoolsSpan())
 		for _, p := range h.ledger.poolsWhere(func(opened) bool { return true }) { // as every event and list has it
-			h.must(h.restoreReservation(c.Context(), pool.At(p.parsed().Segment, p.Gateway)))
+			h.must(h.restoreReservation(c.Context(), pool.At(p.id.Segment, p.Gateway)))
 			h.must(h.restoreDefault(c.Context(), p.ID))
 		}
 		for _, span := range []store.Span{store.AllLeasesSpan(), store.DefaultPoolsSpan()} {
