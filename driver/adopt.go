@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 )
 
 // adoptEndpoints takes back the endpoints of running containers that the
@@ -29,9 +30,9 @@ func (d *Driver) adoptEndpoints(ctx context.Context, containers []engine.Contain
 // unclaimed reports whether an attachment is an endpoint on a network of
 // this driver that the journal does not know.
 func (d *Driver) unclaimed(a engine.Attachment) bool {
-	_, claimed := d.state.endpoint(a.EndpointID)
-	n, ours := d.state.network(a.NetworkID)
-	return a.EndpointID != "" && !claimed && ours && !n.Foreign && n.Stage != StageGone
+	_, claimed := d.state.Endpoint(a.EndpointID)
+	n, ours := d.state.Network(a.NetworkID)
+	return a.EndpointID != "" && !claimed && ours && !n.Foreign && n.Stage != journal.StageGone
 }
 
 func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
@@ -68,11 +69,11 @@ func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
 		if !ok || !same || !d.unclaimed(a) || !d.sandboxLives(e) {
 			continue
 		}
-		if err := d.state.putEndpoint(e); err != nil {
+		if err := d.state.PutEndpoint(e); err != nil {
 			return err
 		}
-		d.log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.addresses())
-		if n, ok := d.state.network(e.Network); ok {
+		d.log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.Addresses())
+		if n, ok := d.state.Network(e.Network); ok {
 			d.openSandbox(n, e)
 		}
 	}
@@ -81,8 +82,8 @@ func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
 
 // restoredEndpoint is the journal's record as the store and the engine let it
 // be known, and reports whether they tell of the same endpoint.
-func restoredEndpoint(rec store.Endpoint, c engine.ContainerDetail, a engine.Attachment) (hostEndpoint, bool) {
-	e := hostEndpoint{
+func restoredEndpoint(rec store.Endpoint, c engine.ContainerDetail, a engine.Attachment) (journal.Endpoint, bool) {
+	e := journal.Endpoint{
 		ID: a.EndpointID, Network: a.NetworkID, MAC: rec.MAC, Link: rec.Link, Parent: rec.Parent,
 		Sandbox: c.SandboxKey, Since: rec.Since * 1000, Container: describeContainer(c, a),
 	}

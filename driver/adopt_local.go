@@ -9,6 +9,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/plan"
 )
 
 // inheritance is what this node's own record told, before this life of the
@@ -41,7 +43,7 @@ func (d *Driver) inherit(ctx context.Context) error {
 		return err
 	}
 	for _, n := range had.Networks {
-		if _, known := d.state.network(n.Engine); !known && n.State == string(StageLocal) && len(n.Pools) > 0 {
+		if _, known := d.state.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
 			d.inherited.locals = append(d.inherited.locals, n)
 		}
 	}
@@ -62,14 +64,14 @@ func (i *inheritance) left() []store.NodeNetwork {
 
 // adoptLocals takes back the local networks of a lost journal that the engine
 // still has.
-func (d *Driver) adoptLocals(v view) error {
+func (d *Driver) adoptLocals(v plan.View) error {
 	d.inherited.mu.Lock()
 	defer d.inherited.mu.Unlock()
 	for len(d.inherited.locals) > 0 {
 		told := d.inherited.locals[0]
-		e, listed := v.engine[told.Engine]
-		known := slices.ContainsFunc(v.journal, func(n hostNetwork) bool { return n.ID == told.Engine })
-		if listed && !known && e.Labels[replicaLabel] == "" {
+		e, listed := v.Engine[told.Engine]
+		known := slices.ContainsFunc(v.Journal, func(n journal.Network) bool { return n.ID == told.Engine })
+		if listed && !known && e.Labels[plan.ReplicaLabel] == "" {
 			if err := d.adoptLocal(told, e); err != nil {
 				return fmt.Errorf("take back the local network %s: %w", e.Name, err)
 			}
@@ -81,14 +83,14 @@ func (d *Driver) adoptLocals(v view) error {
 }
 
 func (d *Driver) adoptLocal(told store.NodeNetwork, e engine.Network) error {
-	n := restored(store.Network{UUID: told.UUID, Created: store.Definition{IPv4: e.IPv4, Segment: told.Segment, Pools: told.Pools}}, e)
-	n.Stage, n.Foreign, n.Links, n.Since = StageLocal, e.IPAM.Driver != d.cfg.Name, told.Links, d.milliseconds()
+	n := plan.Restored(store.Network{UUID: told.UUID, Created: store.Definition{IPv4: e.IPv4, Segment: told.Segment, Pools: told.Pools}}, e)
+	n.Stage, n.Foreign, n.Links, n.Since = journal.StageLocal, e.IPAM.Driver != d.cfg.Name, told.Links, d.milliseconds()
 	if !n.Foreign {
 		if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
 			return err
 		}
 	}
-	if err := d.state.putNetwork(n); err != nil {
+	if err := d.state.PutNetwork(n); err != nil {
 		return err
 	}
 	d.log.Warn("took back a local network that the journal did not know", "network", e.Name)

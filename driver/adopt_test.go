@@ -11,6 +11,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 )
 
 // An endpoint is taken back as the store has it, if the engine says the same
@@ -26,7 +27,7 @@ func TestRestoredEndpoint(t *testing.T) {
 		IPv4: netip.MustParsePrefix("10.0.0.2/24"), IPv6: netip.MustParsePrefix("fd00::2/64"),
 	}
 	got, same := restoredEndpoint(rec, c, a)
-	want := hostEndpoint{
+	want := journal.Endpoint{
 		ID: "e1", Network: "n1", IPv4: a.IPv4, IPv6: a.IPv6, MAC: "02:42:0a:00:00:02", Link: "gv-e1", Parent: "eth1",
 		Sandbox: "/var/run/docker/netns/c1", Since: 7000, Container: store.Container{ID: "c1", Name: "web"},
 	}
@@ -47,7 +48,7 @@ func TestRestoredEndpoint(t *testing.T) {
 // Docker is making or removing: it stays out.
 func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	h := newCluster(t).host("h1")
-	h.must(h.d.state.putNetwork(hostNetwork{ID: "n1", UUID: "u1", Stage: StageReplica}))
+	h.must(h.d.state.PutNetwork(journal.Network{ID: "n1", UUID: "u1", Stage: journal.StageReplica}))
 	attached := engine.Attachment{NetworkID: "n1", EndpointID: "e1"}
 	if !h.d.unclaimed(attached) {
 		t.Fatal("the test's endpoint is known")
@@ -55,7 +56,7 @@ func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	h.must(h.d.adoptEndpoints(t.Context(), []engine.Container{{
 		ID: "c1", Name: "web", State: engine.StateRunning, Attachments: []engine.Attachment{attached},
 	}}))
-	if all := h.d.state.allEndpoints(); len(all) > 0 {
+	if all := h.d.state.Endpoints(); len(all) > 0 {
 		t.Errorf("took back %v", all)
 	}
 }
@@ -67,10 +68,10 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 	h := c.host("h1")
 	request := lan("own", "192.168.1.0/24", func(r *engine.NetworkRequest) { r.Options["scope"] = "local" })
 	id := h.create(request)
-	var was hostNetwork
+	var was journal.Network
 	var written store.Revision
 	told := func(node store.Node) bool {
-		return len(node.Networks) == 1 && node.Networks[0].State == string(StageLocal) && node.Networks[0].Name == "own"
+		return len(node.Networks) == 1 && node.Networks[0].State == string(journal.StageLocal) && node.Networks[0].Name == "own"
 	}
 	record := func() (store.Node, store.Revision) {
 		it, err := h.session.Get(t.Context(), store.NodeKey("h1"))
@@ -82,7 +83,7 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 		return node, it.Modified
 	}
 	h.eventually("the node's record tells of the network", func() bool {
-		was, _ = h.d.state.network(id)
+		was, _ = h.d.state.Network(id)
 		var node store.Node
 		node, written = record()
 		return told(node)
@@ -98,8 +99,8 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 	h.stop()
 	h.engine.Up()
 	h.start()
-	h.eventually("the network is taken back", func() bool { _, ok := h.d.state.network(id); return ok })
-	now, _ := h.d.state.network(id)
+	h.eventually("the network is taken back", func() bool { _, ok := h.d.state.Network(id); return ok })
+	now, _ := h.d.state.Network(id)
 	now.Since, was.Since, was.Name = 0, 0, "own"
 	if diff := cmp.Diff(was, now, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("the local network (-was +now):\n%s", diff)

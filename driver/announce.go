@@ -11,8 +11,10 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
+	"gvlan/driver/visible"
 )
 
 // Engines from API 1.48 (Docker 28.0) announce a container's IPv6 addresses
@@ -33,11 +35,11 @@ const (
 type announcer struct {
 	mu      sync.Mutex
 	v6      bool // the engine is known to leave IPv6 to the driver
-	pending chan hostEndpoint
+	pending chan journal.Endpoint
 }
 
 func newAnnouncer() *announcer {
-	return &announcer{pending: make(chan hostEndpoint, 256)}
+	return &announcer{pending: make(chan journal.Endpoint, 256)}
 }
 
 // learn takes the engine's API version over.
@@ -58,7 +60,7 @@ func (a *announcer) left(all []netip.Addr) []netip.Addr {
 
 // joined queues an endpoint; a full queue drops it, since an announcement is
 // a courtesy to caches.
-func (a *announcer) joined(e hostEndpoint) {
+func (a *announcer) joined(e journal.Endpoint) {
 	select {
 	case a.pending <- e:
 	default:
@@ -81,16 +83,16 @@ func (d *Driver) announceJoined(ctx context.Context) error {
 
 // announce waits until Docker brought the link up inside the sandbox, which
 // older engines do after Join returned, and announces each address.
-func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
+func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 	ctx, cancel := context.WithTimeout(ctx, announcePatience)
 	defer cancel()
 	var failed error
-	addresses := d.announcer.left(e.addresses())
+	addresses := d.announcer.left(e.Addresses())
 	if len(addresses) == 0 {
 		return
 	}
 	for sent := 0; sent < announceTimes; {
-		if now, known := d.state.endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
+		if now, known := d.state.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
@@ -102,7 +104,7 @@ func (d *Driver) announce(ctx context.Context, e hostEndpoint) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
-				d.log.Warn("could not tell the LAN of a new address", "endpoint", shortID(e.ID), "error", failed)
+				d.log.Warn("could not tell the LAN of a new address", "endpoint", visible.ID(e.ID), "error", failed)
 			}
 			return
 		case <-time.After(wait):

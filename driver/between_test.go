@@ -9,6 +9,8 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/journal"
+	"gvlan/driver/plan"
 )
 
 // What comes between two steps of ours, and while the store is away.
@@ -21,9 +23,9 @@ func TestRemovalWhileItIsBound(t *testing.T) {
 	h.create(lan("lan1", "192.168.1.0/24"))
 	n := h.replica("lan1")
 	def, _ := c.definition("lan1")
-	s := step{network: n, definition: row[store.Network]{Key: store.NetworkKey("lan1"), Record: def}}
+	s := plan.Step{Network: n, Definition: plan.Row[store.Network]{Key: store.NetworkKey("lan1"), Record: def}}
 	h.rm("lan1")
-	h.must(h.d.bindTo(s, StageCommitted, h.d.milliseconds()))
+	h.must(h.d.bindTo(s, journal.StageCommitted, h.d.milliseconds()))
 	c.pass(quiet)
 	h.lacks("lan1")
 	c.eventually("the definition goes", func() bool { _, ok := c.definition("lan1"); return !ok })
@@ -197,13 +199,13 @@ func TestTroubleEndsWithItsDefinition(t *testing.T) {
 	_, err := h2.engine.CreateNetwork(t.Context(), lan("lan1", "172.30.0.0/24", func(r *engine.NetworkRequest) { r.Driver = "bridge" }))
 	h2.must(err)
 	h1.create(lan("lan1", "192.168.1.0/24"))
-	c.eventually("h2 complains", h2.d.troubles.any)
+	c.eventually("h2 complains", h2.d.troubles.Any)
 	h1.replica("lan1")
 	h1.rm("lan1")
 	h1.settle()
 	c.pass(quiet)
 	h1.lacks("lan1")
-	c.eventually("h2 has nothing to complain of", func() bool { h2.d.poke(); return !h2.d.troubles.any() })
+	c.eventually("h2 has nothing to complain of", func() bool { h2.d.poke(); return !h2.d.troubles.Any() })
 }
 
 // TestRenamedContainersGo: a container that is no more is not asked about for

@@ -3,6 +3,8 @@ package driver
 import (
 	"errors"
 	"fmt"
+
+	"gvlan/driver/journal"
 )
 
 // ErrNameLost: the network's name belongs to another definition, and no
@@ -15,17 +17,17 @@ var ErrNameLost = errors.New("network is not the cluster's")
 // and no other host knows by name. Docker shows an error where it shows no
 // warning, so it is the containers' start that tells. What ran before goes on,
 // and starts again: that it lost its name is no reason to end it.
-func (n *hostNetwork) noteClash(why string, unused bool) {
-	if n.Stage == StageSeen && n.Why == "" && why != "" {
+func noteClash(n *journal.Network, why string, unused bool) {
+	if n.Stage == journal.StageSeen && n.Why == "" && why != "" {
 		n.NameLost = unused
 	}
 }
 
 // refuseLost refuses a container on a network that lost its name.
-func (d *Driver) refuseLost(n hostNetwork) error {
+func (d *Driver) refuseLost(n journal.Network) error {
 	if !n.NameLost {
 		return nil
 	}
 	return fmt.Errorf("%w: network %s on node %s: %s: remove its containers and the network here, and the cluster's comes in its place; or make it with the settings that `gvlan network inspect %s` shows, or under another name",
-		ErrNameLost, n.title(), d.cfg.host(), n.Why, n.title())
+		ErrNameLost, n.Title(), d.cfg.host(), n.Why, n.Title())
 }

@@ -15,7 +15,10 @@ import (
 
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/option"
+	"gvlan/driver/visible"
 )
 
 // dockerd is an engine with libnetwork's half: it calls the plugin as Docker
@@ -217,7 +220,7 @@ func (e *dockerd) openPool(n *dockerNetwork, r engine.NetworkRequest, p engine.P
 func (e *dockerd) reserve(opened *dockerPool, p engine.Pool, skip bool) (map[string]any, error) {
 	if p.Gateway.IsValid() || !skip {
 		got, err := e.h.call("IpamDriver.RequestAddress", map[string]any{
-			"PoolID": opened.id, "Address": addrOrEmpty(p.Gateway), "Options": map[string]string{"RequestAddressType": "com.docker.network.gateway"},
+			"PoolID": opened.id, "Address": string(p.Gateway.AppendTo(nil)), "Options": map[string]string{"RequestAddressType": "com.docker.network.gateway"},
 		})
 		if err != nil {
 			return nil, err
@@ -338,7 +341,7 @@ func (h *host) rm(name string) {
 	h.must(h.engine.RemoveNetwork(h.Context(), n.ID))
 	h.eventually("the removal's event", func() bool {
 		_, deleted := h.d.seen.times()
-		return deleted >= h.clock.now().UnixMilli()
+		return !deleted.Before(h.clock.now())
 	})
 }
 
@@ -359,9 +362,9 @@ func (h *host) prune() {
 
 // replica is the host's network of that name, once it stands for its
 // definition.
-func (h *host) replica(name string) hostNetwork {
+func (h *host) replica(name string) journal.Network {
 	h.Helper()
-	var found hostNetwork
+	var found journal.Network
 	h.eventually(h.name+" has network "+name, func() bool {
 		def, defined := h.definition(name)
 		n, err := h.engine.Network(context.Background(), name)
@@ -369,8 +372,8 @@ func (h *host) replica(name string) hostNetwork {
 			return false
 		}
 		var ok bool
-		found, ok = h.d.state.network(n.ID)
-		return ok && found.UUID == def.UUID && (found.Stage == StageReplica || found.Stage == StageCommitted)
+		found, ok = h.d.state.Network(n.ID)
+		return ok && found.UUID == def.UUID && (found.Stage == journal.StageReplica || found.Stage == journal.StageCommitted)
 	})
 	return found
 }
@@ -380,7 +383,7 @@ func (h *host) lacks(name string) {
 	h.Helper()
 	h.eventually(h.name+" has no network "+name, func() bool {
 		_, err := h.engine.Network(context.Background(), name)
-		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.state.allNetworks(), func(n hostNetwork) bool { return n.Name == name })
+		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.state.Networks(), func(n journal.Network) bool { return n.Name == name })
 	})
 }
 
@@ -477,7 +480,7 @@ func (ct *container) ask(n engine.Network, want engine.EndpointSettings) error {
 			return p.subnet.Addr().Is6() == v6 && (!asked.IsValid() || p.subnet.Contains(asked))
 		})
 		pool := ct.network.pools[i]
-		got, err := ct.h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool.id, "Address": addrOrEmpty(asked)})
+		got, err := ct.h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool.id, "Address": string(asked.AppendTo(nil))})
 		if err != nil {
 			return err
 		}
@@ -496,7 +499,7 @@ func (ct *container) attach(want engine.EndpointSettings) error {
 			given["AddressIPv6"] = a.address.String()
 		}
 	}
-	options := map[string]any{keyPortMap: []any{}, "com.docker.network.endpoint.exposedports": []any{}}
+	options := map[string]any{option.KeyPortMap: []any{}, "com.docker.network.endpoint.exposedports": []any{}}
 	for opt, value := range want.DriverOpts {
 		options[opt] = value
 	}
@@ -509,7 +512,7 @@ func (ct *container) attach(want engine.EndpointSettings) error {
 		return err
 	}
 	ct.mac = made.Interface.MacAddress
-	sandbox := "/var/run/docker/netns/" + shortID(ct.endpoint)
+	sandbox := "/var/run/docker/netns/" + visible.ID(ct.endpoint)
 	if ct.joined, err = ct.h.call("NetworkDriver.Join", ct.about("SandboxKey", sandbox)); err != nil {
 		ct.h.call("NetworkDriver.DeleteEndpoint", ct.about())
 		ct.releaseAll()

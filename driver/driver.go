@@ -14,6 +14,9 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
+	"gvlan/driver/trouble"
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
@@ -33,7 +36,7 @@ type Config struct {
 	Endpoints bucket // journal
 	Settings  bucket // journal: what was last learned of the engine
 	Hosts     parentfile.HostTable
-	Scope     Scope                    // the default for new networks when the engine's labels say nothing
+	Scope     option.Scope             // the default for new networks when the engine's labels say nothing
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Sandboxes Sandboxes                // nil: no names inside sandboxes
 	// AskLAN asks at an interface of this host who has these addresses; nil is
@@ -58,24 +61,24 @@ type Driver struct {
 	self      ipam.Authority
 	addresses *ipam.Allocator
 	state     *registry
-	parents   *parents
+	parents   *parent.Parents
 	scopes    *scopes
 	tables    *tables
 	names     *names
-	missing   map[string]int64 // see view; the replicas' loop alone has it
+	missing   map[string]time.Time // see view; the replicas' loop alone has it
 	seen      seen
-	services  findings // services that cannot be reached
-	plugins   findings // plugins that hide this one
-	clashes   findings // networks elsewhere that lost their name to one of this node
-	unheeded  unheeded // what has no effect on this host's networks
-	asked     askedFor // names that engines from 29 tell with an address request
+	services  trouble.Findings // services that cannot be reached
+	plugins   trouble.Findings // plugins that hide this one
+	clashes   trouble.Findings // networks elsewhere that lost their name to one of this node
+	unheeded  unheeded         // what has no effect on this host's networks
+	asked     askedFor         // names that engines from 29 tell with an address request
 	inherited inheritance
 	announcer *announcer
 	stopped   *stopped
 
 	own      ownAddresses
 	making   atomic.Pointer[store.Network] // the replica the engine is being asked for
-	troubles *troubles
+	troubles *trouble.Book
 	now      func() time.Time
 	log      *slog.Logger
 
@@ -103,11 +106,14 @@ func New(cfg Config) (*Driver, error) {
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
 		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
-		troubles: &troubles{all: map[matter]trouble{}, now: cfg.Now},
+		troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
-	d.parents = &parents{links: cfg.Links, hosts: cfg.Hosts, onHost: cfg.OnHost, driver: cfg.Name, node: cfg.host(), log: cfg.Log}
+	d.parents = parent.New(parent.Config{
+		State: state, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
+		Node: cfg.host(), Troubles: d.troubles, Log: cfg.Log,
+	})
 	return d, d.forgetUnfinished()
 }
 

@@ -7,10 +7,13 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
 
-// What an endpoint can be refused for.
+// What an endpoint can be refused for, beside option.ErrMAC.
 var (
 	// ErrUnknownNetwork: this host's journal has no such network.
 	ErrUnknownNetwork = errors.New("network is not known to gvlan on this host")
@@ -18,8 +21,6 @@ var (
 	ErrUnknownEndpoint = errors.New("endpoint is not known to gvlan on this host")
 	// ErrDrained: an operator drained this node.
 	ErrDrained = errors.New("node is drained")
-	// ErrMAC: the endpoint cannot have the MAC address that was asked for.
-	ErrMAC = errors.New("bad mac address")
 )
 
 // NewEndpoint is what Docker says when it makes an endpoint: which container
@@ -28,15 +29,15 @@ type NewEndpoint struct {
 	ID, Network string
 	IPv4, IPv6  netip.Prefix // zero: none
 	MAC         string       // "": none was asked for
-	Options     EndpointOptions
+	Options     option.EndpointOptions
 }
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
 func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string, err error) {
-	n, ok := d.state.network(r.Network)
-	if !ok || n.Stage == StageGone {
-		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, shortID(r.Network))
+	n, ok := d.state.Network(r.Network)
+	if !ok || n.Stage == journal.StageGone {
+		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, visible.ID(r.Network))
 	}
 	if err := d.refuseLost(n); err != nil {
 		return "", err
@@ -44,7 +45,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 	if d.cfg.Drained != nil && d.cfg.Drained() {
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
 	}
-	e := hostEndpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
+	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
 	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
 	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
@@ -54,24 +55,24 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 		return "", err
 	}
 	failpoint("endpoint: bound")
-	if err := d.state.putEndpoint(e); err != nil {
+	if err := d.state.PutEndpoint(e); err != nil {
 		return "", errors.Join(err, d.addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
 }
 
 // bind makes the endpoint the holder of its addresses, in the store.
-func (d *Driver) bind(ctx context.Context, n hostNetwork, e hostEndpoint) error {
+func (d *Driver) bind(ctx context.Context, n journal.Network, e journal.Endpoint) error {
 	if n.Foreign {
 		return nil
 	}
 	return d.addresses.Bind(ctx, ipam.Binding{
-		Network: n.ID, Endpoint: e.ID, Addresses: e.addresses(), Record: d.record(n, e),
+		Network: n.ID, Endpoint: e.ID, Addresses: e.Addresses(), Record: d.record(n, e),
 	})
 }
 
 // record is what the store says of an endpoint.
-func (d *Driver) record(n hostNetwork, e hostEndpoint) store.Endpoint {
+func (d *Driver) record(n journal.Network, e journal.Endpoint) store.Endpoint {
 	return store.Endpoint{
 		Endpoint: e.ID, Node: d.self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
 		IPv4: prefixText(e.IPv4), IPv6: prefixText(e.IPv6), MAC: e.MAC,
@@ -89,7 +90,7 @@ func prefixText(p netip.Prefix) string {
 // EndpointInfo is what `docker network inspect` could be told; Docker asks
 // it often.
 func (d *Driver) EndpointInfo(id string) map[string]string {
-	e, ok := d.state.endpoint(id)
+	e, ok := d.state.Endpoint(id)
 	if !ok {
 		return map[string]string{}
 	}
@@ -106,7 +107,7 @@ func (d *Driver) EndpointInfo(id string) map[string]string {
 // from Docker. Unknown endpoints are success: Docker drops its own whatever
 // is answered.
 func (d *Driver) DeleteEndpoint(ctx context.Context, id string) error {
-	e, ok := d.state.endpoint(id)
+	e, ok := d.state.Endpoint(id)
 	if !ok {
 		return nil
 	}
@@ -115,11 +116,11 @@ func (d *Driver) DeleteEndpoint(ctx context.Context, id string) error {
 
 // forgetEndpoint takes down the link, lets go of the addresses and clears the
 // journal, in that order: whatever dies in between is found by reconcile.
-func (d *Driver) forgetEndpoint(ctx context.Context, e hostEndpoint) error {
+func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 	d.dropSandbox(e)
 	if e.Link != "" {
 		if err := d.cfg.Links.Remove(ctx, e.Link); err != nil {
-			d.log.Error("could not remove a container's link", "link", e.Link, "endpoint", shortID(e.ID), "error", err)
+			d.log.Error("could not remove a container's link", "link", e.Link, "endpoint", visible.ID(e.ID), "error", err)
 		}
 	}
 	if err := d.addresses.Unbind(ctx, e.ID); err != nil {
@@ -128,7 +129,7 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e hostEndpoint) error {
 	if err := d.keepMAC(e); err != nil {
 		return err
 	}
-	if err := d.state.dropEndpoint(e.ID); err != nil {
+	if err := d.state.DropEndpoint(e.ID); err != nil {
 		return err
 	}
 	d.poke()

@@ -2,9 +2,13 @@ package driver
 
 import (
 	"context"
+	"net"
+	"net/netip"
 	"time"
 
 	"gvlan/driver/engine"
+	"gvlan/driver/link"
+	"gvlan/driver/parent"
 )
 
 // Engine is this host's Docker engine as the driver needs it; *engine.Engine
@@ -44,6 +48,20 @@ type EngineSwarm interface {
 	Tasks(ctx context.Context) ([]engine.Task, error)
 }
 
+// Links is the kernel's links as the driver needs them; *link.Kernel is one.
+type Links interface {
+	parent.Links
+	// RemoveStale deletes links of ours on a parent that hold a MAC or
+	// address and that no live endpoint owns.
+	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
+	// Read gives a link of this host.
+	Read(ctx context.Context, name string) (link.Link, error)
+}
+
+// followLinks keeps what networks hang from, and has this node described anew
+// when the host's links changed.
+func (d *Driver) followLinks(ctx context.Context) error { return d.parents.Follow(ctx, d.poke) }
+
 // resyncEvery is how often replicas and names are looked at without being
 // told to: events are lossy.
 const resyncEvery = 30 * time.Second
@@ -65,9 +83,9 @@ func (d *Driver) engineEvent(ev engine.Event) {
 	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
 		d.seen.back()
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
-		d.seen.prune(ev.Time, d.milliseconds())
+		d.seen.prune(ev.Time, d.now())
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
-		d.seen.destroy(ev.Time, d.milliseconds())
+		d.seen.destroy(ev.Time, d.now())
 	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
 		d.names.stale(ev.ID)
 	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:

@@ -107,11 +107,11 @@ func (r *writes) called(call *ast.CallExpr) string {
 // on. The end of a swarm's claims is left out: it is many writes, and is begun
 // anew until none is left.
 var written = map[string][]string{
-	"state":     {"putNetwork", "changeNetwork", "dropNetwork"},
+	"state":     {"PutNetwork", "ChangeNetwork", "DropNetwork"},
 	"addresses": {"Attach", "Detach", "Adopt"},
 	"KV":        {"Commit"},
 	"Engine":    {"CreateNetwork", "RemoveNetwork", "Connect", "Disconnect"},
-	"parents":   {"prepare", "release"},
+	"parents":   {"Prepare", "Release"},
 }
 
 func isWrite(call *ast.CallExpr) bool {

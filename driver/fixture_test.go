@@ -25,6 +25,8 @@ import (
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/driver/netns"
+	"gvlan/driver/plan"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
@@ -288,7 +290,7 @@ func (h *host) send(method string, body []byte) (answer, error) {
 const patience = 30 * time.Second
 
 // quiet is how long after a deletion an rm and a prune look the same.
-const quiet = pruneQuiet * time.Millisecond
+const quiet = plan.PruneQuiet
 
 // eventually waits until something holds.
 func (c *cluster) eventually(what string, holds func() bool) {
@@ -308,8 +310,8 @@ func (c *cluster) state() string {
 		fmt.Fprintf(&b, "%s %s\n", it.Key, it.Value)
 	}
 	for _, h := range c.hosts {
-		for _, n := range h.d.state.allNetworks() {
-			fmt.Fprintf(&b, "%s: network %s %s %s %s %s\n", h.name, n.Name, shortID(n.ID), n.Stage, n.UUID, n.Why)
+		for _, n := range h.d.state.Networks() {
+			fmt.Fprintf(&b, "%s: network %s %s %s %s %s\n", h.name, n.Name, visible.ID(n.ID), n.Stage, n.UUID, n.Why)
 		}
 	}
 	return b.String()
@@ -378,7 +380,7 @@ func (c *cluster) nothingLeft() {
 	c.eventually("nothing is left", func() bool {
 		left := len(c.records(store.AllLeasesSpan())) + len(c.records(store.EndpointsSpan())) + len(c.records(store.DefaultPoolsSpan()))
 		for _, h := range c.hosts {
-			left += len(h.ours()) + len(h.d.state.allEndpoints()) + h.addresses.Pending()
+			left += len(h.ours()) + len(h.d.state.Endpoints()) + h.addresses.Pending()
 		}
 		return left == 0
 	})

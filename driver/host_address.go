@@ -17,7 +17,7 @@ type ownAddresses struct {
 
 // lookAtOwn reads this host's own addresses, before anything else is known.
 func (d *Driver) lookAtOwn(ctx context.Context) error {
-	have, err := d.parents.inventory(ctx)
+	have, err := d.parents.Inventory(ctx)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,10 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
+	"gvlan/driver/plan"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
@@ -101,12 +105,12 @@ func (d *Driver) importDefinition(old engine.Network) (def store.Network, gatewa
 	if old.Driver == "ipvlan" && options["ipvlan_mode"] == "" {
 		options["ipvlan_mode"] = "l2"
 	}
-	o, err := ParseOptions(options)
+	o, err := option.Parse(options)
 	if err != nil {
 		return def, false, fmt.Errorf("%w %s: %w", ErrImport, old.Name, err)
 	}
-	n := hostNetwork{Options: o, Internal: old.Internal}
-	if err := checkParent(n); err != nil {
+	n := journal.Network{Options: o, Internal: old.Internal}
+	if err := parent.Check(n); err != nil {
 		return def, false, fmt.Errorf("%w %s: %w", ErrImport, old.Name, err)
 	}
 	def = store.Network{
@@ -114,7 +118,7 @@ func (d *Driver) importDefinition(old engine.Network) (def store.Network, gatewa
 		Origin: d.self.Node(), Since: d.milliseconds() / 1000,
 		Created: store.Definition{
 			IPv4: old.IPv4, IPv6: old.IPv6, Internal: old.Internal, Attachable: old.Attachable,
-			Options: options, Labels: userLabels(old.Labels), Segment: pool.DefaultSegment,
+			Options: options, Labels: plan.UserLabels(old.Labels), Segment: pool.DefaultSegment,
 		},
 	}
 	for _, p := range old.IPAM.Pools {
@@ -124,7 +128,7 @@ func (d *Driver) importDefinition(old engine.Network) (def store.Network, gatewa
 	if len(def.Created.Pools) == 0 {
 		return def, false, fmt.Errorf("%w: network %s has no subnet", ErrImport, old.Name)
 	}
-	return def, hasGateway(n), nil
+	return def, o.HasGateway(old.Internal), nil
 }
 
 // attachedAddresses are what a container has, or will ask for when it is
@@ -193,8 +197,8 @@ func isImport(network string) bool {
 // gone, or never came to be.
 func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 	stands := map[string]bool{}
-	for _, n := range d.state.allNetworks() {
-		stands[store.ImportNetwork(n.UUID)] = bound(n)
+	for _, n := range d.state.Networks() {
+		stands[store.ImportNetwork(n.UUID)] = n.Bound()
 	}
 	definitions, listed := d.tables.networks.all()
 	defined := map[string]bool{}
@@ -236,7 +240,7 @@ func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool
 	}
 	if gateway {
 		got, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{
-			PoolID: opened.ID, Address: addrOrEmpty(p.Gateway),
+			PoolID: opened.ID, Address: string(p.Gateway.AppendTo(nil)),
 			Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"},
 		})
 		if err != nil {

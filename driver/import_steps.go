@@ -8,9 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"gvlan/driver/engine"
+	"gvlan/driver/option"
+	"gvlan/driver/visible"
 )
 
 // Imported is a built-in network that has a definition now.
@@ -38,7 +39,7 @@ type ImportedContainer struct {
 func importedContainer(c engine.ContainerDetail, a engine.Attachment, driver string) ImportedContainer {
 	four, six := attachedAddresses(a)
 	moved := ImportedContainer{
-		Name: c.Name, IPv4: addrOrEmpty(four), IPv6: addrOrEmpty(six),
+		Name: c.Name, IPv4: string(four.AppendTo(nil)), IPv6: string(six.AppendTo(nil)),
 		Aliases: nameAliases(c, a), Links: a.Settings.Links, DriverOpts: a.Settings.DriverOpts, GwPriority: a.Settings.GwPriority,
 	}
 	for _, addr := range a.Settings.LinkLocal {
@@ -48,22 +49,11 @@ func importedContainer(c engine.ContainerDetail, a engine.Attachment, driver str
 	switch {
 	case driver != "macvlan": // ipvlan's are the parent's
 	case len(a.Settings.MAC) > 0:
-		moved.DriverOpts = withMAC(moved.DriverOpts, a.Settings.MAC)
+		moved.DriverOpts = option.WithMAC(moved.DriverOpts, a.Settings.MAC)
 	case !first && len(a.MAC) > 0 && !dockersMAC(a.MAC, four):
-		moved.Doubt = fmt.Sprintf("Docker does not tell whether %s asked for its MAC on this network: to keep it, add --driver-opt %s=%s", c.Name, keyMAC, a.MAC)
+		moved.Doubt = fmt.Sprintf("Docker does not tell whether %s asked for its MAC on this network: to keep it, add --driver-opt %s=%s", c.Name, option.KeyMAC, a.MAC)
 	}
 	return moved
-}
-
-// withMAC adds a MAC to an attachment's driver-opts: no engine takes it of
-// `docker network connect` in any other way.
-func withMAC(opts map[string]string, mac net.HardwareAddr) map[string]string {
-	opts = maps.Clone(opts)
-	if opts == nil {
-		opts = map[string]string{}
-	}
-	opts[keyMAC] = mac.String()
-	return opts
 }
 
 // dockersMAC tells the MAC that engines before 28 make of an address.
@@ -74,17 +64,17 @@ func dockersMAC(mac net.HardwareAddr, addr netip.Addr) bool {
 // Steps are what is left to the user, in order: Docker cannot change the
 // driver of a network in place.
 func (i Imported) Steps() []string {
-	name := shellWord(i.Name)
-	steps := []string{fmt.Sprintf("# network %s is defined for the cluster; the other hosts have it already. On this host:", printable(i.Name))}
+	name := visible.ShellWord(i.Name)
+	steps := []string{fmt.Sprintf("# network %s is defined for the cluster; the other hosts have it already. On this host:", visible.Word(i.Name))}
 	for _, c := range i.Containers {
-		steps = append(steps, fmt.Sprintf("docker network disconnect -f %s %s", name, shellWord(c.Name)))
+		steps = append(steps, fmt.Sprintf("docker network disconnect -f %s %s", name, visible.ShellWord(c.Name)))
 	}
-	steps = append(steps, "docker network rm "+name, fmt.Sprintf("# gvlan makes its own %s here within a second; then:", printable(i.Name)))
+	steps = append(steps, "docker network rm "+name, fmt.Sprintf("# gvlan makes its own %s here within a second; then:", visible.Word(i.Name)))
 	for _, c := range i.Containers {
 		if c.Doubt != "" {
 			steps = append(steps, "# "+c.Doubt)
 		}
-		steps = append(steps, strings.Join(append(append([]string{"docker network connect"}, c.flags()...), name, shellWord(c.Name)), " "))
+		steps = append(steps, strings.Join(append(append([]string{"docker network connect"}, c.flags()...), name, visible.ShellWord(c.Name)), " "))
 	}
 	return steps
 }
@@ -95,7 +85,7 @@ func (c ImportedContainer) flags() []string {
 	add := func(flag string, values ...string) {
 		for _, v := range values {
 			if v != "" {
-				flags = append(flags, flag, shellWord(v))
+				flags = append(flags, flag, visible.ShellWord(v))
 			}
 		}
 	}
@@ -111,23 +101,4 @@ func (c ImportedContainer) flags() []string {
 		add("--gw-priority", strconv.Itoa(c.GwPriority))
 	}
 	return flags
-}
-
-// shellWord is a word as sh reads it back, whatever is in it, and as a
-// terminal may show it.
-func shellWord(word string) string {
-	plain := func(r rune) bool {
-		return strings.ContainsRune("%+,-./:=@_", r) || r < 0x80 && (unicode.IsLetter(r) || unicode.IsDigit(r))
-	}
-	switch {
-	case word != "" && !strings.ContainsFunc(word, func(r rune) bool { return !plain(r) }):
-		return word
-	case !strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
-	}
-	var octal strings.Builder
-	for i := range len(word) {
-		fmt.Fprintf(&octal, `\%03o`, word[i])
-	}
-	return `"$(printf '` + octal.String() + `')"`
 }

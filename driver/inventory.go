@@ -9,6 +9,9 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+	"gvlan/driver/parent"
+	"gvlan/driver/trouble"
 	"gvlan/parentfile"
 )
 
@@ -33,9 +36,9 @@ func (d *Driver) publishNode(ctx context.Context) error {
 		node, err := d.publish(ctx, last)
 		last = node
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-			d.troubles.tell(d.log, matter{what: "description of this node"}, err)
+			d.troubles.Tell(trouble.Matter{What: "description of this node"}, err)
 		} else {
-			d.troubles.over(matter{what: "description of this node"})
+			d.troubles.Over(trouble.Matter{What: "description of this node"})
 		}
 		select {
 		case <-ctx.Done():
@@ -92,13 +95,13 @@ func (d *Driver) writeNode(ctx context.Context, node store.Node) error {
 // describeNode collects the description as things are now.
 func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 	node := d.cfg.Node
-	have, err := d.parents.inventory(ctx)
+	have, err := d.parents.Inventory(ctx)
 	if err != nil {
 		return node, err
 	}
 	d.keepOut(have)
-	for _, n := range d.state.allNetworks() {
-		if n.Stage == StageGone || n.isManager() {
+	for _, n := range d.state.Networks() {
+		if n.Stage == journal.StageGone || n.IsManager() {
 			continue
 		}
 		node.Networks = append(node.Networks, d.describeNetwork(n, have))
@@ -108,9 +111,9 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 			node.Interfaces = append(node.Interfaces, describeInterface(i, d.usersOf(i.Name)))
 		}
 	}
-	for about, failed := range d.troubles.list() {
-		if name := d.definitionName(about.of); name != "" {
-			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.of, Name: name, State: "failed", Why: failed.Why})
+	for about, failed := range d.troubles.List() {
+		if name := d.definitionName(about.Of); name != "" {
+			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.Of, Name: name, State: "failed", Why: failed.Why})
 		}
 	}
 	node.Networks = append(node.Networks, d.inherited.left()...)
@@ -120,32 +123,32 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 
 // describeNetwork says how a network fares here: the parent that a container
 // would get now, or why none.
-func (d *Driver) describeNetwork(n hostNetwork, have []parentfile.Interface) store.NodeNetwork {
+func (d *Driver) describeNetwork(n journal.Network, have []parentfile.Interface) store.NodeNetwork {
 	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
-	if n.Stage == StageLocal {
+	if n.Stage == journal.StageLocal {
 		fares.Pools, fares.Segment = n.Pools, n.Segment
 	}
-	if n.isolated() {
+	if n.Isolated() {
 		return fares
 	}
-	choice, _, err := d.parents.chooseFrom(have, n)
+	choice, _, err := d.parents.ChooseFrom(have, n)
 	if err != nil {
 		fares.Why = err.Error()
 		return fares
 	}
-	fares.Parent = parentName(choice)
+	fares.Parent = parent.Name(choice)
 	return fares
 }
 
 // usersOf names the networks whose containers hang from an interface.
 func (d *Driver) usersOf(name string) []string {
 	var users []string
-	for _, e := range d.state.allEndpoints() {
+	for _, e := range d.state.Endpoints() {
 		if e.Parent != name || e.Link == "" {
 			continue
 		}
-		if n, ok := d.state.network(e.Network); ok && !slices.Contains(users, n.title()) {
-			users = append(users, n.title())
+		if n, ok := d.state.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
+			users = append(users, n.Title())
 		}
 	}
 	slices.Sort(users)

@@ -7,7 +7,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/option"
 )
 
 // TestAttachment: what a container is told of the ways out of its network.
@@ -17,27 +19,27 @@ func TestAttachment(t *testing.T) {
 		{Subnet: netip.MustParsePrefix("10.1.214.0/24"), Gateway: netip.MustParseAddr("10.1.214.254")},
 		{Subnet: netip.MustParsePrefix("fd18::/64"), Gateway: netip.MustParseAddr("fd18::fe")},
 	}
-	e := hostEndpoint{Link: "gv1", IPv4: netip.MustParsePrefix("10.1.214.10/24"), IPv6: netip.MustParsePrefix("fd18::10/64")}
-	l2 := Options{Parent: "eth0", Kind: link.Macvlan, Mode: link.Bridge}
-	l3 := Options{Parent: "eth0", Kind: link.Ipvlan, Mode: link.L3}
+	e := journal.Endpoint{Link: "gv1", IPv4: netip.MustParsePrefix("10.1.214.10/24"), IPv6: netip.MustParsePrefix("fd18::10/64")}
+	l2 := option.Options{Parent: "eth0", Kind: link.Macvlan, Mode: link.Bridge}
+	l3 := option.Options{Parent: "eth0", Kind: link.Ipvlan, Mode: link.L3}
 	none := l2
 	none.NoGateway = true
-	without := func(o Options) Options { o.Parent = ""; return o }
+	without := func(o option.Options) option.Options { o.Parent = ""; return o }
 	tests := []struct {
 		name string
-		n    hostNetwork
+		n    journal.Network
 		want Attachment
 	}{
-		{"L2: the gateway of the address's subnet", hostNetwork{Options: l2},
+		{"L2: the gateway of the address's subnet", journal.Network{Options: l2},
 			Attachment{Gateway4: netip.MustParseAddr("10.1.214.254"), Gateway6: netip.MustParseAddr("fd18::fe")}},
-		{"L2 with -o gateway=none: no way out", hostNetwork{Options: none}, Attachment{}},
-		{"L2 without a parent: no way out", hostNetwork{Options: without(l2)}, Attachment{}},
-		{"L2 internal: no way out", hostNetwork{Options: l2, Internal: true}, Attachment{}},
-		{"L3: default routes by device, whatever --gateway says", hostNetwork{Options: l3},
+		{"L2 with -o gateway=none: no way out", journal.Network{Options: none}, Attachment{}},
+		{"L2 without a parent: no way out", journal.Network{Options: without(l2)}, Attachment{}},
+		{"L2 internal: no way out", journal.Network{Options: l2, Internal: true}, Attachment{}},
+		{"L3: default routes by device, whatever --gateway says", journal.Network{Options: l3},
 			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}},
-		{"L3 without a parent: the other subnet only", hostNetwork{Options: without(l3)},
+		{"L3 without a parent: the other subnet only", journal.Network{Options: without(l3)},
 			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
-		{"L3 internal: the other subnet only", hostNetwork{Options: l3, Internal: true},
+		{"L3 internal: the other subnet only", journal.Network{Options: l3, Internal: true},
 			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
 	}
 	for _, tt := range tests {

@@ -1,28 +1,29 @@
 package driver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net"
 
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/option"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
 
 // endpointMAC returns the endpoint's MAC and what Docker is answered: only a
 // MAC it did not send, and never one for ipvlan, whose links share their
 // parent's.
-func (d *Driver) endpointMAC(n hostNetwork, r NewEndpoint) (has, answer string, err error) {
+func (d *Driver) endpointMAC(n journal.Network, r NewEndpoint) (has, answer string, err error) {
 	if n.Options.Kind == link.Ipvlan {
 		if r.MAC != "" {
-			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", ErrMAC, r.MAC, n.title())
+			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", option.ErrMAC, r.MAC, n.Title())
 		}
 		return "", "", nil
 	}
 	if r.MAC != "" {
-		hw, err := parseMAC(r.MAC)
+		hw, err := option.ParseMAC(r.MAC)
 		return hw.String(), "", err
 	}
 	addr := r.IPv4
@@ -33,35 +34,18 @@ func (d *Driver) endpointMAC(n hostNetwork, r NewEndpoint) (has, answer string, 
 	return hw, hw, nil
 }
 
-// parseMAC reads a MAC address that a container can have.
-func parseMAC(text string) (net.HardwareAddr, error) {
-	hw, err := net.ParseMAC(text)
-	why := ""
-	switch {
-	case err != nil || len(hw) != 6:
-		why = "it does not have 6 bytes, as 02:42:ac:11:00:02 has"
-	case bytes.Equal(hw, make([]byte, 6)):
-		why = "all zeros are nobody's, give one that begins with 02"
-	case hw[0]&1 != 0:
-		why = "an odd first byte makes it that of a group (multicast or broadcast), give an even one, as 02"
-	default:
-		return hw, nil
-	}
-	return nil, fmt.Errorf("%w: --mac-address %q is not a unicast MAC address: %s", ErrMAC, text, why)
-}
-
 // judgeMAC refuses a MAC that the kernel would not bring up on a parent, for
 // which Docker has no better words than "address already in use": the parent's
 // own, and one that a link there has, whatever network and segment that is of.
-func (d *Driver) judgeMAC(ctx context.Context, n hostNetwork, e hostEndpoint, parent string) error {
+func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
 	if n.Options.Kind != link.Macvlan || n.Options.Mode == link.Passthru {
 		return nil
 	}
-	for _, other := range d.state.allEndpoints() {
+	for _, other := range d.state.Endpoints() {
 		if other.ID == e.ID || other.MAC != e.MAC || other.Parent != parent || other.Link == "" {
 			continue
 		}
-		holder := "endpoint " + shortID(other.ID)
+		holder := "endpoint " + visible.ID(other.ID)
 		if other.Container.Name != "" {
 			holder = "container " + other.Container.Name
 		}

@@ -6,15 +6,16 @@ import (
 	"slices"
 
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 )
 
 // keepMAC remembers the MAC that a container asked for, while it is stopped.
-func (d *Driver) keepMAC(e hostEndpoint) error {
-	n, ok := d.state.network(e.Network)
+func (d *Driver) keepMAC(e journal.Endpoint) error {
+	n, ok := d.state.Network(e.Network)
 	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
 		return nil
 	}
-	return d.state.changeNetwork(n.ID, func(n *hostNetwork) {
+	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
 		macs := map[string]string{e.Container.ID: e.MAC}
 		for id, mac := range n.MACs {
 			if id != e.Container.ID {
@@ -27,7 +28,7 @@ func (d *Driver) keepMAC(e hostEndpoint) error {
 
 // forgetMACs drops those of containers that are no more.
 func (d *Driver) forgetMACs(containers []engine.Container) error {
-	for _, n := range d.state.allNetworks() {
+	for _, n := range d.state.Networks() {
 		gone := func(id, _ string) bool {
 			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
 		}
@@ -36,7 +37,7 @@ func (d *Driver) forgetMACs(containers []engine.Container) error {
 		if len(kept) == len(n.MACs) {
 			continue
 		}
-		err := d.state.changeNetwork(n.ID, func(n *hostNetwork) {
+		err := d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
 			n.MACs = maps.Clone(n.MACs)
 			maps.DeleteFunc(n.MACs, gone)
 		})
@@ -49,7 +50,7 @@ func (d *Driver) forgetMACs(containers []engine.Container) error {
 
 // askedMAC is the MAC that a stopped container asked for on a network, as the
 // engine tells it, or as it was when the container last ran; nil for none.
-func askedMAC(container string, a engine.Attachment, n hostNetwork) net.HardwareAddr {
+func askedMAC(container string, a engine.Attachment, n journal.Network) net.HardwareAddr {
 	if len(a.Settings.MAC) > 0 {
 		return a.Settings.MAC
 	}

@@ -3,15 +3,14 @@ package driver
 import (
 	"net"
 	"net/netip"
-	"os/exec"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/option"
 )
 
 const ownMAC = "02:11:22:33:44:55"
@@ -23,17 +22,17 @@ func TestMACByDriverOpt(t *testing.T) {
 	h.create(lan("lan2", "192.168.2.0/24", with("kind", "ipvlan")))
 	h.replica("lan1")
 	h.replica("lan2")
-	ct := h.run("web", "lan1", opt(keyMAC, strings.ToUpper(ownMAC)))
-	if e, _ := h.d.state.endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
+	ct := h.run("web", "lan1", opt(option.KeyMAC, strings.ToUpper(ownMAC)))
+	if e, _ := h.d.state.Endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
 		t.Errorf("the endpoint has %q and Docker was told %q, want %s", e.MAC, ct.mac, ownMAC)
 	}
-	ct = h.run("both", "lan1", mac("02:11:22:33:44:66"), opt(keyMAC, ownMAC))
-	if e, _ := h.d.state.endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
+	ct = h.run("both", "lan1", mac("02:11:22:33:44:66"), opt(option.KeyMAC, ownMAC))
+	if e, _ := h.d.state.Endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
 		t.Errorf("the endpoint has %q and Docker was told %q, want Docker's own MAC and nothing said", e.MAC, ct.mac)
 	}
 	for value, network := range map[string]string{"02:11": "lan1", "nonsense": "lan1", "03:11:22:33:44:55": "lan1", ownMAC: "lan2"} {
-		_, err := h.tryRun("bad-"+network, network, opt(keyMAC, value))
-		h.wantErr(err, ErrMAC.Error(), value)
+		_, err := h.tryRun("bad-"+network, network, opt(option.KeyMAC, value))
+		h.wantErr(err, option.ErrMAC.Error(), value)
 	}
 }
 
@@ -56,16 +55,16 @@ func TestComesBackWithItsMAC(t *testing.T) {
 		h.rm("lan1")
 		c.pass(quiet)
 		c.eventually("the network is back", func() bool {
-			_, remembered := h.d.state.network(old.ID)
+			_, remembered := h.d.state.Network(old.ID)
 			return !remembered && h.replica("lan1").ID != old.ID
 		})
 	}
 	h.must(web.start())
 	h.must(plain.start())
-	if e, _ := h.d.state.endpoint(web.endpoint); e.MAC != ownMAC {
+	if e, _ := h.d.state.Endpoint(web.endpoint); e.MAC != ownMAC {
 		t.Errorf("web came back with %s, want its own %s", e.MAC, ownMAC)
 	}
-	if e, _ := h.d.state.endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
+	if e, _ := h.d.state.Endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
 		t.Errorf("plain came back with %s, Docker was told %q, want one that follows from its address", e.MAC, plain.mac)
 	}
 	full, err := h.engine.Container(t.Context(), web.id)
@@ -86,7 +85,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	named := func(ct *container) func() bool {
 		return func() bool {
 			h.d.names.poke()
-			e, _ := h.d.state.endpoint(ct.endpoint)
+			e, _ := h.d.state.Endpoint(ct.endpoint)
 			return e.Container.ID == ct.id
 		}
 	}
@@ -95,7 +94,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	web.stop()
 	plain.stop()
 	h.restart()
-	n, _ := h.d.state.network(id)
+	n, _ := h.d.state.Network(id)
 	if diff := cmp.Diff(map[string]string{web.id: ownMAC}, n.MACs); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
@@ -109,7 +108,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	web.remove()
 	h.eventually("the MAC of a container that is no more to be forgotten", func() bool {
 		h.d.names.poke()
-		n, _ := h.d.state.network(id)
+		n, _ := h.d.state.Network(id)
 		return len(n.MACs) == 0
 	})
 }
@@ -118,7 +117,7 @@ func TestImportedContainer(t *testing.T) {
 	hw, _ := net.ParseMAC(ownMAC)
 	dockers := net.HardwareAddr{0x02, 0x42, 10, 9, 0, 5}
 	five := netip.MustParsePrefix("10.9.0.5/24")
-	doubt := "Docker does not tell whether web asked for its MAC on this network: to keep it, add --driver-opt " + keyMAC + "=" + ownMAC
+	doubt := "Docker does not tell whether web asked for its MAC on this network: to keep it, add --driver-opt " + option.KeyMAC + "=" + ownMAC
 	tests := []struct {
 		name       string
 		mode       string
@@ -129,7 +128,7 @@ func TestImportedContainer(t *testing.T) {
 		{"its first network", "old", "macvlan", engine.Attachment{
 			Network: "old", IPv4: five, MAC: hw,
 			Settings: engine.EndpointSettings{MAC: hw, Aliases: []string{"www", "web", "0123456789ab"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b"}, LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.1.1")}},
-		}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Aliases: []string{"www"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b", keyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}}},
+		}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Aliases: []string{"www"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b", option.KeyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}}},
 		{"its first network, no MAC", "old", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
 		{"its second network", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Doubt: doubt}},
 		{"its second network, of Docker's own MAC", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: dockers}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
@@ -145,7 +144,7 @@ func TestImportedContainer(t *testing.T) {
 
 func TestImportSteps(t *testing.T) {
 	got := Imported{Name: "old lan", Containers: []ImportedContainer{
-		{Name: "web", IPv4: "10.9.0.5", IPv6: "fd00::5", Aliases: []string{"www", "it's"}, Links: []string{"db:d"}, GwPriority: -1, DriverOpts: map[string]string{keyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}, Doubt: "so be it"},
+		{Name: "web", IPv4: "10.9.0.5", IPv6: "fd00::5", Aliases: []string{"www", "it's"}, Links: []string{"db:d"}, GwPriority: -1, DriverOpts: map[string]string{option.KeyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}, Doubt: "so be it"},
 		{Name: "idle"},
 	}}.Steps()
 	want := []string{
@@ -155,26 +154,10 @@ func TestImportSteps(t *testing.T) {
 		"docker network rm 'old lan'",
 		"# gvlan makes its own old lan here within a second; then:",
 		"# so be it",
-		`docker network connect --ip 10.9.0.5 --ip6 fd00::5 --link-local-ip 169.254.1.1 --alias www --alias 'it'\''s' --link db:d --driver-opt ` + keyMAC + `=` + ownMAC + ` --gw-priority -1 'old lan' web`,
+		`docker network connect --ip 10.9.0.5 --ip6 fd00::5 --link-local-ip 169.254.1.1 --alias www --alias 'it'\''s' --link db:d --driver-opt ` + option.KeyMAC + `=` + ownMAC + ` --gw-priority -1 'old lan' web`,
 		"docker network connect 'old lan' idle",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
-}
-
-// TestShellWords: whatever a name holds, sh reads it back, and no terminal is
-// told anything.
-func TestShellWords(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		word := rapid.StringOf(rapid.RuneFrom([]rune("a1-./=' \"$`\\*;&|<>(){}\n\x1b\u009bé%"))).Draw(rt, "word")
-		spelt := shellWord(word)
-		if strings.ContainsAny(spelt, "\n\x1b\u009b") {
-			rt.Fatalf("%q is shown as %q", word, spelt)
-		}
-		out, err := exec.Command("sh", "-c", "printf %s "+spelt).Output()
-		if want := strings.TrimRight(word, "\n"); err != nil || strings.TrimRight(string(out), "\n") != want {
-			rt.Fatalf("%q spelt %s is read as %q, %v", word, spelt, out, err)
-		}
-	})
 }

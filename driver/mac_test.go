@@ -1,36 +1,10 @@
 package driver
 
 import (
-	"errors"
 	"net"
 	"strings"
 	"testing"
 )
-
-func TestParseMAC(t *testing.T) {
-	for text, want := range map[string]string{
-		"02:11:22:33:44:55":              "",
-		"02-11-22-33-44-55":              "",
-		"00:00:00:00:00:00":              "all zeros",
-		"01:00:5e:00:00:01":              "multicast",
-		"ff:ff:ff:ff:ff:ff":              "broadcast",
-		"02:11:22:33:44":                 "6 bytes",
-		"02:11:22:33:44:55:66:77":        "6 bytes",
-		"":                               "6 bytes",
-		"02:11:22:33:44:55 and so on":    "6 bytes",
-		"0211.2233.4455":                 "",
-		"\x1b[2J:00:00:00:00:00":         "6 bytes",
-		"02:11:22:33:44:55\n02:11:22:33": "6 bytes",
-	} {
-		hw, err := parseMAC(text)
-		switch {
-		case want == "" && (err != nil || hw.String() != "02:11:22:33:44:55"):
-			t.Errorf("parseMAC(%q) = %s, %v", text, hw, err)
-		case want != "" && (!errors.Is(err, ErrMAC) || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\x1b\n")):
-			t.Errorf("parseMAC(%q): error %v, want one of %q", text, err, want)
-		}
-	}
-}
 
 // TestAMACThatIsTaken is refused with who has it, and leaves nothing.
 func TestAMACThatIsTaken(t *testing.T) {

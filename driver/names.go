@@ -15,6 +15,9 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
+	"gvlan/driver/visible"
 )
 
 // asking bounds how many containers are inspected at once: the engine answers
@@ -70,9 +73,9 @@ func (d *Driver) syncNames(ctx context.Context) error {
 		learned := d.learnNames(ctx)
 		_, late := d.withdrawStopping(unknown) // they may be known by now
 		if err := errors.Join(early, learned, late); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.tell(d.log, matter{what: "names"}, err)
+			d.troubles.Tell(trouble.Matter{What: "names"}, err)
 		} else {
-			d.troubles.over(matter{what: "names"})
+			d.troubles.Over(trouble.Matter{What: "names"})
 		}
 		d.publishEndpoints(ctx)
 		d.lookAtUnheeded()
@@ -129,8 +132,8 @@ func (d *Driver) learnNames(ctx context.Context) error {
 // about.
 func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		e, ok := d.state.endpoint(a.EndpointID)
-		return ok && (stale || e.awaitsHealth() || e.Container.ID != c.ID || e.Container.Name != c.Name)
+		e, ok := d.state.Endpoint(a.EndpointID)
+		return ok && (stale || awaitsHealth(e) || e.Container.ID != c.ID || e.Container.Name != c.Name)
 	})
 }
 
@@ -138,7 +141,7 @@ func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 func (d *Driver) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := d.state.changeEndpoint(a.EndpointID, func(e *hostEndpoint) { e.describe(c, a) })
+		_, err := d.state.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed
@@ -164,7 +167,7 @@ func describeContainer(c engine.ContainerDetail, a engine.Attachment) store.Cont
 func nameAliases(c engine.ContainerDetail, a engine.Attachment) []string {
 	var aliases []string
 	for _, alias := range a.Settings.Aliases {
-		if alias != shortID(c.ID) && alias != c.Name && !slices.Contains(aliases, alias) {
+		if alias != visible.ID(c.ID) && alias != c.Name && !slices.Contains(aliases, alias) {
 			aliases = append(aliases, alias)
 		}
 	}
@@ -177,21 +180,24 @@ func nameLabels(all map[string]string) map[string]string {
 	maps.DeleteFunc(kept, func(k, _ string) bool {
 		return !strings.HasPrefix(k, "com.docker.swarm.") && !strings.HasPrefix(k, "gvlan.")
 	})
-	return nonEmpty(kept)
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
 }
 
 // publishEndpoints writes the records that are not what the journal says.
 // A failure is tried again with the next look.
 func (d *Driver) publishEndpoints(ctx context.Context) {
 	d.names.enter(d.self.Epoch())
-	for _, e := range d.state.allEndpoints() {
-		n, ok := d.state.network(e.Network)
+	for _, e := range d.state.Endpoints() {
+		n, ok := d.state.Network(e.Network)
 		if !ok || n.Foreign {
 			continue
 		}
 		if err := d.publishEndpoint(ctx, d.record(n, e)); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				d.log.Warn("could not publish an endpoint", "endpoint", shortID(e.ID), "error", err)
+				d.log.Warn("could not publish an endpoint", "endpoint", visible.ID(e.ID), "error", err)
 			}
 			return
 		}
@@ -269,5 +275,5 @@ func (s *names) wrote(e store.Endpoint) {
 func (s *names) keep(state *registry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.published, func(id string, _ store.Endpoint) bool { _, ok := state.endpoint(id); return !ok })
+	maps.DeleteFunc(s.published, func(id string, _ store.Endpoint) bool { _, ok := state.Endpoint(id); return !ok })
 }

@@ -10,16 +10,19 @@ import (
 	"github.com/google/uuid"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
-	"gvlan/parentfile"
 )
 
 // NewNetwork is what Docker says when it makes a network: neither its name
 // nor its labels are among it.
 type NewNetwork struct {
 	ID       string
-	Options  Options
+	Options  option.Options
 	IPv4     bool
 	IPv6     bool
 	Internal bool
@@ -31,7 +34,7 @@ type NewNetwork struct {
 func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error) {
 	if len(r.Options.Old) > 0 {
 		d.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
-			"network", shortID(r.ID), "names", strings.Join(r.Options.Old, " "))
+			"network", visible.ID(r.ID), "names", strings.Join(r.Options.Old, " "))
 	}
 	local := d.isLocal(r.Options)
 	foreign := foreignIPAM(r.Pools)
@@ -50,7 +53,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 		}
 	}()
 	n := d.describe(r, local, foreign)
-	if err := checkParent(n); err != nil {
+	if err := parent.Check(n); err != nil {
 		return err
 	}
 	if err := checkReserved(n); err != nil {
@@ -59,20 +62,20 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 	if err := d.checkExclude(r, n); err != nil {
 		return err
 	}
-	if err := d.parents.supported(ctx, n); err != nil {
+	if err := d.parents.Supported(ctx, n); err != nil {
 		return err
 	}
-	d.parents.mu.Lock()
-	defer d.parents.mu.Unlock()
-	if err := d.parents.prepare(ctx, &n, d.replicating(r)); err != nil {
+	d.parents.Lock()
+	defer d.parents.Unlock()
+	if err := d.parents.Prepare(ctx, &n, d.replicating(r)); err != nil {
 		return err
 	}
 	failpoint("create: parent ready")
 	for _, w := range d.warnings(ctx, n) {
-		d.log.Warn(w, "network", n.title())
+		d.log.Warn(w, "network", n.Title())
 	}
-	if err := d.state.putNetwork(n); err != nil {
-		return errors.Join(err, d.release(ctx, n))
+	if err := d.state.PutNetwork(n); err != nil {
+		return errors.Join(err, d.parents.Release(ctx, n))
 	}
 	failpoint("create: journaled")
 	d.poke()
@@ -84,7 +87,7 @@ func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error
 // told of a failure.
 func (d *Driver) forgetUnfinished() error {
 	for _, id := range d.addresses.Joined() {
-		if _, known := d.state.network(id); known || isImport(id) {
+		if _, known := d.state.Network(id); known || isImport(id) {
 			continue
 		}
 		if err := d.addresses.Detach(id); err != nil {
@@ -102,24 +105,24 @@ func (d *Driver) replicating(r NewNetwork) bool {
 	if def == nil {
 		return false
 	}
-	o, err := ParseOptions(def.Created.Options)
+	o, err := option.Parse(def.Created.Options)
 	o.Old = r.Options.Old
 	return err == nil && reflect.DeepEqual(o, r.Options) && len(r.Pools) == len(def.Created.Pools)
 }
 
 // describe is the journal's record of a network Docker just made.
-func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
-	n := hostNetwork{
-		ID: r.ID, Stage: StageSeen, UUID: uuid.NewString(), Options: r.Options,
+func (d *Driver) describe(r NewNetwork, local, foreign bool) journal.Network {
+	n := journal.Network{
+		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
 		Foreign: foreign, Since: d.milliseconds(),
 	}
-	if known, ok := d.state.network(r.ID); ok && known.Stage != StageGone {
+	if known, ok := d.state.Network(r.ID); ok && known.Stage != journal.StageGone {
 		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
 	} else if ipam.IsSwarmID(r.ID) {
-		n.Stage, n.UUID = StageSwarm, r.ID
+		n.Stage, n.UUID = journal.StageSwarm, r.ID
 	} else if local {
-		n.Stage = StageLocal
+		n.Stage = journal.StageLocal
 	}
 	if foreign {
 		n.Pools = foreignPools(r.Pools)
@@ -128,19 +131,9 @@ func (d *Driver) describe(r NewNetwork, local, foreign bool) hostNetwork {
 	asked, _ := d.addresses.Pools(r.ID)
 	n.Segment, n.Pools = asked.Segment, asked.Pools
 	for i := range n.Pools {
-		n.Pools[i] = settleGateway(n, n.Pools[i])
+		n.Pools[i] = n.SettleGateway(n.Pools[i])
 	}
 	return n
-}
-
-// checkParent refuses a network that can work nowhere: one of the whole
-// cluster without any parent named. A list that nothing on this host matches
-// is no error here, since another host's may.
-func checkParent(n hostNetwork) error {
-	if n.Stage == StageLocal || n.Internal || !n.isolated() {
-		return nil
-	}
-	return parentfile.ErrEmpty
 }
 
 // maxReserved is how many single addresses a network may reserve: its
@@ -149,7 +142,7 @@ func checkParent(n hostNetwork) error {
 const maxReserved = 100
 
 // checkReserved refuses more gateways and aux addresses than that.
-func checkReserved(n hostNetwork) error {
+func checkReserved(n journal.Network) error {
 	count := 0
 	for _, p := range n.Pools {
 		count += len(p.Aux)
@@ -166,11 +159,11 @@ func checkReserved(n hostNetwork) error {
 // checkExclude refuses exclude= outside every subnet where a user gives it.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
-func (d *Driver) checkExclude(r NewNetwork, n hostNetwork) error {
-	if n.Foreign || n.Stage != StageSeen && n.Stage != StageLocal || d.replicating(r) {
+func (d *Driver) checkExclude(r NewNetwork, n journal.Network) error {
+	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || d.replicating(r) {
 		return nil
 	}
-	if _, known := d.state.network(r.ID); known {
+	if _, known := d.state.Network(r.ID); known {
 		return nil
 	}
 	asked, _ := d.addresses.Pools(r.ID)
@@ -200,9 +193,9 @@ func foreignPools(all []pool.Data) []store.Pool {
 // the definition is settled outside the handler. Unknown networks are
 // success.
 func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
-	d.parents.mu.Lock()
-	defer d.parents.mu.Unlock()
-	n, ok := d.state.network(id)
+	d.parents.Lock()
+	defer d.parents.Unlock()
+	n, ok := d.state.Network(id)
 	if !ok {
 		return nil
 	}
@@ -211,11 +204,11 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	settled := d.settleDeleted(n)
 	failpoint("delete: journaled")
 	if err := errors.Join(settled, d.addresses.Detach(id)); err != nil {
-		d.log.Error("could not journal a deleted network", "network", n.title(), "error", err)
+		d.log.Error("could not journal a deleted network", "network", n.Title(), "error", err)
 	}
 	failpoint("delete: pools left")
-	if err := d.release(ctx, n); err != nil {
-		d.log.Error("could not remove the links of a network", "network", n.title(), "error", err)
+	if err := d.parents.Release(ctx, n); err != nil {
+		d.log.Error("could not remove the links of a network", "network", n.Title(), "error", err)
 	}
 	d.poke()
 	return nil
@@ -223,9 +216,9 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 
 // settleDeleted journals that Docker deleted a network: only one that may
 // stand for a definition of ours has anything left to settle.
-func (d *Driver) settleDeleted(n hostNetwork) error {
-	if n.Stage == StageLocal || n.Stage == StageSwarm {
-		return d.state.dropNetwork(n.ID)
+func (d *Driver) settleDeleted(n journal.Network) error {
+	if n.Stage == journal.StageLocal || n.Stage == journal.StageSwarm {
+		return d.state.DropNetwork(n.ID)
 	}
-	return d.state.changeNetwork(n.ID, func(n *hostNetwork) { n.Stage, n.Since = StageGone, d.milliseconds() })
+	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) { n.Stage, n.Since = journal.StageGone, d.milliseconds() })
 }

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,10 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/plan"
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
@@ -54,11 +59,11 @@ func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, 
 	if err != nil {
 		return Defined{}, err
 	}
-	if n.Stage == StageSeen {
+	if n.Stage == journal.StageSeen {
 		return Defined{}, fmt.Errorf("network %s was not made: %s", r.Name, n.Why)
 	}
-	if n.Stage != StageCommitted && n.Stage != StageReplica {
-		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, orDefault(n.Why, string(n.Stage)))
+	if n.Stage != journal.StageCommitted && n.Stage != journal.StageReplica {
+		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, cmp.Or(n.Why, string(n.Stage)))
 	}
 	return Defined{UUID: n.UUID, Warnings: d.warningsAfter(ctx, r, n)}, nil
 }
@@ -75,12 +80,12 @@ func (d *Driver) checkDrivers(r engine.NetworkRequest) error {
 }
 
 // warningsAfter are what the log said while the network was made.
-func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n hostNetwork) []string {
+func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n journal.Network) []string {
 	all := d.warnings(ctx, n)
-	for _, option := range n.Options.Unheeded {
-		all = append(all, networkUnheeded(option))
+	for _, given := range n.Options.Unheeded {
+		all = append(all, option.NetworkUnheeded(given))
 	}
-	for _, subnet := range droppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
+	for _, subnet := range plan.DroppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
 		all = append(all, fmt.Sprintf("Docker ignored subnet %s: an IPv6 subnet needs --ipv6", subnet))
 	}
 	if d.isSolo() {
@@ -91,17 +96,17 @@ func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n h
 
 // settled waits until a network this engine just made stands for something, or
 // lost its name.
-func (d *Driver) settled(ctx context.Context, id string) (hostNetwork, error) {
+func (d *Driver) settled(ctx context.Context, id string) (journal.Network, error) {
 	for {
-		n, ok := d.state.network(id)
+		n, ok := d.state.Network(id)
 		if !ok {
-			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, shortID(id))
+			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, visible.ID(id))
 		}
-		if n.Stage != StageSeen || n.Why != "" {
+		if n.Stage != journal.StageSeen || n.Why != "" {
 			return n, nil
 		}
 		if err := d.tables.changed(ctx); err != nil {
-			return n, fmt.Errorf("wait for the definition of network %s: %w", shortID(id), err)
+			return n, fmt.Errorf("wait for the definition of network %s: %w", visible.ID(id), err)
 		}
 	}
 }
@@ -122,7 +127,7 @@ func (d *Driver) Remove(ctx context.Context, name string, force bool) error {
 		return err
 	}
 	if len(users) > 0 && !force {
-		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", ErrInUse, name, joinWords(users))
+		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", ErrInUse, name, strings.Join(users, ", "))
 	}
 	def.Record.State, def.Record.Force = store.NetworkRemoving, force
 	return d.replaceDefinition(ctx, def)
@@ -143,7 +148,7 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 			return nil, err
 		}
 		for _, container := range refs.Networks[uuid] {
-			users = append(users, container+" on "+hosts.of(store.NameOf(it.Key)))
+			users = append(users, container+" on "+hosts.Of(store.NameOf(it.Key)))
 		}
 	}
 	return users, nil
@@ -151,27 +156,27 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 
 // isLocalHere reports whether this host has a network of that name for itself.
 func (d *Driver) isLocalHere(name string) bool {
-	return slices.ContainsFunc(d.state.allNetworks(), func(n hostNetwork) bool { return n.Stage == StageLocal && n.Name == name })
+	return slices.ContainsFunc(d.state.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
 }
 
 // definition reads a definition by name, from the store itself.
-func (d *Driver) definition(ctx context.Context, name string) (row[store.Network], error) {
+func (d *Driver) definition(ctx context.Context, name string) (plan.Row[store.Network], error) {
 	it, err := d.cfg.KV.Get(ctx, store.NetworkKey(name))
 	if errors.Is(err, store.ErrNotFound) {
 		if d.isLocalHere(name) {
-			return row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
+			return plan.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
 		}
-		return row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
+		return plan.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
 	}
 	if err != nil {
-		return row[store.Network]{}, err
+		return plan.Row[store.Network]{}, err
 	}
 	record, err := store.Decode[store.Network](it)
-	return row[store.Network]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}, err
+	return plan.Row[store.Network]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}, err
 }
 
 // replaceDefinition writes a changed definition if nobody changed it since.
-func (d *Driver) replaceDefinition(ctx context.Context, def row[store.Network]) error {
+func (d *Driver) replaceDefinition(ctx context.Context, def plan.Row[store.Network]) error {
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(def.Key, def.Modified)},
 		Then: []store.Op{store.Put(def.Key, store.Encode(def.Record))},
@@ -205,13 +210,13 @@ func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
 func override(n *store.Network, change string) error {
 	key, value, ok := strings.Cut(change, "=")
 	if !ok {
-		return fmt.Errorf("%w: want KEY=VALUE", ErrOption)
+		return fmt.Errorf("%w: want KEY=VALUE", option.ErrInvalid)
 	}
 	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
 	switch key = strings.TrimRight(key, "+-"); key {
 	case "parent":
 		if add || remove {
-			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", ErrOption)
+			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", option.ErrInvalid)
 		}
 		return overrideParent(n, value)
 	case "exclude":
@@ -220,16 +225,16 @@ func override(n *store.Network, change string) error {
 		return overrideRange(n, value, add, remove)
 	case "cooldown":
 		if add || remove {
-			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrOption)
+			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", option.ErrInvalid)
 		}
 		return overrideCooldown(n, value)
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	}
 	if near := pool.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
-		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrOption, key, near)
+		return fmt.Errorf("%w: %s is unknown: did you mean %s?", option.ErrInvalid, key, near)
 	}
-	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrOption, key)
+	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", option.ErrInvalid, key)
 }
 
 func overrideParent(n *store.Network, value string) error {
@@ -260,17 +265,17 @@ func overrideExclude(n *store.Network, value string, add, remove bool) error {
 
 func overrideRange(n *store.Network, value string, add, remove bool) error {
 	if !add && !remove {
-		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrOption)
+		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", option.ErrInvalid)
 	}
 	r, err := netip.ParsePrefix(value)
 	if err != nil {
-		return fmt.Errorf("%w: range %q is no CIDR", ErrOption, value)
+		return fmt.Errorf("%w: range %q is no CIDR", option.ErrInvalid, value)
 	}
 	inside := slices.ContainsFunc(n.Created.Pools, func(p store.Pool) bool {
 		return p.Subnet.Contains(r.Addr()) && r.Bits() >= p.Subnet.Bits()
 	})
 	if !inside {
-		return fmt.Errorf("%w: range %s lies in no subnet of the network", ErrOption, r)
+		return fmt.Errorf("%w: range %s lies in no subnet of the network", option.ErrInvalid, r)
 	}
 	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
 	return nil
@@ -279,7 +284,7 @@ func overrideRange(n *store.Network, value string, add, remove bool) error {
 func overrideCooldown(n *store.Network, value string) error {
 	d, err := pool.ParseCooldown(value)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrOption, err)
+		return fmt.Errorf("%w: %w", option.ErrInvalid, err)
 	}
 	n.Overrides.Cooldown = ""
 	if d > 0 {

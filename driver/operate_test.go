@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 )
@@ -65,39 +63,17 @@ func TestExcludeOutsideTheSubnets(t *testing.T) {
 
 // Node ids are machine ids; people know hosts by their names.
 func TestMessagesNameHosts(t *testing.T) {
-	t.Run("users", func(t *testing.T) {
-		c := newCluster(t)
-		h1 := c.host("h1")
-		h1.create(lan("lan1", "192.168.1.0/24"))
-		uuid := h1.replica("lan1").UUID
-		_, err := c.mem.Commit(t.Context(), store.Txn{Then: []store.Op{
-			store.Put(store.NodeKey("id3"), store.Encode(store.Node{Node: "id3", Host: "machine3"})),
-			store.Put(store.RefsKey("id3"), store.Encode(store.Refs{Networks: map[string][]string{uuid: {"web"}}})),
-		}})
-		h1.must(err)
-		c.eventually("h1 knows the host", func() bool { return h1.d.hosts()["id3"] != "" })
-		h1.wantErr(h1.d.Remove(t.Context(), "lan1", false), "web on machine3")
-	})
-	v := view{node: "id1", hosts: map[string]string{"id1": "machine1", "id3": "machine3"}, refs: map[string]store.Refs{
-		"id3": {Networks: map[string][]string{"u1": {"web"}}},
-	}}
-	def := row[store.Network]{Record: store.Network{UUID: "u1", Name: "lan1", Origin: "id3", State: store.NetworkRemoving}}
-	n := hostNetwork{ID: "n1", UUID: "u1", Since: -clashPatience}
-	whys := map[string]string{
-		"in use elsewhere": v.usedBy(n),
-		"another's name":   v.planClash(n, engine.Network{}, def)[0].why,
-		"removal":          v.planRemoval(def)[0].why,
-		"unknown node":     view{}.hosts.of("id4"),
-	}
-	want := map[string]string{
-		"in use elsewhere": "containers on node machine3: web",
-		"another's name":   "node machine3 defined a different network of this name first",
-		"removal":          "containers on node machine3 refer to it: web",
-		"unknown node":     "id4",
-	}
-	if diff := cmp.Diff(want, whys); diff != "" {
-		t.Errorf("messages (-want +got):\n%s", diff)
-	}
+	c := newCluster(t)
+	h1 := c.host("h1")
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	uuid := h1.replica("lan1").UUID
+	_, err := c.mem.Commit(t.Context(), store.Txn{Then: []store.Op{
+		store.Put(store.NodeKey("id3"), store.Encode(store.Node{Node: "id3", Host: "machine3"})),
+		store.Put(store.RefsKey("id3"), store.Encode(store.Refs{Networks: map[string][]string{uuid: {"web"}}})),
+	}})
+	h1.must(err)
+	c.eventually("h1 knows the host", func() bool { return h1.d.hosts()["id3"] != "" })
+	h1.wantErr(h1.d.Remove(t.Context(), "lan1", false), "web on machine3")
 }
 
 // What an agent before this one took is made on every host all the same.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/docker/go-plugins-helpers/sdk"
+
+	"gvlan/driver/visible"
 )
 
 // HandlerTimeout bounds every plugin request: Docker holds a network's lock
@@ -119,7 +121,7 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 		res, err := do(ctx, req)
 		p.record(method, req, res, err, time.Since(began))
 		if err != nil {
-			sdk.EncodeResponse(w, a.failed(Visible(err.Error())), false)
+			sdk.EncodeResponse(w, a.failed(visible.Text(err.Error())), false)
 			return
 		}
 		sdk.EncodeResponse(w, res, false)

@@ -3,19 +3,21 @@ package driver
 import (
 	dockeripam "github.com/docker/go-plugins-helpers/ipam"
 	"github.com/docker/go-plugins-helpers/network"
+
+	"gvlan/driver/visible"
 )
 
 // subject lists what a request is about: network, endpoint, pool, address.
 func subject(req any) []any {
 	switch r := req.(type) {
 	case network.CreateNetworkRequest:
-		return []any{"network", shortID(r.NetworkID)}
+		return []any{"network", visible.ID(r.NetworkID)}
 	case network.DeleteNetworkRequest:
-		return []any{"network", shortID(r.NetworkID)}
+		return []any{"network", visible.ID(r.NetworkID)}
 	case network.AllocateNetworkRequest:
-		return []any{"network", shortID(r.NetworkID)}
+		return []any{"network", visible.ID(r.NetworkID)}
 	case network.FreeNetworkRequest:
-		return []any{"network", shortID(r.NetworkID)}
+		return []any{"network", visible.ID(r.NetworkID)}
 	case network.CreateEndpointRequest:
 		attrs := about(r.NetworkID, r.EndpointID)
 		if r.Interface != nil {
@@ -67,7 +69,7 @@ func outcome(res any) []any {
 }
 
 func about(networkID, endpointID string) []any {
-	return []any{"network", shortID(networkID), "endpoint", shortID(endpointID)}
+	return []any{"network", visible.ID(networkID), "endpoint", visible.ID(endpointID)}
 }
 
 // given is an attribute, or nothing when the value is empty.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/docker/go-plugins-helpers/network"
 
+	"gvlan/driver/option"
 	"gvlan/ipam/pool"
 )
 
@@ -67,16 +68,16 @@ func (p *Plugin) capabilities() capabilities {
 // documents show none. It sees options only, never --gateway; Docker applies a
 // skip only when no gateway was given.
 func (p *Plugin) gwAllocCheck(_ context.Context, r gwAllocCheck) (gwAllocAnswer, error) {
-	o, err := ParseOptions(genericOptions(r.Options))
+	o, err := option.Parse(genericOptions(r.Options))
 	if err != nil {
 		return gwAllocAnswer{}, err
 	}
-	skip := !asksGateway(hostNetwork{Options: o, Internal: flag(r.Options, keyInternal, false)})
+	skip := !o.AsksGateway(flag(r.Options, keyInternal, false))
 	return gwAllocAnswer{SkipIPv4: skip, SkipIPv6: skip}, nil
 }
 
 func (p *Plugin) createNetwork(ctx context.Context, r network.CreateNetworkRequest) (done, error) {
-	o, err := ParseOptions(genericOptions(r.Options))
+	o, err := option.Parse(genericOptions(r.Options))
 	if err != nil {
 		return done{}, err
 	}
@@ -111,7 +112,7 @@ func (p *Plugin) createEndpoint(ctx context.Context, r network.CreateEndpointReq
 	if e.IPv6, err = prefixOrNone(given.AddressIPv6); err != nil {
 		return network.CreateEndpointResponse{}, err
 	}
-	if e.Options, err = ParseEndpointOptions(r.Options, given.MacAddress); err != nil {
+	if e.Options, err = option.ParseEndpoint(r.Options, given.MacAddress); err != nil {
 		return network.CreateEndpointResponse{}, err
 	}
 	e.MAC = cmp.Or(e.MAC, e.Options.MAC)
@@ -153,10 +154,10 @@ func (p *Plugin) join(ctx context.Context, r network.JoinRequest) (joinAnswer, e
 		return joinAnswer{}, err
 	}
 	res := joinAnswer{
-		InterfaceName: interfaceName{SrcName: at.Link, DstName: at.Name, DstPrefix: orDefault(at.Prefix, "eth")},
+		InterfaceName: interfaceName{SrcName: at.Link, DstName: at.Name, DstPrefix: cmp.Or(at.Prefix, "eth")},
 		JoinResponse: network.JoinResponse{
-			Gateway:     addrOrEmpty(at.Gateway4),
-			GatewayIPv6: addrOrEmpty(at.Gateway6),
+			Gateway:     string(at.Gateway4.AppendTo(nil)),
+			GatewayIPv6: string(at.Gateway6.AppendTo(nil)),
 			// Without it Docker adds a second interface to docker_gwbridge
 			// whenever a network has no gateway.
 			DisableGatewayService: true,
@@ -246,20 +247,13 @@ func prefixOrNone(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-func addrOrEmpty(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
-}
-
 // allocateNetwork is called on a swarm's leader only. Whatever it answers is
 // all a worker's CreateNetwork will get, so every option goes back.
 func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkRequest) (network.AllocateNetworkResponse, error) {
 	if !p.swarm {
 		return network.AllocateNetworkResponse{}, errNotSwarm
 	}
-	o, err := ParseOptions(r.Options)
+	o, err := option.Parse(r.Options)
 	if err != nil {
 		return network.AllocateNetworkResponse{}, err
 	}

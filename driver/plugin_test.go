@@ -13,8 +13,10 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
+	"gvlan/driver/option"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
@@ -275,8 +277,8 @@ func TestRefusedCreateLeavesNothing(t *testing.T) {
 			_, err := h.engine.CreateNetwork(t.Context(), tt.request)
 			h.wantErr(err, tt.says...)
 			h.nothingLeft()
-			if len(h.d.state.allNetworks()) > 0 {
-				t.Errorf("the journal has %+v", h.d.state.allNetworks())
+			if len(h.d.state.Networks()) > 0 {
+				t.Errorf("the journal has %+v", h.d.state.Networks())
 			}
 		})
 	}
@@ -325,8 +327,8 @@ func TestLifeOfAContainerLeavesNothing(t *testing.T) {
 	}))
 	h.replica("lan1")
 	web := h.run("web", "lan1")
-	e, _ := h.d.state.endpoint(web.endpoint)
-	if e.Parent != "eth1" || e.Link != link.EndpointName(web.endpoint) || len(e.addresses()) != 2 {
+	e, _ := h.d.state.Endpoint(web.endpoint)
+	if e.Parent != "eth1" || e.Link != link.EndpointName(web.endpoint) || len(e.Addresses()) != 2 {
 		t.Errorf("endpoint %+v", e)
 	}
 	if info, _ := h.call("NetworkDriver.EndpointOperInfo", web.about()); info.Value["gvlan.parent"] != "eth1" {
@@ -400,11 +402,11 @@ func TestDefaultScope(t *testing.T) {
 	c := newCluster(t)
 	h := c.host("h1")
 	h.engine.SetInfo(func(i *engine.Info) { i.Labels = map[string]string{"macvlan": "local"} })
-	c.eventually("the labels are read", func() bool { return h.d.scopes.of(link.Macvlan) == ScopeLocal })
+	c.eventually("the labels are read", func() bool { return h.d.scopes.of(link.Macvlan) == option.ScopeLocal })
 	h.engine.Fail("Info", slices.Repeat([]error{engine.ErrUnavailable}, 10_000)...)
 	h.restart() // they are kept where no handler may ask
 	id := h.create(lan("lan1", "192.168.1.0/24", without("parent")))
-	if n, _ := h.d.state.network(id); n.Stage != StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
+	if n, _ := h.d.state.Network(id); n.Stage != journal.StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
 		t.Errorf("network %+v with links %v, want a local one on a dummy", n, h.ours())
 	}
 	h.create(lan("lan2", "192.168.2.0/24", with("scope", "global")))

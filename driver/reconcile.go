@@ -8,7 +8,10 @@ import (
 	"time"
 
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 	"gvlan/driver/netns"
+	"gvlan/driver/trouble"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
 
@@ -66,9 +69,9 @@ func (d *Driver) reconcileForever(ctx context.Context) error {
 		case <-tick.C:
 		}
 		if err := d.reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.tell(d.log, matter{what: "reconcile"}, err)
+			d.troubles.Tell(trouble.Matter{What: "reconcile"}, err)
 		} else {
-			d.troubles.over(matter{what: "reconcile"})
+			d.troubles.Over(trouble.Matter{What: "reconcile"})
 		}
 	}
 }
@@ -95,7 +98,7 @@ func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
 		d.freeLostNetworks(ctx, s, away),
 		d.freeManagerClaims(ctx, s, away),
 		d.lookAtPlugins(ctx),
-		d.sweepLinks(ctx),
+		d.parents.Sweep(ctx),
 	)
 }
 
@@ -202,7 +205,7 @@ func (c census) count(n engine.Network, driver string) {
 // freeDeadEndpoints frees endpoints the engine does not list and whose
 // sandbox is gone.
 func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	for _, e := range d.state.allEndpoints() {
+	for _, e := range d.state.Endpoints() {
 		if had.endpoints[e.ID] || d.sandboxLives(e) {
 			continue
 		}
@@ -210,10 +213,10 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 			continue
 		}
 		if err := d.closeEndpoint(ctx, e); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("free the dead endpoint %s: %w", shortID(e.ID), err))
+			failed = errors.Join(failed, fmt.Errorf("free the dead endpoint %s: %w", visible.ID(e.ID), err))
 			continue
 		}
-		d.log.Warn("freed an endpoint that the engine forgot", "endpoint", shortID(e.ID), "addresses", e.addresses())
+		d.log.Warn("freed an endpoint that the engine forgot", "endpoint", visible.ID(e.ID), "addresses", e.Addresses())
 	}
 	return failed
 }
@@ -222,17 +225,17 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 // engine knows.
 func (d *Driver) freeUnknown(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	for id, addresses := range d.addresses.Bound() {
-		if _, known := d.state.endpoint(id); known || had.endpoints[id] {
+		if _, known := d.state.Endpoint(id); known || had.endpoints[id] {
 			continue
 		}
 		if !s.proven("bound "+id, d.now(), away) {
 			continue
 		}
 		if err := d.addresses.Free(ctx, id); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", shortID(id), err))
+			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
-		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id), "addresses", addresses)
+		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", addresses)
 	}
 	return failed
 }
@@ -245,20 +248,20 @@ func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, awa
 		return err
 	}
 	for _, id := range left {
-		if _, known := d.state.endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
+		if _, known := d.state.Endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
 			continue
 		}
 		if err := d.addresses.DropLeftover(ctx, id); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("drop the record of the unknown endpoint %s: %w", shortID(id), err))
+			failed = errors.Join(failed, fmt.Errorf("drop the record of the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
-		d.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", shortID(id))
+		d.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id))
 	}
 	return failed
 }
 
 // closeEndpoint forgets an endpoint and gives its addresses back.
-func (d *Driver) closeEndpoint(ctx context.Context, e hostEndpoint) error {
+func (d *Driver) closeEndpoint(ctx context.Context, e journal.Endpoint) error {
 	if err := d.forgetEndpoint(ctx, e); err != nil {
 		return err
 	}
@@ -267,7 +270,7 @@ func (d *Driver) closeEndpoint(ctx context.Context, e hostEndpoint) error {
 
 // sandboxLives tells whether any process is still in the endpoint's network
 // namespace. What cannot be judged lives.
-func (d *Driver) sandboxLives(e hostEndpoint) bool {
+func (d *Driver) sandboxLives(e journal.Endpoint) bool {
 	if e.Sandbox == "" {
 		return false
 	}
@@ -333,7 +336,7 @@ const deadAfter = time.Minute
 // absent or back in the host's namespace, where Docker moves it when a
 // container stops. It asks the kernel only: it runs within a handler.
 func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
-	e, ok := d.state.endpoint(endpoint)
+	e, ok := d.state.Endpoint(endpoint)
 	if !ok {
 		return false, nil
 	}

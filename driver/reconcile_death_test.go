@@ -27,7 +27,7 @@ func TestWhatADeadAgentLeftIsFound(t *testing.T) {
 			h.engine.StopContainer(web.id)
 		},
 		"an endpoint that only the store knows": func(h *host, web *container) {
-			h.must(h.d.state.dropEndpoint(web.endpoint))
+			h.must(h.d.state.DropEndpoint(web.endpoint))
 			h.engine.StopContainer(web.id)
 		},
 		"an address whose endpoint is deleted": func(h *host, web *container) {

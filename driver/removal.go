@@ -7,16 +7,17 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/plan"
 )
 
 // retire turns a definition that nobody refers to from active to removing:
 // from here on nothing starts on it, and every live node answers.
-func (d *Driver) retire(ctx context.Context, s step) error {
-	def := s.definition.Record
+func (d *Driver) retire(ctx context.Context, s plan.Step) error {
+	def := s.Definition.Record
 	def.State = store.NetworkRemoving
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(s.definition.Key, s.definition.Modified)},
-		Then: []store.Op{store.Put(s.definition.Key, store.Encode(def))},
+		If:   []store.Cond{store.Unchanged(s.Definition.Key, s.Definition.Modified)},
+		Then: []store.Op{store.Put(s.Definition.Key, store.Encode(def))},
 	})
 	if err == nil && res.Done {
 		failpoint("removal: retired")
@@ -27,29 +28,29 @@ func (d *Driver) retire(ctx context.Context, s step) error {
 
 // detach disconnects this host's containers, running or stopped, from a
 // network that an operator removes by force.
-func (d *Driver) detach(ctx context.Context, s step) error {
+func (d *Driver) detach(ctx context.Context, s plan.Step) error {
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range containers {
-		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == s.network.ID || a.Network == s.engine.Name }) {
+		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == s.Network.ID || a.Network == s.Engine.Name }) {
 			continue
 		}
-		if err := d.cfg.Engine.Disconnect(ctx, s.network.ID, c.ID, true); err != nil {
+		if err := d.cfg.Engine.Disconnect(ctx, s.Network.ID, c.ID, true); err != nil {
 			return fmt.Errorf("disconnect container %s: %w", c.Name, err)
 		}
 		failpoint("detach: one disconnected")
-		d.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.engine.Name)
+		d.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.Engine.Name)
 	}
 	return nil
 }
 
 // answer says whether the replica is gone here, or why the definition must
 // stay.
-func (d *Driver) answer(ctx context.Context, s step) error {
-	def := s.definition
-	removal := store.Removal{Node: d.self.Node(), Gone: s.why == "", Veto: s.why, At: def.Modified}
+func (d *Driver) answer(ctx context.Context, s plan.Step) error {
+	def := s.Definition
+	removal := store.Removal{Node: d.self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
 	_, err := d.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.SameLife(def.Key, def.Born)},
 		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, d.self.Node()), store.Encode(removal))},
@@ -60,28 +61,28 @@ func (d *Driver) answer(ctx context.Context, s step) error {
 
 // revive makes a definition active again: somebody refers to it after all, or
 // what looked like an rm was a prune.
-func (d *Driver) revive(ctx context.Context, s step) error {
-	def := s.definition.Record
+func (d *Driver) revive(ctx context.Context, s plan.Step) error {
+	def := s.Definition.Record
 	def.State, def.Force = store.NetworkActive, false
 	txn := store.Txn{
-		If:   []store.Cond{store.Unchanged(s.definition.Key, s.definition.Modified)},
-		Then: []store.Op{store.Put(s.definition.Key, store.Encode(def))},
+		If:   []store.Cond{store.Unchanged(s.Definition.Key, s.Definition.Modified)},
+		Then: []store.Op{store.Put(s.Definition.Key, store.Encode(def))},
 	}
-	if s.definition.Modified == 0 { // from its tombstone
+	if s.Definition.Modified == 0 { // from its tombstone
 		txn.Then = append(txn.Then, store.Delete(store.TombstoneKey(def.UUID)))
 	}
 	res, err := d.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
 		d.tables.networks.awaits(res.Revision)
-		d.log.Warn("network stays", "network", def.Name, "why", s.why)
+		d.log.Warn("network stays", "network", def.Name, "why", s.Why)
 	}
 	return err
 }
 
 // bury ends a removal every live node agreed to: definition and reservations
 // go, a tombstone stays for nodes that are away.
-func (d *Driver) bury(ctx context.Context, s step) error {
-	def := s.definition.Record
+func (d *Driver) bury(ctx context.Context, s plan.Step) error {
+	def := s.Definition.Record
 	conds, ops, err := d.addresses.UnreserveFor(ctx, def)
 	if err != nil {
 		return err
@@ -89,8 +90,8 @@ func (d *Driver) bury(ctx context.Context, s step) error {
 	def.State, def.Force = store.NetworkActive, false // as it would come back
 	grave := store.Tombstone{Network: def, By: d.self.Node(), Since: d.milliseconds() / 1000}
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Unchanged(s.definition.Key, s.definition.Modified)),
-		Then: append(ops, store.Delete(s.definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
+		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
+		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
 	})
 	if err == nil && res.Done {
 		failpoint("removal: buried")
@@ -104,8 +105,8 @@ const sweptAtOnce = 100
 
 // sweepAnswers deletes the nodes' answers to a removal that is over. One that
 // is given meanwhile, to another removal, stays.
-func (d *Driver) sweepAnswers(ctx context.Context, s step) error {
-	items, _, err := d.cfg.KV.List(ctx, store.RemovalSpan(s.definition.Record.UUID))
+func (d *Driver) sweepAnswers(ctx context.Context, s plan.Step) error {
+	items, _, err := d.cfg.KV.List(ctx, store.RemovalSpan(s.Definition.Record.UUID))
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -8,6 +9,7 @@ import (
 	"sync"
 
 	"gvlan/driver/link"
+	"gvlan/driver/option"
 )
 
 // scopes is the default scope of new networks by kind, as the engine's labels
@@ -15,16 +17,16 @@ import (
 // which no handler may ask, so the last ones known are kept in the journal.
 type scopes struct {
 	mu       sync.Mutex
-	byKind   map[link.Kind]Scope
-	fallback Scope
+	byKind   map[link.Kind]option.Scope
+	fallback option.Scope
 	kept     bucket
 }
 
-func openScopes(kept bucket, fallback Scope) (*scopes, error) {
-	s := &scopes{byKind: map[link.Kind]Scope{}, fallback: orDefault(fallback, ScopeGlobal), kept: kept}
+func openScopes(kept bucket, fallback option.Scope) (*scopes, error) {
+	s := &scopes{byKind: map[link.Kind]option.Scope{}, fallback: cmp.Or(fallback, option.ScopeGlobal), kept: kept}
 	err := kept.Each(func(key string, value []byte) error {
 		if kind := link.Kind(key); kind == link.Macvlan || kind == link.Ipvlan {
-			s.byKind[kind] = Scope(value)
+			s.byKind[kind] = option.Scope(value)
 		}
 		return nil
 	})
@@ -32,23 +34,17 @@ func openScopes(kept bucket, fallback Scope) (*scopes, error) {
 }
 
 // of is the default scope of a kind; global while no label is known.
-func (s *scopes) of(kind link.Kind) Scope {
+func (s *scopes) of(kind link.Kind) option.Scope {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return orDefault(s.byKind[kind], s.fallback)
+	return cmp.Or(s.byKind[kind], s.fallback)
 }
 
 // learn takes the engine's labels over.
 func (s *scopes) learn(labels map[string]string) error {
-	said := map[link.Kind]Scope{}
-	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
-		switch scope := Scope(labels[string(kind)]); scope {
-		case ScopeGlobal, ScopeLocal:
-			said[kind] = scope
-		case "":
-		default:
-			return fmt.Errorf("engine label %s=%s: want %s or %s", kind, scope, ScopeGlobal, ScopeLocal)
-		}
+	said, err := option.ParseLabels(labels)
+	if err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,8 +61,8 @@ func (s *scopes) learn(labels map[string]string) error {
 }
 
 // isLocal tells whether a new network stays on this host.
-func (d *Driver) isLocal(o Options) bool {
-	return orDefault(o.Scope, d.scopes.of(o.Kind)) == ScopeLocal
+func (d *Driver) isLocal(o option.Options) bool {
+	return cmp.Or(o.Scope, d.scopes.of(o.Kind)) == option.ScopeLocal
 }
 
 // learnLabels asks the engine for its labels, and which version it is.
@@ -95,7 +91,7 @@ func (d *Driver) lookAtPlugins(ctx context.Context) error {
 			found = append(found, fmt.Sprintf("a managed plugin is called %s: Docker finds it in place of this agent, and plain networks lose their driver; remove it and create it as gvlan-swarm:latest", name))
 		}
 	}
-	for _, f := range d.plugins.replace(found) {
+	for _, f := range d.plugins.Replace(found) {
 		d.log.Error(f)
 	}
 	return nil

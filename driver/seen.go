@@ -9,8 +9,8 @@ import (
 type seen struct {
 	mu        sync.Mutex
 	fresh     bool      // labels must be read again
-	pruned    int64     // unix milliseconds of the last prune that deleted a network
-	deleted   int64     // unix milliseconds of the last deletion of any network
+	pruned    time.Time // of the last prune that deleted a network
+	deleted   time.Time // of the last deletion of any network
 	destroyed time.Time // of that deletion, by the engine's clock
 	away      int       // how often the engine went away
 	answered  bool      // the engine answers, as far as events tell
@@ -34,7 +34,7 @@ func (s *seen) back() {
 // deleted nothing is told too and must not excuse an rm before it.
 const pruneGap = 500 * time.Millisecond
 
-func (s *seen) prune(event time.Time, now int64) {
+func (s *seen) prune(event, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if event.Sub(s.destroyed) <= pruneGap {
@@ -42,14 +42,14 @@ func (s *seen) prune(event time.Time, now int64) {
 	}
 }
 
-func (s *seen) destroy(event time.Time, now int64) {
+func (s *seen) destroy(event, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deleted, s.destroyed = now, event
 }
 
 // times are the last prune and the last deletion.
-func (s *seen) times() (pruned, deleted int64) {
+func (s *seen) times() (pruned, deleted time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pruned, s.deleted

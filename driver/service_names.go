@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 )
 
 // A task of the swarm has its own name for as long as it runs. The names of
@@ -31,7 +32,7 @@ func serves(c store.Container) bool { return c.Labels[labelService] != "" }
 
 // awaitsHealth tells whether the endpoint is of a task that is going to
 // serve: events are lossy, so it is asked about at each look.
-func (e hostEndpoint) awaitsHealth() bool {
+func awaitsHealth(e journal.Endpoint) bool {
 	return isTask(e.Container) && !serves(e.Container) && !e.Stopping
 }
 
@@ -41,7 +42,7 @@ func healthy(h engine.Health) bool {
 }
 
 // describe takes over what the engine says of the endpoint's container.
-func (e *hostEndpoint) describe(c engine.ContainerDetail, a engine.Attachment) {
+func describe(e *journal.Endpoint, c engine.ContainerDetail, a engine.Attachment) {
 	e.Container, e.StopSignal = describeContainer(c, a), c.StopSignal
 	if isTask(e.Container) && (e.Stopping || !healthy(c.Health)) {
 		delete(e.Container.Labels, labelService)
@@ -73,7 +74,7 @@ func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed 
 	if len(all) == 0 {
 		return nil, nil
 	}
-	endpoints := d.state.allEndpoints()
+	endpoints := d.state.Endpoints()
 	for _, s := range all {
 		known := false
 		for _, e := range endpoints {
@@ -84,7 +85,7 @@ func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed 
 			if !isTask(e.Container) || !stops(e.StopSignal, s.signal) {
 				continue
 			}
-			_, err := d.state.changeEndpoint(e.ID, func(e *hostEndpoint) {
+			_, err := d.state.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
 				e.Stopping = true
 				e.Container.Labels = withoutService(e.Container.Labels)
 			})

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/netns"
+	"gvlan/driver/visible"
 )
 
 // Silence takes down the link of an endpoint whose address somebody else has
 // by right, inside its sandbox. The container runs on without it; a restart
 // of the container asks for an address anew.
 func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
-	e, ok := d.state.endpoint(endpoint)
+	e, ok := d.state.Endpoint(endpoint)
 	if !ok || e.Sandbox == "" {
 		return nil
 	}
@@ -42,8 +43,8 @@ func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
 
 // Called is what messages call an endpoint: its container where that is known.
 func (d *Driver) Called(endpoint string) string {
-	if e, ok := d.state.endpoint(endpoint); ok && e.Container.Name != "" {
+	if e, ok := d.state.Endpoint(endpoint); ok && e.Container.Name != "" {
 		return "container " + e.Container.Name
 	}
-	return "endpoint " + shortID(endpoint)
+	return "endpoint " + visible.ID(endpoint)
 }

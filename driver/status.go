@@ -6,6 +6,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
 )
 
 // NetworkReport is one network of this host, for people.
@@ -13,7 +15,7 @@ type NetworkReport struct {
 	ID        string // the engine's network id
 	UUID      string // of the definition
 	Name      string // "" until the engine told it
-	Stage     Stage
+	Stage     journal.Stage
 	Why       string // it is out of step, or has no replica; "" when all is well
 	Scope     string
 	Parents   []string // in use by containers now
@@ -25,25 +27,25 @@ type NetworkReport struct {
 // Report lists this host's networks, and the definitions it could not make.
 func (d *Driver) Report() []NetworkReport {
 	var reports []NetworkReport
-	for _, n := range d.state.allNetworks() {
-		if !n.isManager() {
+	for _, n := range d.state.Networks() {
+		if !n.IsManager() {
 			reports = append(reports, d.report(n))
 		}
 	}
 	definitions, _ := d.tables.networks.all()
-	for about, failed := range d.troubles.list() {
+	for about, failed := range d.troubles.List() {
 		for _, def := range definitions {
-			if def.Record.UUID == about.of {
-				reports = append(reports, NetworkReport{UUID: about.of, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
+			if def.Record.UUID == about.Of {
+				reports = append(reports, NetworkReport{UUID: about.Of, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
 			}
 		}
 	}
 	return reports
 }
 
-func (d *Driver) report(n hostNetwork) NetworkReport {
+func (d *Driver) report(n journal.Network) NetworkReport {
 	r := NetworkReport{ID: n.ID, UUID: n.UUID, Name: n.Name, Stage: n.Stage, Why: n.Why, Scope: scopeOf(n), Links: n.Links, Pools: n.Pools}
-	for _, e := range d.state.endpointsOf(n.ID) {
+	for _, e := range d.state.EndpointsOf(n.ID) {
 		r.Endpoints++
 		if e.Parent != "" && !slices.Contains(r.Parents, e.Parent) {
 			r.Parents = append(r.Parents, e.Parent)
@@ -54,14 +56,14 @@ func (d *Driver) report(n hostNetwork) NetworkReport {
 
 // scopeOf is how far the network really reaches; Docker shows "local" for
 // every network of a socket plugin.
-func scopeOf(n hostNetwork) string {
+func scopeOf(n journal.Network) string {
 	switch n.Stage {
-	case StageLocal, StageConflict, StageOrphaned:
-		return string(ScopeLocal)
-	case StageSwarm:
+	case journal.StageLocal, journal.StageConflict, journal.StageOrphaned:
+		return string(option.ScopeLocal)
+	case journal.StageSwarm:
 		return string(store.ScopeSwarm)
 	}
-	return string(ScopeGlobal)
+	return string(option.ScopeGlobal)
 }
 
 // FailedStarts lists this host's containers on gvlan networks that their
@@ -90,7 +92,7 @@ func (d *Driver) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, er
 
 func (d *Driver) refersToOurs(c engine.Container) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		_, ours := d.state.network(a.NetworkID)
+		_, ours := d.state.Network(a.NetworkID)
 		return ours
 	})
 }

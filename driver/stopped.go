@@ -10,6 +10,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/plan"
 	"gvlan/ipam"
 )
 
@@ -70,14 +72,14 @@ func (s *stopped) newcomers(network string) bool {
 
 // look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
-func (s *stopped) look(containers []engine.Container, v view, made []string, endpoint func(id string) (hostEndpoint, bool)) []store.Kept {
+func (s *stopped) look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool)) []store.Kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range made {
 		delete(s.created, id)
 	}
 	if len(s.had) == 0 { // of the agent before
-		for _, k := range v.refs[v.node].Kept {
+		for _, k := range v.Refs[v.Node].Kept {
 			if at := (had{k.Container, k.Network}); !k.Fixed {
 				s.had[at] = append(s.had[at], k.Address)
 			}
@@ -89,11 +91,11 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 	var kept []store.Kept
 	for _, c := range containers {
 		for _, a := range c.Attachments {
-			n, ok := v.attachedTo(a)
+			n, ok := v.AttachedTo(a)
 			if !ok {
 				unknown[c.ID] = true
 			}
-			if !ok || n.Foreign || n.Stage == StageSwarm || c.Labels[taskLabel] != "" {
+			if !ok || n.Foreign || n.Stage == journal.StageSwarm || c.Labels[taskLabel] != "" {
 				continue
 			}
 			at := had{c.ID, n.UUID}
@@ -101,7 +103,7 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 			switch c.State {
 			case engine.StateRunning, engine.StatePaused, engine.StateRemoving:
 				if e, joined := endpoint(a.EndpointID); joined {
-					s.had[at] = e.addresses()
+					s.had[at] = e.Addresses()
 				}
 				continue
 			case engine.StateCreated:
@@ -110,8 +112,8 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 			kept = append(kept, keep(c, a, n, s.had[at])...)
 		}
 	}
-	for _, k := range v.refs[v.node].Kept {
-		if unknown[k.Container] && v.forgot(k.Network) {
+	for _, k := range v.Refs[v.Node].Kept {
+		if unknown[k.Container] && v.Forgot(k.Network) {
 			listed[had{k.Container, k.Network}] = true
 			kept = append(kept, k)
 		}
@@ -130,7 +132,7 @@ func (s *stopped) look(containers []engine.Container, v view, made []string, end
 
 // keep is what one stopped container wants again on a network: what its user
 // gave it and, of a family without, what it had.
-func keep(c engine.Container, a engine.Attachment, n hostNetwork, had []netip.Addr) (kept []store.Kept) {
+func keep(c engine.Container, a engine.Attachment, n journal.Network, had []netip.Addr) (kept []store.Kept) {
 	one := store.Kept{Segment: n.Segment, Network: n.UUID, Container: c.ID, Name: c.Name}
 	for _, given := range []netip.Addr{a.Settings.IPv4, a.Settings.IPv6} {
 		if given.IsValid() {
@@ -151,37 +153,18 @@ func keep(c engine.Container, a engine.Attachment, n hostNetwork, had []netip.Ad
 	return kept
 }
 
-// forgot reports whether the journal does not know a network that was not
-// removed: a lost journal's networks are taken back one after the other, and
-// until then this node's Refs alone tell what stopped containers on it want.
-func (v view) forgot(uuid string) bool {
-	_, removed := v.tombstones[uuid]
-	return !removed && !slices.ContainsFunc(v.journal, func(n hostNetwork) bool { return n.UUID == uuid })
-}
-
-// attachedTo finds the network of an attachment. A container that never ran
-// knows it by name only.
-func (v view) attachedTo(a engine.Attachment) (hostNetwork, bool) {
-	for _, n := range v.journal {
-		if n.ID == a.NetworkID || a.NetworkID == "" && n.Name == a.Network && n.Name != "" {
-			return n, true
-		}
-	}
-	return hostNetwork{}, false
-}
-
 // avoid tells the allocator what stopped containers of all hosts want again.
-func (d *Driver) avoid(v view) {
+func (d *Driver) avoid(v plan.View) {
 	ids := map[string]string{}
-	for _, n := range v.journal {
+	for _, n := range v.Journal {
 		ids[n.UUID] = n.ID
 	}
 	var all []ipam.Kept
-	for _, k := range v.kept {
+	for _, k := range v.Kept {
 		all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Network: ids[k.Network], Container: k.Name})
 	}
-	for node, refs := range v.refs {
-		if node == v.node {
+	for node, refs := range v.Refs {
+		if node == v.Node {
 			continue
 		}
 		for _, k := range refs.Kept {

@@ -8,13 +8,15 @@ import (
 	"slices"
 
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
 
 // freeLostNetworks ends networks that the swarm no longer has: the leader that
 // should have freed them died. As with claims, only managers know.
 func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (failed error) {
-	led := slices.DeleteFunc(d.state.allNetworks(), func(n hostNetwork) bool { return !n.isManager() || n.Removing })
+	led := slices.DeleteFunc(d.state.Networks(), func(n journal.Network) bool { return !n.IsManager() || n.Removing })
 	if len(led) == 0 {
 		return nil
 	}
@@ -31,17 +33,17 @@ func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (f
 			continue
 		}
 		if err := d.FreeNetwork(ctx, n.UUID); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("free network %s that the swarm no longer has: %w", n.title(), err))
+			failed = errors.Join(failed, fmt.Errorf("free network %s that the swarm no longer has: %w", n.Title(), err))
 			continue
 		}
-		d.log.Warn("freed a network that the swarm no longer has", "network", n.title(), "id", n.UUID)
+		d.log.Warn("freed a network that the swarm no longer has", "network", n.Title(), "id", n.UUID)
 	}
 	return failed
 }
 
 // endClaims ends what the swarm claims on a network it has freed: the leader
 // is not asked to release the addresses of tasks that outlive their network.
-func (d *Driver) endClaims(ctx context.Context, n hostNetwork) error {
+func (d *Driver) endClaims(ctx context.Context, n journal.Network) error {
 	var subnets []netip.Prefix
 	for _, p := range n.Pools {
 		subnets = append(subnets, p.Subnet)
@@ -81,7 +83,7 @@ func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) (
 		if err != nil || !dropped {
 			continue
 		}
-		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", shortID(c.Network))
+		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", visible.ID(c.Network))
 	}
 	return failed
 }

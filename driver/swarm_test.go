@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/option"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
@@ -30,7 +31,7 @@ func leader(t testing.TB) (h *host, poolID string) {
 	gateway, err := h.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID,
 		Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"}})
 	h.must(err)
-	h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, []pool.Data{
+	h.must(h.d.AllocateNetwork(ctx, swarmID, option.Options{Parent: "eth1"}, []pool.Data{
 		{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}))
 	h.eventually("the network is defined", func() bool {
 		n, defined := h.definition("over")
@@ -90,7 +91,7 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	allocate := func(id, subnet string) error {
 		_, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: pool.GlobalSpace, Pool: subnet, Options: map[string]string{"exclude": "10.9.9.9"}})
 		h.must(err)
-		return h.d.AllocateNetwork(ctx, id, Options{Parent: "eth1"}, []pool.Data{{Subnet: netip.MustParsePrefix(subnet)}})
+		return h.d.AllocateNetwork(ctx, id, option.Options{Parent: "eth1"}, []pool.Data{{Subnet: netip.MustParsePrefix(subnet)}})
 	}
 	fresh := "yxwvutsrqponmlkjihgfedcba"
 	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
@@ -98,7 +99,7 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 		t.Error("the refused network keeps its pool")
 	}
 	h.must(h.addresses.Detach(store.ManagerNetwork(swarmID)))
-	h.must(h.d.state.dropNetwork(store.ManagerNetwork(swarmID)))
+	h.must(h.d.state.DropNetwork(store.ManagerNetwork(swarmID)))
 	h.must(allocate(swarmID, "10.0.1.0/24"))
 }
 
@@ -117,7 +118,7 @@ func TestLeaderAgain(t *testing.T) {
 	gateway := ask("10.0.1.1", map[string]string{"RequestAddressType": "com.docker.network.gateway"})
 	data := []pool.Data{{Subnet: netip.MustParsePrefix("10.0.1.0/24"), Gateway: gateway.Addr()}}
 	for range 2 { // a repeated call changes nothing
-		h.must(h.d.AllocateNetwork(ctx, swarmID, Options{Parent: "eth1"}, data))
+		h.must(h.d.AllocateNetwork(ctx, swarmID, option.Options{Parent: "eth1"}, data))
 	}
 	if again := ask("10.0.1.2", nil); again != netip.MustParsePrefix("10.0.1.2/24") {
 		t.Errorf("the running task's address: got %s", again)

@@ -10,21 +10,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/plan"
 )
-
-// row is a record with the revisions it was read at.
-type row[T any] struct {
-	Key      string
-	Record   T
-	Born     store.Revision // created
-	Modified store.Revision
-}
 
 // table is a local copy of one span of the store.
 type table[T any] struct {
 	mu    sync.Mutex
-	rows  map[string]row[T] // by key
-	ready bool              // the first list has arrived
+	rows  map[string]plan.Row[T] // by key
+	ready bool                   // the first list has arrived
 	log   *slog.Logger
 
 	seen  store.Revision // the copy is of this revision
@@ -40,7 +33,7 @@ func (t *table[T]) apply(c store.Change) {
 	}
 	t.seen = c.Revision
 	if c.Reset {
-		t.rows = map[string]row[T]{}
+		t.rows = map[string]plan.Row[T]{}
 		t.ready = true
 		for _, it := range c.Items {
 			t.take(it)
@@ -61,7 +54,7 @@ func (t *table[T]) take(it store.Item) {
 		t.log.Error("the store holds a record that cannot be read", "error", err)
 		return
 	}
-	t.rows[it.Key] = row[T]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}
+	t.rows[it.Key] = plan.Row[T]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}
 }
 
 // awaits makes the table not ready until it shows what this host itself just
@@ -75,7 +68,7 @@ func (t *table[T]) awaits(written store.Revision) {
 
 // all copies the table; ready is false before the first list, and while the
 // copy is older than what this host wrote.
-func (t *table[T]) all() (rows map[string]row[T], ready bool) {
+func (t *table[T]) all() (rows map[string]plan.Row[T], ready bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.rows), t.ready && t.seen >= t.wrote

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/visible"
 )
 
 // unheeded is what users of this host's networks asked for that has no effect.
@@ -31,17 +34,6 @@ func (u *unheeded) list() []string {
 	return slices.Clone(u.all)
 }
 
-// namesInterfaces tells whether an engine of that version has a plugin name
-// interfaces (moby#52866): 29.8 and later. Of one that it does not know it
-// thinks the best.
-func namesInterfaces(version string) bool {
-	major, rest, _ := strings.Cut(version, ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, err := strconv.Atoi(major)
-	b, err2 := strconv.Atoi(minor)
-	return err != nil || err2 != nil || a > 29 || a == 29 && b >= 8
-}
-
 // containersNamed bounds how many containers a sentence names.
 const containersNamed = 5
 
@@ -49,23 +41,23 @@ const containersNamed = 5
 func (d *Driver) lookAtUnheeded() {
 	engine := d.unheeded.of()
 	containers := map[string][]string{} // by what is said of them
-	for _, n := range d.state.allNetworks() {
+	for _, n := range d.state.Networks() {
 		// Docker's calls name neither networks nor containers: they count once
 		// they are known.
-		if n.Stage == StageGone || n.isManager() || n.Name == "" {
+		if n.Stage == journal.StageGone || n.IsManager() || n.Name == "" {
 			continue
 		}
-		about := "network " + printable(n.Name) + ": "
-		for _, option := range n.Options.Unheeded {
-			containers[about+networkUnheeded(option)] = nil
+		about := "network " + visible.Word(n.Name) + ": "
+		for _, given := range n.Options.Unheeded {
+			containers[about+option.NetworkUnheeded(given)] = nil
 		}
-		for _, e := range d.state.endpointsOf(n.ID) {
+		for _, e := range d.state.EndpointsOf(n.ID) {
 			if e.Container.Name == "" {
 				continue
 			}
 			said := e.Unheeded
-			if e.IfName != "" && !namesInterfaces(engine) {
-				said = append(slices.Clone(said), ifNameUnheeded(engine))
+			if e.IfName != "" && !option.NamesInterfaces(engine) {
+				said = append(slices.Clone(said), option.IfNameUnheeded(engine))
 			}
 			for _, what := range said {
 				containers[about+what] = append(containers[about+what], e.Container.Name)
@@ -101,14 +93,6 @@ func (u *unheeded) replace(found map[string][]string) (fresh []string) {
 	return fresh
 }
 
-func networkUnheeded(option string) string {
-	return fmt.Sprintf("-o %s has no effect on a network of gvlan's", printable(option))
-}
-
-func ifNameUnheeded(engine string) string {
-	return fmt.Sprintf("a container's interface name (%s) has no effect: Docker lets plugins name interfaces from 29.8 on, and this engine is %s", keyIfName, printable(engine))
-}
-
 // named ends a sentence with the containers it is about.
 func named(containers []string) string {
 	if len(containers) == 0 {
@@ -121,5 +105,5 @@ func named(containers []string) string {
 		more = fmt.Sprintf(" and %d more", len(containers)-containersNamed)
 		containers = containers[:containersNamed]
 	}
-	return " (" + joinWords(containers) + more + ")"
+	return " (" + strings.Join(containers, ", ") + more + ")"
 }

@@ -16,15 +16,20 @@ const module = "gvlan"
 // A new arrow is a change of the design: make it there first, then here.
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
-	"cmd/gvlan": {"ipam/evict", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "dns",
+	"cmd/gvlan": {"ipam/evict", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/visible", "ipam", "ipam/pool", "dns",
 		"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
-	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "ipam", "ipam/pool", "parentfile", "cluster/store"},
+	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
-	"driver/journal":           {},
+	"driver/journal":           {"driver/option", "driver/visible", "cluster/store"},
 	"driver/link":              {},
 	"driver/link/linktest":     {"driver/link"},
 	"driver/netns":             {},
+	"driver/option":            {"driver/link", "driver/visible", "ipam/pool", "parentfile"},
+	"driver/parent":            {"driver/journal", "driver/link", "driver/netns", "driver/trouble", "parentfile"},
+	"driver/plan":              {"driver/engine", "driver/journal", "driver/option", "driver/trouble", "cluster/store"},
+	"driver/trouble":           {},
+	"driver/visible":           {},
 	"ipam":                     {"ipam/addrset", "ipam/mirror", "ipam/pool", "cluster/store"},
 	"ipam/addrset":             {},
 	"ipam/mirror":              {"ipam/addrset", "ipam/pool", "cluster/store"},

@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cluster/store"
-	"gvlan/driver"
+	"gvlan/driver/journal"
 )
 
 // withAgent runs a command that asks this host's agent.
@@ -63,7 +63,7 @@ func printNetworkViews(out io.Writer, views []NetworkView, now time.Time) error 
 func (v NetworkView) hostsLine() string {
 	have := 0
 	for _, h := range v.Hosts {
-		if h.Why == "" && slices.Contains([]driver.Stage{driver.StageCommitted, driver.StageReplica, driver.StageSwarm, driver.StageLocal}, driver.Stage(h.State)) {
+		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
 			have++
 		}
 	}

@@ -10,6 +10,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver"
+	"gvlan/driver/journal"
+	driveroption "gvlan/driver/option"
 )
 
 // NetworkView is one definition with how it fares on every host, or a local
@@ -142,12 +144,12 @@ func (v clusterView) views() []NetworkView {
 // local are the networks that only this node has.
 func (v clusterView) local(node store.Node) (views []NetworkView) {
 	for _, fares := range node.Networks {
-		if driver.Stage(fares.State) != driver.StageLocal {
+		if journal.Stage(fares.State) != journal.StageLocal {
 			continue
 		}
 		n := store.Network{UUID: fares.UUID, Name: fares.Name}
 		views = append(views, NetworkView{
-			Name: fares.Name, UUID: fares.UUID, Scope: string(driver.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
+			Name: fares.Name, UUID: fares.UUID, Scope: string(driveroption.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
 			Pools: fares.Pools, Segment: fares.Segment, Hosts: []NetworkHost{v.host(n, node)}, AsOf: v.asOf,
 		})
 	}
@@ -161,7 +163,7 @@ func (v clusterView) called(name, here string) (NetworkView, error) {
 	for _, view := range v.views() {
 		switch {
 		case view.Name != name:
-		case view.Scope != string(driver.ScopeLocal), view.Origin == here:
+		case view.Scope != string(driveroption.ScopeLocal), view.Origin == here:
 			return view, nil
 		default:
 			local = append(local, view)
@@ -200,6 +202,6 @@ func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 // What a host says is a little late: seen is what becomes something else.
 func (v NetworkView) done() bool {
 	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
-		return h.Connected && (h.State == stateMissing || h.State == string(driver.StageSeen) && h.Why == "")
+		return h.Connected && (h.State == stateMissing || h.State == string(journal.StageSeen) && h.Why == "")
 	})
 }

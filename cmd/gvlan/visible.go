@@ -5,7 +5,7 @@ import (
 	"reflect"
 	"strings"
 
-	"gvlan/driver"
+	shown "gvlan/driver/visible"
 )
 
 // visible is where commands and logs write to: what text of others holds is
@@ -13,7 +13,7 @@ import (
 type visible struct{ io.Writer }
 
 func (v visible) Write(p []byte) (int, error) {
-	if _, err := io.WriteString(v.Writer, driver.Visible(string(p))); err != nil {
+	if _, err := io.WriteString(v.Writer, shown.Text(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil

@@ -102,7 +102,7 @@ func (k *Kernel) judge(ctx context.Context, spec Spec) error {
 	return Judge(spec, use)
 }
 
-// Judge says whether spec can be made beside what its parent carries: nil, or
+// Judge reports whether spec can be made beside what its parent carries: nil, or
 // a *ConflictError that names the first link in the way. The kernel judges
 // too, except that another mode or flag of ipvlan silently changes the links
 // that run. A link with spec's own name is not in its way.
@@ -113,23 +113,40 @@ func Judge(spec Spec, use []Usage) error {
 		if have.Name == spec.Name && have.Owned {
 			continue
 		}
-		if err := conflict(spec, have.Spec); err != nil {
-			return &ConflictError{Want: spec, Have: have, Err: err}
+		switch Beside(spec, have.Spec) {
+		case ClashKind:
+			return &ConflictError{Want: spec, Have: have, Err: ErrParentBusy}
+		case ClashPassthru, ClashMode:
+			return &ConflictError{Want: spec, Have: have, Err: ErrModeConflict}
 		}
 	}
 	return nil
 }
 
-func conflict(want, have Spec) error {
+// Clash is why two links cannot hang from one parent, for people; "" when they
+// can.
+type Clash string
+
+// The clashes there are.
+const (
+	ClashKind     Clash = "macvlan and ipvlan cannot share a parent"
+	ClashPassthru Clash = "a passthru link takes its parent for itself"
+	ClashMode     Clash = "mode and flag of ipvlan belong to the parent, the kernel would change the running containers"
+)
+
+// Beside says why a link cannot be made beside one that its parent carries. It
+// is the one rule of who may share a parent, whether links run or networks are
+// compared.
+func Beside(want, have Spec) Clash {
 	switch {
 	case family(want.Kind) == "":
-		return nil
+		return ""
 	case family(want.Kind) != family(have.Kind):
-		return ErrParentBusy
+		return ClashKind
 	case family(want.Kind) == Macvlan && (want.Mode == Passthru || have.Mode == Passthru):
-		return ErrModeConflict
+		return ClashPassthru
 	case family(want.Kind) == Ipvlan && (want.Mode != have.Mode || want.Flag != have.Flag):
-		return ErrModeConflict
+		return ClashMode
 	}
-	return nil
+	return ""
 }

@@ -1,11 +1,16 @@
-package driver
+package option
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 )
 
@@ -13,9 +18,9 @@ import (
 const (
 	keyMTU      = "com.docker.network.driver.mtu"             // of a network: what mtu= says
 	keyIfPrefix = "com.docker.network.container_iface_prefix" // of a network: "eth" by default
-	keyMAC      = "com.docker.network.endpoint.macaddress"    // of an endpoint
-	keyIfName   = "com.docker.network.endpoint.ifname"        // of an endpoint
-	keyPortMap  = "com.docker.network.portmap"                // of an endpoint: ports to publish
+	KeyMAC      = "com.docker.network.endpoint.macaddress"    // of an endpoint
+	KeyIfName   = "com.docker.network.endpoint.ifname"        // of an endpoint
+	KeyPortMap  = "com.docker.network.portmap"                // of an endpoint: ports to publish
 	keyPrefix   = "com.docker.network."
 )
 
@@ -41,7 +46,7 @@ func (o *Options) setDockers(modes *modeOptions, key, value string) error {
 		return err
 	case key == keyIfPrefix:
 		if value == "" || !isIfName(value+"99") {
-			return fmt.Errorf("%w: -o %s=%q begins no interface name: give up to %d letters, digits and ._-", ErrOption, key, value, maxIfName-2)
+			return fmt.Errorf("%w: -o %s=%q begins no interface name: give up to %d letters, digits and ._-", ErrInvalid, key, value, maxIfName-2)
 		}
 		o.IfPrefix = value
 	case !slices.Contains(enginesOwn, key):
@@ -54,7 +59,7 @@ func (o *Options) setDockers(modes *modeOptions, key, value string) error {
 func (o *Options) settleMTU(modes modeOptions) error {
 	dockers := modes.dockersMTU
 	if o.MTU != 0 && dockers != 0 && o.MTU != dockers {
-		return fmt.Errorf("%w: -o mtu=%d and -o %s=%d contradict each other: give one", ErrOption, o.MTU, keyMTU, dockers)
+		return fmt.Errorf("%w: -o mtu=%d and -o %s=%d contradict each other: give one", ErrInvalid, o.MTU, keyMTU, dockers)
 	}
 	if o.MTU == 0 {
 		o.MTU = dockers
@@ -65,8 +70,8 @@ func (o *Options) settleMTU(modes modeOptions) error {
 // maxIfName is IFNAMSIZ less its end.
 const maxIfName = 15
 
-// isIfName tells what the kernel takes as the name of an interface, but for
-// what no terminal should be shown.
+// isIfName reports whether the kernel takes a text as the name of an interface
+// and a terminal may be shown it.
 func isIfName(name string) bool {
 	other := func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
@@ -82,27 +87,27 @@ type EndpointOptions struct {
 	Unheeded []string // what has no effect, each the start of a sentence's second half
 }
 
-// ParseEndpointOptions reads the options of CreateEndpoint: the driver-opts of
+// ParseEndpoint reads the options of CreateEndpoint: the driver-opts of
 // `docker network connect` and `--network name=...,driver-opt=...` among what
 // Docker adds, with the MAC that Docker asks for. What has no effect is no
 // reason to refuse a container.
-func ParseEndpointOptions(raw map[string]any, mac string) (EndpointOptions, error) {
+func ParseEndpoint(raw map[string]any, mac string) (EndpointOptions, error) {
 	var o EndpointOptions
 	for key, value := range raw {
 		switch {
-		case key == keyIfName:
+		case key == KeyIfName:
 			o.IfName = fmt.Sprint(value)
 			if !isIfName(o.IfName) {
-				return EndpointOptions{}, fmt.Errorf("%w: driver-opt %s=%q is no name of an interface: give up to %d letters, digits and ._-", ErrOption, key, o.IfName, maxIfName)
+				return EndpointOptions{}, fmt.Errorf("%w: driver-opt %s=%q is no name of an interface: give up to %d letters, digits and ._-", ErrInvalid, key, o.IfName, maxIfName)
 			}
-		case key == keyMAC && mac != "": // where Docker has one, this is that again
-		case key == keyMAC:
+		case key == KeyMAC && mac != "": // where Docker has one, this is that again
+		case key == KeyMAC:
 			mac, err := givenMAC(value)
 			if err != nil {
 				return EndpointOptions{}, err
 			}
 			o.MAC = mac
-		case key == keyPortMap:
+		case key == KeyPortMap:
 			if ports, ok := value.([]any); ok && len(ports) > 0 {
 				o.Unheeded = append(o.Unheeded, portsUnheeded)
 			}
@@ -114,6 +119,38 @@ func ParseEndpointOptions(raw map[string]any, mac string) (EndpointOptions, erro
 	return o, nil
 }
 
+// ErrMAC is wrapped when an endpoint cannot have the MAC address that was asked
+// for.
+var ErrMAC = errors.New("bad mac address")
+
+// WithMAC adds a MAC to an attachment's driver-opts: no engine takes it of
+// `docker network connect` in any other way.
+func WithMAC(opts map[string]string, mac net.HardwareAddr) map[string]string {
+	opts = maps.Clone(opts)
+	if opts == nil {
+		opts = map[string]string{}
+	}
+	opts[KeyMAC] = mac.String()
+	return opts
+}
+
+// ParseMAC reads a MAC address that a container can have.
+func ParseMAC(text string) (net.HardwareAddr, error) {
+	hw, err := net.ParseMAC(text)
+	why := ""
+	switch {
+	case err != nil || len(hw) != 6:
+		why = "it does not have 6 bytes, as 02:42:ac:11:00:02 has"
+	case bytes.Equal(hw, make([]byte, 6)):
+		why = "all zeros are nobody's, give one that begins with 02"
+	case hw[0]&1 != 0:
+		why = "an odd first byte makes it that of a group (multicast or broadcast), give an even one, as 02"
+	default:
+		return hw, nil
+	}
+	return nil, fmt.Errorf("%w: --mac-address %q is not a unicast MAC address: %s", ErrMAC, text, why)
+}
+
 // givenMAC reads a driver-opt with a MAC: `docker network connect` has no flag
 // for one, and an engine brings none along when a stopped container is attached
 // anew.
@@ -121,7 +158,7 @@ func givenMAC(value any) (string, error) {
 	text := fmt.Sprint(value)
 	mac, err := net.ParseMAC(text)
 	if err != nil {
-		return "", fmt.Errorf("%w: driver-opt %s=%q is none: give one like 02:11:22:33:44:55", ErrMAC, keyMAC, text)
+		return "", fmt.Errorf("%w: driver-opt %s=%q is none: give one like 02:11:22:33:44:55", ErrMAC, KeyMAC, text)
 	}
 	return mac.String(), nil
 }
@@ -130,14 +167,36 @@ const portsUnheeded = "published ports (-p) have no effect: a container there is
 
 // optUnheeded is about a driver-opt that gvlan does not know.
 func optUnheeded(key string) string {
-	said := fmt.Sprintf("driver-opt %s has no effect", printable(key))
+	said := fmt.Sprintf("driver-opt %s has no effect", visible.Word(key))
 	switch {
 	case slices.Contains(optionNames, key) || key == keyMTU || key == keyIfPrefix:
 		return said + ": it is an option of networks, docker network create -o"
 	case strings.HasPrefix(key, keyPrefix):
 		return said + " on a network of gvlan's"
 	case pool.Nearest(key[strings.LastIndexByte(key, '.')+1:], []string{"ifname", "interface_name"}) != "":
-		return said + ": did you mean " + keyIfName + "?"
+		return said + ": did you mean " + KeyIfName + "?"
 	}
 	return said + ": gvlan has no such option for a container"
+}
+
+// NamesInterfaces reports whether an engine of that version has a plugin name
+// interfaces (moby#52866): 29.8 and later. A version that cannot be read counts
+// as later.
+func NamesInterfaces(version string) bool {
+	major, rest, _ := strings.Cut(version, ".")
+	minor, _, _ := strings.Cut(rest, ".")
+	a, err := strconv.Atoi(major)
+	b, err2 := strconv.Atoi(minor)
+	return err != nil || err2 != nil || a > 29 || a == 29 && b >= 8
+}
+
+// NetworkUnheeded says that an option of a network has no effect.
+func NetworkUnheeded(option string) string {
+	return fmt.Sprintf("-o %s has no effect on a network of gvlan's", visible.Word(option))
+}
+
+// IfNameUnheeded says that an engine of that version lets no plugin name
+// interfaces.
+func IfNameUnheeded(engine string) string {
+	return fmt.Sprintf("a container's interface name (%s) has no effect: Docker lets plugins name interfaces from 29.8 on, and this engine is %s", KeyIfName, visible.Word(engine))
 }

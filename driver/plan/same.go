@@ -1,38 +1,38 @@
-package driver
+package plan
 
 import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
-	"gvlan/ipam/pool"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
 )
 
-// replicaLabel marks the networks this agent made from a definition, for
+// ReplicaLabel marks the networks this agent made from a definition, for
 // people and for a lost journal. Its value is the definition's uuid.
-const replicaLabel = "gvlan.network"
+const ReplicaLabel = "gvlan.network"
 
-// define joins what the engine says of a network with what the driver knows
+// Define joins what the engine says of a network with what the driver knows
 // of its addresses: the engine hides gateways it chose itself.
-func define(e engine.Network, n hostNetwork) store.Definition {
+func Define(e engine.Network, n journal.Network) store.Definition {
 	return store.Definition{
 		IPv4: n.IPv4, IPv6: n.IPv6,
 		Internal: e.Internal, Attachable: e.Attachable,
 		Options:     nonEmpty(e.Options),
 		IPAMOptions: nonEmpty(e.IPAM.Options),
-		Labels:      userLabels(e.Labels),
+		Labels:      UserLabels(e.Labels),
 		Segment:     n.Segment,
 		Pools:       slices.Clone(n.Pools),
 	}
 }
 
-// userLabels are the labels without gvlan's own mark.
-func userLabels(all map[string]string) map[string]string {
+// UserLabels are the labels without gvlan's own mark.
+func UserLabels(all map[string]string) map[string]string {
 	labels := maps.Clone(all)
-	maps.DeleteFunc(labels, func(k, _ string) bool { return k == replicaLabel })
+	maps.DeleteFunc(labels, func(k, _ string) bool { return k == ReplicaLabel })
 	return nonEmpty(labels)
 }
 
@@ -43,17 +43,17 @@ func nonEmpty(m map[string]string) map[string]string {
 	return m
 }
 
-// sameNetwork tells whether the engine's network is the defined one. A
+// same reports whether the engine's network is the defined one. A
 // replica may carry options beyond it, which this host's own
 // default-network-opts added.
-func sameNetwork(def store.Definition, have store.Definition, replica bool) bool {
+func same(def store.Definition, have store.Definition, replica bool) bool {
 	if replica {
 		have.Options = onlyKeys(have.Options, def.Options)
 	}
 	return def.Equal(have)
 }
 
-// samePools tells whether the pools the engine lists are the definition's. It
+// samePools reports whether the pools the engine lists are the definition's. It
 // lists them as the user gave them: without a gateway that was chosen, and
 // not at all when the whole pool was.
 func samePools(e engine.Network, def store.Definition) bool {
@@ -68,8 +68,8 @@ func samePools(e engine.Network, def store.Definition) bool {
 	return true
 }
 
-// extraOptions lists the options a host's defaults added to a replica.
-func extraOptions(def, have store.Definition) []string {
+// ExtraOptions lists the options a host's defaults added to a replica.
+func ExtraOptions(def, have store.Definition) []string {
 	var extra []string
 	for _, k := range slices.Sorted(maps.Keys(have.Options)) {
 		if _, ok := def.Options[k]; !ok {
@@ -85,30 +85,30 @@ func onlyKeys(m, keys map[string]string) map[string]string {
 	return nonEmpty(kept)
 }
 
-// definedOptions are what a definition's options mean. They stand over what
+// OptionsOf are what a definition's options mean. They stand over what
 // this host's default-network-opts added to its replica, and over what an
 // agent of an earlier version read in them.
-func definedOptions(def store.Network) (Options, bool) {
-	o, err := ParseOptions(def.Created.Options)
+func OptionsOf(def store.Network) (option.Options, bool) {
+	o, err := option.Parse(def.Created.Options)
 	o.Old = nil
 	return o, err == nil
 }
 
-// outdated tells whether the journal's record says something else.
-func outdated(have Options, def store.Network) bool {
-	want, ok := definedOptions(def)
+// outdated reports whether the journal's record says something else.
+func outdated(have option.Options, def store.Network) bool {
+	want, ok := OptionsOf(def)
 	have.Old = nil
 	return ok && !reflect.DeepEqual(have, want)
 }
 
-// request is the engine call that makes a replica: everything is said
+// Request is the engine call that makes a replica: everything is said
 // explicitly, also what the first engine chose.
-func request(driver string, n store.Network) engine.NetworkRequest {
+func Request(driver string, n store.Network) engine.NetworkRequest {
 	labels := maps.Clone(n.Created.Labels)
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	labels[replicaLabel] = n.UUID
+	labels[ReplicaLabel] = n.UUID
 	r := engine.NetworkRequest{
 		Name: n.Name, Driver: driver,
 		IPv4: n.Created.IPv4, IPv6: n.Created.IPv6,
@@ -122,18 +122,9 @@ func request(driver string, n store.Network) engine.NetworkRequest {
 	return r
 }
 
-// definedPools are a definition's pools as Docker tells them of a network.
-func definedPools(def store.Definition) []pool.Data {
-	var pools []pool.Data
-	for _, p := range def.Pools {
-		pools = append(pools, pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
-	}
-	return pools
-}
-
-// droppedSubnets lists subnets the user gave that Docker did not use: without
+// DroppedSubnets lists subnets the user gave that Docker did not use: without
 // --ipv6 it ignores IPv6 subnets and says nothing.
-func droppedSubnets(e engine.Network, n hostNetwork) []string {
+func DroppedSubnets(e engine.Network, n journal.Network) []string {
 	var dropped []string
 	for _, asked := range e.IPAM.Pools {
 		used := slices.ContainsFunc(n.Pools, func(p store.Pool) bool { return p.Subnet == asked.Subnet.Masked() })
@@ -144,5 +135,20 @@ func droppedSubnets(e engine.Network, n hostNetwork) []string {
 	return dropped
 }
 
-// joinWords lists words with commas.
-func joinWords(words []string) string { return strings.Join(words, ", ") }
+// Restored is the journal's record as the definition lets it be known.
+func Restored(def store.Network, e engine.Network) journal.Network {
+	o, err := option.Parse(e.Options)
+	if err != nil {
+		o = option.Options{}
+	}
+	return journal.Network{
+		ID: e.ID, Stage: journal.StageReplica, UUID: def.UUID, Name: e.Name, Options: o,
+		IPv4: def.Created.IPv4, IPv6: e.IPv6, Internal: e.Internal,
+		Segment: def.Created.Segment, Pools: def.Created.Pools, Overrides: def.Overrides,
+	}
+}
+
+func equalOverrides(a, b store.Overrides) bool {
+	sameParent := (a.Parent == nil) == (b.Parent == nil) && (a.Parent == nil || *a.Parent == *b.Parent)
+	return sameParent && a.Cooldown == b.Cooldown && slices.Equal(a.Exclude, b.Exclude) && slices.Equal(a.Ranges, b.Ranges)
+}

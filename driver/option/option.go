@@ -1,27 +1,41 @@
-package driver
+// Package option is what users say of a network and of a container on it: the
+// `-o` options and Docker's own keys (Options), the driver-opts of an
+// attachment (EndpointOptions), the engine's labels, and the one rule of who
+// has a gateway. It is pure: text in, values or a refusal out, and a refusal
+// names what was probably meant.
+package option
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"gvlan/driver/link"
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
 
-// ErrOption is wrapped by every refusal of a `-o` option.
-var ErrOption = errors.New("bad option")
+// Links describes the network's links, for messages.
+func (o Options) Links() string {
+	if o.Kind == link.Ipvlan && o.Flag != link.FlagBridge {
+		return fmt.Sprintf("%s %s %s", o.Kind, o.Mode, o.Flag)
+	}
+	return fmt.Sprintf("%s %s", o.Kind, o.Mode)
+}
+
+// ErrInvalid is wrapped by every refusal of a `-o` option.
+var ErrInvalid = errors.New("bad option")
 
 // Scope is how far a network made on this host reaches.
 type Scope string
 
 const (
-	// ScopeDefault leaves the choice to the engine's labels (decision 11).
+	// ScopeDefault leaves the choice to the engine's labels.
 	ScopeDefault Scope = ""
 	ScopeGlobal  Scope = "global"
 	ScopeLocal   Scope = "local"
@@ -45,7 +59,7 @@ type Options struct {
 	Old []string `json:"-"`
 }
 
-// Layer3 tells whether the network routes instead of switching: no gateway,
+// Layer3 reports whether the network routes instead of switching: no gateway,
 // no broadcast.
 func (o Options) Layer3() bool { return o.Kind == link.Ipvlan && o.Mode != link.L2 }
 
@@ -65,14 +79,15 @@ func oldSpelling(name string) (string, bool) {
 	return bare, bare != name
 }
 
-// dockersOwn tells Docker's own keys, which are never unknown.
+// dockersOwn reports whether a name is a key of Docker's own, which is never
+// unknown.
 func dockersOwn(name string) bool {
 	return strings.HasPrefix(name, keyPrefix) || name == "RequestAddressType"
 }
 
-// ParseOptions reads the options of a network. Unknown names are refused
+// Parse reads the options of a network. Unknown names are refused
 // with the nearest known one; the error wraps ErrOption.
-func ParseOptions(raw map[string]string) (Options, error) {
+func Parse(raw map[string]string) (Options, error) {
 	o := Options{}
 	modes := modeOptions{}
 	for _, given := range slices.Sorted(maps.Keys(raw)) {
@@ -135,7 +150,7 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 func choose[T ~string](to *T, name, value string, allowed ...T) error {
 	word := T(strings.ToLower(value))
 	if !slices.Contains(allowed, word) {
-		return fmt.Errorf("%w: -o %s=%q is not one of %s", ErrOption, name, value, sentence(allowed))
+		return fmt.Errorf("%w: -o %s=%q is not one of %s", ErrInvalid, name, value, sentence(allowed))
 	}
 	*to = word
 	return nil
@@ -157,7 +172,7 @@ func sentence[T ~string](words []T) string {
 func (o *Options) setParent(value string) error {
 	list, err := parentfile.Parse(value)
 	if err != nil {
-		return fmt.Errorf("%w: -o parent=%q: %w", ErrOption, value, err)
+		return fmt.Errorf("%w: -o parent=%q: %w", ErrInvalid, value, err)
 	}
 	if !list.Empty() {
 		o.Parent = value
@@ -168,7 +183,7 @@ func (o *Options) setParent(value string) error {
 
 func (o *Options) setParentFile(value string) error {
 	if err := parentfile.CheckPath(value); err != nil {
-		return fmt.Errorf("%w: -o parent-file=%q: %w", ErrOption, value, err)
+		return fmt.Errorf("%w: -o parent-file=%q: %w", ErrInvalid, value, err)
 	}
 	o.ParentFile = value
 	return nil
@@ -176,7 +191,7 @@ func (o *Options) setParentFile(value string) error {
 
 func (o *Options) setGateway(value string) error {
 	if value != "none" {
-		return fmt.Errorf("%w: -o gateway=%q: only gateway=none is an option (an address is given with --gateway)", ErrOption, value)
+		return fmt.Errorf("%w: -o gateway=%q: only gateway=none is an option (an address is given with --gateway)", ErrInvalid, value)
 	}
 	o.NoGateway = true
 	return nil
@@ -201,29 +216,21 @@ const (
 func parseMTU(name, value string) (int, error) {
 	mtu, err := strconv.Atoi(value)
 	if err != nil || mtu < minMTU || mtu > maxMTU {
-		return 0, fmt.Errorf("%w: -o %s=%q is not a number of bytes from %d to %d", ErrOption, name, value, minMTU, maxMTU)
+		return 0, fmt.Errorf("%w: -o %s=%q is not a number of bytes from %d to %d", ErrInvalid, name, value, minMTU, maxMTU)
 	}
 	return mtu, nil
 }
 
 // unknownOption names what was probably meant.
 func unknownOption(given, name, value string) error {
-	given, value = printable(given), printable(value)
+	given, value = visible.Word(given), visible.Word(value)
 	if name == "" {
-		return fmt.Errorf("%w: -o %s=%s has no name: did you mean parent=%s?", ErrOption, given, value, value)
+		return fmt.Errorf("%w: -o %s=%s has no name: did you mean parent=%s?", ErrInvalid, given, value, value)
 	}
 	if near := pool.Nearest(name, optionNames); near != "" {
-		return fmt.Errorf("%w: -o %s is unknown: did you mean %s?", ErrOption, given, near)
+		return fmt.Errorf("%w: -o %s is unknown: did you mean %s?", ErrInvalid, given, near)
 	}
-	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrOption, given, sentence(optionNames))
-}
-
-// printable quotes a word that holds what does not belong in one line.
-func printable(word string) string {
-	if strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return strconv.Quote(word)
-	}
-	return word
+	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrInvalid, given, sentence(optionNames))
 }
 
 // settle finds the kind and mode that the options together ask for, and
@@ -234,16 +241,16 @@ func (o *Options) settle(modes modeOptions) error {
 	}
 	ipvlan := modes.ipvlan != "" || modes.flag != ""
 	if modes.macvlan != "" && ipvlan {
-		return fmt.Errorf("%w: macvlan_mode and ipvlan_mode (or ipvlan_flag) exclude each other: a network is either macvlan or ipvlan", ErrOption)
+		return fmt.Errorf("%w: macvlan_mode and ipvlan_mode (or ipvlan_flag) exclude each other: a network is either macvlan or ipvlan", ErrInvalid)
 	}
 	if o.Kind == link.Ipvlan && modes.macvlan != "" {
-		return fmt.Errorf("%w: -o macvlan_mode=%s does not fit kind=ipvlan: use ipvlan_mode", ErrOption, modes.macvlan)
+		return fmt.Errorf("%w: -o macvlan_mode=%s does not fit kind=ipvlan: use ipvlan_mode", ErrInvalid, modes.macvlan)
 	}
 	if o.Kind == link.Macvlan && ipvlan {
-		return fmt.Errorf("%w: ipvlan_mode and ipvlan_flag do not fit kind=macvlan: use macvlan_mode", ErrOption)
+		return fmt.Errorf("%w: ipvlan_mode and ipvlan_flag do not fit kind=macvlan: use macvlan_mode", ErrInvalid)
 	}
 	if o.Parent != "" && o.ParentFile != "" {
-		return fmt.Errorf("%w: -o parent=%q and -o parent-file=%q exclude each other", ErrOption, o.Parent, o.ParentFile)
+		return fmt.Errorf("%w: -o parent=%q and -o parent-file=%q exclude each other", ErrInvalid, o.Parent, o.ParentFile)
 	}
 	if o.Kind == "" {
 		o.Kind = link.Macvlan
@@ -252,17 +259,51 @@ func (o *Options) settle(modes modeOptions) error {
 		}
 	}
 	if o.Kind == link.Macvlan {
-		o.Mode = orDefault(modes.macvlan, link.Bridge)
+		o.Mode = cmp.Or(modes.macvlan, link.Bridge)
 		return nil
 	}
-	o.Mode = orDefault(modes.ipvlan, link.L2)
-	o.Flag = orDefault(modes.flag, link.FlagBridge)
+	o.Mode = cmp.Or(modes.ipvlan, link.L2)
+	o.Flag = cmp.Or(modes.flag, link.FlagBridge)
 	return nil
 }
 
-func orDefault[T ~string](value, otherwise T) T {
-	if value == "" {
-		return otherwise
+// HasGateway is the one gateway rule on every engine: a network that switches
+// and has a parent has a gateway; one that routes (L3), is internal, has no
+// parent or says -o gateway=none has none.
+func (o Options) HasGateway(internal bool) bool {
+	return !o.Layer3() && !o.Isolated(internal) && !o.NoGateway
+}
+
+// AsksGateway reports whether Docker shall ask for an address where it may leave
+// it out: for a network with a gateway, and for a routed one, whose first
+// container then has the second address on every engine, as Docker's documents
+// show; engines before 28 always ask.
+func (o Options) AsksGateway(internal bool) bool {
+	return o.HasGateway(internal) || o.Layer3() && !o.Isolated(internal) && !o.NoGateway
+}
+
+// Isolated reports whether a network has no way out of its hosts' LAN port: no
+// parent is used.
+func (o Options) Isolated(internal bool) bool {
+	return internal || (o.Parent == "" && o.ParentFile == "")
+}
+
+// ParseLabels reads the default scopes that an engine's labels set.
+func ParseLabels(labels map[string]string) (map[link.Kind]Scope, error) {
+	said := map[link.Kind]Scope{}
+	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
+		switch scope := Scope(labels[string(kind)]); scope {
+		case ScopeGlobal, ScopeLocal:
+			said[kind] = scope
+		case "":
+		default:
+			return nil, fmt.Errorf("engine label %s=%s: want %s or %s", kind, scope, ScopeGlobal, ScopeLocal)
+		}
 	}
-	return value
+	return said, nil
+}
+
+// Spec is what the options say of a container's link.
+func (o Options) Spec() link.Spec {
+	return link.Spec{Kind: o.Kind, Mode: o.Mode, Flag: o.Flag, MTU: o.MTU}
 }

@@ -1,4 +1,4 @@
-package driver
+package parent
 
 import (
 	"errors"
@@ -6,8 +6,10 @@ import (
 	"slices"
 	"testing"
 
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
+	"gvlan/driver/option"
 )
 
 // TestOthersVLANsAreTheirs: a VLAN link that was there before gvlan is used,
@@ -20,8 +22,8 @@ func TestOthersVLANsAreTheirs(t *testing.T) {
 			kernel.Add(link.Interface{Name: "eth1", Up: true})
 			vlan := link.Interface{Name: name, Kind: "vlan", Parent: "eth0", VLAN: 87, Up: true}
 			kernel.Add(vlan)
-			p := &parents{links: kernel, node: "h1", log: slog.New(slog.DiscardHandler)}
-			n := &hostNetwork{ID: "n1", UUID: "u1", Options: Options{Parent: "eth0.87,eth1.88", Kind: link.Macvlan, Mode: link.Bridge}}
+			p := New(Config{Links: kernel, Node: "h1", Log: slog.New(slog.DiscardHandler)})
+			n := &journal.Network{ID: "n1", UUID: "u1", Options: option.Options{Parent: "eth0.87,eth1.88", Kind: link.Macvlan, Mode: link.Bridge}}
 			names := func() []string {
 				t.Helper()
 				have, err := kernel.Interfaces(t.Context())
@@ -38,7 +40,7 @@ func TestOthersVLANsAreTheirs(t *testing.T) {
 			}
 			prepare := func() {
 				t.Helper()
-				if err := p.prepare(t.Context(), n, true); err != nil {
+				if err := p.Prepare(t.Context(), n, true); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -1,0 +1,121 @@
+// Package trouble keeps what goes wrong on this host until it is over: failures
+// that are tried again with growing waits (Book), and sentences about what was
+// found wrong and no error tells anybody (Findings). Either is logged when it is
+// new, and listed for people as long as it lasts.
+package trouble
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Bounds of the wait before what failed is tried again; it doubles in between.
+const (
+	FirstRetry = time.Second
+	lastRetry  = time.Minute
+)
+
+// Matter is what a failure is filed under.
+type Matter struct {
+	What string // it is that fails, for the log
+	Of   string // a definition's uuid or a network's engine id; "" when it is of neither
+}
+
+// Failure is one thing that keeps failing.
+type Failure struct {
+	Why  string // it failed last, a sentence
+	wait time.Duration
+	due  time.Time
+}
+
+// Book remembers what fails, so that it is logged once and tried again
+// with growing patience.
+type Book struct {
+	mu  sync.Mutex
+	all map[Matter]Failure
+	now func() time.Time
+	log *slog.Logger
+}
+
+// NewBook is a book without a failure.
+func NewBook(now func() time.Time, log *slog.Logger) *Book {
+	return &Book{all: map[Matter]Failure{}, now: now, log: log}
+}
+
+// Tell notes a failure; it is logged when it is new.
+func (b *Book) Tell(about Matter, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	had := b.all[about]
+	next := Failure{Why: err.Error(), wait: min(max(2*had.wait, FirstRetry), lastRetry)}
+	next.due = b.now().Add(next.wait)
+	b.all[about] = next
+	if had.Why != next.Why {
+		b.log.Error("failed, and is tried again", "what", about.What, "in", next.wait, "err", err)
+	}
+}
+
+// Over forgets a failure.
+func (b *Book) Over(about Matter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.all, about)
+}
+
+// Only forgets the failures of definitions and networks that are no more.
+func (b *Book) Only(known func(id string) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.all, func(about Matter, _ Failure) bool { return about.Of != "" && !known(about.Of) })
+}
+
+// Waiting reports whether a failure is not due to be tried again yet.
+func (b *Book) Waiting(about Matter) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	had, ok := b.all[about]
+	return ok && b.now().Before(had.due)
+}
+
+// Any reports whether something fails.
+func (b *Book) Any() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.all) > 0
+}
+
+// List copies what fails, for people.
+func (b *Book) List() map[Matter]Failure {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.all)
+}
+
+// Findings are sentences that were found true at the last look.
+type Findings struct {
+	mu  sync.Mutex
+	all []string
+}
+
+// Replace takes the sentences of a new look and returns those that are new.
+func (f *Findings) Replace(now []string) (fresh []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range now {
+		if !slices.Contains(f.all, s) {
+			fresh = append(fresh, s)
+		}
+	}
+	f.all = now
+	return fresh
+}
+
+// List copies the sentences.
+func (f *Findings) List() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.all)
+}
