@@ -72,9 +72,9 @@ func (e *excess) allows(client netip.Addr, question, answer int) bool {
 		e.nets[maphash.Comparable(e.seed, network)%buckets].take(now, more, excessPrefix)
 }
 
-// cut leaves of a packed answer what its question had: the header, with TC
+// Cut leaves of a packed answer what its question had: the header, with TC
 // set, the question, and EDNS0. It is never larger than the question was.
-func cut(answer, question []byte) []byte {
+func Cut(answer, question []byte) []byte {
 	end := headerSize
 	for end < len(answer) && answer[end] != 0 {
 		end += 1 + int(answer[end])
@@ -94,8 +94,8 @@ func cut(answer, question []byte) []byte {
 	return answer
 }
 
-// cutMessage is cut for an answer that is not packed.
-func cutMessage(m *miekg.Msg) {
+// CutMessage is Cut for an answer that is not packed.
+func CutMessage(m *miekg.Msg) {
 	opt := m.IsEdns0()
 	m.Answer, m.Ns, m.Extra, m.Truncated = nil, nil, nil, true
 	if opt != nil {

@@ -53,9 +53,10 @@ func TestExcess(t *testing.T) {
 }
 
 // TestAmplification floods the LAN's listener with questions of few bytes that
-// have large answers, on the path of packets and on the library's.
+// have large answers, on the direct path and, with an option of EDNS0, on the
+// other.
 func TestAmplification(t *testing.T) {
-	for _, indirect := range []bool{false, true} {
+	for _, option := range []bool{false, true} {
 		f := house(t)
 		for i := range 60 {
 			f.start(endpoint("h3", "lan1", "many"+itoa(i), netipAt(100+i)+"/16", alias("many")))
@@ -71,7 +72,7 @@ func TestAmplification(t *testing.T) {
 			packets, streams, err = Listen(t.Context(), "10.55.0.1:0")
 			return err
 		})
-		l := NewListener(ListenerConfig{Zone: f.zone, Indirect: indirect, Allow: []netip.Prefix{netip.MustParsePrefix("10.55.0.0/24")}})
+		l := NewListener(ListenerConfig{Zone: f.zone, Allow: []netip.Prefix{netip.MustParsePrefix("10.55.0.0/24")}})
 		server := serveOn(t, l, packets, streams)
 		ask := func(from string) (in, out int, m *miekg.Msg) {
 			var conn net.Conn
@@ -81,6 +82,9 @@ func TestAmplification(t *testing.T) {
 			})
 			defer conn.Close()
 			q := new(miekg.Msg).SetQuestion("many.lan1.gvlan.internal.", miekg.TypeA).SetEdns0(1232, false)
+			if option {
+				q.IsEdns0().Option = append(q.IsEdns0().Option, &miekg.EDNS0_NSID{Code: miekg.EDNS0NSID})
+			}
 			raw, err := q.Pack()
 			if err != nil {
 				t.Fatal(err)
@@ -147,7 +151,7 @@ func TestForwardFlood(t *testing.T) {
 	defer close(stop)
 	f := forwarder(t, up)
 	ask := func(client netip.Addr, name string) *miekg.Msg {
-		return f.resolve(context.Background(), new(miekg.Msg).SetQuestion(name, miekg.TypeA), asker{recursion: true}, client)
+		return f.resolve(context.Background(), new(miekg.Msg).SetQuestion(name, miekg.TypeA), Asker{Recursion: true}, client)
 	}
 	answered := make(chan bool, 2*forwardInFlight)
 	for i := range 2 * forwardInFlight {

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"encoding/binary"
 	"strings"
 
 	miekg "github.com/miekg/dns"
@@ -11,33 +12,84 @@ import (
 // agreed at the DNS flag day of 2020.
 const UDPSize = 1232
 
-// asker is who a question comes from.
-type asker struct {
-	scope     Scope
-	spin      uint32 // rotates answers
-	recursion bool   // what is not ours can be passed on
-	stream    bool   // TCP: no size limit
+// Asker is who a question comes from.
+type Asker struct {
+	Scope     Scope
+	Spin      uint32 // any number that differs from question to question: equals take turns by it
+	Recursion bool   // what is not ours can be passed on
+	Stream    bool   // TCP: no size limit
 }
 
-// reply answers a question from the zone. It returns nil when the question
-// is not the zone's: then it may be passed on.
-func (z *Zone) reply(q *miekg.Msg, by asker) (*miekg.Msg, found) {
+// Answer is what the zone says to a question.
+type Answer struct {
+	Msg  *miekg.Msg // nil: the question is not the zone's, and may be passed on
+	Bare bool       // the name was asked for without its network
+
+	counts *Counts // of the zone the name is in
+}
+
+// Count notes that the answer was given.
+func (a Answer) Count() { a.counts.note(a.Msg.Rcode, len(a.Msg.Answer)) }
+
+// CountPassed notes an answer that somebody else gave, or nobody.
+func (z *Zone) CountPassed(rcode, answers int) { z.passedCounts.note(rcode, answers) }
+
+// Answer answers a question, whatever it asks for.
+func (z *Zone) Answer(q *miekg.Msg, by Asker) Answer {
 	if len(q.Question) != 1 {
-		return finish(q, new(miekg.Msg).SetRcode(q, miekg.RcodeFormatError), by), found{kind: absent}
+		return Answer{Msg: Fit(q, new(miekg.Msg).SetRcode(q, miekg.RcodeFormatError), by), counts: &z.domainCounts}
 	}
 	s := z.now()
-	f := z.find(s, by.scope, q.Question[0].Name)
-	if f.kind == nowhere || f.kind == unheld && by.recursion {
-		return nil, f
+	f := z.find(s, by.Scope, q.Question[0].Name)
+	a := Answer{Bare: f.bare, counts: z.countsOf(f)}
+	if f.kind == nowhere || f.kind == unheld && by.Recursion {
+		return a
 	}
 	m := new(miekg.Msg)
 	if rcode := oddity(q); rcode != miekg.RcodeSuccess {
-		return finish(q, m.SetRcode(q, rcode), by), f
+		m.SetRcode(q, rcode)
+	} else {
+		m.SetReply(q)
+		m.Authoritative = true
+		z.fill(m, s, f, by)
 	}
-	m.SetReply(q)
-	m.Authoritative = true
-	z.fill(m, s, f, by)
-	return finish(q, m, by), f
+	a.Msg = Fit(q, m, by)
+	return a
+}
+
+// AnswerPacket answers a packet into dst, by wire.go where that can, and
+// never waits: it is for the goroutine that read the packet, which spares one
+// for each question, whose stack would have to grow each time. It returns
+// false when the question may have to be passed on, or is none. bare says
+// whether names without their network may be answered. What it answered it
+// counted.
+func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
+	if out, ok := z.direct(dst, packet, by, bare); ok {
+		return out, true
+	}
+	if len(packet) < headerSize || miekg.DefaultMsgAcceptFunc(headerOf(packet)) != miekg.MsgAccept {
+		return nil, false
+	}
+	var q miekg.Msg
+	if q.Unpack(packet) != nil {
+		return nil, false
+	}
+	a := z.Answer(&q, by)
+	if a.Msg == nil || a.Bare && !bare {
+		return nil, false
+	}
+	out, err := a.Msg.PackBuffer(dst[:cap(dst)])
+	if err != nil {
+		return nil, false
+	}
+	a.Count()
+	return out, true
+}
+
+// headerOf reads a packet's header.
+func headerOf(packet []byte) miekg.Header {
+	field := func(i int) uint16 { return binary.BigEndian.Uint16(packet[2*i:]) }
+	return miekg.Header{Id: field(0), Bits: field(1), Qdcount: field(2), Ancount: field(3), Nscount: field(4), Arcount: field(5)}
 }
 
 // find looks up a name in presentation form. A name below the domain with
@@ -53,16 +105,15 @@ func (z *Zone) find(s *snapshot, scope Scope, name string) found {
 	return found{}
 }
 
-// count notes an answer that was given under the zone its name is in.
-func (z *Zone) count(m *miekg.Msg, f found) {
-	counts := &z.domainCounts
+// countsOf returns the counts of the zone a name is in.
+func (z *Zone) countsOf(f found) *Counts {
 	switch {
 	case f.net != nil:
-		counts = f.net.counts
+		return f.net.counts
 	case f.zone.IsValid():
-		counts = &z.reverseCounts
+		return &z.reverseCounts
 	}
-	counts.note(m.Rcode, len(m.Answer))
+	return &z.domainCounts
 }
 
 // oddity returns why a question about a name of ours gets no ordinary
@@ -83,7 +134,7 @@ func oddity(q *miekg.Msg) int {
 }
 
 // fill puts the records of a found name into an answer.
-func (z *Zone) fill(m *miekg.Msg, s *snapshot, f found, by asker) {
+func (z *Zone) fill(m *miekg.Msg, s *snapshot, f found, by Asker) {
 	q := m.Question[0]
 	hdr := miekg.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: miekg.ClassINET, Ttl: z.ttl}
 	switch {
@@ -108,8 +159,8 @@ func (z *Zone) fill(m *miekg.Msg, s *snapshot, f found, by asker) {
 	}
 }
 
-func (z *Zone) fillHost(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.spin)
+func (z *Zone) fillHost(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.Spin)
 	for mem := t.next(); mem != nil; mem = t.next() {
 		switch {
 		case hdr.Rrtype == miekg.TypeA && mem.v4.IsValid():
@@ -122,8 +173,8 @@ func (z *Zone) fillHost(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.
 	}
 }
 
-func (z *Zone) fillService(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.spin)
+func (z *Zone) fillService(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.Spin)
 	for mem := t.next(); mem != nil; mem = t.next() {
 		target := z.target(f.net, mem)
 		for _, p := range mem.ports {
@@ -144,8 +195,8 @@ func (z *Zone) fillService(m *miekg.Msg, s *snapshot, f found, by asker, hdr mie
 	}
 }
 
-func (z *Zone) fillPointers(m *miekg.Msg, s *snapshot, f found, by asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.spin)
+func (z *Zone) fillPointers(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
+	t := s.turns(f.members, by.Spin)
 	for mem := t.next(); mem != nil; mem = t.next() {
 		m.Answer = append(m.Answer, &miekg.PTR{Hdr: hdr, Ptr: z.target(s.networks[mem.network], mem)})
 	}
@@ -187,14 +238,14 @@ func (z *Zone) target(net *network, m *member) string {
 
 // owner is the zone a negative answer speaks for (RFC 2308 section 3). A
 // short name has no zone above it, so it is taken for one itself.
-func (z *Zone) owner(s *snapshot, f found, by asker, name string) string {
+func (z *Zone) owner(s *snapshot, f found, by Asker, name string) string {
 	switch {
 	case f.below:
 		return z.domain + "."
 	case f.zone.IsValid():
 		return reverseName(f.zone)
 	case f.kind == pointer:
-		zone, _ := s.reverseZone(by.scope, f.members[0].single())
+		zone, _ := s.reverseZone(by.Scope, f.members[0].single())
 		return reverseName(zone)
 	}
 	return name
@@ -219,16 +270,16 @@ func textStrings(text string) []string {
 	return append(out, strings.ReplaceAll(text, `\`, `\\`))
 }
 
-// finish makes an answer fit its question's transport: EDNS0 is answered
+// Fit makes an answer fit its question's transport: EDNS0 is answered
 // with EDNS0, and what is too large for UDP is cut with TC set.
-func finish(q, m *miekg.Msg, by asker) *miekg.Msg {
-	m.RecursionAvailable = by.recursion
+func Fit(q, m *miekg.Msg, by Asker) *miekg.Msg {
+	m.RecursionAvailable = by.Recursion
 	size := miekg.MinMsgSize
 	if opt := q.IsEdns0(); opt != nil {
 		size = min(max(size, int(opt.UDPSize())), UDPSize)
 		m.SetEdns0(UDPSize, opt.Do())
 	}
-	if by.stream {
+	if by.Stream {
 		size = miekg.MaxMsgSize
 	}
 	m.Truncate(size)

@@ -121,7 +121,7 @@ func (f *feed) stop(e store.Endpoint) {
 func resolve(z *Zone, scope Scope, name string, qtype uint16) *miekg.Msg {
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
 	q.Id = 7
-	m, _ := z.reply(q, asker{scope: scope})
+	m := z.Answer(q, Asker{Scope: scope}).Msg
 	return m
 }
 

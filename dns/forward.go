@@ -138,7 +138,7 @@ var errNoUpstream = errors.New("no dns upstream answered")
 
 // resolve answers a client's question with what the servers say, or SERVFAIL
 // within forwardBudget.
-func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by asker, client netip.Addr) *miekg.Msg {
+func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by Asker, client netip.Addr) *miekg.Msg {
 	key := keyOf(q)
 	m := f.cache.get(key, false)
 	if m == nil {
@@ -194,7 +194,7 @@ func (k cacheKey) message() *miekg.Msg {
 }
 
 // readdress makes a server's answer the answer to this very question.
-func readdress(q, m *miekg.Msg, by asker) *miekg.Msg {
+func readdress(q, m *miekg.Msg, by Asker) *miekg.Msg {
 	out := new(miekg.Msg).SetRcode(q, m.Rcode&0xf)
 	out.AuthenticatedData = m.AuthenticatedData
 	out.Answer, out.Ns = m.Answer, m.Ns
@@ -208,5 +208,5 @@ func readdress(q, m *miekg.Msg, by asker) *miekg.Msg {
 			hdr.Name = q.Question[0].Name
 		}
 	}
-	return finish(q, out, by)
+	return Fit(q, out, by)
 }

@@ -16,7 +16,7 @@ import (
 
 func forwarded(f *Forwarder, name string) *miekg.Msg {
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), miekg.TypeA)
-	return f.resolve(context.Background(), q, asker{recursion: true}, netip.Addr{})
+	return f.resolve(context.Background(), q, Asker{Recursion: true}, netip.Addr{})
 }
 
 func refuseAll(rcode int) func(w miekg.ResponseWriter, q *miekg.Msg) {

@@ -45,12 +45,12 @@ func seeds(f *testing.F) {
 
 // throughLibrary answers a packet as the server does on the path through
 // the library, or returns nil where it gives no answer.
-func throughLibrary(z *Zone, packet []byte, by asker) *miekg.Msg {
+func throughLibrary(z *Zone, packet []byte, by Asker) *miekg.Msg {
 	var q miekg.Msg
 	if q.Unpack(packet) != nil || q.Response || len(q.Question) != 1 {
 		return nil
 	}
-	m, _ := z.reply(&q, by)
+	m := z.Answer(&q, by).Msg
 	return m
 }
 
@@ -61,7 +61,7 @@ func FuzzPacket(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, packet []byte, spin uint32) {
 		for _, scope := range []Scope{Everything(), Networks("uuid-lan1", "uuid-proj_lan"), {}} {
-			by := asker{scope: scope, spin: spin}
+			by := Asker{Scope: scope, Spin: spin}
 			if m := throughLibrary(z, packet, by); m != nil {
 				raw, err := m.Pack()
 				if err != nil {
@@ -107,10 +107,10 @@ func FuzzPathsAgree(f *testing.F) {
 	z := fuzzZone(f)
 	seeds(f)
 	f.Fuzz(func(t *testing.T, packet []byte, spin uint32) {
-		for _, by := range []asker{
-			{scope: Everything(), spin: spin},
-			{scope: Networks("uuid-lan1", "uuid-proj_lan"), spin: spin, recursion: true},
-			{scope: Networks("uuid-proj_lan"), spin: spin},
+		for _, by := range []Asker{
+			{Scope: Everything(), Spin: spin},
+			{Scope: Networks("uuid-lan1", "uuid-proj_lan"), Spin: spin, Recursion: true},
+			{Scope: Networks("uuid-proj_lan"), Spin: spin},
 		} {
 			out, ok := z.direct(nil, packet, by, true)
 			if !ok {
@@ -178,7 +178,7 @@ func TestDirectTakesTheCommonQuestions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := z.direct(nil, raw, asker{scope: Networks("uuid-lan1")}, true); ok != tt.want {
+		if _, ok := z.direct(nil, raw, Asker{Scope: Networks("uuid-lan1")}, true); ok != tt.want {
 			t.Errorf("%s %s: direct %v, want %v", tt.query, miekg.TypeToString[tt.qtype], ok, tt.want)
 		}
 	}
@@ -193,7 +193,7 @@ func TestDirectDoesNotAllocate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		by := asker{scope: Networks("uuid-lan1")}
+		by := Asker{Scope: Networks("uuid-lan1")}
 		buf := make([]byte, 0, 4096)
 		if n := testing.AllocsPerRun(100, func() {
 			if _, ok := z.direct(buf, raw, by, true); !ok {

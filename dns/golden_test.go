@@ -53,7 +53,7 @@ func TestGoldenWire(t *testing.T) {
 			if tt.edns {
 				q.SetEdns0(4096, true)
 			}
-			m, _ := f.zone.reply(q, asker{scope: Everything()})
+			m := f.zone.Answer(q, Asker{Scope: Everything()}).Msg
 			raw, err := m.Pack()
 			if err != nil {
 				t.Fatal(err)
@@ -108,7 +108,7 @@ func TestTruncation(t *testing.T) {
 			if tt.edns > 0 {
 				q.SetEdns0(tt.edns, false)
 			}
-			m, _ := f.zone.reply(q, asker{scope: Networks("uuid-lan1"), stream: tt.stream})
+			m := f.zone.Answer(q, Asker{Scope: Networks("uuid-lan1"), Stream: tt.stream}).Msg
 			raw, err := m.Pack()
 			if err != nil {
 				t.Fatal(err)

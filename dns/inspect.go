@@ -80,7 +80,7 @@ func (z *Zone) Lookup(scope Scope, name, qtype string) (Looked, error) {
 		return Looked{}, fmt.Errorf("name %q is not a domain name", name)
 	}
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), t)
-	m, _ := z.reply(q, asker{scope: scope, recursion: true, stream: true})
+	m := z.Answer(q, Asker{Scope: scope, Recursion: true, Stream: true}).Msg
 	if m == nil {
 		return Looked{}, nil
 	}

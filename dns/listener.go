@@ -22,9 +22,6 @@ type ListenerConfig struct {
 	Zone    *Zone
 	Forward *Forwarder     // asks others what the zone does not know; nil: that is refused
 	Allow   []netip.Prefix // who may ask besides the loopback and the addresses listened at
-	// Indirect answers every packet through the library, which says the
-	// same at a higher price. It is there to compare with.
-	Indirect bool
 }
 
 // Listener answers the host and, when told, the LAN: fully qualified names
@@ -32,18 +29,17 @@ type ListenerConfig struct {
 // neither is refused, or forwarded when it has upstreams. A container that
 // asks from its own address sees its own network only.
 type Listener struct {
-	zone     *Zone
-	forward  *Forwarder
-	allow    []netip.Prefix
-	indirect bool
-	own      []netip.Addr // addresses it listens at
-	excess   *excess
-	spin     atomic.Uint32
+	zone    *Zone
+	forward *Forwarder
+	allow   []netip.Prefix
+	own     []netip.Addr // addresses it listens at
+	excess  *excess
+	spin    atomic.Uint32
 }
 
 // NewListener returns a listener that does nothing until Serve.
 func NewListener(c ListenerConfig) *Listener {
-	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, indirect: c.Indirect, excess: newExcess(time.Now)}
+	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, excess: newExcess(time.Now)}
 }
 
 // Serve answers on these sockets until ctx ends (nil) or one fails. It
@@ -75,54 +71,55 @@ func (l *Listener) allowed(client netip.Addr) bool {
 }
 
 func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
-	by := asker{scope: Everything(), spin: spin, recursion: l.forward != nil}
+	by := Asker{Scope: Everything(), Spin: spin, Recursion: l.forward != nil}
 	addr := client.Addr().Unmap()
 	if addr.IsLoopback() {
-		return l.zone.inline(dst, packet, by, true, !l.indirect)
+		return l.zone.AnswerPacket(dst, packet, by, true)
 	}
 	if !l.allowed(addr) {
 		return nil, false
 	}
-	by.scope, _ = l.zone.ScopeOf(addr)
-	out, ok := l.zone.inline(dst, packet, by, true, !l.indirect)
+	by.Scope, _ = l.zone.ScopeOf(addr)
+	out, ok := l.zone.AnswerPacket(dst, packet, by, true)
 	if ok && !l.here(addr) && !l.excess.allows(addr, len(packet), len(out)) {
-		out = cut(out, packet)
+		out = Cut(out, packet)
 	}
 	return out, ok
 }
 
 func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
 	client := clientOf(w)
-	by := asker{spin: l.spin.Add(1), recursion: l.forward != nil, stream: overStream(w)}
+	by := Asker{Spin: l.spin.Add(1), Recursion: l.forward != nil, Stream: overStream(w)}
 	if !l.allowed(client) || len(q.Question) == 1 && l.forward != nil && l.forward.caught(q.Question[0].Name) {
 		l.refuse(w, q, by)
 		return
 	}
-	by.scope, _ = l.zone.ScopeOf(client)
-	m, f := l.zone.reply(q, by)
+	by.Scope, _ = l.zone.ScopeOf(client)
+	answer := l.zone.Answer(q, by)
+	m := answer.Msg
 	switch {
 	case m != nil:
-		l.zone.count(m, f)
+		answer.Count()
 	case l.forward != nil:
 		who := client
 		if l.here(client) {
 			who = netip.Addr{}
 		}
 		m = l.forward.resolve(ctx, q, by, who)
-		l.zone.passedCounts.note(m.Rcode, len(m.Answer))
+		l.zone.CountPassed(m.Rcode, len(m.Answer))
 	default:
 		l.refuse(w, q, by)
 		return
 	}
-	if !by.stream && !l.here(client) && !l.excess.allows(client, q.Len(), m.Len()) {
-		cutMessage(m)
+	if !by.Stream && !l.here(client) && !l.excess.allows(client, q.Len(), m.Len()) {
+		CutMessage(m)
 	}
 	w.WriteMsg(m)
 }
 
-func (l *Listener) refuse(w miekg.ResponseWriter, q *miekg.Msg, by asker) {
-	m := finish(q, new(miekg.Msg).SetRcode(q, miekg.RcodeRefused), by)
-	l.zone.passedCounts.note(m.Rcode, 0)
+func (l *Listener) refuse(w miekg.ResponseWriter, q *miekg.Msg, by Asker) {
+	m := Fit(q, new(miekg.Msg).SetRcode(q, miekg.RcodeRefused), by)
+	l.zone.CountPassed(m.Rcode, 0)
 	w.WriteMsg(m)
 }
 

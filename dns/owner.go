@@ -122,7 +122,7 @@ func (r *resolver) see(scope Scope) {
 	mixed := false
 	for _, addr := range addrs {
 		p, perr := netip.ParsePrefix(addr.String())
-		if a := p.Addr().Unmap(); perr == nil && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !r.zone.covers(scope, a) {
+		if a := p.Addr().Unmap(); perr == nil && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !r.zone.Covers(scope, a) {
 			mixed = true
 		}
 	}
@@ -150,7 +150,7 @@ func (r *resolver) holdsElsewhere(ctx context.Context, name string, qtype uint16
 		case *miekg.AAAA:
 			ip = rr.AAAA
 		}
-		if addr, ok := netip.AddrFromSlice(ip); ok && !r.zone.covers(scope, addr.Unmap()) {
+		if addr, ok := netip.AddrFromSlice(ip); ok && !r.zone.Covers(scope, addr.Unmap()) {
 			return true
 		}
 	}
@@ -173,8 +173,8 @@ func (o *owners) remember(name string, docker bool) {
 	o.memory[name] = verdict{docker, time.Now()}
 }
 
-// covers tells whether an address is on a network in scope.
-func (z *Zone) covers(scope Scope, addr netip.Addr) bool {
+// Covers reports whether an address is on a network in scope.
+func (z *Zone) Covers(scope Scope, addr netip.Addr) bool {
 	s := z.now()
 	for _, m := range s.holders(addr) {
 		if scope.sees(s.networks[m.network]) {

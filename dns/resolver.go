@@ -70,14 +70,14 @@ func (r *resolver) serve(ctx context.Context) error {
 	s := &server{
 		handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { r.answer(ctx, w, q) }),
 		inline: func(dst, packet []byte, _ netip.AddrPort, spin uint32) ([]byte, bool) {
-			return r.zone.inline(dst, packet, r.asker(spin), r.alone(), true)
+			return r.zone.AnswerPacket(dst, packet, r.asker(spin), r.alone())
 		},
 	}
 	return s.serve(ctx, []*net.UDPConn{r.udp}, []net.Listener{r.tcp})
 }
 
-func (r *resolver) asker(spin uint32) asker {
-	return asker{scope: *r.scope.Load(), spin: spin, recursion: true}
+func (r *resolver) asker(spin uint32) Asker {
+	return Asker{Scope: *r.scope.Load(), Spin: spin, Recursion: true}
 }
 
 // answer answers one question: from the zone when the name is one of the
@@ -85,11 +85,11 @@ func (r *resolver) asker(spin uint32) asker {
 func (r *resolver) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
 	by := r.asker(r.spin.Add(1))
 	from := clientAsking(w)
-	by.stream = from.stream
-	m, f := r.zone.reply(q, by)
-	if m != nil && !(f.bare && r.docker(ctx, q.Question[0].Name, by.scope, from)) {
-		r.zone.count(m, f)
-		w.WriteMsg(m)
+	by.Stream = from.stream
+	answer := r.zone.Answer(q, by)
+	if answer.Msg != nil && !(answer.Bare && r.docker(ctx, q.Question[0].Name, by.Scope, from)) {
+		answer.Count()
+		w.WriteMsg(answer.Msg)
 		return
 	}
 	r.pass(ctx, w, q, from)
@@ -104,7 +104,7 @@ func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Ms
 	}
 	answer, err := r.relay.exchange(ctx, query, from, from.stream)
 	if err == nil {
-		r.zone.passedCounts.note(int(answer[3]&0xf), int(answer[6])<<8|int(answer[7]))
+		r.zone.CountPassed(int(answer[3]&0xf), int(answer[6])<<8|int(answer[7]))
 		w.Write(answer)
 		return
 	}
@@ -113,7 +113,7 @@ func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Ms
 		return
 	}
 	m := new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure)
-	r.zone.passedCounts.note(m.Rcode, 0)
+	r.zone.CountPassed(m.Rcode, 0)
 	w.WriteMsg(m)
 }
 

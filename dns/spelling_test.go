@@ -18,8 +18,8 @@ func (f *feed) both(t *testing.T, scope Scope, name string, qtype uint16) [2]*mi
 	if err != nil {
 		t.Fatal(err)
 	}
-	by := asker{scope: scope, recursion: true}
-	out, ok := f.zone.inline(make([]byte, 0, udpAnswer), packet, by, true, true)
+	by := Asker{Scope: scope, Recursion: true}
+	out, ok := f.zone.AnswerPacket(make([]byte, 0, 4096), packet, by, true)
 	if !ok {
 		t.Fatalf("%s: passed on", name)
 	}
@@ -27,7 +27,7 @@ func (f *feed) both(t *testing.T, scope Scope, name string, qtype uint16) [2]*mi
 	if err := inline.Unpack(out); err != nil {
 		t.Fatal(err)
 	}
-	m, _ := f.zone.reply(q, by)
+	m := f.zone.Answer(q, by).Msg
 	return [2]*miekg.Msg{&inline, m}
 }
 

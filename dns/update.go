@@ -16,10 +16,11 @@ import (
 )
 
 const (
-	updateBatch = 50              // records of one message
-	updateRetry = 2 * time.Second // after the server did not take one
-	updateFudge = 300             // seconds clocks may differ (RFC 8945 section 5.2.3)
-	updateRest  = 30              // retries that a record the server refused by itself sits out: a minute
+	updateBatch  = 50              // records of one message
+	updateBudget = 3 * time.Second // for one message
+	updateRetry  = 2 * time.Second // after the server did not take one
+	updateFudge  = 300             // seconds clocks may differ (RFC 8945 section 5.2.3)
+	updateRest   = 30              // retries that a record the server refused by itself sits out: a minute
 )
 
 // Sent remembers over restarts which records were pushed, so that those of
@@ -119,7 +120,7 @@ var (
 func (u *Updater) push(ctx context.Context) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.zone.filled() {
+	if !u.zone.Filled() {
 		return nil
 	}
 	steps, err := u.steps()
@@ -202,7 +203,7 @@ type step struct {
 func (u *Updater) wanted() map[string]miekg.RR {
 	want, said := make(map[string]miekg.RR), make(map[string]bool)
 	for _, r := range u.zone.Names(Everything()) {
-		if r.Node != u.zone.node || r.Network == "" {
+		if r.Node != u.zone.Node() || r.Network == "" {
 			continue
 		}
 		name, ok := foldRecord(r.Name)
@@ -307,7 +308,7 @@ func (u *Updater) send(ctx context.Context, steps []step) error {
 			m.Remove([]miekg.RR{s.rr})
 		}
 	}
-	client := &miekg.Client{Net: "tcp", Timeout: forwardBudget}
+	client := &miekg.Client{Net: "tcp", Timeout: updateBudget}
 	if u.config.KeyName != "" {
 		m.SetTsig(u.config.KeyName, u.config.Algorithm, updateFudge, time.Now().Unix())
 		client.TsigSecret = map[string]string{u.config.KeyName: u.config.Secret}

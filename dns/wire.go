@@ -76,14 +76,14 @@ func (q *question) parseOPT(rr []byte) bool {
 
 // direct answers a packet into dst, or returns false when the other path
 // has to. bare says whether names without their network may be answered.
-func (z *Zone) direct(dst, packet []byte, by asker, bare bool) ([]byte, bool) {
+func (z *Zone) direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	var fold [maxName + 2]byte
 	q, ok := parse(fold[:0], packet)
 	if !ok {
 		return nil, false
 	}
 	s := z.now()
-	f := s.lookup(by.scope, q.name)
+	f := s.lookup(by.Scope, q.name)
 	if f.bare && !bare || f.mixed {
 		return nil, false
 	}
@@ -91,9 +91,9 @@ func (z *Zone) direct(dst, packet []byte, by asker, bare bool) ([]byte, bool) {
 	count := 0
 	switch {
 	case f.kind == host && q.qtype == typeA:
-		dst, count = z.appendA(dst, s.turns(f.members, by.spin))
+		dst, count = z.appendA(dst, s.turns(f.members, by.Spin))
 	case f.kind == host && q.qtype == typeAAAA:
-		dst, count = z.appendAAAA(dst, s.turns(f.members, by.spin))
+		dst, count = z.appendAAAA(dst, s.turns(f.members, by.Spin))
 	case f.kind == pointer && q.qtype == typePTR && len(f.members) == 1:
 		dst, count = z.appendPTR(dst, f.net, f.members[0]), 1
 	}
@@ -106,7 +106,7 @@ func (z *Zone) direct(dst, packet []byte, by asker, bare bool) ([]byte, bool) {
 	if len(dst) > q.size {
 		return nil, false
 	}
-	q.finish(dst, count, by.recursion)
+	q.finish(dst, count, by.Recursion)
 	f.net.counts.NoError.Add(1)
 	return dst, true
 }

@@ -81,6 +81,9 @@ func NewZone(c ZoneConfig) (*Zone, error) {
 	return z, nil
 }
 
+// Node returns the id of this host.
+func (z *Zone) Node() string { return z.node }
+
 // Domain returns the domain all names are below, without a trailing dot.
 func (z *Zone) Domain() string { return z.domain }
 
@@ -122,9 +125,9 @@ func (z *Zone) ApplyEndpoints(c store.Change) {
 	e.list(c, &z.listed.endpoints)
 }
 
-// filled tells whether the zone got a list of both its networks and its
+// Filled reports whether the zone got a list of both its networks and its
 // endpoints. Until then, that it lacks a name means nothing.
-func (z *Zone) filled() bool {
+func (z *Zone) Filled() bool {
 	z.mu.Lock()
 	defer z.mu.Unlock()
 	return z.listed.networks && z.listed.endpoints

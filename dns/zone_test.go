@@ -120,7 +120,7 @@ func TestIsolation(t *testing.T) {
 	}
 	t.Run("held address is never passed on", func(t *testing.T) {
 		q := new(miekg.Msg).SetQuestion("8.3.8.10.in-addr.arpa.", miekg.TypePTR)
-		if m, _ := f.zone.reply(q, asker{scope: lan1, recursion: true}); m == nil || m.Rcode != miekg.RcodeNameError {
+		if m := f.zone.Answer(q, Asker{Scope: lan1, Recursion: true}).Msg; m == nil || m.Rcode != miekg.RcodeNameError {
 			t.Errorf("the reverse name of another network's container may be passed on: %v", m)
 		}
 	})
@@ -143,7 +143,7 @@ func TestAnswerOrder(t *testing.T) {
 		seen := make(map[string]bool)
 		for spin := range uint32(12) {
 			q := new(miekg.Msg).SetQuestion("web.", miekg.TypeA)
-			m, _ := f.zone.reply(q, asker{scope: Networks("uuid-lan1"), spin: spin})
+			m := f.zone.Answer(q, Asker{Scope: Networks("uuid-lan1"), Spin: spin}).Msg
 			got := addresses(m)
 			if len(got) != 4 {
 				t.Fatalf("%v: want four addresses", got)

@@ -37,7 +37,7 @@ func queries(rounds, seconds int) error {
 	if err := os.WriteFile(input, questions(), 0o600); err != nil {
 		return err
 	}
-	kinds := []string{"bare", "library", "direct"}
+	kinds := []string{"bare", "direct"}
 	if _, err := exec.LookPath("coredns"); err == nil {
 		kinds = append(kinds, "coredns")
 	} else {
@@ -62,7 +62,7 @@ func queries(rounds, seconds int) error {
 }
 
 func publish(kinds []string, measured map[string][]round) {
-	labels := map[string]string{"library": "dns", "direct": "dns_direct", "coredns": "coredns"}
+	labels := map[string]string{"direct": "dns_direct", "coredns": "coredns"}
 	column := func(kind string, of func(round) float64) float64 {
 		var values []float64
 		for _, r := range measured[kind] {

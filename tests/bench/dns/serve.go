@@ -67,7 +67,7 @@ func serve(kind, address string) error {
 		return err
 	}
 	fill(zone, names)
-	return dns.NewListener(dns.ListenerConfig{Zone: zone, Indirect: kind == "library"}).Serve(ctx, packets, streams)
+	return dns.NewListener(dns.ListenerConfig{Zone: zone}).Serve(ctx, packets, streams)
 }
 
 // bare answers every question with one address, and does nothing else.
