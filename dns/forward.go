@@ -9,40 +9,48 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	miekg "github.com/miekg/dns"
-	"golang.org/x/sync/singleflight"
 )
 
 const (
-	forwardInFlight = 1024
-	forwardClient   = 64               // of those, for one client that is not this host
-	probeEvery      = time.Second      // a server that failed
-	loopEvery       = 30 * time.Second // a server that led back to us: it may have been set right
+	forwardBudget   = 3 * time.Second // of a question in all: Docker's resolver waits four for one server
+	forwardInFlight = 1024            // questions
+	forwardClient   = 64              // of those, for one client that is not this host
+	checkEvery      = time.Second     // a server that failed
+	checkAllRound   = 30              // such rounds after which every server is checked: one may lead back to us since
 
 	// loopSuffix ends the names that are sent out to see whether they come
 	// back. It is below no domain that somebody could rightly route to us.
 	loopSuffix = ".loop-check.gvlan."
 )
 
-// Forwarder asks other servers what the zone does not know: the next one
-// when one fails, none twice for the same question at the same time, and
-// never one that leads back here.
+// Forwarder asks other servers what the zone does not know: one after the
+// other until one has an answer, and never one that leads back here. It
+// remembers no answers: who asks has a cache, and so have the servers.
 type Forwarder struct {
-	upstreams []*upstream
+	upstreams []*upstream // in order of preference
 	log       *slog.Logger
-	cache     *cache
-	flights   singleflight.Group
 	slots     chan struct{}
 	places    *places // of slots, for clients on the LAN
+}
+
+// upstream is one server questions are forwarded to.
+type upstream struct {
+	addr   netip.AddrPort
+	failed atomic.Bool            // did not answer the last time
+	loops  atomic.Bool            // leads back to us
+	nonce  atomic.Pointer[string] // of the name that was sent to see whether it does
 }
 
 // NewForwarder returns a forwarder to these servers, in order of
 // preference. Addresses in own are this agent's listeners, and are left out;
 // it fails when no other is left.
 func NewForwarder(servers, own []netip.AddrPort, log *slog.Logger) (*Forwarder, error) {
-	f := &Forwarder{log: log, cache: newCache(time.Now), slots: make(chan struct{}, forwardInFlight), places: newPlaces(forwardClient, forwardInFlight/2)}
+	f := &Forwarder{log: log, slots: make(chan struct{}, forwardInFlight), places: newPlaces(forwardClient, forwardInFlight/2)}
 	for _, addr := range servers {
 		if slices.Contains(own, addr) {
 			continue
@@ -55,67 +63,48 @@ func NewForwarder(servers, own []netip.AddrPort, log *slog.Logger) (*Forwarder, 
 	return f, nil
 }
 
-// Run probes servers that failed until they answer, and sees to it that none
-// leads back to us. It returns nil when ctx ends.
+// Run checks servers that failed until they answer, and now and then whether
+// one leads back to us. It returns nil when ctx ends.
 func (f *Forwarder) Run(ctx context.Context) error {
-	probes := time.NewTicker(probeEvery)
-	defer probes.Stop()
-	loops := time.NewTicker(loopEvery)
-	defer loops.Stop()
-	f.checkLoops(ctx, f.upstreams)
-	for {
+	rounds := time.NewTicker(checkEvery)
+	defer rounds.Stop()
+	for round := 0; ; round++ {
+		var due []*upstream
+		for _, u := range f.upstreams {
+			if round%checkAllRound == 0 || u.failed.Load() {
+				due = append(due, u)
+			}
+		}
+		f.check(ctx, due)
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-probes.C:
-			f.probe(ctx)
-		case <-loops.C:
-			f.checkLoops(ctx, slices.DeleteFunc(slices.Clone(f.upstreams), func(u *upstream) bool { return !u.loops.Load() }))
+		case <-rounds.C:
 		}
 	}
 }
 
-// probe asks every server that failed for the root's name servers.
-func (f *Forwarder) probe(ctx context.Context) {
-	q := new(miekg.Msg).SetQuestion(".", miekg.TypeNS)
-	ctx, cancel := context.WithTimeout(ctx, probeEvery)
+// check sends each server a name of its own. One that answers is well, unless
+// the name came back, which caught sees.
+func (f *Forwarder) check(ctx context.Context, servers []*upstream) {
+	ctx, cancel := context.WithTimeout(ctx, checkEvery)
 	defer cancel()
-	f.each(f.upstreams, func(u *upstream) {
-		if u.failed.Load() && !u.loops.Load() {
-			if _, err := u.exchange(ctx, q); err == nil {
-				u.failed.Store(false)
-			}
-		}
-	})
-}
-
-// checkLoops sends each server a name of its own; caught sees it when it
-// comes back.
-func (f *Forwarder) checkLoops(ctx context.Context, suspects []*upstream) {
-	ctx, cancel := context.WithTimeout(ctx, forwardBudget)
-	defer cancel()
-	f.each(suspects, func(u *upstream) {
-		nonce := strings.ToLower(rand.Text())
-		u.nonce.Store(&nonce)
-		_, err := u.exchange(ctx, new(miekg.Msg).SetQuestion(nonce+loopSuffix, miekg.TypeHINFO))
-		if u.nonce.Load() == &nonce && err == nil {
-			u.loops.Store(false)
-		}
-	})
-}
-
-// each runs visit for every server at once and waits for all.
-func (f *Forwarder) each(servers []*upstream, visit func(*upstream)) {
-	done := make(chan struct{})
+	var group sync.WaitGroup
 	for _, u := range servers {
-		go func() { visit(u); done <- struct{}{} }()
+		group.Go(func() {
+			nonce := strings.ToLower(rand.Text())
+			u.nonce.Store(&nonce)
+			_, err := u.exchange(ctx, new(miekg.Msg).SetQuestion(nonce+loopSuffix, miekg.TypeHINFO))
+			if err == nil && u.nonce.Load() == &nonce {
+				u.failed.Store(false)
+				u.loops.Store(false)
+			}
+		})
 	}
-	for range servers {
-		<-done
-	}
+	group.Wait()
 }
 
-// caught tells whether a name is one of ours that came back, and shuts out
+// caught reports whether a name is one of ours that came back, and shuts out
 // the server it was sent to.
 func (f *Forwarder) caught(name string) bool {
 	nonce, ok := strings.CutSuffix(strings.ToLower(name), loopSuffix)
@@ -134,32 +123,15 @@ func (f *Forwarder) caught(name string) bool {
 	return true
 }
 
-var errNoUpstream = errors.New("no dns upstream answered")
-
 // resolve answers a client's question with what the servers say, or SERVFAIL
-// within forwardBudget.
+// within forwardBudget. Clients on the LAN take half of the slots together and
+// a few each, so that one which floods us leaves others theirs; no client is
+// this host itself.
 func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by Asker, client netip.Addr) *miekg.Msg {
-	key := keyOf(q)
-	m := f.cache.get(key, false)
-	if m == nil {
-		m = f.fetch(ctx, key, client)
-	}
-	if m == nil {
-		if m = f.cache.get(key, true); m == nil || m.Rcode == miekg.RcodeServerFailure {
-			m = new(miekg.Msg)
-			m.Rcode = miekg.RcodeServerFailure
-		}
-	}
-	return readdress(q, m, by)
-}
-
-// fetch asks the servers, once for all who want to know the same. Clients on
-// the LAN take half of the slots together and a few each, so that one which
-// floods us leaves others theirs; no client is this host itself.
-func (f *Forwarder) fetch(ctx context.Context, key cacheKey, client netip.Addr) *miekg.Msg {
+	failure := new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure)
 	if client.IsValid() {
 		if !f.places.take(client) {
-			return nil
+			return Fit(q, failure, by)
 		}
 		defer f.places.give(client)
 	}
@@ -167,30 +139,83 @@ func (f *Forwarder) fetch(ctx context.Context, key cacheKey, client netip.Addr) 
 	case f.slots <- struct{}{}:
 		defer func() { <-f.slots }()
 	default:
-		return nil
+		return Fit(q, failure, by)
 	}
-	v, err, _ := f.flights.Do(fmt.Sprint(key), func() (any, error) {
-		m := askAll(context.WithoutCancel(ctx), f.upstreams, key.message())
-		if m == nil {
-			m = new(miekg.Msg)
-			m.Rcode = miekg.RcodeServerFailure
-			f.cache.put(key, m)
-			return nil, errNoUpstream
-		}
-		f.cache.put(key, m)
-		return m, nil
-	})
-	if err != nil {
-		return nil
+	m := f.ask(ctx, q)
+	if m == nil {
+		return Fit(q, failure, by)
 	}
-	return v.(*miekg.Msg).Copy()
+	return readdress(q, m, by)
 }
 
-// message is the question a key stands for, as it is sent to servers.
-func (k cacheKey) message() *miekg.Msg {
-	m := new(miekg.Msg).SetQuestion(k.name, k.qtype)
-	m.CheckingDisabled = k.unchecked
-	return m.SetEdns0(UDPSize, k.dnssec)
+// ask asks one server after the other until one settles the question, each
+// for its share of the time that is left. It returns the last answer where
+// none does, and nil where there is none.
+func (f *Forwarder) ask(ctx context.Context, q *miekg.Msg) (last *miekg.Msg) {
+	query := new(miekg.Msg).SetQuestion(q.Question[0].Name, q.Question[0].Qtype)
+	query.CheckingDisabled = q.CheckingDisabled
+	opt := q.IsEdns0()
+	query.SetEdns0(UDPSize, opt != nil && opt.Do())
+
+	deadline := time.Now().Add(forwardBudget)
+	order := f.order()
+	for i, u := range order {
+		share := time.Until(deadline) / time.Duration(len(order)-i)
+		ctx, cancel := context.WithTimeout(ctx, share)
+		m, err := u.exchange(ctx, query)
+		cancel()
+		u.failed.Store(err != nil)
+		if err != nil {
+			continue
+		}
+		if m.Rcode != miekg.RcodeServerFailure && m.Rcode != miekg.RcodeRefused {
+			return m
+		}
+		last = m
+	}
+	return last
+}
+
+// order returns the servers to ask, those that failed the last time after the
+// others.
+func (f *Forwarder) order() []*upstream {
+	var well, failed []*upstream
+	for _, u := range f.upstreams {
+		switch {
+		case u.loops.Load():
+		case u.failed.Load():
+			failed = append(failed, u)
+		default:
+			well = append(well, u)
+		}
+	}
+	return append(well, failed...)
+}
+
+// exchange asks one server, over TCP when the UDP answer was cut.
+func (u *upstream) exchange(ctx context.Context, q *miekg.Msg) (*miekg.Msg, error) {
+	m, err := u.exchangeOver(ctx, "udp", q)
+	if err == nil && m.Truncated {
+		m, err = u.exchangeOver(ctx, "tcp", q)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", u.addr, err)
+	}
+	return m, nil
+}
+
+func (u *upstream) exchangeOver(ctx context.Context, network string, q *miekg.Msg) (*miekg.Msg, error) {
+	q = q.Copy()
+	q.Id = miekg.Id()
+	client := &miekg.Client{Net: network, Timeout: forwardBudget, UDPSize: UDPSize}
+	m, _, err := client.ExchangeContext(ctx, q, u.addr.String())
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Question) != 1 || !strings.EqualFold(m.Question[0].Name, q.Question[0].Name) || m.Question[0].Qtype != q.Question[0].Qtype {
+		return nil, errors.New("the answer is to another question")
+	}
+	return m, nil
 }
 
 // readdress makes a server's answer the answer to this very question.

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	miekg "github.com/miekg/dns"
 )
@@ -66,24 +65,6 @@ func TestFailover(t *testing.T) {
 	})
 }
 
-func TestStaleAnswerWhenAllAreGone(t *testing.T) {
-	up := newUpstream(t, says("192.0.2.1", 1))
-	f := forwarder(t, up)
-	now := time.Now()
-	f.cache.now = func() time.Time { return now }
-	forwarded(f, "example.com")
-	up.stop()
-	now = now.Add(time.Hour)
-	m := forwarded(f, "example.com")
-	if got := addresses(m); len(got) != 1 || m.Answer[0].Header().Ttl != staleTTL {
-		t.Errorf("want the expired answer with a TTL of %d:\n%v", staleTTL, m)
-	}
-	now = now.Add(2 * staleFor)
-	if m := forwarded(f, "example.com"); m.Rcode != miekg.RcodeServerFailure {
-		t.Errorf("an answer of days ago was given:\n%v", m)
-	}
-}
-
 func TestRecovery(t *testing.T) {
 	healthy := false
 	var mu sync.Mutex
@@ -123,26 +104,6 @@ func TestTruncatedUpstream(t *testing.T) {
 	}
 }
 
-func TestSameQuestionOnce(t *testing.T) {
-	release := make(chan struct{})
-	up := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) { <-release; says("192.0.2.1", 300)(w, q) })
-	f := forwarder(t, up)
-	var group sync.WaitGroup
-	for range 20 {
-		group.Go(func() {
-			if got := addresses(forwarded(f, "example.com")); len(got) != 1 {
-				t.Errorf("got %v", got)
-			}
-		})
-	}
-	eventually(t, "all wait", func() bool { return len(f.slots) == 20 })
-	close(release)
-	group.Wait()
-	if n := up.asked.Load(); n != 1 {
-		t.Errorf("asked %d times", n)
-	}
-}
-
 // TestLoop gives the forwarder an upstream that sends everything back to
 // the listener.
 func TestLoop(t *testing.T) {
@@ -168,7 +129,7 @@ func TestLoop(t *testing.T) {
 	}
 	own := serveListener(t, NewListener(ListenerConfig{Zone: zone, Forward: f}))
 	back.Store(&own)
-	f.checkLoops(t.Context(), f.upstreams)
+	f.check(t.Context(), f.upstreams)
 	asked := loop.asked.Load()
 	if got := addresses(forwarded(f, "example.com")); len(got) != 1 || loop.asked.Load() != asked {
 		t.Errorf("got %v, and the looping server was asked %d times more", got, loop.asked.Load()-asked)
@@ -177,7 +138,7 @@ func TestLoop(t *testing.T) {
 		t.Errorf("log does not name the looping server, and it alone:\n%s", log.String())
 	}
 	back.Store(nil)
-	f.checkLoops(t.Context(), f.upstreams[:1])
+	f.check(t.Context(), f.upstreams[:1])
 	if got := addresses(forwarded(f, "example.com")); got[0] != "192.0.2.9" {
 		t.Errorf("after it was set right: got %v", got)
 	}
