@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func TestAmplification(t *testing.T) {
 	for _, option := range []bool{false, true} {
 		f := house(t)
 		for i := range 60 {
-			f.start(endpoint("h3", "lan1", "many"+itoa(i), netipAt(100+i)+"/16", alias("many")))
+			f.start(endpoint("h3", "lan1", "many"+strconv.Itoa(i), nthAddress(100+i)+"/16", alias("many")))
 		}
 		box := newSandbox(t)
 		box.addNetwork("lan", "10.55.0.1/24")

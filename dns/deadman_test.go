@@ -1,7 +1,6 @@
 package dns
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"log/slog"
@@ -45,17 +44,22 @@ func serveSandbox() error {
 }
 
 // agent starts a process that serves the sandbox, and waits until it does.
-func (s *fakeSandbox) agent() *exec.Cmd {
-	s.t.Helper()
+func agent(t *testing.T, s *fakeSandbox) *exec.Cmd {
+	t.Helper()
+	sandbox, err := os.Open(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sandbox.Close()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), serveVariable+"=1")
-	cmd.Stderr = s.t.Output()
-	cmd.ExtraFiles = []*os.File{os.NewFile(uintptr(dup(s.t, s.ns.Fd())), "sandbox")}
+	cmd.Stderr = t.Output()
+	cmd.ExtraFiles = []*os.File{sandbox}
 	if err := cmd.Start(); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	s.t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	eventually(s.t, "the agent answers", func() bool {
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	eventually(t, "the agent answers", func() bool {
 		conn := s.client("udp")
 		defer conn.Close()
 		m, err := exchange(conn, "web", miekg.TypeA, time.Second)
@@ -70,9 +74,9 @@ func (s *fakeSandbox) agent() *exec.Cmd {
 // back.
 func TestDeadAgent(t *testing.T) {
 	box := newSandbox(t).withDocker(map[string]string{"web.": "172.18.0.2"})
-	cmd := box.agent()
+	cmd := agent(t, box)
 	kept := box.client("udp")
-	unconnected, err := listenIn(box, "127.0.0.1:0")
+	unconnected, err := box.listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +114,7 @@ func TestDeadAgent(t *testing.T) {
 	}
 	cmd.Wait()
 	reach("172.18.0.2")
-	cmd = box.agent()
+	cmd = agent(t, box)
 	reach("10.9.0.10")
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
@@ -123,13 +127,6 @@ func TestDeadAgent(t *testing.T) {
 			t.Errorf("%s right after the agent stopped: %s %v", name, got, err)
 		}
 	}
-}
-
-func first(m *miekg.Msg, err error) (string, error) {
-	if err != nil || len(m.Answer) == 0 {
-		return "", err
-	}
-	return addresses(m)[0], nil
 }
 
 // exchangeFrom asks over a socket that is not connected, as c-ares and
@@ -191,22 +188,4 @@ func TestSandboxWithoutProcess(t *testing.T) {
 	if tables := box.tables(); tables == "" {
 		t.Error("the namespace itself must be left alone")
 	}
-}
-
-// process starts something that runs in the sandbox until the returned
-// function ends it.
-func (s *fakeSandbox) process() (end func()) {
-	s.t.Helper()
-	cmd := exec.Command("sh", "-c", "echo started; exec sleep 600")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.do(cmd.Start)
-	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-		s.t.Fatal(err)
-	}
-	end = func() { cmd.Process.Kill(); cmd.Wait() }
-	s.t.Cleanup(end)
-	return end
 }

@@ -95,7 +95,7 @@ func (e *edit) setDefinition(it store.Item) {
 	e.z.definitions[it.Key] = d
 	net := e.network(d.id)
 	net.defined, net.off, net.subnets = true, d.off, d.subnets
-	net.label, _ = foldRecord(d.name)
+	net.label, _ = FoldName(d.name)
 	e.dirty, e.relabel = true, true
 }
 
@@ -142,7 +142,7 @@ func (e *edit) dropEndpoint(key string) {
 // endpoint on it: it is local to this engine, and nobody else's.
 func (e *edit) adoptLabel(record store.Endpoint) {
 	net := e.network(record.Network)
-	label, ok := foldRecord(record.Name)
+	label, ok := FoldName(record.Name)
 	if !net.defined && record.Node == e.z.node && ok && net.label != label {
 		net.label = label
 		e.dirty, e.relabel = true, true
@@ -329,9 +329,9 @@ func (z *Zone) nameOf(net *network) string {
 	return net.label
 }
 
-// foldDomain checks and folds a domain name a user gave.
-func foldDomain(name string) (string, error) {
-	folded, ok := foldRecord(strings.Trim(name, "."))
+// FoldDomain checks and folds a domain name a user gave.
+func FoldDomain(name string) (string, error) {
+	folded, ok := FoldName(strings.Trim(name, "."))
 	if !ok || strings.Contains(name, "_") {
 		return "", fmt.Errorf("dns domain %q is not a domain name: use letters, digits and hyphens between dots, such as gvlan.internal", name)
 	}

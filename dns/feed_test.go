@@ -2,10 +2,9 @@ package dns
 
 import (
 	"encoding/base64"
+	"fmt"
 	"net/netip"
 	"testing"
-
-	miekg "github.com/miekg/dns"
 
 	"gvlan/cluster/store"
 )
@@ -116,28 +115,22 @@ func (f *feed) stop(e store.Endpoint) {
 	f.zone.ApplyEndpoints(f.drop(store.EndpointKey(e.Node, e.Endpoint)))
 }
 
-// resolve asks the zone and returns the answer, or nil when the name is not
-// the zone's.
-func resolve(z *Zone, scope Scope, name string, qtype uint16) *miekg.Msg {
-	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
-	q.Id = 7
-	m := z.Answer(q, Asker{Scope: scope}).Msg
-	return m
+// house is a zone with two networks and a few containers on two hosts.
+func house(t testing.TB) *feed { return houseOf(t, ZoneConfig{Node: "h1"}) }
+
+// houseOf is house with a zone made so.
+func houseOf(t testing.TB, c ZoneConfig) *feed {
+	f := newFeed(t, c)
+	f.define("lan1", "10.9.0.0/24", "fd09::/64")
+	f.define("proj_lan", "10.8.0.0/20")
+	f.start(endpoint("h1", "lan1", "web", "10.9.0.10/24", alias("www"), v6("fd09::10/64"), exposed("80/tcp"),
+		label("gvlan.srv.http", "8080"), label("gvlan.txt", `path=/ "a\b"`)))
+	f.start(endpoint("h2", "lan1", "db_main", "10.9.0.20/24", label("com.docker.compose.service", "shop"), alias("db")))
+	f.start(endpoint("h2", "lan1", "stack_api.1.abc", "10.9.0.30/24",
+		label("com.docker.swarm.service.name", "stack_api"), label("com.docker.swarm.task.name", "stack_api.1.abc")))
+	f.start(endpoint("h2", "proj_lan", "web", "10.8.3.7/20"))
+	return f
 }
 
-// addresses returns the A and AAAA records of an answer, in order.
-func addresses(m *miekg.Msg) []string {
-	var out []string
-	if m == nil {
-		return nil
-	}
-	for _, rr := range m.Answer {
-		switch rr := rr.(type) {
-		case *miekg.A:
-			out = append(out, rr.A.String())
-		case *miekg.AAAA:
-			out = append(out, rr.AAAA.String())
-		}
-	}
-	return out
-}
+// nthAddress is one of many addresses of 10.9.0.0/16.
+func nthAddress(i int) string { return fmt.Sprintf("10.9.%d.%d", i/200, 1+i%200) }

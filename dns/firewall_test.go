@@ -114,29 +114,29 @@ func TestFirewallInside(t *testing.T) {
 				t.Parallel()
 				alone := newSandbox(t).withDocker(map[string]string{"web.": "10.9.0.10", "other.": "172.18.0.3"})
 				w.build(alone, language)
-				w.hold(alone, "Docker's resolver alone")
+				w.hold(t, alone, "Docker's resolver alone")
 
 				box := newSandbox(t).withDocker(map[string]string{"web.": "172.18.0.2", "other.": "172.18.0.3"})
 				s := runSandboxes(t, f.zone, enterPath)
 				s.attach(t, box, "e1", "lan1")
 				w.build(box, language)
-				w.hold(box, "us")
+				w.hold(t, box, "us")
 			})
 		}
 	}
 }
 
 // hold asks as several users in every way.
-func (w wall) hold(s *fakeSandbox, with string) {
-	s.t.Helper()
+func (w wall) hold(t *testing.T, s *fakeSandbox, with string) {
+	t.Helper()
 	for _, uid := range []int{0, 65534} {
 		for _, network := range []string{"udp", "tcp"} {
 			for name, addr := range map[string]string{"web": "10.9.0.10", "other": "172.18.0.3"} {
 				what := fmt.Sprintf("with %s, user %d over %s: %s is %s", with, uid, network, name, addr)
 				if slices.Contains(w.may, uid) {
-					eventually(s.t, what, func() bool { return s.try(uid, network, name) == addr })
-				} else if got := s.try(uid, network, name); got != "" {
-					s.t.Errorf("with %s, user %d over %s, who may not ask: %s is %s", with, uid, network, name, got)
+					eventually(t, what, func() bool { return try(t, s, uid, network, name) == addr })
+				} else if got := try(t, s, uid, network, name); got != "" {
+					t.Errorf("with %s, user %d over %s, who may not ask: %s is %s", with, uid, network, name, got)
 				}
 			}
 		}
@@ -145,8 +145,8 @@ func (w wall) hold(s *fakeSandbox, with string) {
 
 // try asks for a name as a user and returns the address, or "" where the
 // kernel or nobody answered.
-func (s *fakeSandbox) try(uid int, network, name string) string {
-	s.t.Helper()
+func try(t *testing.T, s *fakeSandbox, uid int, network, name string) string {
+	t.Helper()
 	const wait = time.Second / 4 // for what may have been swallowed
 	var conn net.Conn
 	err := s.ns.Do(func() error {

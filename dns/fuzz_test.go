@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,7 +13,7 @@ import (
 func fuzzZone(t testing.TB) *Zone {
 	f := house(t)
 	for i := range 40 {
-		f.start(endpoint("h3", "lan1", "many"+itoa(i), netipAt(100+i)+"/16", alias("many"), v6("fd09::1:"+itoa(i)+"/64")))
+		f.start(endpoint("h3", "lan1", "many"+strconv.Itoa(i), nthAddress(100+i)+"/16", alias("many"), v6("fd09::1:"+strconv.Itoa(i)+"/64")))
 	}
 	f.start(endpoint("h1", "lan1", "mix-1", "10.9.0.21/24", alias("_db"), exposed("80/tcp")))
 	f.start(endpoint("h2", "lan1", "Mix_1", "10.9.0.22/24"))
@@ -69,7 +70,7 @@ func FuzzPacket(f *testing.F) {
 				}
 				checkAnswer(t, packet, raw)
 			}
-			if out, ok := z.direct(nil, packet, by, true); ok {
+			if out, ok := z.Direct(nil, packet, by, true); ok {
 				checkAnswer(t, packet, out)
 			}
 		}
@@ -112,7 +113,7 @@ func FuzzPathsAgree(f *testing.F) {
 			{Scope: Networks("uuid-lan1", "uuid-proj_lan"), Spin: spin, Recursion: true},
 			{Scope: Networks("uuid-proj_lan"), Spin: spin},
 		} {
-			out, ok := z.direct(nil, packet, by, true)
+			out, ok := z.Direct(nil, packet, by, true)
 			if !ok {
 				continue
 			}
@@ -178,7 +179,7 @@ func TestDirectTakesTheCommonQuestions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := z.direct(nil, raw, Asker{Scope: Networks("uuid-lan1")}, true); ok != tt.want {
+		if _, ok := z.Direct(nil, raw, Asker{Scope: Networks("uuid-lan1")}, true); ok != tt.want {
 			t.Errorf("%s %s: direct %v, want %v", tt.query, miekg.TypeToString[tt.qtype], ok, tt.want)
 		}
 	}
@@ -196,7 +197,7 @@ func TestDirectDoesNotAllocate(t *testing.T) {
 		by := Asker{Scope: Networks("uuid-lan1")}
 		buf := make([]byte, 0, 4096)
 		if n := testing.AllocsPerRun(100, func() {
-			if _, ok := z.direct(buf, raw, by, true); !ok {
+			if _, ok := z.Direct(buf, raw, by, true); !ok {
 				t.Fatal("not answered")
 			}
 		}); n != 0 {

@@ -88,8 +88,9 @@ func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32
 }
 
 func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
-	client := clientOf(w)
-	by := Asker{Spin: l.spin.Add(1), Recursion: l.forward != nil, Stream: overStream(w)}
+	from := clientOf(w)
+	client := from.Addr().Unmap()
+	by := Asker{Spin: l.spin.Add(1), Recursion: l.forward != nil, Stream: from.stream}
 	if !l.allowed(client) || len(q.Question) == 1 && l.forward != nil && l.forward.caught(q.Question[0].Name) {
 		l.refuse(w, q, by)
 		return

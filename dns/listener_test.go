@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	miekg "github.com/miekg/dns"
 )
@@ -37,25 +36,6 @@ func serveOn(t testing.TB, l *Listener, packets []*net.UDPConn, streams []net.Li
 		}
 	})
 	return at
-}
-
-// query asks a server from an address of the loopback.
-func query(t testing.TB, network, from string, server netip.AddrPort, name string, qtype uint16) *miekg.Msg {
-	t.Helper()
-	dialer := &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.UDPAddr{IP: net.ParseIP(from)}}
-	if network == "tcp" {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
-	}
-	conn, err := dialer.Dial(network, server.String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	m, err := exchange(conn, name, qtype, 10*time.Second)
-	if err != nil {
-		t.Fatalf("%s %s: %v", name, miekg.TypeToString[qtype], err)
-	}
-	return m
 }
 
 func TestListener(t *testing.T) {

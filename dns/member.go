@@ -69,7 +69,7 @@ func memberNames(c store.Container, m *member) (names, spelled []string) {
 	names = make([]string, 0, 3)
 	odd := false
 	for _, name := range all {
-		folded, ok := foldRecord(name)
+		folded, ok := FoldName(name)
 		if !ok {
 			continue
 		}
@@ -116,7 +116,7 @@ func memberPorts(c store.Container) []port {
 		if service == "" {
 			service = number
 		}
-		service, ok := foldRecord(service)
+		service, ok := FoldName(service)
 		ok = ok && !strings.HasPrefix(service, "_")
 		p := port{service: service, proto: proto, number: uint16(n)}
 		if ok && !strings.Contains(service, ".") && !slices.Contains(ports, p) {

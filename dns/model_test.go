@@ -31,7 +31,7 @@ var (
 func TestZoneAgainstModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := &history{f: newFeed(t, ZoneConfig{}), networks: map[string]store.Network{}, endpoints: map[string]store.Endpoint{}}
-		before := h.f.zone.now()
+		before := h.f.zone.Snapshot()
 		frozen := h.observe(before)
 		rt.Repeat(map[string]func(*rapid.T){
 			"define":   h.define,
@@ -39,15 +39,15 @@ func TestZoneAgainstModel(t *testing.T) {
 			"start":    h.start,
 			"stop":     h.stop,
 			"relist":   func(*rapid.T) { h.relist(h.f.zone) },
-			"remember": func(*rapid.T) { before = h.f.zone.now(); frozen = h.observe(before) },
+			"remember": func(*rapid.T) { before = h.f.zone.Snapshot(); frozen = h.observe(before) },
 			"": func(rt *rapid.T) {
-				got := h.observe(h.f.zone.now())
+				got := h.observe(h.f.zone.Snapshot())
 				if diff := cmp.Diff(h.expect(), got); diff != "" {
 					rt.Fatalf("zone differs from the records (-want +got):\n%s", diff)
 				}
 				late := newFeed(t, ZoneConfig{}).zone
 				h.relist(late)
-				if diff := cmp.Diff(got, h.observe(late.now())); diff != "" {
+				if diff := cmp.Diff(got, h.observe(late.Snapshot())); diff != "" {
 					rt.Fatalf("a node that came late answers otherwise (-want +got):\n%s", diff)
 				}
 				if diff := cmp.Diff(frozen, h.observe(before)); diff != "" {
@@ -102,14 +102,10 @@ func (h *history) relist(zone *Zone) {
 }
 
 // observe asks a snapshot for every name in every scope.
-func (h *history) observe(s *snapshot) map[string][]string {
+func (h *history) observe(s *Snapshot) map[string][]string {
 	seen := make(map[string][]string)
 	record := func(scope Scope, where, name string) {
-		f := s.lookup(scope, []byte(name))
-		var addrs []string
-		for _, m := range f.members {
-			addrs = append(addrs, m.v4.String()+"@"+m.network)
-		}
+		addrs := s.Holders(scope, name)
 		if slices.Sort(addrs); len(addrs) > 0 {
 			seen[where+" "+name] = addrs
 		}
@@ -135,7 +131,7 @@ func (h *history) expect() map[string][]string {
 		addr := e.IPv4[:len(e.IPv4)-len("/24")]
 		names := map[string]bool{}
 		for _, name := range append([]string{e.Container.Name}, e.Container.Aliases...) {
-			folded, _ := foldRecord(name)
+			folded, _ := FoldName(name)
 			names[folded] = true
 		}
 		for name := range names {

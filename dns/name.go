@@ -38,9 +38,9 @@ var foldTable = func() (t [256]byte) {
 	return t
 }()
 
-// foldRecord folds a name as Docker knows it (container, alias, network).
+// FoldName folds a name as Docker knows it (container, alias, network).
 // It fails on a name that cannot stand in the DNS.
-func foldRecord(name string) (string, bool) {
+func FoldName(name string) (string, bool) {
 	folded, ok := foldQuery(make([]byte, 0, len(name)), name)
 	if !ok || strings.HasSuffix(name, ".") {
 		return "", false

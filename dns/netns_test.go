@@ -1,7 +1,7 @@
 package dns
 
 import (
-	"errors"
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -11,8 +11,6 @@ import (
 	"time"
 
 	miekg "github.com/miekg/dns"
-
-	"golang.org/x/sys/unix"
 
 	"gvlan/driver/netns"
 )
@@ -167,19 +165,13 @@ func (s *fakeSandbox) nft(rules string) {
 	s.output(cmd)
 }
 
-// rules returns the sandbox's nftables tables.
+// tables returns the sandbox's nftables tables.
 func (s *fakeSandbox) tables() string { s.t.Helper(); return s.run("nft", "list", "tables") }
 
 // client opens a client's socket to Docker's resolver inside the sandbox.
 func (s *fakeSandbox) client(network string) net.Conn {
 	s.t.Helper()
-	var conn net.Conn
-	s.do(func() (err error) {
-		conn, err = net.DialTimeout(network, "127.0.0.11:53", 5*time.Second)
-		return err
-	})
-	s.t.Cleanup(func() { conn.Close() })
-	return conn
+	return s.dial(network, "127.0.0.11:53")
 }
 
 // lookup asks for a name as a process in the container would.
@@ -194,22 +186,7 @@ func (s *fakeSandbox) lookup(network, name string, qtype uint16) *miekg.Msg {
 	return m
 }
 
-func exchange(conn net.Conn, name string, qtype uint16, wait time.Duration) (*miekg.Msg, error) {
-	wire := &miekg.Conn{Conn: conn, UDPSize: 4096}
-	conn.SetDeadline(time.Now().Add(wait))
-	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
-	if err := wire.WriteMsg(q); err != nil {
-		return nil, err
-	}
-	for {
-		m, err := wire.ReadMsg()
-		if err != nil || m.Id == q.Id {
-			return m, err
-		}
-	}
-}
-
-// addAddress puts an address on an interface of another network.
+// addNetwork adds an interface of another network with an address on it.
 func (s *fakeSandbox) addNetwork(name, prefix string) {
 	s.t.Helper()
 	s.run("ip", "link", "add", name, "type", "veth", "peer", "name", name+"p")
@@ -217,25 +194,8 @@ func (s *fakeSandbox) addNetwork(name, prefix string) {
 	s.run("ip", "link", "set", name, "up")
 }
 
-// enterPath is Enter for fake sandboxes.
-func enterPath(sandbox string, f func() error) error { return netns.Do(sandbox, f) }
-
-// eventually repeats a check until it holds; only the test's own deadline
-// ends it.
-func eventually(t testing.TB, what string, check func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	for !check() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: did not come about", what)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-var errNotYet = errors.New("no namespace yet")
-
-func listenIn(s *fakeSandbox, addr string) (pc net.PacketConn, err error) {
+// listen opens a server's socket inside the sandbox.
+func (s *fakeSandbox) listen(addr string) (pc net.PacketConn, err error) {
 	err = s.ns.Do(func() (err error) {
 		pc, err = net.ListenPacket("udp4", addr)
 		return err
@@ -243,21 +203,31 @@ func listenIn(s *fakeSandbox, addr string) (pc net.PacketConn, err error) {
 	return pc, err
 }
 
-func dialIn(t testing.TB, s *fakeSandbox, addr string) (conn net.Conn) {
-	t.Helper()
+// dial opens a client's socket to a server inside the sandbox.
+func (s *fakeSandbox) dial(network, addr string) (conn net.Conn) {
+	s.t.Helper()
 	s.do(func() (err error) {
-		conn, err = net.Dial("udp4", addr)
+		conn, err = net.DialTimeout(network, addr, 5*time.Second)
 		return err
 	})
-	t.Cleanup(func() { conn.Close() })
+	s.t.Cleanup(func() { conn.Close() })
 	return conn
 }
 
-func dup(t testing.TB, fd int) int {
-	t.Helper()
-	n, err := unix.Dup(fd)
+// process starts something that runs in the sandbox until the returned
+// function ends it.
+func (s *fakeSandbox) process() (end func()) {
+	s.t.Helper()
+	cmd := exec.Command("sh", "-c", "echo started; exec sleep 600")
+	out, err := cmd.StdoutPipe()
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	return n
+	s.do(cmd.Start)
+	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		s.t.Fatal(err)
+	}
+	end = func() { cmd.Process.Kill(); cmd.Wait() }
+	s.t.Cleanup(end)
+	return end
 }

@@ -179,7 +179,7 @@ func (r *relay) dial(stream bool, by client) (conn net.Conn, err error) {
 	entered := r.enter(func() error {
 		uid := os.Geteuid()
 		if by.IsValid() {
-			if user, err := by.user(); err == nil { // else it is gone, and nobody waits
+			if user, err := userOf(by); err == nil { // else it is gone, and nobody waits
 				uid = user
 			}
 		}

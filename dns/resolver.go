@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -84,7 +85,7 @@ func (r *resolver) asker(spin uint32) Asker {
 // sandbox's networks, else with whatever Docker's resolver says.
 func (r *resolver) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
 	by := r.asker(r.spin.Add(1))
-	from := clientAsking(w)
+	from := clientOf(w)
 	by.Stream = from.stream
 	answer := r.zone.Answer(q, by)
 	if answer.Msg != nil && !(answer.Bare && r.docker(ctx, q.Question[0].Name, by.Scope, from)) {
@@ -108,7 +109,8 @@ func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Ms
 		w.Write(answer)
 		return
 	}
-	if from.stream || isTimeout(err) {
+	var failure net.Error
+	if silent := errors.As(err, &failure) && failure.Timeout(); silent || from.stream {
 		w.Close()
 		return
 	}
@@ -159,19 +161,6 @@ func inode(path string) (uint64, error) {
 		return 0, err
 	}
 	return info.Sys().(*syscall.Stat_t).Ino, nil
-}
-
-func isTimeout(err error) bool {
-	for {
-		if t, ok := err.(interface{ Timeout() bool }); ok {
-			return t.Timeout()
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return false
-		}
-		err = u.Unwrap()
-	}
 }
 
 // since tells how long ago a moment in unix nanoseconds was.

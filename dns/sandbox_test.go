@@ -10,10 +10,15 @@ import (
 	"testing"
 	"time"
 
+	"gvlan/driver/netns"
+
 	"github.com/google/go-cmp/cmp"
 	miekg "github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
+
+// enterPath is Enter for fake sandboxes.
+func enterPath(sandbox string, f func() error) error { return netns.Do(sandbox, f) }
 
 // running is a Sandboxes whose Run runs.
 type running struct {
@@ -46,6 +51,8 @@ func start(t testing.TB, s *Sandboxes) *running {
 	t.Cleanup(r.stop)
 	return r
 }
+
+var errNotYet = errors.New("no namespace yet")
 
 func (r *running) attach(t testing.TB, box *fakeSandbox, endpoint, network string) {
 	t.Helper()
@@ -275,7 +282,7 @@ func TestContainerWithItsOwnDNS(t *testing.T) {
 	s := runSandboxes(t, f.zone, enterPath)
 	s.attach(t, box, "e1", "lan1")
 	serve := func(addr string) {
-		pc, err := listenIn(box, addr)
+		pc, err := box.listen(addr)
 		if err != nil {
 			t.Fatalf("the container cannot listen on %s: %v", addr, err)
 		}
@@ -289,7 +296,7 @@ func TestContainerWithItsOwnDNS(t *testing.T) {
 	}
 	serve("0.0.0.0:53")
 	serve("0.0.0.0:5353")
-	conn := dialIn(t, box, "127.0.0.1:53")
+	conn := box.dial("udp4", "127.0.0.1:53")
 	if m, err := exchange(conn, "web", miekg.TypeA, 5e9); err != nil || m.Rcode != miekg.RcodeYXDomain {
 		t.Errorf("the container's own server was kept from its client: %v %v", m, err)
 	}

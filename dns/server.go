@@ -144,21 +144,27 @@ func (c *packetConn) SetReadDeadline(t time.Time) error {
 	return c.UDPConn.SetReadDeadline(t)
 }
 
-// clientOf returns the address a question came from.
-func clientOf(w miekg.ResponseWriter) netip.Addr {
-	switch addr := w.RemoteAddr().(type) {
-	case *peer:
-		return addr.Addr().Unmap()
-	case *net.UDPAddr:
-		return addr.AddrPort().Addr().Unmap()
-	case *net.TCPAddr:
-		return addr.AddrPort().Addr().Unmap()
-	}
-	return netip.Addr{}
+// peer is a UDP client, as net.Addr.
+type peer struct{ netip.AddrPort }
+
+// Network implements net.Addr.
+func (peer) Network() string { return "udp" }
+
+// client is who asks, and over what.
+type client struct {
+	netip.AddrPort
+	stream bool // TCP
 }
 
-// overStream tells whether a question came over TCP.
-func overStream(w miekg.ResponseWriter) bool {
-	_, ok := w.RemoteAddr().(*net.TCPAddr)
-	return ok
+// clientOf returns who a question came from.
+func clientOf(w miekg.ResponseWriter) client {
+	switch addr := w.RemoteAddr().(type) {
+	case *peer:
+		return client{AddrPort: addr.AddrPort}
+	case *net.UDPAddr:
+		return client{AddrPort: addr.AddrPort()}
+	case *net.TCPAddr:
+		return client{AddrPort: addr.AddrPort(), stream: true}
+	}
+	return client{}
 }

@@ -29,7 +29,7 @@ func (m *member) spelling(folded string) string {
 // spellings are the ways in which the member spells a folded name.
 func (m *member) spellings(folded string) (ways []string) {
 	for _, name := range m.spelled {
-		if as, _ := foldRecord(name); as == folded && !slices.Contains(ways, name) {
+		if as, _ := FoldName(name); as == folded && !slices.Contains(ways, name) {
 			ways = append(ways, name)
 		}
 	}

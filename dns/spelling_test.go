@@ -1,8 +1,6 @@
 package dns
 
 import (
-	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +9,7 @@ import (
 )
 
 // both answers a question on the path of packets and on the other one.
-func (f *feed) both(t *testing.T, scope Scope, name string, qtype uint16) [2]*miekg.Msg {
+func both(t *testing.T, f *feed, scope Scope, name string, qtype uint16) [2]*miekg.Msg {
 	t.Helper()
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
 	packet, err := q.Pack()
@@ -47,8 +45,8 @@ func TestSpelling(t *testing.T) {
 	check := func(name string, want ...string) {
 		t.Helper()
 		for _, form := range []string{name, name + ".lan1", name + ".lan1.gvlan.internal"} {
-			for i, m := range f.both(t, scope, form, miekg.TypeA) {
-				if got := addresses(m); !slices.Equal(sorted(got), want) {
+			for i, m := range both(t, f, scope, form, miekg.TypeA) {
+				if got := slices.Sorted(slices.Values(addresses(m))); !slices.Equal(got, want) {
 					t.Errorf("%s, path %d: got %v, want %v", form, i, got, want)
 				}
 			}
@@ -63,12 +61,12 @@ func TestSpelling(t *testing.T) {
 	check("x-2", "10.9.0.4")
 	check("_svc", "10.9.0.4")
 	check("_SVC", "10.9.0.4")
-	for i, m := range f.both(t, scope, "_80._tcp.x_1", miekg.TypeSRV) {
+	for i, m := range both(t, f, scope, "_80._tcp.x_1", miekg.TypeSRV) {
 		if got := m.String(); strings.Count(got, "SRV\t0 0 80") != 1 || !strings.Contains(got, "SRV\t0 0 80 x_1.lan1.") {
 			t.Errorf("the service of x_1, path %d: got\n%v", i, m)
 		}
 	}
-	for i, m := range f.both(t, scope, "1.0.9.10.in-addr.arpa", miekg.TypePTR) {
+	for i, m := range both(t, f, scope, "1.0.9.10.in-addr.arpa", miekg.TypePTR) {
 		if got := m.String(); !strings.Contains(got, "PTR\tx_1.lan1.gvlan.internal.") {
 			t.Errorf("the name of 10.9.0.1, path %d: got\n%v", i, m)
 		}
@@ -83,20 +81,15 @@ func TestSpelling(t *testing.T) {
 		t.Errorf("listed are %v, want %v", listed, want)
 	}
 
-	u := &Updater{zone: f.zone, config: UpdateConfig{Zone: "gvlan.internal.", TTL: 60e9}, log: slog.Default()}
-	if got := slices.Collect(maps.Keys(u.wanted())); !slices.Contains(got, "x-1.lan1.gvlan.internal. 60 IN A 10.9.0.1") || strings.Contains(strings.Join(got, " "), "_") {
-		t.Errorf("another server is told %q", got)
-	}
-
 	f.stop(dash)
 	check("x-1", "10.9.0.1", "10.9.0.3")
 	f.stop(upper)
 	check("X_1", "10.9.0.1")
 	f.start(dash)
 	check("x_1", "10.9.0.1")
-	both := lower
-	both.Container.Aliases = []string{"x-1"}
-	f.start(both) // changed
+	changed := lower
+	changed.Container.Aliases = []string{"x-1"}
+	f.start(changed)
 	check("x-1", "10.9.0.1", "10.9.0.2")
 	check("x_1", "10.9.0.1")
 }

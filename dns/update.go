@@ -58,7 +58,7 @@ type Updater struct {
 
 // NewUpdater checks the configuration.
 func NewUpdater(zone *Zone, c UpdateConfig, sent Sent, log *slog.Logger) (*Updater, error) {
-	folded, err := foldDomain(c.Zone)
+	folded, err := FoldDomain(c.Zone)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (u *Updater) wanted() map[string]miekg.RR {
 		if r.Node != u.zone.Node() || r.Network == "" {
 			continue
 		}
-		name, ok := foldRecord(r.Name)
+		name, ok := FoldName(r.Name)
 		if !ok || strings.HasPrefix(name, "_") || strings.Contains(name, "._") {
 			continue
 		}

@@ -302,6 +302,21 @@ func (f *failing) Put(key string, value []byte) error {
 	return f.memory.Put(key, value)
 }
 
+// TestUpdateSpelling: servers refuse addresses at names with "_", so what is
+// pushed is folded.
+func TestUpdateSpelling(t *testing.T) {
+	f := newFeed(t, ZoneConfig{Node: "h1"})
+	f.define("lan1", "10.9.0.0/24")
+	f.start(endpoint("h1", "lan1", "x_1", "10.9.0.1/24", exposed("80/tcp")))
+	f.start(endpoint("h2", "lan1", "x-1", "10.9.0.2/24", exposed("80/tcp")))
+	f.start(endpoint("h3", "lan1", "X_1", "10.9.0.3/24"))
+	f.start(endpoint("h2", "lan1", "other_one", "10.9.0.4/24", alias("_svc"), alias("X_2")))
+	u := &Updater{zone: f.zone, config: UpdateConfig{Zone: "gvlan.internal.", TTL: 60e9}, log: slog.Default()}
+	if got := slices.Collect(maps.Keys(u.wanted())); !slices.Contains(got, "x-1.lan1.gvlan.internal. 60 IN A 10.9.0.1") || strings.Contains(strings.Join(got, " "), "_") {
+		t.Errorf("another server is told %q", got)
+	}
+}
+
 func TestBadUpdateConfig(t *testing.T) {
 	server := netip.MustParseAddrPort("192.0.2.1:53")
 	for name, c := range map[string]UpdateConfig{

@@ -4,35 +4,16 @@ import (
 	"bufio"
 	"encoding/binary"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 
-	miekg "github.com/miekg/dns"
 	"golang.org/x/sys/unix"
 )
 
-// client is who asks in a sandbox, and over what.
-type client struct {
-	netip.AddrPort
-	stream bool
-}
-
-func clientAsking(w miekg.ResponseWriter) client {
-	switch addr := w.RemoteAddr().(type) {
-	case *peer:
-		return client{AddrPort: addr.AddrPort}
-	case *net.TCPAddr:
-		return client{addr.AddrPort(), true}
-	}
-	return client{}
-}
-
-// user returns whose socket a client is. It must be called inside the
+// userOf returns whose socket a client is. It must be called inside the
 // sandbox.
-func (c client) user() (int, error) {
+func userOf(c client) (int, error) {
 	table := "udp"
 	if c.stream {
 		table = "tcp"
@@ -42,7 +23,7 @@ func (c client) user() (int, error) {
 		if err != nil {
 			continue // no IPv6
 		}
-		uid, ok := c.find(bufio.NewScanner(file))
+		uid, ok := findUser(bufio.NewScanner(file), c)
 		file.Close()
 		if ok {
 			return uid, nil
@@ -51,9 +32,9 @@ func (c client) user() (int, error) {
 	return 0, fmt.Errorf("no socket at %s %s", table, c)
 }
 
-// find looks for the client in one of the kernel's tables of sockets, see
+// findUser looks for the client in one of the kernel's tables of sockets, see
 // proc(5).
-func (c client) find(table *bufio.Scanner) (uid int, ok bool) {
+func findUser(table *bufio.Scanner, c client) (uid int, ok bool) {
 	const local, state, owner = 1, 3, 7
 	const timeWait = "06" // nobody's any more, and shown as root's
 	addr := c.Addr().Unmap().As4()

@@ -24,8 +24,8 @@ func TestClientsUser(t *testing.T) {
 		{"IPv4 on an IPv6 socket", "0: 0000000000000000FFFF00000100007F:CF08 0000000000000000FFFF00000B00007F:0035 01 0:0 00:0 0 33 0 1", "127.0.0.1:53000", false, 33},
 		{"cut short", "0: 0100007F:CF08", "127.0.0.1:53000", false, -1},
 	} {
-		c := client{netip.MustParseAddrPort(test.addr), test.stream}
-		uid, ok := c.find(bufio.NewScanner(strings.NewReader(head + test.table + "\n")))
+		c := client{AddrPort: netip.MustParseAddrPort(test.addr), stream: test.stream}
+		uid, ok := findUser(bufio.NewScanner(strings.NewReader(head+test.table+"\n")), c)
 		if !ok {
 			uid = -1
 		}

@@ -2,7 +2,6 @@ package dns
 
 import (
 	"encoding/binary"
-	"net/netip"
 )
 
 // The direct path answers the questions nearly every client asks, IN A,
@@ -198,9 +197,3 @@ func appendOPT(dst []byte, do bool) []byte {
 	dst = binary.BigEndian.AppendUint16(dst, flags)
 	return append(dst, 0, 0)
 }
-
-// peer is a UDP client, as net.Addr.
-type peer struct{ netip.AddrPort }
-
-// Network implements net.Addr.
-func (peer) Network() string { return "udp" }

@@ -64,7 +64,7 @@ type Conflict struct {
 
 // NewZone returns an empty zone. It fails on a domain that is no DNS name.
 func NewZone(c ZoneConfig) (*Zone, error) {
-	domain, err := foldDomain(cmp.Or(c.Domain, "gvlan.internal"))
+	domain, err := FoldDomain(cmp.Or(c.Domain, "gvlan.internal"))
 	if err != nil {
 		return nil, err
 	}

@@ -10,20 +10,6 @@ import (
 	"gvlan/cluster/store"
 )
 
-// house is a zone with two networks and a few containers on two hosts.
-func house(t testing.TB) *feed {
-	f := newFeed(t, ZoneConfig{Node: "h1"})
-	f.define("lan1", "10.9.0.0/24", "fd09::/64")
-	f.define("proj_lan", "10.8.0.0/20")
-	f.start(endpoint("h1", "lan1", "web", "10.9.0.10/24", alias("www"), v6("fd09::10/64"), exposed("80/tcp"),
-		label("gvlan.srv.http", "8080"), label("gvlan.txt", `path=/ "a\b"`)))
-	f.start(endpoint("h2", "lan1", "db_main", "10.9.0.20/24", label("com.docker.compose.service", "shop"), alias("db")))
-	f.start(endpoint("h2", "lan1", "stack_api.1.abc", "10.9.0.30/24",
-		label("com.docker.swarm.service.name", "stack_api"), label("com.docker.swarm.task.name", "stack_api.1.abc")))
-	f.start(endpoint("h2", "proj_lan", "web", "10.8.3.7/20"))
-	return f
-}
-
 func TestLookup(t *testing.T) {
 	f := house(t)
 	lan1 := Networks("uuid-lan1")
@@ -261,7 +247,7 @@ func TestLocalNetworkKeepsItsName(t *testing.T) {
 	f := newFeed(t, ZoneConfig{Node: "h1"})
 	own := endpoint("h1", "private", "web", "172.30.0.2/16")
 	f.start(own)
-	f.zone.now().networks["uuid-private"].counts.NoError.Add(7)
+	f.zone.Counts()[0].NoError.Add(7)
 	other := endpoint("h1", "private", "db", "172.30.0.3/16")
 	check := func(what, name string) {
 		t.Helper()
@@ -278,7 +264,7 @@ func TestLocalNetworkKeepsItsName(t *testing.T) {
 	f.zone.ApplyEndpoints(store.Change{Reset: true, Items: []store.Item{item(f, store.EndpointKey("h1", other.Endpoint), other)}})
 	check("another container instead", "db")
 	f.stop(other)
-	if got := f.zone.now().networks; len(got) != 0 {
+	if got := f.zone.Counts(); got[0].Zone != DomainCounts {
 		t.Errorf("networks nobody is on are kept: %v", got)
 	}
 }
@@ -367,4 +353,13 @@ func TestBadDomain(t *testing.T) {
 			t.Errorf("domain %q was taken", domain)
 		}
 	}
+}
+
+// resolve asks the zone and returns the answer, or nil when the name is not
+// the zone's.
+func resolve(z *Zone, scope Scope, name string, qtype uint16) *miekg.Msg {
+	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), qtype)
+	q.Id = 7
+	m := z.Answer(q, Asker{Scope: scope}).Msg
+	return m
 }
