@@ -165,23 +165,17 @@ func TestSandboxWithoutProcess(t *testing.T) {
 	box := newSandbox(t).withDocker(nil)
 	s := runSandboxes(t, f.zone, enterPath)
 	s.attach(t, box, "e1", "lan1")
-	open := func() bool {
-		b := s.all()[0]
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.open != nil
-	}
 	for range 2 {
 		end := box.process()
-		for range 2 * idleLimit {
-			s.look()
+		for range 2 * IdleLimit {
+			s.Look()
 		}
-		eventually(t, "open with a process", open)
+		eventually(t, "open with a process", s.AllOpen)
 		end()
-		for range idleLimit {
-			s.look()
+		for range IdleLimit {
+			s.Look()
 		}
-		if open() {
+		if s.AllOpen() {
 			t.Fatal("the sandbox is held open without a process")
 		}
 	}

@@ -150,7 +150,7 @@ func try(t *testing.T, s *fakeSandbox, uid int, network, name string) string {
 	const wait = time.Second / 4 // for what may have been swallowed
 	var conn net.Conn
 	err := s.ns.Do(func() error {
-		return asUser(uid, func() (err error) {
+		return AsUser(uid, func() (err error) {
 			conn, err = net.DialTimeout(network, "127.0.0.11:53", wait)
 			return err
 		})

@@ -15,7 +15,7 @@ import (
 
 func forwarded(f *Forwarder, name string) *miekg.Msg {
 	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), miekg.TypeA)
-	return f.resolve(context.Background(), q, Asker{Recursion: true}, netip.Addr{})
+	return f.Resolve(context.Background(), q, Asker{Recursion: true}, netip.Addr{})
 }
 
 func refuseAll(rcode int) func(w miekg.ResponseWriter, q *miekg.Msg) {
@@ -129,7 +129,7 @@ func TestLoop(t *testing.T) {
 	}
 	own := serveListener(t, NewListener(ListenerConfig{Zone: zone, Forward: f}))
 	back.Store(&own)
-	f.check(t.Context(), f.upstreams)
+	f.Check(t.Context())
 	asked := loop.asked.Load()
 	if got := addresses(forwarded(f, "example.com")); len(got) != 1 || loop.asked.Load() != asked {
 		t.Errorf("got %v, and the looping server was asked %d times more", got, loop.asked.Load()-asked)
@@ -138,7 +138,7 @@ func TestLoop(t *testing.T) {
 		t.Errorf("log does not name the looping server, and it alone:\n%s", log.String())
 	}
 	back.Store(nil)
-	f.check(t.Context(), f.upstreams[:1])
+	f.Check(t.Context())
 	if got := addresses(forwarded(f, "example.com")); got[0] != "192.0.2.9" {
 		t.Errorf("after it was set right: got %v", got)
 	}

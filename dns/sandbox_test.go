@@ -38,7 +38,7 @@ func start(t testing.TB, s *Sandboxes) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	eventually(t, "run", func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.ctx != nil })
+	eventually(t, "run", s.Running)
 	stopped := false
 	r := &running{Sandboxes: s, stop: func() {
 		if cancel(); !stopped {
@@ -195,7 +195,7 @@ func TestSandboxLifecycle(t *testing.T) {
 	if got := web(); got != "172.18.0.2" {
 		t.Errorf("after Run: got %s", got)
 	}
-	if tables := box.tables(); strings.Contains(tables, tableName) {
+	if tables := box.tables(); strings.Contains(tables, TableName) {
 		t.Errorf("after Run:\n%s", tables)
 	}
 	r = start(t, s)
@@ -211,7 +211,7 @@ func TestSandboxLifecycle(t *testing.T) {
 	if got := web(); got != "172.18.0.2" {
 		t.Errorf("after the last endpoint left: got %s", got)
 	}
-	if tables := box.tables(); strings.Contains(tables, tableName) {
+	if tables := box.tables(); strings.Contains(tables, TableName) {
 		t.Errorf("after the last endpoint left:\n%s", tables)
 	}
 }
@@ -311,7 +311,7 @@ func TestUnsupportedKernel(t *testing.T) {
 	calls := 0
 	s := NewSandboxes(f.zone, func(string, func() error) error {
 		calls++
-		return unsupported(unix.EPROTONOSUPPORT)
+		return Unsupported(unix.EPROTONOSUPPORT)
 	}, slog.New(slog.NewTextHandler(&log, nil)))
 	r := start(t, s)
 	for range 3 {

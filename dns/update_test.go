@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -98,18 +99,17 @@ func (m *memory) Each(f func(string, []byte) error) error {
 
 func serveLAN(t *testing.T, s *lanServer) netip.AddrPort {
 	t.Helper()
-	packets, streams, err := Listen(t.Context(), "127.0.0.1:0")
+	stream, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	closeAll(packets, nil)
 	server := &miekg.Server{
-		Listener: streams[0], Handler: s, TsigSecret: map[string]string{"key.": testSecret},
+		Listener: stream, Handler: s, TsigSecret: map[string]string{"key.": testSecret},
 		MsgAcceptFunc: func(miekg.Header) miekg.MsgAcceptAction { return miekg.MsgAccept },
 	}
 	go server.ActivateAndServe()
 	t.Cleanup(func() { server.Shutdown() })
-	return netip.MustParseAddrPort(streams[0].Addr().String())
+	return netip.MustParseAddrPort(stream.Addr().String())
 }
 
 func newUpdater(t *testing.T, zone *Zone, lan *lanServer, sent Sent, log io.Writer) *Updater {
@@ -130,7 +130,7 @@ func TestUpdate(t *testing.T) {
 	f.start(web)
 	f.start(endpoint("h2", "lan1", "web", "10.9.0.2/24")) // the other host's to push
 	lan := &lanServer{records: map[string]bool{"web.lan1.example.org. 10.9.0.2": true}}
-	sent := &memory{values: map[string][]byte{"old.lan1.example.org. 60 IN A 10.9.0.77": pushed}}
+	sent := &memory{values: map[string][]byte{"old.lan1.example.org. 60 IN A 10.9.0.77": Pushed()}}
 	lan.records["old.lan1.example.org. 10.9.0.77"] = true
 	u := newUpdater(t, f.zone, lan, sent, t.Output())
 	ctx, cancel := context.WithCancel(context.Background())
@@ -151,7 +151,7 @@ func TestUpdate(t *testing.T) {
 	lan.refuse = true
 	lan.mu.Unlock()
 	f.stop(web)
-	eventually(t, "refused", func() bool { return u.push(t.Context()) != nil })
+	eventually(t, "refused", func() bool { return u.Push(t.Context()) != nil })
 	lan.mu.Lock()
 	lan.refuse = false
 	lan.mu.Unlock()
@@ -172,10 +172,10 @@ func TestUpdateBeforeTheStoreAnswers(t *testing.T) {
 	}
 	const web = "web.lan1.example.org. 10.9.0.1"
 	lan := &lanServer{records: map[string]bool{web: true}}
-	u := newUpdater(t, zone, lan, &memory{values: map[string][]byte{"web.lan1.example.org. 60 IN A 10.9.0.1": pushed}}, t.Output())
+	u := newUpdater(t, zone, lan, &memory{values: map[string][]byte{"web.lan1.example.org. 60 IN A 10.9.0.1": Pushed()}}, t.Output())
 	push := func(what string, want ...string) {
 		t.Helper()
-		if err := u.push(t.Context()); err != nil {
+		if err := u.Push(t.Context()); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		if diff := cmp.Diff(want, lan.all()); diff != "" {
@@ -207,11 +207,11 @@ func TestUpdateOfWhatCannotBeWritten(t *testing.T) {
 	f.start(web)
 	lan := &lanServer{records: map[string]bool{}}
 	// A former agent noted it before it found out.
-	sent := &memory{values: map[string][]byte{name + ".old.example.org. 60 IN A 10.9.0.9": pushing}}
+	sent := &memory{values: map[string][]byte{name + ".old.example.org. 60 IN A 10.9.0.9": Pushing()}}
 	var log lockedLog
 	u := newUpdater(t, f.zone, lan, sent, &log)
 	for range 3 {
-		if err := u.push(t.Context()); err != nil {
+		if err := u.Push(t.Context()); err != nil {
 			t.Fatalf("one name that is too long stops the others: %v", err)
 		}
 	}
@@ -237,7 +237,7 @@ func TestUpdateWithARefusedRecord(t *testing.T) {
 		f.start(e)
 	}
 	start("bad", "10.9.0.254/24")
-	for i := range 2 * updateBatch {
+	for i := range 2 * Batch {
 		start(fmt.Sprintf("web%d", i), fmt.Sprintf("10.9.0.%d/24", i+1))
 	}
 	const bad = "bad.lan1.example.org. 10.9.0.254"
@@ -245,16 +245,16 @@ func TestUpdateWithARefusedRecord(t *testing.T) {
 	u := newUpdater(t, f.zone, lan, &memory{values: map[string][]byte{}}, t.Output())
 	push := func(want int) {
 		t.Helper()
-		if err := u.push(t.Context()); err == nil {
+		if err := u.Push(t.Context()); err == nil {
 			t.Error("a record the server refuses counts as pushed")
 		}
 		if got := len(lan.all()); got != want {
 			t.Errorf("the server has %d records, want %d", got, want)
 		}
 	}
-	push(2 * updateBatch)
+	push(2 * Batch)
 	start("late", "10.9.0.200/24")
-	push(2*updateBatch + 1)
+	push(2*Batch + 1)
 	lan.mu.Lock()
 	if lan.refused != 2 {
 		t.Errorf("the server refused %d messages, want the first batch and its bad record", lan.refused)
@@ -262,10 +262,10 @@ func TestUpdateWithARefusedRecord(t *testing.T) {
 	lan.never = ""
 	lan.mu.Unlock()
 	for i := 0; !slices.Contains(lan.all(), bad); i++ {
-		if i > updateRest {
+		if i > Rest {
 			t.Fatal("a refused record is never tried again")
 		}
-		u.push(t.Context())
+		u.Push(t.Context())
 	}
 }
 
@@ -274,17 +274,17 @@ func TestUpdateWithARefusedRecord(t *testing.T) {
 func TestUpdateGoesOnAfterABatch(t *testing.T) {
 	f := newFeed(t, ZoneConfig{Node: "h1"})
 	f.define("lan1", "10.9.0.0/24")
-	for i := range updateBatch + 1 {
+	for i := range Batch + 1 {
 		e := endpoint("h1", "lan1", fmt.Sprintf("web%02d", i), fmt.Sprintf("10.9.0.%d/24", i+1))
 		e.Container.ID = ""
 		f.start(e)
 	}
 	lan := &lanServer{records: map[string]bool{}}
 	u := newUpdater(t, f.zone, lan, &failing{memory{values: map[string][]byte{}}}, t.Output())
-	if err := u.push(t.Context()); !errors.Is(err, errDisk) {
+	if err := u.Push(t.Context()); !errors.Is(err, errDisk) {
 		t.Errorf("got %v, want %v", err, errDisk)
 	}
-	want := fmt.Sprintf("web%d.lan1.example.org. 10.9.0.%d", updateBatch, updateBatch+1)
+	want := fmt.Sprintf("web%d.lan1.example.org. 10.9.0.%d", Batch, Batch+1)
 	if diff := cmp.Diff([]string{want}, lan.all()); diff != "" {
 		t.Errorf("the server has (-want +got):\n%s", diff)
 	}
@@ -311,8 +311,11 @@ func TestUpdateSpelling(t *testing.T) {
 	f.start(endpoint("h2", "lan1", "x-1", "10.9.0.2/24", exposed("80/tcp")))
 	f.start(endpoint("h3", "lan1", "X_1", "10.9.0.3/24"))
 	f.start(endpoint("h2", "lan1", "other_one", "10.9.0.4/24", alias("_svc"), alias("X_2")))
-	u := &Updater{zone: f.zone, config: UpdateConfig{Zone: "gvlan.internal.", TTL: 60e9}, log: slog.Default()}
-	if got := slices.Collect(maps.Keys(u.wanted())); !slices.Contains(got, "x-1.lan1.gvlan.internal. 60 IN A 10.9.0.1") || strings.Contains(strings.Join(got, " "), "_") {
+	u, err := NewUpdater(f.zone, UpdateConfig{Server: netip.MustParseAddrPort("192.0.2.1:53"), Zone: "gvlan.internal"}, nil, slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := u.Wanted(); !slices.Contains(got, "x-1.lan1.gvlan.internal. 60 IN A 10.9.0.1") || strings.Contains(strings.Join(got, " "), "_") {
 		t.Errorf("another server is told %q", got)
 	}
 }
