@@ -57,7 +57,7 @@ type Updater struct {
 }
 
 // NewUpdater checks the configuration.
-func NewUpdater(zone *Zone, c UpdateConfig, sent Sent, log *slog.Logger) (*Updater, error) {
+func NewUpdater(names *Zone, c UpdateConfig, sent Sent, log *slog.Logger) (*Updater, error) {
 	folded, err := FoldDomain(c.Zone)
 	if err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func NewUpdater(zone *Zone, c UpdateConfig, sent Sent, log *slog.Logger) (*Updat
 	if c.TTL == 0 {
 		c.TTL = time.Minute
 	}
-	return &Updater{zone: zone, config: c, sent: sent, log: log}, nil
+	return &Updater{zone: names, config: c, sent: sent, log: log}, nil
 }
 
 // Run pushes every change until ctx ends, and then returns nil. What was
