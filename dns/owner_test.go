@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gvlan/driver/netns"
 )
 
 // lookers are questions for bare names in a sandbox that is slow to enter,
@@ -24,7 +26,7 @@ func newLookers(t *testing.T, zone *Zone, path string) *lookers {
 	l.resolver = &resolver{zone: zone, enter: func(f func() error) error {
 		l.entered.Add(1)
 		<-l.let
-		return enterPath(path, f)
+		return netns.Do(path, f)
 	}}
 	return l
 }
