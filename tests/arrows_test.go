@@ -16,7 +16,7 @@ const module = "gvlan"
 // A new arrow is a change of the design: make it there first, then here.
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
-	"cmd/gvlan": {"ipam/evict", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/visible", "ipam", "ipam/pool", "dns",
+	"cmd/gvlan": {"ipam/evict", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/visible", "ipam", "ipam/pool", "dns/listen", "dns/sandbox", "dns/update", "dns/zone",
 		"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "parentfile"},
 	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/engine":            {},
@@ -34,10 +34,15 @@ var arrows = map[string][]string{
 	"ipam/addrset":             {},
 	"ipam/mirror":              {"ipam/addrset", "ipam/pool", "cluster/store"},
 	"ipam/pool":                {"ipam/addrset", "cluster/store"},
-	"dns":                      {"cluster/store"},
 	"cluster":                  {"cluster/gossip", "cluster/store"},
 	"cluster/gossip":           {"cluster/store"},
 	"ipam/evict":               {"cluster/store"},
+	"dns/dnstest":              {"dns/zone", "cluster/store", "driver/netns"},
+	"dns/listen":               {"dns/serve", "dns/zone"},
+	"dns/sandbox":              {"dns/serve", "dns/zone"},
+	"dns/serve":                {"dns/zone"},
+	"dns/update":               {"dns/zone"},
+	"dns/zone":                 {"cluster/store"},
 	"cluster/store":            {},
 	"cluster/store/embedded":   {"cluster/store"},
 	"cluster/store/etcd":       {"cluster/store"},

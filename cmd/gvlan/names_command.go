@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"gvlan/dns"
+	"gvlan/dns/listen"
 )
 
 // newNamesCommand is `gvlan dns`.
@@ -123,7 +123,7 @@ func newNamesSetup() *cobra.Command {
 		Short: "Print what another resolver has to be told, or join systemd-resolved",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *statusClient, args []string) error {
-			var setup dns.Setup
+			var setup listen.Setup
 			if err := client.get(c.Context(), setupRoute, &setup); err != nil {
 				return err
 			}
@@ -140,7 +140,7 @@ func newNamesSetup() *cobra.Command {
 
 // joinResolved writes the drop-in; systemd-resolved takes it up when it is
 // restarted, which is left to the user.
-func joinResolved(setup dns.Setup, out io.Writer) error {
+func joinResolved(setup listen.Setup, out io.Writer) error {
 	if err := os.MkdirAll(filepath.Dir(resolvedDropIn), 0o755); err != nil {
 		return fmt.Errorf("join systemd-resolved: %w", err)
 	}
@@ -151,7 +151,7 @@ func joinResolved(setup dns.Setup, out io.Writer) error {
 	return err
 }
 
-func printSetup(setup dns.Setup, args []string, out io.Writer) error {
+func printSetup(setup listen.Setup, args []string, out io.Writer) error {
 	line, lineErr := setup.ResolvConf()
 	kinds := []struct{ name, about, text string }{
 		{"resolved", "systemd-resolved, " + resolvedDropIn, setup.Resolved()},

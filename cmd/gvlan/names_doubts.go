@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/dns"
+	"gvlan/dns/zone"
 )
 
 // doubtsRoute is where what is doubtful about names is served, as sentences.
@@ -20,7 +20,7 @@ func (p *parts) tellDoubts(ctx context.Context) error {
 	told := map[string]bool{}
 	for {
 		changed := p.names.zone.Changed()
-		for _, n := range p.names.zone.Namesakes(dns.Everything()) {
+		for _, n := range p.names.zone.Namesakes(zone.Everything()) {
 			if slices.Contains(n.Nodes, p.self.Node) {
 				p.tellOnce(told, func(called func(string) string) string { return namesakesDoubt(n, called) })
 			}
@@ -61,7 +61,7 @@ func (p *parts) listDoubts(r *http.Request) (any, error) {
 	return doubts, nil
 }
 
-func namesakesDoubt(n dns.Namesakes, called func(node string) string) string {
+func namesakesDoubt(n zone.Namesakes, called func(node string) string) string {
 	var hosts []string
 	for _, node := range n.Nodes {
 		hosts = append(hosts, called(node))
@@ -72,7 +72,7 @@ func namesakesDoubt(n dns.Namesakes, called func(node string) string) string {
 		n.Name, strings.Join(hosts[:last], ", "), hosts[last], n.Network)
 }
 
-func conflictDoubt(c dns.Conflict) string {
+func conflictDoubt(c zone.Conflict) string {
 	if c.With == "" {
 		return fmt.Sprintf("network %s has no full names, for what it is called cannot stand in one: its containers answer to their bare names", c.Network)
 	}

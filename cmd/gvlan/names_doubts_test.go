@@ -5,19 +5,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gvlan/dns"
+	"gvlan/dns/zone"
 )
 
 func TestDoubts(t *testing.T) {
 	called := func(node string) string { return map[string]string{"n1": "zeus", "n2": "hera", "n3": "ares"}[node] }
 	tests := []struct{ name, got, want string }{
-		{"two hosts", namesakesDoubt(dns.Namesakes{Name: "web", Network: "lan", Nodes: []string{"n1", "n2"}}, called),
+		{"two hosts", namesakesDoubt(zone.Namesakes{Name: "web", Network: "lan", Nodes: []string{"n1", "n2"}}, called),
 			"container name web is used on hosts hera and zeus in network lan: it answers with the addresses of all of them"},
-		{"three hosts", namesakesDoubt(dns.Namesakes{Name: "web", Network: "lan", Nodes: []string{"n1", "n2", "n3"}}, called),
+		{"three hosts", namesakesDoubt(zone.Namesakes{Name: "web", Network: "lan", Nodes: []string{"n1", "n2", "n3"}}, called),
 			"container name web is used on hosts ares, hera and zeus in network lan: it answers with the addresses of all of them"},
-		{"networks that fold alike", conflictDoubt(dns.Conflict{Network: "my_lan", Label: "my-lan", With: "my-lan"}),
+		{"networks that fold alike", conflictDoubt(zone.Conflict{Network: "my_lan", Label: "my-lan", With: "my-lan"}),
 			"network my_lan has no full names, for my-lan would have the same (my-lan): its containers answer to their bare names"},
-		{"a network that is no label", conflictDoubt(dns.Conflict{Network: "my..lan"}),
+		{"a network that is no label", conflictDoubt(zone.Conflict{Network: "my..lan"}),
 			"network my..lan has no full names, for what it is called cannot stand in one: its containers answer to their bare names"},
 	}
 	for _, test := range tests {

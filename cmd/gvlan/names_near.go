@@ -4,13 +4,13 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/dns"
+	"gvlan/dns/zone"
 	"gvlan/ipam/pool"
 )
 
 // namesNear are full names that a name without an answer may have meant: the
 // same container's on other networks, else those of the nearest spelling.
-func namesNear(asked, domain string, records []dns.Record) []string {
+func namesNear(asked, domain string, records []zone.Record) []string {
 	container, _, _ := strings.Cut(strings.ToLower(asked), ".")
 	var known []string
 	for _, r := range records {
@@ -29,7 +29,7 @@ func namesNear(asked, domain string, records []dns.Record) []string {
 	return slices.Compact(near)
 }
 
-func fullName(r dns.Record, domain string) string {
+func fullName(r zone.Record, domain string) string {
 	if r.Network == "" {
 		return r.Name
 	}

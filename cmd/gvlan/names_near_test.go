@@ -5,11 +5,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gvlan/dns"
+	"gvlan/dns/zone"
 )
 
 func TestNamesNear(t *testing.T) {
-	records := []dns.Record{
+	records := []zone.Record{
 		{Name: "web", Network: "lan", Node: "n1"},
 		{Name: "web", Network: "lan", Node: "n2"},
 		{Name: "web", Network: "office"},

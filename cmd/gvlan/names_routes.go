@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/dns"
+	"gvlan/dns/listen"
+	"gvlan/dns/zone"
 )
 
 // Routes of the dns commands.
@@ -27,7 +28,7 @@ type Looked struct {
 
 // NameView is a name and where it is.
 type NameView struct {
-	dns.Record
+	zone.Record
 	Host string // what people call the node
 }
 
@@ -76,14 +77,14 @@ func (p *parts) lookupName(r *http.Request) (any, error) {
 }
 
 // scopeFrom is what the container of the question may see, or everything.
-func (p *parts) scopeFrom(r *http.Request) (dns.Scope, error) {
+func (p *parts) scopeFrom(r *http.Request) (zone.Scope, error) {
 	container := r.URL.Query().Get("from")
 	if container == "" {
-		return dns.Everything(), nil
+		return zone.Everything(), nil
 	}
 	endpoints, err := p.endpointsNow(r.Context())
 	if err != nil {
-		return dns.Scope{}, err
+		return zone.Scope{}, err
 	}
 	var networks []string
 	for _, e := range endpoints {
@@ -93,9 +94,9 @@ func (p *parts) scopeFrom(r *http.Request) (dns.Scope, error) {
 		}
 	}
 	if len(networks) == 0 {
-		return dns.Scope{}, fmt.Errorf("no running container %s is on a network of gvlan", container)
+		return zone.Scope{}, fmt.Errorf("no running container %s is on a network of gvlan", container)
 	}
-	return dns.Networks(networks...), nil
+	return zone.Networks(networks...), nil
 }
 
 func (p *parts) nameSetup(*http.Request) (any, error) {
@@ -106,7 +107,7 @@ func (p *parts) nameSetup(*http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dns.Setup{Server: server, Domain: p.names.zone.Domain(), Reverse: p.names.zone.ReverseZones()}, nil
+	return listen.Setup{Server: server, Domain: p.names.zone.Domain(), Reverse: p.names.zone.ReverseZones()}, nil
 }
 
 func (p *parts) countNames(*http.Request) (any, error) {

@@ -12,7 +12,7 @@ import (
 	"unicode"
 
 	"gvlan/cluster/store"
-	"gvlan/dns"
+	"gvlan/dns/zone"
 )
 
 // odd is a name that would clear a terminal, and make a row of its own.
@@ -31,7 +31,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 		Networks:   []store.NodeNetwork{{Name: odd, State: odd, Why: odd}},
 		Swarm:      &NodeView{Node: odd + swarmSuffix, Host: odd, State: odd, Version: odd},
 	}
-	name := NameView{Record: dns.Record{Name: odd, Network: odd, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, Host: odd}
+	name := NameView{Record: zone.Record{Name: odd, Network: odd, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, Host: odd}
 	status := Status{Node: odd, Host: odd, Warnings: []string{odd}, FailedStarts: []string{odd}, Etcd: EtcdStatus{Why: odd}, Networks: []NetworkStatus{{Name: odd, Parent: odd}}}
 	tests := map[string]struct {
 		lines int

@@ -6,7 +6,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"gvlan/dns"
+	"gvlan/dns/listen"
+	"gvlan/dns/update"
 )
 
 // serveNames answers the host and the LAN, where that is wanted. An address
@@ -23,9 +24,9 @@ func (p *parts) serveNames(ctx context.Context) error {
 	if forward != nil {
 		group.Go(func() error { return forward.Run(ctx) })
 	}
-	listener := dns.NewListener(dns.ListenerConfig{Zone: p.names.zone, Forward: forward, Allow: p.config.DNS.Allow})
+	listener := listen.New(listen.Config{Zone: p.names.zone, Forward: forward, Allow: p.config.DNS.Allow})
 	for _, address := range p.config.DNS.Listen {
-		packets, streams, err := dns.Listen(ctx, address)
+		packets, streams, err := listen.Open(ctx, address)
 		if err != nil {
 			p.log.Error("names are not served on an address of --dns-listen", "address", address, "error", err)
 			continue
@@ -36,11 +37,11 @@ func (p *parts) serveNames(ctx context.Context) error {
 }
 
 // forwarder asks --dns-upstream, nil without any.
-func (p *parts) forwarder() (*dns.Forwarder, error) {
+func (p *parts) forwarder() (*listen.Forwarder, error) {
 	if len(p.config.DNS.Upstream) == 0 {
 		return nil, nil
 	}
-	return dns.NewForwarder(addrPorts(p.config.DNS.Upstream), addrPorts(p.config.DNS.Listen), p.log)
+	return listen.NewForwarder(addrPorts(p.config.DNS.Upstream), addrPorts(p.config.DNS.Listen), p.log)
 }
 
 // addrPorts reads addresses that the check of the configuration let through.
@@ -65,7 +66,7 @@ func (p *parts) pushNames(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	updater, err := dns.NewUpdater(p.names.zone, dns.UpdateConfig{
+	updater, err := update.New(p.names.zone, update.Config{
 		Server: server, Zone: u.Zone, KeyName: u.Key, Secret: u.Secret,
 	}, p.journal.Bucket("dns-updates"), p.log)
 	if err != nil {

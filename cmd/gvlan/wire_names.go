@@ -8,25 +8,26 @@ import (
 
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
-	"gvlan/dns"
+	"gvlan/dns/sandbox"
+	"gvlan/dns/zone"
 	"gvlan/driver/netns"
 )
 
 // names are the zone and whoever answers from it.
 type names struct {
-	zone      *dns.Zone
-	sandboxes *dns.Sandboxes // nil with --dns off
+	zone      *zone.Zone
+	sandboxes *sandbox.Resolvers // nil with --dns off
 
 	definitions, endpoints mirror // what the zone is fed from
 }
 
 // openNames prepares the zone and the resolvers inside containers.
 func (p *parts) openNames() (err error) {
-	p.names.zone, err = dns.NewZone(dns.ZoneConfig{
+	p.names.zone, err = zone.New(zone.Config{
 		Node: p.self.Node, Domain: p.config.DNS.Domain, Rank: p.rank, Hosts: []netip.Addr{p.address},
 	})
 	if err == nil && p.config.DNS.On {
-		p.names.sandboxes = dns.NewSandboxes(p.names.zone, netns.Do, p.log)
+		p.names.sandboxes = sandbox.New(p.names.zone, netns.Do, p.log)
 	}
 	return err
 }

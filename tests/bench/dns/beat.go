@@ -8,25 +8,24 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	nsys "github.com/vishvananda/netns"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/vishvananda/netlink"
-
-	nsys "github.com/vishvananda/netns"
-
-	"gvlan/dns"
+	"gvlan/dns/sandbox"
+	"gvlan/dns/zone"
 	"gvlan/driver/netns"
 )
 
 // beat measures what an idle agent spends on keeping the resolvers of n
 // sandboxes alive, and what opening them takes.
 func beat(n int, span time.Duration) error {
-	zone, err := dns.NewZone(dns.ZoneConfig{Node: node})
+	zone, err := zone.New(zone.Config{Node: node})
 	if err != nil {
 		return err
 	}
 	fill(zone, 100)
-	sandboxes := dns.NewSandboxes(zone, netns.Do, slog.Default())
+	sandboxes := sandbox.New(zone, netns.Do, slog.Default())
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)

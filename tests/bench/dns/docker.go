@@ -12,7 +12,8 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"gvlan/cluster/store"
-	"gvlan/dns"
+	"gvlan/dns/sandbox"
+	"gvlan/dns/zone"
 	"gvlan/driver/netns"
 	"gvlan/tests/lab"
 )
@@ -37,12 +38,12 @@ func docker(release lab.Release) error {
 	if err != nil {
 		return err
 	}
-	zone, err := dns.NewZone(dns.ZoneConfig{Node: node})
+	zone, err := zone.New(zone.Config{Node: node})
 	if err != nil {
 		return err
 	}
 	fillRemote(zone, subnet)
-	sandboxes := dns.NewSandboxes(zone, netns.Do, slog.Default())
+	sandboxes := sandbox.New(zone, netns.Do, slog.Default())
 	running, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- sandboxes.Run(running) }()
@@ -97,7 +98,7 @@ const remote = "192.0.2.77" // of the name on "another host"
 
 // fillRemote makes the container's own network one of ours, with one
 // container on another host.
-func fillRemote(zone *dns.Zone, subnet netip.Prefix) {
+func fillRemote(zone *zone.Zone, subnet netip.Prefix) {
 	def := store.Network{UUID: network, Name: network}
 	def.Created.Pools = []store.Pool{{Subnet: subnet}}
 	zone.ApplyNetworks(store.Change{Reset: true, Items: []store.Item{{Key: store.NetworkKey(network), Value: store.Encode(def), Modified: 1}}})
@@ -107,7 +108,7 @@ func fillRemote(zone *dns.Zone, subnet netip.Prefix) {
 }
 
 // attach returns when names are answered in the sandbox.
-func attach(s *dns.Sandboxes, box string) error {
+func attach(s *sandbox.Resolvers, box string) error {
 	if err := s.Attach(box, "endpoint", network); err != nil {
 		return err
 	}

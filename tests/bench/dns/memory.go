@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
-	"gvlan/dns"
+	"gvlan/dns/zone"
 )
 
 // endpoints is how many containers the memory is measured with. Each has
@@ -15,7 +15,7 @@ const endpoints = 100_000
 // memory measures a zone of many names: what it holds, how long the first
 // list takes until it serves, and what one change costs then.
 func memory() error {
-	zone, err := dns.NewZone(dns.ZoneConfig{Node: node})
+	zone, err := zone.New(zone.Config{Node: node})
 	if err != nil {
 		return err
 	}

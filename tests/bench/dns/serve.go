@@ -12,7 +12,8 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"gvlan/cluster/store"
-	"gvlan/dns"
+	"gvlan/dns/listen"
+	"gvlan/dns/zone"
 )
 
 // The content of the zone under load.
@@ -30,7 +31,7 @@ func addrOf(i int) netip.Addr {
 
 // fill gives a zone one network with n containers, as the store's first
 // list would.
-func fill(zone *dns.Zone, n int) {
+func fill(zone *zone.Zone, n int) {
 	def := store.Network{UUID: network, Name: network, State: store.NetworkActive}
 	def.Created.Pools = []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/8")}}
 	zone.ApplyNetworks(store.Change{Reset: true, Items: []store.Item{{Key: store.NetworkKey(network), Value: store.Encode(def), Modified: 1}}})
@@ -54,7 +55,7 @@ func item(i int) store.Item {
 func serve(kind, address string) error {
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() { io.Copy(io.Discard, os.Stdin); cancel() }()
-	packets, streams, err := dns.Listen(ctx, address)
+	packets, streams, err := listen.Open(ctx, address)
 	if err != nil {
 		return err
 	}
@@ -62,12 +63,12 @@ func serve(kind, address string) error {
 	if kind == "bare" {
 		return bare(ctx, packets)
 	}
-	zone, err := dns.NewZone(dns.ZoneConfig{Node: node})
+	zone, err := zone.New(zone.Config{Node: node})
 	if err != nil {
 		return err
 	}
 	fill(zone, names)
-	return dns.NewListener(dns.ListenerConfig{Zone: zone}).Serve(ctx, packets, streams)
+	return listen.New(listen.Config{Zone: zone}).Serve(ctx, packets, streams)
 }
 
 // bare answers every question with one address, and does nothing else.

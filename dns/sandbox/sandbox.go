@@ -1,0 +1,207 @@
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvlan/dns/zone"
+)
+
+// Enter runs f inside a sandbox's network namespace, on a thread that is not
+// used for anything else meanwhile. Its error is f's, or that the namespace
+// is not there (yet).
+type Enter func(sandbox string, f func() error) error
+
+// Resolvers answers names inside containers: one resolver for each sandbox
+// that has an endpoint on a network of ours, for the union of those
+// networks. It needs nothing of the container and changes nothing in it but
+// one nftables table, which the kernel itself disarms within 3 s when this
+// process is gone.
+type Resolvers struct {
+	zone  *zone.Zone
+	enter Enter
+	log   *slog.Logger
+
+	off  atomic.Bool   // ErrUnsupported was seen
+	wake chan struct{} // a sandbox could not be opened at once
+
+	mu    sync.Mutex
+	ctx   context.Context // of Run; nil outside it
+	group *sync.WaitGroup // resolvers that serve
+	boxes map[string]*box // by sandbox
+}
+
+// box is one sandbox that should have a resolver.
+type box struct {
+	sandbox string
+	scope   atomic.Pointer[zone.Scope]
+
+	mu       sync.Mutex
+	networks map[string]string // by endpoint
+	open     *resolver         // nil while it is closed
+	since    time.Time         // attached, or closed by a failure
+	retry    time.Time
+	delay    time.Duration
+	told     bool // that it cannot be opened
+	seen     bool // a process was seen in it
+	idle     int  // looks in a row that found no process
+	asleep   bool // closed for want of a process
+	gone     bool // the last endpoint left
+}
+
+// New returns Sandboxes that do nothing until Run.
+func New(zone *zone.Zone, enter Enter, log *slog.Logger) *Resolvers {
+	return &Resolvers{zone: zone, enter: enter, log: log, wake: make(chan struct{}, 1), boxes: make(map[string]*box)}
+}
+
+// Attach makes names of a network known in a sandbox (the engine's
+// SandboxKey) for as long as the endpoint is there. Attaching what is
+// attached changes nothing. While Run runs, the resolver answers when Attach
+// returns, or, where the sandbox has no namespace yet (engines before 28),
+// as soon as it has. The only error is ErrUnsupported, which is logged once
+// and must not keep the container from starting.
+func (s *Resolvers) Attach(sandbox, endpoint, network string) error {
+	if s.off.Load() {
+		return ErrUnsupported
+	}
+	s.mu.Lock()
+	b := s.boxes[sandbox]
+	if b == nil {
+		b = &box{sandbox: sandbox, networks: make(map[string]string), since: time.Now(), delay: retryFirst}
+		s.boxes[sandbox] = b
+	}
+	b.mu.Lock() // before s.mu is let go, so that no detach ends the box in between
+	defer b.mu.Unlock()
+	ctx, group := s.ctx, s.group
+	s.mu.Unlock()
+	b.networks[endpoint] = network
+	b.rescope()
+	b.asleep = false
+	if ctx == nil || b.open != nil {
+		return nil
+	}
+	err := s.open(ctx, group, b)
+	if err != nil && !errors.Is(err, ErrUnsupported) {
+		s.rouse()
+		return nil
+	}
+	return err
+}
+
+// Detach ends what Attach began for an endpoint. With a sandbox's last
+// endpoint its resolver and rules go.
+func (s *Resolvers) Detach(endpoint string) {
+	for _, b := range s.all() {
+		s.detach(b, endpoint)
+	}
+}
+
+func (s *Resolvers) detach(b *box, endpoint string) {
+	s.mu.Lock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ours := b.networks[endpoint]
+	delete(b.networks, endpoint)
+	if b.gone = len(b.networks) == 0; b.gone && s.boxes[b.sandbox] == b {
+		delete(s.boxes, b.sandbox)
+	}
+	s.mu.Unlock()
+	if !ours {
+		return
+	}
+	b.rescope()
+	if b.gone {
+		s.shut(b)
+	}
+}
+
+// rescope makes the union of the networks what the resolver answers for.
+func (b *box) rescope() {
+	scope := zone.Networks(slices.Collect(maps.Values(b.networks))...)
+	b.scope.Store(&scope)
+}
+
+// open puts a resolver into a sandbox. The caller holds b.mu.
+func (s *Resolvers) open(ctx context.Context, group *sync.WaitGroup, b *box) error {
+	if b.gone || s.off.Load() {
+		return nil
+	}
+	enter := func(f func() error) error { return s.enter(b.sandbox, f) }
+	var r *resolver
+	err := enter(func() (err error) {
+		r, err = openResolver()
+		return err
+	})
+	if err == nil {
+		r.zone, r.scope, r.enter, r.relay = s.zone, &b.scope, enter, newRelay(enter)
+		if err = r.install(); err != nil {
+			r.abandon()
+		}
+	}
+	if err != nil {
+		b.retry, b.delay = time.Now().Add(b.delay), min(b.delay*2, retryLast)
+		s.judge(b, err)
+		return err
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	b.open, b.delay, b.idle, b.told = r, retryFirst, 0, false
+	group.Go(func() {
+		if err := r.serve(ctx); err != nil {
+			s.log.Error("names stopped being answered in a sandbox", "sandbox", b.sandbox, "error", err)
+			s.reopen(b, r)
+		}
+	})
+	return nil
+}
+
+// judge turns the feature off when the kernel cannot carry it, and says so
+// once; of one sandbox that stays closed it speaks after a while.
+func (s *Resolvers) judge(b *box, err error) {
+	switch {
+	case errors.Is(err, ErrUnsupported):
+		if !s.off.Swap(true) {
+			s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "error", err)
+		}
+	case !b.told && time.Since(b.since) > patience:
+		b.told = true
+		s.log.Warn("names are not answered in a sandbox; trying on", "sandbox", b.sandbox, "error", err)
+	}
+}
+
+// shut closes a sandbox's resolver. The caller holds b.mu.
+func (s *Resolvers) shut(b *box) {
+	if b.open == nil {
+		return
+	}
+	if err := b.open.close(); err != nil {
+		s.log.Warn("rules for names may be left in a sandbox; they are without effect within seconds",
+			"sandbox", b.sandbox, "error", err)
+	}
+	b.open = nil
+}
+
+// reopen closes a resolver that failed and lets Run open another.
+func (s *Resolvers) reopen(b *box, r *resolver) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open == r {
+		s.shut(b)
+		b.since = time.Now()
+		b.retry = b.since.Add(retryLast)
+		s.rouse()
+	}
+}
+
+// rouse lets Run look for sandboxes to open.
+func (s *Resolvers) rouse() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}

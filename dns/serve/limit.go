@@ -1,0 +1,96 @@
+package serve
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Quota are what clients may hold at a time, each and all together.
+type Quota struct {
+	each, all int
+
+	mu     sync.Mutex
+	total  int
+	client map[netip.Addr]int
+}
+
+func NewQuota(each, all int) *Quota {
+	return &Quota{each: each, all: all, client: make(map[netip.Addr]int)}
+}
+
+// Acquire gives a client one more place, or returns false.
+func (p *Quota) Acquire(client netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.total >= p.all || p.client[client] >= p.each {
+		return false
+	}
+	p.total++
+	p.client[client]++
+	return true
+}
+
+func (p *Quota) Release(client netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.total--
+	if p.client[client]--; p.client[client] == 0 {
+		delete(p.client, client)
+	}
+}
+
+// limited is a listener that closes connections beyond what one client, or
+// all of them, may hold, and gives up on clients that do not read: an idle
+// or stalled client takes its own places and nobody else's.
+type limited struct {
+	net.Listener
+	*Quota
+}
+
+func newLimited(l net.Listener) *limited {
+	return &limited{l, NewQuota(tcpClient, tcpTotal)}
+}
+
+// Accept returns the next connection that is within the limits.
+func (l *limited) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		client := streamClient(conn)
+		if l.Acquire(client) {
+			return &limitedConn{Conn: conn, from: l, client: client}, nil
+		}
+		conn.Close()
+	}
+}
+
+// limitedConn gives its place back when it is closed.
+type limitedConn struct {
+	net.Conn
+	from   *limited
+	client netip.Addr
+	once   sync.Once
+}
+
+// Write fails when the client does not read for a while.
+func (c *limitedConn) Write(p []byte) (int, error) {
+	c.Conn.SetWriteDeadline(time.Now().Add(tcpWrite))
+	return c.Conn.Write(p)
+}
+
+// Close closes the connection.
+func (c *limitedConn) Close() error {
+	c.once.Do(func() { c.from.Release(c.client) })
+	return c.Conn.Close()
+}
+
+func streamClient(conn net.Conn) netip.Addr {
+	if addr, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return addr.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}

@@ -1,0 +1,284 @@
+package zone
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gvlan/cluster/store"
+)
+
+// The labels that give a container more names than Docker does.
+const (
+	labelSwarmService = "com.docker.swarm.service.name"
+	labelSwarmTask    = "com.docker.swarm.task.name"
+	labelText         = "gvlan.txt"  // a TXT record under all its names
+	labelService      = "gvlan.srv." // gvlan.srv.http=8080 or 5060/udp: _http._tcp, _sip._udp
+)
+
+// member is one endpoint as the names see it. It never changes.
+type member struct {
+	network string // id of its network
+	node    uint32 // index into the snapshot's ranks
+	v4, v6  netip.Addr
+	names   []string // folded, below its network; the first is the one PTR and SRV give
+	spelled []string // as they were given, where one is not folded already; else nil
+	ports   []port
+	text    string // "" is no TXT
+}
+
+// port is one thing a member listens on, as SRV records name it.
+type port struct {
+	service string // "80" or "http", without its "_"
+	proto   string // "tcp", "udp" or "sctp"
+	number  uint16
+}
+
+// newMember reads an endpoint record; nil when it has no address or no name
+// to give it.
+func newMember(e store.Endpoint, node uint32) *member {
+	m := &member{network: e.Network, node: node, text: e.Container.Labels[labelText]}
+	if p, err := netip.ParsePrefix(e.IPv4); err == nil {
+		m.v4 = p.Addr()
+	}
+	if p, err := netip.ParsePrefix(e.IPv6); err == nil {
+		m.v6 = p.Addr()
+	}
+	if !m.v4.Is4() && !m.v6.Is6() {
+		return nil
+	}
+	m.names, m.spelled = memberNames(e.Container, m)
+	m.ports = memberPorts(e.Container)
+	return m
+}
+
+// memberNames returns every name of a container below its network, folded and
+// as it was given. Until the engine was asked it is known by its address only.
+func memberNames(c store.Container, m *member) (names, spelled []string) {
+	all := make([]string, 0, 8)
+	all = append(all, c.Name)
+	if len(c.ID) >= 12 {
+		all = append(all, c.ID[:12])
+	}
+	all = append(all, c.Aliases...)
+	all = append(all, c.Hostname, c.Labels[labelSwarmTask])
+	if service := c.Labels[labelSwarmService]; service != "" {
+		all = append(all, service, "tasks."+service)
+	}
+	names = make([]string, 0, 3)
+	odd := false
+	for _, name := range all {
+		folded, ok := FoldName(name)
+		if !ok {
+			continue
+		}
+		odd = odd || name != folded
+		spelled = append(spelled, name)
+		if !slices.Contains(names, folded) {
+			names = append(names, folded)
+		}
+	}
+	if !odd {
+		spelled = nil
+	}
+	if len(names) == 0 {
+		names = append(names, addressName(m))
+	}
+	return slices.Clip(names), slices.Clip(spelled)
+}
+
+// addressName is the name of a container nothing else is known of.
+func addressName(m *member) string {
+	addr := m.v4
+	if !addr.IsValid() {
+		addr = m.v6
+	}
+	return "ip-" + strings.Map(func(r rune) rune {
+		if r == '.' || r == ':' {
+			return '-'
+		}
+		return r
+	}, addr.StringExpanded())
+}
+
+func memberPorts(c store.Container) []port {
+	var ports []port
+	add := func(service, spec string) {
+		number, proto, found := strings.Cut(spec, "/")
+		if !found {
+			proto = "tcp"
+		}
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || proto != "tcp" && proto != "udp" && proto != "sctp" {
+			return
+		}
+		if service == "" {
+			service = number
+		}
+		service, ok := FoldName(service)
+		ok = ok && !strings.HasPrefix(service, "_")
+		p := port{service: service, proto: proto, number: uint16(n)}
+		if ok && !strings.Contains(service, ".") && !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	for _, spec := range c.Ports {
+		add("", spec)
+	}
+	for label, spec := range c.Labels {
+		if service, ok := strings.CutPrefix(label, labelService); ok && service != "" {
+			add(service, spec)
+		}
+	}
+	slices.SortFunc(ports, comparePorts)
+	return ports
+}
+
+func comparePorts(a, b port) int {
+	if c := strings.Compare(a.proto, b.proto); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.service, b.service); c != 0 {
+		return c
+	}
+	return int(a.number) - int(b.number)
+}
+
+// addrs returns the addresses the member has, IPv4 first.
+func (m *member) addrs() []netip.Addr {
+	var addrs []netip.Addr
+	for _, addr := range []netip.Addr{m.v4, m.v6} {
+		if addr.IsValid() {
+			addrs = append(addrs, addr)
+		}
+	}
+	return addrs
+}
+
+// equal tells whether two members give the same names the same answers.
+func (m *member) equal(o *member) bool {
+	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
+		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.spelled, o.spelled) && slices.Equal(m.ports, o.ports)
+}
+
+// single is the member's first address as a prefix of that one address.
+func (m *member) single() netip.Prefix {
+	addr := m.addrs()[0]
+	return netip.PrefixFrom(addr, addr.BitLen())
+}
+
+// The ranks of nodes, in the order their containers are answered.
+const (
+	rankLocal uint8 = iota
+	rankAlive
+	rankSuspect
+	rankDead
+	rankCount
+)
+
+// turn walks members in the order they are answered: by the rank of their
+// node, and among equals starting one further at each question, so that
+// clients which take the first address spread over all of them. It does not
+// allocate.
+type turn struct {
+	members []*member
+	ranks   []uint8
+	start   int
+	rank    uint8
+	i       int
+}
+
+// turns begins a walk; spin is any number that differs from question to
+// question.
+func (s *snapshot) turns(members []*member, spin uint32) turn {
+	t := turn{members: members, ranks: s.ranks}
+	if len(members) > 1 {
+		t.start = int(spin % uint32(len(members)))
+	}
+	return t
+}
+
+// next returns the next member, or nil after the last.
+func (t *turn) next() *member {
+	for ; t.rank < rankCount; t.rank, t.i = t.rank+1, 0 {
+		for t.i < len(t.members) {
+			at := t.start + t.i
+			if at >= len(t.members) {
+				at -= len(t.members)
+			}
+			t.i++
+			if m := t.members[at]; t.ranks[m.node] == t.rank {
+				return m
+			}
+		}
+	}
+	return nil
+}
+
+// Names that fold alike are one entry of a table, and its members answer for
+// one another: `db_1` is found as `db-1`, which is what some clients insist on.
+// Where several spellings of it are in use, who has the one that was asked for
+// comes first, and the others answer for what nobody has.
+
+// spells tells whether a name of the member's was given exactly so.
+func (m *member) spells(name string) bool {
+	if m.spelled == nil {
+		return slices.Contains(m.names, name)
+	}
+	return slices.Contains(m.spelled, name)
+}
+
+// spelling is how the member spells a folded name, to compare members by.
+func (m *member) spelling(folded string) string {
+	if m.spelled == nil {
+		return folded
+	}
+	return strings.Join(m.spellings(folded), " ")
+}
+
+// spellings are the ways in which the member spells a folded name.
+func (m *member) spellings(folded string) (ways []string) {
+	for _, name := range m.spelled {
+		if as, _ := FoldName(name); as == folded && !slices.Contains(ways, name) {
+			ways = append(ways, name)
+		}
+	}
+	if len(ways) == 0 {
+		return []string{folded}
+	}
+	slices.Sort(ways)
+	return ways
+}
+
+// exact keeps of a name found those members that spell it as the question
+// does, if there are any. The question's name is folded byte for byte, so what
+// was found is at the same place in it.
+func (f found) exact(question string) found {
+	from, to := int(f.at), int(f.at)+int(f.size)
+	if !f.mixed || to > len(question) {
+		return f
+	}
+	name := question[from:to]
+	var exact []*member
+	for _, m := range f.members {
+		if m.spells(name) {
+			exact = append(exact, m)
+		}
+	}
+	if len(exact) > 0 {
+		f.members = exact
+	}
+	return f
+}
+
+// own is the name a member is pointed to by: spelled as it was given where
+// another container would answer for the folded form.
+func (m *member) own(net *network) string {
+	if m.spelled != nil {
+		if e := net.names.get([]byte(m.names[0])); e != nil && e.mixed {
+			return m.spelled[0]
+		}
+	}
+	return m.names[0]
+}
