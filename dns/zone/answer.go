@@ -2,26 +2,10 @@ package zone
 
 import (
 	"encoding/binary"
-	"fmt"
 	"strings"
-	"sync/atomic"
 
 	miekg "github.com/miekg/dns"
 )
-
-// CutMessage is Cut for an answer that is not packed.
-func CutMessage(m *miekg.Msg) {
-	opt := m.IsEdns0()
-	m.Answer, m.Ns, m.Extra, m.Truncated = nil, nil, nil, true
-	if opt != nil {
-		m.Extra = []miekg.RR{opt}
-	}
-}
-
-// UDPSize is the largest UDP message sent, and what is advertised as the
-// largest taken (EDNS0, RFC 6891): what crosses every path unfragmented, as
-// agreed at the DNS flag day of 2020.
-const UDPSize = 1232
 
 // Asker is who a question comes from.
 type Asker struct {
@@ -44,29 +28,6 @@ func (a Answer) Count() { a.counts.note(a.Msg.Rcode, len(a.Msg.Answer)) }
 
 // CountPassed notes an answer that somebody else gave, or nobody.
 func (z *Zone) CountPassed(rcode, answers int) { z.passedCounts.note(rcode, answers) }
-
-// Answer answers a question, whatever it asks for.
-func (z *Zone) Answer(q *miekg.Msg, by Asker) Answer {
-	if len(q.Question) != 1 {
-		return Answer{Msg: Fit(q, new(miekg.Msg).SetRcode(q, miekg.RcodeFormatError), by), counts: &z.domainCounts}
-	}
-	s := z.now()
-	f := z.find(s, by.Scope, q.Question[0].Name)
-	a := Answer{Bare: f.bare, counts: z.countsOf(f)}
-	if f.kind == nowhere || f.kind == unheld && by.Recursion {
-		return a
-	}
-	m := new(miekg.Msg)
-	if rcode := oddity(q); rcode != miekg.RcodeSuccess {
-		m.SetRcode(q, rcode)
-	} else {
-		m.SetReply(q)
-		m.Authoritative = true
-		z.fill(m, s, f, by)
-	}
-	a.Msg = Fit(q, m, by)
-	return a
-}
 
 // AnswerPacket answers a packet into dst, by wire.go where that can, and
 // never waits: it is for the goroutine that read the packet, which spares one
@@ -97,10 +58,71 @@ func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bo
 	return out, true
 }
 
+// direct answers a packet into dst, or returns false when the other path
+// has to. bare says whether names without their network may be answered.
+func (z *Zone) direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
+	var fold [maxName + 2]byte
+	q, ok := parse(fold[:0], packet)
+	if !ok {
+		return nil, false
+	}
+	s := z.now()
+	f := s.lookup(by.Scope, q.name)
+	if f.bare && !bare || f.mixed {
+		return nil, false
+	}
+	dst = append(dst[:0], packet[:q.end]...)
+	count := 0
+	switch {
+	case f.kind == host && q.qtype == typeA:
+		dst, count = appendA(dst, z.ttl, s.turns(f.members, by.Spin))
+	case f.kind == host && q.qtype == typeAAAA:
+		dst, count = appendAAAA(dst, z.ttl, s.turns(f.members, by.Spin))
+	case f.kind == pointer && q.qtype == typePTR && len(f.members) == 1:
+		dst, count = appendPTR(dst, z.ttl, z.domain, f.net, f.members[0]), 1
+	}
+	if count == 0 {
+		return nil, false
+	}
+	if q.edns {
+		dst = appendOPT(dst, q.do)
+	}
+	if len(dst) > q.size {
+		return nil, false
+	}
+	q.finish(dst, count, by.Recursion)
+	f.net.counts.NoError.Add(1)
+	return dst, true
+}
+
 // headerOf reads a packet's header.
 func headerOf(packet []byte) miekg.Header {
 	field := func(i int) uint16 { return binary.BigEndian.Uint16(packet[2*i:]) }
 	return miekg.Header{Id: field(0), Bits: field(1), Qdcount: field(2), Ancount: field(3), Nscount: field(4), Arcount: field(5)}
+}
+
+// Answer answers a question, whatever it asks for.
+func (z *Zone) Answer(q *miekg.Msg, by Asker) Answer {
+	if len(q.Question) != 1 {
+		return Answer{Msg: Fit(q, new(miekg.Msg).SetRcode(q, miekg.RcodeFormatError), by), counts: &z.domainCounts}
+	}
+	s := z.now()
+	f := z.find(s, by.Scope, q.Question[0].Name)
+	a := Answer{Bare: f.bare, counts: z.countsOf(f)}
+	if f.kind == nowhere || f.kind == unheld && by.Recursion {
+		return a
+	}
+	m := new(miekg.Msg)
+	if rcode := oddity(q); rcode != miekg.RcodeSuccess {
+		m.SetRcode(q, rcode)
+	} else {
+		m.SetReply(q)
+		m.Authoritative = true
+		c := composer{zone: z, s: s, found: f, by: by, m: m, hdr: miekg.RR_Header{Name: q.Question[0].Name, Rrtype: q.Question[0].Qtype, Class: miekg.ClassINET, Ttl: z.ttl}}
+		c.compose()
+	}
+	a.Msg = Fit(q, m, by)
+	return a
 }
 
 // find looks up a name in presentation form. A name below the domain with
@@ -144,143 +166,6 @@ func oddity(q *miekg.Msg) int {
 	return miekg.RcodeSuccess
 }
 
-// fill puts the records of a found name into an answer.
-func (z *Zone) fill(m *miekg.Msg, s *snapshot, f found, by Asker) {
-	q := m.Question[0]
-	hdr := miekg.RR_Header{Name: q.Name, Rrtype: q.Qtype, Class: miekg.ClassINET, Ttl: z.ttl}
-	switch {
-	case f.kind == absent || f.kind == unheld:
-		m.Rcode = miekg.RcodeNameError
-	case q.Qtype == miekg.TypeANY:
-		hdr.Rrtype = miekg.TypeHINFO // RFC 8482 section 4.2
-		m.Answer = append(m.Answer, &miekg.HINFO{Hdr: hdr, Cpu: "RFC8482"})
-	case f.kind == host:
-		z.fillHost(m, s, f, by, hdr)
-	case f.kind == service && q.Qtype == miekg.TypeSRV:
-		z.fillService(m, s, f, by, hdr)
-	case f.kind == pointer && q.Qtype == miekg.TypePTR:
-		z.fillPointers(m, s, f, by, hdr)
-	case f.kind == nsname:
-		z.fillServer(m, hdr)
-	case f.kind == apex || f.kind == backward:
-		z.fillApex(m, s, f, hdr)
-	}
-	if len(m.Answer) == 0 {
-		m.Ns = append(m.Ns, z.soa(s, z.owner(s, f, by, q.Name), negativeTTL))
-	}
-}
-
-func (z *Zone) fillHost(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.Spin)
-	for mem := t.next(); mem != nil; mem = t.next() {
-		switch {
-		case hdr.Rrtype == miekg.TypeA && mem.v4.IsValid():
-			m.Answer = append(m.Answer, &miekg.A{Hdr: hdr, A: mem.v4.AsSlice()})
-		case hdr.Rrtype == miekg.TypeAAAA && mem.v6.IsValid():
-			m.Answer = append(m.Answer, &miekg.AAAA{Hdr: hdr, AAAA: mem.v6.AsSlice()})
-		case hdr.Rrtype == miekg.TypeTXT && mem.text != "":
-			m.Answer = append(m.Answer, &miekg.TXT{Hdr: hdr, Txt: textStrings(mem.text)})
-		}
-	}
-}
-
-func (z *Zone) fillService(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.Spin)
-	for mem := t.next(); mem != nil; mem = t.next() {
-		target := z.target(f.net, mem)
-		for _, p := range mem.ports {
-			if p.proto != f.proto || p.service != f.service {
-				continue
-			}
-			m.Answer = append(m.Answer, &miekg.SRV{Hdr: hdr, Port: p.number, Target: target})
-			glue := miekg.RR_Header{Name: target, Class: miekg.ClassINET, Ttl: z.ttl}
-			if mem.v4.IsValid() {
-				glue.Rrtype = miekg.TypeA
-				m.Extra = append(m.Extra, &miekg.A{Hdr: glue, A: mem.v4.AsSlice()})
-			}
-			if mem.v6.IsValid() {
-				glue.Rrtype = miekg.TypeAAAA
-				m.Extra = append(m.Extra, &miekg.AAAA{Hdr: glue, AAAA: mem.v6.AsSlice()})
-			}
-		}
-	}
-}
-
-func (z *Zone) fillPointers(m *miekg.Msg, s *snapshot, f found, by Asker, hdr miekg.RR_Header) {
-	t := s.turns(f.members, by.Spin)
-	for mem := t.next(); mem != nil; mem = t.next() {
-		m.Answer = append(m.Answer, &miekg.PTR{Hdr: hdr, Ptr: z.target(s.networks[mem.network], mem)})
-	}
-}
-
-// fillServer answers for the name server's own name.
-func (z *Zone) fillServer(m *miekg.Msg, hdr miekg.RR_Header) {
-	for _, addr := range z.hosts {
-		switch {
-		case hdr.Rrtype == miekg.TypeA && addr.Is4():
-			m.Answer = append(m.Answer, &miekg.A{Hdr: hdr, A: addr.AsSlice()})
-		case hdr.Rrtype == miekg.TypeAAAA && addr.Is6():
-			m.Answer = append(m.Answer, &miekg.AAAA{Hdr: hdr, AAAA: addr.AsSlice()})
-		}
-	}
-}
-
-// fillApex answers for the top of the domain or of a reverse zone.
-func (z *Zone) fillApex(m *miekg.Msg, s *snapshot, f found, hdr miekg.RR_Header) {
-	switch hdr.Rrtype {
-	case miekg.TypeSOA:
-		m.Answer = append(m.Answer, z.soa(s, hdr.Name, z.ttl))
-	case miekg.TypeNS:
-		m.Answer = append(m.Answer, &miekg.NS{Hdr: hdr, Ns: z.server()})
-	}
-}
-
-// server is the name server's own name.
-func (z *Zone) server() string { return "ns." + z.domain + "." }
-
-// target is the name a member is pointed to by: its own, fully qualified
-// where its network has a zone.
-func (z *Zone) target(net *network, m *member) string {
-	if net.zoned {
-		return m.own(net) + "." + net.label + "." + z.domain + "."
-	}
-	return m.own(net) + "."
-}
-
-// owner is the zone a negative answer speaks for (RFC 2308 section 3). A
-// short name has no zone above it, so it is taken for one itself.
-func (z *Zone) owner(s *snapshot, f found, by Asker, name string) string {
-	switch {
-	case f.below:
-		return z.domain + "."
-	case f.zone.IsValid():
-		return reverseName(f.zone)
-	case f.kind == pointer:
-		zone, _ := s.reverseZone(by.Scope, f.members[0].single())
-		return reverseName(zone)
-	}
-	return name
-}
-
-func (z *Zone) soa(s *snapshot, owner string, ttl uint32) *miekg.SOA {
-	return &miekg.SOA{
-		Hdr: miekg.RR_Header{Name: owner, Rrtype: miekg.TypeSOA, Class: miekg.ClassINET, Ttl: ttl},
-		Ns:  z.server(), Mbox: "hostmaster." + z.domain + ".",
-		Serial: s.serial, Refresh: 60, Retry: 10, Expire: 86400, Minttl: negativeTTL,
-	}
-}
-
-// textStrings cuts a text into the character strings of a TXT record (255
-// octets each, RFC 1035 section 3.3.14), escaped as the library wants them.
-func textStrings(text string) []string {
-	var out []string
-	for len(text) > 255 {
-		out = append(out, strings.ReplaceAll(text[:255], `\`, `\\`))
-		text = text[255:]
-	}
-	return append(out, strings.ReplaceAll(text, `\`, `\\`))
-}
-
 // Fit makes an answer fit its question's transport: EDNS0 is answered
 // with EDNS0, and what is too large for UDP is cut with TC set.
 func Fit(q, m *miekg.Msg, by Asker) *miekg.Msg {
@@ -297,84 +182,165 @@ func Fit(q, m *miekg.Msg, by Asker) *miekg.Msg {
 	return m
 }
 
-// Counts are the questions one zone got since the agent started, by the
-// code of the answer (RFC 1035 section 4.1.1). A zone is a network's, or one
-// of the three that belong to no network.
-type Counts struct {
-	NoError  atomic.Uint64 // with data
-	NoData   atomic.Uint64 // the name exists, the type does not
-	NXDomain atomic.Uint64
-	ServFail atomic.Uint64
-	Refused  atomic.Uint64
-	Other    atomic.Uint64
+// CutMessage is Cut for an answer that is not packed.
+func CutMessage(m *miekg.Msg) {
+	opt := m.IsEdns0()
+	m.Answer, m.Ns, m.Extra, m.Truncated = nil, nil, nil, true
+	if opt != nil {
+		m.Extra = []miekg.RR{opt}
+	}
 }
 
-// ZoneCounts is Counts with the zone's name: a network's name, or one of
-// DomainCounts, ReverseCounts and PassedCounts.
-type ZoneCounts struct {
-	Zone string
-	*Counts
+// negativeTTL is how long "no such name" may be remembered (RFC 2308): a
+// container that is about to start must not stay unknown for long.
+const negativeTTL = 2 // seconds
+
+// composer puts the records of a found name into an answer.
+type composer struct {
+	zone  *Zone
+	s     *snapshot
+	found found
+	by    Asker
+	m     *miekg.Msg
+	hdr   miekg.RR_Header // of a record of the name and type that were asked for
 }
 
-// The zones that are no network.
-const (
-	DomainCounts  = "."       // the domain above the networks, and names in none of them
-	ReverseCounts = "reverse" // addresses nobody in scope holds
-	PassedCounts  = "passed"  // given to Docker's resolver or an upstream
-)
-
-// Codes calls visit with the name and value of every counter, in the order
-// of the fields.
-func (c *Counts) Codes(visit func(code string, n uint64)) {
-	visit("NOERROR", c.NoError.Load())
-	visit("NODATA", c.NoData.Load())
-	visit("NXDOMAIN", c.NXDomain.Load())
-	visit("SERVFAIL", c.ServFail.Load())
-	visit("REFUSED", c.Refused.Load())
-	visit("OTHER", c.Other.Load())
+// compose fills the answer in.
+func (c *composer) compose() {
+	switch {
+	case c.found.kind == absent || c.found.kind == unheld:
+		c.m.Rcode = miekg.RcodeNameError
+	case c.hdr.Rrtype == miekg.TypeANY:
+		hdr := c.hdr
+		hdr.Rrtype = miekg.TypeHINFO // RFC 8482 section 4.2
+		c.m.Answer = append(c.m.Answer, &miekg.HINFO{Hdr: hdr, Cpu: "RFC8482"})
+	case c.found.kind == host:
+		c.host()
+	case c.found.kind == service && c.hdr.Rrtype == miekg.TypeSRV:
+		c.service()
+	case c.found.kind == pointer && c.hdr.Rrtype == miekg.TypePTR:
+		c.pointers()
+	case c.found.kind == nsname:
+		c.server()
+	case c.found.kind == apex || c.found.kind == backward:
+		c.apex()
+	}
+	if len(c.m.Answer) == 0 {
+		c.m.Ns = append(c.m.Ns, c.soa(c.owner(), negativeTTL))
+	}
 }
 
-// note counts one answer.
-func (c *Counts) note(rcode int, answers int) {
-	switch rcode {
-	case 0:
-		if answers > 0 {
-			c.NoError.Add(1)
-		} else {
-			c.NoData.Add(1)
+// host answers for containers: their addresses, or what they say of themselves.
+func (c *composer) host() {
+	t := c.s.turns(c.found.members, c.by.Spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		switch {
+		case c.hdr.Rrtype == miekg.TypeA && mem.v4.IsValid():
+			c.m.Answer = append(c.m.Answer, &miekg.A{Hdr: c.hdr, A: mem.v4.AsSlice()})
+		case c.hdr.Rrtype == miekg.TypeAAAA && mem.v6.IsValid():
+			c.m.Answer = append(c.m.Answer, &miekg.AAAA{Hdr: c.hdr, AAAA: mem.v6.AsSlice()})
+		case c.hdr.Rrtype == miekg.TypeTXT && mem.text != "":
+			c.m.Answer = append(c.m.Answer, &miekg.TXT{Hdr: c.hdr, Txt: textStrings(mem.text)})
 		}
-	case 2:
-		c.ServFail.Add(1)
-	case 3:
-		c.NXDomain.Add(1)
-	case 5:
-		c.Refused.Add(1)
-	default:
-		c.Other.Add(1)
 	}
 }
 
-// Looked is what a question would be answered.
-type Looked struct {
-	Text    string // in the form dig shows
-	Known   bool   // false when the name is not the zone's: a client's question would be passed on
-	Missing bool   // the zone says that there is no such name (NXDOMAIN, RFC 8020)
+// service answers for a port of containers, with their addresses beside.
+func (c *composer) service() {
+	t := c.s.turns(c.found.members, c.by.Spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		target := c.target(c.found.net, mem)
+		for _, p := range mem.ports {
+			if p.proto != c.found.proto || p.service != c.found.service {
+				continue
+			}
+			c.m.Answer = append(c.m.Answer, &miekg.SRV{Hdr: c.hdr, Port: p.number, Target: target})
+			glue := miekg.RR_Header{Name: target, Class: miekg.ClassINET, Ttl: c.hdr.Ttl}
+			if mem.v4.IsValid() {
+				glue.Rrtype = miekg.TypeA
+				c.m.Extra = append(c.m.Extra, &miekg.A{Hdr: glue, A: mem.v4.AsSlice()})
+			}
+			if mem.v6.IsValid() {
+				glue.Rrtype = miekg.TypeAAAA
+				c.m.Extra = append(c.m.Extra, &miekg.AAAA{Hdr: glue, AAAA: mem.v6.AsSlice()})
+			}
+		}
+	}
 }
 
-// Lookup answers one question as a client in that scope would be answered
-// over TCP.
-func (z *Zone) Lookup(scope Scope, name, qtype string) (Looked, error) {
-	t, ok := miekg.StringToType[strings.ToUpper(qtype)]
-	if !ok {
-		return Looked{}, fmt.Errorf("record type %q is not known: use one such as A, AAAA, PTR, SRV or TXT", qtype)
+// pointers answers for an address.
+func (c *composer) pointers() {
+	t := c.s.turns(c.found.members, c.by.Spin)
+	for mem := t.next(); mem != nil; mem = t.next() {
+		c.m.Answer = append(c.m.Answer, &miekg.PTR{Hdr: c.hdr, Ptr: c.target(c.s.networks[mem.network], mem)})
 	}
-	if _, ok := miekg.IsDomainName(name); !ok {
-		return Looked{}, fmt.Errorf("name %q is not a domain name", name)
+}
+
+// server answers for the name server's own name.
+func (c *composer) server() {
+	for _, addr := range c.zone.hosts {
+		switch {
+		case c.hdr.Rrtype == miekg.TypeA && addr.Is4():
+			c.m.Answer = append(c.m.Answer, &miekg.A{Hdr: c.hdr, A: addr.AsSlice()})
+		case c.hdr.Rrtype == miekg.TypeAAAA && addr.Is6():
+			c.m.Answer = append(c.m.Answer, &miekg.AAAA{Hdr: c.hdr, AAAA: addr.AsSlice()})
+		}
 	}
-	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), t)
-	m := z.Answer(q, Asker{Scope: scope, Recursion: true, Stream: true}).Msg
-	if m == nil {
-		return Looked{}, nil
+}
+
+// apex answers for the top of the domain or of a reverse zone.
+func (c *composer) apex() {
+	switch c.hdr.Rrtype {
+	case miekg.TypeSOA:
+		c.m.Answer = append(c.m.Answer, c.soa(c.hdr.Name, c.hdr.Ttl))
+	case miekg.TypeNS:
+		c.m.Answer = append(c.m.Answer, &miekg.NS{Hdr: c.hdr, Ns: c.serverName()})
 	}
-	return Looked{Text: m.String(), Known: true, Missing: m.Rcode == miekg.RcodeNameError}, nil
+}
+
+// serverName is the name server's own name.
+func (c *composer) serverName() string { return "ns." + c.zone.domain + "." }
+
+// target is the name a member is pointed to by: its own, fully qualified
+// where its network has a zone.
+func (c *composer) target(net *network, m *member) string {
+	if net.zoned {
+		return net.own(m) + "." + net.label + "." + c.zone.domain + "."
+	}
+	return net.own(m) + "."
+}
+
+// owner is the zone a negative answer speaks for (RFC 2308 section 3). A
+// short name has no zone above it, so it is taken for one itself.
+func (c *composer) owner() string {
+	switch {
+	case c.found.below:
+		return c.zone.domain + "."
+	case c.found.zone.IsValid():
+		return reverseName(c.found.zone)
+	case c.found.kind == pointer:
+		zone, _ := c.s.reverseZone(c.by.Scope, c.found.members[0].single())
+		return reverseName(zone)
+	}
+	return c.hdr.Name
+}
+
+// soa is the record at the top of a zone, and in every empty answer.
+func (c *composer) soa(owner string, ttl uint32) *miekg.SOA {
+	return &miekg.SOA{
+		Hdr: miekg.RR_Header{Name: owner, Rrtype: miekg.TypeSOA, Class: miekg.ClassINET, Ttl: ttl},
+		Ns:  c.serverName(), Mbox: "hostmaster." + c.zone.domain + ".",
+		Serial: c.s.serial, Refresh: 60, Retry: 10, Expire: 86400, Minttl: negativeTTL,
+	}
+}
+
+// textStrings cuts a text into the character strings of a TXT record (255
+// octets each, RFC 1035 section 3.3.14), escaped as the library wants them.
+func textStrings(text string) []string {
+	var out []string
+	for len(text) > 255 {
+		out = append(out, strings.ReplaceAll(text[:255], `\`, `\\`))
+		text = text[255:]
+	}
+	return append(out, strings.ReplaceAll(text, `\`, `\\`))
 }

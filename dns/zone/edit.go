@@ -185,6 +185,27 @@ func nest(names *draft, name string, by int) {
 	}
 }
 
+// share notes which nodes have containers of m's own name, after m came or
+// went. Aliases and services are there to be shared, so only first names
+// count: a container's own, or, while that is not known, what no other has.
+func (e *edit) share(m *member, names *draft) {
+	name := m.names[0]
+	var nodes []uint32
+	if entry := names.get([]byte(name)); entry != nil {
+		for _, o := range entry.members {
+			if o.names[0] == name && !slices.Contains(nodes, o.node) {
+				nodes = append(nodes, o.node)
+			}
+		}
+	}
+	key := ownName{m.network, name}
+	if len(nodes) < 2 {
+		delete(e.z.shared, key)
+		return
+	}
+	e.z.shared[key] = nodes
+}
+
 func reverseKey(addr netip.Addr) string {
 	key := addr.As16()
 	return string(key[:])
@@ -310,25 +331,4 @@ func (e *edit) settle(nets []*network) *network {
 		}
 	}
 	return winner
-}
-
-// share notes which nodes have containers of m's own name, after m came or
-// went. Aliases and services are there to be shared, so only first names
-// count: a container's own, or, while that is not known, what no other has.
-func (e *edit) share(m *member, names *draft) {
-	name := m.names[0]
-	var nodes []uint32
-	if entry := names.get([]byte(name)); entry != nil {
-		for _, o := range entry.members {
-			if o.names[0] == name && !slices.Contains(nodes, o.node) {
-				nodes = append(nodes, o.node)
-			}
-		}
-	}
-	key := ownName{m.network, name}
-	if len(nodes) < 2 {
-		delete(e.z.shared, key)
-		return
-	}
-	e.z.shared[key] = nodes
 }

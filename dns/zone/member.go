@@ -156,64 +156,16 @@ func (m *member) addrs() []netip.Addr {
 	return addrs
 }
 
-// equal tells whether two members give the same names the same answers.
-func (m *member) equal(o *member) bool {
-	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
-		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.spelled, o.spelled) && slices.Equal(m.ports, o.ports)
-}
-
 // single is the member's first address as a prefix of that one address.
 func (m *member) single() netip.Prefix {
 	addr := m.addrs()[0]
 	return netip.PrefixFrom(addr, addr.BitLen())
 }
 
-// The ranks of nodes, in the order their containers are answered.
-const (
-	rankLocal uint8 = iota
-	rankAlive
-	rankSuspect
-	rankDead
-	rankCount
-)
-
-// turn walks members in the order they are answered: by the rank of their
-// node, and among equals starting one further at each question, so that
-// clients which take the first address spread over all of them. It does not
-// allocate.
-type turn struct {
-	members []*member
-	ranks   []uint8
-	start   int
-	rank    uint8
-	i       int
-}
-
-// turns begins a walk; spin is any number that differs from question to
-// question.
-func (s *snapshot) turns(members []*member, spin uint32) turn {
-	t := turn{members: members, ranks: s.ranks}
-	if len(members) > 1 {
-		t.start = int(spin % uint32(len(members)))
-	}
-	return t
-}
-
-// next returns the next member, or nil after the last.
-func (t *turn) next() *member {
-	for ; t.rank < rankCount; t.rank, t.i = t.rank+1, 0 {
-		for t.i < len(t.members) {
-			at := t.start + t.i
-			if at >= len(t.members) {
-				at -= len(t.members)
-			}
-			t.i++
-			if m := t.members[at]; t.ranks[m.node] == t.rank {
-				return m
-			}
-		}
-	}
-	return nil
+// equal reports whether two members give the same names the same answers.
+func (m *member) equal(o *member) bool {
+	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
+		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.spelled, o.spelled) && slices.Equal(m.ports, o.ports)
 }
 
 // Names that fold alike are one entry of a table, and its members answer for
@@ -221,7 +173,7 @@ func (t *turn) next() *member {
 // Where several spellings of it are in use, who has the one that was asked for
 // comes first, and the others answer for what nobody has.
 
-// spells tells whether a name of the member's was given exactly so.
+// spells reports whether a name of the member's was given exactly so.
 func (m *member) spells(name string) bool {
 	if m.spelled == nil {
 		return slices.Contains(m.names, name)
@@ -251,34 +203,40 @@ func (m *member) spellings(folded string) (ways []string) {
 	return ways
 }
 
-// exact keeps of a name found those members that spell it as the question
-// does, if there are any. The question's name is folded byte for byte, so what
-// was found is at the same place in it.
-func (f found) exact(question string) found {
-	from, to := int(f.at), int(f.at)+int(f.size)
-	if !f.mixed || to > len(question) {
-		return f
-	}
-	name := question[from:to]
-	var exact []*member
-	for _, m := range f.members {
-		if m.spells(name) {
-			exact = append(exact, m)
-		}
-	}
-	if len(exact) > 0 {
-		f.members = exact
-	}
-	return f
+// The ranks of nodes, in the order their containers are answered.
+const (
+	rankLocal uint8 = iota
+	rankAlive
+	rankSuspect
+	rankDead
+	rankCount
+)
+
+// turn walks members in the order they are answered: by the rank of their
+// node, and among equals starting one further at each question, so that
+// clients which take the first address spread over all of them. It does not
+// allocate.
+type turn struct {
+	members []*member
+	ranks   []uint8
+	start   int
+	rank    uint8
+	i       int
 }
 
-// own is the name a member is pointed to by: spelled as it was given where
-// another container would answer for the folded form.
-func (m *member) own(net *network) string {
-	if m.spelled != nil {
-		if e := net.names.get([]byte(m.names[0])); e != nil && e.mixed {
-			return m.spelled[0]
+// next returns the next member, or nil after the last.
+func (t *turn) next() *member {
+	for ; t.rank < rankCount; t.rank, t.i = t.rank+1, 0 {
+		for t.i < len(t.members) {
+			at := t.start + t.i
+			if at >= len(t.members) {
+				at -= len(t.members)
+			}
+			t.i++
+			if m := t.members[at]; t.ranks[m.node] == t.rank {
+				return m
+			}
 		}
 	}
-	return m.names[0]
+	return nil
 }

@@ -8,15 +8,6 @@ import (
 	"strings"
 )
 
-// FoldDomain checks and folds a domain name a user gave.
-func FoldDomain(name string) (string, error) {
-	folded, ok := FoldName(strings.Trim(name, "."))
-	if !ok || strings.Contains(name, "_") {
-		return "", fmt.Errorf("dns domain %q is not a domain name: use letters, digits and hyphens between dots, such as gvlan.internal", name)
-	}
-	return folded, nil
-}
-
 // Names are kept and looked up in one folded form: lower case, "_" written
 // as "-", no trailing dot. A "_" that starts a label is left alone, since
 // service labels (RFC 2782) start with one.
@@ -61,6 +52,15 @@ func FoldName(name string) (string, bool) {
 		}
 	}
 	return string(folded), true
+}
+
+// FoldDomain checks and folds a domain name a user gave.
+func FoldDomain(name string) (string, error) {
+	folded, ok := FoldName(strings.Trim(name, "."))
+	if !ok || strings.Contains(name, "_") {
+		return "", fmt.Errorf("dns domain %q is not a domain name: use letters, digits and hyphens between dots, such as gvlan.internal", name)
+	}
+	return folded, nil
 }
 
 // foldQuery folds a name of a question in presentation form into dst. It

@@ -7,34 +7,6 @@ import (
 	"strings"
 )
 
-// Scope says which networks a question may see. Names, addresses and
-// services of any other network do not exist for it. The zero Scope sees
-// none.
-type Scope struct {
-	all      bool
-	networks []string // definition uuids, or the engine's id of a local network
-}
-
-// Everything is the scope of the host itself: fully qualified names and
-// addresses of every network, no short names.
-func Everything() Scope { return Scope{all: true} }
-
-// Networks is the scope of who is on these networks and no others.
-func Networks(ids ...string) Scope {
-	ids = slices.Clone(ids)
-	slices.Sort(ids)
-	return Scope{networks: slices.Compact(ids)}
-}
-
-// sees tells whether the scope holds a network. Scopes are a container's
-// networks, so a walk beats any index.
-func (s Scope) sees(n *network) bool {
-	if n == nil || n.off {
-		return false
-	}
-	return s.all || slices.Contains(s.networks, n.id)
-}
-
 // snapshot is everything the zone knows at one moment. It never changes, so
 // reading it takes no lock.
 type snapshot struct {
@@ -57,11 +29,37 @@ type network struct {
 	defined bool   // has a definition; else it is one engine's own
 	names   *table
 	size    int // members
-	subnets []prefix
+	subnets []netip.Prefix
 	counts  *Counts
 }
 
-type prefix = netip.Prefix
+// Scope says which networks a question may see. Names, addresses and
+// services of any other network do not exist for it. The zero Scope sees
+// none.
+type Scope struct {
+	all      bool
+	networks []string // definition uuids, or the engine's id of a local network
+}
+
+// Everything is the scope of the host itself: fully qualified names and
+// addresses of every network, no short names.
+func Everything() Scope { return Scope{all: true} }
+
+// Networks is the scope of who is on these networks and no others.
+func Networks(ids ...string) Scope {
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	return Scope{networks: slices.Compact(ids)}
+}
+
+// sees reports whether the scope holds a network. Scopes are a container's
+// networks, so a walk beats any index.
+func (s Scope) sees(n *network) bool {
+	if n == nil || n.off {
+		return false
+	}
+	return s.all || slices.Contains(s.networks, n.id)
+}
 
 // kind says what a name that exists is.
 type kind uint8
@@ -135,7 +133,7 @@ func (s *snapshot) lookupBelow(scope Scope, rel []byte) found {
 	return found{kind: absent}
 }
 
-// above tells whether a zone in scope lies further down, which makes the
+// above reports whether a zone in scope lies further down, which makes the
 // name an empty non-terminal.
 func (s *snapshot) above(scope Scope, rel string) bool {
 	if scope.all {
@@ -236,7 +234,7 @@ func (n *network) lookupService(rel []byte) found {
 	return f
 }
 
-// anyPort tells whether a member has a port of that name ("": any) and
+// anyPort reports whether a member has a port of that name ("": any) and
 // protocol.
 func anyPort(members []*member, service, proto string) bool {
 	for _, m := range members {
@@ -249,16 +247,46 @@ func anyPort(members []*member, service, proto string) bool {
 	return false
 }
 
-// holders returns who has an address, in whatever network.
-func (s *snapshot) holders(addr netip.Addr) []*member {
-	if !addr.IsValid() {
-		return nil
+// exact keeps of a name found those members that spell it as the question
+// does, if there are any. The question's name is folded byte for byte, so what
+// was found is at the same place in it.
+func (f found) exact(question string) found {
+	from, to := int(f.at), int(f.at)+int(f.size)
+	if !f.mixed || to > len(question) {
+		return f
 	}
-	key := addr.As16()
-	if e := s.reverse.get(key[:]); e != nil {
-		return e.members
+	name := question[from:to]
+	var exact []*member
+	for _, m := range f.members {
+		if m.spells(name) {
+			exact = append(exact, m)
+		}
 	}
-	return nil
+	if len(exact) > 0 {
+		f.members = exact
+	}
+	return f
+}
+
+// own is the name a member is pointed to by: spelled as it was given where
+// another container would answer for the folded form.
+func (n *network) own(m *member) string {
+	if m.spelled != nil {
+		if e := n.names.get([]byte(m.names[0])); e != nil && e.mixed {
+			return m.spelled[0]
+		}
+	}
+	return m.names[0]
+}
+
+// turns begins a walk; spin is any number that differs from question to
+// question.
+func (s *snapshot) turns(members []*member, spin uint32) turn {
+	t := turn{members: members, ranks: s.ranks}
+	if len(members) > 1 {
+		t.start = int(spin % uint32(len(members)))
+	}
+	return t
 }
 
 // lookupReverse finds a reverse name. An address that only a network out of
@@ -295,6 +323,18 @@ func (s *snapshot) lookupReverse(scope Scope, p netip.Prefix) found {
 		return found{kind: unheld, zone: zone}
 	}
 	return found{}
+}
+
+// holders returns who has an address, in whatever network.
+func (s *snapshot) holders(addr netip.Addr) []*member {
+	if !addr.IsValid() {
+		return nil
+	}
+	key := addr.As16()
+	if e := s.reverse.get(key[:]); e != nil {
+		return e.members
+	}
+	return nil
 }
 
 // lookupPartial finds a reverse name that is no full address: the apex of a

@@ -2,27 +2,10 @@ package zone
 
 import "encoding/binary"
 
-// Cut leaves of a packed answer what its question had: the header, with TC
-// set, the question, and EDNS0. It is never larger than the question was.
-func Cut(answer, question []byte) []byte {
-	end := headerSize
-	for end < len(answer) && answer[end] != 0 {
-		end += 1 + int(answer[end])
-	}
-	end += 1 + 4
-	edns := binary.BigEndian.Uint16(question[10:]) > 0
-	if end > len(answer) {
-		return answer[:0]
-	}
-	answer = answer[:end]
-	binary.BigEndian.PutUint16(answer[2:], binary.BigEndian.Uint16(answer[2:])|bitTruncated)
-	clear(answer[6:headerSize])
-	if edns {
-		answer = appendOPT(answer, false)
-		answer[11] = 1
-	}
-	return answer
-}
+// UDPSize is the largest UDP message sent, and what is advertised as the
+// largest taken (EDNS0, RFC 6891): what crosses every path unfragmented, as
+// agreed at the DNS flag day of 2020.
+const UDPSize = 1232
 
 // The direct path answers the questions nearly every client asks, IN A,
 // AAAA and PTR of a name that exists, from the packet itself and without
@@ -93,43 +76,6 @@ func (q *question) parseOPT(rr []byte) bool {
 	return true
 }
 
-// direct answers a packet into dst, or returns false when the other path
-// has to. bare says whether names without their network may be answered.
-func (z *Zone) direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
-	var fold [maxName + 2]byte
-	q, ok := parse(fold[:0], packet)
-	if !ok {
-		return nil, false
-	}
-	s := z.now()
-	f := s.lookup(by.Scope, q.name)
-	if f.bare && !bare || f.mixed {
-		return nil, false
-	}
-	dst = append(dst[:0], packet[:q.end]...)
-	count := 0
-	switch {
-	case f.kind == host && q.qtype == typeA:
-		dst, count = z.appendA(dst, s.turns(f.members, by.Spin))
-	case f.kind == host && q.qtype == typeAAAA:
-		dst, count = z.appendAAAA(dst, s.turns(f.members, by.Spin))
-	case f.kind == pointer && q.qtype == typePTR && len(f.members) == 1:
-		dst, count = z.appendPTR(dst, f.net, f.members[0]), 1
-	}
-	if count == 0 {
-		return nil, false
-	}
-	if q.edns {
-		dst = appendOPT(dst, q.do)
-	}
-	if len(dst) > q.size {
-		return nil, false
-	}
-	q.finish(dst, count, by.Recursion)
-	f.net.counts.NoError.Add(1)
-	return dst, true
-}
-
 // finish turns the copied header into the answer's.
 func (q *question) finish(dst []byte, count int, recursion bool) {
 	flags := binary.BigEndian.Uint16(dst[2:])&(bitDesired|bitUnchecked) | bitResponse | bitAuthority
@@ -146,46 +92,46 @@ func (q *question) finish(dst []byte, count int, recursion bool) {
 
 // appendHeader appends a record's fixed part; its name is a pointer to the
 // question's, so that the case the client wrote comes back (RFC 4343).
-func (z *Zone) appendHeader(dst []byte, qtype uint16, size int) []byte {
+func appendHeader(dst []byte, ttl uint32, qtype uint16, size int) []byte {
 	dst = append(dst, 0xc0, headerSize, byte(qtype>>8), byte(qtype), 0, classINET)
-	dst = binary.BigEndian.AppendUint32(dst, z.ttl)
+	dst = binary.BigEndian.AppendUint32(dst, ttl)
 	return binary.BigEndian.AppendUint16(dst, uint16(size))
 }
 
 // tooMany ends an answer that no UDP packet holds; the other path cuts it.
 const tooMany = UDPSize / (headerSize + 4)
 
-func (z *Zone) appendA(dst []byte, t turn) ([]byte, int) {
+func appendA(dst []byte, ttl uint32, t turn) ([]byte, int) {
 	count := 0
 	for m := t.next(); m != nil && count <= tooMany; m = t.next() {
 		if m.v4.IsValid() {
 			addr := m.v4.As4()
-			dst = append(z.appendHeader(dst, typeA, len(addr)), addr[:]...)
+			dst = append(appendHeader(dst, ttl, typeA, len(addr)), addr[:]...)
 			count++
 		}
 	}
 	return dst, count
 }
 
-func (z *Zone) appendAAAA(dst []byte, t turn) ([]byte, int) {
+func appendAAAA(dst []byte, ttl uint32, t turn) ([]byte, int) {
 	count := 0
 	for m := t.next(); m != nil && count <= tooMany; m = t.next() {
 		if m.v6.IsValid() {
 			addr := m.v6.As16()
-			dst = append(z.appendHeader(dst, typeAAAA, len(addr)), addr[:]...)
+			dst = append(appendHeader(dst, ttl, typeAAAA, len(addr)), addr[:]...)
 			count++
 		}
 	}
 	return dst, count
 }
 
-func (z *Zone) appendPTR(dst []byte, net *network, m *member) []byte {
-	dst = z.appendHeader(dst, typePTR, 0)
+func appendPTR(dst []byte, ttl uint32, domain string, net *network, m *member) []byte {
+	dst = appendHeader(dst, ttl, typePTR, 0)
 	start := len(dst)
-	dst = appendName(dst, m.own(net))
+	dst = appendName(dst, net.own(m))
 	if net.zoned {
 		dst = appendName(dst, net.label)
-		dst = appendName(dst, z.domain)
+		dst = appendName(dst, domain)
 	}
 	dst = append(dst, 0)
 	binary.BigEndian.PutUint16(dst[start-2:], uint16(len(dst)-start))
@@ -216,4 +162,26 @@ func appendOPT(dst []byte, do bool) []byte {
 	dst = append(dst, 0, 0, typeOPT, UDPSize>>8, UDPSize&0xff, 0, 0)
 	dst = binary.BigEndian.AppendUint16(dst, flags)
 	return append(dst, 0, 0)
+}
+
+// Cut leaves of a packed answer what its question had: the header, with TC
+// set, the question, and EDNS0. It is never larger than the question was.
+func Cut(answer, question []byte) []byte {
+	end := headerSize
+	for end < len(answer) && answer[end] != 0 {
+		end += 1 + int(answer[end])
+	}
+	end += 1 + 4
+	edns := binary.BigEndian.Uint16(question[10:]) > 0
+	if end > len(answer) {
+		return answer[:0]
+	}
+	answer = answer[:end]
+	binary.BigEndian.PutUint16(answer[2:], binary.BigEndian.Uint16(answer[2:])|bitTruncated)
+	clear(answer[6:headerSize])
+	if edns {
+		answer = appendOPT(answer, false)
+		answer[11] = 1
+	}
+	return answer
 }

@@ -1,0 +1,177 @@
+package zone
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	miekg "github.com/miekg/dns"
+)
+
+// Record is one name of one endpoint, for people.
+type Record struct {
+	Name      string // below its network: folded, or as it is spelled where that makes a difference
+	Network   string // folded name; "" for a network that has no zone
+	Node      string // node id of the host the container runs on
+	Addresses []netip.Addr
+}
+
+// Names returns every name in scope, ordered by network, name and node.
+func (z *Zone) Names(scope Scope) []Record {
+	z.mu.Lock()
+	s, nodes := z.now(), z.nodeIDs()
+	z.mu.Unlock()
+	var all []Record
+	for _, net := range s.networks {
+		if !scope.sees(net) {
+			continue
+		}
+		label := net.label
+		if !net.zoned {
+			label = ""
+		}
+		for _, shard := range net.names.shards {
+			for name, e := range shard {
+				for _, m := range e.members {
+					ways := []string{name}
+					if e.mixed {
+						ways = m.spellings(name)
+					}
+					for _, way := range ways {
+						all = append(all, Record{Name: way, Network: label, Node: nodes[m.node], Addresses: m.addrs()})
+					}
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Record) int {
+		return cmp.Or(strings.Compare(a.Network, b.Network), strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node),
+			slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare))
+	})
+	return all
+}
+
+// nodeIDs returns the nodes by their index. The caller holds z.mu.
+func (z *Zone) nodeIDs() []string {
+	ids := make([]string, len(z.nodes))
+	for id, i := range z.nodes {
+		ids[i] = id
+	}
+	return ids
+}
+
+// Conflict says why a network has no zone of its own. Its containers still
+// answer by their bare names.
+type Conflict struct {
+	Network string // name
+	Label   string // what it folds to
+	With    string // the other network's name; "" when the name cannot stand in the DNS
+}
+
+// Conflicts returns the networks that have no zone, and why, ordered by
+// name.
+func (z *Zone) Conflicts() []Conflict { return slices.Clone(z.now().refused) }
+
+// Namesakes is one container name that several hosts use in one network.
+// Each engine sees to it that its own are unique, and nobody that all are:
+// the name is answered with the addresses of all of them.
+type Namesakes struct {
+	Name    string   // folded
+	Network string   // as Docker knows it, as far as that is known
+	Nodes   []string // ids of the hosts, two or more, in order
+}
+
+// Namesakes returns the container names in scope that more than one host
+// uses, ordered by network and name.
+func (z *Zone) Namesakes(scope Scope) []Namesakes {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	s, ids := z.now(), z.nodeIDs()
+	var all []Namesakes
+	for own, nodes := range z.shared {
+		net := s.networks[own.network]
+		if !scope.sees(net) {
+			continue
+		}
+		n := Namesakes{Name: own.name, Network: z.nameOf(net)}
+		for _, node := range nodes {
+			n.Nodes = append(n.Nodes, ids[node])
+		}
+		slices.Sort(n.Nodes)
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b Namesakes) int {
+		return cmp.Or(strings.Compare(a.Network, b.Network), strings.Compare(a.Name, b.Name))
+	})
+	return all
+}
+
+// nameOf returns a network's name as Docker knows it, as far as it is
+// known. The caller holds z.mu.
+func (z *Zone) nameOf(net *network) string {
+	for _, d := range z.definitions {
+		if d.id == net.id {
+			return d.name
+		}
+	}
+	return net.label
+}
+
+// ReverseZones returns the reverse zones of every network's subnets, as
+// names without a trailing dot, in order.
+func (z *Zone) ReverseZones() []string {
+	var zones []string
+	for _, net := range z.now().networks {
+		if net.off {
+			continue
+		}
+		for _, subnet := range net.subnets {
+			for _, zone := range reverseZones(subnet) {
+				zones = append(zones, strings.TrimSuffix(reverseName(zone), "."))
+			}
+		}
+	}
+	slices.Sort(zones)
+	return slices.Compact(zones)
+}
+
+// Counts returns the counters of every zone, the networks' ordered by name
+// and then the three that are no network's.
+func (z *Zone) Counts() []ZoneCounts {
+	var all []ZoneCounts
+	for _, net := range z.now().networks {
+		all = append(all, ZoneCounts{cmp.Or(net.label, net.id), net.counts})
+	}
+	slices.SortFunc(all, func(a, b ZoneCounts) int { return strings.Compare(a.Zone, b.Zone) })
+	return append(all,
+		ZoneCounts{DomainCounts, &z.domainCounts},
+		ZoneCounts{ReverseCounts, &z.reverseCounts},
+		ZoneCounts{PassedCounts, &z.passedCounts})
+}
+
+// Looked is what a question would be answered.
+type Looked struct {
+	Text    string // in the form dig shows
+	Known   bool   // false when the name is not the zone's: a client's question would be passed on
+	Missing bool   // the zone says that there is no such name (NXDOMAIN, RFC 8020)
+}
+
+// Lookup answers one question as a client in that scope would be answered
+// over TCP.
+func (z *Zone) Lookup(scope Scope, name, qtype string) (Looked, error) {
+	t, ok := miekg.StringToType[strings.ToUpper(qtype)]
+	if !ok {
+		return Looked{}, fmt.Errorf("record type %q is not known: use one such as A, AAAA, PTR, SRV or TXT", qtype)
+	}
+	if _, ok := miekg.IsDomainName(name); !ok {
+		return Looked{}, fmt.Errorf("name %q is not a domain name", name)
+	}
+	q := new(miekg.Msg).SetQuestion(miekg.Fqdn(name), t)
+	m := z.Answer(q, Asker{Scope: scope, Recursion: true, Stream: true}).Msg
+	if m == nil {
+		return Looked{}, nil
+	}
+	return Looked{Text: m.String(), Known: true, Missing: m.Rcode == miekg.RcodeNameError}, nil
+}
