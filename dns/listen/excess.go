@@ -50,7 +50,7 @@ func (b *bucket) take(now, bytes, perSecond int64) bool {
 	}
 }
 
-// allows tells whether an answer may go out over UDP as it is.
+// allows reports whether an answer may go out over UDP as it is.
 func (e *excess) allows(client netip.Addr, question, answer int) bool {
 	more := int64(answer - question)
 	if more <= 0 {

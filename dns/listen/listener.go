@@ -61,13 +61,13 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	return s.Serve(ctx, packets, streams)
 }
 
-// here tells whether a client is this host itself, which no packet from
+// here reports whether a client is this host itself, which no packet from
 // outside can claim.
 func (l *Listener) here(client netip.Addr) bool {
 	return client.IsLoopback() || slices.Contains(l.own, client)
 }
 
-// allowed tells whether a client may ask at all.
+// allowed reports whether a client may ask at all.
 func (l *Listener) allowed(client netip.Addr) bool {
 	return l.here(client) ||
 		slices.ContainsFunc(l.allow, func(p netip.Prefix) bool { return p.Contains(client) })

@@ -29,26 +29,27 @@ const (
 // of other drivers too: what Docker's resolver knows of those comes before
 // what we know of ours.
 type owners struct {
-	looked atomic.Int64 // unix nanoseconds
-	mixed  atomic.Bool  // on a network that is not ours
+	looked atomic.Pointer[time.Time] // nil: never
+	mixed  atomic.Bool               // on a network that is not ours
 
 	mu      sync.Mutex
 	looking chan struct{}      // closed when the look that is under way ends; nil: none is
 	memory  map[string]verdict // by folded name
 }
 
+// verdict is who answers a name.
 type verdict struct {
-	docker bool
+	docker bool // and not us
 	at     time.Time
 }
 
-// alone tells whether the sandbox is known, right now, to be on our networks
+// alone reports whether the sandbox is known, right now, to be on our networks
 // only.
 func (r *resolver) alone() bool {
-	return since(r.looked.Load()) < lookEvery && !r.mixed.Load()
+	return r.lookedWithin(lookEvery) && !r.mixed.Load()
 }
 
-// docker tells whether a bare name that we know belongs to another network
+// docker reports whether a bare name that we know belongs to another network
 // of the sandbox.
 func (r *resolver) docker(ctx context.Context, name string, scope zone.Scope, from serve.Client) bool {
 	if !r.look(ctx, scope) {
@@ -65,7 +66,7 @@ func (r *resolver) docker(ctx context.Context, name string, scope zone.Scope, fr
 	return v
 }
 
-// look tells whether any address in the sandbox is on no network of ours.
+// look reports whether any address in the sandbox is on no network of ours.
 // One question at a time goes to see, since that takes a thread for as long
 // as others hold the kernel's lock of interfaces. The others wait for it,
 // unless what it saw last is as young as what is remembered of names.
@@ -75,7 +76,7 @@ func (r *resolver) look(ctx context.Context, scope zone.Scope) bool {
 	case first:
 		defer r.endLook(done)
 		r.see(scope)
-	case done != nil && since(r.looked.Load()) >= ownerMemory:
+	case done != nil && !r.lookedWithin(ownerMemory):
 		ctx, cancel := context.WithTimeout(ctx, ownerBudget)
 		defer cancel()
 		select {
@@ -86,10 +87,16 @@ func (r *resolver) look(ctx context.Context, scope zone.Scope) bool {
 	return r.mixed.Load()
 }
 
+// lookedWithin reports whether the last look is no older than that.
+func (o *owners) lookedWithin(age time.Duration) bool {
+	at := o.looked.Load()
+	return at != nil && time.Since(*at) < age
+}
+
 // startLook returns the look that is under way, and whether it is the
 // caller's to make and end; nil when none is needed.
 func (o *owners) startLook() (done chan struct{}, first bool) {
-	if since(o.looked.Load()) < lookEvery {
+	if o.lookedWithin(lookEvery) {
 		return nil, false
 	}
 	o.mu.Lock()
@@ -97,7 +104,7 @@ func (o *owners) startLook() (done chan struct{}, first bool) {
 	switch {
 	case o.looking != nil:
 		return o.looking, false
-	case since(o.looked.Load()) < lookEvery: // ended meanwhile
+	case o.lookedWithin(lookEvery): // ended meanwhile
 		return nil, false
 	}
 	o.looking = make(chan struct{})
@@ -130,7 +137,8 @@ func (r *resolver) see(scope zone.Scope) {
 		}
 	}
 	r.mixed.Store(mixed)
-	r.looked.Store(time.Now().UnixNano())
+	now := time.Now()
+	r.looked.Store(&now)
 }
 
 // holdsElsewhere asks Docker's resolver whether a name has an address that

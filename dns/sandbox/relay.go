@@ -52,6 +52,7 @@ type relay struct {
 	closed bool
 }
 
+// idleConn is a socket that waits for the next question.
 type idleConn struct {
 	conn  net.Conn
 	since time.Time
@@ -73,7 +74,7 @@ func (r *relay) exchange(ctx context.Context, query []byte, by serve.Client, str
 	// A packet that may not leave is an error at once; a connection that may
 	// not be made can look like one that takes long.
 	if !stream {
-		answer, err := r.try(ctx, query, func() (net.Conn, error) { return r.take() }, r.give)
+		answer, err := r.try(ctx, query, func() (net.Conn, error) { return r.socket() }, r.keep)
 		if !errors.Is(err, unix.EPERM) {
 			return answer, err
 		}
@@ -119,9 +120,9 @@ func ask(conn net.Conn, query []byte) ([]byte, error) {
 	}
 }
 
-// take returns a packet socket of our own: one that was used not long ago, or
+// socket returns a packet socket of our own: one that was used not long ago, or
 // a new one.
-func (r *relay) take() (net.Conn, error) {
+func (r *relay) socket() (net.Conn, error) {
 	if conn := r.fresh(); conn != nil {
 		return conn, nil
 	}
@@ -143,7 +144,8 @@ func (r *relay) fresh() net.Conn {
 	return nil
 }
 
-func (r *relay) give(conn net.Conn) {
+// keep keeps a socket that was answered, to be used again.
+func (r *relay) keep(conn net.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {

@@ -9,7 +9,6 @@ import (
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	miekg "github.com/miekg/dns"
 
@@ -18,15 +17,15 @@ import (
 )
 
 // resolver is what runs in one sandbox while it is open: sockets beside
-// those of Docker's resolver, the rules that lead questions to them, and the relay to
-// Docker's resolver.
+// those of Docker's resolver, the rules that lead questions to them, and the
+// relay to Docker's resolver.
 type resolver struct {
 	zone  *zone.Zone
 	scope *atomic.Pointer[zone.Scope]
 	enter func(func() error) error
 
 	udp   *net.UDPConn
-	tcp   net.Listener
+	tcp   *net.TCPListener
 	rules *rules
 	relay *relay
 	spin  atomic.Uint32
@@ -36,39 +35,45 @@ type resolver struct {
 	cancel    context.CancelFunc
 }
 
-// openResolver opens everything that has to be opened inside the sandbox,
-// and must be called there.
-func openResolver() (r *resolver, err error) {
-	r = new(resolver)
-	opened := r // a failure returns nil for it
-	defer func() {
-		if err != nil {
-			opened.abandon()
-		}
-	}()
-	// The kernel chooses the ports, out of the range no service is set to
-	// listen in: a fixed one could be what the container wants for itself
-	// (5353 is every mDNS responder's).
-	if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
-		return nil, fmt.Errorf("open dns socket in sandbox: %w", err)
+// openResolver opens a resolver in the sandbox that enter enters, and leads
+// its questions there. Serve answers them.
+func openResolver(names *zone.Zone, scope *atomic.Pointer[zone.Scope], enter func(func() error) error) (*resolver, error) {
+	r := &resolver{zone: names, scope: scope, enter: enter, relay: newRelay(enter)}
+	err := enter(r.openInside)
+	if err == nil {
+		err = r.install()
 	}
-	if r.tcp, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
-		return nil, fmt.Errorf("open dns socket in sandbox: %w", err)
-	}
-	if r.rules, err = newRules(); err != nil {
+	if err != nil {
+		r.abandon()
 		return nil, err
-	}
-	for i, path := range []string{"/proc/thread-self/ns/net", "/proc/thread-self/net/dev"} {
-		if r.namespace[i], err = inode(path); err != nil {
-			return nil, fmt.Errorf("identify sandbox: %w", err)
-		}
 	}
 	return r, nil
 }
 
+// openInside opens what has to be opened inside the sandbox.
+func (r *resolver) openInside() (err error) {
+	// The kernel chooses the ports, out of the range no service is set to
+	// listen in: a fixed one could be what the container wants for itself
+	// (5353 is every mDNS responder's).
+	if r.udp, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
+		return fmt.Errorf("open dns socket in sandbox: %w", err)
+	}
+	if r.tcp, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(netip.AddrPortFrom(dockerAddr, 0))); err != nil {
+		return fmt.Errorf("open dns socket in sandbox: %w", err)
+	}
+	if r.rules, err = newRules(); err != nil {
+		return err
+	}
+	for i, path := range []string{"/proc/thread-self/ns/net", "/proc/thread-self/net/dev"} {
+		if r.namespace[i], err = inode(path); err != nil {
+			return fmt.Errorf("identify sandbox: %w", err)
+		}
+	}
+	return nil
+}
+
 // serve answers until ctx ends, and returns when the last question was
-// answered. The rules are led here only once the sockets are open, by
-// r.rules.install.
+// answered.
 func (r *resolver) serve(ctx context.Context) error {
 	defer r.relay.close()
 	s := &serve.Server{
@@ -80,6 +85,7 @@ func (r *resolver) serve(ctx context.Context) error {
 	return s.Serve(ctx, []*net.UDPConn{r.udp}, []net.Listener{r.tcp})
 }
 
+// asker is who asks in the sandbox.
 func (r *resolver) asker(spin uint32) zone.Asker {
 	return zone.Asker{Scope: *r.scope.Load(), Spin: spin, Recursion: true}
 }
@@ -145,7 +151,7 @@ func (r *resolver) close() error {
 	return err
 }
 
-// abandon closes what openResolver opened and nobody serves yet.
+// abandon closes what was opened and nobody serves yet.
 func (r *resolver) abandon() {
 	if r.udp != nil {
 		r.udp.Close()
@@ -158,6 +164,7 @@ func (r *resolver) abandon() {
 	}
 }
 
+// inode returns the inode of a path, which shows one namespace from another.
 func inode(path string) (uint64, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -165,6 +172,3 @@ func inode(path string) (uint64, error) {
 	}
 	return info.Sys().(*syscall.Stat_t).Ino, nil
 }
-
-// since tells how long ago a moment in unix nanoseconds was.
-func since(nanos int64) time.Duration { return time.Since(time.Unix(0, nanos)) }

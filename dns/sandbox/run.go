@@ -14,11 +14,11 @@ import (
 // The rhythm of Run.
 const (
 	retryFirst = 10 * time.Millisecond // a namespace that Docker is about to make
-	retryLast  = time.Second
-	patience   = 10 * time.Second // before a sandbox that cannot be opened is spoken of
-	lookRound  = 10               // beats between two looks for processes
-	idleLimit  = 3                // looks without a process before a sandbox is closed
-	idleUnseen = 12               // the same for one that never had a process: it may be starting
+	retryLast  = time.Second           // between two tries at most
+	patience   = 10 * time.Second      // before a sandbox that cannot be opened is spoken of
+	lookRound  = 10                    // beats between two looks for processes
+	idleLimit  = 3                     // looks without a process before a sandbox is closed
+	idleUnseen = 12                    // the same for one that never had a process: it may be starting
 )
 
 // Run opens the resolvers of everything attached, keeps their rules alive,
@@ -37,12 +37,14 @@ func (s *Resolvers) Run(ctx context.Context) error {
 	defer beats.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
-	for round := 1; ; {
+	round := 0
+	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beats.C:
-			if round++; round%lookRound == 0 {
+			round++
+			if round%lookRound == 0 {
 				s.look()
 			}
 			s.beat()
@@ -82,6 +84,7 @@ func (s *Resolvers) stop(group *sync.WaitGroup) {
 	group.Wait()
 }
 
+// all returns every sandbox, in no order.
 func (s *Resolvers) all() []*box {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,11 +97,9 @@ func (s *Resolvers) beat() {
 		b.mu.Lock()
 		if b.open != nil {
 			if err := b.open.beat(); err != nil {
-				s.log.Warn("rules for names in a sandbox are lost", "sandbox", b.sandbox, "error", err)
-				s.shut(b)
-				b.since = time.Now()
-				b.retry = b.since.Add(retryLast)
-				s.rouse()
+				s.log.Warn("nftables rules for names in a sandbox are gone and cannot be made: Docker's resolver answers there until its resolver is opened again",
+					"sandbox", b.sandbox, "err", err)
+				s.reopen(b)
 			}
 		}
 		b.mu.Unlock()
@@ -146,6 +147,8 @@ func (s *Resolvers) look() {
 	}
 }
 
+// lookInto notes whether an open sandbox has a process, and closes it when it
+// had none for long. The caller holds b.mu.
 func (s *Resolvers) lookInto(b *box, live map[uint64]bool) {
 	if live[b.open.namespace[0]] || live[b.open.namespace[1]] {
 		b.seen, b.idle = true, 0
@@ -189,7 +192,7 @@ func namespaces() map[uint64]bool {
 	return live
 }
 
-// seesAll tells whether we see every process of the host.
+// seesAll reports whether we see every process of the host.
 func seesAll() bool {
 	own, err := inode("/proc/self/ns/pid")
 	return err == nil && own == hostPIDs

@@ -18,9 +18,9 @@ import (
 // is not there (yet).
 type Enter func(sandbox string, f func() error) error
 
-// Resolvers answers names inside containers: one resolver for each sandbox
+// Resolvers answer names inside containers: one resolver for each sandbox
 // that has an endpoint on a network of ours, for the union of those
-// networks. It needs nothing of the container and changes nothing in it but
+// networks. They need nothing of the container and change nothing in it but
 // one nftables table, which the kernel itself disarms within 3 s when this
 // process is gone.
 type Resolvers struct {
@@ -46,18 +46,18 @@ type box struct {
 	networks map[string]string // by endpoint
 	open     *resolver         // nil while it is closed
 	since    time.Time         // attached, or closed by a failure
-	retry    time.Time
-	delay    time.Duration
-	told     bool // that it cannot be opened
-	seen     bool // a process was seen in it
-	idle     int  // looks in a row that found no process
-	asleep   bool // closed for want of a process
-	gone     bool // the last endpoint left
+	retry    time.Time         // when it may be opened
+	delay    time.Duration     // after the next failure
+	told     bool              // it was logged that it cannot be opened
+	seen     bool              // a process was seen in it
+	idle     int               // looks in a row that found no process
+	asleep   bool              // closed for want of a process
+	gone     bool              // the last endpoint left
 }
 
-// New returns Sandboxes that do nothing until Run.
-func New(zone *zone.Zone, enter Enter, log *slog.Logger) *Resolvers {
-	return &Resolvers{zone: zone, enter: enter, log: log, wake: make(chan struct{}, 1), boxes: make(map[string]*box)}
+// New returns Resolvers that do nothing until Run.
+func New(names *zone.Zone, enter Enter, log *slog.Logger) *Resolvers {
+	return &Resolvers{zone: names, enter: enter, log: log, wake: make(chan struct{}, 1), boxes: make(map[string]*box)}
 }
 
 // Attach makes names of a network known in a sandbox (the engine's
@@ -108,7 +108,8 @@ func (s *Resolvers) detach(b *box, endpoint string) {
 	defer b.mu.Unlock()
 	_, ours := b.networks[endpoint]
 	delete(b.networks, endpoint)
-	if b.gone = len(b.networks) == 0; b.gone && s.boxes[b.sandbox] == b {
+	b.gone = len(b.networks) == 0
+	if b.gone && s.boxes[b.sandbox] == b {
 		delete(s.boxes, b.sandbox)
 	}
 	s.mu.Unlock()
@@ -132,45 +133,34 @@ func (s *Resolvers) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 	if b.gone || s.off.Load() {
 		return nil
 	}
-	enter := func(f func() error) error { return s.enter(b.sandbox, f) }
-	var r *resolver
-	err := enter(func() (err error) {
-		r, err = openResolver()
-		return err
-	})
-	if err == nil {
-		r.zone, r.scope, r.enter, r.relay = s.zone, &b.scope, enter, newRelay(enter)
-		if err = r.install(); err != nil {
-			r.abandon()
-		}
-	}
+	r, err := openResolver(s.zone, &b.scope, func(f func() error) error { return s.enter(b.sandbox, f) })
 	if err != nil {
 		b.retry, b.delay = time.Now().Add(b.delay), min(b.delay*2, retryLast)
-		s.judge(b, err)
+		s.report(b, err)
 		return err
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	b.open, b.delay, b.idle, b.told = r, retryFirst, 0, false
 	group.Go(func() {
 		if err := r.serve(ctx); err != nil {
-			s.log.Error("names stopped being answered in a sandbox", "sandbox", b.sandbox, "error", err)
-			s.reopen(b, r)
+			s.log.Error("resolver in a sandbox failed: Docker's resolver answers there until it is opened again", "sandbox", b.sandbox, "err", err)
+			s.failed(b, r)
 		}
 	})
 	return nil
 }
 
-// judge turns the feature off when the kernel cannot carry it, and says so
+// report turns the feature off when the kernel cannot carry it, and says so
 // once; of one sandbox that stays closed it speaks after a while.
-func (s *Resolvers) judge(b *box, err error) {
+func (s *Resolvers) report(b *box, err error) {
 	switch {
 	case errors.Is(err, ErrUnsupported):
 		if !s.off.Swap(true) {
-			s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "error", err)
+			s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "err", err)
 		}
 	case !b.told && time.Since(b.since) > patience:
 		b.told = true
-		s.log.Warn("names are not answered in a sandbox; trying on", "sandbox", b.sandbox, "error", err)
+		s.log.Warn("resolver cannot be opened in a sandbox: Docker's resolver answers there, next try within a second", "sandbox", b.sandbox, "err", err)
 	}
 }
 
@@ -180,22 +170,26 @@ func (s *Resolvers) shut(b *box) {
 		return
 	}
 	if err := b.open.close(); err != nil {
-		s.log.Warn("rules for names may be left in a sandbox; they are without effect within seconds",
-			"sandbox", b.sandbox, "error", err)
+		s.log.Warn("nftables rules for names cannot be removed from a sandbox: the kernel disarms them within 3 s", "sandbox", b.sandbox, "err", err)
 	}
 	b.open = nil
 }
 
-// reopen closes a resolver that failed and lets Run open another.
-func (s *Resolvers) reopen(b *box, r *resolver) {
+// failed has a resolver that does not serve any more replaced.
+func (s *Resolvers) failed(b *box, r *resolver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.open == r {
-		s.shut(b)
-		b.since = time.Now()
-		b.retry = b.since.Add(retryLast)
-		s.rouse()
+		s.reopen(b)
 	}
+}
+
+// reopen closes a resolver and lets Run open another. The caller holds b.mu.
+func (s *Resolvers) reopen(b *box) {
+	s.shut(b)
+	b.since = time.Now()
+	b.retry = b.since.Add(retryLast)
+	s.rouse()
 }
 
 // rouse lets Run look for sandboxes to open.

@@ -74,7 +74,8 @@ func (c *batchConn) answerAll(packets []ipv4.Message) {
 		c.out[count].Buffers[0], c.out[count].Addr = out, m.Addr
 		count++
 	}
-	for answers := c.out[:count]; len(answers) > 0; {
+	answers := c.out[:count]
+	for len(answers) > 0 {
 		n, err := c.batch.WriteBatch(answers, 0)
 		if err != nil || n <= 0 {
 			n = max(n, 0) + 1 // the first of them cannot be sent

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Quota are what clients may hold at a time, each and all together.
+// Quota is how many places clients may hold at a time, each and all together.
 type Quota struct {
 	each, all int
 
@@ -16,28 +16,30 @@ type Quota struct {
 	client map[netip.Addr]int
 }
 
+// NewQuota returns a quota of which nothing is held.
 func NewQuota(each, all int) *Quota {
 	return &Quota{each: each, all: all, client: make(map[netip.Addr]int)}
 }
 
 // Acquire gives a client one more place, or returns false.
-func (p *Quota) Acquire(client netip.Addr) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.total >= p.all || p.client[client] >= p.each {
+func (q *Quota) Acquire(client netip.Addr) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.total >= q.all || q.client[client] >= q.each {
 		return false
 	}
-	p.total++
-	p.client[client]++
+	q.total++
+	q.client[client]++
 	return true
 }
 
-func (p *Quota) Release(client netip.Addr) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.total--
-	if p.client[client]--; p.client[client] == 0 {
-		delete(p.client, client)
+// Release gives back a place that Acquire gave.
+func (q *Quota) Release(client netip.Addr) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.total--
+	if q.client[client]--; q.client[client] == 0 {
+		delete(q.client, client)
 	}
 }
 

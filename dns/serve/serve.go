@@ -27,15 +27,14 @@ const (
 )
 
 // InlineFunc answers a packet into dst, without waiting for anything, or
-// returns false.
+// returns false. spin differs from question to question.
 type InlineFunc func(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool)
 
-// Server serves on any number of sockets: by inline, over UDP, what it
-// answers, and by handler, each in a goroutine, the rest.
+// Server serves on any number of sockets.
 type Server struct {
-	Handler miekg.Handler
-	Inline  InlineFunc
-	Batched bool // many packets at a time: for few sockets with many questions
+	Inline  InlineFunc    // asked first, for packets
+	Handler miekg.Handler // answers the rest, each question in a goroutine
+	Batched bool          // many packets at a time: for few sockets with many questions
 }
 
 // Serve answers on the sockets until ctx ends or one of them fails. It

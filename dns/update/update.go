@@ -88,16 +88,19 @@ func New(names *zone.Zone, c Config, sent Sent, log *slog.Logger) (*Updater, err
 // pushed stays: the containers run on without the agent. A server that does
 // not take an update is tried again until it does.
 func (u *Updater) Run(ctx context.Context) error {
-	for failing := false; ctx.Err() == nil; {
-		changed, again := u.zone.Changed(), (<-chan time.Time)(nil)
+	failing := false
+	for ctx.Err() == nil {
+		changed := u.zone.Changed()
+		var again <-chan time.Time // nil, which never fires, while the server takes updates
 		err := u.push(ctx)
 		switch {
 		case err != nil && !failing:
-			u.log.Warn("dns server does not take updates; trying on", "server", u.config.Server, "zone", u.config.Zone, "error", err)
+			u.log.Warn("update of the dns server failed: names there are out of date, tried again every 2 s", "server", u.config.Server, "zone", u.config.Zone, "err", err)
 		case err == nil && failing:
-			u.log.Info("dns server takes updates again", "server", u.config.Server)
+			u.log.Info("dns server takes updates again: names there are up to date", "server", u.config.Server)
 		}
-		if failing = err != nil; failing {
+		failing = err != nil
+		if failing {
 			changed, again = nil, time.After(updateRetry)
 		}
 		select {
@@ -185,7 +188,8 @@ func (u *Updater) due(steps []step) ([]step, error) {
 		}
 		due = append(due, s)
 	}
-	if u.rest = rest; len(rest) > 0 {
+	u.rest = rest
+	if len(rest) > 0 {
 		return due, fmt.Errorf("%d records that the server refused wait for another try", len(rest))
 	}
 	return due, nil
@@ -223,8 +227,9 @@ func (u *Updater) wanted() map[string]miekg.RR {
 				want[record] = rr
 				continue
 			}
-			if said[record] = true; !u.said[record] {
-				u.log.Warn("a name is not pushed to the dns server, as no record can hold it", "record", record, "error", err)
+			said[record] = true
+			if !u.said[record] {
+				u.log.Warn("name is longer than a record can hold: not sent to the dns server", "record", record, "err", err)
 			}
 		}
 	}
@@ -294,7 +299,7 @@ func (r refusal) Error() string {
 	return "the server says " + strings.ToLower(miekg.RcodeToString[int(r)])
 }
 
-// ofRecords tells whether the code may speak of one of several records. The
+// ofRecords reports whether the code may speak of one of several records. The
 // others speak of the server or of who asks.
 func (r refusal) ofRecords() bool {
 	return r != miekg.RcodeServerFailure && r != miekg.RcodeNotAuth && r != miekg.RcodeNotImplemented

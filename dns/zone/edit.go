@@ -1,6 +1,7 @@
 package zone
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -175,13 +176,18 @@ func (e *edit) remove(m *member) {
 
 // nest counts a name at everything above it in its zone.
 func nest(names *draft, name string, by int) {
-	for {
-		_, above, found := strings.Cut(name, ".")
-		if !found {
-			return
+	for parent := range above(name) {
+		names.nest(parent, by)
+	}
+}
+
+// above yields the names a name is below, nearest first.
+func above(name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		_, parent, found := strings.Cut(name, ".")
+		for found && yield(parent) {
+			_, parent, found = strings.Cut(parent, ".")
 		}
-		names.nest(above, by)
-		name = above
 	}
 }
 
@@ -256,21 +262,21 @@ func (e *edit) addresses() *draft {
 	return e.reverse
 }
 
-// node returns the index of a node in ranks, judging it when it is new.
+// node returns the index of a node in ranks, ranking it when it is new.
 func (e *edit) node(id string) uint32 {
 	if i, ok := e.z.nodes[id]; ok {
 		return i
 	}
 	i := uint32(len(e.z.nodes))
 	e.z.nodes[strings.Clone(id)] = i
-	e.next.ranks = append(slices.Clip(e.next.ranks), e.z.judge(id))
+	e.next.ranks = append(slices.Clip(e.next.ranks), e.z.rankOf(id))
 	return i
 }
 
 func (e *edit) rerank() {
 	ranks := make([]uint8, len(e.z.nodes))
 	for id, i := range e.z.nodes {
-		ranks[i] = e.z.judge(id)
+		ranks[i] = e.z.rankOf(id)
 	}
 	e.dirty = e.dirty || !slices.Equal(ranks, e.next.ranks)
 	e.next.ranks = ranks
@@ -297,9 +303,8 @@ func (e *edit) label() {
 			continue
 		}
 		e.next.labels[label] = winner.id
-		for above := label; strings.Contains(above, "."); {
-			_, above, _ = strings.Cut(above, ".")
-			e.next.parents[above] = true
+		for parent := range above(label) {
+			e.next.parents[parent] = true
 		}
 	}
 	for id, net := range maps.Clone(e.next.networks) {

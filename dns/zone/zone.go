@@ -158,8 +158,8 @@ func (z *Zone) Rerank() {
 	e.rerank()
 }
 
-// judge ranks a node: this one first, whatever Rank says.
-func (z *Zone) judge(node string) uint8 {
+// rankOf ranks a node: this one first, whatever Rank says.
+func (z *Zone) rankOf(node string) uint8 {
 	if node == z.node {
 		return rankLocal
 	}
