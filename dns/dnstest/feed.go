@@ -18,6 +18,7 @@ type Feed struct {
 	Rev  store.Revision
 }
 
+// NewFeed returns a feed of a zone that knows that there is nothing.
 func NewFeed(t testing.TB, c zone.Config) *Feed {
 	t.Helper()
 	if c.Node == "" {
@@ -32,16 +33,19 @@ func NewFeed(t testing.TB, c zone.Config) *Feed {
 	return &Feed{t: t, Zone: zone, Rev: 1}
 }
 
+// Item is a record as the store lists it.
 func Item[T any](f *Feed, key string, record T) store.Item {
 	f.Rev++
 	return store.Item{Key: key, Value: store.Encode(record), Created: f.Rev, Modified: f.Rev}
 }
 
+// Put is the change by which a record comes.
 func Put[T any](f *Feed, key string, record T) store.Change {
 	it := Item(f, key, record)
 	return store.Change{Events: []store.Event{{Item: it, At: f.Rev}}, Revision: f.Rev}
 }
 
+// Drop is the change by which a record goes.
 func (f *Feed) Drop(key string) store.Change {
 	f.Rev++
 	return store.Change{Events: []store.Event{{Item: store.Item{Key: key}, Deleted: true, At: f.Rev}}, Revision: f.Rev}
@@ -58,10 +62,12 @@ func Definition(name string, subnets ...string) store.Network {
 	return n
 }
 
+// Define adds a network.
 func (f *Feed) Define(name string, subnets ...string) {
 	f.Zone.ApplyNetworks(Put(f, store.NetworkKey(name), Definition(name, subnets...)))
 }
 
+// Undefine removes one.
 func (f *Feed) Undefine(name string) { f.Zone.ApplyNetworks(f.Drop(store.NetworkKey(name))) }
 
 // Endpoint returns the record of a container on a network. Its endpoint id
@@ -87,14 +93,17 @@ func ShortID(of string) string {
 	return "c" + base64.RawStdEncoding.EncodeToString([]byte(of + "............"))[len(of):len(of)+11]
 }
 
+// Alias gives an endpoint more names.
 func Alias(names ...string) func(*store.Endpoint) {
 	return func(e *store.Endpoint) { e.Container.Aliases = append(e.Container.Aliases, names...) }
 }
 
+// V6 gives an endpoint an IPv6 address.
 func V6(addr string) func(*store.Endpoint) {
 	return func(e *store.Endpoint) { e.IPv6 = addr }
 }
 
+// Label gives an endpoint's container a label.
 func Label(key, value string) func(*store.Endpoint) {
 	return func(e *store.Endpoint) {
 		if e.Container.Labels == nil {
@@ -104,14 +113,17 @@ func Label(key, value string) func(*store.Endpoint) {
 	}
 }
 
+// Exposed gives an endpoint's container ports.
 func Exposed(ports ...string) func(*store.Endpoint) {
 	return func(e *store.Endpoint) { e.Container.Ports = ports }
 }
 
+// Start adds or changes an endpoint.
 func (f *Feed) Start(e store.Endpoint) {
 	f.Zone.ApplyEndpoints(Put(f, store.EndpointKey(e.Node, e.Endpoint), e))
 }
 
+// Stop removes one.
 func (f *Feed) Stop(e store.Endpoint) {
 	f.Zone.ApplyEndpoints(f.Drop(store.EndpointKey(e.Node, e.Endpoint)))
 }

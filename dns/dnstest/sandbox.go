@@ -15,7 +15,7 @@ import (
 	"gvlan/driver/netns"
 )
 
-// A fakeSandbox is a network namespace as Docker leaves it to a container: a
+// Sandbox is a network namespace as Docker leaves it to a container: a
 // loopback, a resolver on a random port of 127.0.0.11, and the NAT that
 // leads port 53 there.
 type Sandbox struct {
@@ -35,7 +35,9 @@ type Docker struct {
 	TCP   net.Listener
 }
 
-const External = "203.0.113.9" // what the fake resolver's "configured server" says
+// External is the address that Docker's "configured server" has for names it
+// does not know.
+const External = "203.0.113.9"
 
 func needRoot(t testing.TB) {
 	t.Helper()
@@ -44,6 +46,7 @@ func needRoot(t testing.TB) {
 	}
 }
 
+// NewSandbox makes a namespace, which goes with the test.
 func NewSandbox(t testing.TB) *Sandbox {
 	t.Helper()
 	needRoot(t)
@@ -132,6 +135,7 @@ func (d *Docker) Passed() []string {
 	}
 }
 
+// Do runs f inside the sandbox.
 func (s *Sandbox) Do(f func() error) {
 	s.t.Helper()
 	if err := s.NS.Do(f); err != nil {
@@ -158,6 +162,7 @@ func (s *Sandbox) output(cmd *exec.Cmd) string {
 	return string(out)
 }
 
+// NFT feeds rules to nft inside the sandbox.
 func (s *Sandbox) NFT(rules string) {
 	s.t.Helper()
 	cmd := exec.Command("nft", "-f", "-")
