@@ -38,7 +38,7 @@ type Forwarder struct {
 	upstreams []*upstream // in order of preference
 	log       *slog.Logger
 	slots     chan struct{}
-	places    *serve.Quota // of slots, for clients on the LAN
+	quota     *serve.Quota // of slots, for clients on the LAN
 }
 
 // upstream is one server questions are forwarded to.
@@ -53,7 +53,7 @@ type upstream struct {
 // preference. Addresses in own are this agent's listeners, and are left out;
 // it fails when no other is left.
 func NewForwarder(servers, own []netip.AddrPort, log *slog.Logger) (*Forwarder, error) {
-	f := &Forwarder{log: log, slots: make(chan struct{}, forwardInFlight), places: serve.NewQuota(forwardClient, forwardInFlight/2)}
+	f := &Forwarder{log: log, slots: make(chan struct{}, forwardInFlight), quota: serve.NewQuota(forwardClient, forwardInFlight/2)}
 	for _, addr := range servers {
 		if slices.Contains(own, addr) {
 			continue
@@ -133,10 +133,10 @@ func (f *Forwarder) caught(name string) bool {
 func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by zone.Asker, client netip.Addr) *miekg.Msg {
 	failure := new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure)
 	if client.IsValid() {
-		if !f.places.Acquire(client) {
+		if !f.quota.Acquire(client) {
 			return zone.Fit(q, failure, by)
 		}
-		defer f.places.Release(client)
+		defer f.quota.Release(client)
 	}
 	select {
 	case f.slots <- struct{}{}:

@@ -18,3 +18,6 @@ func (s *snapshot) Holders(scope Scope, name string) (holders []string) {
 func (z *Zone) Direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	return z.direct(dst, packet, by, bare)
 }
+
+// Serial is the serial number of the SOA.
+func (z *Zone) Serial() uint32 { return z.now().serial }

@@ -16,7 +16,7 @@ type snapshot struct {
 	parents  map[string]bool     // what lies above a zone whose name has dots
 	reverse  *table              // by the 16 bytes of an address
 	ranks    []uint8             // by member.node: 0 is this node, the highest is dead
-	serial   uint32              // low 32 bits of the store's revision
+	serial   uint32              // of the SOA: low 32 bits of the store's revision the names are true of
 	refused  []Conflict
 }
 

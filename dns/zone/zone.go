@@ -90,11 +90,6 @@ func (z *Zone) Changed() <-chan struct{} {
 	return z.changed
 }
 
-// Serial is the serial number of the zone's SOA: the low 32 bits of the
-// store's revision the names are true of, so that equal serials on two nodes
-// mean equal names.
-func (z *Zone) Serial() uint32 { return z.now().serial }
-
 // Filled reports whether the zone got a list of both its networks and its
 // endpoints. Until then, that it lacks a name means nothing.
 func (z *Zone) Filled() bool {
