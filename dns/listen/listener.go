@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -35,24 +36,24 @@ type Listener struct {
 	zone    *zone.Zone
 	forward *Forwarder
 	allow   []netip.Prefix
-	own     []netip.Addr // addresses it listens at
 	excess  *excess
 	spin    atomic.Uint32
+
+	mu  sync.Mutex                   // of who adds to own
+	own atomic.Pointer[[]netip.Addr] // addresses it listens at; replaced, never changed
 }
 
 // New returns a listener that does nothing until Serve.
 func New(c Config) *Listener {
-	return &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, excess: newExcess(time.Now)}
+	l := &Listener{zone: c.Zone, forward: c.Forward, allow: c.Allow, excess: newExcess(time.Now)}
+	l.own.Store(new([]netip.Addr))
+	return l
 }
 
 // Serve answers on these sockets until ctx ends (nil) or one fails. It
-// closes them.
+// closes them. It may run several times at once, on other sockets each.
 func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []net.Listener) error {
-	for _, conn := range packets {
-		if addr, ok := conn.LocalAddr().(*net.UDPAddr); ok {
-			l.own = append(l.own, addr.AddrPort().Addr().Unmap())
-		}
-	}
+	l.listensAt(packets)
 	s := &serve.Server{
 		Handler: miekg.HandlerFunc(func(w miekg.ResponseWriter, q *miekg.Msg) { l.answer(ctx, w, q) }),
 		Inline:  l.inline,
@@ -61,10 +62,21 @@ func (l *Listener) Serve(ctx context.Context, packets []*net.UDPConn, streams []
 	return s.Serve(ctx, packets, streams)
 }
 
+// listensAt adds the addresses of these sockets to own.
+func (l *Listener) listensAt(packets []*net.UDPConn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	own := slices.Clone(*l.own.Load())
+	for _, conn := range packets {
+		own = append(own, conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap())
+	}
+	l.own.Store(&own)
+}
+
 // here reports whether a client is this host itself, which no packet from
 // outside can claim.
 func (l *Listener) here(client netip.Addr) bool {
-	return client.IsLoopback() || slices.Contains(l.own, client)
+	return client.IsLoopback() || slices.Contains(*l.own.Load(), client)
 }
 
 // allowed reports whether a client may ask at all.

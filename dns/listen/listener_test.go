@@ -126,6 +126,30 @@ func TestListenerAccess(t *testing.T) {
 	}
 }
 
+// TestListenerOnTwoAddresses serves two addresses with one listener, as
+// --dns-listen with two does: for the race detector, and each is this host's.
+func TestListenerOnTwoAddresses(t *testing.T) {
+	box := dnstest.NewSandbox(t)
+	box.AddNetwork("lan", "10.9.0.1/24")
+	box.Run("ip", "address", "add", "10.9.0.2/24", "dev", "lan")
+	l := listen.New(listen.Config{Zone: dnstest.House(t).Zone})
+	for _, addr := range []string{"10.9.0.1", "10.9.0.2"} {
+		var packets []*net.UDPConn
+		var streams []net.Listener
+		box.Do(func() (err error) {
+			packets, streams, err = listen.Open(t.Context(), addr+":0")
+			return err
+		})
+		server := serveOn(t, l, packets, streams)
+		box.Do(func() error {
+			dnstest.Eventually(t, addr+" asks "+addr, func() bool {
+				return dnstest.Query(t, "udp", addr, server, "web.lan1.gvlan.internal", miekg.TypeA).Rcode == miekg.RcodeSuccess
+			})
+			return nil
+		})
+	}
+}
+
 func TestBadListenAddress(t *testing.T) {
 	for _, addr := range []string{"localhost:53", "127.0.0.1", ":53"} {
 		if _, _, err := listen.Open(t.Context(), addr); err == nil || !strings.Contains(err.Error(), "such as") {
