@@ -47,7 +47,7 @@ func New(c Config) (*Allocator, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Allocator{node: &node{Config: c, ledger: b, mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}}
+	a := &Allocator{node: &node{Config: c, ledger: b, places: newPlaces(b), mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}}
 	a.holders = &holders{node: a.node, hosts: &hosts{set: &addrset.Set{}}}
 	a.claims = &claims{node: a.node, holders: a.holders}
 	a.leases = &leases{node: a.node, holders: a.holders, claims: a.claims}

@@ -38,7 +38,7 @@ func (bs *bindings) Bind(ctx context.Context, b Binding) error {
 	if err != nil {
 		return err
 	}
-	release, err := bs.ledger.hold(ctx, places...)
+	release, err := bs.places.hold(ctx, places...)
 	if err != nil {
 		return err
 	}
@@ -340,7 +340,7 @@ func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
 	}
 }
 
-// hasLeaseOf tells whether an endpoint has an address here.
+// hasLeaseOf reports whether an endpoint has an address here.
 func (b *ledger) hasLeaseOf(endpoint string) bool {
 	return len(b.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == bound })) > 0
 }
@@ -366,7 +366,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 func (bs *bindings) settleBinding(ctx context.Context, was endpoint) error {
 	id := was.Record.Endpoint
 	mine := func(l lease) bool { return l.Endpoint == id && l.State == bound }
-	release, err := bs.ledger.hold(ctx, placesOfLeases(bs.ledger.leasesWhere(mine))...)
+	release, err := bs.places.hold(ctx, placesOfLeases(bs.ledger.leasesWhere(mine))...)
 	if err != nil {
 		return err
 	}
@@ -407,7 +407,7 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 	}
 	ctx, cancel := bs.bounded(ctx)
 	defer cancel()
-	release, err := bs.ledger.hold(ctx, placesOfLeases(had)...)
+	release, err := bs.places.hold(ctx, placesOfLeases(had)...)
 	if err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec
 
 // unclaim ends one side's claim, and with the last one the lease. An absent
 // record, or one without claims, is none of the swarm's. end takes the claim
-// out of what it is shown, and tells whether it is the one to end. With a
+// out of what it is shown, and reports whether it is the one to end. With a
 // worker's claim goes the record of its endpoint.
 func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
 	for {

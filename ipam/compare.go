@@ -105,7 +105,7 @@ func (u *upkeep) reassertOne(ctx context.Context, was lease) (*Conflict, error) 
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
 	if was.State != bound {
-		release, err := u.ledger.hold(ctx, was.place())
+		release, err := u.places.hold(ctx, was.place())
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +163,7 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 	switch at := (pool.At(segment, addr)); {
 	case !u.namesThisNode(it):
 		u.missStranger(at, it)
-	case !u.ledger.isBusy(at) && u.isUnknown(at, it) && m.Has(addr):
+	case !u.places.isBusy(at) && u.isUnknown(at, it) && m.Has(addr):
 		u.suspectAt(at)
 	}
 }
@@ -303,7 +303,7 @@ func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *sus
 // restorePlace compares one address. One that a call is about is looked at
 // after it.
 func (u *upkeep) restorePlace(ctx context.Context, at pool.Place) error {
-	if u.ledger.isBusy(at) {
+	if u.places.isBusy(at) {
 		u.missing.places.add(at)
 		return nil
 	}

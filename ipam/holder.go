@@ -37,7 +37,7 @@ type conflicts struct {
 	all map[pool.Place]Conflict
 }
 
-// add tells whether a conflict is news.
+// add reports whether a conflict is news.
 func (c *conflicts) add(at pool.Place, found Conflict) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -19,7 +19,7 @@ type leases struct {
 // returns the conflict if somebody else has an address that a container of
 // this node uses.
 func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
-	release, err := ls.ledger.hold(ctx, at)
+	release, err := ls.places.hold(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,7 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 	ctx, cancel := ls.bounded(ctx)
 	defer cancel()
 	at := pool.At(h.Segment, h.Address)
-	release, err := ls.ledger.hold(ctx, at)
+	release, err := ls.places.hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ func createdUnder(it store.Item, nonce string) store.Revision {
 }
 
 func (ls *leases) freeOne(ctx context.Context, was lease) error {
-	release, err := ls.ledger.hold(ctx, was.place())
+	release, err := ls.places.hold(ctx, was.place())
 	if err != nil {
 		return err
 	}
@@ -327,20 +327,12 @@ func (ls *leases) freeOne(ctx context.Context, was lease) error {
 
 // Pending counts the releases that etcd has not taken yet.
 func (ls *leases) Pending() int {
-	ls.ledger.mu.Lock()
-	defer ls.ledger.mu.Unlock()
-	pending := 0
-	for _, l := range ls.ledger.leases {
-		if l.State == releasing {
-			pending++
-		}
-	}
-	return pending
+	return len(ls.ledger.leasesWhere(func(l lease) bool { return l.State == releasing }))
 }
 
 // settleRelease writes a release, unless the address was given again.
 func (ls *leases) settleRelease(ctx context.Context, was lease) error {
-	release, err := ls.ledger.hold(ctx, was.place())
+	release, err := ls.places.hold(ctx, was.place())
 	if err != nil {
 		return err
 	}

@@ -2,10 +2,8 @@ package ipam
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -15,10 +13,7 @@ import (
 )
 
 // ledger is what this node holds: leases, endpoints, pools and networks, in
-// memory and in the host's journal. It also hands out places: whoever wants
-// to write an address's record holds its place from before the transaction
-// until its outcome is entered, so that this node's writes of one address
-// are one after the other while those of different addresses are not.
+// memory and in the host's journal.
 type ledger struct {
 	journal Journal
 
@@ -33,8 +28,6 @@ type ledger struct {
 	minted    map[string]bool // nonces of all pools since the start, also of those that are gone
 	networks  map[string]network
 	held      map[string]*addrset.Set // by segment: the addresses of leases
-	busy      map[pool.Place]chan struct{}
-	inUse     map[string]*addrset.Set // by segment: the addresses of busy
 }
 
 // entry is one record of the ledger. Enter and leave run under mu.
@@ -53,8 +46,6 @@ func newLedger(journal Journal) (*ledger, error) {
 		minted:    map[string]bool{},
 		networks:  map[string]network{},
 		held:      map[string]*addrset.Set{},
-		busy:      map[pool.Place]chan struct{}{},
-		inUse:     map[string]*addrset.Set{},
 	}
 	if err := journal.Each(b.load); err != nil {
 		return nil, fmt.Errorf("load the address journal: %w", err)
@@ -172,82 +163,13 @@ func (b *ledger) change(f func() []entry) error {
 	return b.keepWriting(f()...)
 }
 
-// hold takes places, in one order everywhere so that no two wait for each
-// other, and returns how to give them back.
-func (b *ledger) hold(ctx context.Context, places ...pool.Place) (release func(), err error) {
-	places = slices.Clone(places)
-	slices.SortFunc(places, func(a, b pool.Place) int {
-		return cmp.Or(strings.Compare(a.Segment, b.Segment), a.Addr.Compare(b.Addr))
-	})
-	places = slices.Compact(places)
-	for i, p := range places {
-		if err := b.holdOne(ctx, p); err != nil {
-			b.letGo(places[:i]...)
-			return nil, fmt.Errorf("wait for another request of address %s: %w", p.Addr, err)
-		}
-	}
-	return func() { b.letGo(places...) }, nil
-}
-
-func (b *ledger) holdOne(ctx context.Context, p pool.Place) error {
-	for {
-		b.mu.Lock()
-		free, taken := b.busy[p]
-		if !taken {
-			b.occupy(p)
-			b.mu.Unlock()
-			return nil
-		}
-		b.mu.Unlock()
-		select {
-		case <-free:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// holdFree holds the place that choose returns, given the addresses of a
-// segment that this node holds or that a call of it is about.
-func (b *ledger) holdFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (p pool.Place, release func(), ok bool) {
+// withHeld runs f with the addresses of this node's leases in a segment, which
+// do not change meanwhile. f calls nothing of the ledger.
+func (b *ledger) withHeld(segment string, f func(held *addrset.Set)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	addr, ok := choose(b.heldIn(segment), b.inUseIn(segment))
-	if !ok {
-		return pool.Place{}, nil, false
-	}
-	p = pool.At(segment, addr)
-	b.occupy(p)
-	return p, func() { b.letGo(p) }, true
+	f(setOf(b.held, segment))
 }
-
-// chooseBusy returns the place that choose returns, given the addresses of a
-// segment that this node holds. It holds nothing.
-func (b *ledger) chooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (pool.Place, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	addr, ok := choose(b.heldIn(segment))
-	return pool.At(segment, addr), ok
-}
-
-func (b *ledger) occupy(p pool.Place) {
-	b.busy[p] = make(chan struct{})
-	b.inUseIn(p.Segment).Add(addrset.Single(p.Addr))
-}
-
-func (b *ledger) letGo(places ...pool.Place) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, p := range places {
-		close(b.busy[p])
-		delete(b.busy, p)
-		b.inUseIn(p.Segment).Remove(addrset.Single(p.Addr))
-	}
-}
-
-func (b *ledger) heldIn(segment string) *addrset.Set { return setOf(b.held, segment) }
-
-func (b *ledger) inUseIn(segment string) *addrset.Set { return setOf(b.inUse, segment) }
 
 func setOf(sets map[string]*addrset.Set, segment string) *addrset.Set {
 	if sets[segment] == nil {
@@ -312,6 +234,19 @@ func (b *ledger) leasesWhere(which func(lease) bool) []lease {
 	return found
 }
 
+// networksWhere returns the networks that which picks.
+func (b *ledger) networksWhere(which func(network) bool) []network {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found []network
+	for _, n := range b.networks {
+		if which(n) {
+			found = append(found, n)
+		}
+	}
+	return found
+}
+
 // endpointsWhere returns the endpoints that which picks.
 func (b *ledger) endpointsWhere(which func(endpoint) bool) []endpoint {
 	b.mu.Lock()
@@ -350,7 +285,7 @@ func (b *ledger) nextSeq() int64 {
 	return highest + 1
 }
 
-// knew tells whether a pool of that nonce was known at any time since the
+// knew reports whether a pool of that nonce was known at any time since the
 // start.
 func (b *ledger) knew(nonce string) bool {
 	b.mu.Lock()
@@ -368,12 +303,4 @@ func (b *ledger) reservedAt(at pool.Place) (opened, bool) {
 		}
 	}
 	return opened{}, false
-}
-
-// isBusy tells whether a call is about that place right now.
-func (b *ledger) isBusy(p pool.Place) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, busy := b.busy[p]
-	return busy
 }

@@ -30,7 +30,7 @@ func (l *lossy) set(which func(store.Txn) bool, happen func(), before bool) {
 	l.which, l.happen, l.before = which, happen, before
 }
 
-// take tells whether it is that transaction's turn.
+// take reports whether it is that transaction's turn.
 func (l *lossy) take(txn store.Txn, before bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -21,6 +21,7 @@ type node struct {
 	Config
 
 	ledger  *ledger
+	places  *places
 	mirrors *mirror.Mirrors
 	suspect suspects[pool.Place]
 	kick    chan struct{}             // has one element while Run has something to do
@@ -211,7 +212,7 @@ func (n *node) namesThisNode(it store.Item) bool {
 	return bytes.Contains(it.Value, []byte(n.Self.Node()))
 }
 
-// isUnknown tells whether a record is this node's by its own words, and none
+// isUnknown reports whether a record is this node's by its own words, and none
 // that its ledger knows.
 func (n *node) isUnknown(at pool.Place, it store.Item) bool {
 	rec, err := store.Decode[store.Lease](it)
@@ -308,7 +309,7 @@ func (n *node) recent() bool {
 	return max(ran, shown) < store.QuarantineRest && min(ran, shown) > -time.Minute
 }
 
-// answers tells whether the store answered the last call, or does now.
+// answers reports whether the store answered the last call, or does now.
 func (n *node) answers(ctx context.Context) bool {
 	if !n.away.Load() {
 		return true

@@ -92,13 +92,13 @@ func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
 func (c *picker) underWay(ctx context.Context) (pool.Place, view, func(), error) {
 	for i, v := range c.views {
 		for {
-			at, ok := c.a.ledger.chooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
+			at, ok := c.a.places.chooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
 				return addrset.Search(v.ranges, netip.Addr{}, []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
 			})
 			if !ok {
 				break
 			}
-			release, err := c.a.ledger.hold(ctx, at)
+			release, err := c.a.places.hold(ctx, at)
 			if err != nil {
 				return pool.Place{}, view{}, nil, err
 			}
@@ -131,7 +131,7 @@ func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, e
 	if spare.resting && v.cooldown > 0 {
 		taken = append(taken, m.Resting(v.cooldown))
 	}
-	at, release, ok := c.a.ledger.holdFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
+	at, release, ok := c.a.places.holdFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		taken := append(own, taken...)
 		if c.listed != nil {
 			return addrset.Search(v.ranges, seed, append(taken, c.listed[i]))

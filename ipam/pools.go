@@ -148,9 +148,7 @@ func (p opened) gatewayIn(data pool.Data) netip.Addr {
 // rejoin gives a pool that only its id is known of to the network that
 // waits for such a one.
 func (ps *pools) rejoin(p opened) opened {
-	ps.ledger.mu.Lock()
-	defer ps.ledger.mu.Unlock()
-	for _, n := range ps.ledger.networks {
+	for _, n := range ps.ledger.networksWhere(func(n network) bool { return len(n.Waiting) > 0 }) {
 		for _, data := range n.Waiting {
 			if data.Space == p.id.Space && data.Subnet.Masked() == p.id.Subnet {
 				return p.join(n.ID, data)
@@ -202,7 +200,7 @@ func (ps *pools) Adopt(id string, def store.Network, at store.Revision) error {
 	})
 }
 
-// sameDefinition tells whether two of the engine's networks stand for one
+// sameDefinition reports whether two of the engine's networks stand for one
 // definition: the network that an import holds addresses for, and the one that
 // then takes its place.
 func (b *ledger) sameDefinition(one, other string) bool {

@@ -59,12 +59,12 @@ func (l lease) journalKey() string { return "lease/" + l.Segment + "/" + l.Addre
 
 func (l lease) enter(b *ledger) {
 	b.leases[l.place()] = l
-	b.heldIn(l.Segment).Add(addrset.Single(l.Address))
+	setOf(b.held, l.Segment).Add(addrset.Single(l.Address))
 }
 
 func (l lease) leave(b *ledger) {
 	delete(b.leases, l.place())
-	b.heldIn(l.Segment).Remove(addrset.Single(l.Address))
+	setOf(b.held, l.Segment).Remove(addrset.Single(l.Address))
 }
 
 // endpointState is how the store's record of an endpoint stands.
@@ -138,7 +138,7 @@ func (p opened) reserved() []netip.Addr {
 	return slices.Compact(all)
 }
 
-// reserves tells whether an address is reserved for this pool.
+// reserves reports whether an address is reserved for this pool.
 func (p opened) reserves(addr netip.Addr) bool {
 	if p.Gateway == addr || slices.Contains(p.Extra, addr) {
 		return true

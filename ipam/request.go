@@ -170,7 +170,7 @@ func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, b
 func (rq *requests) tryThis(call context.Context, p opened, at pool.Place) (holder string, err error) {
 	ctx, cancel := rq.bounded(call)
 	defer cancel()
-	release, err := rq.ledger.hold(ctx, at)
+	release, err := rq.places.hold(ctx, at)
 	if err != nil {
 		return "", err
 	}
@@ -286,7 +286,7 @@ func (rq *requests) stillOurs(ctx context.Context, network string, leases []leas
 	return slices.DeleteFunc(leases, func(l lease) bool { return slices.Contains(answering, l.Address) })
 }
 
-// reissuable tells whether a lease can be given again in a pool.
+// reissuable reports whether a lease can be given again in a pool.
 func (rq *requests) reissuable(l lease, p opened) bool {
 	return l.State == releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
 		p.joined() && l.Network == p.Network
@@ -338,7 +338,7 @@ func (rq *requests) reissueReleased(ctx context.Context, p opened, views []view)
 
 // reissueHeld gives one lease again if it still is what it was.
 func (rq *requests) reissueHeld(ctx context.Context, p opened, was lease) bool {
-	release, err := rq.ledger.hold(ctx, was.place())
+	release, err := rq.places.hold(ctx, was.place())
 	if err != nil {
 		return false
 	}
@@ -367,7 +367,7 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 	ctx, cancel := rq.bounded(ctx)
 	defer cancel()
 	at := pool.At(id.Segment, addr.Unmap())
-	release, err := rq.ledger.hold(ctx, at)
+	release, err := rq.places.hold(ctx, at)
 	if err != nil {
 		return err
 	}

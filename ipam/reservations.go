@@ -216,7 +216,7 @@ func (rs *reservations) reserve(ctx context.Context, p opened, addr netip.Addr, 
 	ctx, cancel := rs.bounded(ctx)
 	defer cancel()
 	at := pool.At(p.id.Segment, addr)
-	release, err := rs.ledger.hold(ctx, at)
+	release, err := rs.places.hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -367,7 +367,7 @@ func withoutName(it store.Item, rec store.Lease, name string) (store.Cond, store
 // the pool is named until it does (see settlePool): the definition is lost as
 // well, and its commit comes later.
 func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) error {
-	release, err := rs.ledger.hold(ctx, at)
+	release, err := rs.places.hold(ctx, at)
 	if err != nil {
 		return err
 	}

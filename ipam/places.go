@@ -1,0 +1,112 @@
+package ipam
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
+)
+
+// places hands out addresses to one call of this node at a time: whoever wants
+// to write an address's record holds its place from before the transaction
+// until the ledger has its outcome, so that this node's writes of one address
+// are one after the other while those of different addresses are not.
+type places struct {
+	ledger *ledger
+
+	mu    sync.Mutex // taken before the ledger's
+	busy  map[pool.Place]chan struct{}
+	inUse map[string]*addrset.Set // by segment: the addresses of busy
+}
+
+func newPlaces(b *ledger) *places {
+	return &places{ledger: b, busy: map[pool.Place]chan struct{}{}, inUse: map[string]*addrset.Set{}}
+}
+
+// hold takes places, in one order everywhere so that no two wait for each
+// other, and returns how to give them back.
+func (p *places) hold(ctx context.Context, wanted ...pool.Place) (release func(), err error) {
+	wanted = slices.Clone(wanted)
+	slices.SortFunc(wanted, func(a, b pool.Place) int {
+		return cmp.Or(strings.Compare(a.Segment, b.Segment), a.Addr.Compare(b.Addr))
+	})
+	wanted = slices.Compact(wanted)
+	for i, at := range wanted {
+		if err := p.holdOne(ctx, at); err != nil {
+			p.letGo(wanted[:i]...)
+			return nil, fmt.Errorf("wait for another request of address %s: %w", at.Addr, err)
+		}
+	}
+	return func() { p.letGo(wanted...) }, nil
+}
+
+func (p *places) holdOne(ctx context.Context, at pool.Place) error {
+	for {
+		p.mu.Lock()
+		free, taken := p.busy[at]
+		if !taken {
+			p.occupy(at)
+			p.mu.Unlock()
+			return nil
+		}
+		p.mu.Unlock()
+		select {
+		case <-free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// holdFree holds the place that choose returns, given the addresses of a
+// segment that this node holds or that a call of it is about.
+func (p *places) holdFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (at pool.Place, release func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ledger.withHeld(segment, func(held *addrset.Set) {
+		at.Addr, ok = choose(held, setOf(p.inUse, segment))
+	})
+	if !ok {
+		return pool.Place{}, nil, false
+	}
+	at.Segment = segment
+	p.occupy(at)
+	return at, func() { p.letGo(at) }, true
+}
+
+// chooseBusy returns the place that choose returns, given the addresses of a
+// segment that this node holds. It holds nothing.
+func (p *places) chooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (at pool.Place, ok bool) {
+	p.ledger.withHeld(segment, func(held *addrset.Set) { at.Addr, ok = choose(held) })
+	at.Segment = segment
+	return at, ok
+}
+
+// isBusy reports whether a call is about that place right now.
+func (p *places) isBusy(at pool.Place) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, busy := p.busy[at]
+	return busy
+}
+
+func (p *places) occupy(at pool.Place) {
+	p.busy[at] = make(chan struct{})
+	setOf(p.inUse, at.Segment).Add(addrset.Single(at.Addr))
+}
+
+func (p *places) letGo(held ...pool.Place) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range held {
+		close(p.busy[at])
+		delete(p.busy, at)
+		setOf(p.inUse, at.Segment).Remove(addrset.Single(at.Addr))
+	}
+}
