@@ -39,15 +39,15 @@ func newConfigCheckCommand() *cobra.Command {
 			if err := loaded.config.readSecrets(); err != nil {
 				return err
 			}
-			return loaded.print(c.OutOrStdout(), c.ErrOrStderr())
+			return printSettings(c.OutOrStdout(), c.ErrOrStderr(), loaded)
 		},
 	}
 	addFlags(c.Flags())
 	return c
 }
 
-// print shows every setting and the mode they amount to.
-func (l *settings) print(out, warn io.Writer) error {
+// printSettings shows every setting and the mode they amount to.
+func printSettings(out, warn io.Writer, l settings) error {
 	for _, warning := range l.warnings {
 		fmt.Fprintln(warn, "warning:", warning)
 	}

@@ -13,33 +13,30 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
-func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
-}
+// version is set by the Makefile from git.
+var version = "unknown"
 
-// run is gvlan with these arguments; it returns the exit status.
-func run(args []string, stdout, stderr io.Writer) int {
+func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	stdout, stderr = visible{stdout}, visible{stderr}
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	if _, ok := errors.AsType[told](err); !ok {
-		fmt.Fprintln(stderr, "gvlan:", err)
-	}
-	return 1
+	os.Exit(runCommand(ctx, os.Args[1:], os.Stdout, os.Stderr, version, serveHost))
+}
+
+// successorSignal is what the systemd unit stops an agent with that it starts
+// again (RestartKillSignal).
+const successorSignal = syscall.SIGUSR1
+
+// serveHost is the agent of this host, from the settings to its end. It makes
+// room for a successor when successorSignal says so.
+func serveHost(ctx context.Context, loaded settings) error {
+	ctx, end := context.WithCancelCause(ctx)
+	signalled, stop := signal.NotifyContext(ctx, successorSignal)
+	defer stop()
+	context.AfterFunc(signalled, func() { end(errSucceeded) })
+	return startAgent(ctx, loaded, version)
 }

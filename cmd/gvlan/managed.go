@@ -4,8 +4,39 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"time"
+
+	"github.com/spf13/cobra"
 )
+
+// newAgentCommand is `gvlan agent`.
+func newAgentCommand(runAgent func(context.Context, settings) error) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "agent",
+		Short: "Run the agent of this host",
+		Long: "Serves Docker's plugin API on this host until it is told to stop: for good (SIGTERM, SIGINT), which it tells\n" +
+			"the other nodes, or to give way to its successor (SIGUSR1), which they need not notice.\n" +
+			"Every flag can also be given as GVLAN_... in the environment, or in " + defaultConfigFile + ".",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			began := time.Now()
+			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			if err == nil {
+				err = loaded.check()
+			}
+			if err == nil {
+				err = runAgent(c.Context(), loaded)
+			}
+			if managed := loaded.config.Swarm || c.Flag("swarm").Value.String() == "on"; managed && err != nil {
+				return outlive(c.Context(), began, c.ErrOrStderr(), err)
+			}
+			return err
+		},
+	}
+	addFlags(c.Flags())
+	return c
+}
 
 // leastLife is how long a managed plugin whose agent failed stays, counted
 // from its start, unless Docker ends it before.

@@ -23,7 +23,7 @@ func TestPluginWithoutStoreWaitsForDocker(t *testing.T) {
 	} {
 		ctx, end := context.WithCancel(t.Context())
 		printed, stderr := io.Pipe()
-		root := newRoot()
+		root := newRoot("v1", nil)
 		root.SetArgs(append([]string{"agent", "--swarm", "--config", config, "--data-dir", t.TempDir()}, more...))
 		root.SetErr(stderr)
 		ended := make(chan error, 1)

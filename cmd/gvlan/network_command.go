@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver"
+	"gvlan/driver/journal"
 )
 
 // newNetworkCommand is `gvlan network`.
@@ -53,7 +55,7 @@ func newNetworkCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return view.printHosts(c.OutOrStdout())
+			return printNetworkHosts(c.OutOrStdout(), view)
 		}),
 	}
 	f.register(c.Flags())
@@ -71,10 +73,18 @@ func waitNetwork(ctx context.Context, client *statusClient, name string) (Networ
 		if err := client.get(ctx, named(networkRoute, name), &view); err != nil {
 			return view, err
 		}
-		if view.done() || !store.Sleep(ctx, 100*time.Millisecond) {
+		if settled(view) || !store.Sleep(ctx, 100*time.Millisecond) {
 			return view, nil
 		}
 	}
+}
+
+// settled reports whether every connected host has its replica, or says why
+// not. What a host says is a little late: seen is what becomes something else.
+func settled(v NetworkView) bool {
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
+		return h.Connected && (h.State == stateMissing || h.State == string(journal.StageSeen) && h.Why == "")
+	})
 }
 
 func newNetworkList() *cobra.Command {
@@ -109,7 +119,7 @@ func newNetworkInspect() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), view)
 			}
-			return view.print(c.OutOrStdout(), time.Now())
+			return printNetwork(c.OutOrStdout(), view, time.Now())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")

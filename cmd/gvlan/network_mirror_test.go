@@ -100,7 +100,7 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 	if err := printNetworkViews(&list, v.views(), now); err != nil {
 		t.Fatal(err)
 	}
-	if err := view.print(&inspect, now); err != nil {
+	if err := printNetwork(&inspect, view, now); err != nil {
 		t.Fatal(err)
 	}
 	const age = "etcd does not answer this host: this is what it said 1m30s ago\n"

@@ -51,16 +51,16 @@ func printNetworkViews(out io.Writer, views []NetworkView, now time.Time) error 
 				wrong = append(wrong, h.Host+": "+h.Why)
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, v.subnets(), v.hostsLine(), endpoints, orDash(strings.Join(wrong, "; ")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, subnetsColumn(v), hostsColumn(v), endpoints, orDash(strings.Join(wrong, "; ")))
 	}
 	return table.Flush()
 }
 
-// hostsLine counts the hosts on which a container could start, of those that
+// hostsColumn counts the hosts on which a container could start, of those that
 // should have the network: one without a usable parent has it and says why it
 // is of no use. The swarm makes it only where a task runs, so that of its own
 // any number is right.
-func (v NetworkView) hostsLine() string {
+func hostsColumn(v NetworkView) string {
 	have := 0
 	for _, h := range v.Hosts {
 		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
@@ -73,7 +73,7 @@ func (v NetworkView) hostsLine() string {
 	return fmt.Sprintf("%d/%d", have, len(v.Hosts))
 }
 
-func (v NetworkView) subnets() string {
+func subnetsColumn(v NetworkView) string {
 	var all []string
 	for _, p := range v.Pools {
 		all = append(all, p.Subnet.String())
@@ -81,30 +81,30 @@ func (v NetworkView) subnets() string {
 	return strings.Join(all, ",")
 }
 
-// print is `gvlan network inspect`.
-func (v NetworkView) print(out io.Writer, now time.Time) error {
+// printNetwork is `gvlan network inspect`.
+func printNetwork(out io.Writer, v NetworkView, now time.Time) error {
 	inCells(&v)
 	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
-	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, v.hostOf(v.Origin))
+	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, hostNameIn(v, v.Origin))
 	for _, p := range v.Pools {
 		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p.Subnet.String(), p.Range.IsValid(), p.Range.String(), p.Gateway.IsValid(), p.Gateway.String()))
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
 		fmt.Fprintf(table, "option\t%s=%s\n", k, v.Options[k])
 	}
-	for _, line := range v.overrides() {
+	for _, line := range overrideLines(v) {
 		fmt.Fprintf(table, "changed\t%s\n", line)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	if err := v.printHosts(out); err != nil {
+	if err := printNetworkHosts(out, v); err != nil {
 		return err
 	}
-	return v.printEndpoints(out)
+	return printEndpoints(out, v)
 }
 
 func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gateway string) string {
@@ -117,8 +117,8 @@ func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gatewa
 	return subnet + ", no gateway"
 }
 
-// hostOf is the host name of a node, or its id.
-func (v NetworkView) hostOf(node string) string {
+// hostNameIn is the host name of a node, or its id.
+func hostNameIn(v NetworkView, node string) string {
 	for _, h := range v.Hosts {
 		if h.Node == node && h.Host != "" {
 			return h.Host
@@ -127,8 +127,8 @@ func (v NetworkView) hostOf(node string) string {
 	return node
 }
 
-// overrides are what `network set` changed, as it is typed.
-func (v NetworkView) overrides() []string {
+// overrideLines are what `network set` changed, as it is typed.
+func overrideLines(v NetworkView) []string {
 	var lines []string
 	if v.Overrides.Parent != nil {
 		lines = append(lines, "parent="+*v.Overrides.Parent)
@@ -145,8 +145,8 @@ func (v NetworkView) overrides() []string {
 	return lines
 }
 
-// printHosts says how the network fares on each host.
-func (v NetworkView) printHosts(out io.Writer) error {
+// printNetworkHosts says how the network fares on each host.
+func printNetworkHosts(out io.Writer, v NetworkView) error {
 	inCells(&v)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "HOST\tNODE\tAGENT\tNETWORK\tPARENT NOW\tLINKS\tWHY")
@@ -160,7 +160,7 @@ func (v NetworkView) printHosts(out io.Writer) error {
 	return table.Flush()
 }
 
-func (v NetworkView) printEndpoints(out io.Writer) error {
+func printEndpoints(out io.Writer, v NetworkView) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "\nCONTAINER\tHOST\tIPV4\tIPV6\tMAC\tPARENT")
 	for _, h := range v.Hosts {

@@ -197,11 +197,3 @@ func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 	}
 	return h
 }
-
-// done tells whether every connected host has its replica, or says why not.
-// What a host says is a little late: seen is what becomes something else.
-func (v NetworkView) done() bool {
-	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
-		return h.Connected && (h.State == stateMissing || h.State == string(journal.StageSeen) && h.Why == "")
-	})
-}

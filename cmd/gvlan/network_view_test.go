@@ -47,7 +47,7 @@ func TestHostsColumn(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := test.view.hostsLine(); got != test.hosts {
+			if got := hostsColumn(test.view); got != test.hosts {
 				t.Errorf("HOSTS is %s, want %s", got, test.hosts)
 			}
 			if got := len(test.view.Hosts); got != 3 {
@@ -72,24 +72,24 @@ func TestCreateWaitsForTheAgentsThatMakeIt(t *testing.T) {
 		live: map[string]bool{"id1": true, "id1.swarm": true, "id2.swarm": true},
 	}
 	lan := store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive, Origin: "id1"}
-	if view := v.view(lan); !view.done() {
+	if view := v.view(lan); !settled(view) {
 		t.Errorf("create waits for more than its own host: %+v", view.Hosts)
 	}
 	for state, done := range map[string]bool{"seen": false, "replica": true, "conflict": true} {
 		v.nodes["id1"].Networks[0].State = state
-		if view := v.view(lan); view.done() != done {
-			t.Errorf("create ends while h1 says %s: %v, want %v", state, view.done(), done)
+		if view := v.view(lan); settled(view) != done {
+			t.Errorf("create ends while h1 says %s: %v, want %v", state, settled(view), done)
 		}
 	}
 	v.nodes["id2"], v.live["id2"] = store.Node{Node: "id2", Host: "h2"}, true
-	if view := v.view(lan); view.done() {
+	if view := v.view(lan); settled(view) {
 		t.Errorf("create does not wait for h2: %+v", view.Hosts)
 	}
 }
 
 func TestNetworkViewNamesHosts(t *testing.T) {
 	var out strings.Builder
-	if err := viewOf(store.ScopeGlobal, "replica").print(&out, time.Time{}); err != nil {
+	if err := printNetwork(&out, viewOf(store.ScopeGlobal, "replica"), time.Time{}); err != nil {
 		t.Fatal(err)
 	}
 	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "state"):], "\n")
@@ -116,7 +116,7 @@ func TestNetworkViewCountsWhoCanUseIt(t *testing.T) {
 		"id2": {Node: "id2", Host: "h2", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "replica", Why: "no usable parent interface"}}},
 	}}
 	view := v.view(store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive})
-	if got := view.hostsLine(); got != "1/2" {
+	if got := hostsColumn(view); got != "1/2" {
 		t.Errorf("HOSTS is %s, want 1/2", got)
 	}
 }

@@ -49,9 +49,9 @@ func printNodes(out io.Writer, views []NodeView, now time.Time) error {
 	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
 	for _, v := range views {
 		since := func(v NodeView) string { return age(v.Since, now) }
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), v.each(NodeView.state), since(v.worse()),
-			orDash(v.each(func(v NodeView) string { return v.Address })), orDash(v.each(func(v NodeView) string { return v.Version })),
-			len(v.networks()), v.endpoints(), orDash(strings.Join(v.parents(), ",")), v.kinds())
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), eachAgent(v, stateOf), since(worseOf(v)),
+			orDash(eachAgent(v, func(v NodeView) string { return v.Address })), orDash(eachAgent(v, func(v NodeView) string { return v.Version })),
+			len(networksOf(v)), endpointsOf(v), orDash(strings.Join(parentsOf(v), ",")), kindsOf(v))
 	}
 	if err := table.Flush(); err != nil || !slices.ContainsFunc(views, func(v NodeView) bool { return v.Stale }) {
 		return err
@@ -60,8 +60,8 @@ func printNodes(out io.Writer, views []NodeView, now time.Time) error {
 	return err
 }
 
-// state adds what an operator did to the node.
-func (v NodeView) state() string {
+// stateOf adds what an operator did to the node.
+func stateOf(v NodeView) string {
 	state := v.State
 	if v.Stopped && v.State == string(cluster.Down) {
 		state += ", stopped"
@@ -98,7 +98,7 @@ func newNodeInspect() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), v)
 			}
-			return v.print(c.OutOrStdout(), time.Now())
+			return printNode(c.OutOrStdout(), v, time.Now())
 		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -106,25 +106,25 @@ func newNodeInspect() *cobra.Command {
 	return c
 }
 
-// print is `gvlan node inspect`.
-func (v NodeView) print(out io.Writer, now time.Time) error {
+// printNode is `gvlan node inspect`.
+func printNode(out io.Writer, v NodeView, now time.Time) error {
 	inCells(&v)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, a := range v.agents() {
+	for i, a := range agentsOf(v) {
 		if i > 0 {
 			fmt.Fprintln(table)
 		}
 		fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", a.Node, a.Host, a.Address)
-		fmt.Fprintf(table, "state\t%s for %s\n", a.state(), age(a.Since, now))
-		fmt.Fprintf(table, "agent\t%s, gvlan %s, epoch %d\n", a.kind(), a.Version, a.Epoch)
+		fmt.Fprintf(table, "state\t%s for %s\n", stateOf(a), age(a.Since, now))
+		fmt.Fprintf(table, "agent\t%s, gvlan %s, epoch %d\n", kindOf(a), a.Version, a.Epoch)
 	}
 	fmt.Fprintln(table, "\nINTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
-	for _, i := range v.interfaces() {
+	for _, i := range interfacesOf(v) {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, orDash(strings.Join(i.Addresses, ",")),
 			orDash(i.Master+i.Parent), vlanText(i), orDash(strings.Join(i.UsedBy, ",")))
 	}
 	fmt.Fprintln(table, "\nNETWORK\tSTATE\tPARENT NOW\tLINKS\tWHY")
-	for _, n := range v.networks() {
+	for _, n := range networksOf(v) {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, orDash(n.Parent), orDash(strings.Join(n.Links, ",")), orDash(n.Why))
 	}
 	return table.Flush()

@@ -13,7 +13,7 @@ import (
 func viewCalled(hosts []NodeView, name string) (NodeView, error) {
 	var names []nodeName
 	for _, v := range hosts {
-		for _, a := range v.agents() {
+		for _, a := range agentsOf(v) {
 			names = append(names, nodeName{a.Node, a.Host, a.Address})
 		}
 	}
@@ -22,13 +22,13 @@ func viewCalled(hosts []NodeView, name string) (NodeView, error) {
 		return NodeView{}, err
 	}
 	has := func(v NodeView) bool {
-		return slices.ContainsFunc(v.agents(), func(a NodeView) bool { return a.Node == nodes[0] })
+		return slices.ContainsFunc(agentsOf(v), func(a NodeView) bool { return a.Node == nodes[0] })
 	}
 	return hosts[slices.IndexFunc(hosts, has)], nil
 }
 
-// agents are the views of a host's agents, one each.
-func (v NodeView) agents() []NodeView {
+// agentsOf are the views of a host's agents, one each.
+func agentsOf(v NodeView) []NodeView {
 	first, second := v, v.Swarm
 	first.Swarm = nil
 	if second == nil {
@@ -37,23 +37,23 @@ func (v NodeView) agents() []NodeView {
 	return []NodeView{first, *second}
 }
 
-func (v NodeView) kind() string {
+func kindOf(v NodeView) string {
 	if isPlugin(v.Node) {
 		return "swarm"
 	}
 	return "socket"
 }
 
-func (v NodeView) kinds() string {
+func kindsOf(v NodeView) string {
 	var kinds []string
-	for _, a := range v.agents() {
-		kinds = append(kinds, a.kind())
+	for _, a := range agentsOf(v) {
+		kinds = append(kinds, kindOf(a))
 	}
 	return strings.Join(kinds, ",")
 }
 
-// each is something of a host's agents, said once when they agree.
-func (v NodeView) each(of func(NodeView) string) string {
+// eachAgent is something of a host's agents, said once when they agree.
+func eachAgent(v NodeView, of func(NodeView) string) string {
 	said := of(v)
 	if v.Swarm == nil || of(*v.Swarm) == said {
 		return said
@@ -61,19 +61,19 @@ func (v NodeView) each(of func(NodeView) string) string {
 	return orDash(said) + "; swarm: " + orDash(of(*v.Swarm))
 }
 
-// worse is the agent of the host that is not ready, for there is most to know
+// worseOf is the agent of the host that is not ready, for there is most to know
 // of that one.
-func (v NodeView) worse() NodeView {
+func worseOf(v NodeView) NodeView {
 	if v.Swarm != nil && v.State == string(cluster.Ready) && v.Swarm.State != v.State {
 		return *v.Swarm
 	}
 	return v
 }
 
-// endpoints counts those of both agents.
-func (v NodeView) endpoints() string {
+// endpointsOf counts those of both agents.
+func endpointsOf(v NodeView) string {
 	sum := 0
-	for _, a := range v.agents() {
+	for _, a := range agentsOf(v) {
 		if a.Endpoints == nil {
 			return "-"
 		}
@@ -82,17 +82,17 @@ func (v NodeView) endpoints() string {
 	return strconv.Itoa(sum)
 }
 
-func (v NodeView) networks() (all []store.NodeNetwork) {
-	for _, a := range v.agents() {
+func networksOf(v NodeView) (all []store.NodeNetwork) {
+	for _, a := range agentsOf(v) {
 		all = append(all, a.Networks...)
 	}
 	return all
 }
 
-// interfaces are those of the host that either agent saw, each
+// interfacesOf are those of the host that either agent saw, each
 // with the networks of both that use it.
-func (v NodeView) interfaces() (all []store.Interface) {
-	for _, a := range v.agents() {
+func interfacesOf(v NodeView) (all []store.Interface) {
+	for _, a := range agentsOf(v) {
 		for _, i := range a.Interfaces {
 			at := slices.IndexFunc(all, func(have store.Interface) bool { return have.Name == i.Name })
 			if at < 0 {
@@ -107,10 +107,10 @@ func (v NodeView) interfaces() (all []store.Interface) {
 	return all
 }
 
-// parents are the interfaces in use.
-func (v NodeView) parents() []string {
+// parentsOf are the interfaces in use.
+func parentsOf(v NodeView) []string {
 	var used []string
-	for _, i := range v.interfaces() {
+	for _, i := range interfacesOf(v) {
 		if len(i.UsedBy) > 0 {
 			used = append(used, i.Name)
 		}

@@ -44,7 +44,7 @@ func TestHostIsOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		out.Reset()
-		if err := v.print(&out, now); err != nil {
+		if err := printNode(&out, v, now); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -9,11 +12,26 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// version is set by the Makefile from git.
-var version = "unknown"
+// runCommand is gvlan with these arguments; it returns the exit status. The
+// agent of this host is runAgent, which gets settings that were checked.
+func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer, version string, runAgent func(context.Context, settings) error) int {
+	stdout, stderr = visible{stdout}, visible{stderr}
+	root := newRoot(version, runAgent)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if _, ok := errors.AsType[told](err); !ok {
+		fmt.Fprintln(stderr, "gvlan:", err)
+	}
+	return 1
+}
 
 // newRoot builds the command tree.
-func newRoot() *cobra.Command {
+func newRoot(version string, runAgent func(context.Context, settings) error) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gvlan",
 		Short:         "Containers on many Docker hosts, directly on one LAN",
@@ -23,7 +41,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newAgentCommand(), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand())
+	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand())
 	return root
 }
 

@@ -24,7 +24,7 @@ func TestSwarmFlagOfOperatorCommands(t *testing.T) {
 			t.Errorf("%s --swarm: %q", c.CommandPath(), flag.Usage)
 		}
 	}
-	look(newRoot())
+	look(newRoot("v1", nil))
 	if asking < 10 {
 		t.Errorf("%d commands ask the agent, want at least 10", asking)
 	}

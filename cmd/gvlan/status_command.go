@@ -29,7 +29,7 @@ func newStatusCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(c.OutOrStdout(), status)
 			}
-			return status.print(c.OutOrStdout(), time.Now())
+			return printStatus(c.OutOrStdout(), status, time.Now())
 		},
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -37,19 +37,19 @@ func newStatusCommand() *cobra.Command {
 	return c
 }
 
-// print shows the status to a person at that time.
-func (s Status) print(out io.Writer, now time.Time) error {
+// printStatus shows the status to a person at that time.
+func printStatus(out io.Writer, s Status, now time.Time) error {
 	inCells(&s)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "node\t%s (host %s)\n", s.Node, s.Host)
 	fmt.Fprintf(table, "agent\tgvlan %s, up %s\n", s.Version, now.Sub(s.Started).Round(time.Second))
-	fmt.Fprintf(table, "cluster\t%s\n", s.clusterLine())
-	fmt.Fprintf(table, "etcd\t%s\n", s.Etcd.line())
-	fmt.Fprintf(table, "docker\t%s\n", s.Engine.line())
+	fmt.Fprintf(table, "cluster\t%s\n", clusterLine(s))
+	fmt.Fprintf(table, "etcd\t%s\n", etcdLine(s.Etcd))
+	fmt.Fprintf(table, "docker\t%s\n", engineLine(s.Engine))
 	if s.Gossip != nil {
-		fmt.Fprintf(table, "members\t%s\n", s.Gossip.line())
+		fmt.Fprintf(table, "members\t%s\n", gossipLine(*s.Gossip))
 	}
-	fmt.Fprintf(table, "releases\t%s\n", s.releasesLine())
+	fmt.Fprintf(table, "releases\t%s\n", releasesLine(s))
 	if len(s.FailedStarts) > 0 {
 		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
 	}
@@ -62,7 +62,7 @@ func (s Status) print(out io.Writer, now time.Time) error {
 	return printNetworks(out, s.Networks)
 }
 
-func (s Status) clusterLine() string {
+func clusterLine(s Status) string {
 	uuid := s.Cluster
 	if uuid == "" {
 		uuid = "not known yet"
@@ -73,14 +73,14 @@ func (s Status) clusterLine() string {
 	return uuid
 }
 
-func (s Status) releasesLine() string {
+func releasesLine(s Status) string {
 	if s.PendingReleases == 0 {
 		return "none pending"
 	}
 	return fmt.Sprintf("%d pending, until etcd takes them", s.PendingReleases)
 }
 
-func (e EtcdStatus) line() string {
+func etcdLine(e EtcdStatus) string {
 	at := strings.Join(e.Endpoints, ", ")
 	if e.Trusted {
 		return "answers at " + at
@@ -88,7 +88,7 @@ func (e EtcdStatus) line() string {
 	return "no new addresses: " + e.Why + " (" + at + ")"
 }
 
-func (e EngineStatus) line() string {
+func engineLine(e EngineStatus) string {
 	switch {
 	case e.Why != "" && e.Version == "":
 		return "does not answer: " + e.Why
@@ -98,7 +98,7 @@ func (e EngineStatus) line() string {
 	return e.Version
 }
 
-func (g GossipStatus) line() string {
+func gossipLine(g GossipStatus) string {
 	line := fmt.Sprintf("%d answer", g.Answering)
 	if refused := g.RefusedKey + g.RefusedCluster + g.RefusedNode; refused > 0 {
 		line += fmt.Sprintf("; refused: %d without the key, %d of other clusters, %d of unknown nodes", g.RefusedKey, g.RefusedCluster, g.RefusedNode)

@@ -172,7 +172,7 @@ lan1      global   active   eth1     10.9.0.0/16,fd00::/64   3
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			if err := test.status.print(&out, started.Add(90*time.Minute)); err != nil {
+			if err := printStatus(&out, test.status, started.Add(90*time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(test.want, out.String()); diff != "" {

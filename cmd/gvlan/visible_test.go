@@ -38,13 +38,13 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 		print func(io.Writer) error
 	}{
 		"network ls":      {2, func(out io.Writer) error { return printNetworkViews(out, []NetworkView{network}, time.Now()) }},
-		"network inspect": {7, func(out io.Writer) error { return network.print(out, time.Now()) }},
-		"network create":  {2, func(out io.Writer) error { return network.printHosts(out) }},
+		"network inspect": {7, func(out io.Writer) error { return printNetwork(out, network, time.Now()) }},
+		"network create":  {2, func(out io.Writer) error { return printNetworkHosts(out, network) }},
 		"node ls":         {2, func(out io.Writer) error { return printNodes(out, []NodeView{node}, time.Now()) }},
-		"node inspect":    {10, func(out io.Writer) error { return node.print(out, time.Now()) }},
+		"node inspect":    {10, func(out io.Writer) error { return printNode(out, node, time.Now()) }},
 		"dns ls":          {2, func(out io.Writer) error { return printNames(out, []NameView{name}) }},
 		"dns doubts":      {1, func(out io.Writer) error { printDoubts(out, []string{odd}); return nil }},
-		"status":          {10, func(out io.Writer) error { return status.print(out, time.Now()) }},
+		"status":          {10, func(out io.Writer) error { return printStatus(out, status, time.Now()) }},
 	}
 	for what, test := range tests {
 		t.Run(what, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestJSONOfOthersIsVisible(t *testing.T) {
 // TestErrorsAreVisible: what the command line itself says.
 func TestErrorsAreVisible(t *testing.T) {
 	var out, err bytes.Buffer
-	if status := run([]string{"network", "inspect", "--status-socket", "/nosuch\x1b[2J\u009b", "lan"}, &out, &err); status != 1 {
+	if status := runCommand(t.Context(), []string{"network", "inspect", "--status-socket", "/nosuch\x1b[2J\u009b", "lan"}, &out, &err, "v1", nil); status != 1 {
 		t.Errorf("status %d, want 1", status)
 	}
 	if got := out.String() + err.String(); !strings.Contains(got, `/nosuch\u001b[2J\u009b`) || strings.ContainsAny(got, "\x1b\u009b") {

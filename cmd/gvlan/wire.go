@@ -26,6 +26,7 @@ import (
 type parts struct {
 	config  Config
 	self    identity
+	version string
 	log     *slog.Logger
 	started time.Time
 
@@ -45,8 +46,8 @@ type parts struct {
 }
 
 // runAgent builds the agent out of its parts and runs it until ctx ends.
-func runAgent(ctx context.Context, c Config, self identity, log *slog.Logger) (retErr error) {
-	p := &parts{config: c, self: self, log: log, started: time.Now()}
+func runAgent(ctx context.Context, c Config, self identity, version string, log *slog.Logger) (retErr error) {
+	p := &parts{config: c, self: self, version: version, log: log, started: time.Now()}
 	defer func() { retErr = errors.Join(retErr, p.close()) }()
 	for _, build := range []func() error{p.openJournal, p.openTruth, func() error { return p.refuseForeignToken(ctx) }, p.openHost, p.buildDriver, p.openSockets} {
 		if err := build(); err != nil {
@@ -76,7 +77,7 @@ func (p *parts) openTruth() (err error) {
 	}
 	p.session = session.New(p.truth.etcd, session.Identity{
 		Node: p.self.Node, Install: p.self.Install, Boot: p.self.Boot, Host: p.self.Host,
-		Address: addr.String(), Version: version, Gossip: p.gossipAddress(addr), Returned: returned,
+		Address: addr.String(), Version: p.version, Gossip: p.gossipAddress(addr), Returned: returned,
 	}, p.past(), p.log)
 	if err := p.openGossip(addr); err != nil {
 		return err
@@ -112,7 +113,7 @@ func (p *parts) buildDriver() (err error) {
 		OnHost: func(path string) string { return hostPath(p.config.root(), path) },
 		Node: store.Node{
 			Node: p.self.Node, Host: p.self.Host, Address: p.address.String(),
-			Gossip: p.gossipAddress(p.address), Version: version,
+			Gossip: p.gossipAddress(p.address), Version: p.version,
 		},
 		Swarm: p.config.Swarm, Solo: p.solo, Drained: p.drained, Now: time.Now, Log: p.log,
 	}

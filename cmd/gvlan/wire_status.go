@@ -30,7 +30,7 @@ func (p *parts) Status(ctx context.Context) (Status, error) {
 	etcd := make(chan error, 1)
 	go func() { etcd <- p.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := Status{
-		Node: p.self.Node, Host: p.self.Host, Version: version, Started: p.started,
+		Node: p.self.Node, Host: p.self.Host, Version: p.version, Started: p.started,
 		Cluster: p.session.Cluster(), Solo: p.solo(),
 		Etcd:            EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
 		PendingReleases: p.addresses.Pending(), Warnings: p.driver.Warnings(),
