@@ -16,7 +16,7 @@ func loadFrom(t *testing.T, words ...string) settings {
 	if err := flags.Parse(words); err != nil {
 		t.Fatal(err)
 	}
-	loaded, err := sources{flags: flags, environ: []string{"GVLAN_CONFIG=/dev/null"}}.load()
+	loaded, err := load(flags, []string{"GVLAN_CONFIG=/dev/null"})
 	if err != nil {
 		t.Fatal(err)
 	}

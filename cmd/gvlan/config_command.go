@@ -29,7 +29,7 @@ func newConfigCheckCommand() *cobra.Command {
 					return err
 				}
 			}
-			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			loaded, err := load(c.Flags(), os.Environ())
 			if err != nil {
 				return err
 			}

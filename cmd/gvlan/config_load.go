@@ -37,6 +37,12 @@ type settings struct {
 	warnings []string
 }
 
+// load collects every setting from flags, environment (as os.Environ) and file;
+// it reports all that cannot be parsed at once.
+func load(flags *pflag.FlagSet, environ []string) (settings, error) {
+	return sources{flags: flags, environ: environ}.load()
+}
+
 // sources is where settings come from, the strongest first.
 type sources struct {
 	flags   *pflag.FlagSet
@@ -64,7 +70,6 @@ func addAgentFlags(flags *pflag.FlagSet) {
 	flags.Lookup("swarm").Usage = "ask the managed plugin of this swarm node, not the agent for plain Docker"
 }
 
-// load collects every setting; it reports all that cannot be parsed at once.
 func (s sources) load() (settings, error) {
 	file, err := s.openFile()
 	if err != nil {

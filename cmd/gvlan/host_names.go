@@ -20,7 +20,7 @@ func isPlugin(node string) bool { return strings.HasSuffix(node, swarmSuffix) }
 func (p *parts) nodeNames() []nodeName {
 	var all []nodeName
 	for _, row := range p.rows() {
-		all = append(all, nodeName{row.Node, row.Store.Description.Host, row.Store.Description.Address})
+		all = append(all, nodeName{node: row.Node, host: row.Store.Description.Host, address: row.Store.Description.Address})
 	}
 	return all
 }

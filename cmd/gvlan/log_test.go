@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
+	"unicode"
 )
 
 func TestLog(t *testing.T) {
@@ -38,5 +42,21 @@ func TestLog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestLogIsVisible(t *testing.T) {
+	const odd = "odd\x1b[2J\u009b\nh9\th9"
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log, err := newLog(Config{LogLevel: "info", LogFormat: format}, &out, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Warn("host "+odd, odd, odd, "nested", slog.GroupValue(slog.Any("error", io.EOF), slog.String("host", odd)))
+		shown := strings.TrimSuffix(out.String(), "\n")
+		if !strings.Contains(shown, "odd") || strings.ContainsFunc(shown, unicode.IsControl) {
+			t.Errorf("%s: logged %q", format, shown)
+		}
 	}
 }

@@ -21,7 +21,7 @@ func newAgentCommand(runAgent func(context.Context, settings) error) *cobra.Comm
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			began := time.Now()
-			loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+			loaded, err := load(c.Flags(), os.Environ())
 			if err == nil {
 				err = loaded.check()
 			}

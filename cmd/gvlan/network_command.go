@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +14,6 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver"
-	"gvlan/driver/journal"
 )
 
 // newNetworkCommand is `gvlan network`.
@@ -73,18 +71,10 @@ func waitNetwork(ctx context.Context, client *statusClient, name string) (Networ
 		if err := client.get(ctx, named(networkRoute, name), &view); err != nil {
 			return view, err
 		}
-		if settled(view) || !store.Sleep(ctx, 100*time.Millisecond) {
+		if view.settled() || !store.Sleep(ctx, 100*time.Millisecond) {
 			return view, nil
 		}
 	}
-}
-
-// settled reports whether every connected host has its replica, or says why
-// not. What a host says is a little late: seen is what becomes something else.
-func settled(v NetworkView) bool {
-	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
-		return h.Connected && (h.State == stateMissing || h.State == string(journal.StageSeen) && h.Why == "")
-	})
 }
 
 func newNetworkList() *cobra.Command {

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cluster/store"
-	"gvlan/driver/journal"
 )
 
 // withAgent runs a command that asks this host's agent.
@@ -57,20 +56,13 @@ func printNetworkViews(out io.Writer, views []NetworkView, now time.Time) error 
 }
 
 // hostsColumn counts the hosts on which a container could start, of those that
-// should have the network: one without a usable parent has it and says why it
-// is of no use. The swarm makes it only where a task runs, so that of its own
-// any number is right.
+// should have the network. The swarm makes its networks only where a task
+// runs: any number is right.
 func hostsColumn(v NetworkView) string {
-	have := 0
-	for _, h := range v.Hosts {
-		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
-			have++
-		}
-	}
 	if v.Scope == string(store.ScopeSwarm) {
-		return strconv.Itoa(have)
+		return strconv.Itoa(v.usable())
 	}
-	return fmt.Sprintf("%d/%d", have, len(v.Hosts))
+	return fmt.Sprintf("%d/%d", v.usable(), len(v.Hosts))
 }
 
 func subnetsColumn(v NetworkView) string {

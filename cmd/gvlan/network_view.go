@@ -197,3 +197,23 @@ func (v clusterView) host(n store.Network, node store.Node) NetworkHost {
 	}
 	return h
 }
+
+// usable counts the hosts on which a container could start: one without a
+// usable parent has the network and says why it is of no use.
+func (v NetworkView) usable() int {
+	have := 0
+	for _, h := range v.Hosts {
+		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
+			have++
+		}
+	}
+	return have
+}
+
+// settled reports whether every connected host has its replica, or says why
+// not. What a host says is a little late: seen is what becomes something else.
+func (v NetworkView) settled() bool {
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
+		return h.Connected && (h.State == stateMissing || h.State == string(journal.StageSeen) && h.Why == "")
+	})
+}

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,22 +33,22 @@ func viewOf(scope store.NetworkScope, state string) NetworkView {
 	return v.view(store.Network{UUID: "u1", Name: "lan", Scope: scope, State: store.NetworkActive, Origin: origin})
 }
 
-func TestHostsColumn(t *testing.T) {
+func TestHostsOfANetwork(t *testing.T) {
 	tests := []struct {
-		name  string
-		view  NetworkView
-		hosts string // how many have it
-		third string // state on the host without it
+		name   string
+		view   NetworkView
+		usable int
+		third  string // state on the host without it
 	}{
-		{"everywhere wanted", viewOf(store.ScopeGlobal, "replica"), "2/3", "missing"},
-		{"made here", viewOf(store.ScopeGlobal, "committed"), "2/3", "missing"},
-		{"out of step", viewOf(store.ScopeGlobal, "conflict"), "0/3", "missing"},
-		{"of the swarm", viewOf(store.ScopeSwarm, "swarm"), "2", "no task"},
+		{"everywhere wanted", viewOf(store.ScopeGlobal, "replica"), 2, "missing"},
+		{"made here", viewOf(store.ScopeGlobal, "committed"), 2, "missing"},
+		{"out of step", viewOf(store.ScopeGlobal, "conflict"), 0, "missing"},
+		{"of the swarm", viewOf(store.ScopeSwarm, "swarm"), 2, "no task"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := hostsColumn(test.view); got != test.hosts {
-				t.Errorf("HOSTS is %s, want %s", got, test.hosts)
+			if got := test.view.usable(); got != test.usable {
+				t.Errorf("%d hosts can use it, want %d", got, test.usable)
 			}
 			if got := len(test.view.Hosts); got != 3 {
 				t.Fatalf("%d rows of hosts, want 3", got)
@@ -72,29 +72,18 @@ func TestCreateWaitsForTheAgentsThatMakeIt(t *testing.T) {
 		live: map[string]bool{"id1": true, "id1.swarm": true, "id2.swarm": true},
 	}
 	lan := store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive, Origin: "id1"}
-	if view := v.view(lan); !settled(view) {
+	if view := v.view(lan); !view.settled() {
 		t.Errorf("create waits for more than its own host: %+v", view.Hosts)
 	}
 	for state, done := range map[string]bool{"seen": false, "replica": true, "conflict": true} {
 		v.nodes["id1"].Networks[0].State = state
-		if view := v.view(lan); settled(view) != done {
-			t.Errorf("create ends while h1 says %s: %v, want %v", state, settled(view), done)
+		if view := v.view(lan); view.settled() != done {
+			t.Errorf("create ends while h1 says %s: %v, want %v", state, view.settled(), done)
 		}
 	}
 	v.nodes["id2"], v.live["id2"] = store.Node{Node: "id2", Host: "h2"}, true
-	if view := v.view(lan); settled(view) {
+	if view := v.view(lan); view.settled() {
 		t.Errorf("create does not wait for h2: %+v", view.Hosts)
-	}
-}
-
-func TestNetworkViewNamesHosts(t *testing.T) {
-	var out strings.Builder
-	if err := printNetwork(&out, viewOf(store.ScopeGlobal, "replica"), time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "state"):], "\n")
-	if diff := cmp.Diff("state    active, scope global, made on h1", line); diff != "" {
-		t.Errorf("printed (-want +got):\n%s", diff)
 	}
 }
 
@@ -116,8 +105,8 @@ func TestNetworkViewCountsWhoCanUseIt(t *testing.T) {
 		"id2": {Node: "id2", Host: "h2", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "replica", Why: "no usable parent interface"}}},
 	}}
 	view := v.view(store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive})
-	if got := hostsColumn(view); got != "1/2" {
-		t.Errorf("HOSTS is %s, want 1/2", got)
+	if got := view.usable(); got != 1 || len(view.Hosts) != 2 {
+		t.Errorf("%d of %d hosts can use it, want 1 of 2", got, len(view.Hosts))
 	}
 }
 
@@ -136,20 +125,19 @@ func TestLocalNetworksAreShown(t *testing.T) {
 		},
 		endpoints: []store.Endpoint{{Network: "u2", Node: "id2", IPv4: "10.0.0.9/24"}},
 	}
-	var out strings.Builder
-	if err := printNetworkViews(&out, v.views(), time.Time{}); err != nil {
-		t.Fatal(err)
-	}
 	var got []string
-	for line := range strings.Lines(out.String()) {
-		got = append(got, strings.Join(strings.Fields(line), " "))
+	for _, view := range v.views() {
+		for _, h := range view.Hosts {
+			got = append(got, fmt.Sprint(view.Name, " ", view.Scope, " ", view.State, " ", view.Pools, " ", view.usable(), " ", h.Node, " ", h.State, " ", len(h.Endpoints)))
+		}
 	}
+	pools := fmt.Sprint([]store.Pool{pool})
 	want := []string{
-		"NETWORK SCOPE STATE SUBNETS HOSTS ENDPOINTS OUT OF STEP",
-		"lan global active 0/3 0 -", "own local active 10.0.0.0/24 1/1 0 -", "own local active 10.0.0.0/24 1/1 1 -", "lone local active 10.0.0.0/24 1/1 0 -",
+		"lan global active [] 0 id1 missing 0", "lan global active [] 0 id2 missing 0", "lan global active [] 0 id3 missing 0",
+		"own local active " + pools + " 1 id1 local 0", "own local active " + pools + " 1 id2 local 1", "lone local active " + pools + " 1 id3 local 0",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("network ls (-want +got):\n%s", diff)
+		t.Errorf("networks on hosts (-want +got):\n%s", diff)
 	}
 	for _, c := range []struct{ name, here, uuid string }{{"own", "id2", "u2"}, {"own", "id1", "u1"}, {"lone", "id1", "u3"}, {"lan", "id1", "u0"}} {
 		if view, err := v.called(c.name, c.here); err != nil || view.UUID != c.uuid {

@@ -14,7 +14,7 @@ func viewCalled(hosts []NodeView, name string) (NodeView, error) {
 	var names []nodeName
 	for _, v := range hosts {
 		for _, a := range agentsOf(v) {
-			names = append(names, nodeName{a.Node, a.Host, a.Address})
+			names = append(names, nodeName{node: a.Node, host: a.Host, address: a.Address})
 		}
 	}
 	nodes, err := nodesCalled(names, name)

@@ -115,7 +115,7 @@ func hostViews(nodes []NodeView) []NodeView {
 	views, names := map[string]NodeView{}, []nodeName{}
 	for _, v := range nodes {
 		views[v.Node] = v
-		names = append(names, nodeName{v.Node, v.Host, v.Address})
+		names = append(names, nodeName{node: v.Node, host: v.Host, address: v.Address})
 	}
 	hosts := []NodeView{}
 	for _, agents := range byHost(names) {

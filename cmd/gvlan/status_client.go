@@ -28,7 +28,7 @@ type statusClient struct {
 
 // statusClientOf finds the socket by the settings of the command.
 func statusClientOf(c *cobra.Command) (*statusClient, error) {
-	loaded, err := sources{flags: c.Flags(), environ: os.Environ()}.load()
+	loaded, err := load(c.Flags(), os.Environ())
 	if err != nil {
 		return nil, err
 	}

@@ -47,9 +47,8 @@ func serve(t *testing.T, source statusSource) *statusClient {
 	return newStatusClient(path)
 }
 
-var started = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-
 func TestStatusOverTheSocket(t *testing.T) {
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := Status{Node: "n1", Host: "host1", Started: started, Networks: []NetworkStatus{{Name: "lan1", Subnets: []string{"10.9.0.0/16"}}}}
 	client := serve(t, fakeSource{status: want})
 
@@ -127,6 +126,7 @@ func TestStatusSocketOfADeadAgent(t *testing.T) {
 }
 
 func TestStatusForPeople(t *testing.T) {
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	tests := []struct {
 		name   string
 		status Status

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spf13/pflag"
+
 	"gvlan/cluster/store/embedded"
 )
 
@@ -66,6 +68,21 @@ func TestListenElsewhere(t *testing.T) {
 	}
 }
 
+// settingsFrom loads settings from command-line words alone.
+func settingsFrom(t *testing.T, words ...string) settings {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	addFlags(flags)
+	if err := flags.Parse(words); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := load(flags, []string{"GVLAN_CONFIG=/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
+}
+
 // TestJoinLines: what is printed is accepted as it is.
 func TestJoinLines(t *testing.T) {
 	for name, words := range map[string]string{
@@ -73,8 +90,8 @@ func TestJoinLines(t *testing.T) {
 		"without TLS": "--etcd-listen 10.0.0.1:2379 --etcd-insecure",
 	} {
 		t.Run(name, func(t *testing.T) {
-			line := joinLine(loadFrom(t, strings.Fields(words)...).config, goodToken)
-			other := loadFrom(t, strings.Fields(strings.TrimPrefix(line, "gvlan agent "))...)
+			line := joinLine(settingsFrom(t, strings.Fields(words)...).config, goodJoinToken)
+			other := settingsFrom(t, strings.Fields(strings.TrimPrefix(line, "gvlan agent "))...)
 			if err := other.check(); err != nil {
 				t.Fatalf("the line %q is refused: %v", line, err)
 			}
@@ -88,6 +105,9 @@ func TestJoinLines(t *testing.T) {
 		})
 	}
 }
+
+// goodJoinToken has the form of a token.
+const goodJoinToken = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
 
 // newListening prepares the etcd of an agent that others join at address.
 func newListening(t *testing.T, address string) *truth {
@@ -118,7 +138,7 @@ func freeAddress(t *testing.T) string {
 }
 
 func TestTokenOfAHostThatIsAway(t *testing.T) {
-	if err := checkJoin(t.Context(), freeAddress(t), joinWith(t, goodToken)); err != nil {
+	if err := checkJoin(t.Context(), freeAddress(t), joinWith(t, goodJoinToken)); err != nil {
 		t.Errorf("a host that does not answer says nothing about the token: %v", err)
 	}
 }

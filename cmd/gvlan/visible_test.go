@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -89,20 +88,5 @@ func TestErrorsAreVisible(t *testing.T) {
 	}
 	if got := out.String() + err.String(); !strings.Contains(got, `/nosuch\u001b[2J\u009b`) || strings.ContainsAny(got, "\x1b\u009b") {
 		t.Errorf("it says %q", got)
-	}
-}
-
-func TestLogIsVisible(t *testing.T) {
-	for _, format := range []string{"text", "json"} {
-		var out bytes.Buffer
-		log, err := newLog(Config{LogLevel: "info", LogFormat: format}, &out, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		log.Warn("host "+odd, odd, odd, "nested", slog.GroupValue(slog.Any("error", io.EOF), slog.String("host", odd)))
-		shown := strings.TrimSuffix(out.String(), "\n")
-		if !strings.Contains(shown, "odd") || strings.ContainsFunc(shown, unicode.IsControl) {
-			t.Errorf("%s: logged %q", format, shown)
-		}
 	}
 }
