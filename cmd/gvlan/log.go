@@ -13,7 +13,7 @@ func newLog(c Config, out io.Writer, underSystemd bool) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, fmt.Errorf("set --log-level: %w", err)
 	}
-	out = visible{out}
+	out = visible{Writer: out}
 	options := &slog.HandlerOptions{Level: level}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(out, options)), nil

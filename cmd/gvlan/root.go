@@ -15,7 +15,7 @@ import (
 // runCommand is gvlan with these arguments; it returns the exit status. The
 // agent of this host is runAgent, which gets settings that were checked.
 func runCommand(ctx context.Context, args []string, stdout, stderr io.Writer, version string, runAgent func(context.Context, settings) error) int {
-	stdout, stderr = visible{stdout}, visible{stderr}
+	stdout, stderr = visible{Writer: stdout}, visible{Writer: stderr}
 	root := newRoot(version, runAgent)
 	root.SetArgs(args)
 	root.SetOut(stdout)

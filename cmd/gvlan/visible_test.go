@@ -48,7 +48,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 	for what, test := range tests {
 		t.Run(what, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := test.print(visible{&out}); err != nil {
+			if err := test.print(visible{Writer: &out}); err != nil {
 				t.Fatal(err)
 			}
 			shown := out.String()
@@ -68,7 +68,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 // TestJSONOfOthersIsVisible, and says what it said.
 func TestJSONOfOthersIsVisible(t *testing.T) {
 	var out bytes.Buffer
-	if err := printJSON(visible{&out}, NetworkView{Name: odd}); err != nil {
+	if err := printJSON(visible{Writer: &out}, NetworkView{Name: odd}); err != nil {
 		t.Fatal(err)
 	}
 	var got NetworkView

@@ -105,7 +105,7 @@ func (p *parts) buildDriver() (err error) {
 	if err != nil {
 		return err
 	}
-	config := driver.Config{
+	made := driver.Config{
 		Name: p.config.DriverName, KV: p.session, Self: p.session, Addresses: p.addresses,
 		Links: p.links, Engine: p.engine,
 		Networks: p.journal.Bucket(networkBucket), Endpoints: p.journal.Bucket(endpointBucket), Settings: p.journal.Bucket("labels"),
@@ -118,9 +118,9 @@ func (p *parts) buildDriver() (err error) {
 		Swarm: p.config.Swarm, Solo: p.solo, Drained: p.drained, Now: time.Now, Log: p.log,
 	}
 	if p.names.sandboxes != nil {
-		config.Sandboxes = p.names.sandboxes
+		made.Sandboxes = p.names.sandboxes
 	}
-	p.driver, err = driver.New(config)
+	p.driver, err = driver.New(made)
 	endpoints.driver = p.driver
 	return err
 }
