@@ -7,8 +7,8 @@
 //	gvlan config reference print every setting as a Markdown table
 //
 // Settings come from flags, GVLAN_* environment variables and a TOML file,
-// in that order; options.go has the one table of them. wire.go builds the
-// agent out of its parts.
+// in that order: see cmd/internal/config. The commands are in cmd/internal/cli;
+// they ask the agent, cmd/internal/agent, by what cmd/internal/api says.
 package main
 
 import (
@@ -16,27 +16,34 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"gvlan/cmd/internal/agent"
+	"gvlan/cmd/internal/cli"
+	"gvlan/cmd/internal/config"
 )
 
 // version is set by the Makefile from git.
 var version = "unknown"
 
-func main() {
+func main() { os.Exit(run()) }
+
+// run is gvlan until it ends or is told to; it returns the exit status.
+func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	os.Exit(runCommand(ctx, os.Args[1:], os.Stdout, os.Stderr, version, serveHost))
+	return cli.Run(ctx, os.Args[1:], os.Stdout, os.Stderr, version, serveHost)
 }
 
 // successorSignal is what the systemd unit stops an agent with that it starts
 // again (RestartKillSignal).
 const successorSignal = syscall.SIGUSR1
 
-// serveHost is the agent of this host, from the settings to its end. It makes
-// room for a successor when successorSignal says so.
-func serveHost(ctx context.Context, loaded settings) error {
+// serveHost runs the agent of this host until ctx ends, or successorSignal says
+// that another takes over.
+func serveHost(ctx context.Context, loaded config.Settings) error {
 	ctx, end := context.WithCancelCause(ctx)
 	signalled, stop := signal.NotifyContext(ctx, successorSignal)
 	defer stop()
-	context.AfterFunc(signalled, func() { end(errSucceeded) })
-	return startAgent(ctx, loaded, version)
+	context.AfterFunc(signalled, func() { end(agent.ErrSucceeded) })
+	return agent.Run(ctx, loaded, version)
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"gvlan/cmd/internal/datadir"
 )
 
 func TestMain(m *testing.M) {
@@ -30,7 +32,7 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: hold DIR")
 	}
-	dir, err := openDataDir(ts.MkAbs(args[0]))
+	dir, err := datadir.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Defer(func() { dir.Close() })
 }

@@ -1,0 +1,19 @@
+// Package agent builds the agent of a host out of its parts and runs it.
+//
+// Run settles what needs no part: who this agent is, its folder, its log
+// (start.go). Then agent.go, which is meant to be read from top to bottom:
+// build opens every part after those it needs, run starts them and ends them in
+// the order of who needs whom, serve is the list of loops. No decision about
+// networks, addresses or names is taken here; what is decided is when a part
+// may act:
+//
+//	truth.go     the etcd in use, embedded or not, and whom a token is from
+//	journal.go   what this host remembers of its cluster
+//	gossip.go    who answers now, and what this node tells of itself
+//	recovery.go  a store that lost its past, a name another install had
+//	names.go     who answers questions about names
+//
+// and what the status socket is answered: status.go, networks.go, nodes.go,
+// name_answers.go, from what records.go reads. DESIGN.md says what the order
+// is for.
+package agent

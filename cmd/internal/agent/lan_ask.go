@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/link"
+	"gvlan/ipam/evict"
+)
+
+// askLAN implements cluster.Ask by asking at this host's own parent of each
+// endpoint's network. Where a parent cannot be asked at, its endpoints were not
+// asked for.
+func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
+	parents := map[string]string{} // network uuid: interface here
+	for _, n := range p.gossip.directory.Known().Nodes[p.self.Node].Description.Networks {
+		parents[n.UUID] = n.Parent
+	}
+	asked := map[string]*inquiry{} // by interface
+	for _, e := range endpoints {
+		parent := parents[e.Network]
+		if asked[parent] == nil {
+			asked[parent] = &inquiry{}
+		}
+		asked[parent].addrs = append(asked[parent].addrs, addressesOf(e)...)
+	}
+	askAll(ctx, asked)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	for parent, q := range asked {
+		if q.err != nil {
+			p.log.Warn("nobody was asked for the addresses of a node: this parent cannot be asked at", "parent", parent, "error", q.err)
+		}
+	}
+	for _, e := range endpoints {
+		q := asked[parents[e.Network]]
+		switch {
+		case slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
+			answering = append(answering, e)
+		case q.err != nil:
+			unasked = append(unasked, e)
+		}
+	}
+	return answering, unasked, nil
+}
+
+// inquiry is what is asked at one interface, and what came of it.
+type inquiry struct {
+	addrs []netip.Addr
+	found []netip.Addr
+	err   error
+}
+
+// askAll asks at all interfaces at once.
+func askAll(ctx context.Context, asked map[string]*inquiry) {
+	var all sync.WaitGroup
+	for parent, q := range asked {
+		all.Go(func() { q.found, q.err = link.Ask(ctx, parent, q.addrs) })
+	}
+	all.Wait()
+}
+
+// addressesOf returns an endpoint's addresses, which its record has as CIDR.
+func addressesOf(e store.Endpoint) (all []netip.Addr) {
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, prefix.Addr())
+		}
+	}
+	return all
+}
+
+// endQuarantines ends the quarantines of evicted nodes.
+func (p *parts) endQuarantines(ctx context.Context) error {
+	q := evict.Quarantines{KV: p.session, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log}
+	return q.Run(ctx)
+}

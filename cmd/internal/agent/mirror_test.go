@@ -1,0 +1,104 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
+)
+
+// TestMirrorFollows: the mirror is what the store has, through changes and a
+// second list.
+func TestMirrorFollows(t *testing.T) {
+	m := &mirror{}
+	item := func(name string) store.Item {
+		return store.Item{Key: store.NetworkKey(name), Value: store.Encode(store.Network{Name: name})}
+	}
+	names := func() string {
+		all, known, err := mirrored[store.Network](m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !known {
+			return "unknown"
+		}
+		var names []string
+		for _, n := range all {
+			names = append(names, n.Name)
+		}
+		return strings.Join(names, " ")
+	}
+	for _, step := range []struct {
+		change store.Change
+		want   string
+	}{
+		{store.Change{Events: nil}, "unknown"},
+		{store.Change{Reset: true, Items: []store.Item{item("b"), item("a")}}, "a b"},
+		{store.Change{Events: []store.Event{{Item: item("c")}, {Item: item("a"), Deleted: true}}}, "b c"},
+		{store.Change{}, "b c"},
+		{store.Change{Reset: true, Items: []store.Item{item("d")}}, "d"},
+	} {
+		m.apply(step.change)
+		if got := names(); got != step.want {
+			t.Errorf("after %+v the mirror has %s, want %s", step.change, got, step.want)
+		}
+	}
+}
+
+// TestNetworksWhileEtcdIsAway: they are shown as etcd told of them last, and
+// with when that was.
+func TestNetworksWhileEtcdIsAway(t *testing.T) {
+	mem := storetest.NewMem()
+	lan := store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive, Origin: "id1"}
+	if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{
+		store.Put(store.NetworkKey("lan"), store.Encode(lan)),
+		store.Put(store.NodeKey("id1"), store.Encode(store.Node{Node: "id1", Host: "h1", Networks: []store.NodeNetwork{{UUID: "u1", Name: "lan", State: "committed"}}})),
+		store.Put(store.LiveKey("id1"), store.Encode(store.Live{})),
+		store.Put(store.EndpointKey("id1", "e1"), store.Encode(store.Endpoint{Endpoint: "e1", Node: "id1", Network: "u1", IPv4: "10.0.0.2/24", Container: store.Container{Name: "web"}})),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	p := &parts{gossip: membership{directory: cluster.NewDirectory(nil)}}
+	if _, known, err := p.names.clusterLast(p.gossip.directory.Known()); known || err != nil {
+		t.Errorf("before etcd answered the cluster is known: %v, %v", known, err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 3)
+	go func() { done <- p.gossip.directory.Run(ctx, mem) }()
+	go func() { done <- store.Follow(ctx, mem, store.NetworksSpan(), p.names.definitions.apply) }()
+	go func() { done <- store.Follow(ctx, mem, store.EndpointsSpan(), p.names.endpoints.apply) }()
+	for {
+		v, known, err := p.names.clusterLast(p.gossip.directory.Known())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if known && v.live["id1"] && len(v.nodes) == 1 {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	for range cap(done) {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	v, _, err := p.names.clusterLast(p.gossip.directory.Known())
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := v.called("lan", "id1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if listed := v.views(); len(listed) != 1 || listed[0].AsOf.IsZero() || view.AsOf.IsZero() || listed[0].Usable() != 1 {
+		t.Errorf("listed as %+v, want one network that a host can use, and how old that is", listed)
+	}
+	if h := view.Hosts[0]; !h.Connected || len(h.Endpoints) != 1 || h.Endpoints[0].IPv4 != "10.0.0.2/24" {
+		t.Errorf("on h1 it is %+v, want a connected host with web's endpoint", h)
+	}
+}

@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// notifier tells systemd how the agent is (sd_notify(3)). Without systemd it
+// only logs.
+type notifier struct {
+	send     func(state string) error
+	after    func(time.Duration) <-chan time.Time
+	watchdog time.Duration // systemd kills an agent silent for so long; 0: never
+	alive    func(context.Context) error
+	log      *slog.Logger
+}
+
+// newNotifier reads what systemd put into the environment. alive is asked
+// before each sign of life; while it errs there is none.
+func newNotifier(alive func(context.Context) error, log *slog.Logger) (*notifier, error) {
+	watchdog, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return nil, fmt.Errorf("read systemd's watchdog interval: %w", err)
+	}
+	return &notifier{
+		send: func(state string) error {
+			_, err := daemon.SdNotify(false, state)
+			return err
+		},
+		after:    time.After,
+		watchdog: watchdog,
+		alive:    alive,
+		log:      log,
+	}, nil
+}
+
+// startMargin is what a start may take beside the wait for etcd.
+const startMargin = time.Minute
+
+// run reports ready when opened closes (etcd answered) or after wait,
+// whichever is first: docker.service is ordered after this unit, and dockerd
+// starts its containers once, so they had better get their addresses. It
+// ends with ctx, reporting that the agent stops.
+func (n *notifier) run(ctx context.Context, opened <-chan struct{}, wait time.Duration) {
+	n.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (wait + startMargin).Microseconds()))
+	n.tell("STATUS=waiting for etcd")
+	giveUp := n.after(wait)
+	sign := n.nextSign()
+	for {
+		select {
+		case <-ctx.Done():
+			n.tell(daemon.SdNotifyStopping)
+			return
+		case <-opened:
+			n.tell(daemon.SdNotifyReady + "\nSTATUS=etcd answers")
+			opened, giveUp = nil, nil
+		case <-giveUp:
+			n.log.Warn("etcd did not answer in time; letting Docker start without it", "waited", wait)
+			n.tell(daemon.SdNotifyReady + "\nSTATUS=etcd has not answered yet; new addresses fail until it does")
+		case <-sign:
+			n.live(ctx)
+			sign = n.nextSign()
+		}
+	}
+}
+
+// nextSign is due three times per watchdog interval, so that one that is
+// late does no harm.
+func (n *notifier) nextSign() <-chan time.Time {
+	if n.watchdog == 0 {
+		return nil
+	}
+	return n.after(n.watchdog / 3)
+}
+
+// live gives a sign of life if the agent deserves it.
+func (n *notifier) live(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, n.watchdog/3)
+	defer cancel()
+	if err := n.alive(ctx); err != nil {
+		if ctx.Err() != context.Canceled {
+			n.log.Error("not telling systemd's watchdog that the agent lives", "error", err)
+		}
+		return
+	}
+	n.tell(daemon.SdNotifyWatchdog)
+}
+
+func (n *notifier) tell(state string) {
+	if err := n.send(state); err != nil {
+		n.log.Warn("could not notify systemd", "state", state, "error", err)
+	}
+}
+
+// underSystemd tells whether systemd started this process with a journal.
+func underSystemd() bool { return os.Getenv("JOURNAL_STREAM") != "" }

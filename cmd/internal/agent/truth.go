@@ -1,0 +1,160 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+
+	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cmd/internal/config"
+)
+
+// truth is the etcd this agent uses: a client, and the server too when it is
+// the embedded one.
+type truth struct {
+	server    *embedded.Server // nil: somebody else's
+	etcd      *etcd.Client
+	endpoints []string
+	log       *slog.Logger
+	join      string                // the line another host joins with; "" when none can
+	listen    string                // address others join at; "" for none
+	joined    *tls.Config           // how the etcd of the host it joins is spoken to; nil: it joins none
+	damage    atomic.Pointer[error] // of the embedded etcd's data; nil: none was met
+}
+
+// newTruth prepares client and server. Neither connects before run.
+func newTruth(c config.Config, self identity, log *slog.Logger) (t *truth, err error) {
+	t = &truth{log: log, listen: c.Etcd.Listen}
+	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
+	switch c.Mode() {
+	case config.ModeExternal:
+		client.Endpoints = c.Etcd.Endpoints
+		client.TLS, err = etcd.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
+	case config.ModeJoin:
+		client.Endpoints = []string{c.Join.Address}
+		t.joined, err = joinTLS(c.Join.Token, self.Node)
+		client.TLS = t.joined
+	default:
+		if t.server, err = newServer(c, self, log); err == nil {
+			client.Endpoints = []string{t.server.Endpoint()}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	t.endpoints = client.Endpoints
+	t.etcd, err = etcd.New(client)
+	if t.server != nil && c.Etcd.Listen != "" {
+		t.join = joinLine(c, t.server.Token())
+	}
+	return t, err
+}
+
+// newServer prepares the embedded etcd.
+func newServer(c config.Config, self identity, log *slog.Logger) (*embedded.Server, error) {
+	return embedded.New(embedded.Config{
+		Dir:    filepath.Join(c.DataDir, "etcd"),
+		Listen: c.Etcd.Listen, Insecure: c.Etcd.Insecure,
+		Names: []string{self.Host}, Log: log,
+	})
+}
+
+// joinLine is what a user types on another host. There is no token without
+// TLS: an etcd served so is like any other that speaks plainly, and --join
+// never does.
+func joinLine(c config.Config, token string) string {
+	host, port, err := net.SplitHostPort(c.Etcd.Listen)
+	if err != nil {
+		return ""
+	}
+	if addr := net.ParseIP(host); host == "" || (addr != nil && addr.IsUnspecified()) {
+		if at, err := advertised(c); err == nil {
+			host = at.String()
+		}
+	}
+	address := net.JoinHostPort(host, port)
+	if c.Etcd.Insecure {
+		return "gvlan agent --etcd-endpoints http://" + address
+	}
+	return "gvlan agent --join " + address + " --token " + token
+}
+
+// joinTLS is how an agent speaks to the embedded etcd it joined.
+func joinTLS(token, node string) (*tls.Config, error) {
+	authority, err := embedded.NewAuthority(token)
+	if err != nil {
+		return nil, fmt.Errorf("use --token: %w", err)
+	}
+	return authority.Client(node), nil
+}
+
+// run runs the server where there is one, until ctx ends. With data it cannot
+// start from the agent goes on as while etcd is away: containers need it.
+func (t *truth) run(ctx context.Context) error {
+	if t.server == nil {
+		<-ctx.Done()
+		return nil
+	}
+	if t.join != "" {
+		t.log.Info("other hosts join this one with: " + t.join)
+	}
+	err := t.server.Run(ctx)
+	if !errors.Is(err, embedded.ErrDamaged) {
+		return t.explain(err)
+	}
+	t.damage.Store(&err)
+	t.log.Error("the embedded etcd does not start: what runs goes on, no new address is given", "error", err)
+	<-ctx.Done()
+	return nil
+}
+
+// broken is why this agent's etcd will not answer before it is restarted; nil
+// while it may.
+func (t *truth) broken() error {
+	if err := t.damage.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// explain says which option is wrong where the kernel only says that an
+// address is not this host's.
+func (t *truth) explain(err error) error {
+	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return err
+	}
+	any := "0.0.0.0"
+	at, parseErr := netip.ParseAddrPort(t.listen)
+	if parseErr != nil {
+		return err
+	}
+	if at.Addr().Is6() {
+		any = "::"
+	}
+	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them: %w",
+		t.listen, net.JoinHostPort(any, strconv.Itoa(int(at.Port()))), err)
+}
+
+// checkJoin refuses a token that the host it joins never printed.
+func (t *truth) checkJoin(ctx context.Context) error {
+	if t.joined == nil {
+		return nil
+	}
+	return checkJoin(ctx, t.endpoints[0], t.joined)
+}
+
+func (t *truth) close() error {
+	if t.etcd == nil {
+		return nil
+	}
+	return t.etcd.Close()
+}

@@ -1,0 +1,155 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
+	"gvlan/driver"
+	"gvlan/driver/journal"
+	driveroption "gvlan/driver/option"
+)
+
+// cluster lists what the views are made of, each span at its own revision:
+// they are for people.
+type clusterView struct {
+	networks  []store.Network
+	nodes     map[string]store.Node
+	live      map[string]bool
+	endpoints []store.Endpoint
+	asOf      time.Time // zero: now
+}
+
+func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
+	if v.networks, err = listAll[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
+		return v, err
+	}
+	nodes, err := listAll[store.Node](ctx, kv, store.NodesSpan())
+	if err != nil {
+		return v, err
+	}
+	v.nodes = map[string]store.Node{}
+	for _, n := range nodes {
+		v.nodes[n.Node] = n
+	}
+	live, _, err := kv.List(ctx, store.LiveSpan())
+	if err != nil {
+		return v, fmt.Errorf("list the connected nodes: %w", err)
+	}
+	v.live = map[string]bool{}
+	for _, it := range live {
+		v.live[store.NameOf(it.Key)] = true
+	}
+	v.endpoints, err = listAll[store.Endpoint](ctx, kv, store.EndpointsSpan())
+	return v, err
+}
+
+func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, error) {
+	items, _, err := kv.List(ctx, span)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	for _, it := range items {
+		record, err := store.Decode[T](it)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, record)
+	}
+	return all, nil
+}
+
+// view is one definition on every host that may have it: managed plugins serve
+// the swarm's networks only, socket agents all others.
+func (v clusterView) view(n store.Network) api.NetworkView {
+	view := api.NetworkView{
+		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,
+		Options: n.Created.Options, Pools: n.Created.Pools, Segment: n.Created.Segment, Overrides: n.Overrides,
+		AsOf: v.asOf,
+	}
+	for _, node := range v.nodes {
+		if config.IsPlugin(node.Node) != (n.Scope == store.ScopeSwarm) {
+			continue
+		}
+		view.Hosts = append(view.Hosts, v.host(n, node))
+	}
+	slices.SortFunc(view.Hosts, func(a, b api.NetworkHost) int { return strings.Compare(a.Node, b.Node) })
+	return view
+}
+
+// views are all definitions and then all local networks, of which two hosts
+// may have one of a name each.
+func (v clusterView) views() []api.NetworkView {
+	views := []api.NetworkView{}
+	for _, n := range v.networks {
+		views = append(views, v.view(n))
+	}
+	for _, node := range slices.Sorted(maps.Keys(v.nodes)) {
+		views = append(views, v.local(v.nodes[node])...)
+	}
+	return views
+}
+
+// local are the networks that only this node has.
+func (v clusterView) local(node store.Node) (views []api.NetworkView) {
+	for _, fares := range node.Networks {
+		if journal.Stage(fares.State) != journal.StageLocal {
+			continue
+		}
+		n := store.Network{UUID: fares.UUID, Name: fares.Name}
+		views = append(views, api.NetworkView{
+			Name: fares.Name, UUID: fares.UUID, Scope: string(driveroption.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
+			Pools: fares.Pools, Segment: fares.Segment, Hosts: []api.NetworkHost{v.host(n, node)}, AsOf: v.asOf,
+		})
+	}
+	return views
+}
+
+// called is the network of that name: the cluster's, else the local one of
+// this node, else that of the only node that has one.
+func (v clusterView) called(name, here string) (api.NetworkView, error) {
+	var local []api.NetworkView
+	for _, view := range v.views() {
+		switch {
+		case view.Name != name:
+		case view.Scope != string(driveroption.ScopeLocal), view.Origin == here:
+			return view, nil
+		default:
+			local = append(local, view)
+		}
+	}
+	switch len(local) {
+	case 0:
+		return api.NetworkView{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, name)
+	case 1:
+		return local[0], nil
+	}
+	return api.NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", driver.ErrNoNetwork, name, len(local))
+}
+
+func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
+	h := api.NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: api.StateMissing}
+	if n.Scope == store.ScopeSwarm {
+		h.State = api.StateNoTask
+	}
+	for _, fares := range node.Networks {
+		// One of the name with another uuid is what the host has instead: a
+		// conflict, or the network of an earlier definition.
+		if fares.UUID == n.UUID || fares.Name == n.Name {
+			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
+		}
+	}
+	for _, e := range v.endpoints {
+		if e.Network == n.UUID && e.Node == node.Node {
+			h.Endpoints = append(h.Endpoints, api.EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, MAC: e.MAC, Parent: e.Parent})
+		}
+	}
+	return h
+}

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gvlan/cmd/internal/config"
+)
+
+// NodeName is a node's own name, and its host's name and address, "" while
+// they are not known.
+type NodeName struct{ Node, Host, Address string }
+
+// byHost puts the nodes of one host together, its socket agent first: those
+// that differ in the plugin's suffix only, or, where just one of them was given
+// a --node-name, those with one host name and address.
+func byHost(all []NodeName) [][]NodeName {
+	var hosts [][]NodeName
+	for _, n := range all {
+		if !config.IsPlugin(n.Node) {
+			hosts = append(hosts, []NodeName{n})
+		}
+	}
+	for _, n := range all {
+		if !config.IsPlugin(n.Node) {
+			continue
+		}
+		i := slices.IndexFunc(hosts, func(h []NodeName) bool { return h[0].Node+config.SwarmSuffix == n.Node })
+		if i < 0 {
+			i = slices.IndexFunc(hosts, func(h []NodeName) bool {
+				return len(h) == 1 && !config.IsPlugin(h[0].Node) && n.Host != "" && n.Address != "" && h[0].Host == n.Host && h[0].Address == n.Address &&
+					!slices.ContainsFunc(all, func(o NodeName) bool { return o.Node == h[0].Node+config.SwarmSuffix })
+			})
+		}
+		if i < 0 {
+			hosts = append(hosts, []NodeName{n})
+		} else {
+			hosts[i] = append(hosts[i], n)
+		}
+	}
+	slices.SortFunc(hosts, func(a, b []NodeName) int { return strings.Compare(a[0].Node, b[0].Node) })
+	return hosts
+}
+
+// hostOf is the name of a host that byHost put together, or "".
+func hostOf(nodes []NodeName) (host string) {
+	for _, n := range nodes {
+		host = cmp.Or(host, n.Host)
+	}
+	return host
+}
+
+// CallNodes returns what people call the host of each node: by its name; by
+// the node where that is not known, or the name of several hosts.
+func CallNodes(all []NodeName) func(node string) string {
+	called, count := map[string]string{}, map[string]int{}
+	hosts := byHost(all)
+	for _, nodes := range hosts {
+		count[hostOf(nodes)]++
+	}
+	for _, nodes := range hosts {
+		if host := hostOf(nodes); host != "" && count[host] == 1 {
+			for _, n := range nodes {
+				called[n.Node] = host
+			}
+		}
+	}
+	return func(node string) string { return cmp.Or(called[node], node) }
+}
+
+// CallAgents is callNodes where two agents of one host have to be told apart.
+func CallAgents(all []NodeName) func(node string) string {
+	called, beside := CallNodes(all), map[string]bool{}
+	for _, nodes := range byHost(all) {
+		for _, n := range nodes[1:] {
+			beside[n.Node] = true
+		}
+	}
+	return func(node string) string {
+		if name := called(node); !beside[node] || name == node {
+			return name
+		}
+		return called(node) + " (swarm)"
+	}
+}
+
+// NodesCalled finds a node by its own name, or all those of a host by the
+// host's, which must not be that of several.
+func NodesCalled(all []NodeName, name string) ([]string, error) {
+	var on [][]string
+	for _, nodes := range byHost(all) {
+		var ids []string
+		for _, n := range nodes {
+			ids = append(ids, n.Node)
+		}
+		if hostOf(nodes) == name {
+			on = append(on, ids)
+		} else if slices.Contains(ids, name) {
+			return []string{name}, nil
+		}
+	}
+	switch len(on) {
+	case 0:
+		return nil, fmt.Errorf("no node is called %s: gvlan node ls lists them", name)
+	case 1:
+		return on[0], nil
+	}
+	var nodes []string
+	for _, ids := range on {
+		if slices.Contains(ids, name) {
+			return []string{name}, nil
+		}
+		nodes = append(nodes, ids[0])
+	}
+	return nil, fmt.Errorf("%d hosts are called %s: give one of their nodes instead, %s", len(on), name, strings.Join(nodes, " or "))
+}
+
+// HostViews makes one view of the agents of one host.
+func HostViews(nodes []NodeView) []NodeView {
+	views, names := map[string]NodeView{}, []NodeName{}
+	for _, v := range nodes {
+		views[v.Node] = v
+		names = append(names, NodeName{Node: v.Node, Host: v.Host, Address: v.Address})
+	}
+	hosts := []NodeView{}
+	for _, agents := range byHost(names) {
+		host := views[agents[0].Node]
+		if len(agents) > 1 {
+			plugin := views[agents[1].Node]
+			host.Host, host.Swarm = hostOf(agents), &plugin
+		}
+		hosts = append(hosts, host)
+	}
+	return hosts
+}

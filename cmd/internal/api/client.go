@@ -1,0 +1,104 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"gvlan/cmd/internal/config"
+)
+
+// Client asks this host's agent.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client of the agent whose status socket has that path.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &Client{path: path, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// Get decodes the answer of a route into value.
+func (s *Client) Get(ctx context.Context, route string, value any) error {
+	return s.Ask(ctx, http.MethodGet, route, value)
+}
+
+// Ask is get with a method of HTTP's, for what changes something.
+func (s *Client) Ask(ctx context.Context, method, route string, value any) error {
+	return s.Send(ctx, method, route, nil, value)
+}
+
+// Send is ask with a body that is sent as JSON, nil for none.
+func (s *Client) Send(ctx context.Context, method, route string, body, value any) error {
+	var raw bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&raw).Encode(body); err != nil {
+			return fmt.Errorf("ask the agent: %w", err)
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+route, &raw)
+	if err != nil {
+		return fmt.Errorf("ask the agent: %w", err)
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return s.unreachable(err)
+	}
+	defer response.Body.Close()
+	return decodeAnswer(response, value)
+}
+
+// cure is what to do about an agent that is not there: on a node of a swarm it
+// is often the other one that is meant.
+func (s *Client) cure() string {
+	folder, name := filepath.Split(s.path)
+	if name == config.SwarmSocket {
+		return "enable the managed plugin (docker plugin enable gvlan-swarm:latest), or leave --swarm out to ask the socket agent"
+	}
+	if _, err := os.Stat(filepath.Join(folder, config.SwarmSocket)); err == nil {
+		return "add --swarm to ask the managed plugin, which runs here"
+	}
+	return "start it (systemctl start gvlan), or give the --status-socket it was started with"
+}
+
+// unreachable says in a sentence why the agent does not answer.
+func (s *Client) unreachable(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no agent answers at %s: %s", s.path, s.cure())
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the agent's socket %s is root's: run this command as root", s.path)
+	}
+	return fmt.Errorf("ask the agent at %s: %w", s.path, err)
+}
+
+func decodeAnswer(response *http.Response, value any) error {
+	decoder := json.NewDecoder(response.Body)
+	switch response.StatusCode {
+	case http.StatusOK:
+		if err := decoder.Decode(value); err != nil {
+			return fmt.Errorf("read the agent's answer: %w", err)
+		}
+		return nil
+	case http.StatusInternalServerError:
+		var p problem
+		if err := decoder.Decode(&p); err == nil && p.Error != "" {
+			return errors.New(p.Error)
+		}
+	case http.StatusNotFound:
+		return errors.New("this agent does not know that question: it is older than this command")
+	}
+	return fmt.Errorf("the agent answered %s", response.Status)
+}

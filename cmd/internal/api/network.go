@@ -1,0 +1,97 @@
+package api
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+)
+
+// Named is a route with the name of the network or node it is about.
+func Named(route, name string) string { return route + "?name=" + url.QueryEscape(name) }
+
+// Routes of the network commands. Those of one network take its name as the
+// value "name" of the query: a name is any text, and in a path "/" and ".."
+// mean something else.
+const (
+	NetworksRoute = "/v1/networks"
+	NetworkRoute  = "/v1/network"
+	ImportRoute   = "/v1/network/import"
+)
+
+// NetworkChange is the body of a PATCH: KEY=VALUE as `network set` takes them.
+type NetworkChange struct {
+	Changes []string `json:"changes"`
+}
+
+// NameIn is the name that a request for one network or node gives.
+func NameIn(r *http.Request) string { return r.URL.Query().Get("name") }
+
+// NetworkView is one definition with how it fares on every host, or a local
+// network on the host that has it.
+type NetworkView struct {
+	Name      string            `json:"name"`
+	UUID      string            `json:"uuid"`
+	Scope     string            `json:"scope"`
+	State     string            `json:"state"`
+	Origin    string            `json:"origin"` // node it was made on
+	Options   map[string]string `json:"options,omitempty"`
+	Pools     []store.Pool      `json:"pools"`
+	Segment   string            `json:"segment"`
+	Overrides store.Overrides   `json:"overrides,omitzero"`
+	Hosts     []NetworkHost     `json:"hosts"`
+	// AsOf is set while etcd does not answer this host: all of it is what etcd
+	// said last, then.
+	AsOf time.Time `json:"asOf,omitzero"`
+}
+
+// NetworkHost is a definition on one host.
+type NetworkHost struct {
+	Node      string         `json:"node"`
+	Host      string         `json:"host"`
+	Connected bool           `json:"connected"` // its agent is
+	State     string         `json:"state"`     // of its replica; stateMissing or stateNoTask without one
+	Engine    string         `json:"engine,omitempty"`
+	Parent    string         `json:"parent,omitempty"` // a container would get now
+	Links     []string       `json:"links,omitempty"`
+	Why       string         `json:"why,omitempty"`
+	Endpoints []EndpointView `json:"endpoints,omitempty"`
+}
+
+// States of a host without a replica.
+const (
+	StateMissing = "missing" // it should have one
+	StateNoTask  = "no task" // the swarm makes its networks only where a task runs
+)
+
+// EndpointView is one container on a network.
+type EndpointView struct {
+	Container string `json:"container"`
+	IPv4      string `json:"ipv4,omitempty"`
+	IPv6      string `json:"ipv6,omitempty"`
+	MAC       string `json:"mac,omitempty"`
+	Parent    string `json:"parent,omitempty"`
+}
+
+// Usable counts the hosts on which a container could start: one without a
+// usable parent has the network and says why it is of no use.
+func (v NetworkView) Usable() int {
+	have := 0
+	for _, h := range v.Hosts {
+		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
+			have++
+		}
+	}
+	return have
+}
+
+// Settled reports whether every connected host has its replica, or says why
+// not. What a host says is a little late: seen is what becomes something else.
+func (v NetworkView) Settled() bool {
+	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
+		return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")
+	})
+}

@@ -1,0 +1,61 @@
+package api
+
+import (
+	"time"
+
+	"gvlan/cluster/store"
+)
+
+// Routes of the node commands.
+const (
+	NodesRoute   = "/v1/nodes"
+	DrainRoute   = "/v1/node/drain" // ?name=
+	EvictRoute   = "/v1/node/evict" // ?name=
+	MembersRoute = "/v1/members"
+	RotateRoute  = "/v1/key/rotate"
+)
+
+// NodeView is one node, as etcd and the gossip see it together. A host that
+// runs both agents is the view of its socket agent, with the other's inside.
+type NodeView struct {
+	Node       string              `json:"node"`
+	Host       string              `json:"host"`
+	Address    string              `json:"address"`
+	State      string              `json:"state"`
+	Since      time.Time           `json:"since,omitzero"`
+	Version    string              `json:"version"`
+	Stopped    bool                `json:"stopped"` // it is down because its agent was stopped
+	Drained    bool                `json:"drained"`
+	Evicted    bool                `json:"evicted"`
+	Epoch      int64               `json:"epoch"`
+	Endpoints  *int                `json:"endpoints"` // nil while etcd does not answer this host
+	Interfaces []store.Interface   `json:"interfaces,omitempty"`
+	Networks   []store.NodeNetwork `json:"networks,omitempty"`
+	// StaleParents: the node tells its peers of other interfaces than its
+	// record lists.
+	StaleParents bool `json:"staleParents,omitempty"`
+	// Stale: etcd does not answer this host, so whether the node is connected
+	// is what etcd said last.
+	Stale bool `json:"stale,omitempty"`
+	// Swarm is the managed plugin beside this socket agent.
+	Swarm *NodeView `json:"swarm,omitempty"`
+}
+
+// MemberView is one node as the gossip of this node alone sees it, beside
+// what etcd says.
+type MemberView struct {
+	Node    string        `json:"node"`
+	Name    string        `json:"name"` // its host's, with "(swarm)" for the plugin beside a socket agent; Node where that names several
+	Address string        `json:"address"`
+	Gossip  string        `json:"gossip"` // alive, left, failed; "" when unknown to it
+	Etcd    string        `json:"etcd"`   // connected or away
+	Since   time.Time     `json:"since,omitzero"`
+	Direct  time.Time     `json:"direct,omitzero"` // last answer to this node's own probe
+	RTT     time.Duration `json:"rtt"`
+	// Applied is how far it had followed etcd by its last answer.
+	Applied store.Revision `json:"applied"`
+	// Parents is the digest of its interfaces that it tells its peers.
+	Parents uint64 `json:"parents,string"`
+	// Remarks are what else it tells its peers of itself.
+	Remarks []string `json:"remarks,omitempty"`
+}

@@ -1,0 +1,103 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Server answers operator commands with JSON over HTTP on a Unix
+// socket that only root can open.
+type Server struct {
+	mux      *http.ServeMux
+	listener net.Listener
+	log      *slog.Logger
+}
+
+// NewServer takes the socket; Run serves it. The folder is made if
+// need be, a socket left behind by a dead agent is replaced.
+func NewServer(path string, log *slog.Logger) (*Server, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("make the status socket's folder: %w", err)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on the status socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		listener.Close()
+		return nil, fmt.Errorf("keep the status socket to root: %w", err)
+	}
+	return &Server{mux: http.NewServeMux(), listener: listener, log: log}, nil
+}
+
+// removeStale removes a socket nobody listens on.
+func removeStale(path string) error {
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if conn, err := net.Dial("unix", path); err == nil {
+		conn.Close()
+		return fmt.Errorf("listen on the status socket %s: another agent answers there; give this one its own --status-socket", path)
+	}
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("replace the old status socket: %w", err)
+	}
+	return nil
+}
+
+// Handle registers an answer under a pattern of http.ServeMux, such as "GET
+// /v1/status". What answer returns is sent as JSON; an error is sent in
+// words.
+func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error)) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		value, err := answer(r)
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			value = problem{Error: err.Error()}
+		}
+		if err := json.NewEncoder(w).Encode(value); err != nil {
+			s.log.Debug("answer on the status socket", "route", pattern, "error", err)
+		}
+	})
+}
+
+// problem is the body of an answer that failed.
+type problem struct {
+	Error string `json:"error"`
+}
+
+// ServeStatus registers the route of `gvlan status`.
+func (s *Server) ServeStatus(source StatusSource) {
+	s.Handle("GET "+StatusRoute, func(r *http.Request) (any, error) { return source.Status(r.Context()) })
+}
+
+// Run serves until ctx ends, and removes the socket.
+func (s *Server) Run(ctx context.Context) error {
+	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 5 * time.Second}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	})
+	err := server.Serve(s.listener)
+	if stop() { // ctx did not end: the listener broke
+		return fmt.Errorf("serve the status socket: %w", err)
+	}
+	if err := <-stopped; err != nil {
+		server.Close() // a command that does not read its answer must not hold the agent
+	}
+	return nil
+}

@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+type fakeSource struct {
+	status Status
+	err    error
+}
+
+func (f fakeSource) Status(context.Context) (Status, error) { return f.status, f.err }
+
+// serve starts a status server of its own and returns a client of it.
+func serve(t *testing.T, source StatusSource) *Client {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "run", "gvlan.sock")
+	server, err := NewServer(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.ServeStatus(source)
+	server.Handle("GET /v1/broken", func(*http.Request) (any, error) { return nil, errors.New("etcd does not answer") })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- server.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("serving ended with %v", err)
+		}
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the socket is still there: %v", err)
+		}
+	})
+	return NewClient(path)
+}
+
+func TestStatusOverTheSocket(t *testing.T) {
+	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	want := Status{Node: "n1", Host: "host1", Started: started, Networks: []NetworkStatus{{Name: "lan1", Subnets: []string{"10.9.0.0/16"}}}}
+	client := serve(t, fakeSource{status: want})
+
+	var got Status
+	if err := client.Get(t.Context(), StatusRoute, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+	if err := client.Get(t.Context(), "/v1/broken", &got); err == nil || err.Error() != "etcd does not answer" {
+		t.Errorf("the agent's error arrived as %v", err)
+	}
+	if err := client.Get(t.Context(), "/v1/later", &got); err == nil || !strings.Contains(err.Error(), "older than this command") {
+		t.Errorf("an unknown route arrived as %v", err)
+	}
+	info, err := os.Stat(client.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mode := info.Mode().Perm(); mode != 0o600 {
+		t.Errorf("the socket's mode is %o: others than root could ask", mode)
+	}
+}
+
+// TestAnyNameOverTheSocket: a name is any text, and arrives as it was typed.
+func TestAnyNameOverTheSocket(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gvlan.sock")
+	server, err := NewServer(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	echo := func(r *http.Request) (any, error) { return NameIn(r), nil }
+	for _, route := range []string{"GET " + NetworkRoute, "DELETE " + NetworkRoute, "POST " + ImportRoute, "POST " + DrainRoute} {
+		server.Handle(route, echo)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- server.Run(ctx) }()
+	defer func() {
+		cancel()
+		<-ended
+	}()
+	client := NewClient(path)
+	for _, name := range []string{"lan", "prod/lan", "..", ".", "/", "a//b", "a b", "50%", "x?y#z&name=w", "büro"} {
+		for route, method := range map[string]string{NetworkRoute: http.MethodGet, ImportRoute: http.MethodPost, DrainRoute: http.MethodPost} {
+			var got string
+			if err := client.Ask(t.Context(), method, Named(route, name), &got); err != nil || got != name {
+				t.Errorf("%s of %q arrived as %q, %v", route, name, got, err)
+			}
+		}
+		var got string
+		if err := client.Ask(t.Context(), http.MethodDelete, Named(NetworkRoute, name)+"&force", &got); err != nil || got != name {
+			t.Errorf("rm --force of %q arrived as %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestStatusSocketOfADeadAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gvlan.sock")
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewServer(path, nil); err == nil || !strings.Contains(err.Error(), "another agent answers there") {
+		t.Errorf("the socket of a living agent: %v, want a refusal", err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+	server, err := NewServer(path, nil)
+	if err != nil {
+		t.Fatalf("the socket of a dead agent: %v", err)
+	}
+	server.listener.Close()
+}

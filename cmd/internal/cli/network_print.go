@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/terminal"
+)
+
+// ageLine warns of views that are not of now; "" for those that are.
+func ageLine(asOf, now time.Time) string {
+	if asOf.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago\n", now.Sub(asOf).Round(time.Second))
+}
+
+// printNetworkViews is `gvlan network ls`.
+func printNetworkViews(out io.Writer, views []api.NetworkView, now time.Time) error {
+	terminal.InCells(&views)
+	if len(views) > 0 {
+		fmt.Fprint(out, ageLine(views[0].AsOf, now))
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tSUBNETS\tHOSTS\tENDPOINTS\tOUT OF STEP")
+	for _, v := range views {
+		endpoints := 0
+		var wrong []string
+		for _, h := range v.Hosts {
+			endpoints += len(h.Endpoints)
+			if h.Why != "" {
+				wrong = append(wrong, h.Host+": "+h.Why)
+			}
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, subnetsColumn(v), hostsColumn(v), endpoints, orDash(strings.Join(wrong, "; ")))
+	}
+	return table.Flush()
+}
+
+// hostsColumn counts the hosts on which a container could start, of those that
+// should have the network. The swarm makes its networks only where a task
+// runs: any number is right.
+func hostsColumn(v api.NetworkView) string {
+	if v.Scope == string(store.ScopeSwarm) {
+		return strconv.Itoa(v.Usable())
+	}
+	return fmt.Sprintf("%d/%d", v.Usable(), len(v.Hosts))
+}
+
+func subnetsColumn(v api.NetworkView) string {
+	var all []string
+	for _, p := range v.Pools {
+		all = append(all, p.Subnet.String())
+	}
+	return strings.Join(all, ",")
+}
+
+// printNetwork is `gvlan network inspect`.
+func printNetwork(out io.Writer, v api.NetworkView, now time.Time) error {
+	terminal.InCells(&v)
+	fmt.Fprint(out, ageLine(v.AsOf, now))
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
+	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, hostNameIn(v, v.Origin))
+	for _, p := range v.Pools {
+		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p.Subnet.String(), p.Range.IsValid(), p.Range.String(), p.Gateway.IsValid(), p.Gateway.String()))
+	}
+	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
+		fmt.Fprintf(table, "option\t%s=%s\n", k, v.Options[k])
+	}
+	for _, line := range overrideLines(v) {
+		fmt.Fprintf(table, "changed\t%s\n", line)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	if err := printNetworkHosts(out, v); err != nil {
+		return err
+	}
+	return printEndpoints(out, v)
+}
+
+func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gateway string) string {
+	if hasRange {
+		subnet += ", addresses from " + part
+	}
+	if hasGateway {
+		return subnet + ", gateway " + gateway
+	}
+	return subnet + ", no gateway"
+}
+
+// hostNameIn is the host name of a node, or its id.
+func hostNameIn(v api.NetworkView, node string) string {
+	for _, h := range v.Hosts {
+		if h.Node == node && h.Host != "" {
+			return h.Host
+		}
+	}
+	return node
+}
+
+// overrideLines are what `network set` changed, as it is typed.
+func overrideLines(v api.NetworkView) []string {
+	var lines []string
+	if v.Overrides.Parent != nil {
+		lines = append(lines, "parent="+*v.Overrides.Parent)
+	}
+	if len(v.Overrides.Exclude) > 0 {
+		lines = append(lines, "exclude="+strings.Join(v.Overrides.Exclude, ","))
+	}
+	for _, r := range v.Overrides.Ranges {
+		lines = append(lines, "range+="+r.String())
+	}
+	if v.Overrides.Cooldown != "" {
+		lines = append(lines, "cooldown="+v.Overrides.Cooldown)
+	}
+	return lines
+}
+
+// printNetworkHosts says how the network fares on each host.
+func printNetworkHosts(out io.Writer, v api.NetworkView) error {
+	terminal.InCells(&v)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "HOST\tNODE\tAGENT\tNETWORK\tPARENT NOW\tLINKS\tWHY")
+	for _, h := range v.Hosts {
+		agent := "away"
+		if h.Connected {
+			agent = "connected"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Node, agent, h.State, orDash(h.Parent), orDash(strings.Join(h.Links, ",")), orDash(h.Why))
+	}
+	return table.Flush()
+}
+
+func printEndpoints(out io.Writer, v api.NetworkView) error {
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "\nCONTAINER\tHOST\tIPV4\tIPV6\tMAC\tPARENT")
+	for _, h := range v.Hosts {
+		for _, e := range h.Endpoints {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(e.Container), h.Host, orDash(e.IPv4), orDash(e.IPv6), orDash(e.MAC), orDash(e.Parent))
+		}
+	}
+	return table.Flush()
+}

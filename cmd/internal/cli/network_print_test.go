@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+)
+
+func TestHostsColumn(t *testing.T) {
+	on := func(scope store.NetworkScope, states ...string) api.NetworkView {
+		v := api.NetworkView{Scope: string(scope)}
+		for _, state := range states {
+			v.Hosts = append(v.Hosts, api.NetworkHost{State: state})
+		}
+		return v
+	}
+	withWhy := on(store.ScopeGlobal, "committed", "replica")
+	withWhy.Hosts[1].Why = "no usable parent interface"
+	tests := []struct {
+		name string
+		view api.NetworkView
+		want string
+	}{
+		{"everywhere wanted", on(store.ScopeGlobal, "replica", "replica", "missing"), "2/3"},
+		{"made here", on(store.ScopeGlobal, "committed", "committed", "missing"), "2/3"},
+		{"out of step", on(store.ScopeGlobal, "conflict", "conflict", "missing"), "0/3"},
+		{"of the swarm", on(store.ScopeSwarm, "swarm", "swarm", "no task"), "2"},
+		{"no use on one host", withWhy, "1/2"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := hostsColumn(test.view); got != test.want {
+				t.Errorf("HOSTS is %s, want %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestNetworkViewNamesHosts(t *testing.T) {
+	v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Host: "h1"}, {Node: "id2", Host: "h2"}}}
+	var out strings.Builder
+	if err := printNetwork(&out, v, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "state"):], "\n")
+	if diff := cmp.Diff("state    active, scope global, made on h1", line); diff != "" {
+		t.Errorf("printed (-want +got):\n%s", diff)
+	}
+}
+
+// TestNetworkRows: the cluster's networks and those of one host are rows alike.
+func TestNetworkRows(t *testing.T) {
+	local := api.NetworkView{
+		Name: "own", Scope: "local", State: "active", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}},
+		Hosts: []api.NetworkHost{{Node: "id2", Host: "h2", State: "local", Endpoints: []api.EndpointView{{IPv4: "10.0.0.9/24"}}}},
+	}
+	lan := api.NetworkView{Name: "lan", Scope: "global", State: "active", Hosts: []api.NetworkHost{{State: "missing"}, {State: "missing"}, {State: "missing"}}}
+	var out strings.Builder
+	if err := printNetworkViews(&out, []api.NetworkView{lan, local}, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"NETWORK SCOPE STATE SUBNETS HOSTS ENDPOINTS OUT OF STEP",
+		"lan global active 0/3 0 -", "own local active 10.0.0.0/24 1/1 1 -",
+	}
+	if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+		t.Errorf("network ls (-want +got):\n%s", diff)
+	}
+}
+
+// TestAgeOfNetworks: what etcd said last is shown with how long ago.
+func TestAgeOfNetworks(t *testing.T) {
+	asOf := time.Unix(1_000_000, 0)
+	view := api.NetworkView{Name: "lan", Scope: "global", AsOf: asOf, Hosts: []api.NetworkHost{{
+		Node: "id1", Host: "h1", State: "committed", Connected: true, Endpoints: []api.EndpointView{{Container: "web", IPv4: "10.0.0.2/24"}},
+	}}}
+	var list, inspect strings.Builder
+	now := asOf.Add(90 * time.Second)
+	if err := printNetworkViews(&list, []api.NetworkView{view}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := printNetwork(&inspect, view, now); err != nil {
+		t.Fatal(err)
+	}
+	const age = "etcd does not answer this host: this is what it said 1m30s ago\n"
+	if out := list.String(); !strings.HasPrefix(out, age) || !strings.Contains(out, "1/1") {
+		t.Errorf("ls prints\n%s", out)
+	}
+	if out := inspect.String(); !strings.HasPrefix(out, age) || !strings.Contains(out, "connected") || !strings.Contains(out, "10.0.0.2/24") {
+		t.Errorf("inspect prints\n%s", out)
+	}
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/terminal"
+	"gvlan/ipam/pool"
+)
+
+// withAgent runs a command that asks this host's agent.
+func withAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		client, err := statusClientOf(c)
+		if err != nil {
+			return err
+		}
+		return run(c, client, args)
+	}
+}
+
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// Run is gvlan with these arguments; it returns the exit status. The
+// agent of this host is runAgent, which gets settings that were checked.
+func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version string, runAgent func(context.Context, config.Settings) error) int {
+	stdout, stderr = terminal.NewWriter(stdout), terminal.NewWriter(stderr)
+	root := newRoot(version, runAgent)
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if _, ok := errors.AsType[told](err); !ok {
+		fmt.Fprintln(stderr, "gvlan:", err)
+	}
+	return 1
+}
+
+// newRoot builds the command tree.
+func newRoot(version string, runAgent func(context.Context, config.Settings) error) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "gvlan",
+		Short:         "Containers on many Docker hosts, directly on one LAN",
+		Version:       version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetVersionTemplate("gvlan {{.Version}}\n")
+	root.SetFlagErrorFunc(explainFlag)
+	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand())
+	return root
+}
+
+// explainFlag adds the nearest known flag to pflag's complaint about an
+// unknown one.
+func explainFlag(c *cobra.Command, err error) error {
+	unknown, ok := err.(*pflag.NotExistError)
+	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+	}
+	var known []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if near := pool.Nearest(unknown.GetSpecifiedName(), known); near != "" {
+		return fmt.Errorf("%w; did you mean --%s?", err, near)
+	}
+	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
+}
+
+// statusClientOf finds the socket by the settings of the command.
+func statusClientOf(c *cobra.Command) (*api.Client, error) {
+	loaded, err := config.Load(c.Flags(), os.Environ())
+	if err != nil {
+		return nil, err
+	}
+	return api.NewClient(loaded.Config.StatusSocket), nil
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,239 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store/embedded"
+	"gvlan/parentfile"
+)
+
+// Check says what in a configuration cannot be or does not go together. Each
+// problem is one sentence; all are reported at once.
+func (l *Settings) Check() error {
+	c := &l.Config
+	return errors.Join(
+		c.checkHost(),
+		c.checkLog(),
+		l.checkTruth(),
+		c.checkEtcdAccess(),
+		l.checkListen(),
+		c.checkNames(),
+		c.checkParents(),
+	)
+}
+
+// What Docker and etcd keys take; a driver's name may carry a tag and a
+// registry, as managed plugins do.
+var (
+	driverForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]*$`)
+	nameForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+)
+
+func (c *Config) checkHost() error {
+	var problems []error
+	if !driverForm.MatchString(c.DriverName) {
+		problems = append(problems, fmt.Errorf("--driver-name %q: Docker wants lower-case letters, digits and ._-:/, for example gvlan", c.DriverName))
+	}
+	if c.Swarm && (c.DriverName == "gvlan" || c.DriverName == "gvlan:latest") {
+		problems = append(problems, errors.New("--swarm with --driver-name gvlan: a managed plugin of that name hides the socket plugin from Docker; give for example gvlan-swarm:latest"))
+	}
+	if c.Swarm && c.Mode() == ModeSolo {
+		problems = append(problems, errors.New("--swarm without --etcd-endpoints or --join: each node of the swarm would give the same addresses; set GVLAN_ETCD_ENDPOINTS (docker plugin set) before enabling the plugin"))
+	}
+	if c.NodeName != "" && !nameForm.MatchString(c.NodeName) {
+		problems = append(problems, fmt.Errorf("--node-name %q: give up to 63 letters, digits and ._-", c.NodeName))
+	}
+	if !c.Swarm && IsPlugin(c.NodeName) {
+		problems = append(problems, fmt.Errorf("--node-name %s: names that end in %s are those of managed plugins; give another", c.NodeName, SwarmSuffix))
+	}
+	for _, path := range []struct{ name, value string }{
+		{"data-dir", c.DataDir}, {"plugin-socket-dir", c.PluginSocketDir}, {"status-socket", c.StatusSocket},
+	} {
+		if !filepath.IsAbs(path.value) {
+			problems = append(problems, fmt.Errorf("--%s %q: give a path from the root, beginning with /", path.name, path.value))
+		}
+	}
+	if u, err := url.Parse(c.Docker); err != nil || u.Scheme != "unix" || u.Path == "" {
+		problems = append(problems, fmt.Errorf("--docker %q: give unix:///PATH, the socket of this host's own engine", c.Docker))
+	}
+	return errors.Join(append(problems, c.checkAdvertise())...)
+}
+
+// checkAdvertise looks at the form only; the interface may come later.
+func (c *Config) checkAdvertise() error {
+	if c.Advertise == "" {
+		return nil
+	}
+	if addr, err := netip.ParseAddr(c.Advertise); err == nil {
+		if addr.IsUnspecified() || addr.IsMulticast() {
+			return fmt.Errorf("--advertise %s: other hosts cannot reach that address; give one of this host's own", addr)
+		}
+		return nil
+	}
+	if len(c.Advertise) > 15 || strings.ContainsAny(c.Advertise, "/ :") {
+		return fmt.Errorf("--advertise %q: give an address or the name of an interface, for example eth0", c.Advertise)
+	}
+	return nil
+}
+
+func (c *Config) checkLog() error {
+	var problems []error
+	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, c.LogLevel) {
+		problems = append(problems, fmt.Errorf("--log-level %q: give one of %s", c.LogLevel, strings.Join(levels, ", ")))
+	}
+	if formats := []string{"text", "json"}; !slices.Contains(formats, c.LogFormat) {
+		problems = append(problems, fmt.Errorf("--log-format %q: give one of %s", c.LogFormat, strings.Join(formats, ", ")))
+	}
+	return errors.Join(problems...)
+}
+
+// checkTruth: there is one etcd, so it is named in one way.
+func (l *Settings) checkTruth() error {
+	c := &l.Config
+	var problems []error
+	clash := func(a, b bool, sentence string) {
+		if a && b {
+			problems = append(problems, errors.New(sentence))
+		}
+	}
+	external, joins, listens := len(c.Etcd.Endpoints) > 0, c.Join.Address != "", c.Etcd.Listen != ""
+	token := c.Join.Token != "" || c.Join.TokenFile != ""
+	clash(external, joins, "--join with --etcd-endpoints: both say which etcd to use; give one")
+	clash(external, listens, "--etcd-listen with --etcd-endpoints: an agent that uses an existing etcd has none of its own to serve; give one")
+	clash(joins, listens, "--etcd-listen with --join: an agent that joins another has no etcd of its own to serve; give one")
+	clash(c.Etcd.Insecure, !listens, "--etcd-insecure without --etcd-listen: it says how that is served")
+	clash(joins, !token, "--join without --token or --token-file: give the one the other agent printed")
+	clash(token, !joins, "--token or --token-file without --join: say which agent it is for")
+	clash(c.Join.Token != "", c.Join.TokenFile != "", "--token with --token-file: give one")
+	if c.Join.Token != "" {
+		problems = append(problems, checkToken("token", c.Join.Token))
+	}
+	return errors.Join(problems...)
+}
+
+// checkEtcdAccess: certificates and passwords belong to --etcd-endpoints.
+func (c *Config) checkEtcdAccess() error {
+	var problems []error
+	e := &c.Etcd
+	password := e.Password != "" || e.PasswordFile != ""
+	access := e.CA != "" || e.Cert != "" || e.Key != "" || e.User != "" || password
+	if access && len(e.Endpoints) == 0 {
+		problems = append(problems, errors.New("--etcd-ca, --etcd-cert, --etcd-key, --etcd-user or --etcd-password without --etcd-endpoints: they are for an existing etcd cluster"))
+	}
+	if (e.Cert == "") != (e.Key == "") {
+		problems = append(problems, errors.New("--etcd-cert and --etcd-key: one is no use without the other"))
+	}
+	if (e.User == "") == password {
+		problems = append(problems, errors.New("--etcd-user and --etcd-password (or --etcd-password-file): one is no use without the other"))
+	}
+	if e.Password != "" && e.PasswordFile != "" {
+		problems = append(problems, errors.New("--etcd-password with --etcd-password-file: give one"))
+	}
+	if !strings.HasPrefix(e.Prefix, "/") || strings.HasSuffix(e.Prefix, "/") {
+		problems = append(problems, fmt.Errorf("--etcd-prefix %q: give a key that begins with / and does not end with it, for example /gvlan/v1", e.Prefix))
+	}
+	for _, endpoint := range e.Endpoints {
+		problems = append(problems, e.checkEndpoint(endpoint))
+	}
+	return errors.Join(problems...)
+}
+
+// checkEndpoint wants the scheme said: it decides whether the truth travels
+// in the clear.
+func (e *Etcd) checkEndpoint(endpoint string) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Port() == "" || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("--etcd-endpoints %q: give https://HOST:PORT, or http://HOST:PORT for an etcd without TLS", endpoint)
+	}
+	if u.Scheme == "http" && (e.CA != "" || e.Cert != "") {
+		return fmt.Errorf("--etcd-endpoints %s with --etcd-ca or --etcd-cert: http:// uses no certificates; give https://", endpoint)
+	}
+	return nil
+}
+
+func (l *Settings) checkListen() error {
+	c := &l.Config
+	var problems []error
+	hostPort := func(name, value string) {
+		if host, port, err := net.SplitHostPort(value); err != nil || host == "" || !isPort(port) {
+			problems = append(problems, fmt.Errorf("--%s %q: give HOST:PORT", name, value))
+		}
+	}
+	if c.Etcd.Listen != "" {
+		hostPort("etcd-listen", c.Etcd.Listen)
+	}
+	if c.Join.Address != "" {
+		hostPort("join", c.Join.Address)
+	}
+	for _, listen := range c.DNS.Listen {
+		hostPort("dns-listen", listen)
+	}
+	for _, upstream := range c.DNS.Upstream {
+		hostPort("dns-upstream", upstream)
+	}
+	if !c.DNS.On && l.chosen("dns-listen") {
+		problems = append(problems, errors.New("--dns-listen with --dns off: nothing would listen; give one"))
+	}
+	return errors.Join(problems...)
+}
+
+func isPort(text string) bool {
+	_, err := parsePort(text)
+	return err == nil
+}
+
+var domainForm = regexp.MustCompile(`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+func (c *Config) checkNames() error {
+	if len(c.DNS.Domain) > 190 || !domainForm.MatchString(c.DNS.Domain) {
+		return fmt.Errorf("--domain %q: give a domain in lower case without a final dot, for example gvlan.internal", c.DNS.Domain)
+	}
+	var problems []error
+	for _, block := range append(slices.Clone(c.Pools.Default4), c.Pools.Default6...) {
+		if is4 := slices.Contains(c.Pools.Default4, block); is4 != block.Base.Addr().Is4() {
+			problems = append(problems, fmt.Errorf("--default-pools is for IPv4 and --default-pools6 for IPv6: %s is in the wrong one", block.Base))
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// checkParents refuses what is a parent list on no host.
+func (c *Config) checkParents() error {
+	var problems []error
+	refuse := func(key, text string) {
+		list, err := parentfile.Parse(text)
+		switch {
+		case err != nil:
+			problems = append(problems, fmt.Errorf("%s: %w", key, err))
+		case list.Empty():
+			problems = append(problems, fmt.Errorf("%s: the list is empty; give for example \"bond0, eth0\"", key))
+		case list.NeedsHost():
+			problems = append(problems, fmt.Errorf("%s: @host means this very table; name interfaces", key))
+		}
+	}
+	if c.Parents.Default != "" {
+		refuse(parentsDefaultKey, c.Parents.Default)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Parents.Networks)) {
+		refuse(parentsNetworksKey+name, c.Parents.Networks[name])
+	}
+	return errors.Join(problems...)
+}
+
+// checkToken refuses what no agent ever printed. The error names the option
+// and never the token.
+func checkToken(option, token string) error {
+	if _, err := embedded.NewAuthority(token); err != nil {
+		return fmt.Errorf("--%s: %w", option, err)
+	}
+	return nil
+}

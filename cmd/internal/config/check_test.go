@@ -1,0 +1,163 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+)
+
+// loadFrom loads settings from command-line words alone.
+func loadFrom(t *testing.T, words ...string) Settings {
+	t.Helper()
+	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	AddFlags(flags)
+	if err := flags.Parse(words); err != nil {
+		t.Fatal(err)
+	}
+	loaded, err := Load(flags, []string{"GVLAN_CONFIG=/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loaded
+}
+
+// goodToken has the form of a token.
+const goodToken = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+
+func TestContradictions(t *testing.T) {
+	tests := []struct {
+		name  string
+		words string
+		want  string // "" means valid
+	}{
+		{name: "defaults"},
+		{name: "listen", words: "--etcd-listen 0.0.0.0:2379"},
+		{name: "listen in the clear", words: "--etcd-listen [::]:2379 --etcd-insecure"},
+		{name: "join", words: "--join 10.0.0.1:2379 --token " + goodToken},
+		{name: "existing cluster", words: "--etcd-endpoints https://10.0.0.1:2379,https://[fd00::1]:2379 --etcd-ca ca.pem --etcd-cert c.pem --etcd-key k.pem --etcd-user u --etcd-password p"},
+		{name: "swarm", words: "--swarm --etcd-endpoints http://10.0.0.1:2379"},
+		{name: "dns off", words: "--dns off --gossip off"},
+		{name: "advertise an interface", words: "--advertise bond0.65"},
+
+		{name: "join and endpoints", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-endpoints http://10.0.0.1:2379", want: "--join with --etcd-endpoints"},
+		{name: "join without a port", words: "--join 10.0.0.1 --token " + goodToken, want: `--join "10.0.0.1": give HOST:PORT`},
+		{name: "join without a token", words: "--join 10.0.0.1:2379", want: "--join without --token"},
+		{name: "token that was cut off", words: "--join 10.0.0.1:2379 --token abc", want: "--token: the token is not one that gvlan printed: want 43 characters of base64url, got 3 characters"},
+		{name: "token without join", words: "--token " + goodToken, want: "without --join"},
+		{name: "two tokens", words: "--join 10.0.0.1:2379 --token " + goodToken + " --token-file f", want: "--token with --token-file"},
+		{name: "join and listen", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --join"},
+		{name: "endpoints and listen", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --etcd-endpoints"},
+		{name: "insecure without listen", words: "--etcd-insecure", want: "--etcd-insecure without --etcd-listen"},
+		{name: "listen without a host", words: "--etcd-listen :2379", want: `--etcd-listen ":2379": give HOST:PORT`},
+
+		{name: "certificates without endpoints", words: "--etcd-ca ca.pem", want: "without --etcd-endpoints"},
+		{name: "certificate without key", words: "--etcd-endpoints https://h:1 --etcd-cert c.pem", want: "--etcd-cert and --etcd-key"},
+		{name: "certificates in the clear", words: "--etcd-endpoints http://h:1 --etcd-ca ca.pem", want: "http:// uses no certificates"},
+		{name: "user without password", words: "--etcd-endpoints https://h:1 --etcd-user u", want: "--etcd-user and --etcd-password"},
+		{name: "password without user", words: "--etcd-endpoints https://h:1 --etcd-password p", want: "--etcd-user and --etcd-password"},
+		{name: "two passwords", words: "--etcd-endpoints https://h:1 --etcd-user u --etcd-password p --etcd-password-file f", want: "--etcd-password with --etcd-password-file"},
+		{name: "endpoint without a scheme", words: "--etcd-endpoints 10.0.0.1:2379", want: `--etcd-endpoints "10.0.0.1:2379": give https://HOST:PORT`},
+		{name: "endpoint without a port", words: "--etcd-endpoints https://10.0.0.1", want: "give https://HOST:PORT"},
+		{name: "prefix", words: "--etcd-prefix gvlan/", want: `--etcd-prefix "gvlan/"`},
+
+		{name: "driver name", words: "--driver-name GVLAN", want: `--driver-name "GVLAN"`},
+		{name: "swarm under the socket plugin's name", words: "--swarm --driver-name gvlan --etcd-endpoints http://10.0.0.1:2379", want: "hides the socket plugin"},
+		{name: "swarm without a store", words: "--swarm", want: "would give the same addresses"},
+		{name: "node name", words: "--node-name a/b", want: `--node-name "a/b"`},
+		{name: "a plugin's node name", words: "--node-name rack.swarm", want: "--node-name rack.swarm: names that end in .swarm are those of managed plugins"},
+		{name: "a plugin's node name for one", words: "--node-name rack.swarm --swarm --etcd-endpoints http://10.0.0.1:2379"},
+		{name: "relative folder", words: "--data-dir gvlan", want: `--data-dir "gvlan"`},
+		{name: "relative socket", words: "--status-socket gvlan.sock", want: `--status-socket "gvlan.sock"`},
+		{name: "docker by path", words: "--docker /var/run/docker.sock", want: `--docker "/var/run/docker.sock"`},
+		{name: "advertise every address", words: "--advertise 0.0.0.0", want: "--advertise 0.0.0.0"},
+		{name: "advertise with a port", words: "--advertise 10.0.0.1:7947", want: `--advertise "10.0.0.1:7947"`},
+		{name: "log format", words: "--log-format xml", want: `--log-format "xml"`},
+
+		{name: "dns listener without dns", words: "--dns off --dns-listen 0.0.0.0:53", want: "--dns-listen with --dns off"},
+		{name: "upstream without a port", words: "--dns-upstream 9.9.9.9", want: `--dns-upstream "9.9.9.9"`},
+		{name: "domain", words: "--domain gvlan.", want: `--domain "gvlan."`},
+		{name: "pool of the other family", words: "--default-pools fd00::/48:64", want: "is in the wrong one"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			loaded := loadFrom(t, strings.Fields(test.words)...)
+			err := loaded.Check()
+			if test.want == "" {
+				if err != nil {
+					t.Fatalf("refused: %v", err)
+				}
+				return
+			}
+			if err == nil {
+				t.Fatalf("accepted, want an error with %q", test.want)
+			}
+			if !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error is %q, want one with %q", err, test.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("more than one sentence about one mistake:\n%v", err)
+			}
+		})
+	}
+}
+
+func TestParentsTable(t *testing.T) {
+	loaded := loadFrom(t)
+	loaded.Config.Parents = Parents{Default: "eth0, @host", Networks: map[string]string{"lan1": " , ", "lan2": "eth0 e/th1"}}
+	err := loaded.Check()
+	for _, want := range []string{"parents.default: @host means this very table", "parents.networks.lan1: the list is empty", "parents.networks.lan2: "} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error is %v, want one with %q", err, want)
+		}
+	}
+}
+
+func TestSwarmDefaults(t *testing.T) {
+	loaded := loadFrom(t, "--swarm")
+	got := []string{loaded.Config.DriverName, loaded.Config.StatusSocket}
+	if diff := cmp.Diff([]string{"gvlan-swarm:latest", "/run/gvlan/swarm.sock"}, got); diff != "" {
+		t.Errorf("defaults with --swarm (-want +got):\n%s", diff)
+	}
+	chosen := loadFrom(t, "--swarm", "--driver-name", "lan:v2", "--status-socket", "/s")
+	got = []string{chosen.Config.DriverName, chosen.Config.StatusSocket}
+	if diff := cmp.Diff([]string{"lan:v2", "/s"}, got); diff != "" {
+		t.Errorf("chosen with --swarm (-want +got):\n%s", diff)
+	}
+}
+
+func TestMode(t *testing.T) {
+	tests := []struct {
+		words string
+		want  Mode
+	}{
+		{"", ModeSolo},
+		{"--etcd-listen 0.0.0.0:2379", ModeListen},
+		{"--join 10.0.0.1:2379 --token " + goodToken, ModeJoin},
+		{"--etcd-endpoints http://10.0.0.1:2379", ModeExternal},
+	}
+	for _, test := range tests {
+		loaded := loadFrom(t, strings.Fields(test.words)...)
+		if got := loaded.Config.Mode(); got != test.want {
+			t.Errorf("mode with %q is %s, want %s", test.words, got, test.want)
+		}
+	}
+}
+
+func TestTokenFileIsChecked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte("not-a-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Join: Join{TokenFile: path}}
+	err := c.ReadSecrets()
+	if err == nil || !strings.Contains(err.Error(), "--token-file: ") || !strings.Contains(err.Error(), "got 11 characters") {
+		t.Errorf("error is %v, want one that names --token-file and the length", err)
+	}
+	if err != nil && strings.Contains(err.Error(), "not-a-token") {
+		t.Errorf("the error prints the token: %v", err)
+	}
+}

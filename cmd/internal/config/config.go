@@ -1,0 +1,134 @@
+package config
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Config is what an agent is told. options.go says how each field is spelled,
+// config_check.go what must hold between them.
+type Config struct {
+	DriverName      string
+	NodeName        string // "" means the machine id
+	DataDir         string
+	PluginSocketDir string
+	StatusSocket    string
+	Docker          string // unix:// address of the Engine API
+	Advertise       string // address or interface; "" means the kernel's choice
+	Swarm           bool   // this is the managed plugin of a swarm node
+	BootWait        time.Duration
+	RestartFailed   bool
+	LogLevel        string // debug, info, warn or error
+	LogFormat       string // text or json
+
+	Etcd   Etcd
+	Join   Join
+	Pools  Pools
+	Gossip Gossip
+	DNS    DNS
+
+	Parents Parents // from the file only
+}
+
+// Etcd says which etcd holds the truth.
+type Etcd struct {
+	Endpoints    []string // of an existing cluster; none means the embedded one, or Join
+	Prefix       string
+	CA           string // PEM file
+	Cert         string // PEM file
+	Key          string // PEM file
+	User         string
+	Password     string
+	PasswordFile string // Password is read from it
+	Listen       string // host:port the embedded etcd serves other hosts on; "" keeps it to this host
+	Insecure     bool   // Listen without TLS
+}
+
+// Join says whose embedded etcd to use.
+type Join struct {
+	Address   string // host:port
+	Token     string
+	TokenFile string // Token is read from it
+}
+
+// Pools lists the blocks that networks without --subnet take theirs
+// from.
+type Pools struct {
+	Default4 []Block
+	Default6 []Block
+}
+
+// Block is address space that is given out in subnets of Bits each.
+type Block struct {
+	Base netip.Prefix
+	Bits int
+}
+
+// Gossip says how this node tells the others that it is there.
+type Gossip struct {
+	On   bool
+	Port uint16
+}
+
+// DNS says how names are served.
+type DNS struct {
+	On       bool
+	Domain   string
+	Listen   []string // host:port
+	Upstream []string // host:port; none means that other domains are refused
+	Allow    []netip.Prefix
+	Update   Update
+}
+
+// Update says which DNS server of the LAN is told of this host's
+// containers (RFC 2136).
+type Update struct {
+	Server     string // host:port; "" for none
+	Zone       string
+	Key        string // name of the TSIG key (RFC 8945); "" leaves updates unsigned
+	Secret     string // base64
+	SecretFile string // Secret is read from it
+}
+
+// Parents is what `-o parent=@host` means on this host: parent lists as
+// in -o parent=, by network name, else the default.
+type Parents struct {
+	Default  string
+	Networks map[string]string
+}
+
+// Mode is where this agent's truth is kept.
+type Mode string
+
+const (
+	ModeSolo     Mode = "solo"     // embedded etcd, this host only
+	ModeListen   Mode = "listen"   // embedded etcd, other hosts may join
+	ModeJoin     Mode = "join"     // the embedded etcd of another host
+	ModeExternal Mode = "external" // an existing etcd cluster
+)
+
+// Mode derives from which of the three ways was given.
+func (c *Config) Mode() Mode {
+	switch {
+	case len(c.Etcd.Endpoints) > 0:
+		return ModeExternal
+	case c.Join.Address != "":
+		return ModeJoin
+	case c.Etcd.Listen != "":
+		return ModeListen
+	}
+	return ModeSolo
+}
+
+// Explain says in a sentence what the mode means for the user.
+func (m Mode) Explain() string {
+	switch m {
+	case ModeListen:
+		return "serves its own etcd to other hosts"
+	case ModeJoin:
+		return "uses the etcd of the host it joins"
+	case ModeExternal:
+		return "uses an existing etcd cluster"
+	}
+	return "is solo: its networks and addresses are known to this host only, until others join it (--etcd-listen) or it joins others (--join, --etcd-endpoints)"
+}

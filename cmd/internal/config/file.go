@@ -1,0 +1,244 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"gvlan/ipam/pool"
+)
+
+// DefaultFile need not be there; a file that was named must be.
+const DefaultFile = "/etc/gvlan/gvlan.toml"
+
+// fileValue is one key of the configuration file.
+type fileValue struct {
+	text string // spelled as on the command line
+	line int    // counted from 1; 0 when not found again
+}
+
+// configFile is the content of a configuration file: options by name, and
+// the [parents] table under "parents.default" and "parents.networks.NAME".
+type configFile struct {
+	path   string
+	values map[string]fileValue
+}
+
+const (
+	parentsDefaultKey  = "parents.default"
+	parentsNetworksKey = "parents.networks."
+)
+
+// readConfigFile reads the file. Unknown keys are errors that name the line
+// and the nearest known key; all of a file's errors are reported at once.
+func readConfigFile(path string) (configFile, error) {
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return configFile{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return parseConfigFile(path, string(source))
+}
+
+func parseConfigFile(path, source string) (configFile, error) {
+	file := configFile{path: path, values: map[string]fileValue{}}
+	var tree map[string]any
+	meta, err := toml.Decode(source, &tree)
+	if parse, ok := errors.AsType[toml.ParseError](err); ok {
+		return configFile{}, fmt.Errorf("%s:%d: %w", path, parse.Position.Line, broken(source, parse))
+	}
+	if err != nil {
+		return configFile{}, fmt.Errorf("read the configuration %s: %w", path, err)
+	}
+	var problems []error
+	for _, key := range meta.Keys() {
+		if err := file.take(key, valueAt(tree, key), lineOf(source, key)); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	return file, errors.Join(problems...)
+}
+
+// take keeps the value of one key.
+func (f *configFile) take(key toml.Key, value any, line int) error {
+	name := strings.Join(key, ".")
+	if _, isTable := value.(map[string]any); isTable && (name == "parents" || name == "parents.networks") {
+		return nil
+	}
+	if !knownKey(key) {
+		if near := pool.Nearest(name, fileKeys()); near != "" {
+			return fmt.Errorf("%s: unknown key %q; did you mean %q?", f.at(line), name, near)
+		}
+		return fmt.Errorf("%s: unknown key %q; see gvlan config reference", f.at(line), name)
+	}
+	if err := checkQuotes(key, value); err != nil {
+		return fmt.Errorf("%s: %w", f.at(line), err)
+	}
+	text, err := spell(value)
+	if err != nil {
+		return fmt.Errorf("%s: %s: %w", f.at(line), name, err)
+	}
+	f.values[name] = fileValue{text: text, line: line}
+	return nil
+}
+
+// at names a line of the file.
+func (f *configFile) at(line int) string {
+	if line == 0 {
+		return f.path
+	}
+	return f.path + ":" + strconv.Itoa(line)
+}
+
+// fileKeys are the keys without free parts.
+func fileKeys() []string {
+	keys := []string{parentsDefaultKey}
+	for _, o := range options() {
+		keys = append(keys, o.Name)
+	}
+	return keys
+}
+
+func knownKey(key toml.Key) bool {
+	if len(key) == 3 {
+		return key[0] == "parents" && key[1] == "networks"
+	}
+	for _, known := range fileKeys() {
+		if strings.Join(key, ".") == known {
+			return true
+		}
+	}
+	return false
+}
+
+// spell writes a TOML value as it would stand on the command line.
+func spell(value any) (string, error) {
+	switch v := value.(type) {
+	case string:
+		return v, nil
+	case bool:
+		if v {
+			return "on", nil
+		}
+		return "off", nil
+	case int64:
+		return strconv.FormatInt(v, 10), nil
+	case []any:
+		var list []string
+		for _, item := range v {
+			text, ok := item.(string)
+			if !ok || strings.Contains(text, ",") {
+				return "", fmt.Errorf("%v is no item of a list of strings", item)
+			}
+			list = append(list, text)
+		}
+		return strings.Join(list, ","), nil
+	}
+	return "", fmt.Errorf("%v is neither a string, a number, true or false, nor a list of strings", value)
+}
+
+// valueAt looks a key up in the decoded tree.
+func valueAt(tree map[string]any, key toml.Key) any {
+	var value any = tree
+	for _, part := range key {
+		table, ok := value.(map[string]any)
+		if !ok {
+			return nil
+		}
+		value = table[part]
+	}
+	return value
+}
+
+// lineOf finds the line that sets key, because the TOML library keeps
+// positions to itself. It knows the ordinary ways of writing: [table]
+// headers, dotted keys, quotes; otherwise it says 0.
+func lineOf(source string, key toml.Key) int {
+	table := ""
+	number := 0
+	for line := range strings.Lines(source) {
+		number++
+		line = strings.TrimSpace(line)
+		if header, ok := strings.CutPrefix(line, "["); ok {
+			header, _, _ = strings.Cut(header, "]")
+			table = unquoteKey(strings.Trim(header, "[")) + "."
+		}
+		name, _, isValue := strings.Cut(line, "=")
+		if isValue && table+unquoteKey(name) == strings.Join(key, ".") ||
+			!isValue && table == strings.Join(key, ".")+"." {
+			return number
+		}
+	}
+	return 0
+}
+
+// unquoteKey drops spaces and quotes around the parts of a key.
+func unquoteKey(key string) string {
+	parts := strings.Split(key, ".")
+	for i, part := range parts {
+		parts[i] = strings.Trim(strings.TrimSpace(part), `"'`)
+	}
+	return strings.Join(parts, ".")
+}
+
+// unquoted is the error for a value that wants quotes. It does not repeat the
+// value: that may be a secret.
+func unquoted(key toml.Key) error {
+	return fmt.Errorf("%s: its value is not in quotes: write %s = \"...\"", key, key[len(key)-1:])
+}
+
+// checkQuotes refuses numbers and switches where words are wanted, which
+// would be taken for words.
+func checkQuotes(key toml.Key, value any) error {
+	var field any
+	for _, o := range options() {
+		if len(key) == 1 && o.Name == key[0] {
+			field = o.field(new(Config))
+		}
+	}
+	wants := false
+	switch value.(type) {
+	case int64:
+		_, takes := field.(*uint16)
+		wants = !takes
+	case bool:
+		_, takes := field.(*bool)
+		wants = !takes
+	}
+	if wants {
+		return unquoted(key)
+	}
+	return nil
+}
+
+// broken is what is wrong with a file that is no TOML: most often an address
+// or a duration without quotes, which the decoder takes for the beginning of
+// a number or a date.
+func broken(source string, at toml.ParseError) error {
+	line := ""
+	number := 0
+	for text := range strings.Lines(source) {
+		if number++; number == at.Position.Line {
+			line = text
+		}
+	}
+	key, value, found := strings.Cut(line, "=")
+	value, _, _ = strings.Cut(value, "#")
+	key, value = unquoteKey(key), strings.TrimSpace(value)
+	plain := func(text string) bool { return text != "" && !strings.ContainsAny(text, `"'{}`) }
+	switch {
+	case found && isName(key) && strings.HasPrefix(value, "[") && plain(value):
+		return fmt.Errorf("%s: its values are not in quotes: write %s = [\"...\", \"...\"]", key, key)
+	case found && isName(key) && plain(value):
+		return unquoted(toml.Key{key})
+	}
+	return errors.New(at.Message)
+}
+
+// isName reports whether that can be the key of a setting.
+func isName(key string) bool {
+	return key != "" && !strings.ContainsAny(key, "[]\"' \t")
+}

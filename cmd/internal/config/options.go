@@ -1,0 +1,137 @@
+package config
+
+import "strings"
+
+// Option is one setting of the agent: the one source of its flag, its
+// environment variable, its key in the file and its line in the documents.
+type Option struct {
+	Name   string // of the flag and of the key in the file
+	preset string // default, spelled as on the command line
+	usage  string // one line; `quoted` is the placeholder of its value
+	secret bool   // never printed
+	field  func(*Config) any
+}
+
+// env is the name of the option's environment variable.
+func (o Option) env() string {
+	return "GVLAN_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
+}
+
+// bare tells whether the flag alone, without a value, switches the option on.
+func (o Option) bare() bool {
+	_, isBool := o.field(new(Config)).(*bool)
+	return isBool && o.preset == "off"
+}
+
+// options is every setting, in the order the documents list them.
+func options() []Option {
+	var all []Option
+	all = append(all, hostOptions()...)
+	all = append(all, etcdOptions()...)
+	all = append(all, joinOptions()...)
+	all = append(all, poolOptions()...)
+	return append(all, nameOptions()...)
+}
+
+func hostOptions() []Option {
+	return []Option{
+		{Name: "driver-name", preset: "gvlan", usage: "`NAME` Docker knows this driver by (docker network create -d NAME); gvlan-swarm:latest with --swarm",
+			field: func(c *Config) any { return &c.DriverName }},
+		{Name: "node-name", usage: "`NAME` of this host in the cluster, unique; default is /etc/machine-id",
+			field: func(c *Config) any { return &c.NodeName }},
+		{Name: "data-dir", preset: "/var/lib/gvlan", usage: "`FOLDER` of the journal and the embedded etcd; one agent at a time",
+			field: func(c *Config) any { return &c.DataDir }},
+		{Name: "plugin-socket-dir", preset: "/run/docker/plugins", usage: "`FOLDER` in which Docker looks for the plugin's socket",
+			field: func(c *Config) any { return &c.PluginSocketDir }},
+		{Name: "status-socket", preset: "/run/gvlan/gvlan.sock", usage: "`PATH` of the socket operator commands ask; /run/gvlan/swarm.sock with --swarm",
+			field: func(c *Config) any { return &c.StatusSocket }},
+		{Name: "docker", preset: "unix:///var/run/docker.sock", usage: "`URL` of this host's Docker Engine API, unix:///PATH",
+			field: func(c *Config) any { return &c.Docker }},
+		{Name: "advertise", usage: "`ADDRESS|INTERFACE` other hosts reach this one by; default is the source address towards etcd",
+			field: func(c *Config) any { return &c.Advertise }},
+		{Name: "swarm", preset: "off", usage: "run as the managed plugin of a swarm node",
+			field: func(c *Config) any { return &c.Swarm }},
+		{Name: "boot-wait", preset: "90s", usage: "`DURATION` systemd holds docker.service back for etcd to answer",
+			field: func(c *Config) any { return &c.BootWait }},
+		{Name: "restart-failed", preset: "off", usage: "start containers again whose start failed because etcd was away",
+			field: func(c *Config) any { return &c.RestartFailed }},
+		{Name: "log-level", preset: "info", usage: "`LEVEL` from which on lines are logged: debug, info, warn, error",
+			field: func(c *Config) any { return &c.LogLevel }},
+		{Name: "log-format", preset: "text", usage: "`FORMAT` of the log on stderr: text, json",
+			field: func(c *Config) any { return &c.LogFormat }},
+	}
+}
+
+func etcdOptions() []Option {
+	return []Option{
+		{Name: "etcd-endpoints", usage: "`URL,...` of an existing etcd cluster",
+			field: func(c *Config) any { return &c.Etcd.Endpoints }},
+		{Name: "etcd-prefix", preset: "/gvlan/v1", usage: "`KEY` all of this cluster's keys are under",
+			field: func(c *Config) any { return &c.Etcd.Prefix }},
+		{Name: "etcd-ca", usage: "PEM `FILE` with the authority that signed the cluster's certificates",
+			field: func(c *Config) any { return &c.Etcd.CA }},
+		{Name: "etcd-cert", usage: "PEM `FILE` with this client's certificate",
+			field: func(c *Config) any { return &c.Etcd.Cert }},
+		{Name: "etcd-key", usage: "PEM `FILE` with the key of --etcd-cert",
+			field: func(c *Config) any { return &c.Etcd.Key }},
+		{Name: "etcd-user", usage: "`NAME` to log in to the cluster with",
+			field: func(c *Config) any { return &c.Etcd.User }},
+		{Name: "etcd-password", secret: true, usage: "`PASSWORD` of --etcd-user; better --etcd-password-file",
+			field: func(c *Config) any { return &c.Etcd.Password }},
+		{Name: "etcd-password-file", usage: "`FILE` whose content is the password of --etcd-user",
+			field: func(c *Config) any { return &c.Etcd.PasswordFile }},
+	}
+}
+
+func joinOptions() []Option {
+	return []Option{
+		{Name: "etcd-listen", usage: "`HOST:PORT` to serve the embedded etcd to other hosts on, with TLS; prints the line they join with",
+			field: func(c *Config) any { return &c.Etcd.Listen }},
+		{Name: "etcd-insecure", preset: "off", usage: "serve --etcd-listen without TLS: whoever reaches the port rules the cluster",
+			field: func(c *Config) any { return &c.Etcd.Insecure }},
+		{Name: "join", usage: "`HOST:PORT` of an agent that runs with --etcd-listen",
+			field: func(c *Config) any { return &c.Join.Address }},
+		{Name: "token", secret: true, usage: "`TOKEN` that agent printed; better --token-file",
+			field: func(c *Config) any { return &c.Join.Token }},
+		{Name: "token-file", usage: "`FILE` whose content is the token",
+			field: func(c *Config) any { return &c.Join.TokenFile }},
+		{Name: "gossip", preset: "on", usage: "`on|off`: tell the other nodes directly that this one is alive; off only delays what they show",
+			field: func(c *Config) any { return &c.Gossip.On }},
+		{Name: "gossip-port", preset: "7947", usage: "UDP and TCP `PORT` nodes tell each other on",
+			field: func(c *Config) any { return &c.Gossip.Port }},
+	}
+}
+
+func poolOptions() []Option {
+	return []Option{
+		{Name: "default-pools", preset: "172.18.0.0/15:16,172.20.0.0/14:16,172.24.0.0/13:16",
+			usage: "`PREFIX:BITS,...` from which networks without --subnet take subnets of BITS",
+			field: func(c *Config) any { return &c.Pools.Default4 }},
+		{Name: "default-pools6",
+			usage: "`PREFIX:BITS,...` the same for --ipv6; default is /64s of a /48 below fd00::/8 that is drawn from the cluster's uuid",
+			field: func(c *Config) any { return &c.Pools.Default6 }},
+	}
+}
+
+func nameOptions() []Option {
+	return []Option{
+		{Name: "dns", preset: "on", usage: "`on|off`: resolve the names of containers",
+			field: func(c *Config) any { return &c.DNS.On }},
+		{Name: "domain", preset: "gvlan.internal", usage: "`DOMAIN` of all names: CONTAINER.NETWORK.DOMAIN",
+			field: func(c *Config) any { return &c.DNS.Domain }},
+		{Name: "dns-listen", preset: "127.0.0.1:5354", usage: "`HOST:PORT,...` to answer this host and the LAN on, UDP and TCP",
+			field: func(c *Config) any { return &c.DNS.Listen }},
+		{Name: "dns-upstream", usage: "`HOST:PORT,...` to ask about other domains, for queries to --dns-listen; none refuses them",
+			field: func(c *Config) any { return &c.DNS.Upstream }},
+		{Name: "dns-allow", preset: "127.0.0.0/8,::1/128", usage: "`PREFIX,...` whose queries to --dns-listen are answered",
+			field: func(c *Config) any { return &c.DNS.Allow }},
+		{Name: "dns-update-server", usage: "`HOST:PORT` of a DNS server of the LAN that is told of this host's containers (RFC 2136)",
+			field: func(c *Config) any { return &c.DNS.Update.Server }},
+		{Name: "dns-update-zone", usage: "`ZONE` on that server the names go to",
+			field: func(c *Config) any { return &c.DNS.Update.Zone }},
+		{Name: "dns-update-key", usage: "`NAME` of the TSIG key that signs the updates",
+			field: func(c *Config) any { return &c.DNS.Update.Key }},
+		{Name: "dns-update-secret-file", usage: "`PATH` of the file with the key's secret in base64",
+			field: func(c *Config) any { return &c.DNS.Update.SecretFile }},
+	}
+}
