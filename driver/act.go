@@ -93,12 +93,12 @@ func (d *Driver) commit(ctx context.Context, s plan.Step) error {
 		return err // not done: the name was taken or a reservation moved, the next look knows
 	}
 	failpoint("commit: defined")
-	d.tables.networks.awaits(res.Revision)
+	d.tables.networks.Await(res.Revision)
 	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
 	if d.isSolo() {
 		d.log.Warn(soloWarning, "network", n.Name)
 	}
-	s.Definition = plan.Row[store.Network]{Key: key, Record: n, Modified: res.Revision}
+	s.Definition = store.Row[store.Network]{Key: key, Record: n, Modified: res.Revision}
 	return d.bindTo(s, journal.StageCommitted, d.milliseconds())
 }
 
@@ -135,7 +135,7 @@ func (d *Driver) share(ctx context.Context, s plan.Step, stage journal.Stage) er
 		return err
 	}
 	if len(ops) > 0 {
-		conds = append(conds, store.SameLife(s.Definition.Key, s.Definition.Born))
+		conds = append(conds, store.SameLife(s.Definition.Key, s.Definition.Created))
 		res, err := d.cfg.KV.Commit(ctx, store.Txn{If: conds, Then: ops})
 		if err != nil || !res.Done {
 			return err // not done: a reservation moved, the next look tries again
@@ -188,7 +188,7 @@ func (d *Driver) replicate(ctx context.Context, s plan.Step) error {
 
 // makeReplica asks the engine, which calls the plugin as for any user, and
 // binds what came of it.
-func (d *Driver) makeReplica(ctx context.Context, def plan.Row[store.Network]) (string, error) {
+func (d *Driver) makeReplica(ctx context.Context, def store.Row[store.Network]) (string, error) {
 	d.making.Store(&def.Record)
 	id, err := d.cfg.Engine.CreateNetwork(ctx, plan.Request(d.cfg.Name, def.Record))
 	d.making.Store(nil)

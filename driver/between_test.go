@@ -23,7 +23,7 @@ func TestRemovalWhileItIsBound(t *testing.T) {
 	h.create(lan("lan1", "192.168.1.0/24"))
 	n := h.replica("lan1")
 	def, _ := c.definition("lan1")
-	s := plan.Step{Network: n, Definition: plan.Row[store.Network]{Key: store.NetworkKey("lan1"), Record: def}}
+	s := plan.Step{Network: n, Definition: store.Row[store.Network]{Key: store.NetworkKey("lan1"), Record: def}}
 	h.rm("lan1")
 	h.must(h.d.bindTo(s, journal.StageCommitted, h.d.milliseconds()))
 	c.pass(quiet)

@@ -6,7 +6,7 @@ import "gvlan/driver/plan"
 // under a name that was defined on this one first. The host that lost says so
 // itself; whoever won would not hear of it otherwise (decision 21).
 func (d *Driver) lookAtClashes(v plan.View) {
-	nodes, _ := d.tables.nodes.all()
+	nodes, _ := d.tables.nodes.Rows()
 	for _, clash := range d.clashes.Replace(plan.Clashes(v, nodes)) {
 		d.log.Warn(clash)
 	}

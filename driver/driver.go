@@ -114,6 +114,7 @@ func New(cfg Config) (*Driver, error) {
 		State: state, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
 		Node: cfg.host(), Troubles: d.troubles, Log: cfg.Log,
 	})
+	d.tables.tell(d.poke, d.keepOutAll)
 	return d, d.forgetUnfinished()
 }
 

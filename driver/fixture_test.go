@@ -110,7 +110,7 @@ func (h *host) start() {
 }
 
 func (h *host) trusted() bool {
-	_, listed := h.d.tables.networks.all()
+	_, listed := h.d.tables.networks.Rows()
 	return listed && h.session.Trusted() == nil
 }
 

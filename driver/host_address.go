@@ -42,7 +42,7 @@ func (d *Driver) keepOut(have []parentfile.Interface) {
 func (d *Driver) keepOutAll() {
 	d.own.mu.Lock() // the newer of two looks must be the last to tell
 	defer d.own.mu.Unlock()
-	rows, all := d.tables.nodes.all()
+	rows, all := d.tables.nodes.Rows()
 	out := map[netip.Addr]string{}
 	for _, r := range rows {
 		if r.Record.Node != d.self.Node() {

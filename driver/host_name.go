@@ -8,7 +8,7 @@ import (
 
 // hosts are the names of all hosts that described themselves.
 func (d *Driver) hosts() plan.Hosts {
-	nodes, _ := d.tables.nodes.all()
+	nodes, _ := d.tables.nodes.Rows()
 	all := plan.Hosts{}
 	for _, n := range nodes {
 		all[n.Record.Node] = n.Record.Host

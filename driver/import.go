@@ -200,13 +200,13 @@ func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 	for _, n := range d.state.Networks() {
 		stands[store.ImportNetwork(n.UUID)] = n.Bound()
 	}
-	definitions, listed := d.tables.networks.all()
+	definitions, listed := d.tables.networks.Rows()
 	defined := map[string]bool{}
 	for _, def := range definitions {
 		defined[store.ImportNetwork(def.Record.UUID)] = true
 	}
 	buried := map[string]bool{}
-	tombstones, _ := d.tables.tombstones.all()
+	tombstones, _ := d.tables.tombstones.Rows()
 	for _, grave := range tombstones {
 		buried[store.ImportNetwork(grave.Record.Network.UUID)] = true
 	}

@@ -157,7 +157,7 @@ func (d *Driver) usersOf(name string) []string {
 
 // definitionName is the name of the definition with that uuid, or "".
 func (d *Driver) definitionName(uuid string) string {
-	rows, _ := d.tables.networks.all()
+	rows, _ := d.tables.networks.Rows()
 	for _, def := range rows {
 		if def.Record.UUID == uuid {
 			return def.Record.Name

@@ -45,7 +45,7 @@ func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, 
 	if err := d.checkDrivers(r); err != nil {
 		return Defined{}, err
 	}
-	rows, _ := d.tables.networks.all()
+	rows, _ := d.tables.networks.Rows()
 	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
 		return Defined{}, fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
 	}
@@ -160,23 +160,23 @@ func (d *Driver) isLocalHere(name string) bool {
 }
 
 // definition reads a definition by name, from the store itself.
-func (d *Driver) definition(ctx context.Context, name string) (plan.Row[store.Network], error) {
+func (d *Driver) definition(ctx context.Context, name string) (store.Row[store.Network], error) {
 	it, err := d.cfg.KV.Get(ctx, store.NetworkKey(name))
 	if errors.Is(err, store.ErrNotFound) {
 		if d.isLocalHere(name) {
-			return plan.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
+			return store.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
 		}
-		return plan.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
+		return store.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
 	}
 	if err != nil {
-		return plan.Row[store.Network]{}, err
+		return store.Row[store.Network]{}, err
 	}
 	record, err := store.Decode[store.Network](it)
-	return plan.Row[store.Network]{Key: it.Key, Record: record, Born: it.Created, Modified: it.Modified}, err
+	return store.Row[store.Network]{Key: it.Key, Record: record, Created: it.Created, Modified: it.Modified}, err
 }
 
 // replaceDefinition writes a changed definition if nobody changed it since.
-func (d *Driver) replaceDefinition(ctx context.Context, def plan.Row[store.Network]) error {
+func (d *Driver) replaceDefinition(ctx context.Context, def store.Row[store.Network]) error {
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(def.Key, def.Modified)},
 		Then: []store.Op{store.Put(def.Key, store.Encode(def.Record))},

@@ -180,7 +180,7 @@ func importing(networks []engine.Network, driver string, defined map[string]bool
 // definitionNames are the names that have a definition. They are not known
 // while the store does not answer or is not trusted.
 func (d *Driver) definitionNames() (defined map[string]bool, known bool) {
-	rows, known := d.tables.networks.all()
+	rows, known := d.tables.networks.Rows()
 	names := make(map[string]bool, len(rows))
 	for _, r := range rows {
 		names[r.Record.Name] = true

@@ -52,7 +52,7 @@ func (d *Driver) answer(ctx context.Context, s plan.Step) error {
 	def := s.Definition
 	removal := store.Removal{Node: d.self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
 	_, err := d.cfg.KV.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.SameLife(def.Key, def.Born)},
+		If:   []store.Cond{store.SameLife(def.Key, def.Created)},
 		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, d.self.Node()), store.Encode(removal))},
 	})
 	failpoint("removal: answered")
@@ -73,7 +73,7 @@ func (d *Driver) revive(ctx context.Context, s plan.Step) error {
 	}
 	res, err := d.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
-		d.tables.networks.awaits(res.Revision)
+		d.tables.networks.Await(res.Revision)
 		d.log.Warn("network stays", "network", def.Name, "why", s.Why)
 	}
 	return err
@@ -121,7 +121,7 @@ func (d *Driver) sweepAnswers(ctx context.Context, s plan.Step) error {
 			return err // not done: one of them changed, the next look knows
 		}
 		failpoint("removal: answers swept")
-		d.tables.removals.awaits(res.Revision)
+		d.tables.removals.Await(res.Revision)
 	}
 	return nil
 }

@@ -105,11 +105,11 @@ func (d *Driver) nextLook(v plan.View) time.Duration {
 // look collects a view. It is not ready while the engine or the store does
 // not answer, or the store is not trusted: then nothing may be concluded.
 func (d *Driver) look(ctx context.Context) (plan.View, bool, error) {
-	definitions, ok1 := d.tables.networks.all()
-	tombstones, ok2 := d.tables.tombstones.all()
-	removals, ok3 := d.tables.removals.all()
-	refs, ok4 := d.tables.refs.all()
-	live, ok5 := d.tables.live.all()
+	definitions, ok1 := d.tables.networks.Rows()
+	tombstones, ok2 := d.tables.tombstones.Rows()
+	removals, ok3 := d.tables.removals.Rows()
+	refs, ok4 := d.tables.refs.Rows()
+	live, ok5 := d.tables.live.Rows()
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || d.self.Trusted() != nil {
 		return plan.View{}, false, nil
 	}

@@ -555,7 +555,7 @@ func TestImportOfANetworkThatGoes(t *testing.T) {
 	h.lacks("lan1")
 	h.eventually("the definition is gone", func() bool {
 		defined, known := h.d.definitionNames()
-		_, buried := h.d.tables.tombstones.all()
+		_, buried := h.d.tables.tombstones.Rows()
 		return known && buried && !defined["lan1"]
 	})
 	if left := h.addresses.Joined(); len(left) == 0 {

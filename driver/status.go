@@ -32,7 +32,7 @@ func (d *Driver) Report() []NetworkReport {
 			reports = append(reports, d.report(n))
 		}
 	}
-	definitions, _ := d.tables.networks.all()
+	definitions, _ := d.tables.networks.Rows()
 	for about, failed := range d.troubles.List() {
 		for _, def := range definitions {
 			if def.Record.UUID == about.Of {

@@ -55,7 +55,7 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options,
 // newToSwarm tells whether no leader took the network before. In doubt it was
 // taken: what runs must not be refused to a new leader.
 func (d *Driver) newToSwarm(id string) bool {
-	_, ready := d.tables.networks.all()
+	_, ready := d.tables.networks.Rows()
 	_, known := d.state.Network(store.ManagerNetwork(id))
 	return ready && !known && d.definitionName(id) == ""
 }
@@ -93,7 +93,7 @@ func (d *Driver) commitSwarm(ctx context.Context, s plan.Step) error {
 	if n.Created.IPAMOptions["exclude"] == "" {
 		d.log.Warn(auxWarning, "network", n.Name)
 	}
-	return d.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: plan.Row[store.Network]{Key: key, Record: n, Born: res.Revision, Modified: res.Revision}})
+	return d.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}})
 }
 
 // auxWarning is for every network that may miss it: the engine leaves aux

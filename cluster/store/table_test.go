@@ -88,3 +88,33 @@ func TestTableOfAnOlderStoreIsCurrent(t *testing.T) {
 		}
 	}
 }
+
+// TestTableAwaitsOwnWrites: a mirror lags, and a definition this host just
+// wrote must not be missing from a table that says it is current.
+func TestTableAwaitsOwnWrites(t *testing.T) {
+	tests := []struct {
+		name    string
+		changes []store.Change // after revision 12 was written
+		current bool
+	}{
+		{"nothing seen since", nil, false},
+		{"an older change", []store.Change{{Revision: 11}}, false},
+		{"a list from before the write", []store.Change{{Reset: true, Revision: 11}}, false},
+		{"the write itself", []store.Change{{Revision: 12}}, true},
+		{"a later list", []store.Change{{Reset: true, Revision: 14}}, true},
+		{"a store that went back", []store.Change{{Reset: true, Revision: 3}}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			table := store.NewTable[store.Network](store.NetworksSpan(), func(error) {})
+			table.Apply(store.Change{Reset: true, Revision: 10})
+			table.Await(12)
+			for _, c := range tt.changes {
+				table.Apply(c)
+			}
+			if _, current := table.Rows(); current != tt.current {
+				t.Errorf("current: got %t, want %t", current, tt.current)
+			}
+		})
+	}
+}

@@ -12,7 +12,7 @@ import (
 )
 
 // planDefinition is for a definition, whether this host has it or not.
-func (v View) planDefinition(def Row[store.Network], have index) []Step {
+func (v View) planDefinition(def store.Row[store.Network], have index) []Step {
 	if def.Record.Scope != store.ScopeGlobal {
 		return nil
 	}
@@ -23,7 +23,7 @@ func (v View) planDefinition(def Row[store.Network], have index) []Step {
 }
 
 // planReplica makes what is missing here.
-func (v View) planReplica(def Row[store.Network], have index) []Step {
+func (v View) planReplica(def store.Row[store.Network], have index) []Step {
 	if v.SwarmOnly || have.concerned(def) {
 		return nil
 	}
@@ -66,14 +66,14 @@ func (v View) index() index {
 
 // concerned reports whether the journal has a network that stands for the
 // definition or has its name: planNetwork decides about that one.
-func (have index) concerned(def Row[store.Network]) bool {
+func (have index) concerned(def store.Row[store.Network]) bool {
 	return have.uuids[def.Record.UUID] || have.names[def.Record.Name]
 }
 
 // planUnclaimed is for a network of ours that the journal does not know: the
 // data directory was lost. It is taken back when it plainly is the defined
 // one.
-func (v View) planUnclaimed(def Row[store.Network], e engine.Network) []Step {
+func (v View) planUnclaimed(def store.Row[store.Network], e engine.Network) []Step {
 	n := Restored(def.Record, e)
 	if !same(def.Record.Created, Define(e, n), e.Labels[ReplicaLabel] == def.Record.UUID) || !samePools(e, def.Record.Created) {
 		return nil
@@ -84,7 +84,7 @@ func (v View) planUnclaimed(def Row[store.Network], e engine.Network) []Step {
 // planRemoval drives active -> removing -> tombstone: this node answers for
 // itself, and whichever node sees every live node's answer ends it. A veto,
 // or a reference from a node that is away, turns it back.
-func (v View) planRemoval(def Row[store.Network]) []Step {
+func (v View) planRemoval(def store.Row[store.Network]) []Step {
 	answers := v.answers(def)
 	for _, node := range slices.Sorted(maps.Keys(answers)) {
 		if why := answers[node].Veto; why != "" {
@@ -120,14 +120,14 @@ func (v View) planAnswers() []Step {
 	var steps []Step
 	for _, uuid := range slices.Sorted(maps.Keys(v.Removals)) {
 		if def, ok := v.byUUID(uuid); !ok || def.Record.State != store.NetworkRemoving {
-			steps = append(steps, Step{Do: Sweep, Definition: Row[store.Network]{Record: store.Network{UUID: uuid}}})
+			steps = append(steps, Step{Do: Sweep, Definition: store.Row[store.Network]{Record: store.Network{UUID: uuid}}})
 		}
 	}
 	return steps
 }
 
 // standsHere reports whether this host's engine still has the replica.
-func (v View) standsHere(def Row[store.Network]) bool {
+func (v View) standsHere(def store.Row[store.Network]) bool {
 	return slices.ContainsFunc(v.Journal, func(n journal.Network) bool {
 		_, listed := v.Engine[n.ID]
 		return n.UUID == def.Record.UUID && listed
@@ -136,14 +136,14 @@ func (v View) standsHere(def Row[store.Network]) bool {
 
 // answers are the nodes' answers to this removal of the definition, not to an
 // earlier one.
-func (v View) answers(def Row[store.Network]) map[string]store.Removal {
+func (v View) answers(def store.Row[store.Network]) map[string]store.Removal {
 	all := maps.Clone(v.Removals[def.Record.UUID])
 	maps.DeleteFunc(all, func(_ string, r store.Removal) bool { return r.At != def.Modified })
 	return all
 }
 
 // answer is this node's Removal, unless it was given already.
-func (v View) answer(def Row[store.Network], veto string) []Step {
+func (v View) answer(def store.Row[store.Network], veto string) []Step {
 	if have, ok := v.answers(def)[v.Node]; ok && have.Veto == veto && have.Gone == (veto == "") {
 		return nil
 	}

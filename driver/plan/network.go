@@ -73,7 +73,7 @@ func (v View) planListed(n journal.Network, e engine.Network) []Step {
 }
 
 // planMine is for a network that is bound to its definition.
-func (v View) planMine(n journal.Network, e engine.Network, def Row[store.Network]) []Step {
+func (v View) planMine(n journal.Network, e engine.Network, def store.Row[store.Network]) []Step {
 	if def.Record.State == store.NetworkRemoving {
 		if len(v.Users[n.ID]) > 0 && def.Record.Force {
 			return []Step{{Do: Detach, Network: n, Engine: e, Definition: def}}
@@ -92,7 +92,7 @@ func (v View) planMine(n journal.Network, e engine.Network, def Row[store.Networ
 // planLost is for a network whose definition is gone, or whose name belongs
 // to another definition now: it was removed, or replaced, while this host was
 // away. It goes when no container refers to it.
-func (v View) planLost(n journal.Network, e engine.Network, def Row[store.Network], defined bool) []Step {
+func (v View) planLost(n journal.Network, e engine.Network, def store.Row[store.Network], defined bool) []Step {
 	why := "its definition was removed"
 	if defined {
 		why = "its definition was replaced by another of the same name"
@@ -109,7 +109,7 @@ func (v View) planLost(n journal.Network, e engine.Network, def Row[store.Networ
 
 // planClash is for a network whose name another, different definition has.
 // The first commit won.
-func (v View) planClash(n journal.Network, e engine.Network, def Row[store.Network]) []Step {
+func (v View) planClash(n journal.Network, e engine.Network, def store.Row[store.Network]) []Step {
 	lost := fmt.Sprintf("node %s defined a different network of this name first", v.Hosts.Of(def.Record.Origin))
 	if users := v.Users[n.ID]; len(users) > 0 {
 		return stage(n, e, journal.StageConflict, fmt.Sprintf("%s, and containers here refer to this one: %s", lost, strings.Join(users, ", ")))
@@ -160,7 +160,7 @@ func (v View) planMissing(n journal.Network) []Step {
 // planDeleted settles what it means that Docker deleted a replica here: a
 // prune means nothing for the cluster, an rm removes the definition unless a
 // container anywhere refers to it.
-func (v View) planDeleted(n journal.Network, def Row[store.Network], back Step) []Step {
+func (v View) planDeleted(n journal.Network, def store.Row[store.Network], back Step) []Step {
 	if !v.Pruned.Before(n.SinceTime()) {
 		back.Why = "docker network prune ran on this host, which never removes a network of the cluster"
 		return []Step{back}
@@ -185,7 +185,7 @@ func (v View) planExhume(n journal.Network, forget []Step) []Step {
 	if _, taken := v.Definitions[n.Name]; taken {
 		return forget
 	}
-	def := Row[store.Network]{Key: store.NetworkKey(grave.Record.Network.Name), Record: grave.Record.Network}
+	def := store.Row[store.Network]{Key: store.NetworkKey(grave.Record.Network.Name), Record: grave.Record.Network}
 	return []Step{{Do: Revive, Network: n, Definition: def, Why: "docker network prune, not an rm, removed it"}}
 }
 
@@ -203,7 +203,7 @@ func (v View) standsAgain(n journal.Network) (engine.Network, bool) {
 
 // leaving reports whether an rm on this host is about to remove the definition:
 // that waits for the quiet after it.
-func (v View) leaving(def Row[store.Network]) bool {
+func (v View) leaving(def store.Row[store.Network]) bool {
 	return slices.ContainsFunc(v.Journal, func(n journal.Network) bool {
 		return n.Stage == journal.StageGone && n.UUID == def.Record.UUID && v.Pruned.Before(n.SinceTime()) && v.usedBy(n) == ""
 	})
@@ -252,7 +252,7 @@ func stage(n journal.Network, e engine.Network, to journal.Stage, why string) []
 
 // Clashes are the networks of other nodes that lost their name to a definition
 // of this one.
-func Clashes(v View, nodes map[string]Row[store.Node]) (found []string) {
+func Clashes(v View, nodes map[string]store.Row[store.Node]) (found []string) {
 	for _, node := range nodes {
 		for _, n := range node.Record.Networks {
 			def, defined := v.Definitions[n.Name]

@@ -66,11 +66,11 @@ const (
 // Step is one thing to do, with what it is done to.
 type Step struct {
 	Do         Action
-	Network    journal.Network    // zero for one the journal does not have
-	Engine     engine.Network     // zero for one the engine does not have
-	Definition Row[store.Network] // zero for none
-	Stage      journal.Stage      // of NoteStage
-	Why        string             // for people
+	Network    journal.Network          // zero for one the journal does not have
+	Engine     engine.Network           // zero for one the engine does not have
+	Definition store.Row[store.Network] // zero for none
+	Stage      journal.Stage            // of NoteStage
+	Why        string                   // for people
 }
 
 // Steps says what brings engine, journal and definitions together.

@@ -30,8 +30,8 @@ func world() View {
 		Journal: []journal.Network{{ID: "e1", Stage: journal.StageCommitted, UUID: "u1", Name: "lan1", IPv4: true, Segment: "default", Pools: pools,
 			Options: option.Options{Parent: "eth1", Kind: link.Macvlan, Mode: link.Bridge}, Since: 900_000}},
 		Users:       map[string][]string{},
-		Definitions: map[string]Row[store.Network]{"lan1": {Key: "/networks/lan1", Record: def, Born: 5, Modified: 7}},
-		Tombstones:  map[string]Row[store.Tombstone]{},
+		Definitions: map[string]store.Row[store.Network]{"lan1": {Key: "/networks/lan1", Record: def, Created: 5, Modified: 7}},
+		Tombstones:  map[string]store.Row[store.Tombstone]{},
 		Removals:    map[string]map[string]store.Removal{},
 		Refs:        map[string]store.Refs{},
 		Live:        []string{"h1", "h2"},
@@ -140,7 +140,7 @@ func TestPlan(t *testing.T) {
 			v.deletedHere(100 * time.Millisecond)
 			grave := store.Tombstone{Network: v.Definitions["lan1"].Record}
 			v.Definitions, v.Pruned = nil, v.Now
-			v.Tombstones["u1"] = Row[store.Tombstone]{Record: grave}
+			v.Tombstones["u1"] = store.Row[store.Tombstone]{Record: grave}
 		}, []string{"revive prune"}},
 		{"rm is done", func(v *View) { v.deletedHere(5 * time.Second); v.Definitions = nil }, []string{"forget"}},
 		{"the engine lost it", func(v *View) { v.Engine = nil }, []string{"come back lost"}},
@@ -266,7 +266,7 @@ func TestPlan(t *testing.T) {
 
 // bury makes lan1 one whose definition was removed.
 func (v *View) bury() {
-	v.Tombstones["u1"] = Row[store.Tombstone]{Record: store.Tombstone{Network: v.Definitions["lan1"].Record}}
+	v.Tombstones["u1"] = store.Row[store.Tombstone]{Record: store.Tombstone{Network: v.Definitions["lan1"].Record}}
 	v.Definitions = nil
 }
 
@@ -351,7 +351,7 @@ func TestPlanNamesHosts(t *testing.T) {
 	v := View{Node: "id1", Now: time.UnixMilli(0).Add(ClashPatience), Hosts: map[string]string{"id1": "machine1", "id3": "machine3"}, Refs: map[string]store.Refs{
 		"id3": {Networks: map[string][]string{"u1": {"web"}}},
 	}}
-	def := Row[store.Network]{Record: store.Network{UUID: "u1", Name: "lan1", Origin: "id3", State: store.NetworkRemoving}}
+	def := store.Row[store.Network]{Record: store.Network{UUID: "u1", Name: "lan1", Origin: "id3", State: store.NetworkRemoving}}
 	n := journal.Network{ID: "n1", UUID: "u1", Since: 0}
 	whys := map[string]string{
 		"in use elsewhere": v.usedBy(n),

@@ -24,24 +24,24 @@ func (h Hosts) Of(node string) string { return cmp.Or(h[node], node) }
 // View is everything a plan is made from, at one moment.
 type View struct {
 	Node        string
-	Now         time.Time                           // by this host's clock
-	Engine      map[string]engine.Network           // of this driver and local scope, by id
-	Swarm       map[string]engine.Network           // of this driver and swarm scope, by id
-	Others      map[string]string                   // names of every other network here: its driver
-	Journal     []journal.Network                   // this host's networks
-	Missing     map[string]time.Time                // networks of the journal, by id, that the engine does not list: since when
-	Users       map[string][]string                 // engine network id: containers here, running or stopped
-	Definitions map[string]Row[store.Network]       // by name
-	Tombstones  map[string]Row[store.Tombstone]     // by uuid
-	Removals    map[string]map[string]store.Removal // by uuid and node
-	Refs        map[string]store.Refs               // by node
-	Live        []string                            // nodes
-	Kept        []store.Kept                        // what stopped containers here want again
-	Hosts       Hosts                               // names for messages
-	SwarmOnly   bool                                // the managed plugin: plain networks are the socket agent's
-	Pruned      time.Time                           // this engine's last network prune
-	Deleted     time.Time                           // its last deletion of any network
-	Waiting     func(trouble.Matter) bool           // it failed and is not due again
+	Now         time.Time                             // by this host's clock
+	Engine      map[string]engine.Network             // of this driver and local scope, by id
+	Swarm       map[string]engine.Network             // of this driver and swarm scope, by id
+	Others      map[string]string                     // names of every other network here: its driver
+	Journal     []journal.Network                     // this host's networks
+	Missing     map[string]time.Time                  // networks of the journal, by id, that the engine does not list: since when
+	Users       map[string][]string                   // engine network id: containers here, running or stopped
+	Definitions map[string]store.Row[store.Network]   // by name
+	Tombstones  map[string]store.Row[store.Tombstone] // by uuid
+	Removals    map[string]map[string]store.Removal   // by uuid and node
+	Refs        map[string]store.Refs                 // by node
+	Live        []string                              // nodes
+	Kept        []store.Kept                          // what stopped containers here want again
+	Hosts       Hosts                                 // names for messages
+	SwarmOnly   bool                                  // the managed plugin: plain networks are the socket agent's
+	Pruned      time.Time                             // this engine's last network prune
+	Deleted     time.Time                             // its last deletion of any network
+	Waiting     func(trouble.Matter) bool             // it failed and is not due again
 }
 
 // usedBy names who refers to the network anywhere, or "". This host's own
@@ -64,13 +64,13 @@ func (v View) buried(uuid string) bool {
 	return yes
 }
 
-func (v View) byUUID(uuid string) (Row[store.Network], bool) {
+func (v View) byUUID(uuid string) (store.Row[store.Network], bool) {
 	for _, def := range v.Definitions {
 		if def.Record.UUID == uuid {
 			return def, true
 		}
 	}
-	return Row[store.Network]{}, false
+	return store.Row[store.Network]{}, false
 }
 
 // Knows reports whether there is a definition of that uuid, or a network of that
@@ -140,8 +140,8 @@ func Users(containers []engine.Container, networks map[string]engine.Network, kn
 }
 
 // ByName finds definitions by name.
-func ByName(rows map[string]Row[store.Network]) map[string]Row[store.Network] {
-	named := make(map[string]Row[store.Network], len(rows))
+func ByName(rows map[string]store.Row[store.Network]) map[string]store.Row[store.Network] {
+	named := make(map[string]store.Row[store.Network], len(rows))
 	for _, r := range rows {
 		named[r.Record.Name] = r
 	}
@@ -149,8 +149,8 @@ func ByName(rows map[string]Row[store.Network]) map[string]Row[store.Network] {
 }
 
 // ByUUID finds tombstones by the uuid of their network.
-func ByUUID(rows map[string]Row[store.Tombstone]) map[string]Row[store.Tombstone] {
-	graves := make(map[string]Row[store.Tombstone], len(rows))
+func ByUUID(rows map[string]store.Row[store.Tombstone]) map[string]store.Row[store.Tombstone] {
+	graves := make(map[string]store.Row[store.Tombstone], len(rows))
 	for _, r := range rows {
 		graves[r.Record.Network.UUID] = r
 	}
@@ -158,7 +158,7 @@ func ByUUID(rows map[string]Row[store.Tombstone]) map[string]Row[store.Tombstone
 }
 
 // ByNode finds the answers to removals by uuid and node.
-func ByNode(rows map[string]Row[store.Removal]) map[string]map[string]store.Removal {
+func ByNode(rows map[string]store.Row[store.Removal]) map[string]map[string]store.Removal {
 	answers := map[string]map[string]store.Removal{}
 	for key, r := range rows {
 		uuid := store.RemovalOf(key)
@@ -171,7 +171,7 @@ func ByNode(rows map[string]Row[store.Removal]) map[string]map[string]store.Remo
 }
 
 // Records are records by what their keys end with.
-func Records[T any](rows map[string]Row[T]) map[string]T {
+func Records[T any](rows map[string]store.Row[T]) map[string]T {
 	plain := make(map[string]T, len(rows))
 	for key, r := range rows {
 		plain[store.NameOf(key)] = r.Record
@@ -180,7 +180,7 @@ func Records[T any](rows map[string]Row[T]) map[string]T {
 }
 
 // NamesOf are what the keys end with, sorted.
-func NamesOf[T any](rows map[string]Row[T]) []string {
+func NamesOf[T any](rows map[string]store.Row[T]) []string {
 	var names []string
 	for key := range rows {
 		names = append(names, store.NameOf(key))
@@ -206,12 +206,4 @@ func (v View) AttachedTo(a engine.Attachment) (journal.Network, bool) {
 		}
 	}
 	return journal.Network{}, false
-}
-
-// Row is a record of the store with the revisions it was read at.
-type Row[T any] struct {
-	Key      string
-	Record   T
-	Born     store.Revision // created
-	Modified store.Revision
 }
