@@ -71,7 +71,6 @@ type Driver struct {
 	plugins   trouble.Findings // plugins that hide this one
 	clashes   trouble.Findings // networks elsewhere that lost their name to one of this node
 	unheeded  unheeded         // what has no effect on this host's networks
-	asked     askedFor         // names that engines from 29 tell with an address request
 	inherited inheritance
 	announcer *announcer
 	stopped   *stopped

@@ -8,7 +8,6 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
-	"gvlan/driver/option"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
@@ -22,15 +21,6 @@ var (
 	// ErrDrained: an operator drained this node.
 	ErrDrained = errors.New("node is drained")
 )
-
-// NewEndpoint is what Docker says when it makes an endpoint: which container
-// it is for is not among it.
-type NewEndpoint struct {
-	ID, Network string
-	IPv4, IPv6  netip.Prefix // zero: none
-	MAC         string       // "": none was asked for
-	Options     option.EndpointOptions
-}
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
@@ -47,7 +37,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string,
 	}
 	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
 	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
-	e.Container.Name = d.asked.take(r.IPv4.Addr().String(), r.IPv6.Addr().String())
+	e.Container.Name = r.Name
 	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
 		return "", err
 	}

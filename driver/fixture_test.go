@@ -122,7 +122,7 @@ func (h *host) launch() {
 	h.must(err)
 	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)
-	plugin := NewPlugin(h.d, h.swarm, log)
+	plugin := NewPlugin(h.d, h.addresses, h.swarm, log)
 	socket := h.listen()
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup

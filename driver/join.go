@@ -14,15 +14,6 @@ import (
 	"gvlan/driver/visible"
 )
 
-// Attachment is what Docker needs to put a container on the network: a link
-// in the host's namespace that Docker moves, renames and addresses.
-type Attachment struct {
-	Link               string
-	Name, Prefix       string         // of the link inside the container; "": Docker's choice, and eth
-	Gateway4, Gateway6 netip.Addr     // zero: none
-	Connected          []netip.Prefix // routes by device
-}
-
 // Join makes the endpoint's link on the parent that is right now.
 func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment, error) {
 	e, ok := d.state.Endpoint(endpoint)

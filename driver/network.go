@@ -18,17 +18,6 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// NewNetwork is what Docker says when it makes a network: neither its name
-// nor its labels are among it.
-type NewNetwork struct {
-	ID       string
-	Options  option.Options
-	IPv4     bool
-	IPv6     bool
-	Internal bool
-	Pools    []pool.Data
-}
-
 // CreateNetwork takes a network into the journal and makes its VLAN link or
 // dummy. It is an upsert: the swarm repeats it after a restart.
 func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error) {

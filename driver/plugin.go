@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,7 +15,10 @@ import (
 
 	"github.com/docker/go-plugins-helpers/sdk"
 
+	"gvlan/driver/option"
 	"gvlan/driver/visible"
+	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // HandlerTimeout bounds every plugin request: Docker holds a network's lock
@@ -26,23 +30,81 @@ const HandlerTimeout = 5 * time.Second
 // manifest is the answer to Plugin.Activate: both drivers on one socket.
 const manifest = `{"Implements":["NetworkDriver","IpamDriver"]}`
 
+// Driver is what the network protocol's calls do; *driver.Driver is one.
+type Driver_ interface {
+	CreateNetwork(ctx context.Context, r NewNetwork) error
+	DeleteNetwork(ctx context.Context, id string) error
+	// AllocateNetwork and FreeNetwork are called on a swarm's leader only.
+	AllocateNetwork(ctx context.Context, id string, o option.Options, pools []pool.Data) error
+	FreeNetwork(ctx context.Context, id string) error
+	// CreateEndpoint returns the MAC to use, or "" where Docker must not set one.
+	CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string, err error)
+	EndpointInfo(id string) map[string]string
+	DeleteEndpoint(ctx context.Context, id string) error
+	Join(ctx context.Context, endpoint, sandbox string) (Attachment, error)
+	Leave(ctx context.Context, endpoint string) error
+	// Newcomers reports whether a container that never ran may be the one that
+	// asks for an address on a network.
+	Newcomers(network string) bool
+}
+
+// Addresses is what the IPAM protocol's calls do; *ipam.Allocator is one.
+type Addresses interface {
+	RequestPool(ctx context.Context, r ipam.PoolRequest) (ipam.PoolReply, error)
+	ReleasePool(ctx context.Context, id string) error
+	RequestAddress(ctx context.Context, r ipam.AddressRequest) (netip.Prefix, error)
+	ReleaseAddress(ctx context.Context, id, address string) error
+}
+
+// NewNetwork is what Docker says when it makes a network: neither its name
+// nor its labels are among it.
+type NewNetwork struct {
+	ID       string
+	Options  option.Options
+	IPv4     bool
+	IPv6     bool
+	Internal bool
+	Pools    []pool.Data
+}
+
+// NewEndpoint is what Docker says when it makes an endpoint: which container
+// it is for is not among it, but for its name on engines from 29.
+type NewEndpoint struct {
+	ID, Network string
+	IPv4, IPv6  netip.Prefix // zero: none
+	MAC         string       // "": none was asked for
+	Name        string       // of the container; "" where the engine did not tell
+	Options     option.EndpointOptions
+}
+
+// Attachment is what Docker needs to put a container on the network: a link
+// in the host's namespace that Docker moves, renames and addresses.
+type Attachment struct {
+	Link               string
+	Name, Prefix       string         // of the link inside the container; "": Docker's choice, and eth
+	Gateway4, Gateway6 netip.Addr     // zero: none
+	Connected          []netip.Prefix // routes by device
+}
+
 // Plugin answers Docker's network and IPAM plugin protocols
 // (docs.docker.com/engine/extend/plugins_network, libnetwork's remote.md and
 // ipam.md).
 type Plugin struct {
-	driver  *Driver
-	handler sdk.Handler
-	log     *slog.Logger
+	driver    Driver_
+	addresses Addresses
+	asked     askedFor // names that engines from 29 tell with an address request
+	handler   sdk.Handler
+	log       *slog.Logger
 	// Swarm makes the plugin report scope "global", which a managed plugin
 	// needs for swarm networks and a socket plugin must not report.
 	swarm bool
 	gate  sync.RWMutex // read-held by every request, taken for good on stop
 }
 
-// NewPlugin serves d. With swarm set the driver reports global scope, which
-// only a managed plugin may.
-func NewPlugin(d *Driver, swarm bool, log *slog.Logger) *Plugin {
-	p := &Plugin{driver: d, handler: sdk.NewHandler(manifest), log: log, swarm: swarm}
+// NewPlugin serves a driver and its addresses. With swarm set the driver reports
+// global scope, which only a managed plugin may.
+func NewPlugin(d Driver_, addresses Addresses, swarm bool, log *slog.Logger) *Plugin {
+	p := &Plugin{driver: d, addresses: addresses, handler: sdk.NewHandler(manifest), log: log, swarm: swarm}
 	p.routeNetwork()
 	p.routeIPAM()
 	return p

@@ -34,7 +34,7 @@ func (p *Plugin) addressSpaces() dockeripam.AddressSpacesResponse {
 }
 
 func (p *Plugin) requestPool(ctx context.Context, r dockeripam.RequestPoolRequest) (dockeripam.RequestPoolResponse, error) {
-	pool, err := p.driver.addresses.RequestPool(ctx, ipam.PoolRequest{
+	pool, err := p.addresses.RequestPool(ctx, ipam.PoolRequest{
 		Space: r.AddressSpace, Pool: r.Pool, SubPool: r.SubPool, Options: r.Options, V6: r.V6,
 	})
 	if err != nil {
@@ -44,21 +44,21 @@ func (p *Plugin) requestPool(ctx context.Context, r dockeripam.RequestPoolReques
 }
 
 func (p *Plugin) releasePool(ctx context.Context, r dockeripam.ReleasePoolRequest) (done, error) {
-	return done{}, p.driver.addresses.ReleasePool(ctx, r.PoolID)
+	return done{}, p.addresses.ReleasePool(ctx, r.PoolID)
 }
 
 func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddressRequest) (dockeripam.RequestAddressResponse, error) {
-	addr, err := p.driver.addresses.RequestAddress(ctx, ipam.AddressRequest{
-		PoolID: r.PoolID, Address: r.Address, Options: r.Options, Newcomers: p.driver.stopped.newcomers,
+	addr, err := p.addresses.RequestAddress(ctx, ipam.AddressRequest{
+		PoolID: r.PoolID, Address: r.Address, Options: r.Options, Newcomers: p.driver.Newcomers,
 	})
 	if err != nil {
 		return dockeripam.RequestAddressResponse{}, err
 	}
-	p.driver.asked.note(addr.Addr().String(), r.Options[keyEndpointName])
+	p.asked.note(addr.Addr().String(), r.Options[keyEndpointName])
 	return dockeripam.RequestAddressResponse{Address: addr.String()}, nil
 }
 
 func (p *Plugin) releaseAddress(ctx context.Context, r dockeripam.ReleaseAddressRequest) (done, error) {
-	p.driver.asked.take(r.Address)
-	return done{}, p.driver.addresses.ReleaseAddress(ctx, r.PoolID, r.Address)
+	p.asked.take(r.Address)
+	return done{}, p.addresses.ReleaseAddress(ctx, r.PoolID, r.Address)
 }

@@ -116,6 +116,7 @@ func (p *Plugin) createEndpoint(ctx context.Context, r network.CreateEndpointReq
 		return network.CreateEndpointResponse{}, err
 	}
 	e.MAC = cmp.Or(e.MAC, e.Options.MAC)
+	e.Name = p.asked.take(e.IPv4.Addr().String(), e.IPv6.Addr().String())
 	mac, err := p.driver.CreateEndpoint(ctx, e)
 	if err != nil {
 		return network.CreateEndpointResponse{}, err

@@ -89,7 +89,7 @@ func TestWhatIsUnknownIsNoErrorWhereDockerDropsItAnyway(t *testing.T) {
 func TestFixedAnswers(t *testing.T) {
 	h := newCluster(t).host("h1")
 	for method, want := range map[string]string{
-		"Plugin.Activate":                    manifest,
+		"Plugin.Activate":                    `{"Implements":["NetworkDriver","IpamDriver"]}`,
 		"NetworkDriver.GetCapabilities":      `{"Scope":"local","ConnectivityScope":"global","GwAllocChecker":true}`,
 		"IpamDriver.GetCapabilities":         `{"RequiresMACAddress":false,"RequiresRequestReplay":false}`,
 		"IpamDriver.GetDefaultAddressSpaces": `{"LocalDefaultAddressSpace":"gvlan-local","GlobalDefaultAddressSpace":"gvlan-global"}`,

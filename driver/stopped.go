@@ -70,6 +70,10 @@ func (s *stopped) newcomers(network string) bool {
 	return len(s.created) > 0 || s.waiting[network]
 }
 
+// Newcomers reports whether a container that never ran may be the one that asks
+// for an address on a network.
+func (d *Driver) Newcomers(network string) bool { return d.stopped.newcomers(network) }
+
 // look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
 func (s *stopped) look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool)) []store.Kept {

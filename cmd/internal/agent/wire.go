@@ -151,7 +151,7 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // openSockets takes the plugin's and the status socket. From here on Docker's
 // connections wait in the plugin's backlog until run serves them.
 func (p *parts) openSockets() (err error) {
-	p.plugin = driver.NewPlugin(p.driver, p.config.Swarm, p.log)
+	p.plugin = driver.NewPlugin(p.driver, p.addresses, p.config.Swarm, p.log)
 	if p.socket, err = driver.Listen(p.config.PluginSocketDir, pluginSocketName(p.config)); err != nil {
 		return err
 	}
