@@ -18,6 +18,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/option"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 )
 
@@ -160,9 +161,9 @@ func (e *dockerd) newID() string {
 
 // open asks the plugin for a network's pools and tells it the network.
 func (e *dockerd) open(n *dockerNetwork, r engine.NetworkRequest) error {
-	options := map[string]any{keyIPv4: r.IPv4, keyIPv6: r.IPv6, keyGeneric: orEmpty(r.Options)}
+	options := map[string]any{plugin.KeyIPv4: r.IPv4, plugin.KeyIPv6: r.IPv6, plugin.KeyGeneric: orEmpty(r.Options)}
 	if r.Internal {
-		options[keyInternal] = true
+		options[plugin.KeyInternal] = true
 	}
 	skip, err := e.h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": options})
 	if err != nil {

@@ -2,7 +2,6 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -20,8 +19,6 @@ import (
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
-
-var errNotSwarm = errors.New("a socket plugin has no swarm networks: use the managed plugin gvlan-swarm:latest")
 
 // Config is what a Driver is made of. Every field is needed unless it says
 // otherwise.

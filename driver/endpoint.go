@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
@@ -24,7 +25,7 @@ var (
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
-func (d *Driver) CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string, err error) {
+func (d *Driver) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
 	n, ok := d.state.Network(r.Network)
 	if !ok || n.Stage == journal.StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, visible.ID(r.Network))

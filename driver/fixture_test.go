@@ -26,6 +26,7 @@ import (
 	"gvlan/driver/link/linktest"
 	"gvlan/driver/netns"
 	"gvlan/driver/plan"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/parentfile"
@@ -122,13 +123,13 @@ func (h *host) launch() {
 	h.must(err)
 	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)
-	plugin := NewPlugin(h.d, h.addresses, h.swarm, log)
+	served := plugin.New(h.d, h.addresses, h.swarm, log)
 	socket := h.listen()
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	for _, loop := range []func(context.Context) error{
 		h.session.Run, h.addresses.Run, h.d.Run,
-		func(ctx context.Context) error { return plugin.Serve(ctx, socket) },
+		func(ctx context.Context) error { return served.Serve(ctx, socket) },
 	} {
 		work.Go(func() {
 			if err := loop(ctx); err != nil {
@@ -191,7 +192,7 @@ func (h *host) listen() net.Listener {
 	folder, err := os.MkdirTemp("", "gvlan")
 	h.must(err)
 	h.Cleanup(func() { os.RemoveAll(folder) })
-	socket, err := Listen(folder, "gvlan")
+	socket, err := plugin.Listen(folder, "gvlan")
 	h.must(err)
 	h.client = http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,

@@ -11,38 +11,39 @@ import (
 	"gvlan/driver/link"
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 )
 
 // Join makes the endpoint's link on the parent that is right now.
-func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (Attachment, error) {
+func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
 	e, ok := d.state.Endpoint(endpoint)
 	if !ok {
-		return Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
+		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
 	}
 	n, ok := d.state.Network(e.Network)
 	if !ok {
-		return Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
+		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
 	}
 	on, err := d.parents.For(ctx, n, e)
 	if err != nil {
-		return Attachment{}, err
+		return plugin.Attachment{}, err
 	}
 	if err := d.parents.Judge(n, on.Name, e.ID); err != nil {
-		return Attachment{}, err
+		return plugin.Attachment{}, err
 	}
 	if err := d.judgeMAC(ctx, n, e, on.Name); err != nil {
-		return Attachment{}, err
+		return plugin.Attachment{}, err
 	}
 	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
 	if err := d.parents.JudgeElsewhere(ctx, n, e); err != nil {
-		return Attachment{}, err
+		return plugin.Attachment{}, err
 	}
 	if err := d.makeLink(ctx, n, e); err != nil {
-		return Attachment{}, err
+		return plugin.Attachment{}, err
 	}
 	if err := d.joined(n, e); err != nil {
-		return Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
+		return plugin.Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
 	}
 	return attachment(n, e), nil
 }
@@ -90,8 +91,8 @@ func (d *Driver) joined(n journal.Network, e journal.Endpoint) error {
 }
 
 // attachment is what Docker is told of a joined endpoint.
-func attachment(n journal.Network, e journal.Endpoint) Attachment {
-	at := Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix, Gateway4: n.GatewayFor(e.IPv4), Gateway6: n.GatewayFor(e.IPv6)}
+func attachment(n journal.Network, e journal.Endpoint) plugin.Attachment {
+	at := plugin.Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix, Gateway4: n.GatewayFor(e.IPv4), Gateway6: n.GatewayFor(e.IPv6)}
 	if n.Options.Layer3() {
 		at.Connected = layer3Routes(n, e)
 	}

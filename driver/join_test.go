@@ -10,6 +10,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/option"
+	"gvlan/driver/plugin"
 )
 
 // TestAttachment: what a container is told of the ways out of its network.
@@ -28,19 +29,19 @@ func TestAttachment(t *testing.T) {
 	tests := []struct {
 		name string
 		n    journal.Network
-		want Attachment
+		want plugin.Attachment
 	}{
 		{"L2: the gateway of the address's subnet", journal.Network{Options: l2},
-			Attachment{Gateway4: netip.MustParseAddr("10.1.214.254"), Gateway6: netip.MustParseAddr("fd18::fe")}},
-		{"L2 with -o gateway=none: no way out", journal.Network{Options: none}, Attachment{}},
-		{"L2 without a parent: no way out", journal.Network{Options: without(l2)}, Attachment{}},
-		{"L2 internal: no way out", journal.Network{Options: l2, Internal: true}, Attachment{}},
+			plugin.Attachment{Gateway4: netip.MustParseAddr("10.1.214.254"), Gateway6: netip.MustParseAddr("fd18::fe")}},
+		{"L2 with -o gateway=none: no way out", journal.Network{Options: none}, plugin.Attachment{}},
+		{"L2 without a parent: no way out", journal.Network{Options: without(l2)}, plugin.Attachment{}},
+		{"L2 internal: no way out", journal.Network{Options: l2, Internal: true}, plugin.Attachment{}},
 		{"L3: default routes by device, whatever --gateway says", journal.Network{Options: l3},
-			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}},
+			plugin.Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}}},
 		{"L3 without a parent: the other subnet only", journal.Network{Options: without(l3)},
-			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
+			plugin.Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
 		{"L3 internal: the other subnet only", journal.Network{Options: l3, Internal: true},
-			Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
+			plugin.Attachment{Connected: []netip.Prefix{netip.MustParsePrefix("192.168.214.0/24")}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/option"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
@@ -15,7 +16,7 @@ import (
 // endpointMAC returns the endpoint's MAC and what Docker is answered: only a
 // MAC it did not send, and never one for ipvlan, whose links share their
 // parent's.
-func (d *Driver) endpointMAC(n journal.Network, r NewEndpoint) (has, answer string, err error) {
+func (d *Driver) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
 	if n.Options.Kind == link.Ipvlan {
 		if r.MAC != "" {
 			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", option.ErrMAC, r.MAC, n.Title())

@@ -13,6 +13,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
+	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
@@ -20,7 +21,7 @@ import (
 
 // CreateNetwork takes a network into the journal and makes its VLAN link or
 // dummy. It is an upsert: the swarm repeats it after a restart.
-func (d *Driver) CreateNetwork(ctx context.Context, r NewNetwork) (refused error) {
+func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) (refused error) {
 	if len(r.Options.Old) > 0 {
 		d.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
 			"network", visible.ID(r.ID), "names", strings.Join(r.Options.Old, " "))
@@ -89,7 +90,7 @@ func (d *Driver) forgetUnfinished() error {
 // replicating tells whether the engine makes this network because the agent
 // asked it to. Only what is refused to a user depends on it: a replica is
 // made also where no container of it could start.
-func (d *Driver) replicating(r NewNetwork) bool {
+func (d *Driver) replicating(r plugin.NewNetwork) bool {
 	def := d.making.Load()
 	if def == nil {
 		return false
@@ -100,7 +101,7 @@ func (d *Driver) replicating(r NewNetwork) bool {
 }
 
 // describe is the journal's record of a network Docker just made.
-func (d *Driver) describe(r NewNetwork, local, foreign bool) journal.Network {
+func (d *Driver) describe(r plugin.NewNetwork, local, foreign bool) journal.Network {
 	n := journal.Network{
 		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
@@ -148,7 +149,7 @@ func checkReserved(n journal.Network) error {
 // checkExclude refuses exclude= outside every subnet where a user gives it.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
-func (d *Driver) checkExclude(r NewNetwork, n journal.Network) error {
+func (d *Driver) checkExclude(r plugin.NewNetwork, n journal.Network) error {
 	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || d.replicating(r) {
 		return nil
 	}

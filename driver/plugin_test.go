@@ -3,8 +3,6 @@ package driver
 import (
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +15,7 @@ import (
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/driver/option"
+	"gvlan/driver/plugin"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
@@ -79,7 +78,7 @@ func TestWhatIsUnknownIsNoErrorWhereDockerDropsItAnyway(t *testing.T) {
 	for method, says := range map[string]string{
 		"NetworkDriver.CreateEndpoint":  ErrUnknownNetwork.Error(),
 		"NetworkDriver.Join":            ErrUnknownEndpoint.Error(),
-		"NetworkDriver.AllocateNetwork": errNotSwarm.Error(),
+		"NetworkDriver.AllocateNetwork": plugin.ErrNotSwarm.Error(),
 	} {
 		_, err := h.call(method, about)
 		h.wantErr(err, says)
@@ -114,26 +113,6 @@ func TestManagedPluginIsGlobal(t *testing.T) {
 	h.start()
 	if got, err := h.send("NetworkDriver.GetCapabilities", nil); err != nil || got.Scope != "global" {
 		t.Errorf("scope %q %v, want global", got.Scope, err)
-	}
-}
-
-// TestListenReplacesTheSocketOfADeadAgent: a crash leaves the file.
-func TestListenReplacesTheSocketOfADeadAgent(t *testing.T) {
-	folder, err := os.MkdirTemp("", "gvlan")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(folder)
-	if err := os.WriteFile(filepath.Join(folder, "gvlan.sock"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	l, err := Listen(folder, "gvlan")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if info, err := os.Stat(filepath.Join(folder, "gvlan.sock")); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("socket: %v %v, want mode 0600", info, err)
 	}
 }
 
@@ -206,13 +185,13 @@ func TestGwAllocCheck(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{keyGeneric: tt.options, keyInternal: tt.internal}})
+			got, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{plugin.KeyGeneric: tt.options, plugin.KeyInternal: tt.internal}})
 			if err != nil || got.SkipIPv4 != tt.skip || got.SkipIPv6 != tt.skip {
 				t.Errorf("skip %v %v (%v), want %v", got.SkipIPv4, got.SkipIPv6, err, tt.skip)
 			}
 		})
 	}
-	_, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{keyGeneric: map[string]string{"parrent": "eth1"}}})
+	_, err := h.call("NetworkDriver.GwAllocCheck", map[string]any{"Options": map[string]any{plugin.KeyGeneric: map[string]string{"parrent": "eth1"}}})
 	h.wantErr(err, "did you mean parent")
 }
 
@@ -384,7 +363,7 @@ func TestNamesWithAnAddressRequest(t *testing.T) {
 	h.create(lan("lan1", "192.168.1.0/24"))
 	n := h.replica("lan1")
 	pool := h.engine.pools(n.ID)[0]
-	got, err := h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool.id, "Address": "", "Options": map[string]string{keyEndpointName: "web"}})
+	got, err := h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool.id, "Address": "", "Options": map[string]string{plugin.KeyEndpointName: "web"}})
 	h.must(err)
 	_, err = h.call("NetworkDriver.CreateEndpoint", map[string]any{"NetworkID": n.ID, "EndpointID": "e1", "Interface": map[string]string{"Address": got.Address}})
 	h.must(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"gvlan/driver/plugin"
 	"gvlan/ipam/pool"
 )
 
@@ -190,7 +191,7 @@ func (r *replay) translate(value any) any {
 		for key := range v {
 			v[key] = r.translate(v[key])
 		}
-		if options, ok := v[keyGeneric].(map[string]any); ok {
+		if options, ok := v[plugin.KeyGeneric].(map[string]any); ok {
 			options["parent"] = "eth1"
 		}
 	}

@@ -17,14 +17,14 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan":             {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":    {"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "ipam", "ipam/evict", "ipam/pool", "parentfile"},
+	"cmd/internal/agent":    {"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile"},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":      {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "dns/listen", "driver", "driver/engine", "ipam/evict", "ipam/pool"},
 	"cmd/internal/config":   {"cluster/store/embedded", "ipam/pool", "parentfile"},
 	"cmd/internal/datadir":  {},
 	"cmd/internal/terminal": {"driver/visible"},
 
-	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},
+	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/journal":           {"driver/option", "driver/visible", "cluster/store"},
@@ -34,6 +34,7 @@ var arrows = map[string][]string{
 	"driver/option":            {"driver/link", "driver/visible", "ipam/pool", "parentfile"},
 	"driver/parent":            {"driver/journal", "driver/link", "driver/netns", "driver/trouble", "parentfile"},
 	"driver/plan":              {"driver/engine", "driver/journal", "driver/option", "driver/trouble", "cluster/store"},
+	"driver/plugin":            {"driver/option", "driver/visible", "ipam", "ipam/pool"},
 	"driver/trouble":           {},
 	"driver/visible":           {},
 	"ipam":                     {"ipam/addrset", "ipam/mirror", "ipam/pool", "cluster/store"},

@@ -20,6 +20,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/plugin"
 	"gvlan/ipam"
 	"gvlan/parentfile"
 )
@@ -42,7 +43,7 @@ type parts struct {
 	engine    *engine.Engine
 	addresses *ipam.Allocator
 	driver    *driver.Driver
-	plugin    *driver.Plugin
+	plugin    *plugin.Plugin
 	socket    net.Listener
 	status    *api.Server
 }
@@ -151,8 +152,8 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // openSockets takes the plugin's and the status socket. From here on Docker's
 // connections wait in the plugin's backlog until run serves them.
 func (p *parts) openSockets() (err error) {
-	p.plugin = driver.NewPlugin(p.driver, p.addresses, p.config.Swarm, p.log)
-	if p.socket, err = driver.Listen(p.config.PluginSocketDir, pluginSocketName(p.config)); err != nil {
+	p.plugin = plugin.New(p.driver, p.addresses, p.config.Swarm, p.log)
+	if p.socket, err = plugin.Listen(p.config.PluginSocketDir, pluginSocketName(p.config)); err != nil {
 		return err
 	}
 	if p.status, err = api.NewServer(p.config.StatusSocket, p.log); err != nil {

@@ -1,7 +1,8 @@
-package driver
+package plugin
 
 import (
 	"context"
+	"sync"
 
 	dockeripam "github.com/docker/go-plugins-helpers/ipam"
 
@@ -9,9 +10,9 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// keyEndpointName is the endpoint's name, which is the container's, in
+// KeyEndpointName is the endpoint's name, which is the container's, in
 // RequestAddress of engines from 29.
-const keyEndpointName = "com.docker.network.endpoint.name"
+const KeyEndpointName = "com.docker.network.endpoint.name"
 
 // ipamCapabilities says that addresses need no MAC (a MAC breaks ipvlan) and
 // that nothing has to be replayed after a restart: etcd remembers.
@@ -54,11 +55,45 @@ func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddress
 	if err != nil {
 		return dockeripam.RequestAddressResponse{}, err
 	}
-	p.asked.note(addr.Addr().String(), r.Options[keyEndpointName])
+	p.asked.note(addr.Addr().String(), r.Options[KeyEndpointName])
 	return dockeripam.RequestAddressResponse{Address: addr.String()}, nil
 }
 
 func (p *Plugin) releaseAddress(ctx context.Context, r dockeripam.ReleaseAddressRequest) (done, error) {
 	p.asked.take(r.Address)
 	return done{}, p.addresses.ReleaseAddress(ctx, r.PoolID, r.Address)
+}
+
+// askedFor remembers whom an address was asked for, from the request for it
+// to the endpoint that has it: engines from 29 name the endpoint in the
+// request, which is the only name a handler is ever told.
+type askedFor struct {
+	mu    sync.Mutex
+	names map[string]string // by address
+}
+
+// note remembers a name; an empty one is none.
+func (a *askedFor) note(address, name string) {
+	if name == "" {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.names == nil {
+		a.names = map[string]string{}
+	}
+	a.names[address] = name
+}
+
+// take forgets and returns the name of the first address that has one.
+func (a *askedFor) take(addresses ...string) (name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, address := range addresses {
+		if name == "" {
+			name = a.names[address]
+		}
+		delete(a.names, address)
+	}
+	return name
 }

@@ -1,4 +1,13 @@
-package driver
+// Package plugin is Docker's two plugin protocols, network and IPAM, on one
+// socket. It decodes calls, has a Driver and Addresses do them, encodes what they
+// answer and logs each call in one line; it takes no decision.
+//
+//	plugin.go   what is called, the socket, and what every call has in common
+//	network.go  the network protocol (libnetwork's remote.md)
+//	ipam.go     the IPAM protocol (libnetwork's ipam.md)
+//
+// See DESIGN.md in this folder.
+package plugin
 
 import (
 	"context"
@@ -13,6 +22,8 @@ import (
 	"sync"
 	"time"
 
+	dockeripam "github.com/docker/go-plugins-helpers/ipam"
+	"github.com/docker/go-plugins-helpers/network"
 	"github.com/docker/go-plugins-helpers/sdk"
 
 	"gvlan/driver/option"
@@ -21,17 +32,17 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// HandlerTimeout bounds every plugin request: Docker holds a network's lock
+// handlerTimeout bounds every plugin request: Docker holds a network's lock
 // across a call and has no timeout of its own for socket plugins. The store
 // gets four fifths of it, so that a request ends with a sentence rather than
 // a broken connection.
-const HandlerTimeout = 5 * time.Second
+const handlerTimeout = 5 * time.Second
 
 // manifest is the answer to Plugin.Activate: both drivers on one socket.
 const manifest = `{"Implements":["NetworkDriver","IpamDriver"]}`
 
 // Driver is what the network protocol's calls do; *driver.Driver is one.
-type Driver_ interface {
+type Driver interface {
 	CreateNetwork(ctx context.Context, r NewNetwork) error
 	DeleteNetwork(ctx context.Context, id string) error
 	// AllocateNetwork and FreeNetwork are called on a swarm's leader only.
@@ -90,20 +101,20 @@ type Attachment struct {
 // (docs.docker.com/engine/extend/plugins_network, libnetwork's remote.md and
 // ipam.md).
 type Plugin struct {
-	driver    Driver_
+	driver    Driver
 	addresses Addresses
 	asked     askedFor // names that engines from 29 tell with an address request
 	handler   sdk.Handler
 	log       *slog.Logger
-	// Swarm makes the plugin report scope "global", which a managed plugin
+	// swarm makes the plugin report scope "global", which a managed plugin
 	// needs for swarm networks and a socket plugin must not report.
 	swarm bool
 	gate  sync.RWMutex // read-held by every request, taken for good on stop
 }
 
-// NewPlugin serves a driver and its addresses. With swarm set the driver reports
+// New serves a driver and its addresses. With swarm set the driver reports
 // global scope, which only a managed plugin may.
-func NewPlugin(d Driver_, addresses Addresses, swarm bool, log *slog.Logger) *Plugin {
+func New(d Driver, addresses Addresses, swarm bool, log *slog.Logger) *Plugin {
 	p := &Plugin{driver: d, addresses: addresses, handler: sdk.NewHandler(manifest), log: log, swarm: swarm}
 	p.routeNetwork()
 	p.routeIPAM()
@@ -169,7 +180,7 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
 		var req Req
 		if err := sdk.DecodeRequest(w, r, &req); err != nil {
-			p.log.Warn("refused a request without a body", "method", method, "error", err)
+			p.log.Warn("request without a body refused", "method", method, "err", err)
 			return
 		}
 		if !p.gate.TryRLock() {
@@ -177,7 +188,7 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 			return
 		}
 		defer p.gate.RUnlock()
-		ctx, cancel := context.WithTimeout(r.Context(), HandlerTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
 		defer cancel()
 		began := time.Now()
 		res, err := do(ctx, req)
@@ -210,8 +221,81 @@ func (p *Plugin) record(method string, req, res any, err error, took time.Durati
 	attrs = append(attrs, outcome(res)...)
 	attrs = append(attrs, "took", took.Round(time.Microsecond))
 	if err != nil {
-		p.log.Error("refused", append(attrs, "error", err)...)
+		p.log.Error("refused", append(attrs, "err", err)...)
 		return
 	}
 	p.log.Info("answered", attrs...)
+}
+
+// subject lists what a request is about: network, endpoint, pool, address.
+func subject(req any) []any {
+	switch r := req.(type) {
+	case network.CreateNetworkRequest:
+		return []any{"network", visible.ID(r.NetworkID)}
+	case network.DeleteNetworkRequest:
+		return []any{"network", visible.ID(r.NetworkID)}
+	case network.AllocateNetworkRequest:
+		return []any{"network", visible.ID(r.NetworkID)}
+	case network.FreeNetworkRequest:
+		return []any{"network", visible.ID(r.NetworkID)}
+	case network.CreateEndpointRequest:
+		attrs := about(r.NetworkID, r.EndpointID)
+		if r.Interface != nil {
+			attrs = append(attrs, given("address", r.Interface.Address)...)
+			attrs = append(attrs, given("address6", r.Interface.AddressIPv6)...)
+		}
+		return attrs
+	case network.InfoRequest:
+		return about(r.NetworkID, r.EndpointID)
+	case network.DeleteEndpointRequest:
+		return about(r.NetworkID, r.EndpointID)
+	case network.JoinRequest:
+		return append(about(r.NetworkID, r.EndpointID), "sandbox", r.SandboxKey)
+	case network.LeaveRequest:
+		return about(r.NetworkID, r.EndpointID)
+	}
+	return ipamSubject(req)
+}
+
+func ipamSubject(req any) []any {
+	switch r := req.(type) {
+	case dockeripam.RequestPoolRequest:
+		return append(given("subnet", r.Pool), given("range", r.SubPool)...)
+	case dockeripam.ReleasePoolRequest:
+		return []any{"pool", r.PoolID}
+	case dockeripam.RequestAddressRequest:
+		return append([]any{"pool", r.PoolID}, given("asked", r.Address)...)
+	case dockeripam.ReleaseAddressRequest:
+		return []any{"pool", r.PoolID, "address", r.Address}
+	}
+	return nil
+}
+
+// outcome lists what an answer gave.
+func outcome(res any) []any {
+	switch r := res.(type) {
+	case dockeripam.RequestPoolResponse:
+		return given("pool", r.PoolID)
+	case dockeripam.RequestAddressResponse:
+		return given("address", r.Address)
+	case network.CreateEndpointResponse:
+		if r.Interface != nil {
+			return given("mac", r.Interface.MacAddress)
+		}
+	case network.JoinResponse:
+		return append(given("link", r.InterfaceName.SrcName), given("gateway", r.Gateway)...)
+	}
+	return nil
+}
+
+func about(networkID, endpointID string) []any {
+	return []any{"network", visible.ID(networkID), "endpoint", visible.ID(endpointID)}
+}
+
+// given is an attribute, or nothing when the value is empty.
+func given(key, value string) []any {
+	if value == "" {
+		return nil
+	}
+	return []any{key, value}
 }

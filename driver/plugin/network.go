@@ -1,8 +1,9 @@
-package driver
+package plugin
 
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -14,12 +15,15 @@ import (
 	"gvlan/ipam/pool"
 )
 
+// ErrNotSwarm refuses a network of the swarm on a socket plugin.
+var ErrNotSwarm = errors.New("a socket plugin has no swarm networks: use the managed plugin gvlan-swarm:latest")
+
 // Keys of CreateNetwork.Options (libnetwork netlabel).
 const (
-	keyGeneric  = "com.docker.network.generic"
-	keyIPv4     = "com.docker.network.enable_ipv4" // engines from 28
-	keyIPv6     = "com.docker.network.enable_ipv6"
-	keyInternal = "com.docker.network.internal"
+	KeyGeneric  = "com.docker.network.generic"
+	KeyIPv4     = "com.docker.network.enable_ipv4" // engines from 28
+	KeyIPv6     = "com.docker.network.enable_ipv6"
+	KeyInternal = "com.docker.network.internal"
 )
 
 // capabilities is GetCapabilities' answer; GwAllocChecker is read by engines
@@ -72,7 +76,7 @@ func (p *Plugin) gwAllocCheck(_ context.Context, r gwAllocCheck) (gwAllocAnswer,
 	if err != nil {
 		return gwAllocAnswer{}, err
 	}
-	skip := !o.AsksGateway(flag(r.Options, keyInternal, false))
+	skip := !o.AsksGateway(flag(r.Options, KeyInternal, false))
 	return gwAllocAnswer{SkipIPv4: skip, SkipIPv6: skip}, nil
 }
 
@@ -88,9 +92,9 @@ func (p *Plugin) createNetwork(ctx context.Context, r network.CreateNetworkReque
 	return done{}, p.driver.CreateNetwork(ctx, NewNetwork{
 		ID:       r.NetworkID,
 		Options:  o,
-		IPv4:     flag(r.Options, keyIPv4, true),
-		IPv6:     flag(r.Options, keyIPv6, false),
-		Internal: flag(r.Options, keyInternal, false),
+		IPv4:     flag(r.Options, KeyIPv4, true),
+		IPv6:     flag(r.Options, KeyIPv6, false),
+		Internal: flag(r.Options, KeyInternal, false),
 		Pools:    pools,
 	})
 }
@@ -183,7 +187,7 @@ func (p *Plugin) discovered(context.Context, network.DiscoveryNotification) (don
 
 // genericOptions takes the -o options out of CreateNetwork's.
 func genericOptions(all map[string]any) map[string]string {
-	raw, _ := all[keyGeneric].(map[string]any)
+	raw, _ := all[KeyGeneric].(map[string]any)
 	options := make(map[string]string, len(raw))
 	for k, v := range raw {
 		options[k] = fmt.Sprint(v)
@@ -252,7 +256,7 @@ func prefixOrNone(s string) (netip.Prefix, error) {
 // all a worker's CreateNetwork will get, so every option goes back.
 func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkRequest) (network.AllocateNetworkResponse, error) {
 	if !p.swarm {
-		return network.AllocateNetworkResponse{}, errNotSwarm
+		return network.AllocateNetworkResponse{}, ErrNotSwarm
 	}
 	o, err := option.Parse(r.Options)
 	if err != nil {
