@@ -7,7 +7,7 @@ import (
 	"gvlan/driver/visible"
 )
 
-// Sandboxes answers names inside containers; *dns.Sandboxes is one. A
+// Sandboxes answers names inside containers; *sandbox.Resolvers of dns is one. A
 // container starts and stops also without names, so both report their own
 // failures.
 type Sandboxes interface {

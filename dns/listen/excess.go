@@ -20,7 +20,8 @@ const (
 	buckets      = 4096 // addresses are spread over; who shares one shares what it gives
 )
 
-// excess limits by address. A burst is what a second gives.
+// excess limits, by address, what answers have more than their questions. A
+// burst is what a second gives.
 type excess struct {
 	now     func() time.Time
 	began   time.Time
@@ -29,6 +30,7 @@ type excess struct {
 	nets    [buckets]bucket
 }
 
+// newExcess returns one of which nothing was taken.
 func newExcess(now func() time.Time) *excess {
 	return &excess{now: now, began: now(), seed: maphash.MakeSeed()}
 }
@@ -36,7 +38,7 @@ func newExcess(now func() time.Time) *excess {
 // bucket is when, in nanoseconds, what was taken of it will have come back.
 type bucket struct{ full atomic.Int64 }
 
-// take takes bytes, or nothing and returns false.
+// take takes bytes, or none and returns false.
 func (b *bucket) take(now, bytes, perSecond int64) bool {
 	for {
 		was := b.full.Load()

@@ -85,6 +85,8 @@ func (l *Listener) allowed(client netip.Addr) bool {
 		slices.ContainsFunc(l.allow, func(p netip.Prefix) bool { return p.Contains(client) })
 }
 
+// inline answers a packet from the zone, cut short where its client gets too
+// much, or leaves it to answer.
 func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32) ([]byte, bool) {
 	by := zone.Asker{Scope: zone.Everything(), Spin: spin, Recursion: l.forward != nil}
 	addr := client.Addr().Unmap()
@@ -102,6 +104,7 @@ func (l *Listener) inline(dst, packet []byte, client netip.AddrPort, spin uint32
 	return out, ok
 }
 
+// answer answers from the zone, else asks other servers or refuses.
 func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.Msg) {
 	from := serve.ClientOf(w)
 	client := from.Addr().Unmap()
@@ -133,6 +136,7 @@ func (l *Listener) answer(ctx context.Context, w miekg.ResponseWriter, q *miekg.
 	w.WriteMsg(m)
 }
 
+// refuse says that a question is not answered here.
 func (l *Listener) refuse(w miekg.ResponseWriter, q *miekg.Msg, by zone.Asker) {
 	m := zone.Fit(q, new(miekg.Msg).SetRcode(q, miekg.RcodeRefused), by)
 	l.zone.CountPassed(m.Rcode, 0)
@@ -182,6 +186,7 @@ func Open(ctx context.Context, address string) (packets []*net.UDPConn, streams 
 	return packets, streams, nil
 }
 
+// closeAll closes sockets that nobody serves.
 func closeAll(packets []*net.UDPConn, streams []net.Listener) {
 	for _, p := range packets {
 		p.Close()

@@ -36,7 +36,7 @@ type resolver struct {
 }
 
 // openResolver opens a resolver in the sandbox that enter enters, and leads
-// its questions there. Serve answers them.
+// its questions there; serve answers them.
 func openResolver(names *zone.Zone, scope *atomic.Pointer[zone.Scope], enter func(func() error) error) (*resolver, error) {
 	r := &resolver{zone: names, scope: scope, enter: enter, relay: newRelay(enter)}
 	err := enter(r.openInside)

@@ -259,7 +259,7 @@ func (r *rules) remove() error {
 // liveFor has passed.
 func (r *rules) close() error { return errors.Join(r.conn.CloseLasting(), r.pulse.close()) }
 
-// transport is one protocol's redirection.
+// transport is how one protocol's questions are led to us.
 type transport struct {
 	protocol byte
 	checksum uint32        // offset of the checksum in its header

@@ -29,12 +29,11 @@ func (a Answer) Count() { a.counts.note(a.Msg.Rcode, len(a.Msg.Answer)) }
 // CountPassed notes an answer that somebody else gave, or nobody.
 func (z *Zone) CountPassed(rcode, answers int) { z.passedCounts.note(rcode, answers) }
 
-// AnswerPacket answers a packet into dst, by wire.go where that can, and
-// never waits: it is for the goroutine that read the packet, which spares one
-// for each question, whose stack would have to grow each time. It returns
+// AnswerPacket answers a packet into dst and counts the answer. It returns
 // false when the question may have to be passed on, or is none. bare says
-// whether names without their network may be answered. What it answered it
-// counted.
+// whether names without their network may be answered. It waits for nothing,
+// so it is for the goroutine that read the packet: one for each question would
+// have to grow its stack each time.
 func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	if out, ok := z.direct(dst, packet, by, bare); ok {
 		return out, true
