@@ -1,10 +1,10 @@
 package session
 
 import (
-	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math"
-	"time"
 
 	"gvlan/cluster/store"
 )
@@ -16,9 +16,6 @@ type Past interface {
 	// SavePast keeps it. It is called every few seconds at most.
 	SavePast(Memory) error
 }
-
-// savePastEvery is how often the highest revision seen is written down.
-const savePastEvery = 10 * time.Second
 
 // neverReached is saved as the revision of a cluster that lost its past: no
 // store reaches it, so the suspicion outlasts a restart of the agent, also
@@ -43,6 +40,21 @@ type Write struct {
 // unsettled is why a store is suspect that a restart found so.
 const unsettled = "it lost its past before this agent's start, and no recovery has ended that"
 
+// openingView is what the store holds when a session opens, all of one
+// revision.
+type openingView struct {
+	rev     store.Revision
+	meta    store.Meta
+	metaRev store.Revision
+	epoch   store.Epoch
+	epochIt store.Item // zero: absent
+	liveIt  store.Item // zero: absent
+	lastIt  store.Item // zero: absent
+	// newestIt is the LastKey of whose write was the newest this node knew of.
+	newestIt store.Item
+	gate     gateState
+}
+
 // contradicts says why an opened store cannot be the one remembered; "" when
 // it can.
 func (m Memory) contradicts(view openingView) string {
@@ -65,65 +77,66 @@ func (m Memory) contradicts(view openingView) string {
 	return ""
 }
 
-// Accept ends a suspicion: the store as it is now is the truth from now on.
-// The owner calls it once this node's leases were asserted into the store.
-// It returns ErrFenced or ErrUnavailable when the session does not hold the
-// epoch, and an error when the new past cannot be saved.
-func (s *Session) Accept(ctx context.Context) error {
-	if _, err := s.Commit(ctx, store.Txn{}); err != nil {
-		return fmt.Errorf("accept the store: %w", err)
+// lostWrite says why a store is not the one that took a write.
+func lostWrite(whose string, last, found store.Revision) string {
+	return fmt.Sprintf("%s last write, of revision %d, is gone: the store has that of %d", whose, last, found)
+}
+
+// belief is the store as this node knows it, and whether it may be believed to
+// be still that one. It is part of a state, whose lock guards it.
+type belief struct {
+	log     *slog.Logger
+	known   Memory // the past: the store as this node last trusted it
+	saved   Memory // what SavePast was last given
+	cluster string
+	meta    store.Meta     // of the store as it is now
+	highest store.Revision // seen of the store as it is now
+	last    store.Revision // of this node's last write to it
+	newest  Write          // that this node saw of any node's since the gate was last closed
+	suspect error          // ErrSuspect or ErrForeign and why; nil while the store is trusted
+	why     string         // of ErrSuspect
+}
+
+// now is the store as it is; recoveries are those that the gate tells of.
+func (b *belief) now(recoveries int64) Memory {
+	return Memory{b.cluster, b.highest, b.last, b.newest, max(b.known.Recovery, recoveries)}
+}
+
+// doubt stops trusting the store.
+func (b *belief) doubt(why string) {
+	b.suspect, b.why = fmt.Errorf("%w: %s", store.ErrSuspect, why), why
+	b.log.Error("the store is not the one this node knows: no new address is given in the cluster until 'gvlan recover' is run on one host", "why", why)
+}
+
+// doubtName leaves alone what the store keeps of the elder whose name this is.
+func (b *belief) doubtName(elder, boot string) {
+	b.suspect = fmt.Errorf("%w (install %s, boot %s): its leases and endpoints are left alone until this host is known to be that node; run `gvlan recover` here if it is, else give it a --node-name of its own",
+		store.ErrForeign, elder, boot)
+	b.log.Error("this node's name was another install's until now: nothing is written under it", "err", b.suspect)
+}
+
+// lostPast reports whether the store is suspect for what it lost, and not for
+// whose the name is.
+func (b *belief) lostPast() bool { return errors.Is(b.suspect, store.ErrSuspect) }
+
+// foreign is ErrForeign while the name is not settled, or nil.
+func (b *belief) foreign() error {
+	if errors.Is(b.suspect, store.ErrForeign) {
+		return b.suspect
 	}
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	s.mu.Lock()
-	now, held := s.nowLocked(), s.held
-	s.mu.Unlock()
-	if err := s.past.SavePast(now); err != nil {
-		return fmt.Errorf("accept the store: %w", err)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.held == nil || s.held != held {
-		return fmt.Errorf("accept the store: %w: it was replaced meanwhile", store.ErrUnavailable)
-	}
-	s.suspect, s.known, s.saved = nil, now, now
 	return nil
 }
 
-// nowLocked is the store as it is.
-func (s *Session) nowLocked() Memory {
-	return Memory{s.cluster, s.highest, s.last, s.newest, max(s.known.Recovery, s.gate.recovery.Count)}
+// covered reports whether the cluster recovered since this node last trusted its
+// store: then what it misses is known to be lost.
+func (b *belief) covered(meta store.Meta, done store.Recovery) bool {
+	same := meta.UUID == b.known.Cluster || meta.After == b.known.Cluster
+	return same && done.Count > b.known.Recovery
 }
 
-// suspectLocked stops trusting the store.
-func (s *Session) suspectLocked(why string) {
-	s.suspect, s.why = fmt.Errorf("%w: %s", store.ErrSuspect, why), why
-	s.log.Error("the store is not the one this node knows: no new address is given in the cluster until 'gvlan recover' is run on one host", "why", why)
-}
-
-// keepPast writes the past down from time to time.
-func (s *Session) keepPast(ctx context.Context) {
-	for ctx.Err() == nil {
-		store.Sleep(ctx, savePastEvery)
-		s.savePast()
+// saw takes note of a node's LastKey.
+func (b *belief) saw(it store.Item) {
+	if it.Modified > b.newest.At {
+		b.newest = Write{store.NameOf(it.Key), it.Modified}
 	}
-}
-
-// savePast writes the past down when it changed.
-func (s *Session) savePast() {
-	s.saving.Lock()
-	defer s.saving.Unlock()
-	s.mu.Lock()
-	now, saved := s.known, s.saved
-	s.mu.Unlock()
-	if now == saved {
-		return
-	}
-	if err := s.past.SavePast(now); err != nil {
-		s.log.Warn("what this node knows of its cluster is not saved", "err", err)
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.saved = now
 }

@@ -1,0 +1,68 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+
+	"gvlan/cluster/store"
+)
+
+// gateState is what a session knows of the cluster's gate.
+type gateState struct {
+	gate     store.Gate
+	at       store.Revision // the gate was last modified at; 0: it is open
+	seen     store.Revision // gate and at are true of it, or of a later one
+	recovery store.Recovery
+	caution  bool
+	// reasserted is the round in which this node wrote what it holds again.
+	reasserted string
+}
+
+// take applies one record.
+func (g *gateState) take(it store.Item, deleted bool) (err error) {
+	switch it.Key {
+	case store.GateKey():
+		if g.at = it.Modified; deleted {
+			g.at = 0
+		} else {
+			g.gate, err = store.Decode[store.Gate](it)
+		}
+	case store.CautionKey():
+		g.caution = !deleted
+	case store.RecoveryKey():
+		g.recovery = store.Recovery{}
+		if !deleted {
+			g.recovery, err = store.Decode[store.Recovery](it)
+		}
+	}
+	return err
+}
+
+// why is why nothing is given while the gate is closed.
+func (g *gateState) why() error {
+	if g.at == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: node %s found that %s", store.ErrSuspect, g.gate.Node, g.gate.Why)
+}
+
+// follow applies a change that a Follow of the gate reports. A transaction of
+// this node's own may have shown more of the gate than the Follow has.
+func (g *gateState) follow(c store.Change) (failed error) {
+	known := *g
+	if c.Reset {
+		*g = gateState{reasserted: known.reasserted}
+		for _, it := range c.Items {
+			failed = errors.Join(failed, g.take(it, false))
+		}
+	}
+	for _, e := range c.Events {
+		if e.Item.Key != store.GateKey() || e.At > known.seen {
+			failed = errors.Join(failed, g.take(e.Item, e.Deleted))
+		}
+	}
+	if g.seen = c.Revision; c.Revision < known.seen {
+		g.gate, g.at, g.seen = known.gate, known.at, known.seen
+	}
+	return failed
+}
