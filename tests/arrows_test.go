@@ -16,12 +16,16 @@ const module = "gvlan"
 // A new arrow is a change of the design: make it there first, then here.
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
-	"cmd/gvlan":             {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":    {"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile"},
+	"cmd/gvlan": {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
+	"cmd/internal/agent": {
+		"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal",
+		"dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile",
+	},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":      {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "dns/listen", "driver", "driver/engine", "ipam/evict", "ipam/pool"},
 	"cmd/internal/config":   {"cluster/store/embedded", "ipam/pool", "parentfile"},
 	"cmd/internal/datadir":  {},
+	"cmd/internal/systemd":  {},
 	"cmd/internal/terminal": {"driver/visible"},
 
 	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},

@@ -2,67 +2,370 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
-	"gvlan/cmd/internal/datadir"
+	"gvlan/cmd/internal/systemd"
+	"gvlan/driver"
+	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/plugin"
+	"gvlan/ipam"
+	"gvlan/ipam/evict"
+	"gvlan/parentfile"
 )
 
-// ErrSucceeded ends the context of an agent whose successor is about to
-// start: an upgrade, a restart.
-var ErrSucceeded = errors.New("another agent takes over")
+// agent is the parts one is made of, from the store up.
+type agent struct {
+	config  config.Config
+	self    identity
+	version string
+	started time.Time
+	log     *slog.Logger
 
-// Run runs the agent that checked settings describe, until ctx ends:
-// for good, which it tells the other nodes, or with errSucceeded, which they
-// need not notice. It does what needs no part of gvlan: it settles who this
-// agent is, takes the data directory, and hands over to runAgent.
-func Run(ctx context.Context, loaded config.Settings, version string) (retErr error) {
-	c := loaded.Config
-	c.OnHost()
-	if err := c.ReadSecrets(); err != nil {
+	journal *journal.Journal
+	past    past
+	address netip.Addr // other hosts reach this one by
+
+	truth   *truth
+	session *session.Session
+	gossip  *membership
+	records *records
+	lan     lan
+	names   *names
+
+	links     *link.Kernel
+	engine    *engine.Engine
+	addresses *ipam.Allocator
+	driver    *driver.Driver
+	recovery  *recovery
+
+	plugin *plugin.Plugin
+	socket net.Listener // the plugin's
+	status *api.Server
+}
+
+// build opens what the agent is made of, each part after those it needs. It
+// connects to nothing, but for one look at the host of --join.
+func (a *agent) build(ctx context.Context) error {
+	if err := a.openMemory(); err != nil {
 		return err
 	}
-	log, err := newLog(c, os.Stderr, underSystemd())
+	if err := a.openTruth(); err != nil {
+		return err
+	}
+	if err := a.openCluster(); err != nil {
+		return err
+	}
+	if err := a.refuseForeignToken(ctx); err != nil {
+		return err
+	}
+	if err := a.openHost(); err != nil {
+		return err
+	}
+	if err := a.openDriver(); err != nil {
+		return err
+	}
+	return a.openSockets()
+}
+
+// openMemory opens what this host remembers.
+func (a *agent) openMemory() (err error) {
+	if a.journal, err = openJournal(a.config.DataDir, a.log); err != nil {
+		return err
+	}
+	a.past = past{a.journal.Bucket("past")}
+	return nil
+}
+
+// openTruth prepares the store and this node's session with it.
+func (a *agent) openTruth() (err error) {
+	if a.truth, err = newTruth(a.config, a.self, a.log); err != nil {
+		return err
+	}
+	if a.address, err = advertised(a.config); err != nil {
+		return err
+	}
+	if err := a.past.claimJournal(a.self.Node, a.config.DataDir); err != nil {
+		return err
+	}
+	returned, err := a.past.returned()
 	if err != nil {
 		return err
 	}
-	for _, warning := range loaded.Warnings {
-		log.Warn(warning)
-	}
-	dir, err := datadir.Open(c.DataDir)
-	if err != nil {
+	a.session = session.New(a.truth.etcd, session.Identity{
+		Node: a.self.Node, Install: a.self.Install, Boot: a.self.Boot, Host: a.self.Host,
+		Address: a.address.String(), Version: a.version, Gossip: gossipAddress(a.config, a.address), Returned: returned,
+	}, a.past, a.log)
+	return nil
+}
+
+// openCluster prepares what follows the store and tells other nodes: who is
+// there, what is shown, which names there are.
+func (a *agent) openCluster() error {
+	a.gossip = &membership{config: a.config, self: a.self, session: a.session, directory: cluster.NewDirectory(a.log), log: a.log}
+	if err := a.gossip.join(a.address); err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, dir.Close()) }()
-	self, err := whoAmI(c, dir)
-	if err != nil {
+	a.records = &records{kv: a.session, directory: a.gossip.directory}
+	a.lan = lan{directory: a.gossip.directory, node: a.self.Node, log: a.log}
+	a.names = &names{config: a.config.DNS, node: a.self.Node, gossip: a.gossip, updates: a.journal.Bucket("dns-updates"), log: a.log}
+	return a.names.open(a.address)
+}
+
+// refuseForeignToken stops an agent that never joined anything yet. One that
+// did looks after its containers whatever became of the host it joined, and
+// `gvlan status` says what is wrong.
+func (a *agent) refuseForeignToken(ctx context.Context) error {
+	joined, err := a.past.LoadPast()
+	if err != nil || joined.Cluster != "" {
 		return err
 	}
-	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.File, "mode", string(c.Mode()))
-	log.Info("this agent " + c.Mode().Explain())
-	err = runAgent(ctx, c, self, version, log)
-	if held, ok := errors.AsType[*store.HeldError](err); ok && held.Clone {
-		// The elder may be switched off one day: from now on this copy is
-		// another install, which takes nothing of the elder's then.
-		_, made := dir.NewInstall(rand.Reader)
-		err = errors.Join(err, made)
+	return a.truth.checkJoin(ctx)
+}
+
+// openHost opens this host's kernel and engine.
+func (a *agent) openHost() (err error) {
+	if a.links, err = link.Open(link.Current, a.config.DriverName); err != nil {
+		return err
 	}
+	a.engine, err = engine.New(engine.Config{Socket: socketPath(a.config.Docker)})
 	return err
 }
 
-// whoAmI gathers this agent's identity from its folder and its host.
-func whoAmI(c config.Config, dir *datadir.Dir) (identity, error) {
-	install, err := dir.InstallID(rand.Reader)
+// openDriver makes the allocator and the driver, which know each other: the
+// allocator asks the driver whether an endpoint is dead.
+func (a *agent) openDriver() (err error) {
+	endpoints := &lateEndpoints{}
+	a.addresses, err = ipam.New(ipam.Config{
+		KV: a.session, Self: a.session, Journal: a.journal.Bucket(addressBucket), Endpoints: endpoints, Ask: endpoints.Ask,
+		Routes: routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
+	})
 	if err != nil {
-		return identity{}, err
+		return err
 	}
-	host, err := os.Hostname()
+	made := driver.Config{
+		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
+		Links: a.links, Engine: a.engine,
+		Networks: a.journal.Bucket(networkBucket), Endpoints: a.journal.Bucket(endpointBucket), Settings: a.journal.Bucket("labels"),
+		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
+		OnHost: func(path string) string { return config.HostPath(a.config.Root(), path) },
+		Node: store.Node{
+			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
+			Gossip: gossipAddress(a.config, a.address), Version: a.version,
+		},
+		Swarm: a.config.Swarm, Solo: a.solo, Drained: a.gossip.drained, Now: time.Now, Log: a.log,
+	}
+	if a.names.sandboxes != nil {
+		made.Sandboxes = a.names.sandboxes
+	}
+	if a.driver, err = driver.New(made); err != nil {
+		return err
+	}
+	endpoints.driver = a.driver
+	a.recovery = &recovery{
+		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, membership: a.gossip.membership,
+		past: a.past, restartFailed: a.config.RestartFailed, log: a.log,
+	}
+	return nil
+}
+
+// lateEndpoints lets the allocator reach the driver that is built after it.
+type lateEndpoints struct{ driver *driver.Driver }
+
+// Silence implements ipam.Endpoints.
+func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
+	return d.driver.Silence(endpoint, addr)
+}
+
+// Restored implements ipam.Endpoints.
+func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }
+
+// Ask asks on the LAN of a network.
+func (d *lateEndpoints) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
+	return d.driver.Ask(ctx, network, addrs)
+}
+
+// CloseDead implements ipam.Endpoints.
+func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	return d.driver.CloseDead(ctx, endpoint)
+}
+
+// openSockets takes the plugin's and the status socket. From here on Docker's
+// connections wait in the plugin's backlog until run serves them.
+func (a *agent) openSockets() (err error) {
+	a.plugin = plugin.New(a.driver, a.addresses, a.config.Swarm, a.log)
+	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, pluginSocketName(a.config)); err != nil {
+		return err
+	}
+	if a.status, err = api.NewServer(a.config.StatusSocket, a.log); err != nil {
+		return err
+	}
+	a.status.ServeStatus(statusAnswer{
+		self: a.self, version: a.version, started: a.started, solo: a.solo(), truth: a.truth, session: a.session,
+		addresses: a.addresses, driver: a.driver, engine: a.engine, gossip: a.gossip,
+	})
+	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
+	nodeAnswers{gossip: a.gossip, records: a.records, session: a.session, lan: a.lan, log: a.log}.register(a.status)
+	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, gossip: a.gossip, records: a.records}.register(a.status)
+	a.status.Handle("POST "+api.RecoverRoute, a.recovery.answer)
+	return nil
+}
+
+// solo reports whether no other host shares this agent's etcd.
+func (a *agent) solo() bool { return a.config.Mode() == config.ModeSolo }
+
+// run runs the parts until ctx ends, or one of them does. They stop in the order
+// of who needs whom: Docker loses its socket and the loops end, then the
+// session lets go of the store, then the store itself stops. An agent that was
+// told to stop for good says so to its peers before all that; what broke, or
+// makes room for its successor, is back before they ask.
+func (a *agent) run(ctx context.Context) error {
+	etcd := start(a.truth.run)
+	session := start(a.session.Run)
+	service := start(a.serve)
+	select {
+	case <-ctx.Done():
+	case <-etcd.ended:
+	case <-session.ended:
+	case <-service.ended:
+	}
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrSucceeded) {
+		a.gossip.leave()
+	}
+	service.stop()
+	session.stop()
+	etcd.stop()
+	return errors.Join(service.err, session.err, etcd.err)
+}
+
+// running is a part that was started and is stopped on its own, whatever
+// became of the others.
+type running struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error // how it ended; read after ended
+}
+
+func start(run func(context.Context) error) *running {
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &running{cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		r.err = run(ctx)
+	}()
+	return r
+}
+
+// stop returns when the part has ended.
+func (r *running) stop() {
+	r.cancel()
+	<-r.ended
+}
+
+// serve answers Docker and looks after its networks until ctx ends; the first
+// of these loops to fail ends the others. None waits for etcd to begin.
+func (a *agent) serve(ctx context.Context) error {
+	notify, err := systemd.New(a.alive, a.log)
 	if err != nil {
-		return identity{}, fmt.Errorf("read the host name: %w", err)
+		return err
 	}
-	return identify(c, install, host, os.DirFS("/"))
+	group, ctx := errgroup.WithContext(ctx)
+	loop := func(run func(context.Context) error) { group.Go(func() error { return run(ctx) }) }
+
+	loop(func(ctx context.Context) error { return a.plugin.Serve(ctx, a.socket) })
+	loop(a.status.Run)
+	loop(func(ctx context.Context) error {
+		notify.Run(ctx, a.session.Opened(), a.config.BootWait)
+		return nil
+	})
+
+	loop(a.gossip.run)
+	loop(a.follow)
+	loop(a.addresses.Run)
+	loop(a.driver.Run)
+
+	loop(a.names.run)
+	loop(a.names.serve)
+	loop(a.names.push)
+
+	loop(a.recovery.reassert)
+	loop(a.recovery.settleName)
+	loop(a.recovery.returnEvicted)
+	loop(a.recovery.startAgain)
+	quarantines := evict.Quarantines{KV: a.session, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log}
+	loop(quarantines.Run)
+	return group.Wait()
+}
+
+// follow hands what the store's watch brings to all who keep it, until ctx ends.
+func (a *agent) follow(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return store.Follow(ctx, a.session, store.NetworksSpan(), func(c store.Change) {
+			a.records.definitions.apply(c)
+			a.names.zone.ApplyNetworks(c)
+		})
+	})
+	group.Go(func() error {
+		return store.Follow(ctx, a.session, store.EndpointsSpan(), func(c store.Change) {
+			a.records.endpoints.apply(c)
+			a.names.zone.ApplyEndpoints(c)
+			a.addresses.ApplyEndpoints(c)
+		})
+	})
+	return group.Wait()
+}
+
+// alive is what systemd's watchdog asks: whether the plugin answers on its
+// own socket as it would answer Docker.
+func (a *agent) alive(ctx context.Context) error {
+	client := api.NewClient(a.socket.Addr().String())
+	var manifest struct{ Implements []string }
+	return client.Ask(ctx, http.MethodPost, "/Plugin.Activate", &manifest)
+}
+
+// close gives back what build opened.
+func (a *agent) close() error {
+	var failed error
+	if a.socket != nil {
+		failed = errors.Join(failed, ignoreClosed(a.socket.Close()))
+	}
+	if a.engine != nil {
+		failed = errors.Join(failed, a.engine.Close())
+	}
+	if a.links != nil {
+		failed = errors.Join(failed, a.links.Close())
+	}
+	if a.truth != nil {
+		failed = errors.Join(failed, a.truth.close())
+	}
+	if a.journal != nil {
+		failed = errors.Join(failed, a.journal.Close())
+	}
+	if failed != nil {
+		return fmt.Errorf("stop the agent: %w", failed)
+	}
+	return nil
+}
+
+// ignoreClosed is for a listener that its server closed already.
+func ignoreClosed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
 }

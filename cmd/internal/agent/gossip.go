@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -14,27 +15,33 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 )
 
-// membership is who answers now, beside what etcd says.
+// membership is who answers now, beside what etcd says of the nodes.
 type membership struct {
+	config  config.Config
+	self    identity
+	session *session.Session
+	log     *slog.Logger
+
 	directory  *cluster.Directory
 	membership *gossip.Membership // nil with --gossip off: correct, only slower to notice
 }
 
-// openGossip prepares the directory of nodes and the membership.
-func (p *parts) openGossip(addr netip.Addr) (err error) {
-	p.gossip.directory = cluster.NewDirectory(p.log)
-	if !p.config.Gossip.On {
+// join prepares the membership, where it is wanted: at is what peers reach this
+// node by.
+func (g *membership) join(at netip.Addr) (err error) {
+	if !g.config.Gossip.On {
 		return nil
 	}
-	p.gossip.membership, err = gossip.New(gossip.Config{
-		Node: p.self.Node, Registry: p.gossip.directory,
-		Address: addr, Port: p.config.Gossip.Port,
-		Join: joinPeers(p.config), Cache: filepath.Join(p.config.DataDir, "peers.json"),
-		MTU: mtuAt(addr), Log: p.log,
+	g.membership, err = gossip.New(gossip.Config{
+		Node: g.self.Node, Registry: g.directory,
+		Address: at, Port: g.config.Gossip.Port,
+		Join: joinPeers(g.config), Cache: filepath.Join(g.config.DataDir, "peers.json"),
+		MTU: mtuAt(at), Log: g.log,
 	})
 	return err
 }
@@ -49,15 +56,15 @@ func joinPeers(c config.Config) []string {
 }
 
 // gossipAddress is what peers reach the membership by, "" without one.
-func (p *parts) gossipAddress(addr netip.Addr) string {
-	if !p.config.Gossip.On {
+func gossipAddress(c config.Config, addr netip.Addr) string {
+	if !c.Gossip.On {
 		return ""
 	}
-	return netip.AddrPortFrom(addr, p.config.Gossip.Port).String()
+	return netip.AddrPortFrom(addr, c.Gossip.Port).String()
 }
 
 // status is nil without a membership.
-func (g membership) status() *api.GossipStatus {
+func (g *membership) status() *api.GossipStatus {
 	if g.membership == nil {
 		return nil
 	}
@@ -68,35 +75,35 @@ func (g membership) status() *api.GossipStatus {
 	}
 }
 
-// runGossip keeps directory and membership until ctx ends. The cluster's
+// run keeps directory and membership until ctx ends. The cluster's
 // first key is made here, with the session: the membership has no way to
 // write.
-func (p *parts) runGossip(ctx context.Context) error {
+func (g *membership) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return p.gossip.directory.Run(ctx, p.session) })
-	if p.gossip.membership == nil {
+	group.Go(func() error { return g.directory.Run(ctx, g.session) })
+	if g.membership == nil {
 		return group.Wait()
 	}
-	group.Go(func() error { return p.ensureGossipKey(ctx) })
-	group.Go(func() error { return p.gossip.membership.Run(ctx) })
-	group.Go(func() error { return p.tellPeers(ctx) })
+	group.Go(func() error { return g.ensureKey(ctx) })
+	group.Go(func() error { return g.membership.Run(ctx) })
+	group.Go(func() error { return g.tellPeers(ctx) })
 	return group.Wait()
 }
 
 // tellPeers keeps what this node tells of itself as its own record says,
 // whether it is drained and which interfaces it has, beside what it was started
 // with.
-func (p *parts) tellPeers(ctx context.Context) error {
-	told := p.ownMeta()
+func (g *membership) tellPeers(ctx context.Context) error {
+	told := g.ownMeta()
 	for {
-		changed := p.gossip.directory.Changed()
-		own := p.gossip.directory.Known().Nodes[p.self.Node].Description
+		changed := g.directory.Changed()
+		own := g.directory.Known().Nodes[g.self.Node].Description
 		meta := told
 		meta.Parents = gossip.ParentsDigest(own.Interfaces)
 		if own.Drained {
 			meta.Flags |= gossip.Draining
 		}
-		p.gossip.membership.SetMeta(meta)
+		g.membership.SetMeta(meta)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -106,13 +113,13 @@ func (p *parts) tellPeers(ctx context.Context) error {
 }
 
 // ownMeta is what this agent tells of itself that stays as it was started.
-func (p *parts) ownMeta() (m gossip.Meta) {
+func (g *membership) ownMeta() (m gossip.Meta) {
 	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
 		m.Flags |= gossip.NoIPv6 // proc_net(5): the kernel has none
 	}
-	listen := addrPorts(p.config.DNS.Listen)
+	listen := addrPorts(g.config.DNS.Listen)
 	switch {
-	case !p.config.DNS.On:
+	case !g.config.DNS.On:
 		m.Flags |= gossip.DNSOff
 	case len(listen) > 0:
 		m.DNSPort = listen[0].Port()
@@ -121,34 +128,75 @@ func (p *parts) ownMeta() (m gossip.Meta) {
 }
 
 // leave tells the other nodes that this one goes on purpose.
-func (p *parts) leave() {
-	if p.gossip.membership == nil {
+func (g *membership) leave() {
+	if g.membership == nil {
 		return
 	}
-	if err := p.gossip.membership.Leave(context.Background()); err != nil {
-		p.log.Warn("the other nodes may take this one for dead", "error", err)
+	if err := g.membership.Leave(context.Background()); err != nil {
+		g.log.Warn("the other nodes may take this one for dead", "err", err)
 	}
 }
 
-// drained tells whether an operator wants no new containers on this node.
-func (p *parts) drained() bool {
-	return p.gossip.directory.Known().Nodes[p.self.Node].Description.Drained
+// drained reports whether an operator wants no new containers on this node.
+func (g *membership) drained() bool {
+	return g.directory.Known().Nodes[g.self.Node].Description.Drained
 }
 
-func (p *parts) ensureGossipKey(ctx context.Context) error {
+// ensureKey makes the cluster's first key once the store answers, where nobody
+// has.
+func (g *membership) ensureKey(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-p.session.Opened():
+		case <-g.session.Opened():
 		}
-		err := gossip.EnsureKeys(ctx, p.session, rand.Reader)
+		err := gossip.EnsureKeys(ctx, g.session, rand.Reader)
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}
-		p.log.Warn("could not make the gossip's key yet", "error", err)
+		g.log.Warn("could not make the gossip's key yet", "err", err)
 		if !store.Sleep(ctx, suspectLook) {
 			return nil
 		}
 	}
+}
+
+// rows are all nodes from both sides.
+func (g *membership) rows() []cluster.Row {
+	var members []gossip.Member
+	if g.membership != nil {
+		members = g.membership.Members()
+	}
+	return cluster.View(g.directory.Known(), members)
+}
+
+// nodeNames are those of every node.
+func (g *membership) nodeNames() []api.NodeName {
+	var all []api.NodeName
+	for _, row := range g.rows() {
+		all = append(all, api.NodeName{Node: row.Node, Host: row.Store.Description.Host, Address: row.Store.Description.Address})
+	}
+	return all
+}
+
+// rank puts the containers of nodes that seem dead last. It never hides one:
+// gossip is an opinion. Without it a node seems dead that etcd, while it
+// answers, says is not connected.
+func (g *membership) rank(node string) int {
+	const last = 2
+	if node == g.self.Node {
+		return 0
+	}
+	if g.membership == nil {
+		known := g.directory.Known()
+		if n, there := known.Nodes[node]; there && known.Fresh && n.Live == nil {
+			return last
+		}
+		return 0
+	}
+	if m, known := g.membership.Member(node); known && m.Standing != gossip.Alive {
+		return last
+	}
+	return 0
 }

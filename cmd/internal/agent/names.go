@@ -2,100 +2,174 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/gossip"
-	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
+	"gvlan/dns/listen"
 	"gvlan/dns/sandbox"
+	"gvlan/dns/update"
 	"gvlan/dns/zone"
+	"gvlan/driver/journal"
 	"gvlan/driver/netns"
 )
 
 // names are the zone and whoever answers from it.
 type names struct {
+	config  config.DNS
+	node    string // this one
+	gossip  *membership
+	updates *journal.Bucket // which names a LAN's own server has
+	log     *slog.Logger
+
 	zone      *zone.Zone
 	sandboxes *sandbox.Resolvers // nil with --dns off
-
-	definitions, endpoints mirror // what the zone is fed from
 }
 
-// openNames prepares the zone and the resolvers inside containers.
-func (p *parts) openNames() (err error) {
-	p.names.zone, err = zone.New(zone.Config{
-		Node: p.self.Node, Domain: p.config.DNS.Domain, Rank: p.rank, Hosts: []netip.Addr{p.address},
+// open prepares the zone and the resolvers inside containers; host is this
+// host's own address.
+func (n *names) open(host netip.Addr) (err error) {
+	n.zone, err = zone.New(zone.Config{
+		Node: n.node, Domain: n.config.Domain, Rank: n.gossip.rank, Hosts: []netip.Addr{host},
 	})
-	if err == nil && p.config.DNS.On {
-		p.names.sandboxes = sandbox.New(p.names.zone, netns.Do, p.log)
+	if err == nil && n.config.On {
+		n.sandboxes = sandbox.New(n.zone, netns.Do, n.log)
 	}
 	return err
 }
 
-// rank puts the containers of nodes that seem dead last. It never hides one:
-// gossip is an opinion. Without it a node seems dead that etcd, while it
-// answers, says is not connected.
-func (p *parts) rank(node string) int {
-	const last = 2
-	if node == p.self.Node {
-		return 0
-	}
-	if p.gossip.membership == nil {
-		known := p.gossip.directory.Known()
-		if n, there := known.Nodes[node]; there && known.Fresh && n.Live == nil {
-			return last
-		}
-		return 0
-	}
-	if m, known := p.gossip.membership.Member(node); known && m.Standing != gossip.Alive {
-		return last
-	}
-	return 0
-}
-
-// runNames feeds the zone from the store's watch and keeps the resolvers,
-// until ctx ends.
-func (p *parts) runNames(ctx context.Context) error {
+// run keeps the resolvers inside containers and the order of answers, and says
+// what is doubtful, until ctx ends.
+func (n *names) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return store.Follow(ctx, p.session, store.NetworksSpan(), func(c store.Change) {
-			p.names.definitions.apply(c)
-			p.names.zone.ApplyNetworks(c)
-		})
-	})
-	group.Go(func() error {
-		return store.Follow(ctx, p.session, store.EndpointsSpan(), func(c store.Change) {
-			p.names.endpoints.apply(c)
-			p.names.zone.ApplyEndpoints(c)
-			p.addresses.ApplyEndpoints(c)
-		})
-	})
-	if p.names.sandboxes != nil {
-		group.Go(func() error { return p.names.sandboxes.Run(ctx) })
-		group.Go(func() error { return p.tellDoubts(ctx) })
+	group.Go(func() error { return n.rerank(ctx) })
+	if n.sandboxes != nil {
+		group.Go(func() error { return n.sandboxes.Run(ctx) })
+		group.Go(func() error { return n.tellDoubts(ctx) })
 	}
-	group.Go(func() error { return p.rerank(ctx) })
 	return group.Wait()
 }
 
 // rerank reorders answers when a node came or went.
-func (p *parts) rerank(ctx context.Context) error {
+func (n *names) rerank(ctx context.Context) error {
 	var events <-chan gossip.Batch[gossip.Event] // nil, which never sends, without gossip
-	if p.gossip.membership != nil {
-		events = p.gossip.membership.Events()
+	if n.gossip.membership != nil {
+		events = n.gossip.membership.Events()
 	}
 	for {
 		var changed <-chan struct{} // the same with it
 		if events == nil {
-			changed = p.gossip.directory.Changed()
-			p.names.zone.Rerank()
+			changed = n.gossip.directory.Changed()
+			n.zone.Rerank()
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-events:
-			p.names.zone.Rerank()
+			n.zone.Rerank()
 		case <-changed:
 		}
+	}
+}
+
+// serve answers the host and the LAN, where that is wanted. An address
+// that cannot be had is reported and left: containers do not need it.
+func (n *names) serve(ctx context.Context) error {
+	if !n.config.On {
+		return nil
+	}
+	forward, err := n.forwarder()
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if forward != nil {
+		group.Go(func() error { return forward.Run(ctx) })
+	}
+	listener := listen.New(listen.Config{Zone: n.zone, Forward: forward, Allow: n.config.Allow})
+	for _, address := range n.config.Listen {
+		packets, streams, err := listen.Open(ctx, address)
+		if err != nil {
+			n.log.Error("names are not served on an address of --dns-listen", "address", address, "err", err)
+			continue
+		}
+		group.Go(func() error { return listener.Serve(ctx, packets, streams) })
+	}
+	return group.Wait()
+}
+
+// forwarder asks --dns-upstream, nil without any.
+func (n *names) forwarder() (*listen.Forwarder, error) {
+	if len(n.config.Upstream) == 0 {
+		return nil, nil
+	}
+	return listen.NewForwarder(addrPorts(n.config.Upstream), addrPorts(n.config.Listen), n.log)
+}
+
+// addrPorts reads addresses that the check of the configuration let through.
+func addrPorts(texts []string) []netip.AddrPort {
+	var all []netip.AddrPort
+	for _, text := range texts {
+		if at, err := netip.ParseAddrPort(text); err == nil {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// push keeps a LAN's own DNS server told of this host's containers
+// (RFC 2136), where --dns-update-server names one.
+func (n *names) push(ctx context.Context) error {
+	u := n.config.Update
+	if u.Server == "" {
+		return nil
+	}
+	server, err := netip.ParseAddrPort(u.Server)
+	if err != nil {
+		return err
+	}
+	updater, err := update.New(n.zone, update.Config{
+		Server: server, Zone: u.Zone, KeyName: u.Key, Secret: u.Secret,
+	}, n.updates, n.log)
+	if err != nil {
+		return err
+	}
+	return updater.Run(ctx)
+}
+
+// tellDoubts logs what is doubtful about the names this host has a part in,
+// each once, until ctx ends.
+func (n *names) tellDoubts(ctx context.Context) error {
+	told := map[string]bool{}
+	for {
+		changed := n.zone.Changed()
+		for _, same := range n.zone.Namesakes(zone.Everything()) {
+			if slices.Contains(same.Nodes, n.node) {
+				n.tellOnce(told, func(called func(string) string) string { return namesakesDoubt(same, called) })
+			}
+		}
+		for _, c := range n.zone.Conflicts() {
+			n.tellOnce(told, func(func(string) string) string { return conflictDoubt(c) })
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// tellOnce logs a sentence that was not told before, whatever the hosts in it
+// were called then.
+func (n *names) tellOnce(told map[string]bool, sentence func(called func(string) string) string) {
+	if key := sentence(strings.Clone); !told[key] {
+		told[key] = true
+		n.log.Warn(sentence(api.CallNodes(n.gossip.nodeNames())))
 	}
 }

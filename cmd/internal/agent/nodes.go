@@ -1,56 +1,47 @@
 package agent
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
 	"gvlan/cluster/gossip"
-	"gvlan/cluster/store"
+	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/ipam/evict"
 )
 
-// nodeNames are those of every node.
-func (p *parts) nodeNames() []api.NodeName {
-	var all []api.NodeName
-	for _, row := range p.rows() {
-		all = append(all, api.NodeName{Node: row.Node, Host: row.Store.Description.Host, Address: row.Store.Description.Address})
-	}
-	return all
+// nodeAnswers is what the node, members and key commands are answered.
+type nodeAnswers struct {
+	gossip  *membership
+	records *records
+	session *session.Session
+	lan     lan
+	log     *slog.Logger
 }
 
-func (p *parts) serveNodes() {
-	p.status.Handle("GET "+api.NodesRoute, p.listNodes)
-	p.status.Handle("GET "+api.MembersRoute, p.listMembers)
-	p.status.Handle("POST "+api.DrainRoute, p.drainNode)
-	p.status.Handle("POST "+api.EvictRoute, p.evictNode)
-	p.status.Handle("POST "+api.RotateRoute, p.rotateKey)
+// register has the server ask.
+func (a nodeAnswers) register(server *api.Server) {
+	server.Handle("GET "+api.NodesRoute, a.list)
+	server.Handle("GET "+api.MembersRoute, a.members)
+	server.Handle("POST "+api.DrainRoute, a.drain)
+	server.Handle("POST "+api.EvictRoute, a.evict)
+	server.Handle("POST "+api.RotateRoute, a.rotateKey)
 }
 
-// rows are all nodes from both sides.
-func (p *parts) rows() []cluster.Row {
-	var members []gossip.Member
-	if p.gossip.membership != nil {
-		members = p.gossip.membership.Members()
-	}
-	return cluster.View(p.gossip.directory.Known(), members)
-}
-
-// listNodes answers from memory, and counts endpoints where etcd answers:
+// list answers from memory, and counts endpoints where etcd answers:
 // who is alive is asked most when it does not.
-func (p *parts) listNodes(r *http.Request) (any, error) {
-	has, err := p.endpointsByNode(r.Context())
-	stale := err != nil || !p.gossip.directory.Known().Fresh
+func (a nodeAnswers) list(r *http.Request) (any, error) {
+	has, err := a.records.endpointsByNode(r.Context())
+	stale := err != nil || !a.gossip.directory.Known().Fresh
 	views := []api.NodeView{}
-	for _, row := range p.rows() {
+	for _, row := range a.gossip.rows() {
 		described := row.Store.Description
 		view := api.NodeView{
 			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
@@ -66,24 +57,10 @@ func (p *parts) listNodes(r *http.Request) (any, error) {
 	return api.HostViews(views), nil
 }
 
-// etcdAnswer bounds how long a look at the nodes waits for etcd.
-const etcdAnswer = 2 * time.Second
-
-func (p *parts) endpointsByNode(ctx context.Context) (map[string]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
-	defer cancel()
-	endpoints, err := listAll[store.Endpoint](ctx, p.session, store.EndpointsSpan())
-	has := map[string]int{}
-	for _, e := range endpoints {
-		has[e.Node]++
-	}
-	return has, err
-}
-
-func (p *parts) listMembers(*http.Request) (any, error) {
+func (a nodeAnswers) members(*http.Request) (any, error) {
 	views := []api.MemberView{}
-	called := api.CallAgents(p.nodeNames())
-	for _, row := range p.rows() {
+	called := api.CallAgents(a.gossip.nodeNames())
+	for _, row := range a.gossip.rows() {
 		v := api.MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
 		if row.Store.Live != nil {
 			v.Etcd = "connected"
@@ -92,40 +69,40 @@ func (p *parts) listMembers(*http.Request) (any, error) {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
 			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
 		}
-		if row.Node == p.self.Node {
-			v.Applied = p.gossip.directory.Known().Revision
+		if row.Node == a.gossip.self.Node {
+			v.Applied = a.gossip.directory.Known().Revision
 		}
 		views = append(views, v)
 	}
 	return views, nil
 }
 
-// drainNode drains a host's agents both.
-func (p *parts) drainNode(r *http.Request) (any, error) {
-	nodes, err := api.NodesCalled(p.nodeNames(), api.NameIn(r))
+// drain drains a host's agents both.
+func (a nodeAnswers) drain(r *http.Request) (any, error) {
+	nodes, err := api.NodesCalled(a.gossip.nodeNames(), api.NameIn(r))
 	if err != nil {
 		return nil, err
 	}
 	for _, node := range nodes {
-		err = errors.Join(err, cluster.Drain(r.Context(), p.session, node, !r.URL.Query().Has("undo")))
+		err = errors.Join(err, cluster.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
 	}
 	return struct{}{}, err
 }
 
-// evictNode takes as long as the fence needs to be felt.
-func (p *parts) evictNode(r *http.Request) (any, error) {
-	names, force := p.nodeNames(), r.URL.Query().Has("force")
+// evict takes as long as the fence needs to be felt.
+func (a nodeAnswers) evict(r *http.Request) (any, error) {
+	names, force := a.gossip.nodeNames(), r.URL.Query().Has("force")
 	nodes, err := api.NodesCalled(names, api.NameIn(r))
 	if err != nil {
 		return nil, err
 	}
-	nodes = toEvict(p.rows(), nodes)
+	nodes = toEvict(a.gossip.rows(), nodes)
 	taken := make([]evict.Taken, len(nodes))
 	var evictions errgroup.Group
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
-			taken[i], err = evict.Node(r.Context(), p.session, node, evict.Options{
-				Called: api.CallAgents(names)(node), Force: force, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log,
+			taken[i], err = evict.Node(r.Context(), a.session, node, evict.Options{
+				Called: api.CallAgents(names)(node), Force: force, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log,
 			})
 			return err
 		})
@@ -169,21 +146,21 @@ func addTaken(all []evict.Taken) (sum evict.Taken) {
 	return sum
 }
 
-func (p *parts) rotateKey(r *http.Request) (any, error) {
-	if p.gossip.membership == nil {
+func (a nodeAnswers) rotateKey(r *http.Request) (any, error) {
+	if a.gossip.membership == nil {
 		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
 	}
 	rotation := gossip.Rotation{
-		KV: p.session, Random: rand.Reader,
+		KV: a.session, Random: rand.Reader,
 		Unacknowledged: func(ring uint32) (missing []string) {
-			called := api.CallAgents(p.nodeNames())
-			for _, node := range p.gossip.membership.Unacknowledged(ring) {
+			called := api.CallAgents(a.gossip.nodeNames())
+			for _, node := range a.gossip.membership.Unacknowledged(ring) {
 				missing = append(missing, called(node))
 			}
 			return missing
 		},
 		Progress: func(step string, missing []string) {
-			p.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
+			a.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
 		},
 	}
 	return struct{}{}, rotation.Run(r.Context())

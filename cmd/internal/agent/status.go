@@ -9,39 +9,46 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver"
+	"gvlan/driver/engine"
 	"gvlan/ipam"
 )
 
-// serveStatusRoutes registers what operator commands ask of a running agent.
-func (p *parts) serveStatusRoutes() {
-	p.status.ServeStatus(p)
-	p.serveNetworks()
-	p.serveNodes()
-	p.serveNameRoutes()
-	p.status.Handle("POST "+api.RecoverRoute, p.answerRecover)
+// statusAnswer is what `gvlan status` is answered.
+type statusAnswer struct {
+	self      identity
+	version   string
+	started   time.Time
+	solo      bool
+	truth     *truth
+	session   *session.Session
+	addresses *ipam.Allocator
+	driver    *driver.Driver
+	engine    *engine.Engine
+	gossip    *membership
 }
 
 // engineAnswer bounds how long a status waits for the engine.
 const engineAnswer = 2 * time.Second
 
-// Status implements statusSource.
-func (p *parts) Status(ctx context.Context) (api.Status, error) {
+// Status implements api.StatusSource.
+func (a statusAnswer) Status(ctx context.Context) (api.Status, error) {
 	etcd := make(chan error, 1)
-	go func() { etcd <- p.etcdNow(ctx) }() // beside the engine: neither waits for the other
+	go func() { etcd <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := api.Status{
-		Node: p.self.Node, Host: p.self.Host, Version: p.version, Started: p.started,
-		Cluster: p.session.Cluster(), Solo: p.solo(),
-		Etcd:            api.EtcdStatus{Endpoints: p.truth.endpoints, Trusted: true},
-		PendingReleases: p.addresses.Pending(), Warnings: p.driver.Warnings(),
+		Node: a.self.Node, Host: a.self.Host, Version: a.version, Started: a.started,
+		Cluster: a.session.Cluster(), Solo: a.solo,
+		Etcd:            api.EtcdStatus{Endpoints: a.truth.endpoints, Trusted: true},
+		PendingReleases: a.addresses.Pending(), Warnings: a.driver.Warnings(),
 	}
-	for _, c := range p.addresses.Conflicts() {
-		s.Warnings = append(s.Warnings, p.conflictWarning(c))
+	for _, c := range a.addresses.Conflicts() {
+		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
-	s.Gossip = p.gossip.status()
-	p.engineNow(ctx, &s)
-	for _, n := range p.driver.Report() {
+	s.Gossip = a.gossip.status()
+	a.engineNow(ctx, &s)
+	for _, n := range a.driver.Report() {
 		s.Networks = append(s.Networks, networkStatus(n))
 	}
 	if err := <-etcd; err != nil {
@@ -51,15 +58,15 @@ func (p *parts) Status(ctx context.Context) (api.Status, error) {
 }
 
 // engineNow adds what the engine says.
-func (p *parts) engineNow(ctx context.Context, s *api.Status) {
+func (a statusAnswer) engineNow(ctx context.Context, s *api.Status) {
 	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
 	defer cancel()
-	if info, err := p.engine.Info(ctx); err != nil {
+	if info, err := a.engine.Info(ctx); err != nil {
 		s.Engine.Why = err.Error()
 	} else {
 		s.Engine.Version = info.Version
 	}
-	if failed, err := p.driver.FailedStarts(ctx); err == nil {
+	if failed, err := a.driver.FailedStarts(ctx); err == nil {
 		for _, c := range failed {
 			s.FailedStarts = append(s.FailedStarts, c.Name)
 		}
@@ -67,12 +74,12 @@ func (p *parts) engineNow(ctx context.Context, s *api.Status) {
 }
 
 // conflictWarning says what somebody else has of this node's, and the way out.
-func (p *parts) conflictWarning(c ipam.Conflict) string {
+func (a statusAnswer) conflictWarning(c ipam.Conflict) string {
 	if c.Endpoint == "" {
 		return fmt.Sprintf("address %s is reserved for a network here and is %s: stop that container", c.Address, c.Holder)
 	}
 	return fmt.Sprintf("address %s of %s is %s as well: its link here is down; stop one of the two, then start the one here again",
-		c.Address, p.driver.Called(c.Endpoint), c.Holder)
+		c.Address, a.driver.Called(c.Endpoint), c.Holder)
 }
 
 func networkStatus(n driver.NetworkReport) api.NetworkStatus {
@@ -88,13 +95,13 @@ func networkStatus(n driver.NetworkReport) api.NetworkStatus {
 
 // etcdNow is why no new address would be given now: the session knows only
 // what its last call met.
-func (p *parts) etcdNow(ctx context.Context) error {
+func (a statusAnswer) etcdNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	if err := p.session.Trusted(); err != nil {
-		return cmp.Or(p.truth.checkJoin(ctx), err)
+	if err := a.session.Trusted(); err != nil {
+		return cmp.Or(a.truth.checkJoin(ctx), err)
 	}
-	_, err := p.session.Get(ctx, store.MetaKey())
+	_, err := a.session.Get(ctx, store.MetaKey())
 	if said, ok := errors.AsType[*etcd.RequestError](err); ok {
 		return said // which request it was is of no interest
 	}

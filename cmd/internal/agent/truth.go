@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
@@ -112,7 +114,7 @@ func (t *truth) run(ctx context.Context) error {
 		return t.explain(err)
 	}
 	t.damage.Store(&err)
-	t.log.Error("the embedded etcd does not start: what runs goes on, no new address is given", "error", err)
+	t.log.Error("the embedded etcd does not start: what runs goes on, no new address is given", "err", err)
 	<-ctx.Done()
 	return nil
 }
@@ -132,16 +134,16 @@ func (t *truth) explain(err error) error {
 	if !errors.Is(err, syscall.EADDRNOTAVAIL) {
 		return err
 	}
-	any := "0.0.0.0"
+	everywhere := "0.0.0.0"
 	at, parseErr := netip.ParseAddrPort(t.listen)
 	if parseErr != nil {
 		return err
 	}
 	if at.Addr().Is6() {
-		any = "::"
+		everywhere = "::"
 	}
 	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them: %w",
-		t.listen, net.JoinHostPort(any, strconv.Itoa(int(at.Port()))), err)
+		t.listen, net.JoinHostPort(everywhere, strconv.Itoa(int(at.Port()))), err)
 }
 
 // checkJoin refuses a token that the host it joins never printed.
@@ -157,4 +159,23 @@ func (t *truth) close() error {
 		return nil
 	}
 	return t.etcd.Close()
+}
+
+// joinAnswer bounds the look at whom --join names: half of what a status has.
+const joinAnswer = time.Second
+
+// checkJoin tells a token that is another cluster's from a host that is away:
+// the etcd client says the same of both, and tries again for ever. Only a
+// certificate of another authority proves anything.
+func checkJoin(ctx context.Context, address string, client *tls.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, joinAnswer)
+	defer cancel()
+	conn, err := (&tls.Dialer{Config: client}).DialContext(ctx, "tcp", address)
+	if err == nil {
+		return conn.Close()
+	}
+	if _, foreign := errors.AsType[x509.UnknownAuthorityError](err); foreign {
+		return fmt.Errorf("--token is not the one %s printed: copy it from the line `gvlan agent --join %s --token ...` in that agent's log", address, address)
+	}
+	return nil
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // Config is what an agent is told. options.go says how each field is spelled,
-// config_check.go what must hold between them.
+// check.go what must hold between them.
 type Config struct {
 	DriverName      string
 	NodeName        string // "" means the machine id

@@ -197,7 +197,7 @@ func (l *Settings) redefault(name, text string) {
 	}
 }
 
-// chosen tells whether anybody set the option.
+// chosen reports whether anybody set the option.
 func (l *Settings) chosen(name string) bool {
 	return slices.ContainsFunc(l.List, func(s Setting) bool {
 		return s.Name == name && !strings.HasPrefix(s.Origin, "default")

@@ -17,7 +17,7 @@ func (o Option) env() string {
 	return "GVLAN_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
 }
 
-// bare tells whether the flag alone, without a value, switches the option on.
+// bare reports whether the flag alone, without a value, switches the option on.
 func (o Option) bare() bool {
 	_, isBool := o.field(new(Config)).(*bool)
 	return isBool && o.preset == "off"

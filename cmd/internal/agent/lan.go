@@ -2,21 +2,29 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/driver/link"
-	"gvlan/ipam/evict"
 )
 
-// askLAN implements cluster.Ask by asking at this host's own parent of each
+// lan asks the networks this host has a parent for.
+type lan struct {
+	directory *cluster.Directory
+	node      string // this one
+	log       *slog.Logger
+}
+
+// ask implements evict.Ask by asking at this host's own parent of each
 // endpoint's network. Where a parent cannot be asked at, its endpoints were not
 // asked for.
-func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
+func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
 	parents := map[string]string{} // network uuid: interface here
-	for _, n := range p.gossip.directory.Known().Nodes[p.self.Node].Description.Networks {
+	for _, n := range l.directory.Known().Nodes[l.node].Description.Networks {
 		parents[n.UUID] = n.Parent
 	}
 	asked := map[string]*inquiry{} // by interface
@@ -33,7 +41,7 @@ func (p *parts) askLAN(ctx context.Context, endpoints []store.Endpoint) (answeri
 	}
 	for parent, q := range asked {
 		if q.err != nil {
-			p.log.Warn("nobody was asked for the addresses of a node: this parent cannot be asked at", "parent", parent, "error", q.err)
+			l.log.Warn("nobody was asked for the addresses of a node: this parent cannot be asked at", "parent", parent, "err", q.err)
 		}
 	}
 	for _, e := range endpoints {
@@ -72,10 +80,4 @@ func addressesOf(e store.Endpoint) (all []netip.Addr) {
 		}
 	}
 	return all
-}
-
-// endQuarantines ends the quarantines of evicted nodes.
-func (p *parts) endQuarantines(ctx context.Context) error {
-	q := evict.Quarantines{KV: p.session, Grant: p.session.Grant, Ask: p.askLAN, Log: p.log}
-	return q.Run(ctx)
 }

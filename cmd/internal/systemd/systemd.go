@@ -1,4 +1,7 @@
-package agent
+// Package systemd tells systemd that the agent is ready, lives and stops
+// (sd_notify(3)). docker.service is ordered after the agent's unit, so "ready"
+// is what Docker's containers wait for.
+package systemd
 
 import (
 	"context"
@@ -10,9 +13,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// notifier tells systemd how the agent is (sd_notify(3)). Without systemd it
+// Notifier tells systemd how the agent is (sd_notify(3)). Without systemd it
 // only logs.
-type notifier struct {
+type Notifier struct {
 	send     func(state string) error
 	after    func(time.Duration) <-chan time.Time
 	watchdog time.Duration // systemd kills an agent silent for so long; 0: never
@@ -20,14 +23,14 @@ type notifier struct {
 	log      *slog.Logger
 }
 
-// newNotifier reads what systemd put into the environment. alive is asked
+// New reads what systemd put into the environment. alive is asked
 // before each sign of life; while it errs there is none.
-func newNotifier(alive func(context.Context) error, log *slog.Logger) (*notifier, error) {
+func New(alive func(context.Context) error, log *slog.Logger) (*Notifier, error) {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return nil, fmt.Errorf("read systemd's watchdog interval: %w", err)
 	}
-	return &notifier{
+	return &Notifier{
 		send: func(state string) error {
 			_, err := daemon.SdNotify(false, state)
 			return err
@@ -42,11 +45,11 @@ func newNotifier(alive func(context.Context) error, log *slog.Logger) (*notifier
 // startMargin is what a start may take beside the wait for etcd.
 const startMargin = time.Minute
 
-// run reports ready when opened closes (etcd answered) or after wait,
+// Run reports ready when opened closes (etcd answered) or after wait,
 // whichever is first: docker.service is ordered after this unit, and dockerd
 // starts its containers once, so they had better get their addresses. It
 // ends with ctx, reporting that the agent stops.
-func (n *notifier) run(ctx context.Context, opened <-chan struct{}, wait time.Duration) {
+func (n *Notifier) Run(ctx context.Context, opened <-chan struct{}, wait time.Duration) {
 	n.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (wait + startMargin).Microseconds()))
 	n.tell("STATUS=waiting for etcd")
 	giveUp := n.after(wait)
@@ -71,7 +74,7 @@ func (n *notifier) run(ctx context.Context, opened <-chan struct{}, wait time.Du
 
 // nextSign is due three times per watchdog interval, so that one that is
 // late does no harm.
-func (n *notifier) nextSign() <-chan time.Time {
+func (n *Notifier) nextSign() <-chan time.Time {
 	if n.watchdog == 0 {
 		return nil
 	}
@@ -79,23 +82,24 @@ func (n *notifier) nextSign() <-chan time.Time {
 }
 
 // live gives a sign of life if the agent deserves it.
-func (n *notifier) live(ctx context.Context) {
+func (n *Notifier) live(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, n.watchdog/3)
 	defer cancel()
 	if err := n.alive(ctx); err != nil {
 		if ctx.Err() != context.Canceled {
-			n.log.Error("not telling systemd's watchdog that the agent lives", "error", err)
+			n.log.Error("the plugin does not answer itself: systemd's watchdog is not told that the agent lives", "err", err)
 		}
 		return
 	}
 	n.tell(daemon.SdNotifyWatchdog)
 }
 
-func (n *notifier) tell(state string) {
+func (n *Notifier) tell(state string) {
 	if err := n.send(state); err != nil {
-		n.log.Warn("could not notify systemd", "state", state, "error", err)
+		n.log.Warn("systemd was not told", "state", state, "err", err)
 	}
 }
 
-// underSystemd tells whether systemd started this process with a journal.
-func underSystemd() bool { return os.Getenv("JOURNAL_STREAM") != "" }
+// Journals reports whether the journal of systemd reads what this process
+// prints.
+func Journals() bool { return os.Getenv("JOURNAL_STREAM") != "" }

@@ -1,69 +1,77 @@
 package agent
 
 import (
-	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/driver"
+	"gvlan/driver/engine"
 	"gvlan/driver/journal"
-	driveroption "gvlan/driver/option"
+	"gvlan/driver/option"
 )
 
-// cluster lists what the views are made of, each span at its own revision:
-// they are for people.
-type clusterView struct {
-	networks  []store.Network
-	nodes     map[string]store.Node
-	live      map[string]bool
-	endpoints []store.Endpoint
-	asOf      time.Time // zero: now
+// networkAnswers is what the network commands are answered.
+type networkAnswers struct {
+	records *records
+	driver  *driver.Driver
+	node    string // this one
 }
 
-func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
-	if v.networks, err = listAll[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
-		return v, err
-	}
-	nodes, err := listAll[store.Node](ctx, kv, store.NodesSpan())
-	if err != nil {
-		return v, err
-	}
-	v.nodes = map[string]store.Node{}
-	for _, n := range nodes {
-		v.nodes[n.Node] = n
-	}
-	live, _, err := kv.List(ctx, store.LiveSpan())
-	if err != nil {
-		return v, fmt.Errorf("list the connected nodes: %w", err)
-	}
-	v.live = map[string]bool{}
-	for _, it := range live {
-		v.live[store.NameOf(it.Key)] = true
-	}
-	v.endpoints, err = listAll[store.Endpoint](ctx, kv, store.EndpointsSpan())
-	return v, err
+// register has the server ask.
+func (a networkAnswers) register(server *api.Server) {
+	server.Handle("GET "+api.NetworksRoute, a.list)
+	server.Handle("GET "+api.NetworkRoute, a.inspect)
+	server.Handle("POST "+api.NetworksRoute, a.create)
+	server.Handle("PATCH "+api.NetworkRoute, a.set)
+	server.Handle("DELETE "+api.NetworkRoute, a.remove)
+	server.Handle("POST "+api.ImportRoute, a.importBuiltIn)
 }
 
-func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, error) {
-	items, _, err := kv.List(ctx, span)
+func (a networkAnswers) list(r *http.Request) (any, error) {
+	v, err := a.records.now(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	var all []T
-	for _, it := range items {
-		record, err := store.Decode[T](it)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, record)
+	return v.views(), nil
+}
+
+func (a networkAnswers) inspect(r *http.Request) (any, error) {
+	v, err := a.records.now(r.Context())
+	if err != nil {
+		return nil, err
 	}
-	return all, nil
+	return v.called(api.NameIn(r), a.node)
+}
+
+func (a networkAnswers) create(r *http.Request) (any, error) {
+	var request engine.NetworkRequest
+	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	return a.driver.Define(r.Context(), request)
+}
+
+func (a networkAnswers) set(r *http.Request) (any, error) {
+	var change api.NetworkChange
+	if err := json.NewDecoder(r.Body).Decode(&change); err != nil {
+		return nil, fmt.Errorf("read the request: %w", err)
+	}
+	return struct{}{}, a.driver.Set(r.Context(), api.NameIn(r), change.Changes)
+}
+
+func (a networkAnswers) remove(r *http.Request) (any, error) {
+	return struct{}{}, a.driver.Remove(r.Context(), api.NameIn(r), r.URL.Query().Has("force"))
+}
+
+func (a networkAnswers) importBuiltIn(r *http.Request) (any, error) {
+	return a.driver.Import(r.Context(), api.NameIn(r))
 }
 
 // view is one definition on every host that may have it: managed plugins serve
@@ -105,7 +113,7 @@ func (v clusterView) local(node store.Node) (views []api.NetworkView) {
 		}
 		n := store.Network{UUID: fares.UUID, Name: fares.Name}
 		views = append(views, api.NetworkView{
-			Name: fares.Name, UUID: fares.UUID, Scope: string(driveroption.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
+			Name: fares.Name, UUID: fares.UUID, Scope: string(option.ScopeLocal), State: string(store.NetworkActive), Origin: node.Node,
 			Pools: fares.Pools, Segment: fares.Segment, Hosts: []api.NetworkHost{v.host(n, node)}, AsOf: v.asOf,
 		})
 	}
@@ -119,7 +127,7 @@ func (v clusterView) called(name, here string) (api.NetworkView, error) {
 	for _, view := range v.views() {
 		switch {
 		case view.Name != name:
-		case view.Scope != string(driveroption.ScopeLocal), view.Origin == here:
+		case view.Scope != string(option.ScopeLocal), view.Origin == here:
 			return view, nil
 		default:
 			local = append(local, view)

@@ -62,17 +62,17 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{gossip: membership{directory: cluster.NewDirectory(nil)}}
-	if _, known, err := p.names.clusterLast(p.gossip.directory.Known()); known || err != nil {
+	r := &records{directory: cluster.NewDirectory(nil)}
+	if _, known, err := r.last(r.directory.Known()); known || err != nil {
 		t.Errorf("before etcd answered the cluster is known: %v, %v", known, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 3)
-	go func() { done <- p.gossip.directory.Run(ctx, mem) }()
-	go func() { done <- store.Follow(ctx, mem, store.NetworksSpan(), p.names.definitions.apply) }()
-	go func() { done <- store.Follow(ctx, mem, store.EndpointsSpan(), p.names.endpoints.apply) }()
+	go func() { done <- r.directory.Run(ctx, mem) }()
+	go func() { done <- store.Follow(ctx, mem, store.NetworksSpan(), r.definitions.apply) }()
+	go func() { done <- store.Follow(ctx, mem, store.EndpointsSpan(), r.endpoints.apply) }()
 	for {
-		v, known, err := p.names.clusterLast(p.gossip.directory.Known())
+		v, known, err := r.last(r.directory.Known())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -87,7 +87,7 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	v, _, err := p.names.clusterLast(p.gossip.directory.Known())
+	v, _, err := r.last(r.directory.Known())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package agent
+package systemd
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 
 // puppet is a notifier whose clock and systemd are the test's.
 type puppet struct {
-	*notifier
+	*Notifier
 	sent   chan string
 	timers map[time.Duration]chan time.Time
 	ended  chan struct{}
@@ -23,7 +23,7 @@ func newPuppet(watchdog time.Duration, alive func(context.Context) error) *puppe
 		timers: map[time.Duration]chan time.Time{bootWait: make(chan time.Time, 1), watchdog / 3: make(chan time.Time)},
 		ended:  make(chan struct{}),
 	}
-	p.notifier = &notifier{
+	p.Notifier = &Notifier{
 		send:     func(state string) error { p.sent <- state; return nil },
 		after:    func(d time.Duration) <-chan time.Time { return p.timers[d] },
 		watchdog: watchdog,
@@ -40,7 +40,7 @@ func (p *puppet) start(t *testing.T, opened <-chan struct{}) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		defer close(p.ended)
-		p.run(ctx, opened, bootWait)
+		p.Run(ctx, opened, bootWait)
 	}()
 	stop = func() { cancel(); <-p.ended }
 	t.Cleanup(stop)

@@ -21,10 +21,10 @@ func TestRankWithoutGossip(t *testing.T) {
 	if _, err := mem.Commit(t.Context(), store.Txn{Then: ops}); err != nil {
 		t.Fatal(err)
 	}
-	p := &parts{self: identity{Node: "self"}, gossip: membership{directory: cluster.NewDirectory(nil)}}
+	g := &membership{self: identity{Node: "self"}, directory: cluster.NewDirectory(nil)}
 	ranks := func() (all [4]int) {
 		for i, node := range []string{"self", "there", "gone", "unknown"} {
-			all[i] = p.rank(node)
+			all[i] = g.rank(node)
 		}
 		return all
 	}
@@ -33,10 +33,10 @@ func TestRankWithoutGossip(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.gossip.directory.Run(ctx, mem) }()
+	go func() { done <- g.directory.Run(ctx, mem) }()
 	for {
-		changed := p.gossip.directory.Changed()
-		if known := p.gossip.directory.Known().Nodes; known["gone"].Registered && known["there"].Live != nil {
+		changed := g.directory.Changed()
+		if known := g.directory.Known().Nodes; known["gone"].Registered && known["there"].Live != nil {
 			break
 		}
 		<-changed
