@@ -174,12 +174,12 @@ func TestSandboxWithoutProcess(t *testing.T) {
 	for range 2 {
 		end := box.Process()
 		for range 2 * sandbox.IdleLimit {
-			s.Look()
+			s.CheckProcesses()
 		}
 		dnstest.Eventually(t, "open with a process", s.AllOpen)
 		end()
 		for range sandbox.IdleLimit {
-			s.Look()
+			s.CheckProcesses()
 		}
 		if s.AllOpen() {
 			t.Fatal("the sandbox is held open without a process")

@@ -18,14 +18,14 @@ func (s *Resolvers) Running() bool {
 	return s.ctx != nil
 }
 
-// Look looks for processes, as Run does now and then.
-func (s *Resolvers) Look() { s.look() }
+// CheckProcesses looks for processes, as Run does now and then.
+func (s *Resolvers) CheckProcesses() { s.checkProcesses() }
 
 // AllOpen reports whether every sandbox has its resolver.
 func (s *Resolvers) AllOpen() bool {
 	for _, b := range s.all() {
 		b.mu.Lock()
-		open := b.open != nil
+		open := b.resolver != nil
 		b.mu.Unlock()
 		if !open {
 			return false

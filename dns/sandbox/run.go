@@ -13,12 +13,12 @@ import (
 
 // The rhythm of Run.
 const (
-	retryFirst = 10 * time.Millisecond // a namespace that Docker is about to make
-	retryLast  = time.Second           // between two tries at most
-	patience   = 10 * time.Second      // before a sandbox that cannot be opened is spoken of
-	lookRound  = 10                    // beats between two looks for processes
-	idleLimit  = 3                     // looks without a process before a sandbox is closed
-	idleUnseen = 12                    // the same for one that never had a process: it may be starting
+	retryFirst   = 10 * time.Millisecond // a namespace that Docker is about to make
+	retryLast    = time.Second           // between two tries at most
+	patience     = 10 * time.Second      // before a sandbox that cannot be opened is spoken of
+	processRound = 10                    // beats between two checks for processes
+	idleLimit    = 3                     // checks without a process before a sandbox is closed
+	idleUnseen   = 12                    // the same for one that never had a process: it may be starting
 )
 
 // Run opens the resolvers of everything attached, keeps their rules alive,
@@ -44,8 +44,8 @@ func (s *Resolvers) Run(ctx context.Context) error {
 			return nil
 		case <-beats.C:
 			round++
-			if round%lookRound == 0 {
-				s.look()
+			if round%processRound == 0 {
+				s.checkProcesses()
 			}
 			s.beat()
 		case <-s.wake:
@@ -95,8 +95,8 @@ func (s *Resolvers) all() []*box {
 func (s *Resolvers) beat() {
 	for _, b := range s.all() {
 		b.mu.Lock()
-		if b.open != nil {
-			if err := b.open.beat(); err != nil {
+		if b.resolver != nil {
+			if err := b.resolver.beat(); err != nil {
 				s.log.Warn("nftables rules for names in a sandbox are gone and cannot be made: Docker's resolver answers there until its resolver is opened again",
 					"sandbox", b.sandbox, "err", err)
 				s.reopen(b)
@@ -112,11 +112,11 @@ func (s *Resolvers) retry(ctx context.Context, group *sync.WaitGroup) time.Durat
 	var next time.Duration
 	for _, b := range s.all() {
 		b.mu.Lock()
-		if b.open == nil && !b.asleep && !b.gone && !s.off.Load() {
+		if b.resolver == nil && !b.asleep && !b.gone && !s.off.Load() {
 			if time.Until(b.retry) <= 0 {
 				s.open(ctx, group, b)
 			}
-			if wait := max(time.Until(b.retry), time.Millisecond); b.open == nil && (next == 0 || wait < next) {
+			if wait := max(time.Until(b.retry), time.Millisecond); b.resolver == nil && (next == 0 || wait < next) {
 				next = wait
 			}
 		}
@@ -125,9 +125,9 @@ func (s *Resolvers) retry(ctx context.Context, group *sync.WaitGroup) time.Durat
 	return next
 }
 
-// look closes sandboxes whose last process ended, and opens those that have
+// checkProcesses closes sandboxes whose last process ended, and opens those that have
 // one again.
-func (s *Resolvers) look() {
+func (s *Resolvers) checkProcesses() {
 	live := namespaces()
 	if live == nil {
 		return
@@ -135,8 +135,8 @@ func (s *Resolvers) look() {
 	for _, b := range s.all() {
 		b.mu.Lock()
 		switch {
-		case b.open != nil:
-			s.lookInto(b, live)
+		case b.resolver != nil:
+			s.checkProcess(b, live)
 		case b.asleep:
 			if id, err := inode(b.sandbox); err == nil && live[id] {
 				b.asleep, b.retry = false, time.Time{}
@@ -147,10 +147,10 @@ func (s *Resolvers) look() {
 	}
 }
 
-// lookInto notes whether an open sandbox has a process, and closes it when it
+// checkProcess notes whether an open sandbox has a process, and closes it when it
 // had none for long. The caller holds b.mu.
-func (s *Resolvers) lookInto(b *box, live map[uint64]bool) {
-	if live[b.open.namespace[0]] || live[b.open.namespace[1]] {
+func (s *Resolvers) checkProcess(b *box, live map[uint64]bool) {
+	if live[b.resolver.namespace[0]] || live[b.resolver.namespace[1]] {
 		b.seen, b.idle = true, 0
 		return
 	}

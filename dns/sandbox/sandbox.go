@@ -44,13 +44,13 @@ type box struct {
 
 	mu       sync.Mutex
 	networks map[string]string // by endpoint
-	open     *resolver         // nil while it is closed
+	resolver *resolver         // nil while it is closed
 	since    time.Time         // attached, or closed by a failure
 	retry    time.Time         // when it may be opened
 	delay    time.Duration     // after the next failure
-	told     bool              // it was logged that it cannot be opened
+	logged   bool              // that it cannot be opened
 	seen     bool              // a process was seen in it
-	idle     int               // looks in a row that found no process
+	idle     int               // checks in a row that found no process
 	asleep   bool              // closed for want of a process
 	gone     bool              // the last endpoint left
 }
@@ -83,7 +83,7 @@ func (s *Resolvers) Attach(sandbox, endpoint, network string) error {
 	b.networks[endpoint] = network
 	b.rescope()
 	b.asleep = false
-	if ctx == nil || b.open != nil {
+	if ctx == nil || b.resolver != nil {
 		return nil
 	}
 	err := s.open(ctx, group, b)
@@ -140,7 +140,7 @@ func (s *Resolvers) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 		return err
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
-	b.open, b.delay, b.idle, b.told = r, retryFirst, 0, false
+	b.resolver, b.delay, b.idle, b.logged = r, retryFirst, 0, false
 	group.Go(func() {
 		if err := r.serve(ctx); err != nil {
 			s.log.Error("resolver in a sandbox failed: Docker's resolver answers there until it is opened again", "sandbox", b.sandbox, "err", err)
@@ -158,28 +158,28 @@ func (s *Resolvers) report(b *box, err error) {
 		if !s.off.Swap(true) {
 			s.log.Warn("names are not answered inside containers on this host; Docker's own resolver is left as it is", "err", err)
 		}
-	case !b.told && time.Since(b.since) > patience:
-		b.told = true
+	case !b.logged && time.Since(b.since) > patience:
+		b.logged = true
 		s.log.Warn("resolver cannot be opened in a sandbox: Docker's resolver answers there, next try within a second", "sandbox", b.sandbox, "err", err)
 	}
 }
 
 // shut closes a sandbox's resolver. The caller holds b.mu.
 func (s *Resolvers) shut(b *box) {
-	if b.open == nil {
+	if b.resolver == nil {
 		return
 	}
-	if err := b.open.close(); err != nil {
+	if err := b.resolver.close(); err != nil {
 		s.log.Warn("nftables rules for names cannot be removed from a sandbox: the kernel disarms them within 3 s", "sandbox", b.sandbox, "err", err)
 	}
-	b.open = nil
+	b.resolver = nil
 }
 
 // failed has a resolver that does not serve any more replaced.
 func (s *Resolvers) failed(b *box, r *resolver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.open == r {
+	if b.resolver == r {
 		s.reopen(b)
 	}
 }
