@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 )
 
 // Advertise chooses the address by which other nodes reach this one. want is
@@ -34,13 +35,17 @@ func Advertise(ctx context.Context, want string, endpoints []string) (netip.Addr
 	return addr, nil
 }
 
+// resolveWait bounds how long an endpoint's name is looked up: an agent starts
+// before a host's resolver may answer.
+const resolveWait = 2 * time.Second
+
 // sourceToward asks the kernel by connecting a UDP socket, which sends
 // nothing.
 func sourceToward(ctx context.Context, endpoints []string) netip.Addr {
 	// Addresses reserved for documentation (RFC 5737, RFC 3849) are routed
 	// as anything unknown is: by the default route.
 	for _, to := range append(endpoints, "192.0.2.1:9", "[2001:db8::1]:9") {
-		conn, err := new(net.Dialer).DialContext(ctx, "udp", to)
+		conn, err := (&net.Dialer{Timeout: resolveWait}).DialContext(ctx, "udp", to)
 		if err != nil {
 			continue
 		}

@@ -64,7 +64,7 @@ func (a *agent) build(ctx context.Context) error {
 	if err := a.openMemory(); err != nil {
 		return err
 	}
-	if err := a.openTruth(); err != nil {
+	if err := a.openTruth(ctx); err != nil {
 		return err
 	}
 	if err := a.openCluster(); err != nil {
@@ -92,11 +92,11 @@ func (a *agent) openMemory() (err error) {
 }
 
 // openTruth prepares the store and this node's session with it.
-func (a *agent) openTruth() (err error) {
-	if a.truth, err = newTruth(a.config, a.self, a.log); err != nil {
+func (a *agent) openTruth(ctx context.Context) (err error) {
+	if a.address, err = advertised(ctx, a.config); err != nil {
 		return err
 	}
-	if a.address, err = advertised(a.config); err != nil {
+	if a.truth, err = newTruth(a.config, a.self, a.address, a.log); err != nil {
 		return err
 	}
 	if err := a.past.claimJournal(a.self.Node, a.config.DataDir); err != nil {

@@ -33,8 +33,9 @@ type truth struct {
 	damage    atomic.Pointer[error] // of the embedded etcd's data; nil: none was met
 }
 
-// newTruth prepares client and server. Neither connects before run.
-func newTruth(c config.Config, self identity, log *slog.Logger) (t *truth, err error) {
+// newTruth prepares client and server. Neither connects before run. Other
+// hosts reach this one by address.
+func newTruth(c config.Config, self identity, address netip.Addr, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log, listen: c.Etcd.Listen}
 	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
 	switch c.Mode() {
@@ -56,7 +57,7 @@ func newTruth(c config.Config, self identity, log *slog.Logger) (t *truth, err e
 	t.endpoints = client.Endpoints
 	t.etcd, err = etcd.New(client)
 	if t.server != nil && c.Etcd.Listen != "" {
-		t.join = joinLine(c, t.server.Token())
+		t.join = joinLine(c, address, t.server.Token())
 	}
 	return t, err
 }
@@ -73,21 +74,19 @@ func newServer(c config.Config, self identity, log *slog.Logger) (*embedded.Serv
 // joinLine is what a user types on another host. There is no token without
 // TLS: an etcd served so is like any other that speaks plainly, and --join
 // never does.
-func joinLine(c config.Config, token string) string {
+func joinLine(c config.Config, address netip.Addr, token string) string {
 	host, port, err := net.SplitHostPort(c.Etcd.Listen)
 	if err != nil {
 		return ""
 	}
 	if addr := net.ParseIP(host); host == "" || (addr != nil && addr.IsUnspecified()) {
-		if at, err := advertised(c); err == nil {
-			host = at.String()
-		}
+		host = address.String()
 	}
-	address := net.JoinHostPort(host, port)
+	at := net.JoinHostPort(host, port)
 	if c.Etcd.Insecure {
-		return "gvlan agent --etcd-endpoints http://" + address
+		return "gvlan agent --etcd-endpoints http://" + at
 	}
-	return "gvlan agent --join " + address + " --token " + token
+	return "gvlan agent --join " + at + " --token " + token
 }
 
 // joinTLS is how an agent speaks to the embedded etcd it joined.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,12 +79,12 @@ func TestJoinLines(t *testing.T) {
 		"without TLS": "--etcd-listen 10.0.0.1:2379 --etcd-insecure",
 	} {
 		t.Run(name, func(t *testing.T) {
-			line := joinLine(settingsFrom(t, strings.Fields(words)...).Config, goodJoinToken)
+			line := joinLine(settingsFrom(t, strings.Fields(words)...).Config, netip.Addr{}, goodJoinToken)
 			other := settingsFrom(t, strings.Fields(strings.TrimPrefix(line, "gvlan agent "))...)
 			if err := other.Check(); err != nil {
 				t.Fatalf("the line %q is refused: %v", line, err)
 			}
-			made, err := newTruth(other.Config, identity{Node: "n2"}, slog.New(slog.DiscardHandler))
+			made, err := newTruth(other.Config, identity{Node: "n2"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatalf("the line %q leads nowhere: %v", line, err)
 			}
@@ -102,7 +103,7 @@ func newListening(t *testing.T, address string) *truth {
 	t.Helper()
 	c := config.Config{DataDir: t.TempDir()}
 	c.Etcd.Listen, c.Etcd.Prefix = address, "/gvlan/v1"
-	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +153,7 @@ func TestDamagedTruth(t *testing.T) {
 	if err := os.WriteFile(database, make([]byte, 16384), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
