@@ -3,6 +3,7 @@ package agent
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -10,6 +11,7 @@ import (
 
 	"gvlan/cmd/internal/config"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // socketPath is the file behind a unix:// address; others are refused by the
@@ -63,18 +65,11 @@ func destination(dst *net.IPNet) (netip.Prefix, bool) {
 // defaultPools are the configured blocks as runs of subnets.
 func defaultPools(c config.Pools) []ipam.DefaultPools {
 	var pools []ipam.DefaultPools
-	for _, b := range append(append([]config.Block{}, c.Default4...), c.Default6...) {
-		pools = append(pools, ipam.DefaultPools{First: netip.PrefixFrom(b.Base.Addr(), b.Bits), Last: lastSubnet(b)})
+	for _, b := range slices.Concat(c.Default4, c.Default6) {
+		pools = append(pools, ipam.DefaultPools{
+			First: netip.PrefixFrom(b.Base.Addr(), b.Bits),
+			Last:  netip.PrefixFrom(pool.LastOf(b.Base), b.Bits).Masked(),
+		})
 	}
 	return pools
-}
-
-// lastSubnet is the highest subnet of b.Bits in a block.
-func lastSubnet(b config.Block) netip.Prefix {
-	raw := b.Base.Masked().Addr().AsSlice()
-	for bit := b.Base.Bits(); bit < b.Bits; bit++ {
-		raw[bit/8] |= 0x80 >> (bit % 8)
-	}
-	addr, _ := netip.AddrFromSlice(raw)
-	return netip.PrefixFrom(addr, b.Bits)
 }
