@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"crypto/ed25519"
 	"log/slog"
 	"net"
@@ -14,6 +15,8 @@ import (
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"gvlan/cluster/store/internal/zaplog"
 )
@@ -103,3 +106,34 @@ func hostAddresses() []netip.Addr {
 	}
 	return found
 }
+
+// endStreams is a gRPC interceptor that ends watches when the server stops.
+// etcd waits 7 s for them otherwise, on each of its listeners.
+func (s *Server) endStreams(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	select {
+	case <-s.stopping:
+		return status.Error(codes.Unavailable, "the server stops")
+	default:
+	}
+	over := make(chan struct{})
+	defer close(over)
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-over:
+		}
+	}()
+	return handle(srv, endable{stream, ctx})
+}
+
+// endable is a stream whose context can be ended.
+type endable struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (e endable) Context() context.Context { return e.ctx }

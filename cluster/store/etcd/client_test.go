@@ -195,3 +195,21 @@ func TestEtcdThatIsAwayInPlainWords(t *testing.T) {
 		t.Errorf("Get: %v, want that the data is damaged", err)
 	}
 }
+
+func TestEtcdTellsOfEachReconnect(t *testing.T) {
+	t.Parallel()
+	address, dir := etcdtest.FreeAddress(t), t.TempDir()
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}})
+	for range 2 {
+		_, stop := etcdtest.ServeUntil(t, embedded.Config{Dir: dir, Listen: address, Insecure: true})
+		if _, err := client.Get(t.Context(), "/none"); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnavailable) {
+			t.Fatal(err)
+		}
+		select {
+		case <-client.Reconnected():
+		case <-time.After(time.Minute):
+			t.Fatal("a connection was made, and not told of")
+		}
+		stop()
+	}
+}

@@ -2,9 +2,12 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -127,4 +130,113 @@ func (e *Client) item(kv *mvccpb.KeyValue) store.Item {
 // client's login is over.
 func refusedLogin(err error) bool {
 	return isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)
+}
+
+// Grant implements Leaser.
+func (e *Client) Grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
+	var id store.LeaseID
+	// A grant whose answer is lost leaves a lease that expires unused.
+	err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		resp, err := client.Grant(ctx, ttl)
+		if err == nil {
+			id = store.LeaseID(resp.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("grant a lease: %w", err)
+	}
+	return id, nil
+}
+
+// KeepAlive implements Leaser. It renews three times in each TTL.
+func (e *Client) KeepAlive(ctx context.Context, id store.LeaseID, renewed func(store.Revision)) error {
+	for ctx.Err() == nil {
+		var ttl time.Duration
+		var rev store.Revision
+		err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+			resp, err := client.KeepAliveOnce(ctx, clientv3.LeaseID(id))
+			if err == nil {
+				ttl, rev = time.Duration(resp.TTL)*time.Second, store.Revision(resp.ResponseHeader.GetRevision())
+			}
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("keep lease %x alive: %w", int64(id), err)
+		}
+		if err == nil {
+			renewed(rev)
+		}
+		store.Sleep(ctx, ttl/3)
+	}
+	return nil
+}
+
+// Revoke implements Leaser.
+func (e *Client) Revoke(ctx context.Context, id store.LeaseID) error {
+	err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		_, err := client.Revoke(ctx, clientv3.LeaseID(id))
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("revoke lease %x: %w", int64(id), err)
+	}
+	return nil
+}
+
+// conds writes conditions as etcd's compares.
+func (e *Client) conds(conds []store.Cond) []clientv3.Cmp {
+	cmps := make([]clientv3.Cmp, len(conds))
+	for i, cond := range conds {
+		key := e.prefix + cond.Key
+		switch cond.Kind {
+		case store.Created:
+			cmps[i] = clientv3.Compare(clientv3.CreateRevision(key), "=", int64(cond.Is))
+		case store.Modified:
+			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), "=", int64(cond.Is))
+		case store.NoOlder:
+			cmps[i] = clientv3.Compare(clientv3.ModRevision(key), ">", int64(cond.Is)-1)
+		}
+	}
+	return cmps
+}
+
+// ops writes operations as etcd's.
+func (e *Client) ops(ops []store.Op) []clientv3.Op {
+	out := make([]clientv3.Op, len(ops))
+	for i, op := range ops {
+		switch op.Kind {
+		case store.OpPut:
+			out[i] = clientv3.OpPut(e.prefix+op.Key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
+		case store.OpDelete:
+			out[i] = clientv3.OpDelete(e.prefix + op.Key)
+		case store.OpGet:
+			out[i] = clientv3.OpGet(e.prefix + op.Key)
+		case store.OpNested:
+			out[i] = clientv3.OpTxn(e.conds(op.Nested.If), e.ops(op.Nested.Then), e.ops(op.Nested.Else))
+		}
+	}
+	return out
+}
+
+// result reads etcd's answer to a transaction. Nested answers carry no
+// revision of their own: it is that of the whole.
+func (e *Client) result(txn store.Txn, done bool, responses []*pb.ResponseOp, rev store.Revision) store.Result {
+	res := store.Result{Done: done, Revision: rev}
+	branch := txn.Else
+	if done {
+		branch = txn.Then
+	}
+	for i, op := range branch {
+		switch op.Kind {
+		case store.OpGet:
+			for _, kv := range responses[i].GetResponseRange().GetKvs() {
+				res.Items = append(res.Items, e.item(kv))
+			}
+		case store.OpNested:
+			nested := responses[i].GetResponseTxn()
+			res.Nested = append(res.Nested, e.result(*op.Nested, nested.GetSucceeded(), nested.GetResponses(), rev))
+		}
+	}
+	return res
 }
