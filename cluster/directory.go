@@ -46,7 +46,7 @@ func NewDirectory(log *slog.Logger) *Directory {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	unread := func(err error) { log.Warn("record in etcd cannot be read: left out of the nodes", "err", err) }
+	unread := func(err error) { log.Warn("record of a node unreadable: left out", "err", err) }
 	d := &Directory{
 		now:     time.Now,
 		nodes:   store.NewTable[store.Node](store.NodesSpan(), unread),

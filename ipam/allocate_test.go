@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
-	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/pool"
 )
 
@@ -348,7 +347,7 @@ type countedCall struct{}
 // counted counts what reaches a store of the calls that are marked: whatever
 // runs beside them asks in its own time.
 type counted struct {
-	storetest.Backend
+	store.Backend
 	commits, reads atomic.Int32
 }
 

@@ -25,7 +25,7 @@ import (
 // cluster is a store and the hosts on it.
 type cluster struct {
 	testing.TB
-	far   storetest.Backend
+	far   store.Backend
 	hosts []*host
 }
 
@@ -46,7 +46,7 @@ func onMem(t *testing.T, scenario func(c *cluster, mem *storetest.Mem)) {
 	play(t, mem, func(c *cluster) { scenario(c, mem) })
 }
 
-func play(t *testing.T, far storetest.Backend, scenario func(c *cluster)) {
+func play(t *testing.T, far store.Backend, scenario func(c *cluster)) {
 	c := &cluster{TB: t, far: far}
 	defer func() {
 		for _, h := range c.hosts {
@@ -75,7 +75,7 @@ func TestMain(m *testing.M) {
 }
 
 // openEtcd returns keys of their own in the etcd that the tests share.
-func openEtcd(t testing.TB) storetest.Backend {
+func openEtcd(t testing.TB) store.Backend {
 	t.Helper()
 	realEtcd.once.Do(func() { startEtcd(t) })
 	client, err := etcd.New(etcd.Config{

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"gvlan/cluster/store"
-	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/pool"
 )
 
@@ -187,4 +186,4 @@ func TestMACOfAnAddress(t *testing.T) {
 	}
 }
 
-var _ storetest.Backend = (*counted)(nil)
+var _ store.Backend = (*counted)(nil)

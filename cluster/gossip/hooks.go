@@ -102,7 +102,7 @@ func newStrangers(now func() time.Time) *strangers {
 	return &strangers{now: now, since: map[string]time.Time{}}
 }
 
-// welcome tells whether a node is to be believed.
+// welcome reports whether a node is to be believed.
 func (s *strangers) welcome(node string, known Known) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

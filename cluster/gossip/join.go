@@ -34,10 +34,10 @@ func (m *Membership) awaitStart(ctx context.Context) (origin, error) {
 		case <-patience:
 			cached, err := m.cache.read()
 			if err != nil {
-				m.config.Log.Warn("start without the remembered peers", "err", err)
+				m.config.Log.Warn("remembered peers unreadable: waiting for etcd", "err", err)
 			}
 			if cached.usable() && (known.Cluster == "" || known.Cluster == cached.Cluster) {
-				m.config.Log.Warn("etcd does not answer: starting with the remembered peers", "peers", len(cached.Peers))
+				m.config.Log.Warn("etcd unreachable: membership starts with the remembered peers", "peers", len(cached.Peers))
 				return cached, nil
 			}
 		}
@@ -104,7 +104,7 @@ func (m *Membership) chosen(seeds []Seed) []Seed {
 // remember keeps what etcd says for a boot while it is down.
 func (m *Membership) remember() {
 	if err := m.cache.write(originOf(m.config.Registry.Known())); err != nil {
-		m.config.Log.Warn("the next start cannot do without etcd", "err", err)
+		m.config.Log.Warn("peers not remembered: the next start waits for etcd", "err", err)
 	}
 }
 
@@ -142,7 +142,7 @@ func (m *Membership) join(ctx context.Context, list *memberlist.Memberlist, seed
 			}
 			m.counts.add(func(c *Counters) { c.Joins++ })
 			if _, err := list.Join([]string{s.Node + "/" + s.Gossip}); err != nil {
-				m.config.Log.Debug("join", "node", s.Node, "address", s.Gossip, "err", err)
+				m.config.Log.Debug("member not joined: trying again next round", "node", s.Node, "address", s.Gossip, "err", err)
 			}
 		})
 	}
@@ -160,7 +160,7 @@ func (m *Membership) given(ctx context.Context) []Seed {
 		host, port := splitPort(want, m.config.Port)
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 		if err != nil {
-			m.config.Log.Warn("look up peer to join", "peer", want, "err", err)
+			m.config.Log.Warn("peer to join not found: looking it up again next round", "peer", want, "err", err)
 			continue
 		}
 		for _, addr := range addrs {

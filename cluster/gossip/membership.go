@@ -162,15 +162,15 @@ func (m *Membership) close(list *memberlist.Memberlist) {
 		err := list.UpdateNode(updateTimeout)
 		time.Sleep(lingerAfterLeave)
 		if err = errors.Join(err, list.Leave(leaveTimeout)); err != nil {
-			m.config.Log.Debug("leave the membership", "err", err)
+			m.config.Log.Debug("leave not told to every member: they notice by their probes", "err", err)
 		}
 	}
 	if err := list.Shutdown(); err != nil {
-		m.config.Log.Warn("stop membership", "err", err)
+		m.config.Log.Warn("membership did not stop cleanly", "err", err)
 	}
 }
 
-// accompanied tells whether another member answers.
+// accompanied reports whether another member answers.
 func (m *Membership) accompanied() bool {
 	return slices.ContainsFunc(m.table.list(), func(o Member) bool { return o.Standing == Alive && o.Node != m.config.Node })
 }
@@ -302,7 +302,7 @@ func (m *Membership) keepMeta(ctx context.Context, list *memberlist.Memberlist) 
 			return
 		case <-m.news:
 			if err := list.UpdateNode(updateTimeout); err != nil {
-				m.config.Log.Debug("advertise metadata", "err", err)
+				m.config.Log.Debug("metadata not told to a peer at once: the gossip carries it", "err", err)
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func (m *Membership) keepKeys(ctx context.Context, r *ring, cluster string) erro
 		}
 		if len(known.Keys) > 0 && RingID(known.Keys) != r.id() {
 			if err := r.install(known.Keys); err != nil {
-				m.config.Log.Warn("gossip keys of etcd are unusable: keeping the old", "err", err)
+				m.config.Log.Warn("gossip keys in etcd unusable: keeping the old", "err", err)
 			} else {
 				m.setRing(r.id())
 				m.config.Log.Info("gossip keys changed", "keys", len(known.Keys))

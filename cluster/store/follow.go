@@ -104,7 +104,7 @@ func beyond(listed Revision, events []Event) []Event {
 	return events
 }
 
-// contradiction tells that a batch cannot follow a revision: the store went
+// contradiction says why a batch cannot follow a revision: the store went
 // back, or an event came twice or out of order.
 func contradiction(batch Batch, seen Revision) error {
 	if batch.Revision < seen {

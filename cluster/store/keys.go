@@ -214,7 +214,7 @@ func Prefix(p string) Span {
 	return Span{From: p, To: "\xff"} // keys are text: none sorts after it
 }
 
-// Contains tells whether a key lies in the span.
+// Contains reports whether a key lies in the span.
 func (s Span) Contains(key string) bool { return key >= s.From && key < s.To }
 
 // NameOf returns what ends a key, as its builder was given it: a node's id, an

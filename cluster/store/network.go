@@ -76,7 +76,7 @@ type Overrides struct {
 	Cooldown string         `json:"cooldown,omitempty"` // a Go duration
 }
 
-// Equal tells whether two definitions ask for the same network. The order
+// Equal reports whether two definitions ask for the same network. The order
 // of pools carries no meaning: Docker's CLI sends them in random order.
 func (d Definition) Equal(o Definition) bool {
 	return d.IPv4 == o.IPv4 && d.IPv6 == o.IPv6 &&

@@ -54,12 +54,12 @@ func (q *Quarantines) Run(ctx context.Context) error {
 		if !adopted {
 			err := q.adopt(ctx)
 			if adopted = err == nil; !adopted && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				q.Log.Warn("addresses that an older gvlan put into quarantine stay there: trying again", "err", err)
+				q.Log.Warn("addresses that an older gvlan put into quarantine not looked for: trying again", "err", err)
 			}
 		}
 		for _, over := range q.over() {
 			if err := q.end(ctx, over); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				q.Log.Warn("quarantine goes on: could not end it", "node", cmp.Or(over.Host, over.Node), "err", err)
+				q.Log.Warn("quarantine not ended: trying again", "node", cmp.Or(over.Host, over.Node), "err", err)
 			}
 		}
 	}
@@ -120,7 +120,7 @@ func (q *Quarantines) apply(c store.Change) {
 func (q *Quarantines) enter(it store.Item) {
 	record, err := store.Decode[store.Quarantine](it)
 	if err != nil {
-		q.Log.Warn("leave out a quarantine", "err", err)
+		q.Log.Warn("record of a quarantine unreadable: left out", "err", err)
 		return
 	}
 	q.rows[record.Node] = record

@@ -58,7 +58,7 @@ func (e *eviction) takeLeases(ctx context.Context) error {
 		for _, it := range items {
 			lease, err := store.Decode[store.Lease](it)
 			if err != nil {
-				e.log.Warn("leave out a lease", "err", err)
+				e.log.Warn("lease unreadable: left alone", "err", err)
 				continue
 			}
 			if c, ok := e.take(it, lease); ok {
@@ -124,7 +124,7 @@ func (e *eviction) takePools(ctx context.Context) error {
 	for _, it := range items {
 		pool, err := store.Decode[store.DefaultPool](it)
 		if err != nil {
-			e.log.Warn("leave out a default pool", "err", err)
+			e.log.Warn("default pool unreadable: left alone", "err", err)
 			continue
 		}
 		if pool.Node == e.node && len(pool.By) == 0 {

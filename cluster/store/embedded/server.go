@@ -136,7 +136,7 @@ func (s *Server) serve(ctx context.Context, etcd *embed.Etcd, renew *time.Timer)
 		case <-renew.C:
 			next, err := s.certify(renew)
 			if err != nil {
-				s.config.Log.Error("the certificate of the embedded etcd is not renewed", "err", err)
+				s.config.Log.Error("certificate of the embedded etcd not renewed: trying again in an hour", "err", err)
 				renew.Reset(time.Hour)
 				continue
 			}

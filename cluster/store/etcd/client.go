@@ -143,7 +143,7 @@ func checkEndpoint(endpoint string, withTLS bool) error {
 	return nil
 }
 
-// secure tells whether an endpoint asks for TLS by itself; without a scheme
+// secure reports whether an endpoint asks for TLS by itself; without a scheme
 // the client's certificates decide.
 func secure(endpoint string) bool { return strings.HasPrefix(endpoint, "https://") }
 

@@ -78,7 +78,7 @@ func (e *RequestError) Words() string {
 	return text
 }
 
-// unavailable tells that waiting may cure an error.
+// unavailable reports whether waiting may cure an error.
 func unavailable(err error) bool {
 	switch code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:

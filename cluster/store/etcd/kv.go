@@ -126,7 +126,7 @@ func (e *Client) item(kv *mvccpb.KeyValue) store.Item {
 	}
 }
 
-// refusedLogin tells that etcd did not even look at a request, because the
+// refusedLogin reports whether etcd did not even look at a request, because the
 // client's login is over.
 func refusedLogin(err error) bool {
 	return isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)

@@ -80,7 +80,7 @@ func (t *tenure) keepLive(ctx context.Context) {
 			}
 		}
 		if err != nil {
-			t.log.Debug("liveness is not renewed", "err", err)
+			t.log.Debug("/live not renewed: trying again", "err", err)
 			wait.Sleep(ctx)
 		}
 	}
@@ -95,7 +95,7 @@ func (t *tenure) putLiveAgain(ctx context.Context) error {
 		return err
 	}
 	t.live = lease
-	t.log.Info("liveness was lost and is back", "node", t.id.Node)
+	t.log.Info("/live was lost and is back", "node", t.id.Node)
 	return nil
 }
 
@@ -200,7 +200,7 @@ func (t *tenure) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if err := t.backend.Revoke(ctx, t.live); err != nil {
-		t.log.Debug("liveness is left to expire", "err", err)
+		t.log.Debug("/live not taken away: it expires by itself", "err", err)
 	}
 }
 
@@ -233,7 +233,7 @@ func (v *saver) save() {
 		return
 	}
 	if err := v.past.SavePast(now); err != nil {
-		v.log.Warn("what this node knows of its cluster is not saved", "err", err)
+		v.log.Warn("what this node knows of its cluster not saved: trying again", "err", err)
 		return
 	}
 	v.state.didSave(now)

@@ -50,7 +50,7 @@ func (o *opening) open(ctx context.Context) (store.LeaseID, error) {
 		default:
 			o.state.awaitAnew() // an etcd that starts gives every lease its whole time once more
 			if !warned && ctx.Err() == nil {
-				o.log.Warn("the store is not open yet", "err", err)
+				o.log.Warn("session with etcd not open yet: trying again", "err", err)
 				warned = true
 			}
 		}

@@ -18,7 +18,7 @@ import (
 // interrupted is a store where something happens just before a transaction
 // or a grant.
 type interrupted struct {
-	storetest.Backend
+	store.Backend
 	before func(txn store.Txn)
 	grant  func()
 }
@@ -159,7 +159,7 @@ func (broken) SavePast(session.Memory) error { return nil }
 
 // deaf loses the answer to the first taking of the epoch.
 type deaf struct {
-	storetest.Backend
+	store.Backend
 	heard bool
 }
 

@@ -23,7 +23,7 @@ func gives(t *testing.T, kv store.KV, key string) error {
 }
 
 // node runs a session of a node of any name.
-func node(t *testing.T, far storetest.Backend, name string, p *storetest.Past) *agent {
+func node(t *testing.T, far store.Backend, name string, p *storetest.Past) *agent {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	wire := storetest.NewWire(far)
@@ -343,7 +343,7 @@ func TestTheFirstToComeBackGivesNothing(t *testing.T) {
 // reconnecting is a store that tells when its connection was made anew, and
 // whose renewals tell nothing.
 type reconnecting struct {
-	storetest.Backend
+	store.Backend
 	made chan struct{}
 }
 
@@ -388,7 +388,7 @@ func TestEachReconnectReadsTheLastWriteBack(t *testing.T) {
 // late is a store whose answer to one transaction comes after the gate was
 // opened and that was told.
 type late struct {
-	storetest.Backend
+	store.Backend
 	hold chan struct{} // nil: nothing is held; else the next answer waits for it
 }
 

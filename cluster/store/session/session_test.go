@@ -25,7 +25,7 @@ type agent struct {
 
 // start runs a session of node "a" and waits, in the test's bubble, until
 // nothing more happens by itself.
-func start(t *testing.T, far storetest.Backend, install string, p *storetest.Past) *agent {
+func start(t *testing.T, far store.Backend, install string, p *storetest.Past) *agent {
 	t.Helper()
 	a := begin(t, far, install, p)
 	synctest.Wait()
@@ -33,13 +33,13 @@ func start(t *testing.T, far storetest.Backend, install string, p *storetest.Pas
 }
 
 // begin runs a session of node "a".
-func begin(t *testing.T, far storetest.Backend, install string, p *storetest.Past) *agent {
+func begin(t *testing.T, far store.Backend, install string, p *storetest.Past) *agent {
 	t.Helper()
 	return beginOn(t, far, install, "boot", p)
 }
 
 // beginOn runs a session of node "a" on that boot of its host.
-func beginOn(t *testing.T, far storetest.Backend, install, boot string, p *storetest.Past) *agent {
+func beginOn(t *testing.T, far store.Backend, install, boot string, p *storetest.Past) *agent {
 	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	wire := storetest.NewWire(far)

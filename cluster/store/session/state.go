@@ -373,7 +373,7 @@ func (s *state) gateChanged(c store.Change) {
 	defer s.mu.Unlock()
 	was := s.gate.at
 	if err := s.gate.follow(c); err != nil {
-		s.log.Error("the store holds a record of the cluster's recovery that cannot be read", "err", err)
+		s.log.Error("record of the cluster's recovery unreadable: left out", "err", err)
 	}
 	s.gateMovedLocked(was)
 }
@@ -404,7 +404,7 @@ func (s *state) gateOpened(done store.Recovery, rev store.Revision) {
 	s.gateMovedLocked(was)
 }
 
-// gateMovedLocked tells that the gate was closed or opened.
+// gateMovedLocked logs that the gate was closed or opened.
 func (s *state) gateMovedLocked(was store.Revision) {
 	switch now := s.gate.at; {
 	case now != 0 && now != was:

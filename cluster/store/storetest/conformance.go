@@ -14,7 +14,7 @@ import (
 // Subject is a store that the suite can try. Compact forgets the history up
 // to a revision.
 type Subject interface {
-	Backend
+	store.Backend
 	Compact(ctx context.Context, rev store.Revision) error
 }
 

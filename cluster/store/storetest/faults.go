@@ -132,7 +132,7 @@ func (f *Faults) lost(count *int) error {
 	return store.ErrUnavailable
 }
 
-// loses tells whether a batch is to be lost.
+// loses reports whether a batch is to be lost.
 func (f *Faults) loses() bool { return f.lost(&f.events) != nil }
 
 // begin is enter for what Down waits for. What goes on for long ends when ended

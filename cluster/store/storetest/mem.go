@@ -12,12 +12,6 @@ import (
 	"gvlan/cluster/store"
 )
 
-// Backend is a whole store: keys and leases.
-type Backend interface {
-	store.KV
-	store.Leaser
-}
-
 // Mem is an in-memory store. It behaves like one etcd member: revisions
 // start at 1, a transaction is judged whole against the state before it, the
 // history feeds watches until it is compacted, and leases expire when its

@@ -18,18 +18,18 @@ type Write struct {
 
 // Spy records who wrote what to a store.
 type Spy struct {
-	far Backend
+	far store.Backend
 
 	mu     sync.Mutex
 	writes []Write
 }
 
 // NewSpy watches over a store.
-func NewSpy(far Backend) *Spy { return &Spy{far: far} }
+func NewSpy(far store.Backend) *Spy { return &Spy{far: far} }
 
 // As returns the store as one writer sees it: what is written through it is
 // recorded under that name.
-func (s *Spy) As(writer string) Backend {
+func (s *Spy) As(writer string) store.Backend {
 	return &spied{Backend: s.far, spy: s, writer: writer}
 }
 
@@ -52,7 +52,7 @@ func (s *Spy) Reset() {
 }
 
 type spied struct {
-	Backend
+	store.Backend
 	spy    *Spy
 	writer string
 }

@@ -13,11 +13,11 @@ import (
 // only: Down on one Wire is a partitioned node.
 type Wire struct {
 	Faults
-	far Backend
+	far store.Backend
 }
 
 // NewWire connects a client to a store.
-func NewWire(far Backend) *Wire { return &Wire{far: far} }
+func NewWire(far store.Backend) *Wire { return &Wire{far: far} }
 
 // Get implements store.KV.
 func (w *Wire) Get(ctx context.Context, key string) (store.Item, error) {
