@@ -76,7 +76,7 @@ type host struct {
 	name    string
 	dir     string // of the journal
 	wire    *storetest.Wire
-	past    past
+	past    storetest.Past
 	links   *linktest.Kernel
 	engine  *dockerd
 	drained atomic.Bool
@@ -209,25 +209,6 @@ func (h *host) restart() {
 	h.Helper()
 	h.stop()
 	h.start()
-}
-
-// past is what a session remembers of the store.
-type past struct {
-	mu    sync.Mutex
-	known session.Memory
-}
-
-func (p *past) LoadPast() (session.Memory, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.known, nil
-}
-
-func (p *past) SavePast(known session.Memory) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.known = known
-	return nil
 }
 
 // answer is every field of every answer of a plugin.

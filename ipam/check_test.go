@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
-	"gvlan/cluster/store/session"
 	"gvlan/ipam/pool"
 )
 
@@ -209,25 +208,6 @@ func (j *journal) Each(f func(string, []byte) error) error {
 			return err
 		}
 	}
-	return nil
-}
-
-// past is a store.Past in memory.
-type past struct {
-	mu    sync.Mutex
-	known session.Memory
-}
-
-func (p *past) LoadPast() (session.Memory, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.known, nil
-}
-
-func (p *past) SavePast(known session.Memory) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.known = known
 	return nil
 }
 

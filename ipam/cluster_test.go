@@ -122,7 +122,7 @@ type host struct {
 	name    string
 	wire    *storetest.Wire
 	journal *journal
-	past    *past
+	past    *storetest.Past
 	session *session.Session
 	lossy   *lossy
 	*Allocator
@@ -145,7 +145,7 @@ type host struct {
 // host starts a node.
 func (c *cluster) host(name string) *host {
 	c.Helper()
-	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newJournal(), past: &past{}, dead: map[string]bool{}, silent: map[string]bool{}, anew: map[string]bool{}}
+	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newJournal(), past: &storetest.Past{}, dead: map[string]bool{}, silent: map[string]bool{}, anew: map[string]bool{}}
 	h.start()
 	c.hosts = append(c.hosts, h)
 	return h

@@ -317,16 +317,9 @@ func TestEvictIsFinishedByAnother(t *testing.T) {
 	}
 }
 
-// noPast is a host that remembers nothing.
-type noPast struct{}
-
-func (noPast) LoadPast() (session.Memory, error) { return session.Memory{}, nil }
-
-func (noPast) SavePast(session.Memory) error { return nil }
-
 func TestEvictFencesARunningNode(t *testing.T) {
 	mem := storetest.NewMem()
-	s := session.New(mem, session.Identity{Node: "zombie", Install: "i", Boot: "b"}, noPast{}, slog.New(slog.DiscardHandler))
+	s := session.New(mem, session.Identity{Node: "zombie", Install: "i", Boot: "b"}, &storetest.Past{}, slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(t.Context()) }()
 	<-s.Opened()
