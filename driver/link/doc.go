@@ -8,6 +8,11 @@
 // changed, never removed. See DESIGN.md for the order that keeps this true
 // when the agent dies half way.
 //
-// At a link it also tells the LAN who has an address (Announce), and asks who
-// has it (Ask).
+//	spec.go       what a link should be, and what it is called
+//	kernel.go     one namespace: finding links, and whose they are
+//	ensure.go     making and removing them
+//	inventory.go  the host's interfaces, who hangs from one, and what changes
+//	use.go        who may share a parent
+//	lan.go        telling a LAN who has an address (Announce), and asking (Ask)
+//	host.go       addresses and routes of a namespace
 package link

@@ -5,6 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -256,4 +261,163 @@ func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 		return fmt.Errorf("set up link %s: %w", spec.Name, err)
 	}
 	return nil
+}
+
+// Remove deletes the link of that name. A link that is not there is no error.
+// The error wraps ErrForeign when it does not carry this driver's mark, and
+// ErrInUse when other links of this namespace hang from it. Links that were
+// moved to sandboxes are not seen from here and would go with their parent:
+// the caller counts the users of a parent.
+func (k *Kernel) Remove(ctx context.Context, name string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l, err := k.byName(name)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !k.owns(l) {
+		return fmt.Errorf("remove link %s: %w", name, ErrForeign)
+	}
+	all, err := k.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range all {
+		if localParent(other) == l.Attrs().Index {
+			return fmt.Errorf("remove link %s: %s hangs from it: %w", name, other.Attrs().Name, ErrInUse)
+		}
+	}
+	return k.delete(l)
+}
+
+func (k *Kernel) delete(l netlink.Link) error {
+	err := k.handle.LinkDel(l)
+	if err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("remove link %s: %w", l.Attrs().Name, err)
+	}
+	return nil
+}
+
+// RemoveStale deletes the container links of this driver in this namespace
+// that would keep a new link with mac or addr from coming up: the kernel
+// refuses a second macvlan link with the MAC of one that is up on the same
+// parent, and a second ipvlan link with its address. Considered are links
+// on parent (on any where it is "") that have mac (nil for none) or addr (the
+// zero Addr for none) and for which live, called with name and owner, is
+// false. It gives the names of the links it removed.
+//
+// It serves the host's namespace, where Docker puts a stopped container's
+// link, and a dead container's sandbox, where parent has no name and is "".
+func (k *Kernel) RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	owned, err := k.owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var removed []string
+	for _, l := range owned {
+		if !l.forContainer() || parent != "" && l.Parent != parent || !l.has(mac, addr) || live(l.Name, l.Owner) {
+			continue
+		}
+		if err := k.delete(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: l.Name, Index: l.Index}}); err != nil {
+			return removed, err
+		}
+		removed = append(removed, l.Name)
+	}
+	return removed, nil
+}
+
+func (l Link) has(mac net.HardwareAddr, addr netip.Addr) bool {
+	if l.Kind == Macvlan && len(mac) > 0 && bytes.Equal(mac, l.MAC) {
+		return true
+	}
+	return addr.IsValid() && slices.ContainsFunc(l.Addresses, func(p netip.Prefix) bool { return p.Addr() == addr })
+}
+
+// Supports reports whether the kernel can make links of that kind: nil, or an
+// *UnsupportedError that names the module and the minimum kernel. It asks for
+// an impossible link, which makes the kernel look for the kind's driver (and
+// load its module) and then refuse, so that nothing is ever made. For a kind
+// that is none of this package's the error wraps ErrSpec.
+func (k *Kernel) Supports(ctx context.Context, kind Kind) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	probe := Spec{Name: "gv-probe", Kind: kind, Parent: "none", VLAN: 1}.WithDefaults()
+	if err := probe.Check(); err != nil {
+		return err
+	}
+	if kind == Dummy {
+		probe.MAC = net.HardwareAddr{1} // refused: an address has 6 bytes
+	}
+	err := k.handle.LinkAdd(probe.request(math.MaxInt32))
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return unsupported(kind)
+	}
+	return nil
+}
+
+var macvlanModes = map[netlink.MacvlanMode]Mode{
+	netlink.MACVLAN_MODE_BRIDGE:   Bridge,
+	netlink.MACVLAN_MODE_PRIVATE:  Private,
+	netlink.MACVLAN_MODE_VEPA:     VEPA,
+	netlink.MACVLAN_MODE_PASSTHRU: Passthru,
+	netlink.MACVLAN_MODE_SOURCE:   "source",
+}
+
+var ipvlanModes = map[netlink.IPVlanMode]Mode{
+	netlink.IPVLAN_MODE_L2:  L2,
+	netlink.IPVLAN_MODE_L3:  L3,
+	netlink.IPVLAN_MODE_L3S: L3S,
+}
+
+var ipvlanFlags = map[netlink.IPVlanFlag]Flag{
+	netlink.IPVLAN_FLAG_BRIDGE:  FlagBridge,
+	netlink.IPVLAN_FLAG_PRIVATE: FlagPrivate,
+	netlink.IPVLAN_FLAG_VEPA:    FlagVEPA,
+}
+
+// keyOf finds the kernel's number for a setting that Spec.Check has accepted.
+func keyOf[K, V comparable](m map[K]V, value V) K {
+	for key, v := range m {
+		if v == value {
+			return key
+		}
+	}
+	var zero K
+	return zero
+}
+
+// request gives the link to ask the kernel for. It is in the unfinished group
+// until it has its mark.
+func (s Spec) request(parentIndex int) netlink.Link {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = s.Name
+	attrs.ParentIndex = parentIndex
+	attrs.MTU = s.MTU
+	attrs.HardwareAddr = s.MAC
+	attrs.Group = unfinished
+	switch s.Kind {
+	case Macvlan:
+		return &netlink.Macvlan{LinkAttrs: attrs, Mode: keyOf(macvlanModes, s.Mode)}
+	case Ipvlan:
+		return &netlink.IPVlan{LinkAttrs: attrs, Mode: keyOf(ipvlanModes, s.Mode), Flag: keyOf(ipvlanFlags, s.Flag)}
+	case VLAN:
+		return &netlink.Vlan{LinkAttrs: attrs, VlanId: s.VLAN, VlanProtocol: netlink.VLAN_PROTOCOL_8021Q}
+	}
+	return &netlink.Dummy{LinkAttrs: attrs}
+}
+
+func compareNames(a, b string) int { return strings.Compare(a, b) }
+
+func (k *Kernel) judge(ctx context.Context, spec Spec) error {
+	use, err := k.InUse(ctx, spec.Parent)
+	if err != nil {
+		return err
+	}
+	return Judge(spec, use)
 }

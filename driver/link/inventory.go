@@ -2,12 +2,16 @@ package link
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"path"
+	"slices"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -132,4 +136,148 @@ func (k *Kernel) wireless(name string) bool {
 		}
 	}
 	return false
+}
+
+// Event is one change of the namespace's links.
+type Event struct {
+	Name   string // kernel name
+	Index  int
+	Up     bool // administratively up
+	Gone   bool // the link was removed or left the namespace
+	Resync bool // changes were lost: look at everything anew; the other fields are zero
+}
+
+// Watch calls changed with every link that appears, changes or goes in the
+// namespace, one at a time, until ctx ends; then it returns ctx's error. The
+// first event is a Resync: from then on nothing is missed, so what was there
+// before is found by looking then. When changes come faster than changed takes
+// them, the kernel drops some, and another Resync says so.
+func (k *Kernel) Watch(ctx context.Context, changed func(Event)) error {
+	for {
+		err := k.subscribe(ctx, changed)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, unix.ENOBUFS):
+			// A socket that overflowed drops silently until it is read empty;
+			// on a new one, everything after its Resync arrives.
+			continue
+		}
+		return fmt.Errorf("watch links: %w", err)
+	}
+}
+
+// subscribe is Watch until the socket fails.
+func (k *Kernel) subscribe(ctx context.Context, changed func(Event)) error {
+	socket, err := nl.SubscribeAt(k.ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, socket.Close)
+	defer func() {
+		if stop() {
+			socket.Close()
+		}
+	}()
+	changed(Event{Resync: true})
+	for {
+		messages, _, err := socket.Receive()
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return err
+		}
+		for _, m := range messages {
+			if event, ok := eventOf(unix.NlMsghdr(m.Header), m.Data); ok {
+				changed(event)
+			}
+		}
+	}
+}
+
+func eventOf(header unix.NlMsghdr, data []byte) (Event, bool) {
+	if header.Type != unix.RTM_NEWLINK && header.Type != unix.RTM_DELLINK {
+		return Event{}, false
+	}
+	// A bridge reports that a port left it as RTM_DELLINK of its own family.
+	if len(data) == 0 || data[0] != unix.AF_UNSPEC {
+		return Event{}, false
+	}
+	l, err := netlink.LinkDeserialize(&header, data)
+	if err != nil {
+		return Event{Resync: true}, true
+	}
+	a := l.Attrs()
+	return Event{
+		Name:  a.Name,
+		Index: a.Index,
+		Up:    a.RawFlags&unix.IFF_UP != 0,
+		Gone:  header.Type == unix.RTM_DELLINK,
+	}, true
+}
+
+// InUse gives the macvlan and ipvlan links (and their tap forms) that hang
+// from parent, in the parent's namespace and in the namespaces with the
+// descriptors elsewhere. The kernel tells of nobody who hangs from a link, so
+// links that were moved to other namespaces are not seen: pass those of the
+// running sandboxes. The mode and flag of an ipvlan link are what its parent
+// runs now. The error wraps ErrNotFound when there is no such parent.
+func (k *Kernel) InUse(ctx context.Context, parent string, elsewhere ...int) ([]Usage, error) {
+	on, err := k.byName(parent)
+	if err != nil {
+		return nil, err
+	}
+	all, err := k.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	use := k.usages(all, func(l netlink.Link) bool { return localParent(l) == underlying(on) }, parent, Current)
+	for _, fd := range elsewhere {
+		moved, err := k.movedTo(ctx, fd, parent, underlying(on))
+		if err != nil {
+			return nil, err
+		}
+		use = append(use, moved...)
+	}
+	return use, nil
+}
+
+// movedTo finds the links in namespace fd whose parent is in k's namespace.
+func (k *Kernel) movedTo(ctx context.Context, fd int, parent string, parentIndex int) ([]Usage, error) {
+	there, err := netlink.NewHandleAt(netns.NsHandle(fd), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
+	}
+	defer there.Close()
+	all, err := dump(ctx, there.LinkList)
+	if err != nil {
+		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
+	}
+	// Asked last: the kernel names a namespace when it first has to, as in the dump.
+	home, err := there.GetNetNsIdByFd(int(k.ns))
+	if err != nil {
+		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
+	}
+	hangs := func(l netlink.Link) bool {
+		return home >= 0 && l.Attrs().NetNsID == home && l.Attrs().ParentIndex == parentIndex
+	}
+	return k.usages(all, hangs, parent, fd), nil
+}
+
+func (k *Kernel) usages(all []netlink.Link, hangs func(netlink.Link) bool, parent string, fd int) []Usage {
+	var use []Usage
+	for _, l := range all {
+		if family(Kind(l.Type())) == "" || !hangs(l) {
+			continue
+		}
+		u := Usage{Spec: observe(l).Spec, Owned: k.owns(l), Namespace: fd}
+		u.Parent = parent
+		if m, ok := parseMark(l.Attrs().Alias); ok && u.Owned {
+			u.Owner = m.owner
+		}
+		use = append(use, u)
+	}
+	slices.SortFunc(use, func(a, b Usage) int { return compareNames(a.Name, b.Name) })
+	return use
 }

@@ -152,7 +152,7 @@ func (a *agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
 	a.addresses, err = ipam.New(ipam.Config{
 		KV: a.session, Self: a.session, Journal: a.journal.Bucket(addressBucket), Endpoints: endpoints, Ask: endpoints.Ask,
-		Routes: routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
+		Routes: link.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	if err != nil {
 		return err
