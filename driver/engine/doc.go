@@ -8,6 +8,11 @@
 // differs between engines is settled here and nowhere else. Its errors wrap the
 // sentinels in errors.go.
 //
+//	engine.go     the socket and the version; the engine itself, its events, the swarm
+//	network.go    networks
+//	container.go  containers, and how they are attached
+//	swarm.go, info.go, event.go  what is read of those
+//
 // Nothing here may be called from a plugin handler, nor with a lock held that a
 // handler takes: the engine holds its own locks while it waits for the plugin.
 package engine

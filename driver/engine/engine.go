@@ -1,15 +1,21 @@
 package engine
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errhttp"
 	"github.com/moby/moby/client"
 	"github.com/moby/moby/client/pkg/versions"
 )
@@ -169,4 +175,263 @@ func (e *Engine) forget() {
 		_ = s.api.Close() // only idle connections: calls in flight end by themselves
 	}
 	e.raw.CloseIdleConnections()
+}
+
+// Requests the moby client cannot make, or whose answers it cannot read:
+//   - POST /networks/create, because below API 1.44 CheckDuplicate must be said;
+//   - GET /networks, because one odd value in one network of any driver (20.10
+//     prints an automatic IPv6 gateway as "fd00::1/64", or as "<nil>") makes the
+//     client's typed decoding lose the whole list;
+//   - GET /tasks, for the same reason (an address not yet allocated has no prefix);
+//   - GET /events, because a stream that is read without a goroutine needs none
+//     to be waited for.
+
+// maxErrorBody bounds what is read of a refusal, in bytes.
+const maxErrorBody = 64 << 10
+
+func (e *Engine) get(ctx context.Context, s *session, path string, query url.Values, into any) error {
+	body, err := e.do(ctx, s, http.MethodGet, path, query, nil)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return decode(body, into)
+}
+
+func (e *Engine) post(ctx context.Context, s *session, path string, request, into any) error {
+	encoded, err := json.Marshal(request)
+	if err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	body, err := e.do(ctx, s, http.MethodPost, path, nil, bytes.NewReader(encoded))
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	return decode(body, into)
+}
+
+func decode(body io.Reader, into any) error {
+	if err := json.NewDecoder(body).Decode(into); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+// do sends one request under the agreed version and returns the body of a
+// successful answer, which the caller closes.
+func (e *Engine) do(ctx context.Context, s *session, method, path string, query url.Values, body io.Reader) (io.ReadCloser, error) {
+	target := url.URL{Scheme: "http", Host: "docker.localhost", Path: "/v" + s.version + path, RawQuery: query.Encode()}
+	req, err := http.NewRequestWithContext(ctx, method, target.String(), body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := e.raw.Do(req)
+	if err != nil {
+		if ctxErr := ctx.Err(); ctxErr != nil {
+			return nil, ctxErr
+		}
+		return nil, fmt.Errorf("%w: %w", errdefs.ErrUnavailable, err)
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	return nil, refusal(resp)
+}
+
+// refusal turns an error answer (Engine API "ErrorResponse") into an error that
+// carries the errdefs class of its status, as the moby client's errors do.
+func refusal(resp *http.Response) error {
+	class := errhttp.ToNative(resp.StatusCode)
+	if class == nil {
+		class = errdefs.ErrUnknown
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	if err != nil {
+		return errors.Join(fmt.Errorf("%s: %w", resp.Status, class), err)
+	}
+	var answer struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(text, &answer) != nil || answer.Message == "" {
+		answer.Message = resp.Status
+	}
+	return &refused{words: answer.Message, class: class}
+}
+
+// refused is a refusal in the engine's own words. Its class (errdefs) is for
+// errors.Is and no word more.
+type refused struct {
+	words string
+	class error
+}
+
+func (r *refused) Error() string { return r.words }
+
+func (r *refused) Unwrap() error { return r.class }
+
+// Info asks the engine what it is. The engine gives no start time; a restart is
+// told by Watch, whose stream it breaks.
+func (e *Engine) Info(ctx context.Context) (Info, error) {
+	var info Info
+	err := e.read(ctx, "read engine info", func(ctx context.Context, s *session) error {
+		answer, err := s.api.Info(ctx, client.InfoOptions{})
+		if err != nil {
+			return err
+		}
+		info = infoFrom(answer.Info, s.version)
+		return nil
+	})
+	return info, err
+}
+
+// ManagedPlugins names the managed plugins the engine has, enabled or not, with
+// their tag. Info lists the enabled ones only.
+func (e *Engine) ManagedPlugins(ctx context.Context) ([]string, error) {
+	var names []string
+	err := e.read(ctx, "list managed plugins", func(ctx context.Context, s *session) error {
+		answer, err := s.api.PluginList(ctx, client.PluginListOptions{})
+		if err != nil {
+			return err
+		}
+		names = nil
+		for _, p := range answer.Items {
+			names = append(names, p.Name)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// How long Watch waits before it tries the engine again: doubled from first to
+// last, and from the first again once the stream was up.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 5 * time.Second
+)
+
+// Watch follows the engine's events until ctx ends, and then returns its error. It
+// reconnects for ever, and tells of it by events of KindStream: what the consumer
+// lists after ActionConnected and is told from then on leaves no gap, but may tell
+// of one thing twice.
+//
+// deliver is called from one goroutine and must not block: the engine drops events
+// for a reader that lags behind by more than about a thousand.
+func (e *Engine) Watch(ctx context.Context, deliver func(Event)) error {
+	up, told := false, false
+	wait := firstRetry
+	for {
+		err := e.follow(ctx, func(event Event) {
+			up = true
+			deliver(event)
+		})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.forget()
+		if up {
+			up, told, wait = false, false, firstRetry
+		}
+		if !told {
+			told = true
+			deliver(Event{Kind: KindStream, Action: ActionLost, Err: err, Time: e.now()})
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.after(wait):
+			wait = min(2*wait, lastRetry)
+		}
+	}
+}
+
+// follow reads one stream to its end, which is always an error.
+func (e *Engine) follow(ctx context.Context, deliver func(Event)) error {
+	s, err := e.agree(ctx)
+	if err != nil {
+		return fmt.Errorf("watch events: %w", classify(err))
+	}
+	// The engine answers before it subscribes us. Asking for what was since we asked
+	// closes that gap: it keeps its last 256 events.
+	body, err := e.do(ctx, s, http.MethodGet, "/events", eventQuery(e.now()), nil)
+	if err != nil {
+		return fmt.Errorf("watch events: %w", classify(err))
+	}
+	defer body.Close()
+	deliver(Event{Kind: KindStream, Action: ActionConnected, Time: e.now()})
+	return fmt.Errorf("watch events: %w", classify(readEvents(body, deliver)))
+}
+
+// SwarmNetworks lists the networks of the cluster with their address pools. Only
+// managers know them: others fail with ErrNotManager.
+func (e *Engine) SwarmNetworks(ctx context.Context) ([]Network, error) {
+	const op = "list swarm networks"
+	// A manager that lost its leader lists networks without those of the cluster,
+	// and without an error. It does not answer for the swarm itself then.
+	err := e.cluster(ctx, op, func(ctx context.Context, s *session) error {
+		_, err := s.api.SwarmInspect(ctx, client.SwarmInspectOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e.networks(ctx, op, url.Values{"filters": {`{"scope":{"swarm":true}}`}})
+}
+
+// cluster reads what only a manager knows.
+func (e *Engine) cluster(ctx context.Context, op string, do func(context.Context, *session) error) error {
+	err := e.read(ctx, op, do)
+	if !errors.Is(err, ErrUnavailable) {
+		return err
+	}
+	// 503 is what a manager without a leader answers, and also what any other engine
+	// answers for ever.
+	if info, infoErr := e.Info(ctx); infoErr == nil && info.Swarm.State != SwarmManager {
+		return fmt.Errorf("%s: %w: its swarm state is %s", op, ErrNotManager, info.Swarm.State)
+	}
+	return err
+}
+
+// Services lists the services of the cluster. Only managers know them: others fail
+// with ErrNotManager.
+func (e *Engine) Services(ctx context.Context) ([]Service, error) {
+	var list []Service
+	err := e.cluster(ctx, "list services", func(ctx context.Context, s *session) error {
+		answer, err := s.api.ServiceList(ctx, client.ServiceListOptions{})
+		if err != nil {
+			return err
+		}
+		list = make([]Service, 0, len(answer.Items))
+		for _, service := range answer.Items {
+			list = append(list, serviceFrom(service))
+		}
+		return nil
+	})
+	return list, err
+}
+
+// everyTask asks for attachments (containers of `docker run` on an attachable
+// network) beside services' containers, which is all that the API lists unasked.
+const everyTask = `{"runtime":{"":true,"attachment":true,"container":true}}`
+
+// Tasks lists the tasks of the cluster, also those that ended and are kept as
+// history, and those that stand for an attached container. Only managers know them: others fail with ErrNotManager.
+func (e *Engine) Tasks(ctx context.Context) ([]Task, error) {
+	var list []Task
+	err := e.cluster(ctx, "list tasks", func(ctx context.Context, s *session) error {
+		var answer []taskAnswer
+		if err := e.get(ctx, s, "/tasks", url.Values{"filters": {everyTask}}, &answer); err != nil {
+			return err
+		}
+		list = make([]Task, 0, len(answer))
+		for _, a := range answer {
+			list = append(list, a.task())
+		}
+		return nil
+	})
+	return list, err
 }

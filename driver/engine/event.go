@@ -1,6 +1,12 @@
 package engine
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+)
 
 // Kind is what an event is about.
 type Kind string
@@ -116,5 +122,35 @@ func (a eventAnswer) event() Event {
 		Attributes: a.Actor.Attributes,
 		Scope:      a.Scope,
 		Time:       time.Unix(0, a.TimeNano),
+	}
+}
+
+// readEvents hands on each JSON object of the stream, and returns what ended it.
+func readEvents(body io.Reader, deliver func(Event)) error {
+	decoder := json.NewDecoder(body)
+	for {
+		var answer eventAnswer
+		if err := decoder.Decode(&answer); err != nil {
+			return err
+		}
+		deliver(answer.event())
+	}
+}
+
+func eventQuery(since time.Time) url.Values {
+	filters := map[string]map[string]bool{
+		"type":  {string(KindNetwork): true, string(KindContainer): true, string(KindDaemon): true},
+		"event": {},
+	}
+	for _, action := range wanted {
+		filters["event"][string(action)] = true
+	}
+	encoded, err := json.Marshal(filters)
+	if err != nil {
+		panic(err) // maps of strings always encode
+	}
+	return url.Values{
+		"filters": {string(encoded)},
+		"since":   {fmt.Sprintf("%d.%09d", since.Unix(), since.Nanosecond())},
 	}
 }

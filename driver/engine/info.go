@@ -1,12 +1,10 @@
 package engine
 
 import (
-	"context"
 	"strings"
 
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
-	"github.com/moby/moby/client"
 )
 
 // Info is what the engine says of itself (GET /info).
@@ -52,39 +50,6 @@ const (
 	// SwarmManager: the engine also answers for the cluster.
 	SwarmManager SwarmState = "manager"
 )
-
-// Info asks the engine what it is. The engine gives no start time; a restart is
-// told by Watch, whose stream it breaks.
-func (e *Engine) Info(ctx context.Context) (Info, error) {
-	var info Info
-	err := e.read(ctx, "read engine info", func(ctx context.Context, s *session) error {
-		answer, err := s.api.Info(ctx, client.InfoOptions{})
-		if err != nil {
-			return err
-		}
-		info = infoFrom(answer.Info, s.version)
-		return nil
-	})
-	return info, err
-}
-
-// ManagedPlugins names the managed plugins the engine has, enabled or not, with
-// their tag. Info lists the enabled ones only.
-func (e *Engine) ManagedPlugins(ctx context.Context) ([]string, error) {
-	var names []string
-	err := e.read(ctx, "list managed plugins", func(ctx context.Context, s *session) error {
-		answer, err := s.api.PluginList(ctx, client.PluginListOptions{})
-		if err != nil {
-			return err
-		}
-		names = nil
-		for _, p := range answer.Items {
-			names = append(names, p.Name)
-		}
-		return nil
-	})
-	return names, err
-}
 
 func infoFrom(from system.Info, apiVersion string) Info {
 	info := Info{

@@ -1,45 +1,10 @@
 package engine
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/netip"
-	"net/url"
 
 	"github.com/moby/moby/api/types/swarm"
-	"github.com/moby/moby/client"
 )
-
-// SwarmNetworks lists the networks of the cluster with their address pools. Only
-// managers know them: others fail with ErrNotManager.
-func (e *Engine) SwarmNetworks(ctx context.Context) ([]Network, error) {
-	const op = "list swarm networks"
-	// A manager that lost its leader lists networks without those of the cluster,
-	// and without an error. It does not answer for the swarm itself then.
-	err := e.cluster(ctx, op, func(ctx context.Context, s *session) error {
-		_, err := s.api.SwarmInspect(ctx, client.SwarmInspectOptions{})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return e.networks(ctx, op, url.Values{"filters": {`{"scope":{"swarm":true}}`}})
-}
-
-// cluster reads what only a manager knows.
-func (e *Engine) cluster(ctx context.Context, op string, do func(context.Context, *session) error) error {
-	err := e.read(ctx, op, do)
-	if !errors.Is(err, ErrUnavailable) {
-		return err
-	}
-	// 503 is what a manager without a leader answers, and also what any other engine
-	// answers for ever.
-	if info, infoErr := e.Info(ctx); infoErr == nil && info.Swarm.State != SwarmManager {
-		return fmt.Errorf("%s: %w: its swarm state is %s", op, ErrNotManager, info.Swarm.State)
-	}
-	return err
-}
 
 // EndpointMode is how a service's name resolves.
 type EndpointMode string
@@ -71,24 +36,6 @@ type VIP struct {
 type ServiceNetwork struct {
 	Network string // id or name, as in the service's spec
 	Aliases []string
-}
-
-// Services lists the services of the cluster. Only managers know them: others fail
-// with ErrNotManager.
-func (e *Engine) Services(ctx context.Context) ([]Service, error) {
-	var list []Service
-	err := e.cluster(ctx, "list services", func(ctx context.Context, s *session) error {
-		answer, err := s.api.ServiceList(ctx, client.ServiceListOptions{})
-		if err != nil {
-			return err
-		}
-		list = make([]Service, 0, len(answer.Items))
-		for _, service := range answer.Items {
-			list = append(list, serviceFrom(service))
-		}
-		return nil
-	})
-	return list, err
 }
 
 func serviceFrom(from swarm.Service) Service {
@@ -146,28 +93,6 @@ type taskAnswer struct {
 		Network   struct{ ID string }
 		Addresses []string
 	}
-}
-
-// everyTask asks for attachments (containers of `docker run` on an attachable
-// network) beside services' containers, which is all that the API lists unasked.
-const everyTask = `{"runtime":{"":true,"attachment":true,"container":true}}`
-
-// Tasks lists the tasks of the cluster, also those that ended and are kept as
-// history, and those that stand for an attached container. Only managers know them: others fail with ErrNotManager.
-func (e *Engine) Tasks(ctx context.Context) ([]Task, error) {
-	var list []Task
-	err := e.cluster(ctx, "list tasks", func(ctx context.Context, s *session) error {
-		var answer []taskAnswer
-		if err := e.get(ctx, s, "/tasks", url.Values{"filters": {everyTask}}, &answer); err != nil {
-			return err
-		}
-		list = make([]Task, 0, len(answer))
-		for _, a := range answer {
-			list = append(list, a.task())
-		}
-		return nil
-	})
-	return list, err
 }
 
 func (a taskAnswer) task() Task {

@@ -10,6 +10,9 @@ import (
 	"gvlan/driver/engine"
 )
 
+// containers are an engine's, by id.
+type containers map[string]*engine.ContainerDetail
+
 // ContainerSpec describes a container to make, as `docker create` does.
 type ContainerSpec struct {
 	Name          string
@@ -44,7 +47,7 @@ func (e *Engine) CreateContainer(spec ContainerSpec) string {
 		c.RestartPolicy = "no"
 	}
 	name := spec.Network
-	if n, err := e.findNetwork(spec.Network); err == nil {
+	if n, err := e.networks.find(spec.Network); err == nil {
 		name = n.Name
 	}
 	c.Attachments = []engine.Attachment{{Network: name, Settings: cloneSettings(spec.Settings)}}
@@ -63,7 +66,7 @@ func (e *Engine) RunContainer(ctx context.Context, spec ContainerSpec) (string, 
 func (e *Engine) StopContainer(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c, err := e.findContainer(id); err == nil && running(c) {
+	if c, err := e.containers.find(id); err == nil && running(c) {
 		e.signal(c, "15")
 		e.halt(c)
 		e.emitContainer(engine.ActionStop, c)
@@ -76,7 +79,7 @@ func (e *Engine) StopContainer(id string) {
 func (e *Engine) SignalContainer(id, number string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if c, err := e.findContainer(id); err == nil && running(c) {
+	if c, err := e.containers.find(id); err == nil && running(c) {
 		e.signal(c, number)
 	}
 }
@@ -91,7 +94,7 @@ func (e *Engine) signal(c *engine.ContainerDetail, number string) {
 func (e *Engine) SetHealth(id string, h engine.Health) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c, err := e.findContainer(id)
+	c, err := e.containers.find(id)
 	if err != nil {
 		return
 	}
@@ -108,7 +111,7 @@ func (e *Engine) SetHealth(id string, h engine.Health) {
 func (e *Engine) RemoveContainer(id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c, err := e.findContainer(id)
+	c, err := e.containers.find(id)
 	if err != nil {
 		return
 	}
@@ -125,7 +128,7 @@ func (e *Engine) RemoveContainer(id string) {
 func (e *Engine) RenameContainer(id, name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	c, err := e.findContainer(id)
+	c, err := e.containers.find(id)
 	if err != nil {
 		return
 	}
@@ -136,7 +139,7 @@ func (e *Engine) RenameContainer(id, name string) {
 		if a.DNSNames != nil {
 			a.DNSNames = dnsNames(c, a.Settings.Aliases)
 		}
-		e.updateEndpoint(c, a)
+		e.networks.rename(c, a)
 	}
 	attributes := containerAttributes(c)
 	attributes["oldName"] = "/" + old
@@ -169,7 +172,7 @@ func (e *Engine) Container(ctx context.Context, id string) (engine.ContainerDeta
 	if err := e.begin(ctx, "Container"); err != nil {
 		return engine.ContainerDetail{}, err
 	}
-	c, err := e.findContainer(id)
+	c, err := e.containers.find(id)
 	if err != nil {
 		return engine.ContainerDetail{}, fmt.Errorf("inspect container %s: %w", id, err)
 	}
@@ -182,7 +185,7 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 	if err := e.begin(ctx, "StartContainer"); err != nil {
 		return err
 	}
-	c, err := e.findContainer(id)
+	c, err := e.containers.find(id)
 	if err != nil {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
@@ -209,12 +212,12 @@ func (e *Engine) halt(c *engine.ContainerDetail) {
 	c.State, c.PID, c.ExitCode, c.SandboxID, c.SandboxKey = engine.StateExited, 0, 137, "", ""
 }
 
-// findContainer takes an id or a name.
-func (e *Engine) findContainer(key string) (*engine.ContainerDetail, error) {
-	if c, ok := e.containers[key]; ok {
+// find takes an id or a name.
+func (all containers) find(key string) (*engine.ContainerDetail, error) {
+	if c, ok := all[key]; ok {
 		return c, nil
 	}
-	for _, c := range e.containers {
+	for _, c := range all {
 		if c.Name == key {
 			return c, nil
 		}

@@ -1,10 +1,10 @@
 package enginetest
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
 	"gvlan/driver/engine"
 )
@@ -34,70 +34,56 @@ func (w *watcher) take() []engine.Event {
 	return taken
 }
 
-// Watch is engine.Engine.Watch. A stream that lags loses nothing.
-func (e *Engine) Watch(ctx context.Context, deliver func(engine.Event)) error {
-	w := &watcher{more: make(chan struct{}, 1)}
-	e.mu.Lock()
-	e.watchers[w] = struct{}{}
-	if e.down {
-		w.push(e.lost())
-	} else {
-		w.push(e.connected())
-	}
-	e.mu.Unlock()
-	defer func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.watchers, w)
-	}()
-	for {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-w.more:
-		}
-		for _, event := range w.take() {
-			deliver(event)
-		}
-	}
+// events are what the engine tells of itself, to whoever watches. The engine's
+// lock guards it.
+type events struct {
+	down     bool
+	watchers map[*watcher]struct{}
+	clock    time.Time
 }
 
-func (e *Engine) connected() engine.Event {
-	return engine.Event{Kind: engine.KindStream, Action: engine.ActionConnected, Time: e.now()}
+// now is a clock of its own: every look at it is a millisecond later.
+func (s *events) now() time.Time {
+	s.clock = s.clock.Add(time.Millisecond)
+	return s.clock
 }
 
-func (e *Engine) lost() engine.Event {
+func (s *events) connected() engine.Event {
+	return engine.Event{Kind: engine.KindStream, Action: engine.ActionConnected, Time: s.now()}
+}
+
+func (s *events) lost() engine.Event {
 	err := fmt.Errorf("watch events: %w", engine.ErrUnavailable)
-	return engine.Event{Kind: engine.KindStream, Action: engine.ActionLost, Time: e.now(), Err: err}
+	return engine.Event{Kind: engine.KindStream, Action: engine.ActionLost, Time: s.now(), Err: err}
 }
 
 // emit tells of something in the engine, unless it is down.
-func (e *Engine) emit(kind engine.Kind, action engine.Action, id string, attributes map[string]string) {
-	if e.down {
+func (s *events) emit(kind engine.Kind, action engine.Action, id string, attributes map[string]string) {
+	if s.down {
 		return
 	}
-	e.tell(engine.Event{
-		Kind: kind, Action: action, ID: id, Attributes: attributes, Scope: engine.ScopeLocal, Time: e.now(),
+	s.tell(engine.Event{
+		Kind: kind, Action: action, ID: id, Attributes: attributes, Scope: engine.ScopeLocal, Time: s.now(),
 	})
 }
 
-func (e *Engine) tell(event engine.Event) {
-	for w := range e.watchers {
+func (s *events) tell(event engine.Event) {
+	for w := range s.watchers {
 		event.Attributes = maps.Clone(event.Attributes)
 		w.push(event)
 	}
 }
 
-func (e *Engine) emitNetwork(action engine.Action, n *engine.Network, container string) {
+func (s *events) emitNetwork(action engine.Action, n *engine.Network, container string) {
 	attributes := map[string]string{"name": n.Name, "type": n.Driver}
 	if container != "" {
 		attributes["container"] = container
 	}
-	e.emit(engine.KindNetwork, action, n.ID, attributes)
+	s.emit(engine.KindNetwork, action, n.ID, attributes)
 }
 
-func (e *Engine) emitContainer(action engine.Action, c *engine.ContainerDetail) {
-	e.emit(engine.KindContainer, action, c.ID, containerAttributes(c))
+func (s *events) emitContainer(action engine.Action, c *engine.ContainerDetail) {
+	s.emit(engine.KindContainer, action, c.ID, containerAttributes(c))
 }
 
 func containerAttributes(c *engine.ContainerDetail) map[string]string {

@@ -17,18 +17,16 @@ import (
 // Engine is a Docker engine in memory with the methods of engine.Engine, and more
 // to steer it. It is safe for concurrent use.
 type Engine struct {
-	mu         sync.Mutex
-	down       bool
+	mu sync.Mutex // guards all of it
+	events
 	info       engine.Info
 	plugins    []string
-	networks   map[string]*engine.Network
-	containers map[string]*engine.ContainerDetail
+	networks   networks
+	containers containers
 	services   []engine.Service
 	tasks      []engine.Task
 	failures   map[string][]error
-	watchers   map[*watcher]struct{}
 	serial     uint64
-	clock      time.Time
 }
 
 // New returns an engine that answers, with no networks and no containers. It says
@@ -43,11 +41,10 @@ func New() *Engine {
 			Labels:     map[string]string{},
 			Swarm:      engine.Swarm{State: engine.SwarmInactive},
 		},
-		networks:   map[string]*engine.Network{},
-		containers: map[string]*engine.ContainerDetail{},
+		events:     events{watchers: map[*watcher]struct{}{}, clock: time.Unix(1_700_000_000, 0)},
+		networks:   networks{},
+		containers: containers{},
 		failures:   map[string][]error{},
-		watchers:   map[*watcher]struct{}{},
-		clock:      time.Unix(1_700_000_000, 0),
 	}
 }
 
@@ -151,8 +148,76 @@ func (e *Engine) next() uint64 {
 	return e.serial
 }
 
-// now is a clock of its own: every look at it is a millisecond later.
-func (e *Engine) now() time.Time {
-	e.clock = e.clock.Add(time.Millisecond)
-	return e.clock
+// Watch is engine.Engine.Watch. A stream that lags loses nothing.
+func (e *Engine) Watch(ctx context.Context, deliver func(engine.Event)) error {
+	w := &watcher{more: make(chan struct{}, 1)}
+	e.mu.Lock()
+	e.watchers[w] = struct{}{}
+	if e.down {
+		w.push(e.lost())
+	} else {
+		w.push(e.connected())
+	}
+	e.mu.Unlock()
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.watchers, w)
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.more:
+		}
+		for _, event := range w.take() {
+			deliver(event)
+		}
+	}
+}
+
+// SetSwarm makes the engine a manager that knows these services and tasks. Their
+// networks are added by AddNetwork, with engine.ScopeSwarm.
+func (e *Engine) SetSwarm(services []engine.Service, tasks []engine.Task) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.info.Swarm = engine.Swarm{State: engine.SwarmManager, NodeID: "fakenode", ClusterID: "fakecluster"}
+	e.services, e.tasks = slices.Clone(services), slices.Clone(tasks)
+}
+
+// SwarmNetworks is engine.Engine.SwarmNetworks.
+func (e *Engine) SwarmNetworks(ctx context.Context) ([]engine.Network, error) {
+	defer e.mu.Unlock()
+	if err := e.beginCluster(ctx, "SwarmNetworks"); err != nil {
+		return nil, err
+	}
+	return e.networks.list(func(n *engine.Network) bool { return n.Scope == engine.ScopeSwarm }), nil
+}
+
+// Services is engine.Engine.Services.
+func (e *Engine) Services(ctx context.Context) ([]engine.Service, error) {
+	defer e.mu.Unlock()
+	if err := e.beginCluster(ctx, "Services"); err != nil {
+		return nil, err
+	}
+	return slices.Clone(e.services), nil
+}
+
+// Tasks is engine.Engine.Tasks.
+func (e *Engine) Tasks(ctx context.Context) ([]engine.Task, error) {
+	defer e.mu.Unlock()
+	if err := e.beginCluster(ctx, "Tasks"); err != nil {
+		return nil, err
+	}
+	return slices.Clone(e.tasks), nil
+}
+
+func (e *Engine) beginCluster(ctx context.Context, method string) error {
+	if err := e.begin(ctx, method); err != nil {
+		return err
+	}
+	if e.info.Swarm.State != engine.SwarmManager {
+		return fmt.Errorf("%s: %w", method, engine.ErrNotManager)
+	}
+	return nil
 }
