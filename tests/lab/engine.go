@@ -1,17 +1,22 @@
 package lab
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"strings"
+	"syscall"
 )
 
 // Release is a release of Docker Engine that the lab has.
@@ -220,4 +225,130 @@ func (e *Engine) crashed(ctx context.Context) error {
 		return nil
 	}
 	return e.process.end(ctx, 0)
+}
+
+// busyboxPath is Debian's package busybox-static.
+const busyboxPath = "/bin/busybox"
+
+// importBusybox gives the engine the image busybox: one static program under all its
+// names (sh, sleep, ping, ip, arping, nslookup, httpd, wget, nc ...).
+func (e *Engine) importBusybox(ctx context.Context) error {
+	path, err := busyboxImage(ctx)
+	if err != nil {
+		return err
+	}
+	image, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("open image: %w", err)
+	}
+	defer image.Close()
+	return e.Import(ctx, "busybox", image)
+}
+
+// Import makes an image from the tar archive of a root file system. A container of
+// it runs sh unless told otherwise.
+func (e *Engine) Import(ctx context.Context, name string, rootfs io.Reader) error {
+	cmd := e.machine.Command(ctx, "docker", "import", "-c", `CMD ["sh"]`, "-", name)
+	cmd.Stdin = rootfs
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("import image %s on %s: %w: %s", name, e.machine.Name, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// busyboxImage gives the path of the image's tar archive, made once per machine.
+func busyboxImage(ctx context.Context) (string, error) {
+	path := filepath.Join(cacheDir(), "busybox.tar")
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		return path, err
+	}
+	list, err := exec.CommandContext(ctx, busyboxPath, "--list").Output()
+	if err != nil {
+		return "", fmt.Errorf("list busybox's programs: %w (%w)", errNotInstalled, err)
+	}
+	program, err := os.ReadFile(busyboxPath)
+	if err != nil {
+		return "", fmt.Errorf("read busybox: %w", err)
+	}
+	archive, err := busyboxArchive(program, strings.Fields(string(list)))
+	if err != nil {
+		return "", fmt.Errorf("make busybox image: %w", err)
+	}
+	return path, writeWhole(path, archive)
+}
+
+func busyboxArchive(program []byte, applets []string) ([]byte, error) {
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	var err error
+	add := func(h tar.Header, data []byte) {
+		h.Size = int64(len(data))
+		err = errors.Join(err, w.WriteHeader(&h))
+		_, werr := w.Write(data)
+		err = errors.Join(err, werr)
+	}
+	for _, dir := range []string{"bin/", "etc/", "root/", "tmp/", "var/", "www/"} {
+		add(tar.Header{Name: dir, Typeflag: tar.TypeDir, Mode: 0o755}, nil)
+	}
+	add(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, program)
+	for _, a := range applets {
+		if a != "busybox" {
+			add(tar.Header{Name: "bin/" + a, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
+		}
+	}
+	return archive.Bytes(), errors.Join(err, w.Close())
+}
+
+// writeWhole writes a file so that other processes see all of it or none.
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+// Build builds one of this module's programs, statically linked, and gives its path.
+// Package is an import path, as in "gvlan/cmd/gvlan"; flags go to go build, as in
+// "-cover". The working directory must be inside the module. A program that is up to
+// date is not built again.
+func Build(ctx context.Context, pkg string, flags ...string) (string, error) {
+	dir := filepath.Join(cacheDir(), "bin", fmt.Sprintf("%x", flags))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	unlock, err := flock(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", pkg, err)
+	}
+	defer unlock()
+	out := filepath.Join(dir, path.Base(pkg))
+	args := append([]string{"build", "-o", out}, flags...)
+	cmd := exec.CommandContext(ctx, "go", append(args, pkg)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build %s: %w: %s", pkg, err, bytes.TrimSpace(said))
+	}
+	return out, nil
+}
+
+// flock takes the exclusive lock on a file: flock(2).
+func flock(file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("take lock %s: %w", file, err)
+	}
+	return func() { f.Close() }, nil
 }

@@ -2,14 +2,24 @@ package lab
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"time"
 
-	"go.etcd.io/etcd/client/v3"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 )
@@ -39,39 +49,6 @@ type Etcd struct {
 	name    string
 	binary  string
 	dir     string // data directory inside the machine
-}
-
-// NewEtcd starts an etcd server and returns when it answers.
-func (l *Lab) NewEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
-	built, err := Build(ctx, etcdProgram)
-	if err != nil {
-		return nil, err
-	}
-	e := &Etcd{machine: o.On, options: o}
-	if e.binary, err = l.Install(built); err != nil {
-		return nil, err
-	}
-	number := l.nextEtcd()
-	e.name = fmt.Sprintf("etcd%d", number)
-	e.dir = "/var/lib/etcd/" + e.name
-	if e.machine == nil {
-		e.machine = l.LAN.Machine
-		v4, v6 := lanAddresses(etcdNumber - number)
-		if err := e.machine.configure(bridge, v4, v6); err != nil {
-			return nil, err
-		}
-		e.Addr = netip.AddrPortFrom(v4.Addr(), 2379)
-	} else {
-		e.Addr = netip.AddrPortFrom(e.machine.Addr4, 2379)
-	}
-	return e, e.Start(ctx)
-}
-
-func (l *Lab) nextEtcd() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.etcds++
-	return l.etcds - 1
 }
 
 // Endpoint is the URL clients use.
@@ -190,4 +167,117 @@ func (e *Etcd) Restore(dir string) error {
 		return fmt.Errorf("restore %s: %w", e.name, err)
 	}
 	return nil
+}
+
+// Backup writes a snapshot of a running server to a file, as `etcdctl snapshot
+// save` does.
+func (e *Etcd) Backup(ctx context.Context, client *clientv3.Client, file string) error {
+	taken, err := client.SnapshotWithVersion(ctx)
+	if err != nil {
+		return fmt.Errorf("back %s up: %w", e.name, err)
+	}
+	defer taken.Snapshot.Close()
+	to, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	if _, err := to.ReadFrom(taken.Snapshot); err != nil {
+		return fmt.Errorf("back %s up: %w", e.name, err)
+	}
+	return nil
+}
+
+// RestoreBackup replaces the data of a stopped server by a backup, as `etcdutl
+// snapshot restore` does; with bump as its --bump-revision and --mark-compacted.
+func (e *Etcd) RestoreBackup(file string, bump uint64) error {
+	if err := e.Wipe(); err != nil {
+		return err
+	}
+	err := snapshot.NewV3(zap.NewNop()).Restore(snapshot.RestoreConfig{
+		SnapshotPath: file, Name: e.name, OutputDataDir: e.machine.Path(e.dir),
+		PeerURLs: []string{e.peer()}, InitialCluster: e.name + "=" + e.peer(), InitialClusterToken: "etcd-cluster",
+		RevisionBump: bump, MarkCompacted: bump > 0,
+	})
+	if err != nil {
+		return fmt.Errorf("restore %s from a backup: %w", e.name, err)
+	}
+	return nil
+}
+
+// peer is the URL that other members would use.
+func (e *Etcd) peer() string { return "http://" + netip.AddrPortFrom(e.Addr.Addr(), 2380).String() }
+
+// Authority is a certificate authority of a lab. Its files lie below the lab's
+// directory, which every machine sees.
+type Authority struct {
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+// Certificate names the PEM files of a certificate, good for servers and clients.
+type Certificate struct {
+	CA, Cert, Key string
+}
+
+// Issue makes a certificate for a name and addresses.
+func (a *Authority) Issue(name string, addrs ...netip.Addr) (Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("issue certificate of %s: %w", name, err)
+	}
+	cert := template(name)
+	cert.DNSNames = []string{name}
+	for _, addr := range addrs {
+		cert.IPAddresses = append(cert.IPAddresses, net.IP(addr.AsSlice()))
+	}
+	cert.KeyUsage = x509.KeyUsageDigitalSignature
+	cert.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	if err := a.write(name, cert, key); err != nil {
+		return Certificate{}, fmt.Errorf("issue certificate of %s: %w", name, err)
+	}
+	return Certificate{CA: a.path("ca.pem"), Cert: a.path(name + ".pem"), Key: a.path(name + ".key")}, nil
+}
+
+// Config reads the files into the configuration of a client of this process.
+func (c Certificate) Config() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+	if err != nil {
+		return nil, fmt.Errorf("load certificate: %w", err)
+	}
+	ca, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, fmt.Errorf("load authority: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca)
+	return &tls.Config{Certificates: []tls.Certificate{pair}, RootCAs: roots}, nil
+}
+
+func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
+
+func template(name string) *x509.Certificate {
+	now := time.Now()
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.AddDate(1, 0, 0),
+	}
+}
+
+func (a *Authority) write(name string, cert *x509.Certificate, key *ecdsa.PrivateKey) error {
+	der, err := x509.CreateCertificate(rand.Reader, cert, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		return err
+	}
+	secret, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(a.path(name+".pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		os.WriteFile(a.path(name+".key"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}), 0o600),
+	)
 }

@@ -2,11 +2,17 @@ package lab
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
 	"strings"
+	"testing"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,18 +112,189 @@ func (h *Host) Boot(ctx context.Context) error {
 	return nil
 }
 
-// Links names the links in the host's own namespace, lo included.
-func (m *Machine) Links() ([]string, error) {
-	links, err := m.links.LinkList()
-	if err != nil {
-		return nil, fmt.Errorf("list links of %s: %w", m.Name, err)
-	}
-	names := make([]string, len(links))
-	for i, link := range links {
-		names[i] = link.Attrs().Name
-	}
-	return names, nil
+// MustDocker is Docker for a test that cannot go on without it.
+func (h *Host) MustDocker(t testing.TB, args ...string) string {
+	t.Helper()
+	return h.MustExec(t, "docker", args...)
 }
 
-// Netlink gives the machine's netlink handle. It is closed with the lab.
-func (m *Machine) Netlink() *netlink.Handle { return m.links }
+// AgentOptions says how a host's agent is run.
+type AgentOptions struct {
+	// Binary is the program, statically linked, as Build gives it.
+	Binary string
+	// Args are its arguments.
+	Args []string
+	// Env is added to its environment.
+	Env []string
+	// Plugin names the socket it serves, /run/docker/plugins/Plugin.sock; "" is gvlan.
+	Plugin string
+}
+
+// Agent is a daemon that serves Docker's plugin API on a host. It runs in the host's
+// namespaces, so that dockerd finds its socket and it sees dockerd's sandboxes. Its
+// place for data is /var/lib/gvlan inside the host.
+type Agent struct {
+	*Process
+	// Socket is its plugin socket, seen from outside.
+	Socket string
+
+	host    *Host
+	options AgentOptions
+}
+
+// StartAgent starts an agent and returns when its plugin socket takes connections.
+func (h *Host) StartAgent(ctx context.Context, o AgentOptions) (*Agent, error) {
+	if o.Plugin == "" {
+		o.Plugin = "gvlan"
+	}
+	a := &Agent{host: h, options: o, Socket: h.Path("/run/docker/plugins/" + o.Plugin + ".sock")}
+	if err := a.Start(ctx); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Start starts the agent again after it ended, with the same options.
+func (a *Agent) Start(ctx context.Context) error {
+	if err := a.Launch(); err != nil {
+		return err
+	}
+	return a.Ready(ctx)
+}
+
+// Launch starts the agent without waiting for its socket.
+func (a *Agent) Launch() error {
+	binary, err := a.host.lab.Install(a.options.Binary)
+	if err != nil {
+		return err
+	}
+	a.Process, err = a.host.Machine.Start(a.options.Plugin, a.options.Env, binary, a.options.Args...)
+	return err
+}
+
+// Ready returns when the agent's plugin socket takes connections.
+func (a *Agent) Ready(ctx context.Context) error {
+	return a.await(ctx, func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", a.Socket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	})
+}
+
+// Restart stops the agent in order and starts it again.
+func (a *Agent) Restart(ctx context.Context) error {
+	if err := a.Stop(ctx); err != nil {
+		return err
+	}
+	return a.Start(ctx)
+}
+
+// copyProgram makes a hard link, or a copy on another file system. The copy gets its
+// name when it is whole and closed: two hosts may install at once, and a file open
+// for writing cannot be run.
+func copyProgram(from, to string) error {
+	if err := os.Link(from, to); err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	src, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	dst, err := os.CreateTemp(filepath.Dir(to), ".copy")
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	err = errors.Join(err, dst.Chmod(0o755), dst.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(dst.Name(), to)
+}
+
+//go:embed init.sh
+var initScript string
+
+// joinGroup makes a control group of the machine's own in version 2's tree, wherever
+// this computer has that, and goes into it before its namespace is made.
+const joinGroup = `set -e
+	tree=$(findmnt -n -o TARGET -t cgroup2 | head -n 1)
+	[ "$tree" ] || { echo "no control groups of version 2 are mounted" >&2; exit 1; }
+	group=$tree/$1
+	shift
+	mkdir -p "$group"
+	echo $$ >"$group/cgroup.procs"
+	exec "$@"`
+
+// Booted is a host with an init of its own as process 1. Its files are the host's, but
+// /proc, /sys, /dev, /run, /tmp and its control groups are its own and no folder is
+// shared with this computer; it is on the LAN with the host's card. Its Engine answers,
+// but is started and ended by the init.
+type Booted struct {
+	*Host
+	process *Process // unshare(1), the init's parent
+}
+
+// BootInit runs an init as process 1 of namespaces nested in the host's, and returns when
+// they are set up and the init is about to run. The host's own engine must be off.
+func (h *Host) BootInit(ctx context.Context, init ...string) (*Booted, error) {
+	m := h.Machine
+	line := []string{
+		"-c", joinGroup, "init", groupPrefix + m.lab.ID + "/" + m.Name,
+		"unshare", "--mount", "--pid", "--cgroup", "--fork", "--kill-child", "sh", "-c", initScript, "init", m.lab.ID,
+	}
+	process, err := m.Start("init", nil, "sh", append(line, init...)...)
+	if err != nil {
+		return nil, fmt.Errorf("boot %s: %w", h.Name, err)
+	}
+	inner := &Machine{Name: m.Name, Addr4: m.Addr4, Addr6: m.Addr6, lab: m.lab, release: m.release, links: m.links}
+	err = process.await(ctx, func(context.Context) error {
+		pid, err := onlyChild(process.PID)
+		if err != nil {
+			return err
+		}
+		inner.PID = pid
+		_, err = os.Stat(inner.Path("/run/apart"))
+		return err
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("boot %s: %w", h.Name, err), process.Kill())
+	}
+	engine := &Engine{Release: m.release, machine: inner, process: process}
+	return &Booted{Host: &Host{Machine: inner, Engine: engine}, process: process}, nil
+}
+
+// BootSystemd is BootInit with the systemd of the host's release, and returns when it
+// has started everything that its default target wants. Its journal is in the lab's logs.
+func (h *Host) BootSystemd(ctx context.Context) (*Booted, error) {
+	ctx, cancel := context.WithTimeout(ctx, upLimit)
+	defer cancel()
+	b, err := h.BootInit(ctx, "/lib/systemd/systemd")
+	if err != nil {
+		return nil, err
+	}
+	var state string
+	err = b.process.await(ctx, func(ctx context.Context) error {
+		// It fails in every state but running.
+		state, err = b.Exec(ctx, "systemctl", "is-system-running")
+		if state == "degraded" {
+			return nil
+		}
+		return err
+	})
+	if err == nil && state == "degraded" {
+		failed, listErr := b.Exec(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend")
+		err = errors.Join(fmt.Errorf("failed units: %s", failed), listErr)
+	}
+	if err != nil {
+		err = fmt.Errorf("boot systemd on %s: %w", h.Name, err)
+	}
+	_, journalErr := b.Start("journal", nil, "journalctl", "--follow", "--lines=all", "--output=short-monotonic")
+	return b, errors.Join(err, journalErr)
+}
+
+// Off ends everything that runs under the init at once, as a power cut does.
+func (b *Booted) Off() error { return b.process.Kill() }

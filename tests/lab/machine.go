@@ -8,14 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -186,3 +189,126 @@ func onlyChild(pid int) (int, error) {
 
 // errGone says that a machine or process ended although it should be there.
 var errGone = errors.New("it has ended")
+
+// MustExec is Exec for a test that cannot go on without it.
+func (m *Machine) MustExec(t testing.TB, name string, args ...string) string {
+	t.Helper()
+	out, err := m.Exec(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Links names the links in the host's own namespace, lo included.
+func (m *Machine) Links() ([]string, error) {
+	links, err := m.links.LinkList()
+	if err != nil {
+		return nil, fmt.Errorf("list links of %s: %w", m.Name, err)
+	}
+	names := make([]string, len(links))
+	for i, link := range links {
+		names[i] = link.Attrs().Name
+	}
+	return names, nil
+}
+
+// Netlink gives the machine's netlink handle. It is closed with the lab.
+func (m *Machine) Netlink() *netlink.Handle { return m.links }
+
+// configure sets a link up and gives it addresses.
+func (m *Machine) configure(link string, addrs ...netip.Prefix) error {
+	dev, err := m.links.LinkByName(link)
+	if err != nil {
+		return fmt.Errorf("find %s on %s: %w", link, m.Name, err)
+	}
+	if err := m.links.LinkSetUp(dev); err != nil {
+		return fmt.Errorf("set %s of %s up: %w", link, m.Name, err)
+	}
+	for _, p := range addrs {
+		addr := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+		if err := m.links.AddrAdd(dev, addr); err != nil {
+			return fmt.Errorf("give %s of %s the address %s: %w", link, m.Name, p, err)
+		}
+	}
+	return nil
+}
+
+// Do runs f in the machine's network namespace: sockets that f opens itself, not by
+// way of other goroutines, belong to the machine and go on doing so afterwards.
+func (m *Machine) Do(f func() error) error {
+	result := make(chan error, 1)
+	go func() {
+		// Not unlocked: the thread is in another namespace now and ends with the goroutine.
+		runtime.LockOSThread()
+		result <- func() error {
+			ns, err := netns.GetFromPid(m.PID)
+			if err != nil {
+				return fmt.Errorf("open network namespace of %s: %w", m.Name, err)
+			}
+			defer ns.Close()
+			if err := netns.Set(ns); err != nil {
+				return fmt.Errorf("enter network namespace of %s: %w", m.Name, err)
+			}
+			return f()
+		}()
+	}()
+	return <-result
+}
+
+// DialContext connects from the machine to an address in digits: a name would be
+// looked up by other goroutines, outside the machine.
+func (m *Machine) DialContext(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+	err = m.Do(func() error {
+		conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+		return err
+	})
+	return conn, err
+}
+
+// Listen listens inside the machine.
+func (m *Machine) Listen(ctx context.Context, network, addr string) (l net.Listener, err error) {
+	err = m.Do(func() error {
+		l, err = (&net.ListenConfig{}).Listen(ctx, network, addr)
+		return err
+	})
+	return l, err
+}
+
+// ListenPacket listens for datagrams inside the machine.
+func (m *Machine) ListenPacket(ctx context.Context, network, addr string) (c net.PacketConn, err error) {
+	err = m.Do(func() error {
+		c, err = (&net.ListenConfig{}).ListenPacket(ctx, network, addr)
+		return err
+	})
+	return c, err
+}
+
+// Peer is a machine on the LAN that runs nothing of ours: what it reaches, anybody
+// on the LAN reaches.
+type Peer struct {
+	*Machine
+}
+
+func (l *Lab) newPeer() (*Peer, error) {
+	m, err := l.boot("peer", NoDocker)
+	if err != nil {
+		return nil, err
+	}
+	p := &Peer{Machine: m}
+	return p, l.LAN.plug(m, peerNumber)
+}
+
+// AddAddress gives the machine a further address on its card, so that it is on the
+// subnet of the containers it is to reach.
+func (m *Machine) AddAddress(p netip.Prefix) error { return m.configure(nic, p) }
+
+// Ping sends echo requests until the first answer, ten at most, one in 0.2 s.
+func (m *Machine) Ping(ctx context.Context, addr netip.Addr) error {
+	// -w bounds the wait, -c 1 ends it at the first answer: ping(8).
+	out, err := m.Exec(ctx, "ping", "-n", "-i", "0.2", "-w", "2", "-c", "1", addr.String())
+	if err != nil {
+		return fmt.Errorf("ping %s: %w: %s", addr, err, strings.TrimSpace(out))
+	}
+	return nil
+}

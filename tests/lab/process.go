@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -168,15 +167,4 @@ func (p *Process) await(ctx context.Context, ready func(context.Context) error) 
 		case <-tick.C:
 		}
 	}
-}
-
-// newLog makes a log file that no other process of this lab writes.
-func (l *Lab) newLog(name string) (*os.File, error) {
-	n := l.logs.Add(1)
-	path := filepath.Join(l.Dir, "log", fmt.Sprintf("%s-%d.log", name, n))
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("make log of %s: %w", name, err)
-	}
-	return f, nil
 }

@@ -63,19 +63,3 @@ func withoutChatter(log string) string {
 	}
 	return said.String()
 }
-
-// MustDocker is Docker for a test that cannot go on without it.
-func (h *Host) MustDocker(t testing.TB, args ...string) string {
-	t.Helper()
-	return h.MustExec(t, "docker", args...)
-}
-
-// MustExec is Exec for a test that cannot go on without it.
-func (m *Machine) MustExec(t testing.TB, name string, args ...string) string {
-	t.Helper()
-	out, err := m.Exec(t.Context(), name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
