@@ -26,7 +26,7 @@ type opening struct {
 }
 
 // open takes the epoch, however long the store takes to answer, and returns the
-// etcd lease that /live hangs from. The error is nil when ctx ends.
+// etcd lease that /live hangs from: none, and no error, when ctx ends before.
 func (o *opening) open(ctx context.Context) (store.LeaseID, error) {
 	var wait store.Backoff
 	warned := false

@@ -58,7 +58,7 @@ func (s *Session) Run(ctx context.Context) error {
 	tenure := &tenure{backend: s.backend, id: s.id, state: s.state, saver: s.saver, commit: s.commit, log: s.log}
 	for {
 		live, err := opening.open(ctx)
-		if err != nil || ctx.Err() != nil {
+		if err != nil || live == 0 {
 			return err
 		}
 		if err := tenure.hold(ctx, live); !errors.Is(err, errReplaced) {

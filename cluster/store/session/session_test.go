@@ -104,6 +104,37 @@ func TestSessionOpens(t *testing.T) {
 	})
 }
 
+// hasty is a past whose first save is the moment at which the agent is told to
+// stop.
+type hasty struct {
+	*storetest.Past
+	stop context.CancelFunc
+}
+
+func (h hasty) SavePast(m session.Memory) error {
+	h.stop()
+	return h.Past.SavePast(m)
+}
+
+// TestSessionLeavesRightAfterItOpened: what it put into the store it takes away
+// also when it is told to stop before anything else happened.
+func TestSessionLeavesRightAfterItOpened(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		ctx, stop := context.WithCancel(t.Context())
+		s := session.New(mem, session.Identity{Node: "a", Install: "one", Boot: "boot"}, hasty{&storetest.Past{}, stop}, discard)
+		if err := s.Run(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if s.Epoch() != 1 {
+			t.Fatalf("epoch %d, want that the session was opened", s.Epoch())
+		}
+		if _, ok := live(t, mem); ok {
+			t.Error("live is still there")
+		}
+	})
+}
+
 func TestSessionWaitsForTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := storetest.NewMem()
