@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -22,16 +24,30 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/netns"
 	"gvlan/driver/plugin"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 	"gvlan/parentfile"
 )
 
-// agent is the parts one is made of, from the store up.
-type agent struct {
+// Outside is what an agent meets beyond gvlan: what tests of many hosts in
+// memory give each of theirs. What is nil is what the settings say, on this
+// host.
+type Outside struct {
+	Store  store.Backend                  // the database
+	Links  driver.Links                   // the kernel
+	Engine driver.Engine                  // Docker
+	Routes func() ([]netip.Prefix, error) // of the host, but for default ones
+	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	Others func() ([]*netns.Namespace, error) // the host's other network namespaces
+}
+
+// Agent is the parts one is made of, from the store up.
+type Agent struct {
 	config  config.Config
-	self    identity
+	outside Outside
+	self    Identity
 	version string
 	started time.Time
 	log     *slog.Logger
@@ -47,8 +63,8 @@ type agent struct {
 	lan     lan
 	names   *names
 
-	links     *link.Kernel
-	engine    *engine.Engine
+	links     driver.Links
+	engine    driver.Engine
 	addresses *ipam.Allocator
 	driver    *driver.Driver
 	recovery  *recovery
@@ -56,11 +72,28 @@ type agent struct {
 	plugin *plugin.Plugin
 	socket net.Listener // the plugin's
 	status *api.Server
+
+	opened []io.Closer // by build, in this order
+}
+
+// New builds an agent with settings that were checked, in a folder that is its
+// own. Nothing runs until Run.
+func New(ctx context.Context, c config.Config, self Identity, outside Outside, version string, log *slog.Logger) (*Agent, error) {
+	a := &Agent{config: c, outside: outside, self: self, version: version, log: log, started: time.Now()}
+	if err := a.build(ctx); err != nil {
+		return nil, errors.Join(err, a.close())
+	}
+	return a, nil
+}
+
+// Run runs the agent until ctx ends, and gives back what New opened.
+func (a *Agent) Run(ctx context.Context) error {
+	return errors.Join(a.run(ctx), a.close())
 }
 
 // build opens what the agent is made of, each part after those it needs. It
 // connects to nothing, but for one look at the host of --join.
-func (a *agent) build(ctx context.Context) error {
+func (a *Agent) build(ctx context.Context) error {
 	if err := a.openMemory(); err != nil {
 		return err
 	}
@@ -83,22 +116,26 @@ func (a *agent) build(ctx context.Context) error {
 }
 
 // openMemory opens what this host remembers.
-func (a *agent) openMemory() (err error) {
+func (a *Agent) openMemory() (err error) {
 	if a.journal, err = openJournal(a.config.DataDir, a.log); err != nil {
 		return err
 	}
+	a.opened = append(a.opened, a.journal)
 	a.past = past{a.journal.Bucket("past")}
 	return nil
 }
 
 // openTruth prepares the store and this node's session with it.
-func (a *agent) openTruth(ctx context.Context) (err error) {
+func (a *Agent) openTruth(ctx context.Context) (err error) {
 	if a.address, err = advertised(ctx, a.config); err != nil {
 		return err
 	}
-	if a.truth, err = newTruth(a.config, a.self, a.address, a.log); err != nil {
+	if a.outside.Store != nil {
+		a.truth = &truth{backend: a.outside.Store, log: a.log}
+	} else if a.truth, err = newTruth(a.config, a.self, a.address, a.log); err != nil {
 		return err
 	}
+	a.opened = append(a.opened, a.truth)
 	if err := a.past.claimJournal(a.self.Node, a.config.DataDir); err != nil {
 		return err
 	}
@@ -106,7 +143,7 @@ func (a *agent) openTruth(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.session = session.New(a.truth.etcd, session.Identity{
+	a.session = session.New(a.truth.backend, session.Identity{
 		Node: a.self.Node, Install: a.self.Install, Boot: a.self.Boot, Host: a.self.Host,
 		Address: a.address.String(), Version: a.version, Gossip: gossipAddress(a.config, a.address), Returned: returned,
 	}, a.past, a.log)
@@ -115,13 +152,16 @@ func (a *agent) openTruth(ctx context.Context) (err error) {
 
 // openCluster prepares what follows the store and tells other nodes: who is
 // there, what is shown, which names there are.
-func (a *agent) openCluster() error {
+func (a *Agent) openCluster() error {
 	a.gossip = &membership{config: a.config, self: a.self, session: a.session, directory: cluster.NewDirectory(a.log), log: a.log}
 	if err := a.gossip.join(a.address); err != nil {
 		return err
 	}
 	a.records = &records{kv: a.session, directory: a.gossip.directory}
-	a.lan = lan{directory: a.gossip.directory, node: a.self.Node, log: a.log}
+	a.lan = lan{directory: a.gossip.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
+	if a.lan.askAt == nil {
+		a.lan.askAt = link.Ask
+	}
 	a.names = &names{config: a.config.DNS, node: a.self.Node, gossip: a.gossip, updates: a.journal.Bucket("dns-updates"), log: a.log}
 	return a.names.open(a.address)
 }
@@ -129,7 +169,7 @@ func (a *agent) openCluster() error {
 // refuseForeignToken stops an agent that never joined anything yet. One that
 // did looks after its containers whatever became of the host it joined, and
 // `gvlan status` says what is wrong.
-func (a *agent) refuseForeignToken(ctx context.Context) error {
+func (a *Agent) refuseForeignToken(ctx context.Context) error {
 	joined, err := a.past.LoadPast()
 	if err != nil || joined.Cluster != "" {
 		return err
@@ -138,28 +178,42 @@ func (a *agent) refuseForeignToken(ctx context.Context) error {
 }
 
 // openHost opens this host's kernel and engine.
-func (a *agent) openHost() (err error) {
-	if a.links, err = link.Open(link.Current, a.config.DriverName); err != nil {
-		return err
+func (a *Agent) openHost() error {
+	a.links, a.engine = a.outside.Links, a.outside.Engine
+	if a.links == nil {
+		kernel, err := link.Open(link.Current, a.config.DriverName)
+		if err != nil {
+			return err
+		}
+		a.links, a.opened = kernel, append(a.opened, kernel)
 	}
-	a.engine, err = engine.New(engine.Config{Socket: socketPath(a.config.Docker)})
-	return err
+	if a.engine == nil {
+		docker, err := engine.New(engine.Config{Socket: socketPath(a.config.Docker)})
+		if err != nil {
+			return err
+		}
+		a.engine, a.opened = docker, append(a.opened, docker)
+	}
+	return nil
 }
 
 // openDriver makes the allocator and the driver, which know each other: the
 // allocator asks the driver whether an endpoint is dead.
-func (a *agent) openDriver() (err error) {
-	endpoints := &lateEndpoints{}
+func (a *Agent) openDriver() (err error) {
+	endpoints, hostRoutes := &lateEndpoints{}, a.outside.Routes
+	if hostRoutes == nil {
+		hostRoutes = link.Routes
+	}
 	a.addresses, err = ipam.New(ipam.Config{
 		KV: a.session, Self: a.session, Journal: a.journal.Bucket(addressBucket), Endpoints: endpoints, Ask: endpoints.Ask,
-		Routes: link.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
+		Routes: hostRoutes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	if err != nil {
 		return err
 	}
 	made := driver.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
-		Links: a.links, Engine: a.engine,
+		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Others,
 		Networks: a.journal.Bucket(networkBucket), Endpoints: a.journal.Bucket(endpointBucket), Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
 		OnHost: func(path string) string { return config.HostPath(a.config.Root(), path) },
@@ -206,11 +260,12 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 
 // openSockets takes the plugin's and the status socket. From here on Docker's
 // connections wait in the plugin's backlog until run serves them.
-func (a *agent) openSockets() (err error) {
+func (a *Agent) openSockets() (err error) {
 	a.plugin = plugin.New(a.driver, a.addresses, a.config.Swarm, a.log)
 	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, pluginSocketName(a.config)); err != nil {
 		return err
 	}
+	a.opened = append(a.opened, a.socket)
 	if a.status, err = api.NewServer(a.config.StatusSocket, a.log); err != nil {
 		return err
 	}
@@ -226,14 +281,14 @@ func (a *agent) openSockets() (err error) {
 }
 
 // solo reports whether no other host shares this agent's etcd.
-func (a *agent) solo() bool { return a.config.Mode() == config.ModeSolo }
+func (a *Agent) solo() bool { return a.config.Mode() == config.ModeSolo }
 
 // run runs the parts until ctx ends, or one of them does. They stop in the order
 // of who needs whom: Docker loses its socket and the loops end, then the
 // session lets go of the store, then the store itself stops. An agent that was
 // told to stop for good says so to its peers before all that; what broke, or
 // makes room for its successor, is back before they ask.
-func (a *agent) run(ctx context.Context) error {
+func (a *Agent) run(ctx context.Context) error {
 	etcd := start(a.truth.run)
 	session := start(a.session.Run)
 	service := start(a.serve)
@@ -278,7 +333,7 @@ func (r *running) stop() {
 
 // serve answers Docker and looks after its networks until ctx ends; the first
 // of these loops to fail ends the others. None waits for etcd to begin.
-func (a *agent) serve(ctx context.Context) error {
+func (a *Agent) serve(ctx context.Context) error {
 	notify, err := systemd.New(a.alive, a.log)
 	if err != nil {
 		return err
@@ -312,7 +367,7 @@ func (a *agent) serve(ctx context.Context) error {
 }
 
 // follow hands what the store's watch brings to all who keep it, until ctx ends.
-func (a *agent) follow(ctx context.Context) error {
+func (a *Agent) follow(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return store.Follow(ctx, a.session, store.NetworksSpan(), func(c store.Change) {
@@ -332,40 +387,23 @@ func (a *agent) follow(ctx context.Context) error {
 
 // alive is what systemd's watchdog asks: whether the plugin answers on its
 // own socket as it would answer Docker.
-func (a *agent) alive(ctx context.Context) error {
+func (a *Agent) alive(ctx context.Context) error {
 	client := api.NewClient(a.socket.Addr().String())
 	var manifest struct{ Implements []string }
 	return client.Ask(ctx, http.MethodPost, "/Plugin.Activate", &manifest)
 }
 
-// close gives back what build opened.
-func (a *agent) close() error {
+// close gives back what build opened, the last first. A listener may be closed
+// already, by its server.
+func (a *Agent) close() error {
 	var failed error
-	if a.socket != nil {
-		failed = errors.Join(failed, ignoreClosed(a.socket.Close()))
-	}
-	if a.engine != nil {
-		failed = errors.Join(failed, a.engine.Close())
-	}
-	if a.links != nil {
-		failed = errors.Join(failed, a.links.Close())
-	}
-	if a.truth != nil {
-		failed = errors.Join(failed, a.truth.close())
-	}
-	if a.journal != nil {
-		failed = errors.Join(failed, a.journal.Close())
+	for _, part := range slices.Backward(a.opened) {
+		if err := part.Close(); !errors.Is(err, net.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
 	}
 	if failed != nil {
 		return fmt.Errorf("stop the agent: %w", failed)
 	}
 	return nil
-}
-
-// ignoreClosed is for a listener that its server closed already.
-func ignoreClosed(err error) error {
-	if errors.Is(err, net.ErrClosed) {
-		return nil
-	}
-	return err
 }

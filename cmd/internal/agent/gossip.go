@@ -23,7 +23,7 @@ import (
 // membership is who answers now, beside what etcd says of the nodes.
 type membership struct {
 	config  config.Config
-	self    identity
+	self    Identity
 	session *session.Session
 	log     *slog.Logger
 

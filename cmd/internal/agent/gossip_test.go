@@ -21,7 +21,7 @@ func TestRankWithoutGossip(t *testing.T) {
 	if _, err := mem.Commit(t.Context(), store.Txn{Then: ops}); err != nil {
 		t.Fatal(err)
 	}
-	g := &membership{self: identity{Node: "self"}, directory: cluster.NewDirectory(nil)}
+	g := &membership{self: Identity{Node: "self"}, directory: cluster.NewDirectory(nil)}
 	ranks := func() (all [4]int) {
 		for i, node := range []string{"self", "there", "gone", "unknown"} {
 			all[i] = g.rank(node)

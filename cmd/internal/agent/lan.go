@@ -9,13 +9,13 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
-	"gvlan/driver/link"
 )
 
 // lan asks the networks this host has a parent for.
 type lan struct {
 	directory *cluster.Directory
 	node      string // this one
+	askAt     func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	log       *slog.Logger
 }
 
@@ -35,7 +35,7 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 		}
 		asked[parent].addrs = append(asked[parent].addrs, addressesOf(e)...)
 	}
-	askAll(ctx, asked)
+	l.askAll(ctx, asked)
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
@@ -64,10 +64,10 @@ type inquiry struct {
 }
 
 // askAll asks at all interfaces at once.
-func askAll(ctx context.Context, asked map[string]*inquiry) {
+func (l lan) askAll(ctx context.Context, asked map[string]*inquiry) {
 	var all sync.WaitGroup
 	for parent, q := range asked {
-		all.Go(func() { q.found, q.err = link.Ask(ctx, parent, q.addrs) })
+		all.Go(func() { q.found, q.err = l.askAt(ctx, parent, q.addrs) })
 	}
 	all.Wait()
 }

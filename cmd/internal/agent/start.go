@@ -11,7 +11,6 @@ import (
 	"os"
 	"regexp"
 	"strings"
-	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/config"
@@ -24,10 +23,10 @@ import (
 // start: an upgrade, a restart.
 var ErrSucceeded = errors.New("another agent takes over")
 
-// Run runs the agent that checked settings describe, until ctx ends:
-// for good, which it tells the other nodes, or with errSucceeded, which they
+// Run runs the agent of this host as checked settings describe it, until ctx
+// ends: for good, which it tells the other nodes, or with ErrSucceeded, which they
 // need not notice. It does what needs no part of gvlan: it settles who this
-// agent is, takes the data directory, and hands over to runParts.
+// agent is and takes the data directory.
 func Run(ctx context.Context, loaded config.Settings, version string) (retErr error) {
 	c := loaded.Config
 	c.OnHost()
@@ -52,7 +51,10 @@ func Run(ctx context.Context, loaded config.Settings, version string) (retErr er
 	}
 	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.File, "mode", string(c.Mode()))
 	log.Info("this agent " + c.Mode().Explain())
-	err = runParts(ctx, c, self, version, log)
+	a, err := New(ctx, c, self, Outside{}, version, log)
+	if err == nil {
+		err = a.Run(ctx)
+	}
 	if held, ok := errors.AsType[*store.HeldError](err); ok && held.Clone {
 		// The elder may be switched off one day: from now on this copy is
 		// another install, which takes nothing of the elder's then.
@@ -62,32 +64,21 @@ func Run(ctx context.Context, loaded config.Settings, version string) (retErr er
 	return err
 }
 
-// runParts builds the agent out of its parts, runs them until ctx ends, and
-// gives back what they had.
-func runParts(ctx context.Context, c config.Config, self identity, version string, log *slog.Logger) error {
-	a := &agent{config: c, self: self, version: version, log: log, started: time.Now()}
-	err := a.build(ctx)
-	if err == nil {
-		err = a.run(ctx)
-	}
-	return errors.Join(err, a.close())
-}
-
 // whoAmI gathers this agent's identity from its folder and its host.
-func whoAmI(c config.Config, dir *datadir.Dir) (identity, error) {
+func whoAmI(c config.Config, dir *datadir.Dir) (Identity, error) {
 	install, err := dir.InstallID(rand.Reader)
 	if err != nil {
-		return identity{}, err
+		return Identity{}, err
 	}
 	host, err := os.Hostname()
 	if err != nil {
-		return identity{}, fmt.Errorf("read the host name: %w", err)
+		return Identity{}, fmt.Errorf("read the host name: %w", err)
 	}
 	return identify(c, install, host, os.DirFS("/"))
 }
 
-// identity is who this agent is, apart from where it is reached.
-type identity struct {
+// Identity is who this agent is, apart from where it is reached.
+type Identity struct {
 	Node    string // name in the cluster
 	Install string // uuid of the data directory
 	Boot    string // uuid of this boot of the host
@@ -98,21 +89,21 @@ var machineIDForm = regexp.MustCompile(`^[0-9a-f]{32}$`)
 
 // identify reads the rest of an identity from the host; root is the root of
 // its file system.
-func identify(c config.Config, install, host string, root fs.FS) (identity, error) {
+func identify(c config.Config, install, host string, root fs.FS) (Identity, error) {
 	boot, err := fs.ReadFile(root, "proc/sys/kernel/random/boot_id")
 	if err != nil {
-		return identity{}, fmt.Errorf("read the boot id: %w", err)
+		return Identity{}, fmt.Errorf("read the boot id: %w", err)
 	}
 	node := c.NodeName
 	if node == "" {
 		if node, err = machineID(root); err != nil {
-			return identity{}, err
+			return Identity{}, err
 		}
 	}
 	if c.Swarm && !strings.HasSuffix(node, config.SwarmSuffix) {
 		node += config.SwarmSuffix
 	}
-	return identity{Node: node, Install: install, Boot: strings.TrimSpace(string(boot)), Host: host}, nil
+	return Identity{Node: node, Install: install, Boot: strings.TrimSpace(string(boot)), Host: host}, nil
 }
 
 // machineID reads machine-id(5).

@@ -49,7 +49,7 @@ func TestIdentify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := identity{Node: test.want, Install: "install-uuid", Boot: "boot-uuid", Host: "host"}
+			want := Identity{Node: test.want, Install: "install-uuid", Boot: "boot-uuid", Host: "host"}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("identity (-want +got):\n%s", diff)
 			}

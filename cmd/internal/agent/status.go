@@ -12,13 +12,12 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver"
-	"gvlan/driver/engine"
 	"gvlan/ipam"
 )
 
 // statusAnswer is what `gvlan status` is answered.
 type statusAnswer struct {
-	self      identity
+	self      Identity
 	version   string
 	started   time.Time
 	solo      bool
@@ -26,7 +25,7 @@ type statusAnswer struct {
 	session   *session.Session
 	addresses *ipam.Allocator
 	driver    *driver.Driver
-	engine    *engine.Engine
+	engine    driver.Engine
 	gossip    *membership
 }
 

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cmd/internal/config"
@@ -24,7 +25,8 @@ import (
 // the embedded one.
 type truth struct {
 	server    *embedded.Server // nil: somebody else's
-	etcd      *etcd.Client
+	client    *etcd.Client     // nil: backend is no etcd
+	backend   store.Backend    // the client
 	endpoints []string
 	log       *slog.Logger
 	join      string                // the line another host joins with; "" when none can
@@ -35,7 +37,7 @@ type truth struct {
 
 // newTruth prepares client and server. Neither connects before run. Other
 // hosts reach this one by address.
-func newTruth(c config.Config, self identity, address netip.Addr, log *slog.Logger) (t *truth, err error) {
+func newTruth(c config.Config, self Identity, address netip.Addr, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log, listen: c.Etcd.Listen}
 	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Broken: t.broken, Log: log}
 	switch c.Mode() {
@@ -55,15 +57,18 @@ func newTruth(c config.Config, self identity, address netip.Addr, log *slog.Logg
 		return nil, err
 	}
 	t.endpoints = client.Endpoints
-	t.etcd, err = etcd.New(client)
+	if t.client, err = etcd.New(client); err != nil {
+		return nil, err
+	}
+	t.backend = t.client
 	if t.server != nil && c.Etcd.Listen != "" {
 		t.join = joinLine(c, address, t.server.Token())
 	}
-	return t, err
+	return t, nil
 }
 
 // newServer prepares the embedded etcd.
-func newServer(c config.Config, self identity, log *slog.Logger) (*embedded.Server, error) {
+func newServer(c config.Config, self Identity, log *slog.Logger) (*embedded.Server, error) {
 	return embedded.New(embedded.Config{
 		Dir:    filepath.Join(c.DataDir, "etcd"),
 		Listen: c.Etcd.Listen, Insecure: c.Etcd.Insecure,
@@ -153,11 +158,12 @@ func (t *truth) checkJoin(ctx context.Context) error {
 	return checkJoin(ctx, t.endpoints[0], t.joined)
 }
 
-func (t *truth) close() error {
-	if t.etcd == nil {
+// Close gives the connections back.
+func (t *truth) Close() error {
+	if t.client == nil {
 		return nil
 	}
-	return t.etcd.Close()
+	return t.client.Close()
 }
 
 // joinAnswer bounds the look at whom --join names: half of what a status has.

@@ -84,11 +84,11 @@ func TestJoinLines(t *testing.T) {
 			if err := other.Check(); err != nil {
 				t.Fatalf("the line %q is refused: %v", line, err)
 			}
-			made, err := newTruth(other.Config, identity{Node: "n2"}, netip.Addr{}, slog.New(slog.DiscardHandler))
+			made, err := newTruth(other.Config, Identity{Node: "n2"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatalf("the line %q leads nowhere: %v", line, err)
 			}
-			if err := made.close(); err != nil {
+			if err := made.Close(); err != nil {
 				t.Error(err)
 			}
 		})
@@ -103,12 +103,12 @@ func newListening(t *testing.T, address string) *truth {
 	t.Helper()
 	c := config.Config{DataDir: t.TempDir()}
 	c.Etcd.Listen, c.Etcd.Prefix = address, "/gvlan/v1"
-	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := made.close(); err != nil {
+		if err := made.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -153,17 +153,17 @@ func TestDamagedTruth(t *testing.T) {
 	if err := os.WriteFile(database, make([]byte, 16384), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made, err := newTruth(c, identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer made.close()
+	defer made.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- made.run(ctx) }()
 	guard := time.After(time.Minute)
 	for {
-		_, err := made.etcd.Get(t.Context(), store.MetaKey())
+		_, err := made.backend.Get(t.Context(), store.MetaKey())
 		if errors.Is(err, store.ErrUnavailable) && errors.Is(err, embedded.ErrDamaged) {
 			break
 		}
