@@ -1,7 +1,6 @@
 // Package cluster joins what etcd says of the nodes with what the gossip says
 // of them. Directory mirrors etcd's side and is the registry of a
-// gossip.Membership; View is both sides, a row a node. Drain writes an
-// operator's wish into a node's record.
+// gossip.Membership; View is both sides, a row a node.
 //
 // See DESIGN.md in this folder.
 package cluster

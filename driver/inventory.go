@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gvlan/cluster/description"
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/driver/parent"
@@ -66,30 +67,10 @@ func (d *Driver) publish(ctx context.Context, last store.Node) (store.Node, erro
 	if err = errors.Join(unread, err); err != nil || !trusted || reflect.DeepEqual(node, last) {
 		return last, err
 	}
-	if err := d.writeNode(ctx, node); err != nil {
+	if err := description.Publish(ctx, d.cfg.KV, node); err != nil {
 		return last, err
 	}
 	return node, nil
-}
-
-// writeNode keeps what others write into the record: a drain.
-func (d *Driver) writeNode(ctx context.Context, node store.Node) error {
-	key := store.NodeKey(node.Node)
-	it, err := d.cfg.KV.Get(ctx, key)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-	case err != nil:
-		return err
-	default:
-		if had, err := store.Decode[store.Node](it); err == nil {
-			node.Drained = had.Drained
-		}
-	}
-	_, err = d.cfg.KV.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(key, it.Modified)},
-		Then: []store.Op{store.Put(key, store.Encode(node))},
-	})
-	return err
 }
 
 // describeNode collects the description as things are now.

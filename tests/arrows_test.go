@@ -18,7 +18,7 @@ const module = "gvlan"
 var arrows = map[string][]string{
 	"cmd/gvlan": {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
 	"cmd/internal/agent": {
-		"cluster", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal",
+		"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal",
 		"dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile",
 	},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"cmd/internal/systemd":  {},
 	"cmd/internal/terminal": {"driver/visible"},
 
-	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/store"},
+	"driver":                   {"driver/engine", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plan", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool", "parentfile", "cluster/description", "cluster/store"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/journal":           {"driver/option", "driver/visible", "cluster/store"},
@@ -47,7 +47,8 @@ var arrows = map[string][]string{
 	"ipam/pool":                {"ipam/addrset", "cluster/store"},
 	"cluster":                  {"cluster/gossip", "cluster/store"},
 	"cluster/gossip":           {"cluster/store"},
-	"ipam/evict":               {"cluster/store"},
+	"ipam/evict":               {"cluster/description", "cluster/store"},
+	"cluster/description":      {"cluster/store"},
 	"dns/dnstest":              {"dns/zone", "cluster/store", "driver/netns"},
 	"dns/listen":               {"dns/serve", "dns/zone"},
 	"dns/sandbox":              {"dns/serve", "dns/zone"},

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"gvlan/cluster/description"
 	"gvlan/cluster/store"
 )
 
@@ -194,7 +195,7 @@ func (e *eviction) dropEndpoints(ctx context.Context) error {
 func (e *eviction) dropDescription(ctx context.Context) error {
 	res, err := e.kv.Commit(ctx, store.Txn{
 		If:   []store.Cond{e.fence},
-		Then: []store.Op{store.Delete(store.RefsKey(e.node)), store.Delete(store.NodeKey(e.node))},
+		Then: []store.Op{store.Delete(store.RefsKey(e.node)), description.Delete(e.node)},
 	})
 	if err != nil {
 		return fmt.Errorf("delete its description: %w", err)

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
+	"gvlan/cluster/description"
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
@@ -84,7 +85,7 @@ func (a nodeAnswers) drain(r *http.Request) (any, error) {
 		return nil, err
 	}
 	for _, node := range nodes {
-		err = errors.Join(err, cluster.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
+		err = errors.Join(err, description.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
 	}
 	return struct{}{}, err
 }
