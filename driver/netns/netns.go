@@ -52,11 +52,6 @@ func Open(path string) (*Namespace, error) {
 	return ns, nil
 }
 
-// OpenPID opens the network namespace that process pid is in.
-func OpenPID(pid int) (*Namespace, error) {
-	return Open(fmt.Sprintf("/proc/%d/ns/net", pid))
-}
-
 // Current opens the network namespace of the calling thread.
 func Current() (*Namespace, error) {
 	return Open("/proc/thread-self/ns/net")

@@ -2,6 +2,7 @@ package netns_test
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -172,13 +173,13 @@ func TestProcesses(t *testing.T) {
 	slices.Sort(both)
 	expect("with two started in it", both)
 
-	other, err := netns.OpenPID(second.Process.Pid)
+	other, err := netns.Open(fmt.Sprintf("/proc/%d/ns/net", second.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
 	if diff := cmp.Diff(ns.ID(), other.ID()); diff != "" {
-		t.Errorf("OpenPID (-want +got):\n%s", diff)
+		t.Errorf("Open of a process (-want +got):\n%s", diff)
 	}
 	first.Process.Kill()
 	first.Wait()

@@ -11,20 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Processes gives the ids of the processes whose main thread is in the
-// namespace, in no order. Zombies are not counted: they have left it. It
-// walks /proc, so it sees the processes of this PID namespace only.
-func (ns *Namespace) Processes() ([]int, error) {
-	var pids []int
-	err := ns.eachProcess(func(pid int) bool {
-		pids = append(pids, pid)
-		return true
-	})
-	return pids, err
-}
-
-// HasProcess reports whether any process is in the namespace, within the
-// limits of Processes. A sandbox without one belongs to no running container.
+// HasProcess reports whether the main thread of any process is in the namespace.
+// Zombies are not counted: they have left it. It walks /proc, so it sees the
+// processes of this PID namespace only. A sandbox without one belongs to no
+// running container.
 func (ns *Namespace) HasProcess() (bool, error) {
 	found := false
 	err := ns.eachProcess(func(int) bool {
