@@ -213,7 +213,7 @@ func (d *Driver) removeReplica(ctx context.Context, s plan.Step) error {
 	failpoint("replica: marked")
 	err = d.cfg.Engine.RemoveNetwork(ctx, s.Network.ID)
 	if errors.Is(err, engine.ErrInUse) {
-		d.log.Warn("could not remove the network from this host", "network", s.Engine.Name, "error", err)
+		d.log.Warn("the engine does not remove the network: it stays on this host", "network", s.Engine.Name, "err", err)
 		return d.stayed(ctx, s)
 	}
 	if err != nil {

@@ -44,9 +44,9 @@ type Config struct {
 	Elsewhere func() ([]*netns.Namespace, error)
 	Node      store.Node // what is published of this node beside what it has
 	Swarm     bool       // this is the managed plugin of a swarm's node
-	// Solo tells whether no other host shares this agent's store; nil: one may.
+	// Solo reports whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
-	// Drained tells whether an operator wants no new containers here; nil: no.
+	// Drained reports whether an operator wants no new containers here; nil: no.
 	Drained func() bool
 	Now     func() time.Time
 	Log     *slog.Logger

@@ -111,7 +111,7 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 	d.dropSandbox(e)
 	if e.Link != "" {
 		if err := d.cfg.Links.Remove(ctx, e.Link); err != nil {
-			d.log.Error("could not remove a container's link", "link", e.Link, "endpoint", visible.ID(e.ID), "error", err)
+			d.log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
 		}
 	}
 	if err := d.addresses.Unbind(ctx, e.ID); err != nil {

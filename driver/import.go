@@ -30,10 +30,11 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 	if err != nil {
 		return Imported{}, err
 	}
-	switch _, err := d.definition(ctx, name); {
-	case err == nil:
+	_, err = d.definition(ctx, name)
+	if err == nil {
 		return Imported{}, taken(name)
-	case !errors.Is(err, ErrNoNetwork):
+	}
+	if !errors.Is(err, ErrNoNetwork) {
 		return Imported{}, err
 	}
 	def, gateway, err := d.importDefinition(old)

@@ -128,7 +128,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 	return errors.Join(unclaimed, group.Wait())
 }
 
-// unnamed tells whether one of the container's endpoints here must be asked
+// unnamed reports whether one of the container's endpoints here must be asked
 // about.
 func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
@@ -197,7 +197,7 @@ func (d *Driver) publishEndpoints(ctx context.Context) {
 		}
 		if err := d.publishEndpoint(ctx, d.record(n, e)); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				d.log.Warn("could not publish an endpoint", "endpoint", visible.ID(e.ID), "error", err)
+				d.log.Warn("an endpoint's record cannot be written: written at the next look", "endpoint", visible.ID(e.ID), "err", err)
 			}
 			return
 		}

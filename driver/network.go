@@ -87,7 +87,7 @@ func (d *Driver) forgetUnfinished() error {
 	return nil
 }
 
-// replicating tells whether the engine makes this network because the agent
+// replicating reports whether the engine makes this network because the agent
 // asked it to. Only what is refused to a user depends on it: a replica is
 // made also where no container of it could start.
 func (d *Driver) replicating(r plugin.NewNetwork) bool {
@@ -160,7 +160,7 @@ func (d *Driver) checkExclude(r plugin.NewNetwork, n journal.Network) error {
 	return asked.CheckExclude()
 }
 
-// foreignIPAM tells whether the addresses come from another IPAM driver.
+// foreignIPAM reports whether the addresses come from another IPAM driver.
 func foreignIPAM(pools []pool.Data) bool {
 	for _, p := range pools {
 		if !pool.IsSpace(p.Space) {
@@ -194,11 +194,11 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	settled := d.settleDeleted(n)
 	failpoint("delete: journaled")
 	if err := errors.Join(settled, d.addresses.Detach(id)); err != nil {
-		d.log.Error("could not journal a deleted network", "network", n.Title(), "error", err)
+		d.log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
 	}
 	failpoint("delete: pools left")
 	if err := d.parents.Release(ctx, n); err != nil {
-		d.log.Error("could not remove the links of a network", "network", n.Title(), "error", err)
+		d.log.Error("links of a deleted network cannot be removed: swept later", "network", n.Title(), "err", err)
 	}
 	d.poke()
 	return nil

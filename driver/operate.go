@@ -213,7 +213,8 @@ func override(n *store.Network, change string) error {
 		return fmt.Errorf("%w: want KEY=VALUE", option.ErrInvalid)
 	}
 	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
-	switch key = strings.TrimRight(key, "+-"); key {
+	key = strings.TrimRight(key, "+-")
+	switch key {
 	case "parent":
 		if add || remove {
 			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", option.ErrInvalid)

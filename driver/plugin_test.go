@@ -276,8 +276,8 @@ func TestKernelWithoutTheModuleRefusesNamingIt(t *testing.T) {
 	h.nothingLeft()
 }
 
-// TestSecondHolderOfAnAddressIsRefused is decision 1: the release that follows
-// a refusal is byte-identical to the first holder's own.
+// TestSecondHolderOfAnAddressIsRefused: the release that follows a refusal is
+// byte-identical to the first holder's own, and must free nothing.
 func TestSecondHolderOfAnAddressIsRefused(t *testing.T) {
 	c := newCluster(t)
 	h := c.host("h1")

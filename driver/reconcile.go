@@ -15,7 +15,7 @@ import (
 	"gvlan/ipam"
 )
 
-// Decision 12: what seems dead is freed after two observations that far
+// What seems dead is freed after two observations that far
 // apart, none of them made while the engine was away in between.
 const (
 	reconcileEvery = 20 * time.Second
@@ -34,7 +34,7 @@ type suspects struct {
 	seen  map[any]bool // in this round
 }
 
-// proven tells whether a thing was seen dead before, long enough ago and
+// proven reports whether a thing was seen dead before, long enough ago and
 // without the engine going away since; else it is remembered.
 func (s *suspects) proven(thing any, now time.Time, away int) bool {
 	s.seen[thing] = true
@@ -268,7 +268,7 @@ func (d *Driver) closeEndpoint(ctx context.Context, e journal.Endpoint) error {
 	return d.addresses.Free(ctx, e.ID)
 }
 
-// sandboxLives tells whether any process is still in the endpoint's network
+// sandboxLives reports whether any process is still in the endpoint's network
 // namespace. What cannot be judged lives.
 func (d *Driver) sandboxLives(e journal.Endpoint) bool {
 	if e.Sandbox == "" {
@@ -310,7 +310,7 @@ func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, a
 	return errors.Join(failed, d.closeImports(s, held, away))
 }
 
-// needs tells whether something of the engine may stand on a holding: other
+// needs reports whether something of the engine may stand on a holding: other
 // drivers' networks and endpoints never confirm theirs.
 func (c census) needs(h ipam.Held) bool {
 	switch h.Kind {
@@ -332,7 +332,7 @@ func (c census) needs(h ipam.Held) bool {
 const deadAfter = time.Minute
 
 // CloseDead closes an endpoint whose address is asked for again, if it is
-// provably dead (decision 1): old enough, its sandbox gone and its link
+// provably dead: old enough, its sandbox gone and its link
 // absent or back in the host's namespace, where Docker moves it when a
 // container stops. It asks the kernel only: it runs within a handler.
 func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {

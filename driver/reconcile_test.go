@@ -239,8 +239,8 @@ func TestPoolOfAnotherDriversNetworkIsKept(t *testing.T) {
 	h.held("10.0.9.2", true)
 }
 
-// TestAddressOfADeadEndpointIsGivenAgain is decision 1: asked for by name, an
-// endpoint that is provably dead is closed at once.
+// TestAddressOfADeadEndpointIsGivenAgain: an endpoint that is provably dead is
+// closed at once when its address is asked for.
 func TestAddressOfADeadEndpointIsGivenAgain(t *testing.T) {
 	r, web := forgotten(t)
 	_, err := r.tryRun("early", "lan1", ip("10.0.1.50"))

@@ -74,7 +74,7 @@ func (d *Driver) revive(ctx context.Context, s plan.Step) error {
 	res, err := d.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
 		d.tables.networks.Await(res.Revision)
-		d.log.Warn("network stays", "network", def.Name, "why", s.Why)
+		d.log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
 	}
 	return err
 }

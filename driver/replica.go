@@ -46,7 +46,7 @@ const maxRounds = 8
 func (d *Driver) syncOnce(ctx context.Context) (time.Duration, error) {
 	if d.seen.wantsLabels() {
 		if err := d.learnLabels(ctx); err != nil {
-			d.log.Warn("could not read the engine's labels", "error", err)
+			d.log.Warn("the engine's labels cannot be read: read again at the next look", "err", err)
 			d.seen.back() // asks for them again
 		}
 	}

@@ -107,7 +107,7 @@ func heldBack(h1, h2 *host, first, second engine.NetworkRequest) string {
 	return id
 }
 
-// warned tells whether a host's agent has a warning with these words.
+// warned reports whether a host's agent has a warning with these words.
 func warned(h *host, words string) bool {
 	return slices.ContainsFunc(h.d.Warnings(), func(w string) bool { return strings.Contains(w, words) })
 }

@@ -153,7 +153,7 @@ func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
-				d.log.Warn("could not tell the LAN of a new address", "endpoint", visible.ID(e.ID), "error", failed)
+				d.log.Warn("a new address was not announced on the LAN: neighbors find it when they ask", "endpoint", visible.ID(e.ID), "err", failed)
 			}
 			return
 		case <-time.After(wait):

@@ -60,7 +60,7 @@ func (s *scopes) learn(labels map[string]string) error {
 	return nil
 }
 
-// isLocal tells whether a new network stays on this host.
+// isLocal reports whether a new network stays on this host.
 func (d *Driver) isLocal(o option.Options) bool {
 	return cmp.Or(o.Scope, d.scopes.of(o.Kind)) == option.ScopeLocal
 }

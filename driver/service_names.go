@@ -24,19 +24,19 @@ const (
 	labelTask    = "com.docker.swarm.task.name"
 )
 
-// isTask tells whether a container is a service's.
+// isTask reports whether a container is a service's.
 func isTask(c store.Container) bool { return c.Labels[labelTask] != "" }
 
-// serves tells whether a task's container is described as one that serves.
+// serves reports whether a task's container is described as one that serves.
 func serves(c store.Container) bool { return c.Labels[labelService] != "" }
 
-// awaitsHealth tells whether the endpoint is of a task that is going to
+// awaitsHealth reports whether the endpoint is of a task that is going to
 // serve: events are lossy, so it is asked about at each look.
 func awaitsHealth(e journal.Endpoint) bool {
 	return isTask(e.Container) && !serves(e.Container) && !e.Stopping
 }
 
-// healthy tells whether the engine has nothing against a container's health.
+// healthy reports whether the engine has nothing against a container's health.
 func healthy(h engine.Health) bool {
 	return h == engine.HealthNone || h == engine.HealthHealthy
 }
@@ -113,7 +113,7 @@ func withoutService(labels map[string]string) map[string]string {
 // firstRealTime is the number of Docker's RTMIN.
 const firstRealTime = 34
 
-// stops tells whether a signal, by its number, is the one that ends a
+// stops reports whether a signal, by its number, is the one that ends a
 // container whose stop signal is spelled so, or KILL: others, as HUP, ask for
 // something else.
 func stops(spelled, sent string) bool {

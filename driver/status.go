@@ -68,7 +68,7 @@ func scopeOf(n journal.Network) string {
 
 // FailedStarts lists this host's containers on gvlan networks that their
 // restart policy wants running and whose last start failed: dockerd tries
-// once and never again (decision 17).
+// once and never again.
 func (d *Driver) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, error) {
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {
@@ -105,7 +105,7 @@ func (d *Driver) RestartFailed(ctx context.Context) error {
 	}
 	for _, c := range failed {
 		if err := d.cfg.Engine.StartContainer(ctx, c.ID); err != nil {
-			d.log.Warn("could not start a container again", "container", c.Name, "error", err)
+			d.log.Warn("a container whose start had failed fails again", "container", c.Name, "err", err)
 			continue
 		}
 		d.log.Info("started a container again whose start had failed", "container", c.Name)

@@ -52,7 +52,7 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options,
 	return nil
 }
 
-// newToSwarm tells whether no leader took the network before. In doubt it was
+// newToSwarm reports whether no leader took the network before. In doubt it was
 // taken: what runs must not be refused to a new leader.
 func (d *Driver) newToSwarm(id string) bool {
 	_, ready := d.tables.networks.Rows()

@@ -236,7 +236,7 @@ func (u *upstream) leaked(domain string) []string {
 	return all
 }
 
-// heard tells whether the upstream was asked for a name.
+// heard reports whether the upstream was asked for a name.
 func (u *upstream) heard(name string) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()

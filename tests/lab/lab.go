@@ -339,7 +339,7 @@ type Identity struct {
 	Start string `json:"start"` // in clock ticks since boot: proc(5), stat field 22
 }
 
-// Alive tells whether the process still runs. A process 1 is alive until the last
+// Alive reports whether the process still runs. A process 1 is alive until the last
 // process of its namespace is gone.
 func (i Identity) Alive() bool {
 	start, err := startTime(i.PID)

@@ -115,7 +115,7 @@ func TestPartition(t *testing.T) {
 	}
 }
 
-// arrives tells whether a broadcast datagram gets from one host to the other.
+// arrives reports whether a broadcast datagram gets from one host to the other.
 func arrives(t *testing.T, from, to *lab.Host) bool {
 	t.Helper()
 	in, err := to.ListenPacket(t.Context(), "udp4", ":7000")

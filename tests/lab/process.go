@@ -80,7 +80,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 // asked of one that has ended.
 func (p *Process) Err() error { return p.err }
 
-// Running tells whether the program has not ended.
+// Running reports whether the program has not ended.
 func (p *Process) Running() bool {
 	select {
 	case <-p.done:

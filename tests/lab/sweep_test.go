@@ -61,7 +61,7 @@ func populate(t *testing.T, id string) []int {
 	return pids
 }
 
-// running tells whether a process is there and more than a zombie, which waits for
+// running reports whether a process is there and more than a zombie, which waits for
 // the machine's own init.
 func running(pid int) bool {
 	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))

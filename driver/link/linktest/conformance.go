@@ -67,7 +67,7 @@ func Conform(t *testing.T, start func(t *testing.T) Host) {
 // cannot make a kind of link; the kind is the value.
 const LacksKey = "lacks"
 
-// Lacks tells whether the kernel cannot make links of that kind. A test can
+// Lacks reports whether the kernel cannot make links of that kind. A test can
 // then see no more than that this is said; for who counts such tests it gets
 // the attribute LacksKey.
 func Lacks(t *testing.T, kernel interface {
