@@ -1,9 +1,9 @@
 // Package driver is this host's half of gvlan: the networks and endpoints of
-// its Docker engine as a state machine, the plugin endpoints Docker calls,
-// and the loops that bring what Docker, the store and the kernel each know
-// together again.
+// its Docker engine as a state machine, what Docker's calls do (plugin has
+// them), and the loops that bring what Docker, the store and the kernel each
+// know together again.
 //
-// Handlers (Plugin) answer Docker from the journal and the store and never
+// Handlers answer Docker from the journal and the store and never
 // ask the engine anything. Everything that needs the engine happens after
 // the handler returned: Replicas makes definitions of networks and networks
 // of definitions, Names learns what containers are called, Reconcile finds

@@ -1,20 +1,25 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/engine"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
+	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
 	"gvlan/ipam"
 	"gvlan/parentfile"
@@ -148,3 +153,234 @@ func tell(c chan struct{}) {
 
 // milliseconds is now, in unix milliseconds.
 func (d *Driver) milliseconds() int64 { return d.now().UnixMilli() }
+
+// Engine is this host's Docker engine as the driver needs it; *engine.Engine
+// is one. No handler uses it: the engine holds its own locks while it waits
+// for the plugin.
+type Engine interface {
+	EngineNetworks
+	EngineContainers
+	EngineSwarm
+	Info(ctx context.Context) (engine.Info, error)
+	ManagedPlugins(ctx context.Context) ([]string, error)
+	Ready(ctx context.Context) error
+	Watch(ctx context.Context, deliver func(engine.Event)) error
+}
+
+// EngineNetworks is the engine's networks.
+type EngineNetworks interface {
+	Networks(ctx context.Context, driver string) ([]engine.Network, error)
+	Network(ctx context.Context, id string) (engine.Network, error)
+	CreateNetwork(ctx context.Context, r engine.NetworkRequest) (string, error)
+	RemoveNetwork(ctx context.Context, id string) error
+}
+
+// EngineContainers is the engine's containers.
+type EngineContainers interface {
+	Containers(ctx context.Context) ([]engine.Container, error)
+	Container(ctx context.Context, id string) (engine.ContainerDetail, error)
+	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
+	Disconnect(ctx context.Context, network, container string, force bool) error
+	StartContainer(ctx context.Context, id string) error
+}
+
+// EngineSwarm is what a manager's engine knows of the swarm.
+type EngineSwarm interface {
+	SwarmNetworks(ctx context.Context) ([]engine.Network, error)
+	Services(ctx context.Context) ([]engine.Service, error)
+	Tasks(ctx context.Context) ([]engine.Task, error)
+}
+
+// Links is the kernel's links as the driver needs them; *link.Kernel is one.
+type Links interface {
+	parent.Links
+	// RemoveStale deletes links of ours on a parent that hold a MAC or
+	// address and that no live endpoint owns.
+	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
+	// Read gives a link of this host.
+	Read(ctx context.Context, name string) (link.Link, error)
+}
+
+// followLinks keeps what networks hang from, and has this node described anew
+// when the host's links changed.
+func (d *Driver) followLinks(ctx context.Context) error { return d.parents.Follow(ctx, d.poke) }
+
+// resyncEvery is how often replicas and names are looked at without being
+// told to: events are lossy.
+const resyncEvery = 30 * time.Second
+
+// followEngine turns the engine's events into looks at the engine.
+func (d *Driver) followEngine(ctx context.Context) error {
+	err := d.cfg.Engine.Watch(ctx, d.engineEvent)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (d *Driver) engineEvent(ev engine.Event) {
+	switch {
+	case ev.Kind == engine.KindStream && ev.Action == engine.ActionLost:
+		d.seen.lost()
+		return
+	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
+		d.seen.back()
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
+		d.seen.prune(ev.Time, d.now())
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
+		d.seen.destroy(ev.Time, d.now())
+	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
+		d.names.stale(ev.ID)
+	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:
+		d.names.stopping(ev.ID, ev.Attributes["signal"])
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
+		d.names.stale(ev.Attributes["container"])
+	}
+	d.stopped.event(ev)
+	d.poke()
+	d.names.poke()
+}
+
+// seen is what the engine's events told.
+type seen struct {
+	mu        sync.Mutex
+	fresh     bool      // labels must be read again
+	pruned    time.Time // of the last prune that deleted a network
+	deleted   time.Time // of the last deletion of any network
+	destroyed time.Time // of that deletion, by the engine's clock
+	away      int       // how often the engine went away
+	answered  bool      // the engine answers, as far as events tell
+}
+
+func (s *seen) lost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answered = false
+	s.away++
+}
+
+func (s *seen) back() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.answered, s.fresh = true, true
+}
+
+// pruneGap is how far a prune's own event may be behind the last deletion it
+// made: both engines tell the two in the same millisecond. A prune that
+// deleted nothing is told too and must not excuse an rm before it.
+const pruneGap = 500 * time.Millisecond
+
+func (s *seen) prune(event, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if event.Sub(s.destroyed) <= pruneGap {
+		s.pruned = now
+	}
+}
+
+func (s *seen) destroy(event, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deleted, s.destroyed = now, event
+}
+
+// times are the last prune and the last deletion.
+func (s *seen) times() (pruned, deleted time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pruned, s.deleted
+}
+
+// wantsLabels tells, once, that the labels may have changed.
+func (s *seen) wantsLabels() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.fresh
+	s.fresh = false
+	return was
+}
+
+// absences counts how often the engine went away: an observation that spans
+// one proves nothing.
+func (s *seen) absences() (count int, answers bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.away, s.answered
+}
+
+// tables are the spans of the store that replicas are kept from.
+type tables struct {
+	networks   *store.Table[store.Network]
+	tombstones *store.Table[store.Tombstone]
+	removals   *store.Table[store.Removal]
+	refs       *store.Table[store.Refs]
+	live       *store.Table[store.Live]
+	nodes      *store.Table[store.Node]
+}
+
+func newTables(log *slog.Logger) *tables {
+	unread := func(err error) {
+		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
+	}
+	return &tables{
+		networks:   store.NewTable[store.Network](store.NetworksSpan(), unread),
+		tombstones: store.NewTable[store.Tombstone](store.TombstonesSpan(), unread),
+		removals:   store.NewTable[store.Removal](store.RemovalsSpan(), unread),
+		refs:       store.NewTable[store.Refs](store.RefsSpan(), unread),
+		live:       store.NewTable[store.Live](store.LiveSpan(), unread),
+		nodes:      store.NewTable[store.Node](store.NodesSpan(), unread),
+	}
+}
+
+// tell has changed called after every change, and nodes before that after one
+// of a node's description.
+func (t *tables) tell(changed, nodes func()) {
+	t.nodes.Tell(func(store.Change) { nodes() })
+	reader := func(store.Change) { changed() }
+	t.networks.Tell(reader)
+	t.tombstones.Tell(reader)
+	t.removals.Tell(reader)
+	t.refs.Tell(reader)
+	t.live.Tell(reader)
+	t.nodes.Tell(reader)
+}
+
+// run keeps the tables up to date until ctx ends.
+func (t *tables) run(ctx context.Context, kv store.KV) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, table := range []interface {
+		Run(context.Context, store.KV) error
+	}{t.networks, t.tombstones, t.removals, t.refs, t.live, t.nodes} {
+		group.Go(func() error { return table.Run(ctx, kv) })
+	}
+	return group.Wait()
+}
+
+// changed waits until something happens to a network, here or anywhere, a
+// second at most: what is waited for may have happened just before.
+func (t *tables) changed(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.networks.Changed():
+	case <-t.nodes.Changed(): // of this node too: it describes what it did
+	case <-time.After(time.Second):
+	}
+	return nil
+}
+
+// followStore keeps the driver's tables.
+func (d *Driver) followStore(ctx context.Context) error { return d.tables.run(ctx, d.cfg.KV) }
+
+// hosts are the names of all hosts that described themselves.
+func (d *Driver) hosts() plan.Hosts {
+	nodes, _ := d.tables.nodes.Rows()
+	all := plan.Hosts{}
+	for _, n := range nodes {
+		all[n.Record.Node] = n.Record.Host
+	}
+	return all
+}
+
+// host is what messages call this node.
+func (c Config) host() string { return cmp.Or(c.Node.Host, c.Self.Node()) }

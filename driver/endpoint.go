@@ -4,10 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/netip"
+	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/engine"
 	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
 	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
@@ -125,4 +132,223 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 	}
 	d.poke()
 	return nil
+}
+
+// Join makes the endpoint's link on the parent that is right now.
+func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
+	e, ok := d.state.Endpoint(endpoint)
+	if !ok {
+		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
+	}
+	n, ok := d.state.Network(e.Network)
+	if !ok {
+		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
+	}
+	on, err := d.parents.For(ctx, n, e)
+	if err != nil {
+		return plugin.Attachment{}, err
+	}
+	if err := d.parents.Judge(n, on.Name, e.ID); err != nil {
+		return plugin.Attachment{}, err
+	}
+	if err := d.judgeMAC(ctx, n, e, on.Name); err != nil {
+		return plugin.Attachment{}, err
+	}
+	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
+	if err := d.parents.JudgeElsewhere(ctx, n, e); err != nil {
+		return plugin.Attachment{}, err
+	}
+	if err := d.makeLink(ctx, n, e); err != nil {
+		return plugin.Attachment{}, err
+	}
+	if err := d.joined(n, e); err != nil {
+		return plugin.Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
+	}
+	return attachment(n, e), nil
+}
+
+// makeLink makes the container's link. A stale one of a dead endpoint with
+// the same MAC would keep it from coming up, so that goes first.
+func (d *Driver) makeLink(ctx context.Context, n journal.Network, e journal.Endpoint) error {
+	spec := parent.LinkSpec(n, e)
+	if n.Options.Kind == link.Macvlan {
+		mac, err := net.ParseMAC(e.MAC)
+		if err != nil {
+			return fmt.Errorf("%w: %q of endpoint %s", option.ErrMAC, e.MAC, visible.ID(e.ID))
+		}
+		spec.MAC = mac
+	}
+	for _, addr := range e.Addresses() {
+		if _, err := d.cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, d.lives(e.ID)); err != nil {
+			return fmt.Errorf("clear the way for a container on network %s: %w", n.Title(), err)
+		}
+	}
+	if _, err := d.cfg.Links.Ensure(ctx, spec); err != nil {
+		return fmt.Errorf("attach a container to network %s on node %s: %w", n.Title(), d.cfg.host(), err)
+	}
+	return nil
+}
+
+// lives tells which owners of links are endpoints of this host other than
+// self.
+func (d *Driver) lives(self string) func(name, owner string) bool {
+	return func(_, owner string) bool {
+		_, known := d.state.Endpoint(owner)
+		return known && owner != self
+	}
+}
+
+// joined journals the endpoint's place and opens its sandbox for names.
+func (d *Driver) joined(n journal.Network, e journal.Endpoint) error {
+	if _, err := d.state.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
+		return err
+	}
+	d.openSandbox(n, e)
+	d.announcer.joined(e)
+	d.poke()
+	return nil
+}
+
+// attachment is what Docker is told of a joined endpoint.
+func attachment(n journal.Network, e journal.Endpoint) plugin.Attachment {
+	at := plugin.Attachment{Link: e.Link, Name: e.IfName, Prefix: n.Options.IfPrefix, Gateway4: n.GatewayFor(e.IPv4), Gateway6: n.GatewayFor(e.IPv6)}
+	if n.Options.Layer3() {
+		at.Connected = layer3Routes(n, e)
+	}
+	return at
+}
+
+// layer3Routes are the routes by device of an L3 endpoint: the default ones
+// or, where nothing leads out, those to the network's other subnets.
+func layer3Routes(n journal.Network, e journal.Endpoint) []netip.Prefix {
+	var routes []netip.Prefix
+	for _, addr := range e.Addresses() {
+		if !n.Isolated() {
+			everywhere, _ := addr.Prefix(0)
+			routes = append(routes, everywhere)
+			continue
+		}
+		for _, pool := range n.Pools {
+			if pool.Subnet.Addr().Is4() == addr.Is4() && !pool.Subnet.Contains(addr) {
+				routes = append(routes, pool.Subnet)
+			}
+		}
+	}
+	return routes
+}
+
+// Leave notes that the container left; Docker moves the link back to the
+// host's namespace after it and then deletes the endpoint.
+func (d *Driver) Leave(_ context.Context, endpoint string) error {
+	e, ok := d.state.Endpoint(endpoint)
+	if !ok {
+		return nil
+	}
+	d.dropSandbox(e)
+	_, err := d.state.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
+	return err
+}
+
+// endpointMAC returns the endpoint's MAC and what Docker is answered: only a
+// MAC it did not send, and never one for ipvlan, whose links share their
+// parent's.
+func (d *Driver) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
+	if n.Options.Kind == link.Ipvlan {
+		if r.MAC != "" {
+			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", option.ErrMAC, r.MAC, n.Title())
+		}
+		return "", "", nil
+	}
+	if r.MAC != "" {
+		hw, err := option.ParseMAC(r.MAC)
+		return hw.String(), "", err
+	}
+	addr := r.IPv4
+	if !addr.IsValid() {
+		addr = r.IPv6
+	}
+	hw := ipam.MAC(d.self.Cluster(), n.Segment, addr.Addr()).String()
+	return hw, hw, nil
+}
+
+// judgeMAC refuses a MAC that the kernel would not bring up on a parent, for
+// which Docker has no better words than "address already in use": the parent's
+// own, and one that a link there has, whatever network and segment that is of.
+func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
+	if n.Options.Kind != link.Macvlan || n.Options.Mode == link.Passthru {
+		return nil
+	}
+	for _, other := range d.state.Endpoints() {
+		if other.ID == e.ID || other.MAC != e.MAC || other.Parent != parent || other.Link == "" {
+			continue
+		}
+		holder := "endpoint " + visible.ID(other.ID)
+		if other.Container.Name != "" {
+			holder = "container " + other.Container.Name
+		}
+		return fmt.Errorf("%w: %s is in use by %s on %s of node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, holder, parent, d.cfg.host())
+	}
+	on, err := d.cfg.Links.Read(ctx, parent)
+	if errors.Is(err, link.ErrNotFound) {
+		return nil // making the link says it better
+	}
+	if err != nil {
+		return fmt.Errorf("read the MAC address of %s on node %s: %w", parent, d.cfg.host(), err)
+	}
+	if on.MAC.String() == e.MAC {
+		return fmt.Errorf("%w: %s is that of %s itself on node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, parent, d.cfg.host())
+	}
+	return nil
+}
+
+// keepMAC remembers the MAC that a container asked for, while it is stopped.
+func (d *Driver) keepMAC(e journal.Endpoint) error {
+	n, ok := d.state.Network(e.Network)
+	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
+		return nil
+	}
+	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
+		macs := map[string]string{e.Container.ID: e.MAC}
+		for id, mac := range n.MACs {
+			if id != e.Container.ID {
+				macs[id] = mac
+			}
+		}
+		n.MACs = macs
+	})
+}
+
+// forgetMACs drops those of containers that are no more.
+func (d *Driver) forgetMACs(containers []engine.Container) error {
+	for _, n := range d.state.Networks() {
+		gone := func(id, _ string) bool {
+			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
+		}
+		kept := maps.Clone(n.MACs)
+		maps.DeleteFunc(kept, gone)
+		if len(kept) == len(n.MACs) {
+			continue
+		}
+		err := d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
+			n.MACs = maps.Clone(n.MACs)
+			maps.DeleteFunc(n.MACs, gone)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askedMAC is the MAC that a stopped container asked for on a network, as the
+// engine tells it, or as it was when the container last ran; nil for none.
+func askedMAC(container string, a engine.Attachment, n journal.Network) net.HardwareAddr {
+	if len(a.Settings.MAC) > 0 {
+		return a.Settings.MAC
+	}
+	mac, err := net.ParseMAC(n.MACs[container])
+	if err != nil {
+		return nil
+	}
+	return mac
 }

@@ -1,18 +1,23 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/google/uuid"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/link"
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
+	"gvlan/driver/plan"
 	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
@@ -211,4 +216,155 @@ func (d *Driver) settleDeleted(n journal.Network) error {
 		return d.state.DropNetwork(n.ID)
 	}
 	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) { n.Stage, n.Since = journal.StageGone, d.milliseconds() })
+}
+
+// ErrNameLost: the network's name belongs to another definition, and no
+// container ran on the network before that was known.
+var ErrNameLost = errors.New("network is not the cluster's")
+
+// noteClash remembers that a network lost its name before any container ran
+// on it, which is what unused says: whoever makes a network with other settings than the cluster's, as an
+// edited compose file does, would start containers that no other host reaches
+// and no other host knows by name. Docker shows an error where it shows no
+// warning, so it is the containers' start that tells. What ran before goes on,
+// and starts again: that it lost its name is no reason to end it.
+func noteClash(n *journal.Network, why string, unused bool) {
+	if n.Stage == journal.StageSeen && n.Why == "" && why != "" {
+		n.NameLost = unused
+	}
+}
+
+// refuseLost refuses a container on a network that lost its name.
+func (d *Driver) refuseLost(n journal.Network) error {
+	if !n.NameLost {
+		return nil
+	}
+	return fmt.Errorf("%w: network %s on node %s: %s: remove its containers and the network here, and the cluster's comes in its place; or make it with the settings that `gvlan network inspect %s` shows, or under another name",
+		ErrNameLost, n.Title(), d.cfg.host(), n.Why, n.Title())
+}
+
+// lookAtClashes remembers, and logs once, which hosts made a different network
+// under a name that was defined on this one first. The host that lost says so
+// itself; whoever won would not hear of it otherwise.
+func (d *Driver) lookAtClashes(v plan.View) {
+	nodes, _ := d.tables.nodes.Rows()
+	for _, clash := range d.clashes.Replace(plan.Clashes(v, nodes)) {
+		d.log.Warn(clash)
+	}
+}
+
+// warnings are what a user should know of a new network that is no reason to
+// refuse it: each one sentence.
+func (d *Driver) warnings(ctx context.Context, n journal.Network) []string {
+	return append(overlapping(n, d.state.Networks()), d.parents.Warnings(ctx, n)...)
+}
+
+// soloWarning is for a network that is defined where nobody else sees it.
+const soloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)"
+
+func (d *Driver) isSolo() bool { return d.cfg.Solo != nil && d.cfg.Solo() }
+
+// overlapping names pools of other networks that share addresses with the
+// network's own: legal, since an address exists once per segment, and worth
+// knowing.
+func overlapping(n journal.Network, all []journal.Network) []string {
+	var warnings []string
+	for _, other := range all {
+		if other.ID == n.ID || other.Stage == journal.StageGone || other.Segment != n.Segment || other.Foreign {
+			continue
+		}
+		for _, a := range n.Pools {
+			for _, b := range other.Pools {
+				if a.Subnet.Overlaps(b.Subnet) {
+					warnings = append(warnings, fmt.Sprintf("subnet %s shares addresses with %s of network %s: no address is given twice", a.Subnet, b.Subnet, other.Title()))
+				}
+			}
+		}
+	}
+	return warnings
+}
+
+// scopes is the default scope of new networks by kind, as the engine's labels
+// (`dockerd --label macvlan=local`) set it. Labels come by the Engine API,
+// which no handler may ask, so the last ones known are kept in the journal.
+type scopes struct {
+	mu       sync.Mutex
+	byKind   map[link.Kind]option.Scope
+	fallback option.Scope
+	kept     bucket
+}
+
+func openScopes(kept bucket, fallback option.Scope) (*scopes, error) {
+	s := &scopes{byKind: map[link.Kind]option.Scope{}, fallback: cmp.Or(fallback, option.ScopeGlobal), kept: kept}
+	err := kept.Each(func(key string, value []byte) error {
+		if kind := link.Kind(key); kind == link.Macvlan || kind == link.Ipvlan {
+			s.byKind[kind] = option.Scope(value)
+		}
+		return nil
+	})
+	return s, err
+}
+
+// of is the default scope of a kind; global while no label is known.
+func (s *scopes) of(kind link.Kind) option.Scope {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.byKind[kind], s.fallback)
+}
+
+// learn takes the engine's labels over.
+func (s *scopes) learn(labels map[string]string) error {
+	said, err := option.ParseLabels(labels)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if maps.Equal(said, s.byKind) {
+		return nil
+	}
+	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
+		if err := s.kept.Put(string(kind), []byte(said[kind])); err != nil {
+			return err
+		}
+	}
+	s.byKind = said
+	return nil
+}
+
+// isLocal reports whether a new network stays on this host.
+func (d *Driver) isLocal(o option.Options) bool {
+	return cmp.Or(o.Scope, d.scopes.of(o.Kind)) == option.ScopeLocal
+}
+
+// learnLabels asks the engine for its labels, and which version it is.
+func (d *Driver) learnLabels(ctx context.Context) error {
+	info, err := d.cfg.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	d.announcer.learn(info.APIVersion)
+	d.unheeded.learn(info.Version)
+	d.names.poke() // what has no effect depends on it
+	return d.scopes.learn(info.Labels)
+}
+
+// lookAtPlugins finds a managed plugin whose name hides this socket plugin:
+// Docker takes "gvlan:latest" for "gvlan" and then has no other, also when that
+// one is disabled.
+func (d *Driver) lookAtPlugins(ctx context.Context) error {
+	names, err := d.cfg.Engine.ManagedPlugins(ctx)
+	if err != nil {
+		return err
+	}
+	var found []string
+	for _, name := range names {
+		if name != d.cfg.Name && strings.TrimSuffix(name, ":latest") == d.cfg.Name {
+			found = append(found, fmt.Sprintf("a managed plugin is called %s: Docker finds it in place of this agent, and plain networks lose their driver; remove it and create it as gvlan-swarm:latest", name))
+		}
+	}
+	for _, f := range d.plugins.Replace(found) {
+		d.log.Error(f)
+	}
+	return nil
 }

@@ -4,13 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/option"
 	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
+	"gvlan/driver/visible"
+	"gvlan/ipam/pool"
 )
 
 // syncReplicas keeps definitions and this engine's networks together until
@@ -149,4 +155,345 @@ func (d *Driver) lookAtEngine(ctx context.Context, v *plan.View) error {
 	v.Kept = d.stopped.look(containers, *v, made, d.state.Endpoint)
 	d.avoid(*v)
 	return d.publishRefs(ctx, *v)
+}
+
+// act does one step. An error means that nothing more should be done before
+// looking again.
+func (d *Driver) act(ctx context.Context, s plan.Step) error {
+	switch s.Do {
+	case plan.Commit:
+		return d.commit(ctx, s)
+	case plan.Bind, plan.Adopt:
+		return d.bindDefinition(ctx, s)
+	case plan.Create:
+		return d.replicate(ctx, s)
+	case plan.ComeBack:
+		return d.comeBack(ctx, s)
+	case plan.Remove:
+		return d.removeReplica(ctx, s)
+	case plan.Forget:
+		return d.forget(ctx, s.Network)
+	case plan.Keep:
+		return d.keep(s)
+	case plan.NoteStage:
+		return d.noteStage(s)
+	case plan.Override:
+		return d.takeOverrides(s)
+	case plan.Retire:
+		return d.retire(ctx, s)
+	case plan.Answer:
+		return d.answer(ctx, s)
+	case plan.Revive:
+		return d.revive(ctx, s)
+	case plan.Bury:
+		return d.bury(ctx, s)
+	case plan.SwarmCommit:
+		return d.commitSwarm(ctx, s)
+	case plan.SwarmBind:
+		return d.bindSwarm(s)
+	case plan.SwarmFree:
+		return d.freeSwarm(ctx, s)
+	case plan.Complain:
+		d.troubles.Tell(plan.NameTaken(s.Definition.Record), fmt.Errorf("make network %s on this host: %w: %s", s.Title(), engine.ErrNameTaken, s.Why))
+		return nil
+	case plan.Sweep:
+		return d.sweepAnswers(ctx, s)
+	case plan.Detach:
+		return d.detach(ctx, s)
+	}
+	return nil
+}
+
+// commit makes the definition of a network that Docker made here. Whoever
+// commits a name first has it; losing is seen at the next look.
+func (d *Driver) commit(ctx context.Context, s plan.Step) error {
+	failpoint("commit: begun")
+	for _, subnet := range plan.DroppedSubnets(s.Engine, s.Network) {
+		d.log.Warn("Docker ignored a subnet of the network: an IPv6 subnet needs --ipv6", "network", s.Engine.Name, "subnet", subnet)
+	}
+	n := store.Network{
+		UUID: s.Network.UUID, Name: s.Engine.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
+		Origin: d.self.Node(), Since: d.milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
+	}
+	conds, ops, err := d.addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
+	if err != nil {
+		return err
+	}
+	key := store.NetworkKey(n.Name)
+	conds = append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID)))
+	if made := s.Engine.Labels[plan.ReplicaLabel]; made != "" && made != n.UUID {
+		// A replica that nobody bound yet: what was removed stays removed.
+		conds = append(conds, store.Absent(store.TombstoneKey(made)))
+	}
+	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+		If:   conds,
+		Then: append(ops, store.Put(key, store.Encode(n))),
+	})
+	if err != nil || !res.Done {
+		return err // not done: the name was taken or a reservation moved, the next look knows
+	}
+	failpoint("commit: defined")
+	d.tables.networks.Await(res.Revision)
+	d.log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
+	if d.isSolo() {
+		d.log.Warn(soloWarning, "network", n.Name)
+	}
+	s.Definition = store.Row[store.Network]{Key: key, Record: n, Modified: res.Revision}
+	return d.bindTo(s, journal.StageCommitted, d.milliseconds())
+}
+
+// bindDefinition ties this host's network to an equal definition.
+func (d *Driver) bindDefinition(ctx context.Context, s plan.Step) error {
+	if s.Do == plan.Adopt {
+		if err := d.addresses.Attach(s.Network.ID, definedPools(s.Definition.Record.Created)); err != nil {
+			return err
+		}
+		failpoint("adopt: pools joined")
+		if err := d.state.PutNetwork(s.Network); err != nil {
+			return err
+		}
+		failpoint("adopt: journaled")
+		d.names.poke() // its endpoints are taken back with their names
+		d.log.Warn("took back a network that the journal did not know", "network", s.Engine.Name)
+	}
+	def := s.Definition.Record
+	if extra := plan.ExtraOptions(def.Created, plan.Define(s.Engine, s.Network)); len(extra) > 0 {
+		d.log.Warn("options that this host's default-network-opts added beyond the definition are ignored", "network", def.Name, "options", strings.Join(extra, ", "))
+	}
+	stage := journal.StageReplica
+	if def.Origin == d.self.Node() {
+		stage = journal.StageCommitted
+	}
+	return d.share(ctx, s, stage)
+}
+
+// share binds the network after its reservations (gateway, aux) were put
+// under the definition's uuid, beside those of every other host.
+func (d *Driver) share(ctx context.Context, s plan.Step, stage journal.Stage) error {
+	conds, ops, err := d.addresses.ReserveFor(ctx, s.Definition.Record.UUID, s.Network.ID)
+	if err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		conds = append(conds, store.SameLife(s.Definition.Key, s.Definition.Created))
+		res, err := d.cfg.KV.Commit(ctx, store.Txn{If: conds, Then: ops})
+		if err != nil || !res.Done {
+			return err // not done: a reservation moved, the next look tries again
+		}
+		failpoint("share: reserved")
+	}
+	return d.bindTo(s, stage, d.milliseconds())
+}
+
+// bindTo tells the allocator of the binding and journals it, in this order:
+// whoever dies in between finds the network not bound, and does both again.
+func (d *Driver) bindTo(s plan.Step, stage journal.Stage, since int64) error {
+	def := s.Definition.Record
+	if err := d.addresses.Adopt(s.Network.ID, def, s.Definition.Modified); err != nil {
+		return err
+	}
+	failpoint("bind: adopted")
+	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
+		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		if o, ok := plan.OptionsOf(def); ok {
+			n.Options = o
+		}
+		if n.Stage != journal.StageGone { // Docker deleted it since the look: that is to be settled yet
+			n.Stage, n.Why, n.Since, n.Removing, n.NameLost = stage, "", since, false, false
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if had := s.Network; had.UUID != def.UUID {
+		had.UUID = def.UUID
+		d.renameSandboxes(had)
+	}
+	d.names.poke() // its endpoints' records name the network
+	return nil
+}
+
+// replicate makes the replica of a definition on this engine.
+func (d *Driver) replicate(ctx context.Context, s plan.Step) error {
+	_, err := d.makeReplica(ctx, s.Definition)
+	if err != nil {
+		d.troubles.Tell(plan.ReplicaOf(s.Definition.Record), fmt.Errorf("make network %s on this host: %w", s.Definition.Record.Name, err))
+		return nil
+	}
+	d.troubles.Over(plan.ReplicaOf(s.Definition.Record))
+	d.troubles.Over(plan.NameTaken(s.Definition.Record))
+	d.log.Info("made the network on this host", "network", s.Definition.Record.Name, "origin", d.hosts().Of(s.Definition.Record.Origin))
+	return nil
+}
+
+// makeReplica asks the engine, which calls the plugin as for any user, and
+// binds what came of it.
+func (d *Driver) makeReplica(ctx context.Context, def store.Row[store.Network]) (string, error) {
+	d.making.Store(&def.Record)
+	id, err := d.cfg.Engine.CreateNetwork(ctx, plan.Request(d.cfg.Name, def.Record))
+	d.making.Store(nil)
+	if err != nil {
+		return "", err
+	}
+	failpoint("replica: made")
+	n, ok := d.state.Network(id)
+	if !ok {
+		return "", fmt.Errorf("%w: the engine made it (%s) without asking this agent", ErrUnknownNetwork, visible.ID(id))
+	}
+	return id, d.share(ctx, plan.Step{Network: n, Definition: def}, journal.StageReplica)
+}
+
+// removeReplica takes the network off this engine. One that turns out to be
+// in use stays: the next look sees by what.
+func (d *Driver) removeReplica(ctx context.Context, s plan.Step) error {
+	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = true })
+	if err != nil {
+		return err
+	}
+	failpoint("replica: marked")
+	err = d.cfg.Engine.RemoveNetwork(ctx, s.Network.ID)
+	if errors.Is(err, engine.ErrInUse) {
+		d.log.Warn("the engine does not remove the network: it stays on this host", "network", s.Engine.Name, "err", err)
+		return d.stayed(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	failpoint("replica: removed")
+	d.log.Info("removed the network from this host", "network", s.Engine.Name, "why", s.Why)
+	return d.state.DropNetwork(s.Network.ID)
+}
+
+// stayed undoes the mark of a removal that the engine refused; where a
+// definition waits for this node's answer, that is a veto.
+func (d *Driver) stayed(ctx context.Context, s plan.Step) error {
+	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = false })
+	if err != nil || s.Definition.Record.State != store.NetworkRemoving {
+		return err
+	}
+	s.Why = fmt.Sprintf("the engine of node %s says it is in use", d.cfg.host())
+	return d.answer(ctx, s)
+}
+
+// noteStage journals a stage and says why, once.
+func (d *Driver) noteStage(s plan.Step) error {
+	if s.Why != "" {
+		d.log.Warn("network is out of step with the cluster", "network", s.Engine.Name, "stage", s.Stage, "why", s.Why)
+	}
+	unused := len(d.state.EndpointsOf(s.Network.ID)) == 0
+	return d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
+		noteClash(n, s.Why, unused)
+		n.Name, n.Stage, n.Why = s.Engine.Name, s.Stage, s.Why
+	})
+}
+
+// takeOverrides journals what `network set` changed.
+func (d *Driver) takeOverrides(s plan.Step) error {
+	return d.bindTo(s, s.Network.Stage, s.Network.Since)
+}
+
+// forget drops a network the engine does not have, and closes its pools: a
+// create that failed half-way leaves them open.
+func (d *Driver) forget(ctx context.Context, n journal.Network) error {
+	if n.IsManager() {
+		if err := d.endClaims(ctx, n); err != nil {
+			return err
+		}
+	}
+	if err := d.addresses.Detach(n.ID); err != nil {
+		return err
+	}
+	failpoint("forget: pools left")
+	return d.state.DropNetwork(n.ID)
+}
+
+// keep takes a network back whose deletion Docker gave up: it did not hear
+// the answer, told its user of a failure, and lists the network as before.
+func (d *Driver) keep(s plan.Step) error {
+	n := s.Network
+	if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
+		return err
+	}
+	failpoint("keep: pools joined")
+	d.log.Warn("Docker kept a network that it had begun to remove", "network", n.Title())
+	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) { n.Stage, n.Since = journal.StageSeen, d.milliseconds() })
+}
+
+// comeBack makes a network again that this engine lost, under a new id, and
+// attaches this host's stopped containers to it: Docker starts them by the
+// old id, which no longer exists. The step has the network's new one when an
+// earlier try made it and did not come to its end.
+func (d *Driver) comeBack(ctx context.Context, s plan.Step) error {
+	about := plan.ReplicaOf(s.Definition.Record)
+	if d.troubles.Waiting(about) {
+		return nil
+	}
+	id := s.Engine.ID
+	if id == "" {
+		made, err := d.makeReplica(ctx, s.Definition)
+		if err != nil {
+			d.troubles.Tell(about, fmt.Errorf("bring network %s back on this host: %w", s.Definition.Record.Name, err))
+			return nil
+		}
+		id = made
+	}
+	failpoint("come back: made")
+	d.troubles.Over(about)
+	if err := d.reattach(ctx, s.Network, id); err != nil {
+		return err
+	}
+	failpoint("come back: attached")
+	d.log.Warn("brought the network back on this host", "network", s.Definition.Record.Name, "why", s.Why)
+	return d.state.DropNetwork(s.Network.ID)
+}
+
+// reattach moves the stopped containers of a network's old id to its new one
+// with the settings they had.
+func (d *Driver) reattach(ctx context.Context, old journal.Network, id string) error {
+	containers, err := d.cfg.Engine.Containers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range containers {
+		i := slices.IndexFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == old.ID })
+		if i < 0 {
+			continue
+		}
+		full, err := d.cfg.Engine.Container(ctx, c.ID)
+		if err != nil {
+			return err
+		}
+		if err := d.moveAttachment(ctx, full, old, id); err != nil {
+			return fmt.Errorf("attach container %s to network %s again: %w", c.Name, old.Title(), err)
+		}
+	}
+	return nil
+}
+
+func (d *Driver) moveAttachment(ctx context.Context, c engine.ContainerDetail, old journal.Network, id string) error {
+	for _, a := range c.Attachments {
+		if a.NetworkID != old.ID {
+			continue
+		}
+		if mac := askedMAC(c.ID, a, old); mac != nil && old.Options.Kind != link.Ipvlan {
+			a.Settings.DriverOpts = option.WithMAC(a.Settings.DriverOpts, mac)
+		}
+		// One call replaces the stale attachment of a stopped container: there
+		// is no moment at which it refers to no network.
+		if err := d.cfg.Engine.Connect(ctx, id, c.ID, a.Settings); err != nil {
+			return err
+		}
+		failpoint("come back: one attached")
+		d.log.Info("attached a stopped container to the network again", "container", c.Name, "network", old.Title())
+	}
+	return nil
+}
+
+// definedPools are a definition's pools as Docker tells them of a network.
+func definedPools(def store.Definition) []pool.Data {
+	var pools []pool.Data
+	for _, p := range def.Pools {
+		pools = append(pools, pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux})
+	}
+	return pools
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"gvlan/cluster/store"
@@ -12,6 +13,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/driver/plan"
+	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
 
@@ -177,4 +179,14 @@ func (d *Driver) lookAtServices(ctx context.Context) {
 // hosts whose network lost its name to one of this host, options without effect.
 func (d *Driver) Warnings() []string {
 	return slices.Concat(d.services.List(), d.plugins.List(), d.clashes.List(), d.unheeded.list())
+}
+
+// endClaims ends what the swarm claims on a network it has freed: the leader
+// is not asked to release the addresses of tasks that outlive their network.
+func (d *Driver) endClaims(ctx context.Context, n journal.Network) error {
+	var subnets []netip.Prefix
+	for _, p := range n.Pools {
+		subnets = append(subnets, p.Subnet)
+	}
+	return d.addresses.EndManagerClaims(ctx, ipam.SwarmNetwork{ID: n.UUID, Segment: n.Segment, Subnets: subnets})
 }

@@ -2,7 +2,10 @@
 // agent and needs no etcd. It holds what Docker will never say twice
 // (networks, endpoints, pools) and what could not be written to etcd yet
 // (releases), each in a bucket of its own whose content belongs to the
-// package that opened it.
+// package that opened it. The records of networks and endpoints are defined here
+// (record.go), since every part of the driver reads them.
+//
+// See DESIGN.md in this folder.
 package journal
 
 import (

@@ -6,6 +6,8 @@
 //	network.go     for each network the journal has
 //	definition.go  for each definition, and each node's answer to a removal
 //	same.go        what of a definition and of an engine's network is compared
+//
+// See DESIGN.md in this folder.
 package plan
 
 import (

@@ -3,15 +3,20 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gvlan/cluster/description"
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/driver/parent"
+	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
 	"gvlan/parentfile"
 )
@@ -162,4 +167,75 @@ func describeInterface(i parentfile.Interface, users []string) store.Interface {
 		described.Addresses = append(described.Addresses, p.String())
 	}
 	return described
+}
+
+// publishRefs writes which definitions this host's containers refer to, and
+// which addresses its stopped ones want again, when that changed: a definition
+// is in use wherever any does.
+func (d *Driver) publishRefs(ctx context.Context, v plan.View) error {
+	refs := store.Refs{Networks: map[string][]string{}, Kept: v.Kept}
+	for _, n := range v.Journal {
+		if names := v.Users[n.ID]; len(names) > 0 && n.Bound() {
+			refs.Networks[n.UUID] = slices.Sorted(slices.Values(names))
+		}
+	}
+	if sameRefs(refs, v.Refs[v.Node]) {
+		return nil
+	}
+	_, err := d.cfg.KV.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.RefsKey(v.Node), store.Encode(refs))}})
+	if errors.Is(err, store.ErrUnavailable) {
+		return nil // tried again with the next look
+	}
+	if err != nil {
+		return fmt.Errorf("publish the references of node %s: %w", v.Node, err)
+	}
+	return nil
+}
+
+func sameRefs(a, b store.Refs) bool {
+	return maps.EqualFunc(a.Networks, b.Networks, slices.Equal[[]string]) && slices.Equal(a.Kept, b.Kept)
+}
+
+// ownAddresses are those of this host's interfaces, by the last look.
+type ownAddresses struct {
+	mu        sync.Mutex
+	addresses map[netip.Addr]string
+}
+
+// lookAtOwn reads this host's own addresses, before anything else is known.
+func (d *Driver) lookAtOwn(ctx context.Context) error {
+	have, err := d.parents.Inventory(ctx)
+	if err != nil {
+		return err
+	}
+	d.keepOut(have)
+	return nil
+}
+
+// keepOut tells the allocator which addresses are hosts' own: those of this
+// host's interfaces as they are now, and what the other nodes say of theirs.
+func (d *Driver) keepOut(have []parentfile.Interface) {
+	own := d.cfg.Node
+	for _, i := range have {
+		own.Interfaces = append(own.Interfaces, describeInterface(i, nil))
+	}
+	d.own.mu.Lock()
+	d.own.addresses = own.HostAddresses()
+	d.own.mu.Unlock()
+	d.keepOutAll()
+}
+
+// keepOutAll is keepOut after another node's description changed.
+func (d *Driver) keepOutAll() {
+	d.own.mu.Lock() // the newer of two looks must be the last to tell
+	defer d.own.mu.Unlock()
+	rows, all := d.tables.nodes.Rows()
+	out := map[netip.Addr]string{}
+	for _, r := range rows {
+		if r.Record.Node != d.self.Node() {
+			maps.Copy(out, r.Record.HostAddresses())
+		}
+	}
+	maps.Copy(out, d.own.addresses)
+	d.addresses.KeepOut(out, all)
 }
