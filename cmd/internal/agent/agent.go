@@ -188,7 +188,7 @@ func (a *Agent) openHost() error {
 		a.links, a.opened = kernel, append(a.opened, kernel)
 	}
 	if a.engine == nil {
-		docker, err := engine.New(engine.Config{Socket: socketPath(a.config.Docker)})
+		docker, err := engine.New(engine.Config{Socket: a.config.EngineSocket()})
 		if err != nil {
 			return err
 		}
@@ -216,7 +216,7 @@ func (a *Agent) openDriver() (err error) {
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Others,
 		Networks: a.journal.Bucket(networkBucket), Endpoints: a.journal.Bucket(endpointBucket), Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
-		OnHost: func(path string) string { return config.HostPath(a.config.Root(), path) },
+		OnHost: a.config.HostPath,
 		Node: store.Node{
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version,
@@ -262,21 +262,21 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // connections wait in the plugin's backlog until run serves them.
 func (a *Agent) openSockets() (err error) {
 	a.plugin = plugin.New(a.driver, a.addresses, a.config.Swarm, a.log)
-	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, pluginSocketName(a.config)); err != nil {
+	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, a.config.PluginSocket()); err != nil {
 		return err
 	}
 	a.opened = append(a.opened, a.socket)
 	if a.status, err = api.NewServer(a.config.StatusSocket, a.log); err != nil {
 		return err
 	}
-	a.status.ServeStatus(statusAnswer{
+	statusAnswer{
 		self: a.self, version: a.version, started: a.started, solo: a.solo(), truth: a.truth, session: a.session,
 		addresses: a.addresses, driver: a.driver, engine: a.engine, gossip: a.gossip,
-	})
+	}.register(a.status)
 	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
 	nodeAnswers{gossip: a.gossip, records: a.records, session: a.session, lan: a.lan, log: a.log}.register(a.status)
 	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, gossip: a.gossip, records: a.records}.register(a.status)
-	a.status.Handle("POST "+api.RecoverRoute, a.recovery.answer)
+	a.recovery.register(a.status)
 	return nil
 }
 

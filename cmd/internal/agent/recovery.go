@@ -177,6 +177,11 @@ func (rec *recovery) isThatNode(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
+// register has the server ask.
+func (rec *recovery) register(server *api.Server) {
+	server.Handle("POST "+api.RecoverRoute, rec.answer)
+}
+
 // answer is `gvlan recover` with the nodes to go on without.
 func (rec *recovery) answer(q *http.Request) (any, error) {
 	return rec.recover(q.Context(), q.URL.Query()["without"])

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"gvlan/cluster/store"
@@ -32,8 +33,13 @@ type statusAnswer struct {
 // engineAnswer bounds how long a status waits for the engine.
 const engineAnswer = 2 * time.Second
 
-// Status implements api.StatusSource.
-func (a statusAnswer) Status(ctx context.Context) (api.Status, error) {
+// register has the server ask.
+func (a statusAnswer) register(server *api.Server) {
+	server.Handle("GET "+api.StatusRoute, func(r *http.Request) (any, error) { return a.status(r.Context()), nil })
+}
+
+// status waits for neither etcd nor the engine longer than two seconds.
+func (a statusAnswer) status(ctx context.Context) api.Status {
 	etcd := make(chan error, 1)
 	go func() { etcd <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := api.Status{
@@ -53,7 +59,7 @@ func (a statusAnswer) Status(ctx context.Context) (api.Status, error) {
 	if err := <-etcd; err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 	}
-	return s, nil
+	return s
 }
 
 // engineNow adds what the engine says.

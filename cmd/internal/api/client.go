@@ -35,12 +35,12 @@ func (s *Client) Get(ctx context.Context, route string, value any) error {
 	return s.Ask(ctx, http.MethodGet, route, value)
 }
 
-// Ask is get with a method of HTTP's, for what changes something.
+// Ask is Get with another method of HTTP's, for what changes something.
 func (s *Client) Ask(ctx context.Context, method, route string, value any) error {
 	return s.Send(ctx, method, route, nil, value)
 }
 
-// Send is ask with a body that is sent as JSON, nil for none.
+// Send is Ask with a body that is sent as JSON, nil for none.
 func (s *Client) Send(ctx context.Context, method, route string, body, value any) error {
 	var raw bytes.Buffer
 	if body != nil {

@@ -14,16 +14,16 @@ import (
 	"time"
 )
 
-// Server answers operator commands with JSON over HTTP on a Unix
-// socket that only root can open.
+// Server answers operator commands with JSON over HTTP on a Unix socket that
+// only root can open.
 type Server struct {
 	mux      *http.ServeMux
 	listener net.Listener
 	log      *slog.Logger
 }
 
-// NewServer takes the socket; Run serves it. The folder is made if
-// need be, a socket left behind by a dead agent is replaced.
+// NewServer takes the socket; Run serves it. The folder is made if need be, a
+// socket left behind by a dead agent is replaced.
 func NewServer(path string, log *slog.Logger) (*Server, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("make the status socket's folder: %w", err)
@@ -68,7 +68,7 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 			value = problem{Error: err.Error()}
 		}
 		if err := json.NewEncoder(w).Encode(value); err != nil {
-			s.log.Debug("answer on the status socket", "route", pattern, "error", err)
+			s.log.Debug("an answer on the status socket was not read", "route", pattern, "err", err)
 		}
 	})
 }
@@ -76,11 +76,6 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 // problem is the body of an answer that failed.
 type problem struct {
 	Error string `json:"error"`
-}
-
-// ServeStatus registers the route of `gvlan status`.
-func (s *Server) ServeStatus(source StatusSource) {
-	s.Handle("GET "+StatusRoute, func(r *http.Request) (any, error) { return source.Status(r.Context()) })
 }
 
 // Run serves until ctx ends, and removes the socket.

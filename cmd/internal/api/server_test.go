@@ -15,22 +15,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-type fakeSource struct {
-	status Status
-	err    error
-}
-
-func (f fakeSource) Status(context.Context) (Status, error) { return f.status, f.err }
-
 // serve starts a status server of its own and returns a client of it.
-func serve(t *testing.T, source StatusSource) *Client {
+func serve(t *testing.T, status Status) *Client {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "run", "gvlan.sock")
 	server, err := NewServer(path, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.ServeStatus(source)
+	server.Handle("GET "+StatusRoute, func(*http.Request) (any, error) { return status, nil })
 	server.Handle("GET /v1/broken", func(*http.Request) (any, error) { return nil, errors.New("etcd does not answer") })
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
@@ -50,7 +43,7 @@ func serve(t *testing.T, source StatusSource) *Client {
 func TestStatusOverTheSocket(t *testing.T) {
 	started := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	want := Status{Node: "n1", Host: "host1", Started: started, Networks: []NetworkStatus{{Name: "lan1", Subnets: []string{"10.9.0.0/16"}}}}
-	client := serve(t, fakeSource{status: want})
+	client := serve(t, want)
 
 	var got Status
 	if err := client.Get(t.Context(), StatusRoute, &got); err != nil {

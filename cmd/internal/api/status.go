@@ -1,15 +1,8 @@
 package api
 
 import (
-	"context"
 	"time"
 )
-
-// StatusSource is what the agent's parts tell about themselves; the wiring
-// implements it. An answer must not wait for etcd.
-type StatusSource interface {
-	Status(ctx context.Context) (Status, error)
-}
 
 // StatusRoute is where Status is served.
 const StatusRoute = "/v1/status"

@@ -2,6 +2,8 @@ package config
 
 import (
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -97,7 +99,7 @@ type Parents struct {
 	Networks map[string]string
 }
 
-// Mode is where this agent's truth is kept.
+// Mode is whose etcd holds what an agent knows.
 type Mode string
 
 const (
@@ -107,7 +109,7 @@ const (
 	ModeExternal Mode = "external" // an existing etcd cluster
 )
 
-// Mode derives from which of the three ways was given.
+// Mode follows from which of the three ways was given.
 func (c *Config) Mode() Mode {
 	switch {
 	case len(c.Etcd.Endpoints) > 0:
@@ -131,4 +133,58 @@ func (m Mode) Explain() string {
 		return "uses an existing etcd cluster"
 	}
 	return "is solo: its networks and addresses are known to this host only, until others join it (--etcd-listen) or it joins others (--join, --etcd-endpoints)"
+}
+
+// SwarmSuffix keeps a managed plugin and a socket agent on one host apart.
+const SwarmSuffix = ".swarm"
+
+// IsPlugin reports whether a node is a managed plugin, and no socket agent.
+// Both may run on a host, each a node of its own: the one serves the swarm's
+// networks only, the other all but those.
+func IsPlugin(node string) bool { return strings.HasSuffix(node, SwarmSuffix) }
+
+// SwarmSocket is what the managed plugin calls its status socket unless told
+// otherwise, beside the socket agent's.
+const SwarmSocket = "swarm.sock"
+
+// PluginSocket is the file name Docker finds the plugin by. In a managed plugin
+// it is what config.json says.
+func (c *Config) PluginSocket() string {
+	if c.Swarm {
+		return "gvlan"
+	}
+	return c.DriverName
+}
+
+// EngineSocket is the file behind the unix:// address of the Engine API; others
+// are refused by Check.
+func (c *Config) EngineSocket() string { return strings.TrimPrefix(c.Docker, "unix://") }
+
+// hostRoot is where a managed plugin, which has a root file system of its own
+// and the host's process ids, finds the host's files: proc(5), root.
+const hostRoot = "/proc/1/root"
+
+// HostPath is a path of the host as this agent sees it. The usual link
+// /var/run -> /run is followed by hand: the kernel would follow it into the
+// plugin's own root.
+func (c *Config) HostPath(path string) string {
+	if !c.Swarm {
+		return path
+	}
+	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
+		path = "/run/" + rest
+	}
+	return filepath.Join(hostRoot, path)
+}
+
+// OnHost makes every path that a user gives one of the host's files.
+func (c *Config) OnHost() {
+	for _, path := range []*string{
+		&c.DataDir, &c.Etcd.CA, &c.Etcd.Cert, &c.Etcd.Key, &c.Etcd.PasswordFile,
+		&c.Join.TokenFile, &c.DNS.Update.SecretFile,
+	} {
+		if *path != "" {
+			*path = c.HostPath(*path)
+		}
+	}
 }
