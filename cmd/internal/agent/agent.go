@@ -58,7 +58,7 @@ type Agent struct {
 
 	truth   *truth
 	session *session.Session
-	gossip  *membership
+	nodes   *nodes
 	records *records
 	lan     lan
 	names   *names
@@ -153,17 +153,22 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 // openCluster prepares what follows the store and tells other nodes: who is
 // there, what is shown, which names there are.
 func (a *Agent) openCluster() error {
-	a.gossip = &membership{config: a.config, self: a.self, session: a.session, directory: cluster.NewDirectory(a.log), log: a.log}
-	if err := a.gossip.join(a.address); err != nil {
+	a.nodes = &nodes{config: a.config, self: a.self, session: a.session, directory: cluster.NewDirectory(a.log), log: a.log}
+	if err := a.nodes.join(a.address); err != nil {
 		return err
 	}
-	a.records = &records{kv: a.session, directory: a.gossip.directory}
-	a.lan = lan{directory: a.gossip.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
+	a.records = newRecords(a.session, a.nodes.directory, a.log)
+	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
 	if a.lan.askAt == nil {
 		a.lan.askAt = link.Ask
 	}
-	a.names = &names{config: a.config.DNS, node: a.self.Node, gossip: a.gossip, updates: a.journal.Bucket("dns-updates"), log: a.log}
-	return a.names.open(a.address)
+	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), log: a.log}
+	if err := a.names.open(a.address); err != nil {
+		return err
+	}
+	a.records.networks.Tell(a.names.zone.ApplyNetworks)
+	a.records.endpoints.Tell(a.names.zone.ApplyEndpoints)
+	return nil
 }
 
 // refuseForeignToken stops an agent that never joined anything yet. One that
@@ -211,6 +216,7 @@ func (a *Agent) openDriver() (err error) {
 	if err != nil {
 		return err
 	}
+	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := driver.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Others,
@@ -221,7 +227,7 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version,
 		},
-		Swarm: a.config.Swarm, Solo: a.solo, Drained: a.gossip.drained, Now: time.Now, Log: a.log,
+		Swarm: a.config.Swarm, Solo: a.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
 		made.Sandboxes = a.names.sandboxes
@@ -231,7 +237,7 @@ func (a *Agent) openDriver() (err error) {
 	}
 	endpoints.driver = a.driver
 	a.recovery = &recovery{
-		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, membership: a.gossip.membership,
+		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, peers: a.nodes.peers,
 		past: a.past, restartFailed: a.config.RestartFailed, log: a.log,
 	}
 	return nil
@@ -271,11 +277,11 @@ func (a *Agent) openSockets() (err error) {
 	}
 	statusAnswer{
 		self: a.self, version: a.version, started: a.started, solo: a.solo(), truth: a.truth, session: a.session,
-		addresses: a.addresses, driver: a.driver, engine: a.engine, gossip: a.gossip,
+		addresses: a.addresses, driver: a.driver, engine: a.engine, nodes: a.nodes,
 	}.register(a.status)
 	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
-	nodeAnswers{gossip: a.gossip, records: a.records, session: a.session, lan: a.lan, log: a.log}.register(a.status)
-	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, gossip: a.gossip, records: a.records}.register(a.status)
+	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log}.register(a.status)
+	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, nodes: a.nodes, records: a.records}.register(a.status)
 	a.recovery.register(a.status)
 	return nil
 }
@@ -299,7 +305,7 @@ func (a *Agent) run(ctx context.Context) error {
 	case <-service.ended:
 	}
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrSucceeded) {
-		a.gossip.leave()
+		a.nodes.leave()
 	}
 	service.stop()
 	session.stop()
@@ -348,8 +354,8 @@ func (a *Agent) serve(ctx context.Context) error {
 		return nil
 	})
 
-	loop(a.gossip.run)
-	loop(a.follow)
+	loop(a.nodes.run)
+	loop(a.records.run)
 	loop(a.addresses.Run)
 	loop(a.driver.Run)
 
@@ -363,25 +369,6 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.recovery.startAgain)
 	quarantines := evict.Quarantines{KV: a.session, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log}
 	loop(quarantines.Run)
-	return group.Wait()
-}
-
-// follow hands what the store's watch brings to all who keep it, until ctx ends.
-func (a *Agent) follow(ctx context.Context) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		return store.Follow(ctx, a.session, store.NetworksSpan(), func(c store.Change) {
-			a.records.definitions.apply(c)
-			a.names.zone.ApplyNetworks(c)
-		})
-	})
-	group.Go(func() error {
-		return store.Follow(ctx, a.session, store.EndpointsSpan(), func(c store.Change) {
-			a.records.endpoints.apply(c)
-			a.names.zone.ApplyEndpoints(c)
-			a.addresses.ApplyEndpoints(c)
-		})
-	})
 	return group.Wait()
 }
 

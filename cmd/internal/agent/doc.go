@@ -7,13 +7,13 @@
 // networks, addresses or names is taken here; what is decided is when a part
 // may act:
 //
-//	truth.go     the etcd in use, embedded or not, and whom a token is from
+//	truth.go     the etcd in use, embedded or not, and whose token it is
 //	journal.go   what this host remembers of its cluster
-//	gossip.go    who answers now, and what this node tells of itself
+//	nodes.go     who is there and answers, and what this node tells of itself
 //	recovery.go  a store that lost its past, a name another install had
 //	names.go     who answers questions about names
 //
-// and what the status socket is answered: status.go, networks.go, nodes.go,
-// name_answers.go, from what records.go reads. DESIGN.md says what the order
-// is for.
+// Operators are answered by status.go, network_answers.go, node_answers.go and
+// name_answers.go, from what records.go reads. DESIGN.md says what the order is
+// for.
 package agent

@@ -17,7 +17,7 @@ import (
 type nameAnswers struct {
 	zone    *zone.Zone
 	listen  []string // --dns-listen
-	gossip  *membership
+	nodes   *nodes
 	records *records
 }
 
@@ -35,7 +35,7 @@ func (a nameAnswers) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	called := api.CallNodes(a.gossip.nodeNames())
+	called := api.CallNodes(a.nodes.names())
 	views := []api.NameView{}
 	for _, record := range a.zone.Names(scope) {
 		views = append(views, api.NameView{Record: record, Host: called(record.Node)})
@@ -110,7 +110,7 @@ func (a nameAnswers) doubts(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	called, doubts := api.CallNodes(a.gossip.nodeNames()), []string{}
+	called, doubts := api.CallNodes(a.nodes.names()), []string{}
 	for _, n := range a.zone.Namesakes(scope) {
 		doubts = append(doubts, namesakesDoubt(n, called))
 	}

@@ -24,7 +24,7 @@ import (
 type names struct {
 	config  config.DNS
 	node    string // this one
-	gossip  *membership
+	nodes   *nodes
 	updates *journal.Bucket // which names a LAN's own server has
 	log     *slog.Logger
 
@@ -36,7 +36,7 @@ type names struct {
 // host's own address.
 func (n *names) open(host netip.Addr) (err error) {
 	n.zone, err = zone.New(zone.Config{
-		Node: n.node, Domain: n.config.Domain, Rank: n.gossip.rank, Hosts: []netip.Addr{host},
+		Node: n.node, Domain: n.config.Domain, Rank: n.nodes.rank, Hosts: []netip.Addr{host},
 	})
 	if err == nil && n.config.On {
 		n.sandboxes = sandbox.New(n.zone, netns.Do, n.log)
@@ -59,13 +59,13 @@ func (n *names) run(ctx context.Context) error {
 // rerank reorders answers when a node came or went.
 func (n *names) rerank(ctx context.Context) error {
 	var events <-chan gossip.Batch[gossip.Event] // nil, which never sends, without gossip
-	if n.gossip.membership != nil {
-		events = n.gossip.membership.Events()
+	if n.nodes.peers != nil {
+		events = n.nodes.peers.Events()
 	}
 	for {
 		var changed <-chan struct{} // the same with it
 		if events == nil {
-			changed = n.gossip.directory.Changed()
+			changed = n.nodes.directory.Changed()
 			n.zone.Rerank()
 		}
 		select {
@@ -170,6 +170,6 @@ func (n *names) tellDoubts(ctx context.Context) error {
 func (n *names) tellOnce(told map[string]bool, sentence func(called func(string) string) string) {
 	if key := sentence(strings.Clone); !told[key] {
 		told[key] = true
-		n.log.Warn(sentence(api.CallNodes(n.gossip.nodeNames())))
+		n.log.Warn(sentence(api.CallNodes(n.nodes.names())))
 	}
 }

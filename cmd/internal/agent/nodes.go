@@ -1,168 +1,203 @@
 package agent
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
-	"net/http"
-	"slices"
-	"strings"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
-	"gvlan/cluster/description"
 	"gvlan/cluster/gossip"
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
-	"gvlan/ipam/evict"
+	"gvlan/cmd/internal/config"
 )
 
-// nodeAnswers is what the node, members and key commands are answered.
-type nodeAnswers struct {
-	gossip  *membership
-	records *records
+// nodes are those of the cluster: as etcd describes them, and who of them answers
+// now.
+type nodes struct {
+	config  config.Config
+	self    Identity
 	session *session.Session
-	lan     lan
 	log     *slog.Logger
+
+	directory *cluster.Directory
+	peers     *gossip.Membership // nil with --gossip off: correct, only slower to notice
 }
 
-// register has the server ask.
-func (a nodeAnswers) register(server *api.Server) {
-	server.Handle("GET "+api.NodesRoute, a.list)
-	server.Handle("GET "+api.MembersRoute, a.members)
-	server.Handle("POST "+api.DrainRoute, a.drain)
-	server.Handle("POST "+api.EvictRoute, a.evict)
-	server.Handle("POST "+api.RotateRoute, a.rotateKey)
-}
-
-// list answers from memory, and counts endpoints where etcd answers:
-// who is alive is asked most when it does not.
-func (a nodeAnswers) list(r *http.Request) (any, error) {
-	has, err := a.records.endpointsByNode(r.Context())
-	stale := err != nil || !a.gossip.directory.Known().Fresh
-	views := []api.NodeView{}
-	for _, row := range a.gossip.rows() {
-		described := row.Store.Description
-		view := api.NodeView{
-			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
-			Version: described.Version, Stopped: row.Stopped, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
-			Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents, Stale: stale,
-		}
-		if err == nil {
-			count := has[row.Node]
-			view.Endpoints = &count
-		}
-		views = append(views, view)
+// join prepares the membership, where it is wanted: at is what peers reach this
+// node by.
+func (n *nodes) join(at netip.Addr) (err error) {
+	if !n.config.Gossip.On {
+		return nil
 	}
-	return api.HostViews(views), nil
+	n.peers, err = gossip.New(gossip.Config{
+		Node: n.self.Node, Registry: n.directory,
+		Address: at, Port: n.config.Gossip.Port,
+		Join: joinPeers(n.config), Cache: filepath.Join(n.config.DataDir, "peers.json"),
+		MTU: mtuAt(at), Log: n.log,
+	})
+	return err
 }
 
-func (a nodeAnswers) members(*http.Request) (any, error) {
-	views := []api.MemberView{}
-	called := api.CallAgents(a.gossip.nodeNames())
-	for _, row := range a.gossip.rows() {
-		v := api.MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
-		if row.Store.Live != nil {
-			v.Etcd = "connected"
-		}
-		if m := row.Member; m != nil {
-			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
-			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
-		}
-		if row.Node == a.gossip.self.Node {
-			v.Applied = a.gossip.directory.Known().Revision
-		}
-		views = append(views, v)
-	}
-	return views, nil
-}
-
-// drain drains a host's agents both.
-func (a nodeAnswers) drain(r *http.Request) (any, error) {
-	nodes, err := api.NodesCalled(a.gossip.nodeNames(), api.NameIn(r))
+// joinPeers is the host of --join: where its etcd is, its agent is too.
+func joinPeers(c config.Config) []string {
+	host, _, err := net.SplitHostPort(c.Join.Address)
 	if err != nil {
-		return nil, err
+		return nil // none was given
 	}
-	for _, node := range nodes {
-		err = errors.Join(err, description.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
-	}
-	return struct{}{}, err
+	return []string{host}
 }
 
-// evict takes as long as the fence needs to be felt.
-func (a nodeAnswers) evict(r *http.Request) (any, error) {
-	names, force := a.gossip.nodeNames(), r.URL.Query().Has("force")
-	nodes, err := api.NodesCalled(names, api.NameIn(r))
-	if err != nil {
-		return nil, err
+// gossipAddress is what peers reach the membership by, "" without one.
+func gossipAddress(c config.Config, addr netip.Addr) string {
+	if !c.Gossip.On {
+		return ""
 	}
-	nodes = toEvict(a.gossip.rows(), nodes)
-	taken := make([]evict.Taken, len(nodes))
-	var evictions errgroup.Group
-	for i, node := range nodes {
-		evictions.Go(func() (err error) {
-			taken[i], err = evict.Node(r.Context(), a.session, node, evict.Options{
-				Called: api.CallAgents(names)(node), Force: force, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log,
-			})
-			return err
-		})
-	}
-	err = evictions.Wait()
-	return addTaken(taken), err
+	return netip.AddrPortFrom(addr, c.Gossip.Port).String()
 }
 
-// toEvict are those of a host's nodes that an eviction means. One of its agents
-// may be gone for good while the other is connected: then it is that one, also
-// by force. A node whose eviction ended is not meant again.
-func toEvict(rows []cluster.Row, nodes []string) []string {
-	var away, connected []string
-	for _, row := range rows {
-		done := row.Store.Epoch.Evicted && !row.Store.Registered
-		switch {
-		case !slices.Contains(nodes, row.Node):
-		case row.Store.Live != nil:
-			connected = append(connected, row.Node)
-		case !done:
-			away = append(away, row.Node)
+// status is nil without a membership.
+func (n *nodes) status() *api.GossipStatus {
+	if n.peers == nil {
+		return nil
+	}
+	c := n.peers.Counters()
+	return &api.GossipStatus{
+		Answering: n.peers.Answering(), RefusedKey: c.RefusedKey, RefusedCluster: c.RefusedCluster, RefusedNode: c.RefusedNode,
+		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps,
+	}
+}
+
+// run keeps directory and membership until ctx ends. The cluster's
+// first key is made here, with the session: the membership has no way to
+// write.
+func (n *nodes) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.directory.Run(ctx, n.session) })
+	if n.peers == nil {
+		return group.Wait()
+	}
+	group.Go(func() error { return n.ensureKey(ctx) })
+	group.Go(func() error { return n.peers.Run(ctx) })
+	group.Go(func() error { return n.tellPeers(ctx) })
+	return group.Wait()
+}
+
+// tellPeers keeps what this node tells of itself as its own record says,
+// whether it is drained and which interfaces it has, beside what it was started
+// with.
+func (n *nodes) tellPeers(ctx context.Context) error {
+	told := n.ownMeta()
+	for {
+		changed := n.directory.Changed()
+		own := n.directory.Known().Nodes[n.self.Node].Description
+		meta := told
+		meta.Parents = gossip.ParentsDigest(own.Interfaces)
+		if own.Drained {
+			meta.Flags |= gossip.Draining
+		}
+		n.peers.SetMeta(meta)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
 		}
 	}
-	for _, some := range [][]string{away, connected} {
-		if len(some) > 0 {
-			return some
+}
+
+// ownMeta is what this agent tells of itself that stays as it was started.
+func (n *nodes) ownMeta() (m gossip.Meta) {
+	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
+		m.Flags |= gossip.NoIPv6 // proc_net(5): the kernel has none
+	}
+	listen := addrPorts(n.config.DNS.Listen)
+	switch {
+	case !n.config.DNS.On:
+		m.Flags |= gossip.DNSOff
+	case len(listen) > 0:
+		m.DNSPort = listen[0].Port()
+	}
+	return m
+}
+
+// leave tells the other nodes that this one goes on purpose.
+func (n *nodes) leave() {
+	if n.peers == nil {
+		return
+	}
+	if err := n.peers.Leave(context.Background()); err != nil {
+		n.log.Warn("the other nodes were not told that this one stops: they may take it for dead", "err", err)
+	}
+}
+
+// drained reports whether an operator wants no new containers on this node.
+func (n *nodes) drained() bool {
+	return n.directory.Known().Nodes[n.self.Node].Description.Drained
+}
+
+// ensureKey makes the cluster's first key once the store answers, where nobody
+// has.
+func (n *nodes) ensureKey(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.session.Opened():
+		}
+		err := gossip.EnsureKeys(ctx, n.session, rand.Reader)
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		n.log.Warn("the key of the gossip is not made yet: tried again in two seconds", "err", err)
+		if !store.Sleep(ctx, suspectLook) {
+			return nil
 		}
 	}
-	return nodes
 }
 
-func addTaken(all []evict.Taken) (sum evict.Taken) {
-	for _, t := range all {
-		sum.Leases += t.Leases
-		sum.Claims += t.Claims
-		sum.Reservations += t.Reservations
-		sum.Pools += t.Pools
-		sum.Endpoints += t.Endpoints
-		sum.Unasked += t.Unasked
+// rows are all nodes from both sides.
+func (n *nodes) rows() []cluster.Row {
+	var members []gossip.Member
+	if n.peers != nil {
+		members = n.peers.Members()
 	}
-	return sum
+	return cluster.View(n.directory.Known(), members)
 }
 
-func (a nodeAnswers) rotateKey(r *http.Request) (any, error) {
-	if a.gossip.membership == nil {
-		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
+// names are those of every node.
+func (n *nodes) names() []api.NodeName {
+	var all []api.NodeName
+	for _, row := range n.rows() {
+		all = append(all, api.NodeName{Node: row.Node, Host: row.Store.Description.Host, Address: row.Store.Description.Address})
 	}
-	rotation := gossip.Rotation{
-		KV: a.session, Random: rand.Reader,
-		Unacknowledged: func(ring uint32) (missing []string) {
-			called := api.CallAgents(a.gossip.nodeNames())
-			for _, node := range a.gossip.membership.Unacknowledged(ring) {
-				missing = append(missing, called(node))
-			}
-			return missing
-		},
-		Progress: func(step string, missing []string) {
-			a.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
-		},
+	return all
+}
+
+// rank puts the containers of nodes that seem dead last. It never hides one:
+// gossip is an opinion. Without it a node seems dead that etcd, while it
+// answers, says is not connected.
+func (n *nodes) rank(node string) int {
+	const last = 2
+	if node == n.self.Node {
+		return 0
 	}
-	return struct{}{}, rotation.Run(r.Context())
+	if n.peers == nil {
+		known := n.directory.Known()
+		if other, there := known.Nodes[node]; there && known.Fresh && other.Live == nil {
+			return last
+		}
+		return 0
+	}
+	if m, known := n.peers.Member(node); known && m.Standing != gossip.Alive {
+		return last
+	}
+	return 0
 }

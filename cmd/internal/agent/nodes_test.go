@@ -1,42 +1,51 @@
 package agent
 
 import (
+	"context"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"gvlan/cluster"
-	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 )
 
-// TestWhichAgentsAnEvictionMeans: `gvlan node evict HOST` must not take the
-// agent that is at work because the other one is gone.
-func TestWhichAgentsAnEvictionMeans(t *testing.T) {
-	row := func(node string, live, registered, evicted bool) cluster.Row {
-		r := cluster.Row{Node: node, Store: gossip.Node{Registered: registered, Epoch: store.Epoch{Evicted: evicted}}}
-		if live {
-			r.Store.Live = &store.Live{}
-		}
-		return r
+// TestRankWithoutGossip: etcd alone says whose containers go last, and says
+// nothing while it does not answer.
+func TestRankWithoutGossip(t *testing.T) {
+	mem := storetest.NewMem()
+	var ops []store.Op
+	for _, node := range []string{"self", "there", "gone"} {
+		ops = append(ops, store.Put(store.NodeKey(node), store.Encode(store.Node{Node: node})))
 	}
-	both := []string{"h1", "h1.swarm"}
-	tests := []struct {
-		name string
-		rows []cluster.Row
-		want []string
-	}{
-		{"both away", []cluster.Row{row("h1", false, true, false), row("h1.swarm", false, true, false)}, both},
-		{"both connected", []cluster.Row{row("h1", true, true, false), row("h1.swarm", true, true, false)}, both},
-		{"one away", []cluster.Row{row("h1", false, true, false), row("h1.swarm", true, true, false)}, []string{"h1"}},
-		{"one evicted", []cluster.Row{row("h1", false, false, true), row("h1.swarm", true, true, false)}, []string{"h1.swarm"}},
-		{"one eviction to be finished", []cluster.Row{row("h1", false, true, true), row("h1.swarm", true, true, false)}, []string{"h1"}},
-		{"both evicted", []cluster.Row{row("h1", false, false, true), row("h1.swarm", false, false, true)}, both},
-		{"another host", []cluster.Row{row("h1", true, true, false), row("h1.swarm", true, true, false), row("h2", false, true, false)}, both},
+	ops = append(ops, store.Put(store.LiveKey("there"), store.Encode(store.Live{})))
+	if _, err := mem.Commit(t.Context(), store.Txn{Then: ops}); err != nil {
+		t.Fatal(err)
 	}
-	for _, test := range tests {
-		if diff := cmp.Diff(test.want, toEvict(test.rows, both)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+	g := &nodes{self: Identity{Node: "self"}, directory: cluster.NewDirectory(nil)}
+	ranks := func() (all [4]int) {
+		for i, node := range []string{"self", "there", "gone", "unknown"} {
+			all[i] = g.rank(node)
 		}
+		return all
+	}
+	if got := ranks(); got != [4]int{} {
+		t.Errorf("before etcd answered the ranks are %v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- g.directory.Run(ctx, mem) }()
+	for {
+		changed := g.directory.Changed()
+		if known := g.directory.Known().Nodes; known["gone"].Registered && known["there"].Live != nil {
+			break
+		}
+		<-changed
+	}
+	if got, want := ranks(), [4]int{0, 0, 2, 0}; got != want {
+		t.Errorf("ranks are %v, want %v", got, want)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
 	"gvlan/cluster/gossip"
@@ -20,11 +22,31 @@ type records struct {
 	kv        store.KV
 	directory *cluster.Directory
 
-	definitions, endpoints mirror
+	networks  *store.Table[store.Network]
+	endpoints *store.Table[store.Endpoint]
 }
 
-// now is the cluster as etcd has it or, while etcd does not answer,
-// as it had it last.
+func newRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *records {
+	unread := func(err error) {
+		log.Warn("a record in etcd cannot be read: what it said before is shown while etcd does not answer", "err", err)
+	}
+	return &records{
+		kv: kv, directory: directory,
+		networks:  store.NewTable[store.Network](store.NetworksSpan(), unread),
+		endpoints: store.NewTable[store.Endpoint](store.EndpointsSpan(), unread),
+	}
+}
+
+// run follows networks and endpoints until ctx ends.
+func (r *records) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.networks.Run(ctx, r.kv) })
+	group.Go(func() error { return r.endpoints.Run(ctx, r.kv) })
+	return group.Wait()
+}
+
+// now is the cluster as etcd has it or, while etcd does not answer, as it had it
+// last.
 func (r *records) now(ctx context.Context) (clusterView, error) {
 	asking, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
@@ -32,30 +54,25 @@ func (r *records) now(ctx context.Context) (clusterView, error) {
 	if !errors.Is(err, store.ErrUnavailable) {
 		return v, err
 	}
-	last, known, lastErr := r.last(r.directory.Known())
-	if lastErr != nil || !known {
-		return v, errors.Join(err, lastErr)
+	if last, known := r.last(r.directory.Known()); known {
+		return last, nil
 	}
-	return last, nil
+	return v, err
 }
 
-// last is the cluster as etcd told of it last; known is false before
-// it ever did.
-func (r *records) last(nodes gossip.Known) (v clusterView, known bool, err error) {
-	v = clusterView{nodes: map[string]store.Node{}, live: map[string]bool{}, asOf: nodes.Heard}
-	if v.networks, known, err = mirrored[store.Network](&r.definitions); err != nil || !known {
-		return v, false, err
-	}
-	if v.endpoints, known, err = mirrored[store.Endpoint](&r.endpoints); err != nil || !known {
-		return v, false, err
-	}
+// last is the cluster as etcd told of it last; known is false before it ever
+// did.
+func (r *records) last(nodes gossip.Known) (v clusterView, known bool) {
+	networks, networksKnown := mirrored(r.networks)
+	endpoints, endpointsKnown := mirrored(r.endpoints)
+	v = clusterView{networks: networks, endpoints: endpoints, nodes: map[string]store.Node{}, live: map[string]bool{}, asOf: nodes.Heard}
 	for name, node := range nodes.Nodes {
 		if node.Registered {
 			v.nodes[name] = node.Description
 		}
 		v.live[name] = node.Live != nil
 	}
-	return v, !nodes.Heard.IsZero(), nil
+	return v, networksKnown && endpointsKnown && !nodes.Heard.IsZero()
 }
 
 // endpointsNow is every endpoint as etcd has it or, while etcd does not
@@ -67,11 +84,10 @@ func (r *records) endpointsNow(ctx context.Context) ([]store.Endpoint, error) {
 	if !errors.Is(err, store.ErrUnavailable) {
 		return all, err
 	}
-	last, known, lastErr := mirrored[store.Endpoint](&r.endpoints)
-	if lastErr != nil || !known {
-		return nil, errors.Join(err, lastErr)
+	if last, known := mirrored(r.endpoints); known {
+		return last, nil
 	}
-	return last, nil
+	return nil, err
 }
 
 // etcdAnswer bounds how long a look at the nodes waits for etcd.
@@ -138,44 +154,11 @@ func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, err
 	return all, nil
 }
 
-// mirror keeps a span of the store as the watch brings it: what is shown
-// while etcd does not answer.
-type mirror struct {
-	mu     sync.Mutex
-	items  map[string]store.Item // by key
-	listed bool
-}
-
-// apply takes over what store.Follow reports.
-func (m *mirror) apply(c store.Change) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if c.Reset || m.items == nil {
-		m.items = map[string]store.Item{}
+// mirrored is listAll of a table; known is false before its first list.
+func mirrored[T any](table *store.Table[T]) (all []T, known bool) {
+	rows, known := table.Rows()
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		all = append(all, rows[key].Record)
 	}
-	m.listed = m.listed || c.Reset
-	for _, it := range c.Items {
-		m.items[it.Key] = it
-	}
-	for _, ev := range c.Events {
-		if ev.Deleted {
-			delete(m.items, ev.Item.Key)
-			continue
-		}
-		m.items[ev.Item.Key] = ev.Item
-	}
-}
-
-// mirrored is listAll of a mirror; known is false before its first list.
-func mirrored[T any](m *mirror) (all []T, known bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(m.items)) {
-		record, err := store.Decode[T](m.items[key])
-		if err != nil {
-			return nil, false, err
-		}
-		all = append(all, record)
-	}
-	return all, m.listed, nil
+	return all, known
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -14,15 +15,12 @@ import (
 // TestMirrorFollows: the mirror is what the store has, through changes and a
 // second list.
 func TestMirrorFollows(t *testing.T) {
-	m := &mirror{}
+	m := store.NewTable[store.Network](store.NetworksSpan(), func(err error) { t.Error(err) })
 	item := func(name string) store.Item {
 		return store.Item{Key: store.NetworkKey(name), Value: store.Encode(store.Network{Name: name})}
 	}
 	names := func() string {
-		all, known, err := mirrored[store.Network](m)
-		if err != nil {
-			t.Fatal(err)
-		}
+		all, known := mirrored(m)
 		if !known {
 			return "unknown"
 		}
@@ -42,7 +40,7 @@ func TestMirrorFollows(t *testing.T) {
 		{store.Change{}, "b c"},
 		{store.Change{Reset: true, Items: []store.Item{item("d")}}, "d"},
 	} {
-		m.apply(step.change)
+		m.Apply(step.change)
 		if got := names(); got != step.want {
 			t.Errorf("after %+v the mirror has %s, want %s", step.change, got, step.want)
 		}
@@ -62,20 +60,16 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	r := &records{directory: cluster.NewDirectory(nil)}
-	if _, known, err := r.last(r.directory.Known()); known || err != nil {
-		t.Errorf("before etcd answered the cluster is known: %v, %v", known, err)
+	r := newRecords(mem, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
+	if _, known := r.last(r.directory.Known()); known {
+		t.Error("before etcd answered the cluster is known")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 3)
+	done := make(chan error, 2)
 	go func() { done <- r.directory.Run(ctx, mem) }()
-	go func() { done <- store.Follow(ctx, mem, store.NetworksSpan(), r.definitions.apply) }()
-	go func() { done <- store.Follow(ctx, mem, store.EndpointsSpan(), r.endpoints.apply) }()
+	go func() { done <- r.run(ctx) }()
 	for {
-		v, known, err := r.last(r.directory.Known())
-		if err != nil {
-			t.Fatal(err)
-		}
+		v, known := r.last(r.directory.Known())
 		if known && v.live["id1"] && len(v.nodes) == 1 {
 			break
 		}
@@ -87,10 +81,7 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	v, _, err := r.last(r.directory.Known())
-	if err != nil {
-		t.Fatal(err)
-	}
+	v, _ := r.last(r.directory.Known())
 	view, err := v.called("lan", "id1")
 	if err != nil {
 		t.Fatal(err)

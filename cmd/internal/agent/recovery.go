@@ -28,7 +28,7 @@ type recovery struct {
 	session       *session.Session
 	addresses     *ipam.Allocator
 	driver        *driver.Driver
-	membership    *gossip.Membership // nil with --gossip off
+	peers         *gossip.Membership // nil with --gossip off
 	past          past
 	restartFailed bool // --restart-failed
 	log           *slog.Logger
@@ -262,8 +262,8 @@ func (rec *recovery) muster(ctx context.Context, round string, r *api.Recovered)
 			return fmt.Errorf("see which nodes have written what they hold: %w", err)
 		}
 	}
-	if rec.membership != nil {
-		for _, m := range rec.membership.Members() {
+	if rec.peers != nil {
+		for _, m := range rec.peers.Members() {
 			if _, known := all[m.Node]; !known {
 				all[m.Node] = true
 			}

@@ -27,7 +27,7 @@ type statusAnswer struct {
 	addresses *ipam.Allocator
 	driver    *driver.Driver
 	engine    driver.Engine
-	gossip    *membership
+	nodes     *nodes
 }
 
 // engineAnswer bounds how long a status waits for the engine.
@@ -51,7 +51,7 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 	for _, c := range a.addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
-	s.Gossip = a.gossip.status()
+	s.Gossip = a.nodes.status()
 	a.engineNow(ctx, &s)
 	for _, n := range a.driver.Report() {
 		s.Networks = append(s.Networks, networkStatus(n))

@@ -1,8 +1,6 @@
 package api
 
-import (
-	"time"
-)
+import "time"
 
 // StatusRoute is where Status is served.
 const StatusRoute = "/v1/status"

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster"
+	"gvlan/cluster/description"
+	"gvlan/cluster/gossip"
+	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/api"
+	"gvlan/ipam/evict"
+)
+
+// nodeAnswers is what the node, members and key commands are answered.
+type nodeAnswers struct {
+	nodes   *nodes
+	records *records
+	session *session.Session
+	lan     lan
+	log     *slog.Logger
+}
+
+// register has the server ask.
+func (a nodeAnswers) register(server *api.Server) {
+	server.Handle("GET "+api.NodesRoute, a.list)
+	server.Handle("GET "+api.MembersRoute, a.members)
+	server.Handle("POST "+api.DrainRoute, a.drain)
+	server.Handle("POST "+api.EvictRoute, a.evict)
+	server.Handle("POST "+api.RotateRoute, a.rotateKey)
+}
+
+// list answers from memory, and counts endpoints where etcd answers:
+// who is alive is asked most when it does not.
+func (a nodeAnswers) list(r *http.Request) (any, error) {
+	has, err := a.records.endpointsByNode(r.Context())
+	stale := err != nil || !a.nodes.directory.Known().Fresh
+	views := []api.NodeView{}
+	for _, row := range a.nodes.rows() {
+		described := row.Store.Description
+		view := api.NodeView{
+			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
+			Version: described.Version, Stopped: row.Stopped, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
+			Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents, Stale: stale,
+		}
+		if err == nil {
+			count := has[row.Node]
+			view.Endpoints = &count
+		}
+		views = append(views, view)
+	}
+	return api.HostViews(views), nil
+}
+
+func (a nodeAnswers) members(*http.Request) (any, error) {
+	views := []api.MemberView{}
+	called := api.CallAgents(a.nodes.names())
+	for _, row := range a.nodes.rows() {
+		v := api.MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
+		if row.Store.Live != nil {
+			v.Etcd = "connected"
+		}
+		if m := row.Member; m != nil {
+			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
+			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
+		}
+		if row.Node == a.nodes.self.Node {
+			v.Applied = a.nodes.directory.Known().Revision
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// drain drains a host's agents both.
+func (a nodeAnswers) drain(r *http.Request) (any, error) {
+	nodes, err := api.NodesCalled(a.nodes.names(), api.NameIn(r))
+	if err != nil {
+		return nil, err
+	}
+	for _, node := range nodes {
+		err = errors.Join(err, description.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
+	}
+	return struct{}{}, err
+}
+
+// evict takes as long as the fence needs to be felt.
+func (a nodeAnswers) evict(r *http.Request) (any, error) {
+	names, force := a.nodes.names(), r.URL.Query().Has("force")
+	nodes, err := api.NodesCalled(names, api.NameIn(r))
+	if err != nil {
+		return nil, err
+	}
+	nodes = toEvict(a.nodes.rows(), nodes)
+	taken := make([]evict.Taken, len(nodes))
+	var evictions errgroup.Group
+	for i, node := range nodes {
+		evictions.Go(func() (err error) {
+			taken[i], err = evict.Node(r.Context(), a.session, node, evict.Options{
+				Called: api.CallAgents(names)(node), Force: force, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log,
+			})
+			return err
+		})
+	}
+	err = evictions.Wait()
+	return addTaken(taken), err
+}
+
+// toEvict are those of a host's nodes that an eviction means. One of its agents
+// may be gone for good while the other is connected: then it is that one, also
+// by force. A node whose eviction ended is not meant again.
+func toEvict(rows []cluster.Row, nodes []string) []string {
+	var away, connected []string
+	for _, row := range rows {
+		done := row.Store.Epoch.Evicted && !row.Store.Registered
+		switch {
+		case !slices.Contains(nodes, row.Node):
+		case row.Store.Live != nil:
+			connected = append(connected, row.Node)
+		case !done:
+			away = append(away, row.Node)
+		}
+	}
+	for _, some := range [][]string{away, connected} {
+		if len(some) > 0 {
+			return some
+		}
+	}
+	return nodes
+}
+
+func addTaken(all []evict.Taken) (sum evict.Taken) {
+	for _, t := range all {
+		sum.Leases += t.Leases
+		sum.Claims += t.Claims
+		sum.Reservations += t.Reservations
+		sum.Pools += t.Pools
+		sum.Endpoints += t.Endpoints
+		sum.Unasked += t.Unasked
+	}
+	return sum
+}
+
+func (a nodeAnswers) rotateKey(r *http.Request) (any, error) {
+	if a.nodes.peers == nil {
+		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
+	}
+	rotation := gossip.Rotation{
+		KV: a.session, Random: rand.Reader,
+		Unacknowledged: func(ring uint32) (missing []string) {
+			called := api.CallAgents(a.nodes.names())
+			for _, node := range a.nodes.peers.Unacknowledged(ring) {
+				missing = append(missing, called(node))
+			}
+			return missing
+		},
+		Progress: func(step string, missing []string) {
+			a.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
+		},
+	}
+	return struct{}{}, rotation.Run(r.Context())
+}
