@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -462,4 +463,17 @@ func lock() (unlock func(), err error) {
 		return nil, fmt.Errorf("make %s: %w", base, err)
 	}
 	return flock(filepath.Join(base, ".lock"))
+}
+
+func (l *Lab) printLogs(t testing.TB) {
+	logs, _ := filepath.Glob(filepath.Join(l.Dir, "log", "*"))
+	for _, path := range logs {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		if said := tail(withoutChatter(string(data)), logTail); said != "" {
+			t.Logf("%s:\n%s", filepath.Base(path), said)
+		}
+	}
 }

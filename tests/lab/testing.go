@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -38,19 +37,6 @@ func New(t testing.TB, o Options) *Lab {
 		}
 	})
 	return l
-}
-
-func (l *Lab) printLogs(t testing.TB) {
-	logs, _ := filepath.Glob(filepath.Join(l.Dir, "log", "*"))
-	for _, path := range logs {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		if said := tail(withoutChatter(string(data)), logTail); said != "" {
-			t.Logf("%s:\n%s", filepath.Base(path), said)
-		}
-	}
 }
 
 // withoutChatter leaves out what every containerd says at its start.

@@ -32,7 +32,7 @@ func (e *Engine) CreateContainer(spec ContainerSpec) string {
 	defer e.mu.Unlock()
 	c := &engine.ContainerDetail{
 		Container: engine.Container{
-			ID: e.newID(), Name: spec.Name, State: engine.StateCreated,
+			ID: e.serial.id(), Name: spec.Name, State: engine.StateCreated,
 			Labels: orEmpty(spec.Labels), NetworkMode: spec.Network,
 		},
 		Hostname:      spec.Hostname,
@@ -197,8 +197,8 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
 	c.State, c.Error, c.ExitCode = engine.StateRunning, "", 0
-	c.PID = int(1000 + e.next())
-	c.SandboxID = e.newID()
+	c.PID = int(1000 + e.serial.next())
+	c.SandboxID = e.serial.id()
 	c.SandboxKey = "/var/run/docker/netns/" + c.SandboxID[:12]
 	e.emitContainer(engine.ActionStart, c)
 	return nil

@@ -26,7 +26,7 @@ type Engine struct {
 	services   []engine.Service
 	tasks      []engine.Task
 	failures   map[string][]error
-	serial     uint64
+	serial     serial
 }
 
 // New returns an engine that answers, with no networks and no containers. It says
@@ -136,16 +136,19 @@ func (e *Engine) ManagedPlugins(ctx context.Context) ([]string, error) {
 	return slices.Clone(e.plugins), nil
 }
 
-// newID returns an id of the form of Docker's: 64 hex digits, the first 12 of which
-// tell it from others.
-func (e *Engine) newID() string {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, e.next()))
-	return hex.EncodeToString(sum[:])
+// serial counts what the engine makes.
+type serial uint64
+
+func (s *serial) next() uint64 {
+	*s++
+	return uint64(*s)
 }
 
-func (e *Engine) next() uint64 {
-	e.serial++
-	return e.serial
+// id returns one of the form of Docker's: 64 hex digits, the first 12 of which
+// tell it from others.
+func (s *serial) id() string {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, s.next()))
+	return hex.EncodeToString(sum[:])
 }
 
 // Watch is engine.Engine.Watch. A stream that lags loses nothing.

@@ -23,7 +23,7 @@ func (e *Engine) AddNetwork(network engine.Network) string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if network.ID == "" {
-		network.ID = e.newID()
+		network.ID = e.serial.id()
 	}
 	kept := cloneNetwork(network)
 	kept.Endpoints = nil
@@ -80,7 +80,7 @@ func (e *Engine) CreateNetwork(ctx context.Context, r engine.NetworkRequest) (st
 		}
 	}
 	made := cloneNetwork(engine.Network{
-		ID: e.newID(), Name: r.Name, Driver: r.Driver, Scope: engine.ScopeLocal, Created: e.now(),
+		ID: e.serial.id(), Name: r.Name, Driver: r.Driver, Scope: engine.ScopeLocal, Created: e.now(),
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal, Attachable: r.Attachable,
 		Labels: r.Labels, Options: r.Options, IPAM: r.IPAM,
 	})
@@ -239,10 +239,10 @@ func (e *Engine) join(c *engine.ContainerDetail) error {
 }
 
 func (e *Engine) attach(c *engine.ContainerDetail, a *engine.Attachment, n *engine.Network) {
-	a.NetworkID, a.EndpointID = n.ID, e.newID()
+	a.NetworkID, a.EndpointID = n.ID, e.serial.id()
 	a.MAC = a.Settings.MAC
 	if a.MAC == nil {
-		serial := e.next()
+		serial := e.serial.next()
 		a.MAC = net.HardwareAddr{2, 0, 0, 0, byte(serial >> 8), byte(serial)}
 	}
 	for _, pool := range n.IPAM.Pools {
