@@ -1,10 +1,12 @@
-package option
+package option_test
 
 import (
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
+
+	"gvlan/driver/option"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -14,24 +16,24 @@ func TestParseEndpointOptions(t *testing.T) {
 		name string
 		raw  string // of CreateEndpoint
 		mac  string // that Docker asks for
-		want EndpointOptions
+		want option.EndpointOptions
 		err  string
 	}{
 		{name: "none", raw: `{}`},
 		{name: "what Docker adds", raw: `{"com.docker.network.portmap":[],"com.docker.network.endpoint.exposedports":[{"Proto":6,"Port":80}],"com.docker.network.endpoint.macaddress":"AkJCQkJC","com.docker.network.endpoint.dnsservers":["1.1.1.1"]}`, mac: "02:42:42:42:42:42"},
-		{name: "MAC", raw: `{"com.docker.network.endpoint.macaddress":"02-AB-42-42-42-42"}`, want: EndpointOptions{MAC: "02:ab:42:42:42:42"}},
+		{name: "MAC", raw: `{"com.docker.network.endpoint.macaddress":"02-AB-42-42-42-42"}`, want: option.EndpointOptions{MAC: "02:ab:42:42:42:42"}},
 		{name: "MAC that is none", raw: `{"com.docker.network.endpoint.macaddress":"nonsense"}`, err: `driver-opt com.docker.network.endpoint.macaddress="nonsense" is none`},
 		{name: "what Docker does", raw: `{"com.docker.network.endpoint.sysctls":"net.ipv4.conf.IFNAME.log_martians=1","com.docker.network.advertise_addr_nmsgs":"2"}`},
-		{name: "published", raw: `{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostPort":8080}]}`, want: EndpointOptions{Unheeded: []string{portsUnheeded}}},
-		{name: "interface name", raw: `{"com.docker.network.endpoint.ifname":"lan0"}`, want: EndpointOptions{IfName: "lan0"}},
+		{name: "published", raw: `{"com.docker.network.portmap":[{"Proto":6,"Port":80,"HostPort":8080}]}`, want: option.EndpointOptions{Unheeded: []string{"published ports (-p) have no effect: a container there is on the LAN with every port it listens on"}}},
+		{name: "interface name", raw: `{"com.docker.network.endpoint.ifname":"lan0"}`, want: option.EndpointOptions{IfName: "lan0"}},
 		{name: "bad interface name", raw: `{"com.docker.network.endpoint.ifname":"a/b"}`, err: `driver-opt com.docker.network.endpoint.ifname="a/b"`},
 		{name: "long interface name", raw: `{"com.docker.network.endpoint.ifname":"sixteencharacter"}`, err: "up to 15"},
 		{name: "interface name that is none", raw: `{"com.docker.network.endpoint.ifname":".."}`, err: `".."`},
-		{name: "unknown", raw: `{"xyzzy":"1"}`, want: EndpointOptions{Unheeded: []string{"driver-opt xyzzy has no effect: gvlan has no such option for a container"}}},
-		{name: "unknown, with an escape", raw: `{"a\u001b[2Jb":"1"}`, want: EndpointOptions{Unheeded: []string{`driver-opt "a\x1b[2Jb" has no effect: gvlan has no such option for a container`}}},
-		{name: "of networks", raw: `{"parent":"eth1"}`, want: EndpointOptions{Unheeded: []string{"driver-opt parent has no effect: it is an option of networks, docker network create -o"}}},
-		{name: "a short name", raw: `{"ifname":"lan0"}`, want: EndpointOptions{Unheeded: []string{"driver-opt ifname has no effect: did you mean com.docker.network.endpoint.ifname?"}}},
-		{name: "of another driver", raw: `{"com.docker.network.bridge.x":"1"}`, want: EndpointOptions{Unheeded: []string{"driver-opt com.docker.network.bridge.x has no effect on a network of gvlan's"}}},
+		{name: "unknown", raw: `{"xyzzy":"1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt xyzzy has no effect: gvlan has no such option for a container"}}},
+		{name: "unknown, with an escape", raw: `{"a\u001b[2Jb":"1"}`, want: option.EndpointOptions{Unheeded: []string{`driver-opt "a\x1b[2Jb" has no effect: gvlan has no such option for a container`}}},
+		{name: "of networks", raw: `{"parent":"eth1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt parent has no effect: it is an option of networks, docker network create -o"}}},
+		{name: "a short name", raw: `{"ifname":"lan0"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt ifname has no effect: did you mean com.docker.network.endpoint.ifname?"}}},
+		{name: "of another driver", raw: `{"com.docker.network.bridge.x":"1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt com.docker.network.bridge.x has no effect on a network of gvlan's"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -39,7 +41,7 @@ func TestParseEndpointOptions(t *testing.T) {
 			if err := json.Unmarshal([]byte(test.raw), &raw); err != nil {
 				t.Fatal(err)
 			}
-			got, err := ParseEndpoint(raw, test.mac)
+			got, err := option.ParseEndpoint(raw, test.mac)
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
 					t.Errorf("error %v, want one that says %q", err, test.err)
@@ -68,11 +70,11 @@ func TestParseMAC(t *testing.T) {
 		"\x1b[2J:00:00:00:00:00":         "6 bytes",
 		"02:11:22:33:44:55\n02:11:22:33": "6 bytes",
 	} {
-		hw, err := ParseMAC(text)
+		hw, err := option.ParseMAC(text)
 		switch {
 		case want == "" && (err != nil || hw.String() != "02:11:22:33:44:55"):
 			t.Errorf("parseMAC(%q) = %s, %v", text, hw, err)
-		case want != "" && (!errors.Is(err, ErrMAC) || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\x1b\n")):
+		case want != "" && (!errors.Is(err, option.ErrMAC) || !strings.Contains(err.Error(), want) || strings.ContainsAny(err.Error(), "\x1b\n")):
 			t.Errorf("parseMAC(%q): error %v, want one of %q", text, err, want)
 		}
 	}
@@ -82,7 +84,7 @@ func TestEnginesThatNameInterfaces(t *testing.T) {
 	for version, want := range map[string]bool{
 		"20.10.24+dfsg1": false, "28.5.2": false, "29.7.0": false, "29.8.0": true, "29.10.1": true, "30.0.0-rc.1": true, "": true, "master": true,
 	} {
-		if got := NamesInterfaces(version); got != want {
+		if got := option.NamesInterfaces(version); got != want {
 			t.Errorf("an engine %q names interfaces: %v, want %v", version, got, want)
 		}
 	}

@@ -1,10 +1,12 @@
-package option
+package option_test
 
 import (
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
+
+	"gvlan/driver/option"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -37,7 +39,7 @@ func FuzzParseOptions(f *testing.F) {
 			key, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), "=")
 			raw[key] = value
 		}
-		o, err := Parse(raw)
+		o, err := option.Parse(raw)
 		if err != nil {
 			refusedPlainly(t, o, err)
 			return
@@ -49,15 +51,15 @@ func FuzzParseOptions(f *testing.F) {
 		if list, err := parentfile.Parse(o.Parent); err != nil || list.Empty() != (o.Parent == "") {
 			t.Errorf("%q gives parent %q: %v, %v", raw, o.Parent, list, err)
 		}
-		if again, err := Parse(raw); err != nil || !reflect.DeepEqual(again, o) {
+		if again, err := option.Parse(raw); err != nil || !reflect.DeepEqual(again, o) {
 			t.Errorf("%q gives %+v, then %+v, %v", raw, o, again, err)
 		}
 	})
 }
 
-func refusedPlainly(t *testing.T, o Options, err error) {
+func refusedPlainly(t *testing.T, o option.Options, err error) {
 	t.Helper()
-	if !errors.Is(err, ErrInvalid) || !reflect.DeepEqual(o, Options{}) {
+	if !errors.Is(err, option.ErrInvalid) || !reflect.DeepEqual(o, option.Options{}) {
 		t.Errorf("options %+v with error %v, want none and ErrOption", o, err)
 	}
 	if strings.ContainsAny(err.Error(), "\n\r\x00") {
@@ -66,34 +68,34 @@ func refusedPlainly(t *testing.T, o Options, err error) {
 }
 
 func TestParseOptions(t *testing.T) {
-	macvlan := Options{Kind: link.Macvlan, Mode: link.Bridge}
-	with := func(o Options, change func(*Options)) Options { change(&o); return o }
+	macvlan := option.Options{Kind: link.Macvlan, Mode: link.Bridge}
+	with := func(o option.Options, change func(*option.Options)) option.Options { change(&o); return o }
 	tests := []struct {
 		name string
 		raw  map[string]string
-		want Options
+		want option.Options
 	}{
 		{"nothing", nil, macvlan},
-		{"parent", map[string]string{"parent": " bond0,  eth0, "}, with(macvlan, func(o *Options) { o.Parent = "bond0,  eth0," })},
-		{"ipvlan by mode", map[string]string{"ipvlan_mode": "L3"}, Options{Kind: link.Ipvlan, Mode: link.L3, Flag: link.FlagBridge}},
-		{"ipvlan by flag", map[string]string{"ipvlan_flag": "vepa"}, Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagVEPA}},
-		{"ipvlan by kind", map[string]string{"kind": "ipvlan"}, Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagBridge}},
-		{"passthru", map[string]string{"macvlan_mode": "passthru"}, Options{Kind: link.Macvlan, Mode: link.Passthru}},
-		{"the oldest guide", map[string]string{"host_iface": "eth0", "--macvlan_mode": "bridge"}, with(macvlan, func(o *Options) { o.Parent = "eth0" })},
+		{"parent", map[string]string{"parent": " bond0,  eth0, "}, with(macvlan, func(o *option.Options) { o.Parent = "bond0,  eth0," })},
+		{"ipvlan by mode", map[string]string{"ipvlan_mode": "L3"}, option.Options{Kind: link.Ipvlan, Mode: link.L3, Flag: link.FlagBridge}},
+		{"ipvlan by flag", map[string]string{"ipvlan_flag": "vepa"}, option.Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagVEPA}},
+		{"ipvlan by kind", map[string]string{"kind": "ipvlan"}, option.Options{Kind: link.Ipvlan, Mode: link.L2, Flag: link.FlagBridge}},
+		{"passthru", map[string]string{"macvlan_mode": "passthru"}, option.Options{Kind: link.Macvlan, Mode: link.Passthru}},
+		{"the oldest guide", map[string]string{"host_iface": "eth0", "--macvlan_mode": "bridge"}, with(macvlan, func(o *option.Options) { o.Parent = "eth0" })},
 		{"Docker's own keys", map[string]string{"com.docker.network.driver.mtu": "9000", "com.docker.network.container_iface_prefix": "lan", "RequestAddressType": "x", "com.docker.network.advertise_addr_ms": "200"},
-			with(macvlan, func(o *Options) { o.MTU, o.IfPrefix = 9000, "lan" })},
-		{"both ways to say the mtu", map[string]string{"com.docker.network.driver.mtu": "1400", "mtu": "1400"}, with(macvlan, func(o *Options) { o.MTU = 1400 })},
-		{"a bridge's keys", map[string]string{"com.docker.network.bridge.name": "br0"}, with(macvlan, func(o *Options) { o.Unheeded = []string{"com.docker.network.bridge.name"} })},
+			with(macvlan, func(o *option.Options) { o.MTU, o.IfPrefix = 9000, "lan" })},
+		{"both ways to say the mtu", map[string]string{"com.docker.network.driver.mtu": "1400", "mtu": "1400"}, with(macvlan, func(o *option.Options) { o.MTU = 1400 })},
+		{"a bridge's keys", map[string]string{"com.docker.network.bridge.name": "br0"}, with(macvlan, func(o *option.Options) { o.Unheeded = []string{"com.docker.network.bridge.name"} })},
 		{"mtu, scope, gateway, dns", map[string]string{"mtu": "9000", "scope": "local", "gateway": "none", "dns": "off"},
-			with(macvlan, func(o *Options) { o.MTU, o.Scope, o.NoGateway, o.NoDNS = 9000, ScopeLocal, true, true })},
+			with(macvlan, func(o *option.Options) { o.MTU, o.Scope, o.NoGateway, o.NoDNS = 9000, option.ScopeLocal, true, true })},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Parse(tt.raw)
+			got, err := option.Parse(tt.raw)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(Options{}, "Old")); diff != "" {
+			if diff := cmp.Diff(tt.want, got, cmpopts.IgnoreFields(option.Options{}, "Old")); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
@@ -123,8 +125,8 @@ func TestParseOptionsRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := Parse(tt.raw)
-			if !errors.Is(err, ErrInvalid) {
+			_, err := option.Parse(tt.raw)
+			if !errors.Is(err, option.ErrInvalid) {
 				t.Fatalf("error %v, want ErrOption", err)
 			}
 			for _, s := range tt.says {

@@ -1,4 +1,4 @@
-package visible
+package visible_test
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"gvlan/driver/visible"
 
 	"pgregory.net/rapid"
 )
@@ -15,7 +17,7 @@ import (
 func TestShellWords(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		word := rapid.StringOf(rapid.RuneFrom([]rune("a1-./=' \"$`\\*;&|<>(){}\n\x1b\u009bé%"))).Draw(rt, "word")
-		spelt := ShellWord(word)
+		spelt := visible.ShellWord(word)
 		if strings.ContainsAny(spelt, "\n\x1b\u009b") {
 			rt.Fatalf("%q is shown as %q", word, spelt)
 		}
@@ -34,7 +36,7 @@ func TestVisible(t *testing.T) {
 		"\x9b2J":            `\x9b2J`,
 		"\U000e0041":        `\udb40\udc41`,
 	} {
-		if got := Text(text); got != want {
+		if got := visible.Text(text); got != want {
 			t.Errorf("Visible(%q) = %q, want %q", text, got, want)
 		}
 	}
@@ -47,7 +49,7 @@ func TestVisibleKeepsJSON(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		shown := Text(string(raw))
+		shown := visible.Text(string(raw))
 		var got string
 		if err := json.Unmarshal([]byte(shown), &got); err != nil || got != text {
 			rt.Fatalf("%q is read back as %q, %v", text, got, err)

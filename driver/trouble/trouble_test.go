@@ -1,0 +1,60 @@
+package trouble_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"gvlan/driver/trouble"
+)
+
+func TestBook(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	var logged bytes.Buffer
+	b := trouble.NewBook(func() time.Time { return now }, slog.New(slog.NewTextHandler(&logged, nil)))
+	about, other := trouble.Matter{What: "replica", Of: "u1"}, trouble.Matter{What: "names"}
+	first, second := errors.New("the engine is away"), errors.New("the name is taken")
+
+	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+		b.Tell(about, first)
+		now = now.Add(wait*time.Second - time.Millisecond)
+		if !b.Waiting(about) {
+			t.Fatalf("it is due before %d s", wait)
+		}
+		now = now.Add(time.Millisecond)
+		if b.Waiting(about) {
+			t.Fatalf("it is not due after %d s", wait)
+		}
+	}
+	b.Tell(about, second)
+	b.Tell(other, first)
+	if got := strings.Count(logged.String(), "\n"); got != 3 {
+		t.Errorf("%d lines, want one for each failure that was new:\n%s", got, logged.String())
+	}
+	if got := b.List()[about].Why; got != second.Error() || b.Waiting(trouble.Matter{What: "replica", Of: "u2"}) {
+		t.Errorf("what fails is %q", got)
+	}
+	b.Only(func(id string) bool { return id != "u1" })
+	if _, kept := b.List()[about]; kept || !b.Any() {
+		t.Errorf("it keeps %v, want what is of no network", b.List())
+	}
+	b.Over(other)
+	if b.Any() {
+		t.Errorf("it keeps %v", b.List())
+	}
+}
+
+func TestFindings(t *testing.T) {
+	var f trouble.Findings
+	for _, look := range []struct{ found, fresh string }{{"a b", "a b"}, {"b c", "c"}, {"", ""}, {"c", "c"}} {
+		if got := strings.Join(f.Replace(strings.Fields(look.found)), " "); got != look.fresh {
+			t.Errorf("new among %q: %q, want %q", look.found, got, look.fresh)
+		}
+		if got := strings.Join(f.List(), " "); got != look.found {
+			t.Errorf("it lists %q, want %q", got, look.found)
+		}
+	}
+}
