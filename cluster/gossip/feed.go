@@ -17,22 +17,22 @@ type Batch[T any] struct {
 // feed hands what memberlist's callbacks report to a slow reader. Putting
 // into it never blocks, because the callbacks run under memberlist's lock;
 // it holds at most limit subjects.
-type feed[K comparable, T any] struct {
+type feed[T any] struct {
 	limit int
 	out   chan Batch[T]
 	wake  chan struct{} // holds one: something is pending
 
 	mu      sync.Mutex
-	at      map[K]int // subject: its place in pending
+	at      map[string]int // subject: its place in pending
 	pending Batch[T]
 }
 
-func newFeed[K comparable, T any](limit int) *feed[K, T] {
-	return &feed[K, T]{limit: limit, out: make(chan Batch[T]), wake: make(chan struct{}, 1), at: map[K]int{}}
+func newFeed[T any](limit int) *feed[T] {
+	return &feed[T]{limit: limit, out: make(chan Batch[T]), wake: make(chan struct{}, 1), at: map[string]int{}}
 }
 
 // put notes an item; it replaces an older one of the same subject.
-func (f *feed[K, T]) put(subject K, item T) {
+func (f *feed[T]) put(subject string, item T) {
 	f.mu.Lock()
 	if i, ok := f.at[subject]; ok {
 		f.pending.Items[i] = item
@@ -49,7 +49,7 @@ func (f *feed[K, T]) put(subject K, item T) {
 	}
 }
 
-func (f *feed[K, T]) take() Batch[T] {
+func (f *feed[T]) take() Batch[T] {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	batch := f.pending
@@ -60,7 +60,7 @@ func (f *feed[K, T]) take() Batch[T] {
 
 // serve hands batches to the reader until ctx ends. What comes while the
 // reader is busy waits in pending, where it coalesces.
-func (f *feed[K, T]) serve(ctx context.Context) {
+func (f *feed[T]) serve(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():

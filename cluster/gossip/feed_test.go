@@ -8,7 +8,7 @@ import (
 )
 
 func TestFeedCoalesces(t *testing.T) {
-	f := newFeed[string, int](2)
+	f := newFeed[int](2)
 	f.put("a", 1)
 	f.put("b", 2)
 	f.put("a", 3)
@@ -28,7 +28,7 @@ func TestFeedCoalesces(t *testing.T) {
 }
 
 func TestFeedServes(t *testing.T) {
-	f := newFeed[string, int](8)
+	f := newFeed[int](8)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { f.serve(ctx); close(done) }()

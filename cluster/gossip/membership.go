@@ -34,8 +34,8 @@ type Membership struct {
 	config    Config
 	counts    *counters
 	table     *table
-	events    *feed[string, Event] // for the reader of Events
-	lines     *feed[string, Event] // for the log
+	events    *feed[Event] // for the reader of Events
+	lines     *feed[Event] // for the log
 	strangers *strangers
 	cache     *cache
 	news      chan struct{} // holds one: the metadata changed
@@ -54,18 +54,17 @@ func New(c Config) (*Membership, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Membership{
+	return &Membership{
 		config:    c,
 		counts:    &counters{},
 		table:     newTable(time.Now),
-		events:    newFeed[string, Event](eventLimit),
-		lines:     newFeed[string, Event](eventLimit),
+		events:    newFeed[Event](eventLimit),
+		lines:     newFeed[Event](eventLimit),
 		strangers: newStrangers(time.Now),
 		cache:     &cache{path: c.Cache},
 		news:      make(chan struct{}, 1),
 		metaNow:   c.Meta,
-	}
-	return m, nil
+	}, nil
 }
 
 // Run binds the port, waits until etcd or the cache has told cluster and

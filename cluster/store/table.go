@@ -44,13 +44,13 @@ func (t *Table[T]) Run(ctx context.Context, kv KV) error { return Follow(ctx, kv
 
 // Apply takes over what a Follow reports; Run does.
 func (t *Table[T]) Apply(c Change) {
-	t.take(c)
+	t.merge(c)
 	for _, reader := range t.readers {
 		reader(c)
 	}
 }
 
-func (t *Table[T]) take(c Change) {
+func (t *Table[T]) merge(c Change) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if c.Reset {

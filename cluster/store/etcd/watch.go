@@ -81,7 +81,7 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 			case !ok:
 				return fmt.Errorf("%w: the client is closed", store.ErrUnavailable)
 			}
-			batch, err := w.take(resp)
+			batch, err := w.read(resp)
 			if err != nil {
 				return err
 			}
@@ -110,7 +110,7 @@ type watching struct {
 	store uint64 // etcd's cluster id; 0 before the first answer
 }
 
-func (w *watching) take(resp clientv3.WatchResponse) (store.Batch, error) {
+func (w *watching) read(resp clientv3.WatchResponse) (store.Batch, error) {
 	if resp.CompactRevision != 0 {
 		return store.Batch{}, fmt.Errorf("%w: revision %d is asked for, %d is the oldest kept", store.ErrCompacted, w.after, resp.CompactRevision)
 	}

@@ -18,8 +18,8 @@ type gateState struct {
 	reasserted string
 }
 
-// take applies one record.
-func (g *gateState) take(it store.Item, deleted bool) (err error) {
+// apply takes over one record.
+func (g *gateState) apply(it store.Item, deleted bool) (err error) {
 	switch it.Key {
 	case store.GateKey():
 		if g.at = it.Modified; deleted {
@@ -53,12 +53,12 @@ func (g *gateState) follow(c store.Change) (failed error) {
 	if c.Reset {
 		*g = gateState{reasserted: known.reasserted}
 		for _, it := range c.Items {
-			failed = errors.Join(failed, g.take(it, false))
+			failed = errors.Join(failed, g.apply(it, false))
 		}
 	}
 	for _, e := range c.Events {
 		if e.Item.Key != store.GateKey() || e.At > known.seen {
-			failed = errors.Join(failed, g.take(e.Item, e.Deleted))
+			failed = errors.Join(failed, g.apply(e.Item, e.Deleted))
 		}
 	}
 	if g.seen = c.Revision; c.Revision < known.seen {

@@ -134,7 +134,7 @@ func (o *opening) read(ctx context.Context) (openingView, error) {
 	view.newestIt, _ = res.Item(store.LastKey(known.Newest.Node))
 	for _, key := range []string{store.GateKey(), store.RecoveryKey(), store.CautionKey()} {
 		if it, found := res.Item(key); found {
-			if err := view.gate.take(it, false); err != nil {
+			if err := view.gate.apply(it, false); err != nil {
 				return view, err
 			}
 		}

@@ -388,7 +388,7 @@ func (s *state) gateClosed(it store.Item, rev store.Revision) error {
 	}
 	was := s.gate.at
 	s.gate.seen = rev
-	if err := s.gate.take(it, false); err != nil {
+	if err := s.gate.apply(it, false); err != nil {
 		return err
 	}
 	s.gateMovedLocked(was)
