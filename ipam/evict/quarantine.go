@@ -53,7 +53,8 @@ func (q *Quarantines) Run(ctx context.Context) error {
 		}
 		if !adopted {
 			err := q.adopt(ctx)
-			if adopted = err == nil; !adopted && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
+			adopted = err == nil
+			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
 				q.Log.Warn("addresses that an older gvlan put into quarantine not looked for: trying again", "err", err)
 			}
 		}

@@ -112,7 +112,8 @@ func loggedIndex(dir string) (index uint64, err error) {
 		}
 		defer log.Close()
 		_, _, entries, err := log.ReadAll()
-		if index = from.GetIndex(); len(entries) > 0 {
+		index = from.GetIndex()
+		if len(entries) > 0 {
 			index = entries[len(entries)-1].GetIndex()
 		}
 		return err

@@ -54,7 +54,8 @@ func (e *Client) List(ctx context.Context, span store.Span) ([]store.Item, store
 				items = append(items, e.item(kv))
 				from = string(kv.Key) + "\x00"
 			}
-			if more = resp.More; rev == 0 {
+			more = resp.More
+			if rev == 0 {
 				rev = resp.Header.Revision
 			}
 			return nil

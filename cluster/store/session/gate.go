@@ -22,9 +22,9 @@ type gateState struct {
 func (g *gateState) apply(it store.Item, deleted bool) (err error) {
 	switch it.Key {
 	case store.GateKey():
-		if g.at = it.Modified; deleted {
-			g.at = 0
-		} else {
+		g.at = 0
+		if !deleted {
+			g.at = it.Modified
 			g.gate, err = store.Decode[store.Gate](it)
 		}
 	case store.CautionKey():
@@ -61,7 +61,8 @@ func (g *gateState) follow(c store.Change) (failed error) {
 			failed = errors.Join(failed, g.apply(e.Item, e.Deleted))
 		}
 	}
-	if g.seen = c.Revision; c.Revision < known.seen {
+	g.seen = c.Revision
+	if c.Revision < known.seen {
 		g.gate, g.at, g.seen = known.gate, known.at, known.seen
 	}
 	return failed

@@ -139,7 +139,8 @@ func (o *opening) read(ctx context.Context) (openingView, error) {
 			}
 		}
 	}
-	if view.epochIt, ok = res.Item(store.EpochKey(o.id.Node)); ok {
+	view.epochIt, ok = res.Item(store.EpochKey(o.id.Node))
+	if ok {
 		view.epoch, err = store.Decode[store.Epoch](view.epochIt)
 	}
 	return view, err
