@@ -30,10 +30,6 @@ type Quarantines struct {
 	Grant Grant
 	Ask   Ask
 	Log   *slog.Logger
-
-	mu    sync.Mutex
-	rows  map[string]store.Quarantine // by node
-	rests map[string]bool             // by node
 }
 
 // Run ends quarantines until ctx ends.
@@ -43,7 +39,10 @@ func (q *Quarantines) Run(ctx context.Context) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	failed := make(chan error, 1)
-	follow.Go(func() { failed <- store.Follow(ctx, q.KV, store.QuarantinesSpan(), q.apply) })
+	quarantines := store.NewTable[store.Quarantine](store.QuarantinesSpan(), func(err error) {
+		q.Log.Warn("record of a quarantine unreadable: left out", "err", err)
+	})
+	follow.Go(func() { failed <- quarantines.Run(ctx, q.KV) })
 	adopted := false
 	for {
 		select {
@@ -58,7 +57,7 @@ func (q *Quarantines) Run(ctx context.Context) error {
 				q.Log.Warn("addresses that an older gvlan put into quarantine not looked for: trying again", "err", err)
 			}
 		}
-		for _, over := range q.over() {
+		for _, over := range over(quarantines) {
 			if err := q.end(ctx, over); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
 				q.Log.Warn("quarantine not ended: trying again", "node", cmp.Or(over.Host, over.Node), "err", err)
 			}
@@ -92,52 +91,15 @@ func (q *Quarantines) adopt(ctx context.Context) error {
 	return nil
 }
 
-func (q *Quarantines) apply(c store.Change) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if c.Reset {
-		q.rows, q.rests = map[string]store.Quarantine{}, map[string]bool{}
-	}
-	for _, it := range c.Items {
-		q.enter(it)
-	}
-	for _, ev := range c.Events {
-		if !ev.Deleted {
-			q.enter(ev.Item)
-			continue
-		}
-		for node := range q.rows {
-			switch ev.Item.Key {
-			case store.RestKey(node):
-				delete(q.rests, node)
-			case store.QuarantineKey(node):
-				delete(q.rows, node)
-			}
-		}
-	}
-}
-
-// enter notes one record. Both keys of a node hold the same.
-func (q *Quarantines) enter(it store.Item) {
-	record, err := store.Decode[store.Quarantine](it)
-	if err != nil {
-		q.Log.Warn("record of a quarantine unreadable: left out", "err", err)
-		return
-	}
-	q.rows[record.Node] = record
-	if it.Key == store.RestKey(record.Node) {
-		q.rests[record.Node] = true
-	}
-}
-
-// over lists the quarantines whose rest is over.
-func (q *Quarantines) over() []store.Quarantine {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var all []store.Quarantine
-	for _, node := range slices.Sorted(maps.Keys(q.rows)) {
-		if !q.rests[node] {
-			all = append(all, q.rows[node])
+// over lists the quarantines whose rest is over. Both keys of a node hold the
+// same record.
+func over(quarantines *store.Table[store.Quarantine]) (all []store.Quarantine) {
+	rows, _ := quarantines.Rows()
+	for _, key := range slices.Sorted(maps.Keys(rows)) {
+		of := rows[key].Record
+		_, rests := rows[store.RestKey(of.Node)]
+		if key == store.QuarantineKey(of.Node) && !rests {
+			all = append(all, of)
 		}
 	}
 	return all
