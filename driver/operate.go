@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,18 +14,15 @@ import (
 	"gvlan/driver/option"
 	"gvlan/driver/plan"
 	"gvlan/driver/visible"
-	"gvlan/ipam/pool"
-	"gvlan/parentfile"
 )
 
-// What an operator's command can be refused for.
+// What an operator's command can be refused for, beside option.ErrInvalid and
+// option.ErrFixed.
 var (
 	// ErrNoNetwork: no definition has that name.
 	ErrNoNetwork = errors.New("no such network")
 	// ErrInUse: containers refer to the network.
 	ErrInUse = errors.New("network is in use")
-	// ErrFixed: that part of a definition never changes.
-	ErrFixed = errors.New("cannot be changed")
 )
 
 // Defined is what became of a Define.
@@ -191,123 +187,19 @@ func (d *Driver) replaceDefinition(ctx context.Context, def store.Row[store.Netw
 }
 
 // Set changes what can change of a definition while it lives, on every host,
-// without making it again: parent=LIST, exclude=ITEM,... (also += and -=),
-// range+=CIDR and range-=CIDR, cooldown=TIME. Docker goes on showing what it was told.
+// without making it again; option.Set has what that is. Docker goes on showing
+// what it was told.
 func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
 	def, err := d.definition(ctx, name)
 	if err != nil {
 		return err
 	}
 	for _, change := range changes {
-		if err := override(&def.Record, change); err != nil {
+		if err := option.Set(&def.Record, change); err != nil {
 			return fmt.Errorf("set %s of network %s: %w", change, name, err)
 		}
 	}
 	return d.replaceDefinition(ctx, def)
-}
-
-// override applies one change.
-func override(n *store.Network, change string) error {
-	key, value, ok := strings.Cut(change, "=")
-	if !ok {
-		return fmt.Errorf("%w: want KEY=VALUE", option.ErrInvalid)
-	}
-	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
-	key = strings.TrimRight(key, "+-")
-	switch key {
-	case "parent":
-		if add || remove {
-			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", option.ErrInvalid)
-		}
-		return overrideParent(n, value)
-	case "exclude":
-		return overrideExclude(n, value, add, remove)
-	case "range":
-		return overrideRange(n, value, add, remove)
-	case "cooldown":
-		if add || remove {
-			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", option.ErrInvalid)
-		}
-		return overrideCooldown(n, value)
-	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
-		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
-	}
-	if near := pool.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
-		return fmt.Errorf("%w: %s is unknown: did you mean %s?", option.ErrInvalid, key, near)
-	}
-	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", option.ErrInvalid, key)
-}
-
-func overrideParent(n *store.Network, value string) error {
-	list, err := parentfile.Parse(value)
-	if err != nil {
-		return err
-	}
-	if list.Empty() {
-		return parentfile.ErrEmpty
-	}
-	n.Overrides.Parent = &value
-	return nil
-}
-
-func overrideExclude(n *store.Network, value string, add, remove bool) error {
-	items := pool.Excludes(value)
-	if err := pool.CheckExclude(items); err != nil {
-		return err
-	}
-	if !remove {
-		if err := pool.CheckExcludeWithin(items, n.Created.Pools); err != nil {
-			return err
-		}
-	}
-	n.Overrides.Exclude = combine(n.Overrides.Exclude, items, add, remove)
-	return nil
-}
-
-func overrideRange(n *store.Network, value string, add, remove bool) error {
-	if !add && !remove {
-		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", option.ErrInvalid)
-	}
-	r, err := netip.ParsePrefix(value)
-	if err != nil {
-		return fmt.Errorf("%w: range %q is no CIDR", option.ErrInvalid, value)
-	}
-	inside := slices.ContainsFunc(n.Created.Pools, func(p store.Pool) bool {
-		return p.Subnet.Contains(r.Addr()) && r.Bits() >= p.Subnet.Bits()
-	})
-	if !inside {
-		return fmt.Errorf("%w: range %s lies in no subnet of the network", option.ErrInvalid, r)
-	}
-	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
-	return nil
-}
-
-func overrideCooldown(n *store.Network, value string) error {
-	d, err := pool.ParseCooldown(value)
-	if err != nil {
-		return fmt.Errorf("%w: %w", option.ErrInvalid, err)
-	}
-	n.Overrides.Cooldown = ""
-	if d > 0 {
-		n.Overrides.Cooldown = d.String()
-	}
-	return nil
-}
-
-// combine replaces a list, adds to it or takes from it.
-func combine[T comparable](have, items []T, add, remove bool) []T {
-	switch {
-	case remove:
-		return slices.DeleteFunc(slices.Clone(have), func(h T) bool { return slices.Contains(items, h) })
-	case add:
-		for _, item := range items {
-			if !slices.Contains(have, item) {
-				have = append(have, item)
-			}
-		}
-		return have
-	}
-	return items
 }
 
 // NetworkReport is one network of this host, for people.

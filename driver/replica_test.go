@@ -20,6 +20,7 @@ import (
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/option"
 	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
 	"gvlan/driver/visible"
@@ -455,7 +456,7 @@ func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
 	if e, _ := h2.d.state.Endpoint(web.endpoint); e.Parent != "eth1" {
 		t.Errorf("the running container moved to %s", e.Parent)
 	}
-	for change, says := range map[string]string{"subnet=10.0.0.0/8": ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE", "cooldown=soon": "at most 1h", "cooldown+=1s": "cooldown=TIME"} {
+	for change, says := range map[string]string{"subnet=10.0.0.0/8": option.ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE", "cooldown=soon": "at most 1h", "cooldown+=1s": "cooldown=TIME"} {
 		h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{change}), says, "lan1")
 	}
 }

@@ -35,7 +35,7 @@ var arrows = map[string][]string{
 	"driver/link":              {},
 	"driver/link/linktest":     {"driver/link"},
 	"driver/netns":             {},
-	"driver/option":            {"driver/link", "driver/visible", "ipam/pool", "parentfile"},
+	"driver/option":            {"driver/link", "driver/visible", "ipam/pool", "parentfile", "cluster/store"},
 	"driver/parent":            {"driver/journal", "driver/link", "driver/netns", "driver/trouble", "parentfile"},
 	"driver/plan":              {"driver/engine", "driver/journal", "driver/option", "driver/trouble", "cluster/store"},
 	"driver/plugin":            {"driver/option", "driver/visible", "ipam", "ipam/pool"},

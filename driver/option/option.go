@@ -1,7 +1,7 @@
 // Package option is what users say of a network and of a container on it: the
 // `-o` options and Docker's own keys (Options), the driver-opts of an
-// attachment (EndpointOptions), the engine's labels, and the one rule of who
-// has a gateway. It is pure: text in, values or a refusal out, and a refusal
+// attachment (EndpointOptions), the engine's labels, the changes of `network
+// set` (Set), and the one rule of who has a gateway. It is pure: text in, values or a refusal out, and a refusal
 // names what was probably meant.
 package option
 

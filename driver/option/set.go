@@ -1,0 +1,123 @@
+package option
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
+	"gvlan/parentfile"
+)
+
+// ErrFixed is wrapped when a change is of a part that a definition keeps for
+// ever.
+var ErrFixed = errors.New("cannot be changed")
+
+// Set applies one change of `network set` to a definition's overrides:
+// parent=LIST, exclude=ITEM,... (also += and -=), range+=CIDR and range-=CIDR,
+// cooldown=TIME. The error wraps ErrInvalid or ErrFixed, or is parentfile's.
+func Set(n *store.Network, change string) error {
+	key, value, ok := strings.Cut(change, "=")
+	if !ok {
+		return fmt.Errorf("%w: want KEY=VALUE", ErrInvalid)
+	}
+	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
+	key = strings.TrimRight(key, "+-")
+	switch key {
+	case "parent":
+		if add || remove {
+			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", ErrInvalid)
+		}
+		return setParent(n, value)
+	case "exclude":
+		return setExclude(n, value, add, remove)
+	case "range":
+		return setRange(n, value, add, remove)
+	case "cooldown":
+		if add || remove {
+			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
+		}
+		return setCooldown(n, value)
+	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
+		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
+	}
+	if near := pool.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
+		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrInvalid, key, near)
+	}
+	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrInvalid, key)
+}
+
+func setParent(n *store.Network, value string) error {
+	list, err := parentfile.Parse(value)
+	if err != nil {
+		return err
+	}
+	if list.Empty() {
+		return parentfile.ErrEmpty
+	}
+	n.Overrides.Parent = &value
+	return nil
+}
+
+func setExclude(n *store.Network, value string, add, remove bool) error {
+	items := pool.Excludes(value)
+	if err := pool.CheckExclude(items); err != nil {
+		return err
+	}
+	if !remove {
+		if err := pool.CheckExcludeWithin(items, n.Created.Pools); err != nil {
+			return err
+		}
+	}
+	n.Overrides.Exclude = combine(n.Overrides.Exclude, items, add, remove)
+	return nil
+}
+
+func setRange(n *store.Network, value string, add, remove bool) error {
+	if !add && !remove {
+		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrInvalid)
+	}
+	r, err := netip.ParsePrefix(value)
+	if err != nil {
+		return fmt.Errorf("%w: range %q is no CIDR", ErrInvalid, value)
+	}
+	inside := slices.ContainsFunc(n.Created.Pools, func(p store.Pool) bool {
+		return p.Subnet.Contains(r.Addr()) && r.Bits() >= p.Subnet.Bits()
+	})
+	if !inside {
+		return fmt.Errorf("%w: range %s lies in no subnet of the network", ErrInvalid, r)
+	}
+	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
+	return nil
+}
+
+func setCooldown(n *store.Network, value string) error {
+	d, err := pool.ParseCooldown(value)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	n.Overrides.Cooldown = ""
+	if d > 0 {
+		n.Overrides.Cooldown = d.String()
+	}
+	return nil
+}
+
+// combine replaces a list, adds to it or takes from it.
+func combine[T comparable](have, items []T, add, remove bool) []T {
+	switch {
+	case remove:
+		return slices.DeleteFunc(slices.Clone(have), func(h T) bool { return slices.Contains(items, h) })
+	case add:
+		for _, item := range items {
+			if !slices.Contains(have, item) {
+				have = append(have, item)
+			}
+		}
+		return have
+	}
+	return items
+}
