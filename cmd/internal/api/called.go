@@ -70,7 +70,7 @@ func CallNodes(all []NodeName) func(node string) string {
 	return func(node string) string { return cmp.Or(called[node], node) }
 }
 
-// CallAgents is callNodes where two agents of one host have to be told apart.
+// CallAgents is CallNodes where two agents of one host have to be told apart.
 func CallAgents(all []NodeName) func(node string) string {
 	called, beside := CallNodes(all), map[string]bool{}
 	for _, nodes := range byHost(all) {
@@ -117,7 +117,7 @@ func NodesCalled(all []NodeName, name string) ([]string, error) {
 	return nil, fmt.Errorf("%d hosts are called %s: give one of their nodes instead, %s", len(on), name, strings.Join(nodes, " or "))
 }
 
-// HostViews makes one view of the agents of one host.
+// HostViews makes one view of the agents of each host.
 func HostViews(nodes []NodeView) []NodeView {
 	views, names := map[string]NodeView{}, []NodeName{}
 	for _, v := range nodes {

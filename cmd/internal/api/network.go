@@ -10,9 +10,6 @@ import (
 	"gvlan/driver/journal"
 )
 
-// Named is a route with the name of the network or node it is about.
-func Named(route, name string) string { return route + "?name=" + url.QueryEscape(name) }
-
 // Routes of the network commands. Those of one network take its name as the
 // value "name" of the query: a name is any text, and in a path "/" and ".."
 // mean something else.
@@ -22,13 +19,16 @@ const (
 	ImportRoute   = "/v1/network/import"
 )
 
+// Named is a route with the name of the network or node it is about.
+func Named(route, name string) string { return route + "?name=" + url.QueryEscape(name) }
+
+// NameIn is the name that a request for one network or node gives.
+func NameIn(r *http.Request) string { return r.URL.Query().Get("name") }
+
 // NetworkChange is the body of a PATCH: KEY=VALUE as `network set` takes them.
 type NetworkChange struct {
 	Changes []string `json:"changes"`
 }
-
-// NameIn is the name that a request for one network or node gives.
-func NameIn(r *http.Request) string { return r.URL.Query().Get("name") }
 
 // NetworkView is one definition with how it fares on every host, or a local
 // network on the host that has it.
@@ -53,7 +53,7 @@ type NetworkHost struct {
 	Node      string         `json:"node"`
 	Host      string         `json:"host"`
 	Connected bool           `json:"connected"` // its agent is
-	State     string         `json:"state"`     // of its replica; stateMissing or stateNoTask without one
+	State     string         `json:"state"`     // of its replica; StateMissing or StateNoTask without one
 	Engine    string         `json:"engine,omitempty"`
 	Parent    string         `json:"parent,omitempty"` // a container would get now
 	Links     []string       `json:"links,omitempty"`

@@ -69,9 +69,9 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time) error {
 	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
-	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, hostNameIn(v, v.Origin))
+	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, madeOn(v))
 	for _, p := range v.Pools {
-		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p.Subnet.String(), p.Range.IsValid(), p.Range.String(), p.Gateway.IsValid(), p.Gateway.String()))
+		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p))
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
 		fmt.Fprintf(table, "option\t%s=%s\n", k, v.Options[k])
@@ -89,24 +89,24 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time) error {
 	return printEndpoints(out, v)
 }
 
-func poolLine(subnet string, hasRange bool, part string, hasGateway bool, gateway string) string {
-	if hasRange {
-		subnet += ", addresses from " + part
+func poolLine(p store.Pool) string {
+	line := p.Subnet.String()
+	if p.Range.IsValid() {
+		line += ", addresses from " + p.Range.String()
 	}
-	if hasGateway {
-		return subnet + ", gateway " + gateway
+	if p.Gateway.IsValid() {
+		return line + ", gateway " + p.Gateway.String()
 	}
-	return subnet + ", no gateway"
+	return line + ", no gateway"
 }
 
-// hostNameIn is the host name of a node, or its id.
-func hostNameIn(v api.NetworkView, node string) string {
+// madeOn is what people call the node a network was made on.
+func madeOn(v api.NetworkView) string {
+	var names []api.NodeName
 	for _, h := range v.Hosts {
-		if h.Node == node && h.Host != "" {
-			return h.Host
-		}
+		names = append(names, api.NodeName{Node: h.Node, Host: h.Host})
 	}
-	return node
+	return api.CallNodes(names)(v.Origin)
 }
 
 // overrideLines are what `network set` changed, as it is typed.

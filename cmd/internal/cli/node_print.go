@@ -16,13 +16,13 @@ import (
 	"gvlan/cmd/internal/terminal"
 )
 
+// printNodes is `gvlan node ls`.
 func printNodes(out io.Writer, views []api.NodeView, now time.Time) error {
 	terminal.InCells(&views)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
 	for _, v := range views {
-		since := func(v api.NodeView) string { return age(v.Since, now) }
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), eachAgent(v, stateOf), since(worseOf(v)),
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), eachAgent(v, stateOf), age(worseOf(v).Since, now),
 			orDash(eachAgent(v, func(v api.NodeView) string { return v.Address })), orDash(eachAgent(v, func(v api.NodeView) string { return v.Version })),
 			len(networksOf(v)), endpointsOf(v), orDash(strings.Join(parentsOf(v), ",")), kindsOf(v))
 	}
@@ -48,6 +48,7 @@ func stateOf(v api.NodeView) string {
 	return state
 }
 
+// age is how long something has been so.
 func age(since, now time.Time) string {
 	if since.IsZero() {
 		return "-"
@@ -121,6 +122,7 @@ func agentsOf(v api.NodeView) []api.NodeView {
 	return []api.NodeView{first, *second}
 }
 
+// kindOf is which of the two agents a view is of.
 func kindOf(v api.NodeView) string {
 	if config.IsPlugin(v.Node) {
 		return "swarm"
@@ -173,8 +175,8 @@ func networksOf(v api.NodeView) (all []store.NodeNetwork) {
 	return all
 }
 
-// interfacesOf are those of the host that either agent saw, each
-// with the networks of both that use it.
+// interfacesOf are those of the host that either agent saw, each with the
+// networks of both that use it.
 func interfacesOf(v api.NodeView) (all []store.Interface) {
 	for _, a := range agentsOf(v) {
 		for _, i := range a.Interfaces {

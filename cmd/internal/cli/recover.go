@@ -31,7 +31,7 @@ func newRecoverCommand() *cobra.Command {
 			"before: this one then looks after what the store keeps of that node.",
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := statusClientOf(c)
+			client, err := clientOf(c)
 			if err != nil {
 				return err
 			}

@@ -17,25 +17,8 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// withAgent runs a command that asks this host's agent.
-func withAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command, []string) error {
-	return func(c *cobra.Command, args []string) error {
-		client, err := statusClientOf(c)
-		if err != nil {
-			return err
-		}
-		return run(c, client, args)
-	}
-}
-
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
-}
-
-// Run is gvlan with these arguments; it returns the exit status. The
-// agent of this host is runAgent, which gets settings that were checked.
+// Run is gvlan with these arguments; it returns the exit status. `gvlan agent`
+// is runAgent, which gets settings that were checked.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version string, runAgent func(context.Context, config.Settings) error) int {
 	stdout, stderr = terminal.NewWriter(stdout), terminal.NewWriter(stderr)
 	root := newRoot(version, runAgent)
@@ -82,8 +65,19 @@ func explainFlag(c *cobra.Command, err error) error {
 	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
 }
 
-// statusClientOf finds the socket by the settings of the command.
-func statusClientOf(c *cobra.Command) (*api.Client, error) {
+// withAgent runs a command that asks this host's agent.
+func withAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		client, err := clientOf(c)
+		if err != nil {
+			return err
+		}
+		return run(c, client, args)
+	}
+}
+
+// clientOf finds the socket by the settings of the command.
+func clientOf(c *cobra.Command) (*api.Client, error) {
 	loaded, err := config.Load(c.Flags(), os.Environ())
 	if err != nil {
 		return nil, err
@@ -91,6 +85,14 @@ func statusClientOf(c *cobra.Command) (*api.Client, error) {
 	return api.NewClient(loaded.Config.StatusSocket), nil
 }
 
+// printJSON is what --json prints.
+func printJSON(out io.Writer, value any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// orDash is a cell of a table, which nothing would make hard to see.
 func orDash(text string) string {
 	if text == "" {
 		return "-"

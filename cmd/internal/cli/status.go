@@ -22,7 +22,7 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show what this host's agent knows and waits for",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := statusClientOf(c)
+			client, err := clientOf(c)
 			if err != nil {
 				return err
 			}
