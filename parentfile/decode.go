@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/BurntSushi/toml"
@@ -107,31 +108,32 @@ func decodeTOML(text string) (File, error) {
 	}
 	for _, key := range meta.Undecoded() {
 		return File{}, &FileError{
-			Line: lineOf(text, key[len(key)-1]),
+			Line: KeyLine(text, key...),
 			Err:  ErrFile,
 			Text: "it has an unknown key; known are version and parent, at the top level or under [macvlan] or [ipvlan]",
 		}
 	}
 	var f File
 	for _, part := range []struct {
-		from section
-		to   *List
-	}{{doc.section, &f.Top}, {doc.Macvlan, &f.Macvlan}, {doc.Ipvlan, &f.Ipvlan}} {
-		if err := f.fill(text, part.from, part.to); err != nil {
+		table []string // its key
+		from  section
+		to    *List
+	}{{nil, doc.section, &f.Top}, {[]string{"macvlan"}, doc.Macvlan, &f.Macvlan}, {[]string{"ipvlan"}, doc.Ipvlan, &f.Ipvlan}} {
+		if err := f.fill(text, part.table, part.from, part.to); err != nil {
 			return File{}, err
 		}
 	}
 	return f, nil
 }
 
-func (f *File) fill(text string, from section, to *List) error {
-	given := from.Parent
+func (f *File) fill(text string, table []string, from section, to *List) error {
+	given, key := from.Parent, "parent"
 	if len(given) == 0 && len(from.HostIface) > 0 {
-		given, f.Old = from.HostIface, true
+		given, key, f.Old = from.HostIface, "host_iface", true
 	}
 	list, err := parseFiled(strings.Join(given, ","))
 	if err != nil {
-		return &FileError{Line: lineOf(text, given[0]), Err: ErrFile, Text: err.Error()}
+		return &FileError{Line: KeyLine(text, append(slices.Clone(table), key)...), Err: ErrFile, Text: err.Error()}
 	}
 	*to = list
 	return nil
@@ -165,15 +167,33 @@ func parseFiled(s string) (List, error) {
 	return list, nil
 }
 
-// lineOf finds the first line that holds word outside a comment: the decoder
-// keeps no positions of keys.
-func lineOf(text, word string) int {
-	number := 0
+// KeyLine finds the line of a TOML text that sets a key, because the decoder
+// keeps positions to itself: counted from 1. It knows the ordinary ways of
+// writing, [table] headers, dotted keys and quotes; otherwise it says 0.
+func KeyLine(text string, key ...string) int {
+	wanted := strings.Join(key, ".")
+	table, number := "", 0
 	for line := range strings.Lines(text) {
 		number++
-		if !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, word) {
+		line = strings.TrimSpace(line)
+		if header, isTable := strings.CutPrefix(line, "["); isTable {
+			header, _, _ = strings.Cut(header, "]")
+			table = KeyName(strings.Trim(header, "[")) + "."
+		}
+		name, _, isValue := strings.Cut(line, "=")
+		if isValue && table+KeyName(name) == wanted || !isValue && table == wanted+"." {
 			return number
 		}
 	}
 	return 0
+}
+
+// KeyName is a key as it is written in TOML, without the spaces and quotes
+// around its parts.
+func KeyName(written string) string {
+	parts := strings.Split(written, ".")
+	for i, part := range parts {
+		parts[i] = strings.Trim(strings.TrimSpace(part), `"'`)
+	}
+	return strings.Join(parts, ".")
 }

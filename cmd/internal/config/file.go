@@ -10,6 +10,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"gvlan/ipam/pool"
+	"gvlan/parentfile"
 )
 
 // DefaultFile need not be there; a file that was named must be.
@@ -55,7 +56,7 @@ func parseConfigFile(path, source string) (configFile, error) {
 	}
 	var problems []error
 	for _, key := range meta.Keys() {
-		if err := file.take(key, valueAt(tree, key), lineOf(source, key)); err != nil {
+		if err := file.take(key, valueAt(tree, key), parentfile.KeyLine(source, key...)); err != nil {
 			problems = append(problems, err)
 		}
 	}
@@ -153,37 +154,6 @@ func valueAt(tree map[string]any, key toml.Key) any {
 	return value
 }
 
-// lineOf finds the line that sets key, because the TOML library keeps
-// positions to itself. It knows the ordinary ways of writing: [table]
-// headers, dotted keys, quotes; otherwise it says 0.
-func lineOf(source string, key toml.Key) int {
-	table := ""
-	number := 0
-	for line := range strings.Lines(source) {
-		number++
-		line = strings.TrimSpace(line)
-		if header, ok := strings.CutPrefix(line, "["); ok {
-			header, _, _ = strings.Cut(header, "]")
-			table = unquoteKey(strings.Trim(header, "[")) + "."
-		}
-		name, _, isValue := strings.Cut(line, "=")
-		if isValue && table+unquoteKey(name) == strings.Join(key, ".") ||
-			!isValue && table == strings.Join(key, ".")+"." {
-			return number
-		}
-	}
-	return 0
-}
-
-// unquoteKey drops spaces and quotes around the parts of a key.
-func unquoteKey(key string) string {
-	parts := strings.Split(key, ".")
-	for i, part := range parts {
-		parts[i] = strings.Trim(strings.TrimSpace(part), `"'`)
-	}
-	return strings.Join(parts, ".")
-}
-
 // unquoted is the error for a value that wants quotes. It does not repeat the
 // value: that may be a secret.
 func unquoted(key toml.Key) error {
@@ -227,7 +197,7 @@ func broken(source string, at toml.ParseError) error {
 	}
 	key, value, found := strings.Cut(line, "=")
 	value, _, _ = strings.Cut(value, "#")
-	key, value = unquoteKey(key), strings.TrimSpace(value)
+	key, value = parentfile.KeyName(key), strings.TrimSpace(value)
 	plain := func(text string) bool { return text != "" && !strings.ContainsAny(text, `"'{}`) }
 	switch {
 	case found && isName(key) && strings.HasPrefix(value, "[") && plain(value):
