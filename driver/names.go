@@ -93,8 +93,9 @@ func (d *Driver) syncNames(ctx context.Context) error {
 // learnNames inspects the containers whose endpoints have no name yet or
 // another one.
 func (d *Driver) learnNames(ctx context.Context) error {
-	// Before the list: what is told of during it may not be in it. What is not
-	// in it is no more.
+	// Taken before the containers are listed: one that an event tells of while
+	// they are may be missing, and its turn is the next look. One that was told of
+	// before and is not listed is gone.
 	stale := d.names.takeStale()
 	containers, err := d.cfg.Engine.Containers(ctx)
 	if err != nil {

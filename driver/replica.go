@@ -222,7 +222,8 @@ func (d *Driver) commit(ctx context.Context, s plan.Step) error {
 	key := store.NetworkKey(n.Name)
 	conds = append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID)))
 	if made := s.Engine.Labels[plan.ReplicaLabel]; made != "" && made != n.UUID {
-		// A replica that nobody bound yet: what was removed stays removed.
+		// The engine has it as a replica of a definition that it was never bound
+		// to: if that was removed meanwhile, this must not bring it back.
 		conds = append(conds, store.Absent(store.TombstoneKey(made)))
 	}
 	res, err := d.cfg.KV.Commit(ctx, store.Txn{

@@ -140,7 +140,8 @@ func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 	if len(addresses) == 0 {
 		return
 	}
-	for sent := 0; sent < announceTimes; {
+	sent := 0
+	for sent < announceTimes {
 		if now, known := d.state.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
@@ -153,7 +154,7 @@ func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
-				d.log.Warn("a new address was not announced on the LAN: neighbors find it when they ask", "endpoint", visible.ID(e.ID), "err", failed)
+				d.log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
 			}
 			return
 		case <-time.After(wait):
