@@ -23,17 +23,20 @@ var ErrTaken = errors.New("parent is taken")
 // other, passthru shares with nobody, and ipvlan's mode and flag belong to
 // the parent, so that another would silently change the running containers.
 func (p *Parents) Judge(n journal.Network, parent, self string) error {
-	for _, e := range p.State.Endpoints() {
+	for _, e := range p.cfg.State.Endpoints() {
 		if e.ID == self || e.Parent != parent || e.Link == "" {
 			continue
 		}
-		other, ok := p.State.Network(e.Network)
-		if !ok {
+		other, known := n, true
+		if e.Network != n.ID {
+			other, known = p.cfg.State.Network(e.Network)
+		}
+		if !known {
 			continue
 		}
 		if why := link.Beside(n.Options.Spec(), other.Options.Spec()); why != "" {
 			return fmt.Errorf("%w: network %s (%s) cannot start a container on %s of node %s while network %s (%s) has one there: %s",
-				ErrTaken, n.Title(), n.Options.Links(), parent, p.Node, other.Title(), other.Options.Links(), why)
+				ErrTaken, n.Title(), n.Options.Links(), parent, p.cfg.Node, other.Title(), other.Options.Links(), why)
 		}
 	}
 	return nil
@@ -58,7 +61,7 @@ func (p *Parents) JudgeElsewhere(ctx context.Context, n journal.Network, e journ
 		}
 		if err := link.Judge(LinkSpec(n, e), use[i:i+1]); err != nil {
 			return fmt.Errorf("%w: network %s cannot start a container on node %s beside the link %s in %s: %w",
-				ErrTaken, n.Title(), p.Node, use[i].Name, path, err)
+				ErrTaken, n.Title(), p.cfg.Node, use[i].Name, path, err)
 		}
 	}
 	return nil
@@ -67,18 +70,18 @@ func (p *Parents) JudgeElsewhere(ctx context.Context, n journal.Network, e journ
 // linksOn gives the container links on a parent, wherever on this host they
 // are, and the paths of the other namespaces by what Usage.Namespace says.
 func (p *Parents) linksOn(ctx context.Context, parent string) (use []link.Usage, paths map[int]string, err error) {
-	elsewhere, err := p.Elsewhere()
+	elsewhere, err := p.cfg.Elsewhere()
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, p.Node, err)
+		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, p.cfg.Node, err)
 	}
 	paths = make(map[int]string, len(elsewhere))
 	for _, ns := range elsewhere {
 		defer ns.Close()
 		paths[ns.Fd()] = ns.Path()
 	}
-	use, err = p.Links.InUse(ctx, parent, slices.Collect(maps.Keys(paths))...)
+	use, err = p.cfg.Links.InUse(ctx, parent, slices.Collect(maps.Keys(paths))...)
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, p.Node, err)
+		return nil, nil, fmt.Errorf("look for links on %s of node %s: %w", parent, p.cfg.Node, err)
 	}
 	return use, paths, nil
 }
@@ -145,7 +148,7 @@ func subnetWarnings(n journal.Network, choice parentfile.Choice) []string {
 // not run beside this one's.
 func (p *Parents) sharingWarnings(n journal.Network, parent string, have []parentfile.Interface) []string {
 	var warnings []string
-	for _, other := range p.State.Networks() {
+	for _, other := range p.cfg.State.Networks() {
 		why := link.Beside(n.Options.Spec(), other.Options.Spec())
 		if why == "" || other.ID == n.ID || other.Stage == journal.StageGone || other.Isolated() {
 			continue
@@ -161,14 +164,14 @@ func (p *Parents) sharingWarnings(n journal.Network, parent string, have []paren
 // Supported refuses a network whose links this host's kernel cannot make,
 // naming the module.
 func (p *Parents) Supported(ctx context.Context, n journal.Network) error {
-	if err := p.Links.Supports(ctx, n.Options.Kind); err != nil {
-		return fmt.Errorf("make network %s on node %s: %w", n.Title(), p.Node, err)
+	if err := p.cfg.Links.Supports(ctx, n.Options.Kind); err != nil {
+		return fmt.Errorf("make network %s on node %s: %w", n.Title(), p.cfg.Node, err)
 	}
 	if !n.Isolated() {
 		return nil
 	}
-	if err := p.Links.Supports(ctx, link.Dummy); err != nil {
-		return fmt.Errorf("make network %s on node %s, which has no parent: %w", n.Title(), p.Node, err)
+	if err := p.cfg.Links.Supports(ctx, link.Dummy); err != nil {
+		return fmt.Errorf("make network %s on node %s, which has no parent: %w", n.Title(), p.cfg.Node, err)
 	}
 	return nil
 }

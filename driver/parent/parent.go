@@ -71,7 +71,7 @@ type Config struct {
 
 // Parents chooses, makes and sweeps what networks hang from on this host.
 type Parents struct {
-	Config
+	cfg Config
 
 	// mu is held while the VLAN links and dummies of a network are made or
 	// released, until the journal says the same: a network that goes must not
@@ -80,7 +80,7 @@ type Parents struct {
 }
 
 // New makes nothing yet.
-func New(c Config) *Parents { return &Parents{Config: c} }
+func New(cfg Config) *Parents { return &Parents{cfg: cfg} }
 
 // Lock keeps everybody else from making and releasing links: a network is
 // journaled, or forgotten, before Unlock.
@@ -127,14 +127,14 @@ func (p *Parents) For(ctx context.Context, n journal.Network, e journal.Endpoint
 	if err != nil {
 		return Parent{}, err
 	}
-	for _, other := range p.State.EndpointsOf(n.ID) {
+	for _, other := range p.cfg.State.EndpointsOf(n.ID) {
 		if other.ID == e.ID || other.Link == "" || other.Parent == found.Name {
 			continue
 		}
 		if other.Chosen == found.Chosen && p.exists(ctx, other.Parent) {
 			return Parent{Name: other.Parent, Chosen: other.Chosen}, nil
 		}
-		p.Log.Info("new containers of the network use another parent now",
+		p.cfg.Log.Info("new containers of the network use another parent now",
 			"network", n.Title(), "parent", found.Name, "before", other.Parent)
 		break
 	}
@@ -149,7 +149,7 @@ func (p *Parents) Ensure(ctx context.Context, n journal.Network) (Parent, error)
 	if err != nil || !take(&n, found) {
 		return found, err
 	}
-	return found, p.State.ChangeNetwork(n.ID, func(n *journal.Network) { take(n, found) })
+	return found, p.cfg.State.ChangeNetwork(n.ID, func(n *journal.Network) { take(n, found) })
 }
 
 func (p *Parents) exists(ctx context.Context, name string) bool {
@@ -184,11 +184,11 @@ func (p *Parents) ensure(ctx context.Context, n journal.Network) (Parent, error)
 		return Parent{}, err
 	}
 	for _, w := range choice.Warnings {
-		p.Log.Warn(w, "network", n.Title())
+		p.cfg.Log.Warn(w, "network", n.Title())
 	}
-	got, err := p.Links.EnsureVLANs(ctx, choice.Interface.Name, choice.VLANs, n.UUID)
+	got, err := p.cfg.Links.EnsureVLANs(ctx, choice.Interface.Name, choice.VLANs, n.UUID)
 	if err != nil {
-		return Parent{}, fmt.Errorf("make the parent of network %s on node %s: %w", n.Title(), p.Node, err)
+		return Parent{}, fmt.Errorf("make the parent of network %s on node %s: %w", n.Title(), p.cfg.Node, err)
 	}
 	given, err := p.given(ctx, choice.Interface)
 	if err != nil {
@@ -226,8 +226,8 @@ func chain(choice parentfile.Choice, got link.Made) []string {
 // ensureDummy makes the dummy of a network without a way out.
 func (p *Parents) ensureDummy(ctx context.Context, n journal.Network) (Parent, error) {
 	spec := link.Spec{Name: link.DummyName(n.ID), Kind: link.Dummy, Owner: n.UUID, MTU: n.Options.MTU}
-	if _, err := p.Links.Ensure(ctx, spec); err != nil {
-		return Parent{}, fmt.Errorf("make the dummy of network %s on node %s: %w", n.Title(), p.Node, err)
+	if _, err := p.cfg.Links.Ensure(ctx, spec); err != nil {
+		return Parent{}, fmt.Errorf("make the dummy of network %s on node %s: %w", n.Title(), p.cfg.Node, err)
 	}
 	return Parent{Name: spec.Name, Made: []string{spec.Name}}, nil
 }
@@ -266,11 +266,11 @@ func (p *Parents) candidates(n journal.Network) (parentfile.List, error) {
 	if err != nil || !list.NeedsHost() {
 		return list, err
 	}
-	return list.ForHost(p.Hosts, n.Name)
+	return list.ForHost(p.cfg.Hosts, n.Name)
 }
 
 func (p *Parents) fromFile(n journal.Network) (parentfile.List, error) {
-	file, err := parentfile.Load(p.OnHost(n.Options.ParentFile))
+	file, err := parentfile.Load(p.cfg.OnHost(n.Options.ParentFile))
 	if err == nil {
 		var list parentfile.List
 		if list, err = file.List(string(n.Options.Kind)); err == nil {
@@ -279,16 +279,16 @@ func (p *Parents) fromFile(n journal.Network) (parentfile.List, error) {
 	}
 	var bad *parentfile.FileError
 	if errors.As(err, &bad) {
-		bad.Node, bad.Path = p.Node, n.Options.ParentFile
+		bad.Node, bad.Path = p.cfg.Node, n.Options.ParentFile
 	}
 	return parentfile.List{}, err
 }
 
 // Inventory is this host's interfaces as parentfile sees them.
 func (p *Parents) Inventory(ctx context.Context) ([]parentfile.Interface, error) {
-	all, err := p.Links.Interfaces(ctx)
+	all, err := p.cfg.Links.Interfaces(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the interfaces of node %s: %w", p.Node, err)
+		return nil, fmt.Errorf("list the interfaces of node %s: %w", p.cfg.Node, err)
 	}
 	have := make([]parentfile.Interface, 0, len(all))
 	for _, i := range all {
@@ -318,7 +318,7 @@ func (p *Parents) resolve(list parentfile.List, have []parentfile.Interface, n j
 		choice, err := parentfile.Resolve(list, have, string(n.Options.Kind))
 		var none *parentfile.NoParentError
 		if errors.As(err, &none) {
-			none.Node = p.Node
+			none.Node = p.cfg.Node
 			none.Tried = append(passed, none.Tried...)
 		}
 		if err != nil || !wasGiven(n, choice) {
@@ -327,7 +327,7 @@ func (p *Parents) resolve(list parentfile.List, have []parentfile.Interface, n j
 		passed = append(passed, parentfile.Tried{Candidate: choice.Candidate, Err: errGiven})
 		list.Candidates = slices.DeleteFunc(slices.Clone(list.Candidates), func(c parentfile.Candidate) bool { return c.Text == choice.Candidate })
 		if list.Empty() {
-			return parentfile.Choice{}, &parentfile.NoParentError{Node: p.Node, Tried: passed}
+			return parentfile.Choice{}, &parentfile.NoParentError{Node: p.cfg.Node, Tried: passed}
 		}
 	}
 }
@@ -356,7 +356,7 @@ func (p *Parents) given(ctx context.Context, i parentfile.Interface) (string, er
 	if i.Kind != string(link.VLAN) || i.VLAN == 0 {
 		return "", nil
 	}
-	owned, err := p.Links.Owned(ctx)
+	owned, err := p.cfg.Links.Owned(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -23,7 +23,7 @@ func (p *Parents) Follow(ctx context.Context, told func()) error {
 	changed := make(chan struct{}, 1)
 	watched := make(chan error, 1)
 	go func() {
-		watched <- p.Links.Watch(ctx, func(link.Event) {
+		watched <- p.cfg.Links.Watch(ctx, func(link.Event) {
 			select {
 			case changed <- struct{}{}:
 			default:
@@ -50,12 +50,12 @@ func (p *Parents) Follow(ctx context.Context, told func()) error {
 
 // rebuildAll makes what this host's networks hang from.
 func (p *Parents) rebuildAll(ctx context.Context) {
-	for _, n := range p.State.Networks() {
+	for _, n := range p.cfg.State.Networks() {
 		if err := p.rebuild(ctx, n.ID); err != nil {
-			p.Troubles.Tell(linksOf(n), fmt.Errorf("make what network %s hangs from: %w", n.Title(), err))
+			p.cfg.Troubles.Tell(linksOf(n), fmt.Errorf("make what network %s hangs from: %w", n.Title(), err))
 			continue
 		}
-		p.Troubles.Over(linksOf(n))
+		p.cfg.Troubles.Over(linksOf(n))
 	}
 }
 
@@ -66,7 +66,7 @@ func linksOf(n journal.Network) trouble.Matter { return trouble.Matter{What: "li
 func (p *Parents) rebuild(ctx context.Context, id string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n, ok := p.State.Network(id)
+	n, ok := p.cfg.State.Network(id)
 	if !ok || n.Stage == journal.StageGone || n.Removing {
 		return nil
 	}
@@ -74,18 +74,18 @@ func (p *Parents) rebuild(ctx context.Context, id string) error {
 	if err := p.Prepare(ctx, &n, true); err != nil || len(n.Links)+len(n.Given) == had {
 		return err
 	}
-	return p.State.ChangeNetwork(id, func(have *journal.Network) { have.Links, have.Given = n.Links, n.Given })
+	return p.cfg.State.ChangeNetwork(id, func(have *journal.Network) { have.Links, have.Given = n.Links, n.Given })
 }
 
 // Release removes the links only n used, the innermost first. A link that is
 // not ours, or that something hangs from, stays. The caller holds the lock.
 func (p *Parents) Release(ctx context.Context, n journal.Network) error {
-	networks := p.State.Networks()
+	networks := p.cfg.State.Networks()
 	var failed error
 	for _, name := range slices.Backward(n.Links) {
 		needed, err := p.needsParent(ctx, name, n.ID, networks)
 		if err == nil && !needed {
-			err = p.Links.Remove(ctx, name)
+			err = p.cfg.Links.Remove(ctx, name)
 		}
 		if !errors.Is(err, link.ErrForeign) && !errors.Is(err, link.ErrInUse) && !errors.Is(err, link.ErrNotFound) {
 			failed = errors.Join(failed, err)
@@ -99,16 +99,16 @@ func (p *Parents) Release(ctx context.Context, n journal.Network) error {
 func (p *Parents) Sweep(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	owned, err := p.Links.Owned(ctx)
+	owned, err := p.cfg.Links.Owned(ctx)
 	if err != nil {
 		return err
 	}
-	networks := p.State.Networks()
+	networks := p.cfg.State.Networks()
 	var failed error
 	for _, l := range owned {
 		needed, err := p.needsLink(ctx, l, networks)
 		if err == nil && !needed {
-			err = p.Links.Remove(ctx, l.Name)
+			err = p.cfg.Links.Remove(ctx, l.Name)
 		}
 		if !errors.Is(err, link.ErrInUse) && !errors.Is(err, link.ErrNotFound) {
 			failed = errors.Join(failed, err)
@@ -121,7 +121,7 @@ func (p *Parents) Sweep(ctx context.Context) error {
 // of ours.
 func (p *Parents) needsLink(ctx context.Context, l link.Link, networks []journal.Network) (bool, error) {
 	if l.Kind == link.Macvlan || l.Kind == link.Ipvlan {
-		_, known := p.State.Endpoint(l.Owner)
+		_, known := p.cfg.State.Endpoint(l.Owner)
 		return known, nil
 	}
 	return p.needsParent(ctx, l.Name, "", networks)
