@@ -51,6 +51,9 @@ type Config struct {
 	Swarm     bool       // this is the managed plugin of a swarm's node
 	// Solo reports whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
+	// Tables are those that the agent runs for other readers too; the driver
+	// runs what is left nil itself.
+	Tables Tables
 	// Drained reports whether an operator wants no new containers here; nil: no.
 	Drained func() bool
 	Now     func() time.Time
@@ -106,7 +109,7 @@ func New(cfg Config) (*Driver, error) {
 	}
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
-		state: state, scopes: scopes, tables: newTables(cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
+		state: state, scopes: scopes, tables: newTables(cfg.Tables, cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
 		troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
@@ -308,6 +311,13 @@ func (s *seen) absences() (count int, answers bool) {
 	return s.away, s.answered
 }
 
+// Tables are spans of the store that others read too.
+type Tables struct {
+	Networks *store.Table[store.Network]
+	Live     *store.Table[store.Live]
+	Nodes    *store.Table[store.Node]
+}
+
 // tables are the spans of the store that replicas are kept from.
 type tables struct {
 	networks   *store.Table[store.Network]
@@ -316,20 +326,36 @@ type tables struct {
 	refs       *store.Table[store.Refs]
 	live       *store.Table[store.Live]
 	nodes      *store.Table[store.Node]
+
+	own []func(context.Context, store.KV) error // runs those that nobody else does
 }
 
-func newTables(log *slog.Logger) *tables {
+func newTables(shared Tables, log *slog.Logger) *tables {
 	unread := func(err error) {
 		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
 	}
-	return &tables{
-		networks:   store.NewTable[store.Network](store.NetworksSpan(), unread),
+	t := &tables{
+		networks:   shared.Networks,
 		tombstones: store.NewTable[store.Tombstone](store.TombstonesSpan(), unread),
 		removals:   store.NewTable[store.Removal](store.RemovalsSpan(), unread),
 		refs:       store.NewTable[store.Refs](store.RefsSpan(), unread),
-		live:       store.NewTable[store.Live](store.LiveSpan(), unread),
-		nodes:      store.NewTable[store.Node](store.NodesSpan(), unread),
+		live:       shared.Live,
+		nodes:      shared.Nodes,
 	}
+	t.own = append(t.own, t.tombstones.Run, t.removals.Run, t.refs.Run)
+	if t.networks == nil {
+		t.networks = store.NewTable[store.Network](store.NetworksSpan(), unread)
+		t.own = append(t.own, t.networks.Run)
+	}
+	if t.live == nil {
+		t.live = store.NewTable[store.Live](store.LiveSpan(), unread)
+		t.own = append(t.own, t.live.Run)
+	}
+	if t.nodes == nil {
+		t.nodes = store.NewTable[store.Node](store.NodesSpan(), unread)
+		t.own = append(t.own, t.nodes.Run)
+	}
+	return t
 }
 
 // tell has changed called after every change, and nodes before that after one
@@ -345,13 +371,11 @@ func (t *tables) tell(changed, nodes func()) {
 	t.nodes.Tell(reader)
 }
 
-// run keeps the tables up to date until ctx ends.
+// run keeps the driver's own tables up to date until ctx ends.
 func (t *tables) run(ctx context.Context, kv store.KV) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, table := range []interface {
-		Run(context.Context, store.KV) error
-	}{t.networks, t.tombstones, t.removals, t.refs, t.live, t.nodes} {
-		group.Go(func() error { return table.Run(ctx, kv) })
+	for _, run := range t.own {
+		group.Go(func() error { return run(ctx, kv) })
 	}
 	return group.Wait()
 }

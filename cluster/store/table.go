@@ -108,11 +108,11 @@ func (t *Table[T]) Row(key string) (row Row[T], found bool) {
 	return row, found
 }
 
-// Revision returns what the table is true of; 0 before the first list.
-func (t *Table[T]) Revision() Revision {
+// Listed reports whether the first list has arrived.
+func (t *Table[T]) Listed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.rev
+	return t.listed
 }
 
 // Changed returns a channel that is closed at the next change, be it that

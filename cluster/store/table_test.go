@@ -30,15 +30,15 @@ func TestTableMirrorsASpan(t *testing.T) {
 	heard := make(chan store.Change)
 	table.Tell(func(store.Change) { told++ })
 	table.Tell(func(c store.Change) { heard <- c })
-	if rows, current := table.Rows(); len(rows) != 0 || current || table.Revision() != 0 {
+	if rows, current := table.Rows(); len(rows) != 0 || current || table.Listed() {
 		t.Fatalf("before the first list it holds %v, current: %v", rows, current)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- table.Run(ctx, mem) }()
 
-	if c := <-heard; !c.Reset || table.Revision() != made {
-		t.Fatalf("the first change is %+v, and the table true of %d", c, table.Revision())
+	if c := <-heard; !c.Reset || c.Revision != made || !table.Listed() {
+		t.Fatalf("the first change is %+v, listed: %v", c, table.Listed())
 	}
 	want := map[string]store.Row[store.Node]{
 		store.NodeKey("a"): {Key: store.NodeKey("a"), Record: store.Node{Node: "a", Version: "1"}, Created: made, Modified: made},
@@ -57,7 +57,7 @@ func TestTableMirrorsASpan(t *testing.T) {
 		t.Errorf("a is %+v, %v", row, found)
 	}
 	table.Await(written + 1)
-	if _, current := table.Rows(); current {
+	if _, current := table.Rows(); current || !table.Listed() {
 		t.Error("a table that lacks what was written is current")
 	}
 	commit(store.Delete(store.NodeKey("b")), store.Put(store.NodeKey("a"), []byte("{")))

@@ -227,7 +227,8 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version,
 		},
-		Swarm: a.config.Swarm, Solo: a.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
+		Tables: driver.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes()},
+		Swarm:  a.config.Swarm, Solo: a.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
 		made.Sandboxes = a.names.sandboxes

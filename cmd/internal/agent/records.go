@@ -156,7 +156,8 @@ func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, err
 
 // mirrored is listAll of a table; known is false before its first list.
 func mirrored[T any](table *store.Table[T]) (all []T, known bool) {
-	rows, known := table.Rows()
+	known = table.Listed()
+	rows, _ := table.Rows() // may lack what this host wrote just now
 	for _, key := range slices.Sorted(maps.Keys(rows)) {
 		all = append(all, rows[key].Record)
 	}
