@@ -32,8 +32,8 @@ func (d *Driver) adoptEndpoints(ctx context.Context, containers []engine.Contain
 // unclaimed reports whether an attachment is an endpoint on a network of
 // this driver that the journal does not know.
 func (d *Driver) unclaimed(a engine.Attachment) bool {
-	_, claimed := d.state.Endpoint(a.EndpointID)
-	n, ours := d.state.Network(a.NetworkID)
+	_, claimed := d.memory.Endpoint(a.EndpointID)
+	n, ours := d.memory.Network(a.NetworkID)
 	return a.EndpointID != "" && !claimed && ours && !n.Foreign && n.Stage != journal.StageGone
 }
 
@@ -71,11 +71,11 @@ func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
 		if !ok || !same || !d.unclaimed(a) || !d.sandboxLives(e) {
 			continue
 		}
-		if err := d.state.PutEndpoint(e); err != nil {
+		if err := d.memory.Put(e); err != nil {
 			return err
 		}
 		d.log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.Addresses())
-		if n, ok := d.state.Network(e.Network); ok {
+		if n, ok := d.memory.Network(e.Network); ok {
 			d.openSandbox(n, e)
 		}
 	}
@@ -124,7 +124,7 @@ func (d *Driver) inherit(ctx context.Context) error {
 		return err
 	}
 	for _, n := range had.Networks {
-		if _, known := d.state.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
+		if _, known := d.memory.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
 			d.inherited.locals = append(d.inherited.locals, n)
 		}
 	}
@@ -166,12 +166,14 @@ func (d *Driver) adoptLocals(v plan.View) error {
 func (d *Driver) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	n := plan.Restored(store.Network{UUID: told.UUID, Created: store.Definition{IPv4: e.IPv4, Segment: told.Segment, Pools: told.Pools}}, e)
 	n.Stage, n.Foreign, n.Links, n.Since = journal.StageLocal, e.IPAM.Driver != d.cfg.Name, told.Links, d.milliseconds()
-	if !n.Foreign {
-		if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
-			return err
+	err := d.memory.Change(func(c *journal.Change) error {
+		if !n.Foreign {
+			d.addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
 		}
-	}
-	if err := d.state.PutNetwork(n); err != nil {
+		c.Put(n)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	d.log.Warn("took back a local network that the journal did not know", "network", e.Name)

@@ -48,7 +48,7 @@ func TestRestoredEndpoint(t *testing.T) {
 // Docker is making or removing: it stays out.
 func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	h := newCluster(t).host("h1")
-	h.must(h.d.state.PutNetwork(journal.Network{ID: "n1", UUID: "u1", Stage: journal.StageReplica}))
+	h.must(h.d.memory.Put(journal.Network{ID: "n1", UUID: "u1", Stage: journal.StageReplica}))
 	attached := engine.Attachment{NetworkID: "n1", EndpointID: "e1"}
 	if !h.d.unclaimed(attached) {
 		t.Fatal("the test's endpoint is known")
@@ -56,7 +56,7 @@ func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	h.must(h.d.adoptEndpoints(t.Context(), []engine.Container{{
 		ID: "c1", Name: "web", State: engine.StateRunning, Attachments: []engine.Attachment{attached},
 	}}))
-	if all := h.d.state.Endpoints(); len(all) > 0 {
+	if all := h.d.memory.Endpoints(); len(all) > 0 {
 		t.Errorf("took back %v", all)
 	}
 }
@@ -83,7 +83,7 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 		return node, it.Modified
 	}
 	h.eventually("the node's record tells of the network", func() bool {
-		was, _ = h.d.state.Network(id)
+		was, _ = h.d.memory.Network(id)
 		var node store.Node
 		node, written = record()
 		return told(node)
@@ -99,8 +99,8 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 	h.stop()
 	h.engine.Up()
 	h.start()
-	h.eventually("the network is taken back", func() bool { _, ok := h.d.state.Network(id); return ok })
-	now, _ := h.d.state.Network(id)
+	h.eventually("the network is taken back", func() bool { _, ok := h.d.memory.Network(id); return ok })
+	now, _ := h.d.memory.Network(id)
 	now.Since, was.Since, was.Name = 0, 0, "own"
 	if diff := cmp.Diff(was, now, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("the local network (-was +now):\n%s", diff)

@@ -373,7 +373,7 @@ func (h *host) replica(name string) journal.Network {
 			return false
 		}
 		var ok bool
-		found, ok = h.d.state.Network(n.ID)
+		found, ok = h.d.memory.Network(n.ID)
 		return ok && found.UUID == def.UUID && (found.Stage == journal.StageReplica || found.Stage == journal.StageCommitted)
 	})
 	return found
@@ -384,7 +384,7 @@ func (h *host) lacks(name string) {
 	h.Helper()
 	h.eventually(h.name+" has no network "+name, func() bool {
 		_, err := h.engine.Network(context.Background(), name)
-		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.state.Networks(), func(n journal.Network) bool { return n.Name == name })
+		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.memory.Networks(), func(n journal.Network) bool { return n.Name == name })
 	})
 }
 

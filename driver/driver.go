@@ -15,6 +15,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/driver/option"
@@ -34,9 +35,8 @@ type Config struct {
 	Addresses *ipam.Allocator
 	Links     Links
 	Engine    Engine // not used by any handler
-	Networks  bucket // journal
-	Endpoints bucket // journal
-	Settings  bucket // journal: what was last learned of the engine
+	Memory    *journal.Memory
+	Settings  Settings // what was last learned of the engine
 	Hosts     parentfile.HostTable
 	Scope     option.Scope             // the default for new networks when the engine's labels say nothing
 	OnHost    func(path string) string // a path of the host as this agent sees it
@@ -65,7 +65,7 @@ type Driver struct {
 	cfg       Config
 	self      ipam.Authority
 	addresses *ipam.Allocator
-	state     *registry
+	memory    *journal.Memory
 	parents   *parent.Parents
 	scopes    *scopes
 	tables    *tables
@@ -99,27 +99,23 @@ func New(cfg Config) (*Driver, error) {
 	if cfg.Elsewhere == nil {
 		cfg.Elsewhere = netns.Others
 	}
-	state, err := openRegistry(cfg.Networks, cfg.Endpoints)
-	if err != nil {
-		return nil, fmt.Errorf("open the driver's journal: %w", err)
-	}
 	scopes, err := openScopes(cfg.Settings, cfg.Scope)
 	if err != nil {
 		return nil, fmt.Errorf("open the driver's journal: %w", err)
 	}
 	d := &Driver{
 		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
-		state: state, scopes: scopes, tables: newTables(cfg.Tables, cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
+		memory: cfg.Memory, scopes: scopes, tables: newTables(cfg.Tables, cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
 		troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		now:      cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
 	d.parents = parent.New(parent.Config{
-		State: state, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
+		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
 		Node: cfg.host(), Troubles: d.troubles, Log: cfg.Log,
 	})
 	d.tables.tell(d.poke, d.keepOutAll)
-	return d, d.forgetUnfinished()
+	return d, nil
 }
 
 // Run does everything that is not an answer to Docker, until ctx ends.

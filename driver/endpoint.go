@@ -33,7 +33,7 @@ var (
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
 func (d *Driver) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
-	n, ok := d.state.Network(r.Network)
+	n, ok := d.memory.Network(r.Network)
 	if !ok || n.Stage == journal.StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, visible.ID(r.Network))
 	}
@@ -53,7 +53,7 @@ func (d *Driver) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac 
 		return "", err
 	}
 	failpoint("endpoint: bound")
-	if err := d.state.PutEndpoint(e); err != nil {
+	if err := d.memory.Put(e); err != nil {
 		return "", errors.Join(err, d.addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
@@ -88,7 +88,7 @@ func prefixText(p netip.Prefix) string {
 // EndpointInfo is what `docker network inspect` could be told; Docker asks
 // it often.
 func (d *Driver) EndpointInfo(id string) map[string]string {
-	e, ok := d.state.Endpoint(id)
+	e, ok := d.memory.Endpoint(id)
 	if !ok {
 		return map[string]string{}
 	}
@@ -105,7 +105,7 @@ func (d *Driver) EndpointInfo(id string) map[string]string {
 // from Docker. Unknown endpoints are success: Docker drops its own whatever
 // is answered.
 func (d *Driver) DeleteEndpoint(ctx context.Context, id string) error {
-	e, ok := d.state.Endpoint(id)
+	e, ok := d.memory.Endpoint(id)
 	if !ok {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 	if err := d.keepMAC(e); err != nil {
 		return err
 	}
-	if err := d.state.DropEndpoint(e.ID); err != nil {
+	if err := d.memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
 		return err
 	}
 	d.poke()
@@ -136,11 +136,11 @@ func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 
 // Join makes the endpoint's link on the parent that is right now.
 func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
-	e, ok := d.state.Endpoint(endpoint)
+	e, ok := d.memory.Endpoint(endpoint)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
 	}
-	n, ok := d.state.Network(e.Network)
+	n, ok := d.memory.Network(e.Network)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
 	}
@@ -193,14 +193,14 @@ func (d *Driver) makeLink(ctx context.Context, n journal.Network, e journal.Endp
 // self.
 func (d *Driver) lives(self string) func(name, owner string) bool {
 	return func(_, owner string) bool {
-		_, known := d.state.Endpoint(owner)
+		_, known := d.memory.Endpoint(owner)
 		return known && owner != self
 	}
 }
 
 // joined journals the endpoint's place and opens its sandbox for names.
 func (d *Driver) joined(n journal.Network, e journal.Endpoint) error {
-	if _, err := d.state.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
+	if _, err := d.memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
 		return err
 	}
 	d.openSandbox(n, e)
@@ -240,12 +240,12 @@ func layer3Routes(n journal.Network, e journal.Endpoint) []netip.Prefix {
 // Leave notes that the container left; Docker moves the link back to the
 // host's namespace after it and then deletes the endpoint.
 func (d *Driver) Leave(_ context.Context, endpoint string) error {
-	e, ok := d.state.Endpoint(endpoint)
+	e, ok := d.memory.Endpoint(endpoint)
 	if !ok {
 		return nil
 	}
 	d.dropSandbox(e)
-	_, err := d.state.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
+	_, err := d.memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
 	return err
 }
 
@@ -278,7 +278,7 @@ func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endp
 	if n.Options.Kind != link.Macvlan || n.Options.Mode == link.Passthru {
 		return nil
 	}
-	for _, other := range d.state.Endpoints() {
+	for _, other := range d.memory.Endpoints() {
 		if other.ID == e.ID || other.MAC != e.MAC || other.Parent != parent || other.Link == "" {
 			continue
 		}
@@ -303,11 +303,11 @@ func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endp
 
 // keepMAC remembers the MAC that a container asked for, while it is stopped.
 func (d *Driver) keepMAC(e journal.Endpoint) error {
-	n, ok := d.state.Network(e.Network)
+	n, ok := d.memory.Network(e.Network)
 	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
 		return nil
 	}
-	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
+	return d.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 		macs := map[string]string{e.Container.ID: e.MAC}
 		for id, mac := range n.MACs {
 			if id != e.Container.ID {
@@ -320,7 +320,7 @@ func (d *Driver) keepMAC(e journal.Endpoint) error {
 
 // forgetMACs drops those of containers that are no more.
 func (d *Driver) forgetMACs(containers []engine.Container) error {
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		gone := func(id, _ string) bool {
 			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
 		}
@@ -329,7 +329,7 @@ func (d *Driver) forgetMACs(containers []engine.Container) error {
 		if len(kept) == len(n.MACs) {
 			continue
 		}
-		err := d.state.ChangeNetwork(n.ID, func(n *journal.Network) {
+		err := d.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 			n.MACs = maps.Clone(n.MACs)
 			maps.DeleteFunc(n.MACs, gone)
 		})

@@ -13,10 +13,8 @@ import (
 // unguarded are pairs of writes without a failpoint in between, and why none
 // is needed.
 var unguarded = map[string]string{
-	"AllocateNetwork": "a swarm's leader repeats the call",
-	"FreeNetwork":     "the mark is what the plan goes by; the pools are left again when it forgets the network",
-	"bindSwarm":       "the plan repeats it until the journal has the name",
-	"stayed":          "the plan takes the mark away, and answers, of its own",
+	"bindSwarm": "the plan repeats it until the journal has the name",
+	"stayed":    "the plan takes the mark away, and answers, of its own",
 }
 
 // TestFailpointBetweenAllWrites reads the sources: on every way through what
@@ -107,11 +105,10 @@ func (r *writes) called(call *ast.CallExpr) string {
 // on. The end of a swarm's claims is left out: it is many writes, and is begun
 // anew until none is left.
 var written = map[string][]string{
-	"state":     {"PutNetwork", "ChangeNetwork", "DropNetwork"},
-	"addresses": {"Attach", "Detach", "Adopt"},
-	"KV":        {"Commit"},
-	"Engine":    {"CreateNetwork", "RemoveNetwork", "Connect", "Disconnect"},
-	"parents":   {"Prepare", "Release"},
+	"memory":  {"Change", "Put", "ChangeNetwork", "Drop"},
+	"KV":      {"Commit"},
+	"Engine":  {"CreateNetwork", "RemoveNetwork", "Connect", "Disconnect"},
+	"parents": {"Prepare", "Release"},
 }
 
 func isWrite(call *ast.CallExpr) bool {

@@ -147,16 +147,16 @@ func (h *host) launch() {
 // build makes allocator and driver, as cmd/gvlan does.
 func (h *host) build(kept *journal.Journal, log *slog.Logger) {
 	h.Helper()
-	var err error
 	endpoints := &lateEndpoints{}
-	h.addresses, err = ipam.New(ipam.Config{
-		KV: h.session, Self: h.session, Journal: kept.Bucket("addresses"), Endpoints: endpoints, Now: h.clock.now, Log: log,
+	memory, err := journal.Recall(kept)
+	h.must(err)
+	h.addresses = ipam.New(ipam.Config{
+		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
-	h.must(err)
 	h.d, err = New(Config{
 		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
-		Networks: kept.Bucket("networks"), Endpoints: kept.Bucket("endpoints"), Settings: kept.Bucket("labels"),
+		Memory: memory, Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
 		AskLAN: func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
@@ -292,7 +292,7 @@ func (c *cluster) state() string {
 		fmt.Fprintf(&b, "%s %s\n", it.Key, it.Value)
 	}
 	for _, h := range c.hosts {
-		for _, n := range h.d.state.Networks() {
+		for _, n := range h.d.memory.Networks() {
 			fmt.Fprintf(&b, "%s: network %s %s %s %s %s\n", h.name, n.Name, visible.ID(n.ID), n.Stage, n.UUID, n.Why)
 		}
 	}
@@ -362,7 +362,7 @@ func (c *cluster) nothingLeft() {
 	c.eventually("nothing is left", func() bool {
 		left := len(c.records(store.AllLeasesSpan())) + len(c.records(store.EndpointsSpan())) + len(c.records(store.DefaultPoolsSpan()))
 		for _, h := range c.hosts {
-			left += len(h.ours()) + len(h.d.state.Endpoints()) + h.addresses.Pending()
+			left += len(h.ours()) + len(h.d.memory.Endpoints()) + h.addresses.Pending()
 		}
 		return left == 0
 	})

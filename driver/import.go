@@ -157,7 +157,7 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 	network := store.ImportNetwork(def.UUID)
 	defer func() {
 		if refused != nil {
-			refused = errors.Join(refused, d.addresses.Detach(network))
+			refused = errors.Join(refused, d.closeImport(network))
 		}
 	}()
 	for i, p := range def.Created.Pools {
@@ -190,7 +190,10 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 		return taken(def.Name)
 	}
 	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
-	return d.addresses.Adopt(network, def, res.Revision)
+	return d.memory.Change(func(c *journal.Change) error {
+		d.addresses.Adopt(c, network, def, res.Revision)
+		return nil
+	})
 }
 
 func isImport(network string) bool {
@@ -203,7 +206,7 @@ func isImport(network string) bool {
 // gone, or never came to be.
 func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 	stands := map[string]bool{}
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		stands[store.ImportNetwork(n.UUID)] = n.Bound()
 	}
 	definitions, listed := d.tables.networks.Rows()
@@ -226,7 +229,7 @@ func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 		if !gone && (!stands[name] || holds) {
 			continue
 		}
-		if err := d.addresses.Detach(name); err != nil {
+		if err := d.closeImport(name); err != nil {
 			return err
 		}
 	}
@@ -260,7 +263,18 @@ func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool
 		}
 	}
 	data := pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
-	return opened.ID, d.addresses.Attach(network, []pool.Data{data})
+	return opened.ID, d.memory.Change(func(c *journal.Change) error {
+		d.addresses.Attach(c, network, []pool.Data{data})
+		return nil
+	})
+}
+
+// closeImport closes the pools of an import.
+func (d *Driver) closeImport(network string) error {
+	return d.memory.Change(func(c *journal.Change) error {
+		d.addresses.Detach(c, network)
+		return nil
+	})
 }
 
 // Imported is a built-in network that has a definition now.

@@ -23,11 +23,11 @@ func TestMACByDriverOpt(t *testing.T) {
 	h.replica("lan1")
 	h.replica("lan2")
 	ct := h.run("web", "lan1", opt(option.KeyMAC, strings.ToUpper(ownMAC)))
-	if e, _ := h.d.state.Endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
+	if e, _ := h.d.memory.Endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
 		t.Errorf("the endpoint has %q and Docker was told %q, want %s", e.MAC, ct.mac, ownMAC)
 	}
 	ct = h.run("both", "lan1", mac("02:11:22:33:44:66"), opt(option.KeyMAC, ownMAC))
-	if e, _ := h.d.state.Endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
+	if e, _ := h.d.memory.Endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
 		t.Errorf("the endpoint has %q and Docker was told %q, want Docker's own MAC and nothing said", e.MAC, ct.mac)
 	}
 	for value, network := range map[string]string{"02:11": "lan1", "nonsense": "lan1", "03:11:22:33:44:55": "lan1", ownMAC: "lan2"} {
@@ -55,16 +55,16 @@ func TestComesBackWithItsMAC(t *testing.T) {
 		h.rm("lan1")
 		c.pass(quiet)
 		c.eventually("the network is back", func() bool {
-			_, remembered := h.d.state.Network(old.ID)
+			_, remembered := h.d.memory.Network(old.ID)
 			return !remembered && h.replica("lan1").ID != old.ID
 		})
 	}
 	h.must(web.start())
 	h.must(plain.start())
-	if e, _ := h.d.state.Endpoint(web.endpoint); e.MAC != ownMAC {
+	if e, _ := h.d.memory.Endpoint(web.endpoint); e.MAC != ownMAC {
 		t.Errorf("web came back with %s, want its own %s", e.MAC, ownMAC)
 	}
-	if e, _ := h.d.state.Endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
+	if e, _ := h.d.memory.Endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
 		t.Errorf("plain came back with %s, Docker was told %q, want one that follows from its address", e.MAC, plain.mac)
 	}
 	full, err := h.engine.Container(t.Context(), web.id)
@@ -85,7 +85,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	named := func(ct *container) func() bool {
 		return func() bool {
 			h.d.names.poke()
-			e, _ := h.d.state.Endpoint(ct.endpoint)
+			e, _ := h.d.memory.Endpoint(ct.endpoint)
 			return e.Container.ID == ct.id
 		}
 	}
@@ -94,7 +94,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	web.stop()
 	plain.stop()
 	h.restart()
-	n, _ := h.d.state.Network(id)
+	n, _ := h.d.memory.Network(id)
 	if diff := cmp.Diff(map[string]string{web.id: ownMAC}, n.MACs); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
@@ -108,7 +108,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	web.remove()
 	h.eventually("the MAC of a container that is no more to be forgotten", func() bool {
 		h.d.names.poke()
-		n, _ := h.d.state.Network(id)
+		n, _ := h.d.memory.Network(id)
 		return len(n.MACs) == 0
 	})
 }

@@ -135,7 +135,7 @@ func (d *Driver) learnNames(ctx context.Context) error {
 // about.
 func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		e, ok := d.state.Endpoint(a.EndpointID)
+		e, ok := d.memory.Endpoint(a.EndpointID)
 		return ok && (stale || awaitsHealth(e) || e.Container.ID != c.ID || e.Container.Name != c.Name)
 	})
 }
@@ -144,7 +144,7 @@ func (d *Driver) unnamed(c engine.Container, stale bool) bool {
 func (d *Driver) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := d.state.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
+		_, err := d.memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed
@@ -193,8 +193,8 @@ func nameLabels(all map[string]string) map[string]string {
 // A failure is tried again with the next look.
 func (d *Driver) publishEndpoints(ctx context.Context) {
 	d.names.enter(d.self.Epoch())
-	for _, e := range d.state.Endpoints() {
-		n, ok := d.state.Network(e.Network)
+	for _, e := range d.memory.Endpoints() {
+		n, ok := d.memory.Network(e.Network)
 		if !ok || n.Foreign {
 			continue
 		}
@@ -205,7 +205,7 @@ func (d *Driver) publishEndpoints(ctx context.Context) {
 			return
 		}
 	}
-	d.names.keep(d.state)
+	d.names.keep(d.memory)
 }
 
 // publishEndpoint replaces the endpoint's record, never making one: Bind
@@ -275,10 +275,10 @@ func (s *names) wrote(e store.Endpoint) {
 }
 
 // keep forgets endpoints that are gone.
-func (s *names) keep(state *registry) {
+func (s *names) keep(memory *journal.Memory) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.published, func(id string, _ store.Endpoint) bool { _, ok := state.Endpoint(id); return !ok })
+	maps.DeleteFunc(s.published, func(id string, _ store.Endpoint) bool { _, ok := memory.Endpoint(id); return !ok })
 }
 
 // A task of the swarm has its own name for as long as it runs. The names of
@@ -343,7 +343,7 @@ func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed 
 	if len(all) == 0 {
 		return nil, nil
 	}
-	endpoints := d.state.Endpoints()
+	endpoints := d.memory.Endpoints()
 	for _, s := range all {
 		known := false
 		for _, e := range endpoints {
@@ -354,7 +354,7 @@ func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed 
 			if !isTask(e.Container) || !stops(e.StopSignal, s.signal) {
 				continue
 			}
-			_, err := d.state.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
+			_, err := d.memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
 				e.Stopping = true
 				e.Container.Labels = withoutService(e.Container.Labels)
 			})

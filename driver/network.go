@@ -26,7 +26,7 @@ import (
 
 // CreateNetwork takes a network into the journal and makes its VLAN link or
 // dummy. It is an upsert: the swarm repeats it after a restart.
-func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) (refused error) {
+func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) error {
 	if len(r.Options.Old) > 0 {
 		d.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
 			"network", visible.ID(r.ID), "names", strings.Join(r.Options.Old, " "))
@@ -36,32 +36,21 @@ func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) (refuse
 	if foreign && !local {
 		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", d.cfg.Name)
 	}
-	if !foreign {
-		if err := d.addresses.Attach(r.ID, r.Pools); err != nil {
-			return err
-		}
-	}
-	failpoint("create: pools joined")
-	defer func() {
-		if refused != nil && !foreign {
-			refused = errors.Join(refused, d.addresses.Detach(r.ID))
-		}
-	}()
-	n := d.describe(r, local, foreign)
+	d.parents.Lock()
+	defer d.parents.Unlock()
+	n, asked := d.describe(r, local, foreign)
 	if err := parent.Check(n); err != nil {
 		return err
 	}
 	if err := checkReserved(n); err != nil {
 		return err
 	}
-	if err := d.checkExclude(r, n); err != nil {
+	if err := d.checkExclude(r, n, asked); err != nil {
 		return err
 	}
 	if err := d.parents.Supported(ctx, n); err != nil {
 		return err
 	}
-	d.parents.Lock()
-	defer d.parents.Unlock()
 	if err := d.parents.Prepare(ctx, &n, d.replicating(r)); err != nil {
 		return err
 	}
@@ -69,7 +58,12 @@ func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) (refuse
 	for _, w := range d.warnings(ctx, n) {
 		d.log.Warn(w, "network", n.Title())
 	}
-	if err := d.state.PutNetwork(n); err != nil {
+	err := d.memory.Change(func(c *journal.Change) error {
+		d.join(c, &n, r.Pools)
+		c.Put(n)
+		return nil
+	})
+	if err != nil {
 		return errors.Join(err, d.parents.Release(ctx, n))
 	}
 	failpoint("create: journaled")
@@ -77,19 +71,19 @@ func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) (refuse
 	return nil
 }
 
-// forgetUnfinished lets go of the pools of networks that the journal does not
-// know: the agent died between the two writes of CreateNetwork, and Docker was
-// told of a failure.
-func (d *Driver) forgetUnfinished() error {
-	for _, id := range d.addresses.Joined() {
-		if _, known := d.state.Network(id); known || isImport(id) {
-			continue
-		}
-		if err := d.addresses.Detach(id); err != nil {
-			return fmt.Errorf("forget a network that was never finished: %w", err)
-		}
+// join gives a network the pools that were opened for it, and returns what they
+// say.
+func (d *Driver) join(c *journal.Change, n *journal.Network, pools []pool.Data) pool.Addressing {
+	if n.Foreign {
+		return pool.Addressing{}
 	}
-	return nil
+	d.addresses.Attach(c, n.ID, pools)
+	asked, _ := ipam.AddressingOf(c, n.ID)
+	n.Segment, n.Pools = asked.Segment, asked.Pools
+	for i := range n.Pools {
+		n.Pools[i] = n.SettleGateway(n.Pools[i])
+	}
+	return asked
 }
 
 // replicating reports whether the engine makes this network because the agent
@@ -106,29 +100,23 @@ func (d *Driver) replicating(r plugin.NewNetwork) bool {
 }
 
 // describe is the journal's record of a network Docker just made.
-func (d *Driver) describe(r plugin.NewNetwork, local, foreign bool) journal.Network {
-	n := journal.Network{
+func (d *Driver) describe(r plugin.NewNetwork, local, foreign bool) (n journal.Network, asked pool.Addressing) {
+	n = journal.Network{
 		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
 		Foreign: foreign, Since: d.milliseconds(),
 	}
-	if known, ok := d.state.Network(r.ID); ok && known.Stage != journal.StageGone {
+	if known, ok := d.memory.Network(r.ID); ok && known.Stage != journal.StageGone {
 		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
-	} else if ipam.IsSwarmID(r.ID) {
+	} else if store.IsSwarmID(r.ID) {
 		n.Stage, n.UUID = journal.StageSwarm, r.ID
 	} else if local {
 		n.Stage = journal.StageLocal
 	}
 	if foreign {
 		n.Pools = foreignPools(r.Pools)
-		return n
 	}
-	asked, _ := d.addresses.Pools(r.ID)
-	n.Segment, n.Pools = asked.Segment, asked.Pools
-	for i := range n.Pools {
-		n.Pools[i] = n.SettleGateway(n.Pools[i])
-	}
-	return n
+	return n, d.join(d.memory.Draft(), &n, r.Pools)
 }
 
 // maxReserved is how many single addresses a network may reserve: its
@@ -154,14 +142,13 @@ func checkReserved(n journal.Network) error {
 // checkExclude refuses exclude= outside every subnet where a user gives it.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
-func (d *Driver) checkExclude(r plugin.NewNetwork, n journal.Network) error {
+func (d *Driver) checkExclude(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
 	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || d.replicating(r) {
 		return nil
 	}
-	if _, known := d.state.Network(r.ID); known {
+	if _, known := d.memory.Network(r.ID); known {
 		return nil
 	}
-	asked, _ := d.addresses.Pools(r.ID)
 	return asked.CheckExclude()
 }
 
@@ -190,18 +177,21 @@ func foreignPools(all []pool.Data) []store.Pool {
 func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	d.parents.Lock()
 	defer d.parents.Unlock()
-	n, ok := d.state.Network(id)
+	n, ok := d.memory.Network(id)
 	if !ok {
 		return nil
 	}
 	// Docker drops its network whatever is answered: what fails here is
 	// logged, and a later look at the engine finds the same.
-	settled := d.settleDeleted(n)
-	failpoint("delete: journaled")
-	if err := errors.Join(settled, d.addresses.Detach(id)); err != nil {
+	err := d.memory.Change(func(c *journal.Change) error {
+		d.settleDeleted(c, id)
+		d.addresses.Detach(c, id)
+		return nil
+	})
+	if err != nil {
 		d.log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
 	}
-	failpoint("delete: pools left")
+	failpoint("delete: journaled")
 	if err := d.parents.Release(ctx, n); err != nil {
 		d.log.Error("links of a deleted network cannot be removed: swept later", "network", n.Title(), "err", err)
 	}
@@ -209,13 +199,18 @@ func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
 	return nil
 }
 
-// settleDeleted journals that Docker deleted a network: only one that may
-// stand for a definition of ours has anything left to settle.
-func (d *Driver) settleDeleted(n journal.Network) error {
-	if n.Stage == journal.StageLocal || n.Stage == journal.StageSwarm {
-		return d.state.DropNetwork(n.ID)
+// settleDeleted notes that Docker deleted a network: only one that may stand
+// for a definition of ours has anything left to settle.
+func (d *Driver) settleDeleted(c *journal.Change, id string) {
+	n, ok := c.Network(id)
+	switch {
+	case !ok:
+	case n.Stage == journal.StageLocal || n.Stage == journal.StageSwarm:
+		c.Drop(n)
+	default:
+		n.Stage, n.Since = journal.StageGone, d.milliseconds()
+		c.Put(n)
 	}
-	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) { n.Stage, n.Since = journal.StageGone, d.milliseconds() })
 }
 
 // ErrNameLost: the network's name belongs to another definition, and no
@@ -256,7 +251,7 @@ func (d *Driver) lookAtClashes(v plan.View) {
 // warnings are what a user should know of a new network that is no reason to
 // refuse it: each one sentence.
 func (d *Driver) warnings(ctx context.Context, n journal.Network) []string {
-	return append(overlapping(n, d.state.Networks()), d.parents.Warnings(ctx, n)...)
+	return append(overlapping(n, d.memory.Networks()), d.parents.Warnings(ctx, n)...)
 }
 
 // soloWarning is for a network that is defined where nobody else sees it.
@@ -284,6 +279,12 @@ func overlapping(n journal.Network, all []journal.Network) []string {
 	return warnings
 }
 
+// Settings is where a few words last, a bucket of the journal.
+type Settings interface {
+	Put(key string, value []byte) error
+	Each(func(key string, value []byte) error) error
+}
+
 // scopes is the default scope of new networks by kind, as the engine's labels
 // (`dockerd --label macvlan=local`) set it. Labels come by the Engine API,
 // which no handler may ask, so the last ones known are kept in the journal.
@@ -291,10 +292,10 @@ type scopes struct {
 	mu       sync.Mutex
 	byKind   map[link.Kind]option.Scope
 	fallback option.Scope
-	kept     bucket
+	kept     Settings
 }
 
-func openScopes(kept bucket, fallback option.Scope) (*scopes, error) {
+func openScopes(kept Settings, fallback option.Scope) (*scopes, error) {
 	s := &scopes{byKind: map[link.Kind]option.Scope{}, fallback: cmp.Or(fallback, option.ScopeGlobal), kept: kept}
 	err := kept.Each(func(key string, value []byte) error {
 		if kind := link.Kind(key); kind == link.Macvlan || kind == link.Ipvlan {

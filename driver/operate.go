@@ -94,7 +94,7 @@ func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n j
 // lost its name.
 func (d *Driver) settled(ctx context.Context, id string) (journal.Network, error) {
 	for {
-		n, ok := d.state.Network(id)
+		n, ok := d.memory.Network(id)
 		if !ok {
 			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, visible.ID(id))
 		}
@@ -152,7 +152,7 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 
 // isLocalHere reports whether this host has a network of that name for itself.
 func (d *Driver) isLocalHere(name string) bool {
-	return slices.ContainsFunc(d.state.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
+	return slices.ContainsFunc(d.memory.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
 }
 
 // definition reads a definition by name, from the store itself.
@@ -219,7 +219,7 @@ type NetworkReport struct {
 // Report lists this host's networks, and the definitions it could not make.
 func (d *Driver) Report() []NetworkReport {
 	var reports []NetworkReport
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		if !n.IsManager() {
 			reports = append(reports, d.report(n))
 		}
@@ -237,7 +237,7 @@ func (d *Driver) Report() []NetworkReport {
 
 func (d *Driver) report(n journal.Network) NetworkReport {
 	r := NetworkReport{ID: n.ID, UUID: n.UUID, Name: n.Name, Stage: n.Stage, Why: n.Why, Scope: scopeOf(n), Links: n.Links, Pools: n.Pools}
-	for _, e := range d.state.EndpointsOf(n.ID) {
+	for _, e := range d.memory.EndpointsOf(n.ID) {
 		r.Endpoints++
 		if e.Parent != "" && !slices.Contains(r.Parents, e.Parent) {
 			r.Parents = append(r.Parents, e.Parent)
@@ -284,7 +284,7 @@ func (d *Driver) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, er
 
 func (d *Driver) refersToOurs(c engine.Container) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		_, ours := d.state.Network(a.NetworkID)
+		_, ours := d.memory.Network(a.NetworkID)
 		return ours
 	})
 }

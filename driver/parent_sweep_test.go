@@ -30,7 +30,7 @@ func withoutJournal(t *testing.T) *host {
 func (h *host) takenBack() {
 	h.Helper()
 	h.start()
-	h.eventually("the network is taken back", func() bool { return len(h.d.state.Networks()) == 1 })
+	h.eventually("the network is taken back", func() bool { return len(h.d.memory.Networks()) == 1 })
 }
 
 // keepsParent checks that the running container has what it hangs from.

@@ -256,8 +256,8 @@ func TestRefusedCreateLeavesNothing(t *testing.T) {
 			_, err := h.engine.CreateNetwork(t.Context(), tt.request)
 			h.wantErr(err, tt.says...)
 			h.nothingLeft()
-			if len(h.d.state.Networks()) > 0 {
-				t.Errorf("the journal has %+v", h.d.state.Networks())
+			if len(h.d.memory.Networks()) > 0 {
+				t.Errorf("the journal has %+v", h.d.memory.Networks())
 			}
 		})
 	}
@@ -306,7 +306,7 @@ func TestLifeOfAContainerLeavesNothing(t *testing.T) {
 	}))
 	h.replica("lan1")
 	web := h.run("web", "lan1")
-	e, _ := h.d.state.Endpoint(web.endpoint)
+	e, _ := h.d.memory.Endpoint(web.endpoint)
 	if e.Parent != "eth1" || e.Link != link.EndpointName(web.endpoint) || len(e.Addresses()) != 2 {
 		t.Errorf("endpoint %+v", e)
 	}
@@ -385,7 +385,7 @@ func TestDefaultScope(t *testing.T) {
 	h.engine.Fail("Info", slices.Repeat([]error{engine.ErrUnavailable}, 10_000)...)
 	h.restart() // they are kept where no handler may ask
 	id := h.create(lan("lan1", "192.168.1.0/24", without("parent")))
-	if n, _ := h.d.state.Network(id); n.Stage != journal.StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
+	if n, _ := h.d.memory.Network(id); n.Stage != journal.StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
 		t.Errorf("network %+v with links %v, want a local one on a dummy", n, h.ours())
 	}
 	h.create(lan("lan2", "192.168.2.0/24", with("scope", "global")))

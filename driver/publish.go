@@ -86,7 +86,7 @@ func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
 		return node, err
 	}
 	d.keepOut(have)
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		if n.Stage == journal.StageGone || n.IsManager() {
 			continue
 		}
@@ -129,11 +129,11 @@ func (d *Driver) describeNetwork(n journal.Network, have []parentfile.Interface)
 // usersOf names the networks whose containers hang from an interface.
 func (d *Driver) usersOf(name string) []string {
 	var users []string
-	for _, e := range d.state.Endpoints() {
+	for _, e := range d.memory.Endpoints() {
 		if e.Parent != name || e.Link == "" {
 			continue
 		}
-		if n, ok := d.state.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
+		if n, ok := d.memory.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
 			users = append(users, n.Title())
 		}
 	}

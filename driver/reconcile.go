@@ -206,7 +206,7 @@ func (c census) count(n engine.Network, driver string) {
 // freeDeadEndpoints frees endpoints the engine does not list and whose
 // sandbox is gone.
 func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	for _, e := range d.state.Endpoints() {
+	for _, e := range d.memory.Endpoints() {
 		if had.endpoints[e.ID] || d.sandboxLives(e) {
 			continue
 		}
@@ -226,7 +226,7 @@ func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census,
 // engine knows.
 func (d *Driver) freeUnknown(ctx context.Context, s *suspects, had census, away int) (failed error) {
 	for id, addresses := range d.addresses.Bound() {
-		if _, known := d.state.Endpoint(id); known || had.endpoints[id] {
+		if _, known := d.memory.Endpoint(id); known || had.endpoints[id] {
 			continue
 		}
 		if !s.proven("bound "+id, d.now(), away) {
@@ -249,7 +249,7 @@ func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, awa
 		return err
 	}
 	for _, id := range left {
-		if _, known := d.state.Endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
+		if _, known := d.memory.Endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
 			continue
 		}
 		if err := d.addresses.DropLeftover(ctx, id); err != nil {
@@ -337,7 +337,7 @@ const deadAfter = time.Minute
 // absent or back in the host's namespace, where Docker moves it when a
 // container stops. It asks the kernel only: it runs within a handler.
 func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
-	e, ok := d.state.Endpoint(endpoint)
+	e, ok := d.memory.Endpoint(endpoint)
 	if !ok {
 		return false, nil
 	}
@@ -351,7 +351,7 @@ func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 // freeLostNetworks ends networks that the swarm no longer has: the leader that
 // should have freed them died. As with claims, only managers know.
 func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (failed error) {
-	led := slices.DeleteFunc(d.state.Networks(), func(n journal.Network) bool { return !n.IsManager() || n.Removing })
+	led := slices.DeleteFunc(d.memory.Networks(), func(n journal.Network) bool { return !n.IsManager() || n.Removing })
 	if len(led) == 0 {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 )
 
@@ -27,7 +28,7 @@ func TestWhatADeadAgentLeftIsFound(t *testing.T) {
 			h.engine.StopContainer(web.id)
 		},
 		"an endpoint that only the store knows": func(h *host, web *container) {
-			h.must(h.d.state.DropEndpoint(web.endpoint))
+			h.must(h.d.memory.Drop(journal.Endpoint{ID: web.endpoint}))
 			h.engine.StopContainer(web.id)
 		},
 		"an address whose endpoint is deleted": func(h *host, web *container) {

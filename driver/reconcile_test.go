@@ -13,6 +13,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
@@ -67,7 +68,7 @@ func TestForgottenEndpointIsFreedAfterTwoObservations(t *testing.T) {
 	r.held("10.0.1.50", true)
 	r.round(time.Second)
 	r.held("10.0.1.50", false)
-	if _, known := r.d.state.Endpoint(web.endpoint); known {
+	if _, known := r.d.memory.Endpoint(web.endpoint); known {
 		t.Error("the endpoint is still known")
 	}
 	if left := r.ours(); len(left) > 0 {
@@ -88,7 +89,7 @@ func TestLivingEndpointIsNeverFreed(t *testing.T) {
 		r.round(secondLook)
 	}
 	r.held("10.0.1.50", true)
-	if len(h.d.state.Endpoints()) != 1 {
+	if len(h.d.memory.Endpoints()) != 1 {
 		t.Error("the endpoint was forgotten")
 	}
 }
@@ -152,7 +153,7 @@ func TestSeenAliveInBetween(t *testing.T) {
 // the bind and its journal.
 func TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows(t *testing.T) {
 	r, web := forgotten(t)
-	r.must(r.d.state.DropEndpoint(web.endpoint))
+	r.must(r.d.memory.Drop(journal.Endpoint{ID: web.endpoint}))
 	r.round(0)
 	r.held("10.0.1.50", true)
 	r.round(secondLook)
@@ -250,7 +251,7 @@ func TestAddressOfADeadEndpointIsGivenAgain(t *testing.T) {
 	if l, _ := r.lease("10.0.1.50"); l.Endpoint != next.endpoint {
 		t.Errorf("the lease is %+v, want the new container's", l)
 	}
-	if _, known := r.d.state.Endpoint(web.endpoint); known {
+	if _, known := r.d.memory.Endpoint(web.endpoint); known {
 		t.Error("the dead endpoint is still known")
 	}
 }

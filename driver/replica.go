@@ -148,11 +148,11 @@ func (d *Driver) lookAtEngine(ctx context.Context, v *plan.View) error {
 		return err
 	}
 	v.List(networks, d.cfg.Name)
-	v.Journal = d.state.Networks()
+	v.Journal = d.memory.Networks()
 	v.Missing = plan.Unlisted(*v, d.missing)
 	d.missing = v.Missing
 	v.Users = plan.Users(containers, v.Engine, v.Journal)
-	v.Kept = d.stopped.look(containers, *v, made, d.state.Endpoint)
+	v.Kept = d.stopped.look(containers, *v, made, d.memory.Endpoint)
 	d.avoid(*v)
 	return d.publishRefs(ctx, *v)
 }
@@ -246,11 +246,12 @@ func (d *Driver) commit(ctx context.Context, s plan.Step) error {
 // bindDefinition ties this host's network to an equal definition.
 func (d *Driver) bindDefinition(ctx context.Context, s plan.Step) error {
 	if s.Do == plan.Adopt {
-		if err := d.addresses.Attach(s.Network.ID, definedPools(s.Definition.Record.Created)); err != nil {
-			return err
-		}
-		failpoint("adopt: pools joined")
-		if err := d.state.PutNetwork(s.Network); err != nil {
+		err := d.memory.Change(func(c *journal.Change) error {
+			d.addresses.Attach(c, s.Network.ID, definedPools(s.Definition.Record.Created))
+			c.Put(s.Network)
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 		failpoint("adopt: journaled")
@@ -286,15 +287,15 @@ func (d *Driver) share(ctx context.Context, s plan.Step, stage journal.Stage) er
 	return d.bindTo(s, stage, d.milliseconds())
 }
 
-// bindTo tells the allocator of the binding and journals it, in this order:
-// whoever dies in between finds the network not bound, and does both again.
+// bindTo ties the network and its addresses to the definition.
 func (d *Driver) bindTo(s plan.Step, stage journal.Stage, since int64) error {
 	def := s.Definition.Record
-	if err := d.addresses.Adopt(s.Network.ID, def, s.Definition.Modified); err != nil {
-		return err
-	}
-	failpoint("bind: adopted")
-	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
+	err := d.memory.Change(func(c *journal.Change) error {
+		d.addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
+		n, ok := c.Network(s.Network.ID)
+		if !ok {
+			return nil
+		}
 		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
 		if o, ok := plan.OptionsOf(def); ok {
 			n.Options = o
@@ -302,6 +303,8 @@ func (d *Driver) bindTo(s plan.Step, stage journal.Stage, since int64) error {
 		if n.Stage != journal.StageGone { // Docker deleted it since the look: that is to be settled yet
 			n.Stage, n.Why, n.Since, n.Removing, n.NameLost = stage, "", since, false, false
 		}
+		c.Put(n)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -337,7 +340,7 @@ func (d *Driver) makeReplica(ctx context.Context, def store.Row[store.Network]) 
 		return "", err
 	}
 	failpoint("replica: made")
-	n, ok := d.state.Network(id)
+	n, ok := d.memory.Network(id)
 	if !ok {
 		return "", fmt.Errorf("%w: the engine made it (%s) without asking this agent", ErrUnknownNetwork, visible.ID(id))
 	}
@@ -347,7 +350,7 @@ func (d *Driver) makeReplica(ctx context.Context, def store.Row[store.Network]) 
 // removeReplica takes the network off this engine. One that turns out to be
 // in use stays: the next look sees by what.
 func (d *Driver) removeReplica(ctx context.Context, s plan.Step) error {
-	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = true })
+	err := d.memory.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = true })
 	if err != nil {
 		return err
 	}
@@ -362,13 +365,13 @@ func (d *Driver) removeReplica(ctx context.Context, s plan.Step) error {
 	}
 	failpoint("replica: removed")
 	d.log.Info("removed the network from this host", "network", s.Engine.Name, "why", s.Why)
-	return d.state.DropNetwork(s.Network.ID)
+	return d.memory.Drop(journal.Network{ID: s.Network.ID})
 }
 
 // stayed undoes the mark of a removal that the engine refused; where a
 // definition waits for this node's answer, that is a veto.
 func (d *Driver) stayed(ctx context.Context, s plan.Step) error {
-	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = false })
+	err := d.memory.ChangeNetwork(s.Network.ID, func(n *journal.Network) { n.Removing = false })
 	if err != nil || s.Definition.Record.State != store.NetworkRemoving {
 		return err
 	}
@@ -381,8 +384,8 @@ func (d *Driver) noteStage(s plan.Step) error {
 	if s.Why != "" {
 		d.log.Warn("network is out of step with the cluster", "network", s.Engine.Name, "stage", s.Stage, "why", s.Why)
 	}
-	unused := len(d.state.EndpointsOf(s.Network.ID)) == 0
-	return d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
+	unused := len(d.memory.EndpointsOf(s.Network.ID)) == 0
+	return d.memory.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
 		noteClash(n, s.Why, unused)
 		n.Name, n.Stage, n.Why = s.Engine.Name, s.Stage, s.Why
 	})
@@ -401,23 +404,29 @@ func (d *Driver) forget(ctx context.Context, n journal.Network) error {
 			return err
 		}
 	}
-	if err := d.addresses.Detach(n.ID); err != nil {
-		return err
-	}
-	failpoint("forget: pools left")
-	return d.state.DropNetwork(n.ID)
+	return d.memory.Change(func(c *journal.Change) error {
+		d.addresses.Detach(c, n.ID)
+		c.Drop(n)
+		return nil
+	})
 }
 
 // keep takes a network back whose deletion Docker gave up: it did not hear
 // the answer, told its user of a failure, and lists the network as before.
 func (d *Driver) keep(s plan.Step) error {
-	n := s.Network
-	if err := d.addresses.Attach(n.ID, definedPools(store.Definition{Pools: n.Pools})); err != nil {
-		return err
-	}
-	failpoint("keep: pools joined")
-	d.log.Warn("Docker kept a network that it had begun to remove", "network", n.Title())
-	return d.state.ChangeNetwork(n.ID, func(n *journal.Network) { n.Stage, n.Since = journal.StageSeen, d.milliseconds() })
+	d.log.Warn("Docker kept a network that it had begun to remove", "network", s.Network.Title())
+	err := d.memory.Change(func(c *journal.Change) error {
+		n, ok := c.Network(s.Network.ID)
+		if !ok {
+			return nil
+		}
+		d.addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
+		n.Stage, n.Since = journal.StageSeen, d.milliseconds()
+		c.Put(n)
+		return nil
+	})
+	failpoint("keep: journaled")
+	return err
 }
 
 // comeBack makes a network again that this engine lost, under a new id, and
@@ -445,7 +454,7 @@ func (d *Driver) comeBack(ctx context.Context, s plan.Step) error {
 	}
 	failpoint("come back: attached")
 	d.log.Warn("brought the network back on this host", "network", s.Definition.Record.Name, "why", s.Why)
-	return d.state.DropNetwork(s.Network.ID)
+	return d.memory.Drop(journal.Network{ID: s.Network.ID})
 }
 
 // reattach moves the stopped containers of a network's old id to its new one

@@ -49,8 +49,8 @@ func (d *Driver) dropSandbox(e journal.Endpoint) {
 // reopenSandboxes gives every running container its names again after a
 // restart of the agent.
 func (d *Driver) reopenSandboxes(context.Context) error {
-	for _, e := range d.state.Endpoints() {
-		if n, ok := d.state.Network(e.Network); ok {
+	for _, e := range d.memory.Endpoints() {
+		if n, ok := d.memory.Network(e.Network); ok {
 			d.openSandbox(n, e)
 		}
 	}
@@ -60,7 +60,7 @@ func (d *Driver) reopenSandboxes(context.Context) error {
 // renameSandboxes moves a network's sandboxes to the definition it was bound
 // to.
 func (d *Driver) renameSandboxes(n journal.Network) {
-	for _, e := range d.state.EndpointsOf(n.ID) {
+	for _, e := range d.memory.EndpointsOf(n.ID) {
 		d.dropSandbox(e)
 		d.openSandbox(n, e)
 	}
@@ -142,7 +142,7 @@ func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 	}
 	sent := 0
 	for sent < announceTimes {
-		if now, known := d.state.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
+		if now, known := d.memory.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
@@ -180,7 +180,7 @@ func announceHere(addresses []netip.Addr) error {
 // by right, inside its sandbox. The container runs on without it; a restart
 // of the container asks for an address anew.
 func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
-	e, ok := d.state.Endpoint(endpoint)
+	e, ok := d.memory.Endpoint(endpoint)
 	if !ok || e.Sandbox == "" {
 		return nil
 	}
@@ -193,7 +193,7 @@ func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
 
 // Called is what messages call an endpoint: its container where that is known.
 func (d *Driver) Called(endpoint string) string {
-	if e, ok := d.state.Endpoint(endpoint); ok && e.Container.Name != "" {
+	if e, ok := d.memory.Endpoint(endpoint); ok && e.Container.Name != "" {
 		return "container " + e.Container.Name
 	}
 	return "endpoint " + visible.ID(endpoint)
@@ -206,7 +206,7 @@ var errNoAnswers = errors.New("an l3 network's addresses answer nobody's ARP, wh
 // asked at its parent on this host, which is made if need be. A network without
 // a way out has none that could answer, and another driver's is not asked for.
 func (d *Driver) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
-	n, known := d.state.Network(network)
+	n, known := d.memory.Network(network)
 	if !known || n.Isolated() {
 		return nil, nil
 	}

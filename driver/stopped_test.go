@@ -120,7 +120,7 @@ func TestAddressesOfStoppedContainersOutliveTheJournal(t *testing.T) {
 	h.stop()
 	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
 	h.start()
-	h.eventually("both networks are taken back", func() bool { return len(h.d.state.Networks()) == 2 })
+	h.eventually("both networks are taken back", func() bool { return len(h.d.memory.Networks()) == 2 })
 	late := h.startNew("late", "lan1")
 	late.stop() // what is kept is one record: with this address in it, the look was done
 	h.keeps("10.0.1.2", "10.0.1.3", "10.0.2.2")

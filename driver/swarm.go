@@ -3,7 +3,6 @@ package driver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,20 +33,16 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options,
 	if foreignIPAM(pools) {
 		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", d.cfg.Name)
 	}
-	key := store.ManagerNetwork(id)
-	if err := d.addresses.Attach(key, pools); err != nil {
-		return err
-	}
-	n := journal.Network{ID: key, Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: d.milliseconds()}
-	asked, _ := d.addresses.Pools(key)
-	if err := asked.CheckExclude(); err != nil && d.newToSwarm(id) {
-		return errors.Join(err, d.addresses.Detach(key))
-	}
-	n.Segment, n.Pools = asked.Segment, asked.Pools
-	for i := range n.Pools {
-		n.Pools[i] = n.SettleGateway(n.Pools[i])
-	}
-	if err := d.state.PutNetwork(n); err != nil {
+	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: d.milliseconds()}
+	err := d.memory.Change(func(c *journal.Change) error {
+		asked := d.join(c, &n, pools)
+		if err := asked.CheckExclude(); err != nil && d.newToSwarm(id) {
+			return err
+		}
+		c.Put(n)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	d.poke()
@@ -58,18 +53,23 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options,
 // taken: what runs must not be refused to a new leader.
 func (d *Driver) newToSwarm(id string) bool {
 	_, ready := d.tables.networks.Rows()
-	_, known := d.state.Network(store.ManagerNetwork(id))
+	_, known := d.memory.Network(store.ManagerNetwork(id))
 	return ready && !known && d.definitionName(id) == ""
 }
 
 // FreeNetwork ends it. The definition goes outside the handler.
 func (d *Driver) FreeNetwork(_ context.Context, id string) error {
 	key := store.ManagerNetwork(id)
-	if err := d.state.ChangeNetwork(key, func(n *journal.Network) { n.Removing = true }); err != nil {
-		return err
-	}
+	err := d.memory.Change(func(c *journal.Change) error {
+		if n, ok := c.Network(key); ok {
+			n.Removing = true
+			c.Put(n)
+		}
+		d.addresses.Detach(c, key)
+		return nil
+	})
 	d.poke()
-	return d.addresses.Detach(key)
+	return err
 }
 
 // commitSwarm makes the definition of a swarm network: its uuid is the swarm's
@@ -106,14 +106,16 @@ const auxWarning = "swarm drops --aux-address: whatever was given so is not kept
 // bindSwarm takes name and overrides over.
 func (d *Driver) bindSwarm(s plan.Step) error {
 	def := s.Definition.Record
-	err := d.state.ChangeNetwork(s.Network.ID, func(n *journal.Network) {
-		n.Name, n.Overrides, n.Why = s.Engine.Name, def.Overrides, ""
+	err := d.memory.Change(func(c *journal.Change) error {
+		if n, ok := c.Network(s.Network.ID); ok {
+			n.Name, n.Overrides, n.Why = s.Engine.Name, def.Overrides, ""
+			c.Put(n)
+		}
+		d.addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
+		return nil
 	})
-	if err != nil {
-		return err
-	}
 	d.names.poke()
-	return d.addresses.Adopt(s.Network.ID, def, s.Definition.Modified)
+	return err
 }
 
 // freeSwarm ends the definition of a network the leader freed.
@@ -156,7 +158,7 @@ func virtualAddresses(services []engine.Service, ours map[string]journal.Network
 // Only managers know services.
 func (d *Driver) lookAtServices(ctx context.Context) {
 	ours := map[string]journal.Network{}
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		if n.Stage == journal.StageSwarm {
 			ours[n.UUID] = n
 		}

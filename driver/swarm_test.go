@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
@@ -95,11 +96,14 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	}
 	fresh := "yxwvutsrqponmlkjihgfedcba"
 	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
-	if _, kept := h.addresses.Pools(store.ManagerNetwork(fresh)); kept {
+	if _, kept := ipam.AddressingOf(h.d.memory, store.ManagerNetwork(fresh)); kept {
 		t.Error("the refused network keeps its pool")
 	}
-	h.must(h.addresses.Detach(store.ManagerNetwork(swarmID)))
-	h.must(h.d.state.DropNetwork(store.ManagerNetwork(swarmID)))
+	h.must(h.d.memory.Change(func(c *journal.Change) error {
+		h.addresses.Detach(c, store.ManagerNetwork(swarmID))
+		c.Drop(journal.Network{ID: store.ManagerNetwork(swarmID)})
+		return nil
+	}))
 	h.must(allocate(swarmID, "10.0.1.0/24"))
 }
 
@@ -133,7 +137,7 @@ func TestLeaderAgain(t *testing.T) {
 	if want := []netip.Addr{netip.MustParseAddr("10.0.1.2"), fresh.Addr()}; !slices.Equal(claimed, want) {
 		t.Errorf("the swarm claims %v, want %v", claimed, want)
 	}
-	if all, _ := h.addresses.Pools(store.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
+	if all, _ := ipam.AddressingOf(h.d.memory, store.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
 		t.Errorf("the network has the pools %v, want one", all.Pools)
 	}
 	h.swarmGone()

@@ -41,7 +41,7 @@ const containersNamed = 5
 func (d *Driver) lookAtUnheeded() {
 	engine := d.unheeded.of()
 	containers := map[string][]string{} // by what is said of them
-	for _, n := range d.state.Networks() {
+	for _, n := range d.memory.Networks() {
 		// Docker's calls name neither networks nor containers: they count once
 		// they are known.
 		if n.Stage == journal.StageGone || n.IsManager() || n.Name == "" {
@@ -51,7 +51,7 @@ func (d *Driver) lookAtUnheeded() {
 		for _, given := range n.Options.Unheeded {
 			containers[about+option.NetworkUnheeded(given)] = nil
 		}
-		for _, e := range d.state.EndpointsOf(n.ID) {
+		for _, e := range d.memory.EndpointsOf(n.ID) {
 			if e.Container.Name == "" {
 				continue
 			}

@@ -89,10 +89,10 @@ func TestNewWordsReachOldNetworks(t *testing.T) {
 	c, h1, _ := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24", with("com.docker.network.driver.mtu", "1400")))
 	id := h1.replica("lan1").ID
-	h1.must(h1.d.state.ChangeNetwork(id, func(n *journal.Network) { n.Options.MTU, n.Options.IfPrefix = 0, "mine" }))
+	h1.must(h1.d.memory.ChangeNetwork(id, func(n *journal.Network) { n.Options.MTU, n.Options.IfPrefix = 0, "mine" }))
 	h1.restart()
 	h1.eventually("the options to be the definition's", func() bool {
-		n, ok := h1.d.state.Network(id)
+		n, ok := h1.d.memory.Network(id)
 		return ok && n.Options.MTU == 1400 && n.Options.IfPrefix == ""
 	})
 	c.pass(time.Minute)

@@ -135,7 +135,7 @@ func TestASubnetOfOneAddressHasNoGateway(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		h := c.host("h1")
 		n := h.mustCreate("10.9.0.5/32", "fd00:9::5/128")
-		has, _ := h.Pools(n.id)
+		has, _ := AddressingOf(h.Memory, n.id)
 		for _, p := range has.Pools {
 			if p.Gateway.IsValid() {
 				c.Errorf("subnet %s has the gateway %s", p.Subnet, p.Gateway)

@@ -39,15 +39,10 @@ type Allocator struct {
 	*upkeep
 }
 
-// New loads the journal. Nothing is read from the store before the first
-// call or Run.
-func New(c Config) (*Allocator, error) {
+// New reads nothing from the store: the first call does, or Run.
+func New(c Config) *Allocator {
 	c.fill()
-	b, err := newLedger(c.Journal)
-	if err != nil {
-		return nil, err
-	}
-	a := &Allocator{node: &node{Config: c, ledger: b, places: newPlaces(b), mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}}
+	a := &Allocator{node: &node{Config: c, places: newPlaces(c.Memory), mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}}
 	a.holders = &holders{node: a.node, hosts: &hosts{set: &addrset.Set{}}}
 	a.claims = &claims{node: a.node, holders: a.holders}
 	a.leases = &leases{node: a.node, holders: a.holders, claims: a.claims}
@@ -63,7 +58,7 @@ func New(c Config) (*Allocator, error) {
 		node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
 		bindings: a.bindings, debts: a.debts, strays: newStrays(),
 	}
-	return a, nil
+	return a
 }
 
 func (c *Config) fill() {

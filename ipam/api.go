@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 )
 
 // PoolRequest is IpamDriver.RequestPool.
@@ -90,14 +91,6 @@ type Authority interface {
 	Cautious() bool
 }
 
-// Journal is this host's own memory, one bucket of it. Every write is on
-// disk when it returns, all of its keys or none.
-type Journal interface {
-	PutAll(values map[string][]byte) error
-	DeleteAll(keys ...string) error
-	Each(func(key string, value []byte) error) error
-}
-
 // Endpoints is the driver's knowledge of this host's endpoints, asked when
 // an address is wanted that one of them holds, and its hand on them.
 type Endpoints interface {
@@ -126,7 +119,7 @@ type DefaultPools struct {
 type Config struct {
 	KV        store.KV
 	Self      Authority
-	Journal   Journal
+	Memory    *journal.Memory // this host's
 	Endpoints Endpoints
 	// Ask returns those of the addresses that answer on the LAN of one of the
 	// engine's networks; an error means that nobody could be asked, or that

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -52,27 +53,27 @@ func (bs *bindings) Bind(ctx context.Context, b Binding) error {
 
 // attached returns a network and its pools. A network that was never
 // attached (Docker's own IPAM) has no addresses of ours to bind.
-func (bs *bindings) attached(id string) (network, []opened) {
-	n, ok := bs.ledger.network(id)
+func (bs *bindings) attached(id string) (journal.Addressing, []journal.Pool) {
+	n, ok := bs.Memory.Addressing(id)
 	if !ok {
-		n = network{ID: id}
+		n = journal.Addressing{ID: id}
 	}
-	return n, bs.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
+	return n, bs.Memory.Pools(func(p journal.Pool) bool { return p.Network == id && !p.Closed })
 }
 
 // placesOf finds the segment of each address by the pool it lies in.
-func placesOf(n network, pools []opened, addrs []netip.Addr) ([]pool.Place, error) {
+func placesOf(n journal.Addressing, pools []journal.Pool, addrs []netip.Addr) ([]pool.Place, error) {
 	var places []pool.Place
 	for _, addr := range addrs {
 		found := false
 		for _, p := range pools {
-			if id := p.id; id.Subnet.Contains(addr) {
+			if id := p.Parsed; id.Subnet.Contains(addr) {
 				places, found = append(places, pool.At(id.Segment, addr)), true
 				break
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("address %s lies in no subnet of %s", addr, n.title())
+			return nil, fmt.Errorf("address %s lies in no subnet of %s", addr, n.Title())
 		}
 	}
 	return places, nil
@@ -80,21 +81,21 @@ func placesOf(n network, pools []opened, addrs []netip.Addr) ([]pool.Place, erro
 
 // bindable returns the leases of the places, each of which must have been
 // given to this network, or be bound to this very endpoint already.
-func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place) ([]lease, error) {
-	var leases []lease
+func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place) ([]journal.Lease, error) {
+	var leases []journal.Lease
 	for _, at := range places {
-		l, own := bs.ledger.lease(at)
+		l, own := bs.Memory.Lease(at)
 		switch {
 		case !own:
 			return nil, bs.notGiven(ctx, at)
-		case l.State == bound && l.Endpoint != b.Endpoint:
+		case l.State == journal.Bound && l.Endpoint != b.Endpoint:
 			return nil, bs.holders.heldError(ctx, at, bs.Self.Node(), l.Endpoint)
 		case l.Network != "" && l.Network != b.Network:
 			return nil, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
-		case l.State == unbound || l.State == releasing:
+		case l.State == journal.Unbound || l.State == journal.Releasing:
 			return nil, goneError{at}
 		}
-		l.State, l.Endpoint, l.Network = bound, b.Endpoint, b.Network
+		l.State, l.Endpoint, l.Network = journal.Bound, b.Endpoint, b.Network
 		leases = append(leases, l)
 	}
 	return leases, nil
@@ -118,8 +119,8 @@ func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
 }
 
 // bindHeld commits a binding whose places are held.
-func (bs *bindings) bindHeld(ctx context.Context, b Binding, n network, leases []lease) error {
-	bound := endpoint{Record: b.Record, Network: b.Network, State: written}
+func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressing, leases []journal.Lease) error {
+	bound := journal.Binding{Record: b.Record, Network: b.Network, State: journal.Written}
 	sent, err := false, bs.distrust()
 	if err == nil {
 		sent, err = bs.writeBinding(ctx, n, bound, leases, bs.macSteps(bound.Record))
@@ -130,25 +131,25 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n network, leases [
 		for i := range leases {
 			leases[i].Reissued, leases[i].Doubt = false, false
 		}
-		return bs.ledger.keep(entriesOf(bound, leases)...)
+		return bs.Memory.Keep(entriesOf(bound, leases)...)
 	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.Is(err, store.ErrUnavailable) && allReissued(leases):
-		bound.State = unwritten
+		bound.State = journal.Unwritten
 		bs.wake()
-		return bs.ledger.keep(entriesOf(bound, leases)...)
+		return bs.Memory.Keep(entriesOf(bound, leases)...)
 	}
 	// It may have happened: whoever gives the leases back takes the record
 	// away too.
 	for i := range leases {
-		leases[i].State = given
+		leases[i].State = journal.Given
 	}
-	bound.State = closing
+	bound.State = journal.Closing
 	return errors.Join(fmt.Errorf("the container's addresses cannot be confirmed: %w", err),
-		bs.ledger.keep(entriesOf(bound, leases)...))
+		bs.Memory.Keep(entriesOf(bound, leases)...))
 }
 
-func allReissued(leases []lease) bool {
+func allReissued(leases []journal.Lease) bool {
 	for _, l := range leases {
 		if !l.Reissued || l.Doubt {
 			return false
@@ -157,8 +158,8 @@ func allReissued(leases []lease) bool {
 	return len(leases) > 0
 }
 
-func entriesOf(e endpoint, leases []lease) []entry {
-	entries := []entry{e}
+func entriesOf(e journal.Binding, leases []journal.Lease) []journal.Record {
+	entries := []journal.Record{e}
 	for _, l := range leases {
 		entries = append(entries, l)
 	}
@@ -169,7 +170,7 @@ func entriesOf(e endpoint, leases []lease) []entry {
 // of the definition or of a swarm's claim had moved on, or while the hardware
 // address is claimed by an endpoint that is gone. With an error, sent tells
 // that it may have happened nonetheless.
-func (bs *bindings) writeBinding(ctx context.Context, n network, e endpoint, leases []lease, mac macSteps) (sent bool, err error) {
+func (bs *bindings) writeBinding(ctx context.Context, n journal.Addressing, e journal.Binding, leases []journal.Lease, mac macSteps) (sent bool, err error) {
 	for {
 		txn := bs.bindingTxn(n, e, leases)
 		mac.join(&txn)
@@ -181,8 +182,8 @@ func (bs *bindings) writeBinding(ctx context.Context, n network, e endpoint, lea
 			return true, err
 		}
 		for _, l := range leases {
-			if it, _ := res.Item(l.place().Key()); it.Created != l.Created {
-				return false, goneError{l.place()}
+			if it, _ := res.Item(l.Place().Key()); it.Created != l.Created {
+				return false, goneError{l.Place()}
 			}
 		}
 		if mac.key != "" {
@@ -202,12 +203,12 @@ func (bs *bindings) writeBinding(ctx context.Context, n network, e endpoint, lea
 // landed tells from what a transaction of Bind found that an earlier try of
 // it, whose answer was lost, happened: what it compares may have moved on
 // since, by that very try.
-func (bs *bindings) landed(res store.Result, e endpoint, leases []lease) bool {
+func (bs *bindings) landed(res store.Result, e journal.Binding, leases []journal.Lease) bool {
 	if _, ok := res.Item(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint)); !ok {
 		return false
 	}
 	for _, l := range leases {
-		it, _ := res.Item(l.place().Key())
+		it, _ := res.Item(l.Place().Key())
 		rec, err := store.Decode[store.Lease](it)
 		if it.Created != l.Created || err != nil || rec.Nonce != l.Nonce || rec.Endpoint != e.Record.Endpoint {
 			return false
@@ -216,7 +217,7 @@ func (bs *bindings) landed(res store.Result, e endpoint, leases []lease) bool {
 	return true
 }
 
-func (bs *bindings) bindingTxn(n network, e endpoint, leases []lease) store.Txn {
+func (bs *bindings) bindingTxn(n journal.Addressing, e journal.Binding, leases []journal.Lease) store.Txn {
 	var txn store.Txn
 	if n.UUID != "" {
 		key := store.NetworkKey(n.Name)
@@ -224,7 +225,7 @@ func (bs *bindings) bindingTxn(n network, e endpoint, leases []lease) store.Txn 
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	for _, l := range leases {
-		key := l.place().Key()
+		key := l.Place().Key()
 		if l.Claimed {
 			continue // see bindClaimed
 		}
@@ -240,19 +241,19 @@ func (bs *bindings) bindingTxn(n network, e endpoint, leases []lease) store.Txn 
 
 // bindClaimed adds the leases of a swarm's worker: their records hold the
 // manager's claim too, so they are rewritten as they were read.
-func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []lease) error {
+func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []journal.Lease) error {
 	for _, l := range leases {
 		if !l.Claimed {
 			continue
 		}
-		key := l.place().Key()
+		key := l.Place().Key()
 		it, err := bs.read(ctx, key)
 		if err != nil {
 			return err
 		}
 		rec, err := store.Decode[store.Lease](it)
 		if it.Created == 0 || err != nil || rec.Nonce != l.Nonce {
-			return goneError{l.place()}
+			return goneError{l.Place()}
 		}
 		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
 		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, bs.record(l)))))
@@ -270,22 +271,22 @@ func (e goneError) Error() string {
 
 // checkDefinition reads the definition that a binding failed on. It returns
 // the network with the revision to try again with.
-func (bs *bindings) checkDefinition(n network, res store.Result) (network, error) {
+func (bs *bindings) checkDefinition(n journal.Addressing, res store.Result) (journal.Addressing, error) {
 	it, ok := res.Item(store.NetworkKey(n.Name))
 	if !ok {
-		return n, fmt.Errorf("%s was removed from the cluster: nothing starts on it", n.title())
+		return n, fmt.Errorf("%s was removed from the cluster: nothing starts on it", n.Title())
 	}
 	def, err := store.Decode[store.Network](it)
 	switch {
 	case err != nil:
 		return n, err
 	case def.UUID != n.UUID:
-		return n, fmt.Errorf("%s was removed from the cluster and another one made under its name: nothing starts on the old one", n.title())
+		return n, fmt.Errorf("%s was removed from the cluster and another one made under its name: nothing starts on the old one", n.Title())
 	case def.State != store.NetworkActive:
-		return n, fmt.Errorf("%s is being removed from the cluster: nothing starts on it", n.title())
+		return n, fmt.Errorf("%s is being removed from the cluster: nothing starts on it", n.Title())
 	}
 	n.Definition = it.Modified
-	return n, bs.ledger.changeNetwork(n.ID, func(kept *network) { kept.Definition = it.Modified })
+	return n, bs.Memory.NoteAddressing(n.ID, func(kept *journal.Addressing) { kept.Definition = it.Modified })
 }
 
 // Leftovers returns the endpoints of this node that have a record in the
@@ -306,7 +307,7 @@ func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
 	var left []string
 	for _, it := range items {
 		id := store.NameOf(it.Key)
-		if _, known := bs.ledger.endpoint(id); known || bs.ledger.hasLeaseOf(id) {
+		if _, known := bs.Memory.Binding(id); known || bs.Memory.HasLeaseOf(id) {
 			continue
 		}
 		left = append(left, id)
@@ -317,7 +318,7 @@ func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
 // DropLeftover deletes the record of an endpoint that nothing here knows, with
 // what holds its hardware address, if that is still so.
 func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
-	if _, known := bs.ledger.endpoint(endpoint); known || bs.ledger.hasLeaseOf(endpoint) {
+	if _, known := bs.Memory.Binding(endpoint); known || bs.Memory.HasLeaseOf(endpoint) {
 		return nil
 	}
 	ctx, cancel := bs.bounded(ctx)
@@ -340,11 +341,6 @@ func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
 	}
 }
 
-// hasLeaseOf reports whether an endpoint has an address here.
-func (b *ledger) hasLeaseOf(endpoint string) bool {
-	return len(b.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == bound })) > 0
-}
-
 // Free releases everything a dead endpoint has, without waiting for Docker
 // to say so: the reconcile loop found it dead. It fails only when the
 // journal does; with the store away the releases are written later.
@@ -355,7 +351,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 	ctx, cancel := bs.bounded(ctx)
 	defer cancel()
 	var errs []error
-	for _, l := range bs.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == endpoint && l.State == unbound }) {
+	for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == endpoint && l.State == journal.Unbound }) {
 		errs = append(errs, bs.leases.freeOne(ctx, l))
 	}
 	return errors.Join(errs...)
@@ -363,23 +359,23 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 
 // settleBinding writes what was bound while the store was away. The state of
 // the network's definition is not asked: the container runs.
-func (bs *bindings) settleBinding(ctx context.Context, was endpoint) error {
+func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) error {
 	id := was.Record.Endpoint
-	mine := func(l lease) bool { return l.Endpoint == id && l.State == bound }
-	release, err := bs.places.hold(ctx, placesOfLeases(bs.ledger.leasesWhere(mine))...)
+	mine := func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound }
+	release, err := bs.places.hold(ctx, placesOfLeases(bs.Memory.Leases(mine))...)
 	if err != nil {
 		return err
 	}
 	defer release()
-	e, ok := bs.ledger.endpoint(id)
-	if !ok || e.State != unwritten {
+	e, ok := bs.Memory.Binding(id)
+	if !ok || e.State != journal.Unwritten {
 		return nil
 	}
-	leases := bs.ledger.leasesWhere(mine)
-	_, err = bs.writeBinding(ctx, network{}, e, leases, bs.macSteps(e.Record))
+	leases := bs.Memory.Leases(mine)
+	_, err = bs.writeBinding(ctx, journal.Addressing{}, e, leases, bs.macSteps(e.Record))
 	if errors.Is(err, ErrMACTaken) {
 		bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(id), "err", err)
-		_, err = bs.writeBinding(ctx, network{}, e, leases, macSteps{})
+		_, err = bs.writeBinding(ctx, journal.Addressing{}, e, leases, macSteps{})
 	}
 	var gone goneError
 	if errors.As(err, &gone) {
@@ -388,11 +384,11 @@ func (bs *bindings) settleBinding(ctx context.Context, was endpoint) error {
 	if err != nil {
 		return err
 	}
-	e.State = written
+	e.State = journal.Written
 	for i := range leases {
 		leases[i].Reissued, leases[i].Doubt = false, false
 	}
-	return bs.ledger.keep(entriesOf(e, leases)...)
+	return bs.Memory.Keep(entriesOf(e, leases)...)
 }
 
 // Unbind tells that an endpoint was deleted: its record goes, and with it its
@@ -400,8 +396,8 @@ func (bs *bindings) settleBinding(ctx context.Context, was endpoint) error {
 // addresses are released at once: not every engine does it. With the store
 // away all that goes later; it fails only when the journal does.
 func (bs *bindings) Unbind(ctx context.Context, id string) error {
-	e, known := bs.ledger.endpoint(id)
-	had := bs.ledger.leasesWhere(func(l lease) bool { return l.Endpoint == id && l.State == bound })
+	e, known := bs.Memory.Binding(id)
+	had := bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound })
 	if !known && len(had) == 0 {
 		return nil
 	}
@@ -412,15 +408,15 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 		return err
 	}
 	defer release()
-	e.Record.Node, e.Record.Endpoint, e.State = bs.Self.Node(), id, closing
-	entries := []entry{e}
+	e.Record.Node, e.Record.Endpoint, e.State = bs.Self.Node(), id, journal.Closing
+	entries := []journal.Record{e}
 	for _, l := range had {
-		if now, ok := bs.ledger.lease(l.place()); ok && now.Nonce == l.Nonce && now.State == bound {
-			now.State = unbound
+		if now, ok := bs.Memory.Lease(l.Place()); ok && now.Nonce == l.Nonce && now.State == journal.Bound {
+			now.State = journal.Unbound
 			entries = append(entries, now)
 		}
 	}
-	if err := bs.ledger.keep(entries...); err != nil {
+	if err := bs.Memory.Keep(entries...); err != nil {
 		return err
 	}
 	if bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil {
@@ -433,26 +429,26 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 // endpoint had: libnetwork of engines like 20.10 releases global unicast
 // ones only. Where the release comes after all it finds nothing to do. The
 // caller holds the places.
-func (bs *bindings) giveUpUnreleased(ctx context.Context, had []entry) error {
+func (bs *bindings) giveUpUnreleased(ctx context.Context, had []journal.Record) error {
 	var failed error
 	for _, x := range had {
-		if l, ok := x.(lease); ok && l.Address.Is6() && l.Address.IsLinkLocalUnicast() {
+		if l, ok := x.(journal.Lease); ok && l.Address.Is6() && l.Address.IsLinkLocalUnicast() {
 			failed = errors.Join(failed, bs.leases.giveUp(ctx, l))
 		}
 	}
 	return failed
 }
 
-func placesOfLeases(leases []lease) []pool.Place {
+func placesOfLeases(leases []journal.Lease) []pool.Place {
 	places := make([]pool.Place, len(leases))
 	for i, l := range leases {
-		places[i] = l.place()
+		places[i] = l.Place()
 	}
 	return places
 }
 
 // closeEndpoint deletes the record of a deleted endpoint.
-func (bs *bindings) closeEndpoint(ctx context.Context, e endpoint) error {
+func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error {
 	for {
 		txn := store.Txn{Then: []store.Op{store.Delete(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint))}}
 		if err := bs.unclaimMAC(ctx, &txn, e.Record); err != nil {
@@ -461,7 +457,7 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e endpoint) error {
 		if res, err := bs.commit(ctx, txn); err != nil {
 			return err
 		} else if res.Done {
-			return bs.ledger.forget(e)
+			return bs.Memory.Forget(e)
 		}
 	}
 }
@@ -470,7 +466,7 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e endpoint) error {
 // by endpoint id.
 func (bs *bindings) Bound() map[string][]netip.Addr {
 	all := map[string][]netip.Addr{}
-	for _, l := range bs.ledger.leasesWhere(func(l lease) bool { return l.State == bound }) {
+	for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Bound }) {
 		all[l.Endpoint] = append(all[l.Endpoint], l.Address)
 	}
 	return all
@@ -479,8 +475,8 @@ func (bs *bindings) Bound() map[string][]netip.Addr {
 // restoreEndpoint makes an endpoint's record again where it is absent, as it
 // was bound, with what holds its MAC address; the driver adds what it has learned since.
 func (bs *bindings) restoreEndpoint(ctx context.Context, id string) error {
-	e, ok := bs.ledger.endpoint(id)
-	if !ok || e.State != written {
+	e, ok := bs.Memory.Binding(id)
+	if !ok || e.State != journal.Written {
 		return nil
 	}
 	key := store.EndpointKey(bs.Self.Node(), id)
@@ -496,7 +492,7 @@ func (bs *bindings) restoreEndpoint(ctx context.Context, id string) error {
 	if err != nil || !res.Done {
 		return err
 	}
-	if now, ok := bs.ledger.endpoint(id); !ok || now.State == closing {
+	if now, ok := bs.Memory.Binding(id); !ok || now.State == journal.Closing {
 		return bs.closeEndpoint(ctx, e) // it was deleted meanwhile
 	}
 	bs.Log.Warn("the record of an endpoint on this node had vanished from the store: made again", "endpoint", short(id))

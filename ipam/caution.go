@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
@@ -139,7 +140,7 @@ func (rq *requests) askLAN(ctx context.Context, network, segment string, addrs [
 
 // checkSilent refuses an explicit address that answers on the LAN and that the
 // store has for free: of one that it has not, it says more.
-func (rq *requests) checkSilent(ctx context.Context, p opened, at pool.Place) error {
+func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Place) error {
 	if !rq.cautious() {
 		return nil
 	}

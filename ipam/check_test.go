@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -81,9 +83,9 @@ func (c *cluster) checkLease(it store.Item, endpoints map[string]store.Endpoint,
 		return
 	}
 	if h := c.hostNamed(rec.Node); h != nil {
-		if l, ok := h.ledger.lease(pool.At(segment, addr)); !ok || l.Nonce != rec.Nonce || l.Created != it.Created {
+		if l, ok := h.Memory.Lease(pool.At(segment, addr)); !ok || l.Nonce != rec.Nonce || l.Created != it.Created {
 			c.Errorf("lease %s of %s: node has %+v, store has %+v created %d", addr, rec.Node, l, rec, it.Created)
-		} else if (l.State == bound) != (rec.Endpoint != "") || l.State == bound && l.Endpoint != rec.Endpoint {
+		} else if (l.State == journal.Bound) != (rec.Endpoint != "") || l.State == journal.Bound && l.Endpoint != rec.Endpoint {
 			c.Errorf("lease %s of %s: node says %s %s, store says %q", addr, rec.Node, l.State, l.Endpoint, rec.Endpoint)
 		}
 	}
@@ -107,7 +109,7 @@ func (c *cluster) checkLedgers() {
 		if h.session.Trusted() != nil {
 			continue
 		}
-		for _, l := range h.ledger.leasesWhere(func(lease) bool { return true }) {
+		for _, l := range h.Memory.Leases(func(journal.Lease) bool { return true }) {
 			if _, rec := c.leaseAt(l.Segment, l.Address.String()); rec.Nonce != l.Nonce {
 				c.Errorf("node %s has lease %+v, the store has %+v", h.name, l, rec)
 			}
@@ -119,22 +121,22 @@ func (c *cluster) checkLedgers() {
 // checkJournal wants a host's journal to hold what its memory does.
 func (c *cluster) checkJournal(h *host) {
 	c.Helper()
-	again, err := newLedger(h.journal)
+	again, err := journal.Recall(h.journal)
 	if err != nil {
 		c.Fatal(err)
 	}
-	doubted := func(b *ledger) []lease { // as a restart would see them
-		all := b.leasesWhere(func(lease) bool { return true })
+	doubted := func(b *journal.Memory) []journal.Lease { // as a restart would see them
+		all := b.Leases(func(journal.Lease) bool { return true })
 		for i := range all {
 			all[i].Doubt = true
 		}
 		return all
 	}
-	if diff := cmp.Diff(doubted(h.ledger), doubted(again), comparers); diff != "" {
+	if diff := cmp.Diff(doubted(h.Memory), doubted(again), comparers); diff != "" {
 		c.Errorf("journal of %s (-memory +journal):\n%s", h.name, diff)
 	}
-	open := func(opened) bool { return true }
-	if kept, mem := len(again.poolsWhere(open)), len(h.ledger.poolsWhere(open)); kept != mem {
+	open := func(journal.Pool) bool { return true }
+	if kept, mem := len(again.Pools(open)), len(h.Memory.Pools(open)); kept != mem {
 		c.Errorf("journal of %s holds %d pools, memory %d", h.name, kept, mem)
 	}
 }
@@ -167,44 +169,36 @@ func (c *cluster) hasDefinition(uuid string) bool {
 	return false
 }
 
-// journal is a Journal in memory.
-type journal struct {
+// disk is a journal.File in memory.
+type disk struct {
 	mu     sync.Mutex
-	values map[string][]byte
+	values map[journal.Key][]byte
 	broken error // what writes return
 }
 
-func newJournal() *journal { return &journal{values: map[string][]byte{}} }
+func newDisk() *disk { return &disk{values: map[journal.Key][]byte{}} }
 
-func (j *journal) PutAll(values map[string][]byte) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.broken != nil {
-		return j.broken
+func (d *disk) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broken != nil {
+		return d.broken
 	}
-	for k, v := range values {
-		j.values[k] = v
+	maps.Copy(d.values, puts)
+	for _, k := range deletes {
+		delete(d.values, k)
 	}
 	return nil
 }
 
-func (j *journal) DeleteAll(keys ...string) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.broken != nil {
-		return j.broken
-	}
-	for _, k := range keys {
-		delete(j.values, k)
-	}
-	return nil
-}
-
-func (j *journal) Each(f func(string, []byte) error) error {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for k, v := range j.values {
-		if err := f(k, v); err != nil {
+func (d *disk) Each(bucket string, f func(string, []byte) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k, v := range d.values {
+		if k.Bucket != bucket {
+			continue
+		}
+		if err := f(k.Key, v); err != nil {
 			return err
 		}
 	}

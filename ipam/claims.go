@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -17,34 +17,8 @@ type claims struct {
 	holders *holders
 }
 
-// In a swarm one address is asked for twice and released twice: by the
-// manager, which chooses it for a task or a service, and by the worker that
-// runs the task. Both are claims on one lease, which is free when neither is
-// left. The manager's claim belongs to the swarm and not to a node: every
-// leader repeats it, and no eviction takes it. The worker's belongs to one
-// endpoint of one node.
-
-// swarmIDLength is that of a swarm network's id.
-const swarmIDLength = 25
-
-// IsSwarmID tells a swarm network's id (25 digits of base 36) from an engine's
-// own (64 of base 16).
-func IsSwarmID(id string) bool {
-	notDigit := func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') }
-	return len(id) == swarmIDLength && !strings.ContainsFunc(id, notDigit)
-}
-
-// byManager tells that the swarm's manager asks.
-func (p opened) byManager() bool {
-	_, manager := store.ManagerNetworkOf(p.Network)
-	return manager
-}
-
-// byWorker tells that a worker asks, for one of the swarm's networks.
-func (p opened) byWorker() bool { return IsSwarmID(p.Network) }
-
 // makeClaim makes the record of an address for the swarm if it is absent.
-func (cs *claims) makeClaim(ctx context.Context, p opened, at pool.Place) (found store.Item, won bool, err error) {
+func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found store.Item, won bool, err error) {
 	nonce, err := mintNonce(cs.Rand)
 	if err != nil {
 		return found, false, err
@@ -141,8 +115,8 @@ func endManager(_ store.Item, rec *store.Lease) bool {
 }
 
 // dischargeClaim is discharge for a worker's claim.
-func (cs *claims) dischargeClaim(ctx context.Context, l lease) error {
-	err := cs.unclaim(ctx, l.place(), func(_ store.Item, rec *store.Lease) bool {
+func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
+	err := cs.unclaim(ctx, l.Place(), func(_ store.Item, rec *store.Lease) bool {
 		if rec.Nonce != l.Nonce || rec.Node != cs.Self.Node() {
 			return false
 		}
@@ -152,23 +126,23 @@ func (cs *claims) dischargeClaim(ctx context.Context, l lease) error {
 	if err != nil {
 		return err
 	}
-	return cs.ledger.forget(l)
+	return cs.Memory.Forget(l)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,
 // unless another endpoint has it still.
-func (cs *claims) takeClaimed(ctx context.Context, l lease, it store.Item, rec store.Lease) (holder string, err error) {
+func (cs *claims) takeClaimed(ctx context.Context, l journal.Lease, it store.Item, rec store.Lease) (holder string, err error) {
 	l.Claimed = true
 	for rec.Nonce != l.Nonce { // an earlier try may have made it
 		if rec.Claims == nil || rec.Claims.Worker || !rec.Claims.Manager {
-			return "", cs.holders.takenError(ctx, l.place(), rec)
+			return "", cs.holders.takenError(ctx, l.Place(), rec)
 		}
 		l.Created = it.Created
-		done, err := cs.rewrite(ctx, l.place(), it, claimedRecord(rec, cs.record(l)))
+		done, err := cs.rewrite(ctx, l.Place(), it, claimedRecord(rec, cs.record(l)))
 		if err != nil || done {
 			return "", errors.Join(err, cs.keepUnless(err, l))
 		}
-		if it, err = cs.read(ctx, l.place().Key()); err != nil {
+		if it, err = cs.read(ctx, l.Place().Key()); err != nil {
 			return "", errors.Join(cs.unanswered(err), cs.keepUnless(err, l))
 		}
 		if it.Created == 0 {
@@ -178,15 +152,15 @@ func (cs *claims) takeClaimed(ctx context.Context, l lease, it store.Item, rec s
 			return "", err
 		}
 	}
-	return "", cs.ledger.keep(l)
+	return "", cs.Memory.Keep(l)
 }
 
 // keepUnless enters a lease; one whose reply is missing is given back.
-func (cs *claims) keepUnless(err error, l lease) error {
+func (cs *claims) keepUnless(err error, l journal.Lease) error {
 	if err != nil {
-		l.State = releasing
+		l.State = journal.Releasing
 	}
-	return cs.ledger.keep(l)
+	return cs.Memory.Keep(l)
 }
 
 // claimedRecord is a worker's record with what the manager's side says. The
@@ -215,8 +189,8 @@ func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	defer cancel()
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
-	for _, p := range cs.ledger.poolsWhere(func(p opened) bool { return p.byManager() && !p.Closed }) {
-		id := p.id
+	for _, p := range cs.Memory.Pools(func(p journal.Pool) bool { return p.ByManager() && !p.Closed }) {
+		id := p.Parsed
 		some, err := cs.claimsIn(ctx, id.Segment, id.Subnet)
 		if err != nil {
 			return nil, err

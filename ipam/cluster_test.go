@@ -19,6 +19,7 @@ import (
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -121,7 +122,7 @@ type host struct {
 	c       *cluster
 	name    string
 	wire    *storetest.Wire
-	journal *journal
+	journal *disk
 	past    *storetest.Past
 	session *session.Session
 	lossy   *lossy
@@ -145,7 +146,7 @@ type host struct {
 // host starts a node.
 func (c *cluster) host(name string) *host {
 	c.Helper()
-	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newJournal(), past: &storetest.Past{}, dead: map[string]bool{}, silent: map[string]bool{}, anew: map[string]bool{}}
+	h := &host{c: c, name: name, wire: storetest.NewWire(c.far), journal: newDisk(), past: &storetest.Past{}, dead: map[string]bool{}, silent: map[string]bool{}, anew: map[string]bool{}}
 	h.start()
 	c.hosts = append(c.hosts, h)
 	return h
@@ -191,15 +192,37 @@ func (h *host) load() {
 	id := session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
 	h.session = session.New(h.wire, id, h.past, log)
 	h.lossy = &lossy{KV: h.session}
-	a, err := New(Config{
-		KV: h.lossy, Self: h.session, Journal: h.journal, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
-		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
-		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
-	})
+	memory, err := journal.Recall(h.journal)
 	if err != nil {
 		h.c.Fatal(err)
 	}
-	h.Allocator = a
+	h.Allocator = New(Config{
+		KV: h.lossy, Self: h.session, Memory: memory, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
+		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
+		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
+	})
+}
+
+// Attach, Adopt and Detach are the Allocator's, each a change by itself.
+func (h *host) Attach(id string, pools []pool.Data) error {
+	return h.Memory.Change(func(c *journal.Change) error {
+		h.Allocator.Attach(c, id, pools)
+		return nil
+	})
+}
+
+func (h *host) Adopt(id string, def store.Network, at store.Revision) error {
+	return h.Memory.Change(func(c *journal.Change) error {
+		h.Allocator.Adopt(c, id, def, at)
+		return nil
+	})
+}
+
+func (h *host) Detach(id string) error {
+	return h.Memory.Change(func(c *journal.Change) error {
+		h.Allocator.Detach(c, id)
+		return nil
+	})
 }
 
 // later lets time pass, by the host's clock.
@@ -360,7 +383,7 @@ func (h *host) mustCreateWith(f flags) *lan {
 // learned the name.
 func (n *lan) define(name string) *lan {
 	n.h.c.Helper()
-	all, ok := n.h.Pools(n.id)
+	all, ok := AddressingOf(n.h.Memory, n.id)
 	if !ok {
 		n.h.c.Fatalf("network %s has no pools", n.id)
 	}
@@ -579,8 +602,8 @@ func (h *host) ready() {
 			h.c.Fatalf("node %s never compares its leases with the store", h.name)
 		}
 	}
-	for _, p := range h.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		id := p.id
+	for _, p := range h.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+		id := p.Parsed
 		for m := h.mirrors.Of(id.Segment, id.Subnet); !m.IsReady(); m = h.mirrors.Of(id.Segment, id.Subnet) {
 			if !store.Sleep(h.c.Context(), time.Millisecond) {
 				h.c.Fatalf("the mirror of %s is never filled", id.Subnet)

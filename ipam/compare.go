@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/pool"
 )
@@ -49,12 +50,12 @@ func (u *upkeep) compare(ctx context.Context) error {
 		u.findStray(pool.At(segment, addr), rec)
 	}
 	for at, nonce := range there {
-		if l, ok := u.ledger.lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != releasing {
+		if l, ok := u.Memory.Lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != journal.Releasing {
 			u.suspect.add(at)
 		}
 	}
-	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return there[l.place()] != l.Nonce }) {
-		u.suspect.add(l.place())
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return there[l.Place()] != l.Nonce }) {
+		u.suspect.add(l.Place())
 	}
 	return nil
 }
@@ -67,7 +68,7 @@ func (u *upkeep) findStray(at pool.Place, rec store.Lease) {
 	}
 	for _, name := range rec.By {
 		nonce, node, unfinished := store.PoolOf(name)
-		if unfinished && node == u.Self.Node() && !u.ledger.knew(nonce) {
+		if unfinished && node == u.Self.Node() && !u.Memory.Knew(nonce) {
 			u.strays.add(Held{Kind: HeldStray, Segment: at.Segment, Address: at.Addr, Nonce: nonce})
 		}
 	}
@@ -79,7 +80,7 @@ func (u *upkeep) findStray(at pool.Place, rec store.Lease) {
 // addresses of its endpoints that somebody else has by now.
 func (u *upkeep) Reassert(ctx context.Context) ([]Conflict, error) {
 	var found []Conflict
-	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return l.State != releasing }) {
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.State != journal.Releasing }) {
 		c, err := u.reassertOne(ctx, l)
 		if err != nil {
 			return found, err
@@ -88,12 +89,12 @@ func (u *upkeep) Reassert(ctx context.Context) ([]Conflict, error) {
 			found = append(found, *c)
 		}
 	}
-	for _, e := range u.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
+	for _, e := range u.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Written }) {
 		if err := u.bindings.restoreEndpoint(ctx, e.Record.Endpoint); err != nil {
 			return found, err
 		}
 	}
-	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
 		if err := u.reservations.reassertPool(ctx, p); err != nil {
 			return found, err
 		}
@@ -101,29 +102,29 @@ func (u *upkeep) Reassert(ctx context.Context) ([]Conflict, error) {
 	return found, nil
 }
 
-func (u *upkeep) reassertOne(ctx context.Context, was lease) (*Conflict, error) {
+func (u *upkeep) reassertOne(ctx context.Context, was journal.Lease) (*Conflict, error) {
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	if was.State != bound {
-		release, err := u.places.hold(ctx, was.place())
+	if was.State != journal.Bound {
+		release, err := u.places.hold(ctx, was.Place())
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if l, ok := u.ledger.lease(was.place()); ok && l == was {
+		if l, ok := u.Memory.Lease(was.Place()); ok && l == was {
 			return u.leases.assert(ctx, l)
 		}
 		return nil, nil
 	}
-	return u.leases.reconcile(ctx, was.place())
+	return u.leases.reconcile(ctx, was.Place())
 }
 
 // mirror has the subnets of open pools followed. Only Run calls it.
 func (u *upkeep) mirror(ctx context.Context) {
 	subnets := map[mirror.Subnet]time.Duration{} // the longest cooldown of those who share it
-	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		id := p.id
-		n, _ := u.ledger.network(p.Network)
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+		id := p.Parsed
+		n, _ := u.Memory.Addressing(p.Network)
 		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
 		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
 	}
@@ -154,7 +155,7 @@ func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
 // should. While a call is about its place a record of this node may be that
 // call's own, and one that is not is found by that call. A call that ended
 // since the news was brought may have deleted the record: the mirror, which
-// learns so before the ledger forgets, is asked last.
+// learns so before the memory forgets, is asked last.
 func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 	segment, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
@@ -172,10 +173,10 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 // its endpoints' records, and what is reserved for its networks. A record that
 // is gone though nobody here gave it up (a key deleted by hand, a store that
 // lost it) frees an address that is in use. Every deletion of such a record,
-// and every list, is compared with the ledger: what is absent is written again,
+// and every list, is compared with the memory: what is absent is written again,
 // and what is somebody else's by now is a conflict.
 
-// missing are things whose record Run will compare with the ledger.
+// missing are things whose record Run will compare with the memory.
 type missing struct {
 	places    suspects[pool.Place] // of leases and reservations
 	endpoints suspects[string]     // by id
@@ -197,14 +198,14 @@ func (u *upkeep) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) 
 		}
 	}
 	inside := func(at pool.Place) bool { return at.Segment == m.Segment && m.Subnet.Contains(at.Addr) }
-	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return inside(l.place()) }) {
-		if _, ok := there[l.place()]; !ok { // who else has it is seen by compareNews
-			u.missAt(l.place(), c.Revision)
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return inside(l.Place()) }) {
+		if _, ok := there[l.Place()]; !ok { // who else has it is seen by compareNews
+			u.missAt(l.Place(), c.Revision)
 		}
 	}
-	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		for _, addr := range p.reserved() {
-			at := pool.At(p.id.Segment, addr)
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+		for _, addr := range p.Reserved() {
+			at := pool.At(p.Parsed.Segment, addr)
 			if rec, err := store.Decode[store.Lease](there[at]); inside(at) && (err != nil || rec.State != store.Reserved) {
 				u.missAt(at, c.Revision)
 			}
@@ -215,8 +216,8 @@ func (u *upkeep) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) 
 // missAt has a place looked at whose record was not there at a revision, if
 // it should be.
 func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
-	l, leased := u.ledger.lease(at)
-	if _, reserved := u.ledger.reservedAt(at); !reserved && (!leased || l.Created > rev) {
+	l, leased := u.Memory.Lease(at)
+	if _, reserved := u.Memory.ReservedAt(at); !reserved && (!leased || l.Created > rev) {
 		return
 	}
 	u.missing.places.add(at)
@@ -226,7 +227,7 @@ func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
 // missStranger has a place looked at where somebody else's record stands in
 // the place of this node's.
 func (u *upkeep) missStranger(at pool.Place, it store.Item) {
-	if l, ok := u.ledger.lease(at); ok && l.Created < it.Modified {
+	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Modified {
 		u.missing.places.add(at)
 		u.wake()
 	}
@@ -237,15 +238,15 @@ func (u *upkeep) missStranger(at pool.Place, it store.Item) {
 func (u *upkeep) followOwn(ctx context.Context) {
 	u.followKeys(ctx, store.NodeEndpointsSpan(u.Self.Node()), &u.missing.endpoints, func() map[string]string {
 		ids := map[string]string{}
-		for _, e := range u.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written }) {
+		for _, e := range u.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Written }) {
 			ids[store.EndpointKey(u.Self.Node(), e.Record.Endpoint)] = e.Record.Endpoint
 		}
 		return ids
 	})
 	u.followKeys(ctx, store.DefaultPoolsSpan(), &u.missing.defaults, func() map[string]string {
 		ids := map[string]string{}
-		for _, p := range u.ledger.poolsWhere(func(p opened) bool { return p.Default && !p.Closed }) {
-			ids[store.DefaultPoolKey(p.id.Subnet)] = p.ID
+		for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return p.Default && !p.Closed }) {
+			ids[store.DefaultPoolKey(p.Parsed.Subnet)] = p.ID
 		}
 		return ids
 	})
@@ -307,7 +308,7 @@ func (u *upkeep) restorePlace(ctx context.Context, at pool.Place) error {
 		u.missing.places.add(at)
 		return nil
 	}
-	if _, leased := u.ledger.lease(at); leased {
+	if _, leased := u.Memory.Lease(at); leased {
 		if _, err := u.leases.reconcile(ctx, at); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 )
 
 // debts are what the journal owes the store.
@@ -21,16 +22,16 @@ type debts struct {
 // done. It ends at the first call that is not answered.
 func (d *debts) settle(ctx context.Context) {
 	var undone []func() error
-	for _, l := range d.ledger.leasesWhere(func(l lease) bool { return l.State == releasing }) {
+	for _, l := range d.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }) {
 		undone = append(undone, func() error { return d.leases.settleRelease(ctx, l) })
 	}
-	for _, e := range d.ledger.endpointsWhere(func(e endpoint) bool { return e.State == closing }) {
+	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Closing }) {
 		undone = append(undone, func() error { return d.bindings.closeEndpoint(ctx, e) })
 	}
-	for _, e := range d.ledger.endpointsWhere(func(e endpoint) bool { return e.State == unwritten }) {
+	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Unwritten }) {
 		undone = append(undone, func() error { return d.bindings.settleBinding(ctx, e) })
 	}
-	for _, p := range d.ledger.poolsWhere(func(p opened) bool { return p.Closed || len(p.Owed) > 0 && p.joined() }) {
+	for _, p := range d.Memory.Pools(func(p journal.Pool) bool { return p.Closed || len(p.Owed) > 0 && p.Joined() }) {
 		undone = append(undone, func() error { return d.pools.settlePool(ctx, p.ID) })
 	}
 	for _, do := range undone {

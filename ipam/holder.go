@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
@@ -65,24 +66,24 @@ func (c *conflicts) only(matters func(pool.Place, Conflict) bool) []Conflict {
 func (h *holders) Conflicts() []Conflict {
 	return h.conflicts.only(func(at pool.Place, c Conflict) bool {
 		if c.Endpoint == "" {
-			_, reserved := h.ledger.reservedAt(at)
+			_, reserved := h.Memory.ReservedAt(at)
 			return reserved
 		}
-		l, known := h.ledger.lease(at)
-		return known && l.State == bound && l.Endpoint == c.Endpoint
+		l, known := h.Memory.Lease(at)
+		return known && l.State == journal.Bound && l.Endpoint == c.Endpoint
 	})
 }
 
 // conflict tells that somebody else holds the address of a bound lease, and
 // has the endpoint's link silenced: two answers for one address harm both. The
 // lease is one of no record from then on, so that its release takes nobody's.
-func (h *holders) conflict(ctx context.Context, l lease, rec store.Lease) *Conflict {
+func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease) *Conflict {
 	c := Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: h.holderOf(ctx, l.Address, rec)}
 	l.Created = 0
-	if err := h.ledger.keep(l); err != nil {
+	if err := h.Memory.Keep(l); err != nil {
 		h.Log.Error("that an address is somebody else's by now is not journaled", "address", l.Address, "error", err)
 	}
-	if !h.conflicts.add(l.place(), c) {
+	if !h.conflicts.add(l.Place(), c) {
 		return &c
 	}
 	h.Log.Error("an address of a container on this node has another holder: its link is taken down; stop one of the two and start the other again",
@@ -98,12 +99,12 @@ func (h *holders) conflict(ctx context.Context, l lease, rec store.Lease) *Confl
 
 // reservationConflict tells that somebody holds an address that is reserved
 // for a network here. There is no link to silence: a gateway is the LAN's.
-func (h *holders) reservationConflict(ctx context.Context, at pool.Place, p opened, rec store.Lease) {
+func (h *holders) reservationConflict(ctx context.Context, at pool.Place, p journal.Pool, rec store.Lease) {
 	c := Conflict{Segment: at.Segment, Address: at.Addr, Holder: h.holderOf(ctx, at.Addr, rec)}
 	if h.conflicts.add(at, c) {
-		n, _ := h.ledger.network(p.Network)
+		n, _ := h.Memory.Addressing(p.Network)
 		h.Log.Error("an address that is reserved for a network on this node has a holder: stop it",
-			"address", at.Addr, "segment", at.Segment, "network", n.title(), "holder", c.Holder)
+			"address", at.Addr, "segment", at.Segment, "network", n.Title(), "holder", c.Holder)
 	}
 }
 
@@ -189,20 +190,20 @@ func (h *holders) reservedFor(ctx context.Context, addr netip.Addr, by []string)
 		}
 	}
 	for _, name := range by {
-		if p, ok := h.poolBy(name); ok && p.joined() {
-			n, _ := h.ledger.network(p.Network)
-			return roleIn(p.record(), addr) + n.title()
+		if p, ok := h.poolBy(name); ok && p.Joined() {
+			n, _ := h.Memory.Addressing(p.Network)
+			return roleIn(p.Record(), addr) + n.Title()
 		}
 	}
 	return "reserved for a network that is being created"
 }
 
 // poolBy finds the pool of this node that a reservation's entry means.
-func (h *holders) poolBy(entry string) (opened, bool) {
-	for _, p := range h.ledger.poolsWhere(func(p opened) bool { return p.by(h.Self.Node()) == entry }) {
+func (h *holders) poolBy(entry string) (journal.Pool, bool) {
+	for _, p := range h.Memory.Pools(func(p journal.Pool) bool { return p.By(h.Self.Node()) == entry }) {
 		return p, true
 	}
-	return opened{}, false
+	return journal.Pool{}, false
 }
 
 // roleIn begins what a reserved address is: "the gateway of ".

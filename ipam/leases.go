@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -15,7 +16,7 @@ type leases struct {
 	claims  *claims
 }
 
-// reconcile makes the ledger and the store agree about one place. It
+// reconcile makes memory and store agree about one place. It
 // returns the conflict if somebody else has an address that a container of
 // this node uses.
 func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
@@ -35,22 +36,22 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 		}
 	}
 	own := rec.State == store.Leased && rec.Node == ls.Self.Node()
-	l, known := ls.ledger.lease(at)
+	l, known := ls.Memory.Lease(at)
 	switch {
 	case !known && own:
-		return nil, ls.ledger.keep(ls.adopted(at, it, rec))
+		return nil, ls.Memory.Keep(ls.adopted(at, it, rec))
 	case !known:
 		return nil, nil
-	case own && (rec.Nonce == l.Nonce || l.State == bound):
+	case own && (rec.Nonce == l.Nonce || l.State == journal.Bound):
 		l.Nonce, l.Created = rec.Nonce, it.Created
-		l.Doubt = l.Doubt && l.State == releasing // what an earlier epoch sent cannot happen any more
-		return nil, ls.ledger.keep(l)
+		l.Doubt = l.Doubt && l.State == journal.Releasing // what an earlier epoch sent cannot happen any more
+		return nil, ls.Memory.Keep(l)
 	case own:
-		return nil, ls.ledger.keep(ls.adopted(at, it, rec))
-	case l.State == given && !l.Doubt && it.Created == 0:
+		return nil, ls.Memory.Keep(ls.adopted(at, it, rec))
+	case l.State == journal.Given && !l.Doubt && it.Created == 0:
 		return ls.assert(ctx, l) // another driver's network never binds what it uses
-	case l.State != bound:
-		return nil, ls.ledger.forget(l)
+	case l.State != journal.Bound:
+		return nil, ls.Memory.Forget(l)
 	case it.Created == 0:
 		return ls.assert(ctx, l)
 	case ls.resting(rec) || vacated(l, it, rec):
@@ -63,34 +64,34 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 }
 
 // adopted is a lease rebuilt from its record.
-func (ls *leases) adopted(at pool.Place, it store.Item, rec store.Lease) lease {
-	l := lease{
+func (ls *leases) adopted(at pool.Place, it store.Item, rec store.Lease) journal.Lease {
+	l := journal.Lease{
 		Segment:  at.Segment,
 		Address:  at.Addr,
 		Nonce:    rec.Nonce,
 		Created:  it.Created,
 		Kind:     rec.Kind,
 		Since:    rec.Since,
-		State:    given,
+		State:    journal.Given,
 		Endpoint: rec.Endpoint,
 		Claimed:  rec.Claims != nil,
 	}
-	if n, ok := ls.ledger.networkOf(rec.Network); ok {
+	if n, ok := ls.Memory.AddressingOf(rec.Network); ok {
 		l.Network = n.ID
 	} else if id, ok := store.EngineNetworkOf(rec.Network); ok {
 		l.Network = id
 	}
 	if rec.Endpoint != "" {
-		l.State = bound
+		l.State = journal.Bound
 	}
-	if e, ok := ls.ledger.endpoint(rec.Endpoint); ok && e.State == closing {
-		l.State = unbound
+	if e, ok := ls.Memory.Binding(rec.Endpoint); ok && e.State == journal.Closing {
+		l.State = journal.Unbound
 	}
 	return l
 }
 
 // assert writes a live lease again where it is absent.
-func (ls *leases) assert(ctx context.Context, l lease) (*Conflict, error) {
+func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error) {
 	found, won, err := ls.put(ctx, l, false)
 	if won {
 		ls.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
@@ -102,21 +103,21 @@ func (ls *leases) assert(ctx context.Context, l lease) (*Conflict, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l.State != bound {
+	if l.State != journal.Bound {
 		ls.Log.Error("an address that was given on this node has another holder", "address", l.Address, "holder", ls.holders.holderOf(ctx, l.Address, rec))
-		return nil, ls.ledger.forget(l)
+		return nil, ls.Memory.Forget(l)
 	}
 	return ls.holders.conflict(ctx, l, rec), nil
 }
 
 // take is put for a lease that nobody has yet: when the reply is missing it
 // is given back.
-func (ls *leases) take(ctx context.Context, l lease) (found store.Item, won bool, err error) {
+func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, won bool, err error) {
 	found, won, err = ls.put(ctx, l, true)
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
-		l.State = releasing
-		err = errors.Join(ls.unanswered(err), ls.ledger.keep(l))
+		l.State = journal.Releasing
+		err = errors.Join(ls.unanswered(err), ls.Memory.Keep(l))
 	case errors.Is(err, store.ErrSuspect):
 		err = ls.untrusted(err)
 	}
@@ -126,8 +127,8 @@ func (ls *leases) take(ctx context.Context, l lease) (found store.Item, won bool
 // put makes the lease's key if it is absent. When it is not, found is what
 // stands there. Gives tells that the address is given, not written again. The
 // caller holds the place.
-func (ls *leases) put(ctx context.Context, l lease, gives bool) (found store.Item, won bool, err error) {
-	key := l.place().Key()
+func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
+	key := l.Place().Key()
 	res, err := ls.commit(ctx, store.Txn{
 		Gives: gives,
 		If:    []store.Cond{store.Absent(key)},
@@ -137,7 +138,7 @@ func (ls *leases) put(ctx context.Context, l lease, gives bool) (found store.Ite
 	if err != nil {
 		return found, false, err
 	}
-	ls.learn(l.place(), true, res.Revision)
+	ls.learn(l.Place(), true, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
 		found, _ = res.Item(key)
@@ -146,7 +147,7 @@ func (ls *leases) put(ctx context.Context, l lease, gives bool) (found store.Ite
 			return found, false, nil
 		}
 	}
-	return found, true, ls.ledger.keep(l)
+	return found, true, ls.Memory.Keep(l)
 }
 
 func (ls *leases) freeAddress(ctx context.Context, h Held) error {
@@ -158,8 +159,8 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 		return err
 	}
 	defer release()
-	l, ok := ls.ledger.lease(at)
-	if !ok || l.State != given && l.State != unbound || heldAddress(l) != h {
+	l, ok := ls.Memory.Lease(at)
+	if !ok || l.State != journal.Given && l.State != journal.Unbound || heldAddress(l) != h {
 		return nil
 	}
 	return ls.giveUp(ctx, l)
@@ -172,17 +173,17 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 
 // retake takes an address that an eviction took from this node, for the
 // container that still has it. It fails to when somebody else changed it first.
-func (ls *leases) retake(ctx context.Context, l lease, it store.Item, found store.Lease) (done bool, err error) {
+func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, found store.Lease) (done bool, err error) {
 	rec := ls.record(l)
 	if l.Claimed && found.Claims != nil {
 		rec = claimedRecord(found, rec)
 	}
-	if done, err = ls.claims.rewrite(ctx, l.place(), it, rec); err != nil || !done {
+	if done, err = ls.claims.rewrite(ctx, l.Place(), it, rec); err != nil || !done {
 		return done, err
 	}
 	l.Created, l.Doubt = it.Created, false
 	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", short(l.Endpoint))
-	return true, ls.ledger.keep(l)
+	return true, ls.Memory.Keep(l)
 }
 
 // resting tells a record that this node's eviction left behind.
@@ -194,7 +195,7 @@ func (ls *leases) resting(rec store.Lease) bool {
 // manager's claim, of the same life or at least of the same network, which no
 // worker has joined since. If the manager means another task by it now, that
 // one is refused until the container here is gone.
-func vacated(l lease, it store.Item, rec store.Lease) bool {
+func vacated(l journal.Lease, it store.Item, rec store.Lease) bool {
 	return l.Claimed && rec.Claims != nil && rec.Claims.Manager && !rec.Claims.Worker &&
 		(it.Created == l.Created || rec.Network == l.Network)
 }
@@ -203,7 +204,7 @@ func vacated(l lease, it store.Item, rec store.Lease) bool {
 // store that did not answer the last call is asked a question first: what
 // was not sent to it is certain to be still this node's (see reissue.go).
 // The caller holds the place.
-func (ls *leases) giveUp(ctx context.Context, l lease) error {
+func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 	if ls.Self.Trusted() != nil || !ls.answers(ctx) {
 		return ls.postpone(l)
 	}
@@ -216,15 +217,15 @@ func (ls *leases) giveUp(ctx context.Context, l lease) error {
 }
 
 // postpone leaves a release to Run.
-func (ls *leases) postpone(l lease) error {
-	l.State = releasing
+func (ls *leases) postpone(l journal.Lease) error {
+	l.State = journal.Releasing
 	defer ls.wake()
-	return ls.ledger.keep(l)
+	return ls.Memory.Keep(l)
 }
 
 // postponeInDoubt is postpone for a release that was sent: it may have landed
 // unseen, and somebody else may have the address.
-func (ls *leases) postponeInDoubt(l lease) error {
+func (ls *leases) postponeInDoubt(l journal.Lease) error {
 	l.Doubt = true
 	return ls.postpone(l)
 }
@@ -233,23 +234,23 @@ func (ls *leases) postponeInDoubt(l lease) error {
 // had it: a name must not outlive the right to its address. Only the life of
 // the key that this lease began is deleted: after an eviction another node may
 // have the address. The caller holds the place.
-func (ls *leases) discharge(ctx context.Context, l lease) error {
+func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	if l.Claimed {
 		return ls.claims.dischargeClaim(ctx, l)
 	}
-	key := l.place().Key()
+	key := l.Place().Key()
 	if l.Created == 0 {
 		it, err := ls.read(ctx, key)
 		if err != nil {
 			return err
 		}
 		if l.Created = createdUnder(it, l.Nonce); l.Created == 0 {
-			return ls.ledger.forget(l)
+			return ls.Memory.Forget(l)
 		}
 	}
-	if l.State == releasing && !l.Doubt {
+	if l.State == journal.Releasing && !l.Doubt {
 		l.Doubt = true
-		if err := ls.ledger.keep(l); err != nil {
+		if err := ls.Memory.Keep(l); err != nil {
 			return err
 		}
 	}
@@ -258,16 +259,16 @@ func (ls *leases) discharge(ctx context.Context, l lease) error {
 		return err
 	}
 	_, other := res.Item(key)
-	ls.learn(l.place(), other, res.Revision)
-	return ls.ledger.forget(l)
+	ls.learn(l.Place(), other, res.Revision)
+	return ls.Memory.Forget(l)
 }
 
 // deleteLease deletes a lease's key and its endpoint's record. A lease that
 // names no endpoint may have one in the store: the agent died before it could
 // note what it had bound. So only the record as it was made is deleted then,
 // and what stands there instead says which endpoint it is.
-func (ls *leases) deleteLease(ctx context.Context, l lease) (store.Result, error) {
-	key := l.place().Key()
+func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (store.Result, error) {
+	key := l.Place().Key()
 	cond, then := store.SameLife(key, l.Created), ls.deletions(key, l.Endpoint)
 	if l.Endpoint == "" {
 		cond = store.Unchanged(key, l.Created)
@@ -309,14 +310,14 @@ func createdUnder(it store.Item, nonce string) store.Revision {
 	return it.Created
 }
 
-func (ls *leases) freeOne(ctx context.Context, was lease) error {
-	release, err := ls.places.hold(ctx, was.place())
+func (ls *leases) freeOne(ctx context.Context, was journal.Lease) error {
+	release, err := ls.places.hold(ctx, was.Place())
 	if err != nil {
 		return err
 	}
 	defer release()
-	l, ok := ls.ledger.lease(was.place())
-	if !ok || l.Nonce != was.Nonce || l.State != unbound {
+	l, ok := ls.Memory.Lease(was.Place())
+	if !ok || l.Nonce != was.Nonce || l.State != journal.Unbound {
 		return nil
 	}
 	if ls.away.Load() {
@@ -327,17 +328,17 @@ func (ls *leases) freeOne(ctx context.Context, was lease) error {
 
 // Pending counts the releases that etcd has not taken yet.
 func (ls *leases) Pending() int {
-	return len(ls.ledger.leasesWhere(func(l lease) bool { return l.State == releasing }))
+	return len(ls.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }))
 }
 
 // settleRelease writes a release, unless the address was given again.
-func (ls *leases) settleRelease(ctx context.Context, was lease) error {
-	release, err := ls.places.hold(ctx, was.place())
+func (ls *leases) settleRelease(ctx context.Context, was journal.Lease) error {
+	release, err := ls.places.hold(ctx, was.Place())
 	if err != nil {
 		return err
 	}
 	defer release()
-	l, ok := ls.ledger.lease(was.place())
+	l, ok := ls.Memory.Lease(was.Place())
 	if !ok || l != was {
 		return nil
 	}

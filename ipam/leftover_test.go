@@ -93,7 +93,7 @@ func TestALostJournalKeepsTheOptions(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		opts := map[string]string{"exclude": "10.0.0.2-10.0.0.9,10.0.0.12-10.0.0.254", "order": "random"}
 		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: opts}).define("lan1")
-		n.h.journal = newJournal()
+		n.h.journal = newDisk()
 		n.h.restart()
 		n.h.ready()
 		n.h.must(n.h.Attach(n.id, n.pools))
@@ -136,7 +136,7 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 				}
 			}
 		}
-		p, _ := n.h.ledger.pool(n.ids[0])
+		p, _ := n.h.Memory.Pool(n.ids[0])
 		views, err := n.h.views(p)
 		n.h.must(err)
 		if won, err := n.h.takeDynamic(c.Context(), p, views[0], at); won || err != nil {

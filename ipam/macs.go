@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 )
 
 // MAC returns the hardware address that goes with an address: 02 (locally
@@ -132,8 +133,8 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 	if e.MAC == "" {
 		return nil
 	}
-	same := bs.ledger.endpointsWhere(func(o endpoint) bool {
-		return o.State != closing && o.Record.Endpoint != e.Endpoint && o.Record.MAC == e.MAC && o.Record.Segment == e.Segment
+	same := bs.Memory.Bindings(func(o journal.Binding) bool {
+		return o.State != journal.Closing && o.Record.Endpoint != e.Endpoint && o.Record.MAC == e.MAC && o.Record.Segment == e.Segment
 	})
 	for _, o := range same {
 		if closed, err := bs.closeDead(ctx, o.Record.Endpoint); err != nil || !closed {
@@ -164,7 +165,7 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 // bound by an older gvlan, without the store, or the store lost them. Two that
 // run with one MAC already are told of.
 func (bs *bindings) claimMACs(ctx context.Context) error {
-	running := bs.ledger.endpointsWhere(func(e endpoint) bool { return e.State == written && bs.isGiven(e.Record) })
+	running := bs.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Written && bs.isGiven(e.Record) })
 	for _, e := range running {
 		err := bs.claimMAC(ctx, e.Record)
 		if errors.Is(err, ErrMACTaken) {

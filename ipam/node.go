@@ -3,8 +3,10 @@ package ipam
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/pool"
 )
@@ -20,7 +23,6 @@ import (
 type node struct {
 	Config
 
-	ledger  *ledger
 	places  *places
 	mirrors *mirror.Mirrors
 	suspect suspects[pool.Place]
@@ -68,9 +70,9 @@ func (n *node) untrusted(err error) error {
 }
 
 // newLease is a lease of nobody yet.
-func (n *node) newLease(at pool.Place, p opened, kind store.LeaseKind) (lease, error) {
+func (n *node) newLease(at pool.Place, p journal.Pool, kind store.LeaseKind) (journal.Lease, error) {
 	nonce, err := mintNonce(n.Rand)
-	return lease{
+	return journal.Lease{
 		Segment: at.Segment,
 		Address: at.Addr,
 		Nonce:   nonce,
@@ -78,13 +80,13 @@ func (n *node) newLease(at pool.Place, p opened, kind store.LeaseKind) (lease, e
 		Since:   n.Now().Unix(),
 		Network: p.Network,
 		Pool:    p.ID,
-		State:   given,
-		Claimed: p.byWorker(),
+		State:   journal.Given,
+		Claimed: p.ByWorker(),
 	}, err
 }
 
 // record is a lease as the store keeps it.
-func (n *node) record(l lease) store.Lease {
+func (n *node) record(l journal.Lease) store.Lease {
 	rec := store.Lease{
 		State:    store.Leased,
 		Kind:     l.Kind,
@@ -102,8 +104,8 @@ func (n *node) record(l lease) store.Lease {
 }
 
 // owner is how the store names the network of a lease.
-func (n *node) owner(l lease) string {
-	if joined, ok := n.ledger.network(l.Network); ok && joined.UUID != "" {
+func (n *node) owner(l journal.Lease) string {
+	if joined, ok := n.Memory.Addressing(l.Network); ok && joined.UUID != "" {
 		return joined.UUID
 	}
 	if l.Network != "" {
@@ -213,13 +215,13 @@ func (n *node) namesThisNode(it store.Item) bool {
 }
 
 // isUnknown reports whether a record is this node's by its own words, and none
-// that its ledger knows.
+// that its memory knows.
 func (n *node) isUnknown(at pool.Place, it store.Item) bool {
 	rec, err := store.Decode[store.Lease](it)
 	if err != nil || rec.State != store.Leased || rec.Node != n.Self.Node() {
 		return false
 	}
-	l, ok := n.ledger.lease(at)
+	l, ok := n.Memory.Lease(at)
 	return !ok || l.Nonce != rec.Nonce
 }
 
@@ -323,4 +325,16 @@ func (n *node) learn(at pool.Place, taken bool, rev store.Revision) {
 	for _, m := range n.mirrors.Covering(at) {
 		m.Learn(at.Addr, taken, rev)
 	}
+}
+
+// short is how Docker prints ids.
+func short(id string) string { return id[:min(len(id), 12)] }
+
+// mintNonce draws 128 random bits, in hex.
+func mintNonce(random io.Reader) (string, error) {
+	raw := make([]byte, 16)
+	if _, err := io.ReadFull(random, raw); err != nil {
+		return "", fmt.Errorf("draw random bits: %w", err)
+	}
+	return hex.EncodeToString(raw), nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -191,7 +192,7 @@ func TestARestartSettlesTheDoubt(t *testing.T) {
 		n.h.must(n.h.Unbind(c.Context(), web.endpoint))
 		n.h.restart()
 		at := pool.At("default", web.addrs[0].Addr())
-		for l, _ := n.h.ledger.lease(at); l.Doubt; l, _ = n.h.ledger.lease(at) {
+		for l, _ := n.h.Memory.Lease(at); l.Doubt; l, _ = n.h.Memory.Lease(at) {
 			n.h.wake()
 			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the doubt never ends")
@@ -203,8 +204,8 @@ func TestARestartSettlesTheDoubt(t *testing.T) {
 		}
 		web.release()
 		again := n.mustRun("web", "10.0.0.7")
-		was, _ := n.h.ledger.lease(at)
-		was.State = releasing
+		was, _ := n.h.Memory.Lease(at)
+		was.State = journal.Releasing
 		n.h.must(n.h.settleRelease(c.Context(), was)) // of before it was given again
 		n.h.up()
 		c.until("the new endpoint is written", store.EndpointsSpan(), func(items []store.Item) bool {
@@ -479,7 +480,7 @@ func TestALostJournalIsRebuiltFromTheStore(t *testing.T) {
 		web := n.mustRun("web", "")
 		_, err := n.h.RequestAddress(c.Context(), AddressRequest{PoolID: n.ids[0], Address: "10.0.0.77"})
 		n.h.must(err)
-		n.h.journal = newJournal()
+		n.h.journal = newDisk()
 		n.h.restart()
 		n.h.ready()
 		n.h.must(n.h.Attach(n.id, n.pools)) // the driver rebuilt the network from the engine
@@ -491,7 +492,7 @@ func TestALostJournalIsRebuiltFromTheStore(t *testing.T) {
 		_, err = n.run("thief", web.ip())
 		checkErr(c, err, "in use by container web")
 		n.mustRun("db", "") // its PoolID is known from the request alone
-		if got, _ := n.h.Pools(n.id); len(got.Pools) != 1 || got.Pools[0].Gateway.String() != "10.0.0.1" {
+		if got, _ := AddressingOf(n.h.Memory, n.id); len(got.Pools) != 1 || got.Pools[0].Gateway.String() != "10.0.0.1" {
 			c.Errorf("pools %+v, want the one that waited", got)
 		}
 		web.stop()

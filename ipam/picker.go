@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/pool"
@@ -102,7 +103,7 @@ func (c *picker) underWay(ctx context.Context) (pool.Place, view, func(), error)
 			if err != nil {
 				return pool.Place{}, view{}, nil, err
 			}
-			if _, taken := c.a.ledger.lease(at); !taken {
+			if _, taken := c.a.Memory.Lease(at); !taken {
 				return at, v, release, nil
 			}
 			release()
@@ -209,7 +210,7 @@ func (rq *requests) Avoid(all []Kept) {
 	late := map[string]*addrset.Set{}
 	var here []Kept
 	for _, k := range all {
-		setOf(late, k.Segment).Add(addrset.Single(k.Address))
+		addrset.In(late, k.Segment).Add(addrset.Single(k.Address))
 		if k.Network != "" {
 			here = append(here, k)
 		}
@@ -232,7 +233,7 @@ func (k *kept) in(segment string) *addrset.Set {
 // of are the addresses that whoever asks had before. Engines from 29 name the
 // container. Of others a stopped container is known to ask where none can that
 // never ran; of several the one that had the lowest is taken for it.
-func (k *kept) of(p opened, r AddressRequest) (own []Kept) {
+func (k *kept) of(p journal.Pool, r AddressRequest) (own []Kept) {
 	name := r.Options[pool.EndpointName]
 	if name == "" && (r.Newcomers == nil || r.Newcomers(p.Network)) {
 		return nil
@@ -288,8 +289,8 @@ type view struct {
 }
 
 // viewOf says what a pool of a network may give.
-func viewOf(p opened, n network) (view, error) {
-	id, given := p.id, p.Options
+func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
+	id, given := p.Parsed, p.Options
 	if len(given) == 0 {
 		given = n.Options
 	}
@@ -331,13 +332,13 @@ func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {
 // then the other subnets of its network of the same family. Docker cannot
 // move on to the next subnet by itself, because an error that crosses the
 // plugin API has lost its type.
-func (rq *requests) views(p opened) ([]view, error) {
-	pools := []opened{p}
-	n, joined := rq.ledger.network(p.Network)
+func (rq *requests) views(p journal.Pool) ([]view, error) {
+	pools := []journal.Pool{p}
+	n, joined := rq.Memory.Addressing(p.Network)
 	if joined {
-		v6 := p.id.Subnet.Addr().Is6()
-		pools = append(pools, rq.ledger.poolsWhere(func(o opened) bool {
-			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.id.Subnet.Addr().Is6() == v6
+		v6 := p.Parsed.Subnet.Addr().Is6()
+		pools = append(pools, rq.Memory.Pools(func(o journal.Pool) bool {
+			return o.Network == p.Network && o.ID != p.ID && !o.Closed && o.Parsed.Subnet.Addr().Is6() == v6
 		})...)
 	}
 	views := make([]view, 0, len(pools))

@@ -9,24 +9,25 @@ import (
 	"strings"
 	"sync"
 
+	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
 
 // places hands out addresses to one call of this node at a time: whoever wants
 // to write an address's record holds its place from before the transaction
-// until the ledger has its outcome, so that this node's writes of one address
+// until the memory has its outcome, so that this node's writes of one address
 // are one after the other while those of different addresses are not.
 type places struct {
-	ledger *ledger
+	memory *journal.Memory
 
-	mu    sync.Mutex // taken before the ledger's
+	mu    sync.Mutex // taken before the memory's
 	busy  map[pool.Place]chan struct{}
 	inUse map[string]*addrset.Set // by segment: the addresses of busy
 }
 
-func newPlaces(b *ledger) *places {
-	return &places{ledger: b, busy: map[pool.Place]chan struct{}{}, inUse: map[string]*addrset.Set{}}
+func newPlaces(m *journal.Memory) *places {
+	return &places{memory: m, busy: map[pool.Place]chan struct{}{}, inUse: map[string]*addrset.Set{}}
 }
 
 // hold takes places, in one order everywhere so that no two wait for each
@@ -69,8 +70,8 @@ func (p *places) holdOne(ctx context.Context, at pool.Place) error {
 func (p *places) holdFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (at pool.Place, release func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ledger.withHeld(segment, func(held *addrset.Set) {
-		at.Addr, ok = choose(held, setOf(p.inUse, segment))
+	p.memory.WithHeld(segment, func(held *addrset.Set) {
+		at.Addr, ok = choose(held, addrset.In(p.inUse, segment))
 	})
 	if !ok {
 		return pool.Place{}, nil, false
@@ -83,7 +84,7 @@ func (p *places) holdFree(segment string, choose func(own ...*addrset.Set) (neti
 // chooseBusy returns the place that choose returns, given the addresses of a
 // segment that this node holds. It holds nothing.
 func (p *places) chooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (at pool.Place, ok bool) {
-	p.ledger.withHeld(segment, func(held *addrset.Set) { at.Addr, ok = choose(held) })
+	p.memory.WithHeld(segment, func(held *addrset.Set) { at.Addr, ok = choose(held) })
 	at.Segment = segment
 	return at, ok
 }
@@ -98,7 +99,7 @@ func (p *places) isBusy(at pool.Place) bool {
 
 func (p *places) occupy(at pool.Place) {
 	p.busy[at] = make(chan struct{})
-	setOf(p.inUse, at.Segment).Add(addrset.Single(at.Addr))
+	addrset.In(p.inUse, at.Segment).Add(addrset.Single(at.Addr))
 }
 
 func (p *places) letGo(held ...pool.Place) {
@@ -107,6 +108,6 @@ func (p *places) letGo(held ...pool.Place) {
 	for _, at := range held {
 		close(p.busy[at])
 		delete(p.busy, at)
-		setOf(p.inUse, at.Segment).Remove(addrset.Single(at.Addr))
+		addrset.In(p.inUse, at.Segment).Remove(addrset.Single(at.Addr))
 	}
 }

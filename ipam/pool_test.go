@@ -92,7 +92,7 @@ func TestTwoNetworksOnOneSubnet(t *testing.T) {
 		two := h.mustCreateWith(flags{subnets: []string{"192.168.1.0/24"}, gateways: []string{"192.168.1.254"}}).define("two")
 		three, four := h.mustCreate("192.168.1.0/24").define("three"), h.mustCreate("192.168.1.0/24").define("four")
 		for _, n := range []*lan{one, two, three, four} {
-			got, _ := h.Pools(n.id)
+			got, _ := AddressingOf(h.Memory, n.id)
 			want := "192.168.1.1" // given to one, chosen for three and four
 			if n == two {
 				want = "192.168.1.254"
@@ -340,16 +340,16 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 			data          pool.Data
 		}{{"c", third, three}, {"a", first, one}, {"b", second, two}, {"a", first, one}} {
 			h.must(h.Attach(s.network, []pool.Data{s.data}))
-			if p, _ := h.ledger.pool(s.want); p.Network != s.network {
+			if p, _ := h.Memory.Pool(s.want); p.Network != s.network {
 				t.Errorf("pool %s is network %q's, want %q", s.want, p.Network, s.network)
 			}
 		}
-		got, _ := h.Pools("b")
+		got, _ := AddressingOf(h.Memory, "b")
 		want := []store.Pool{{Subnet: mustPrefix("10.0.0.0/24"), Range: mustPrefix("10.0.0.32/28"), Gateway: netip.MustParseAddr("10.0.0.1"), Aux: map[string]netip.Addr{}}}
 		if diff := cmp.Diff(want, got.Pools, comparers); diff != "" {
 			t.Errorf("Pools (-want +got):\n%s", diff)
 		}
-		if got, _ := h.Pools("c"); !got.Pools[0].Asked {
+		if got, _ := AddressingOf(h.Memory, "c"); !got.Pools[0].Asked {
 			t.Error("the gateway of c was asked for, its pool says it was not")
 		}
 	})
@@ -375,7 +375,7 @@ func TestAttachPassesOverWhatIsNotBeingCreated(t *testing.T) {
 				n.mustRun("db", "")
 				held, err := h.Provisional(c.Context())
 				h.must(err)
-				if p, _ := h.ledger.pool(left); !slices.Equal(held, []Held{heldPool(p)}) {
+				if p, _ := h.Memory.Pool(left); !slices.Equal(held, []Held{heldPool(p)}) {
 					c.Errorf("held %+v, want the pool that was left", held)
 				}
 			})
@@ -432,7 +432,7 @@ func TestAnAbandonedCreateIsHeld(t *testing.T) {
 			_, _, err := h.openOne(flags{}, 0, "")
 			h.must(err)
 			if lost {
-				h.journal = newJournal()
+				h.journal = newDisk()
 			}
 			h.restart()
 			h.ready()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -30,58 +31,54 @@ const atOnce = time.Second
 // that has the same space, subnet, gateway and aux addresses, or failing that
 // the same space and subnet; of several the oldest whose create may still run
 // (see oldestRunning). Attaching again changes nothing, but for a swarm's
-// network (see replaced). A pool that nobody requested here (the journal was
-// lost) is joined by the first request for an address of it. Errors are the
-// journal's.
-func (ps *pools) Attach(id string, pools []pool.Data) error {
-	defer ps.wake()
-	return ps.ledger.change(func() []entry {
-		n, ok := ps.ledger.network(id)
+// network (see closeReplaced). A pool that nobody requested here (the journal was
+// lost) is joined by the first request for an address of it.
+func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data) {
+	c.After(ps.wake)
+	n, ok := c.Addressing(id)
+	if !ok {
+		n = journal.Addressing{ID: id}
+	}
+	n.Waiting = nil
+	joined := map[string]bool{}
+	for _, data := range pools {
+		p, ok := match(c, id, data, joined)
 		if !ok {
-			n = network{ID: id}
+			n.Waiting = append(n.Waiting, data)
+			continue
 		}
-		n.Waiting = nil
-		joined := map[string]bool{}
-		var entries []entry
-		for _, data := range pools {
-			p, ok := ps.ledger.match(id, data, joined)
-			if !ok {
-				n.Waiting = append(n.Waiting, data)
-				continue
-			}
-			joined[p.ID] = true
-			entries = append(entries, ps.ledger.replaced(id, p)...)
-			entries = append(entries, p.join(id, data))
-		}
-		return append(entries, n)
-	})
+		joined[p.ID] = true
+		closeReplaced(c, id, p)
+		c.Put(p.Join(id, data))
+	}
+	c.Put(n)
 }
 
 // match finds the pool that a network means by data.
-func (b *ledger) match(network string, data pool.Data, except map[string]bool) (opened, bool) {
+func match(c *journal.Change, network string, data pool.Data, except map[string]bool) (journal.Pool, bool) {
 	data.Subnet = data.Subnet.Masked()
-	open := b.poolsWhere(func(p opened) bool {
-		id := p.id
-		return !p.Closed && !except[p.ID] && (p.Network == network || !p.joined()) &&
+	open := c.Pools(func(p journal.Pool) bool {
+		id := p.Parsed
+		return !p.Closed && !except[p.ID] && (p.Network == network || !p.Joined()) &&
 			id.Space == data.Space && id.Subnet == data.Subnet
 	})
-	own := func(p opened) bool { return p.joined() }
-	fresh := func(p opened) bool { return !p.joined() }
-	alike := func(p opened) bool { return fresh(p) && p.Gateway == p.gatewayIn(data) && sameAux(p, data) }
-	order, pick := []func(opened) bool{own, alike, fresh}, oldestRunning
+	own := func(p journal.Pool) bool { return p.Joined() }
+	fresh := func(p journal.Pool) bool { return !p.Joined() }
+	alike := func(p journal.Pool) bool { return fresh(p) && p.Gateway == p.GatewayIn(data) && sameAux(p, data) }
+	order, pick := []func(journal.Pool) bool{own, alike, fresh}, oldestRunning
 	if keepsID(network) {
-		order, pick = []func(opened) bool{alike, fresh, own}, newest
+		order, pick = []func(journal.Pool) bool{alike, fresh, own}, newest
 	}
 	for _, same := range order {
-		some := slices.DeleteFunc(slices.Clone(open), func(p opened) bool { return !same(p) })
+		some := slices.DeleteFunc(slices.Clone(open), func(p journal.Pool) bool { return !same(p) })
 		if len(some) > 0 {
 			return pick(some), true
 		}
 	}
-	return opened{}, false
+	return journal.Pool{}, false
 }
 
-func newest(pools []opened) opened { return pools[len(pools)-1] }
+func newest(pools []journal.Pool) journal.Pool { return pools[len(pools)-1] }
 
 // oldestRunning returns the oldest pool whose create may run at once with that
 // of the newest. One that Docker was silent about before is another driver's,
@@ -89,9 +86,9 @@ func newest(pools []opened) opened { return pools[len(pools)-1] }
 // joined in place of the new one it would leave that without a network, and
 // the engine asks the new one. Creates that do run at once are told apart by
 // nothing but their order: the newest first would give each the other's pool.
-func oldestRunning(pools []opened) opened {
+func oldestRunning(pools []journal.Pool) journal.Pool {
 	last := newest(pools).Heard
-	i := slices.IndexFunc(pools, func(p opened) bool {
+	i := slices.IndexFunc(pools, func(p journal.Pool) bool {
 		return max(last-p.Heard, p.Heard-last) <= atOnce.Milliseconds()
 	})
 	return pools[i]
@@ -101,73 +98,53 @@ func oldestRunning(pools []opened) opened {
 // new leader and by a worker whose engine was killed. Nobody releases the
 // pools it had before, and the newest one is what is asked from then on.
 func keepsID(network string) bool {
-	p := opened{Network: network}
-	return p.byManager() || p.byWorker()
+	p := journal.Pool{Network: network}
+	return p.ByManager() || p.ByWorker()
 }
 
-// replaced closes the pools of a swarm's network in whose place p comes.
-func (b *ledger) replaced(network string, p opened) (entries []entry) {
-	if p.joined() || !keepsID(network) {
-		return nil
+// closeReplaced closes the pools of a swarm's network in whose place p comes.
+func closeReplaced(c *journal.Change, network string, p journal.Pool) {
+	if p.Joined() || !keepsID(network) {
+		return
 	}
-	space, subnet := p.id.Space, p.id.Subnet
-	for _, old := range b.poolsWhere(func(o opened) bool { return o.Network == network && !o.Closed }) {
-		if id := old.id; id.Space == space && id.Subnet == subnet {
+	for _, old := range c.Pools(func(o journal.Pool) bool { return o.Network == network && !o.Closed }) {
+		if old.Parsed.Space == p.Parsed.Space && old.Parsed.Subnet == p.Parsed.Subnet {
 			old.Closed = true
-			entries = append(entries, old)
+			c.Put(old)
 		}
 	}
-	return entries
 }
 
-func sameAux(p opened, data pool.Data) bool {
-	return slices.Equal(opened{Extra: p.Extra}.reserved(), opened{Aux: data.Aux}.reserved())
-}
-
-// join is the pool as the network's.
-func (p opened) join(network string, data pool.Data) opened {
-	p.Network, p.Aux = network, maps.Clone(data.Aux)
-	p.Extra = slices.DeleteFunc(slices.Clone(p.Extra), func(addr netip.Addr) bool {
-		return slices.Contains(slices.Collect(maps.Values(data.Aux)), addr)
-	})
-	if gateway := p.gatewayIn(data); gateway.IsValid() {
-		p.Gateway = gateway
-	}
-	return p
-}
-
-// gatewayIn is the gateway that a network has by data: none where Docker only
-// repeats a subnet's one address, which nobody gave as a gateway.
-func (p opened) gatewayIn(data pool.Data) netip.Addr {
-	if data.Subnet.IsSingleIP() && !p.Asked {
-		return netip.Addr{}
-	}
-	return data.Gateway
+func sameAux(p journal.Pool, data pool.Data) bool {
+	return slices.Equal(journal.Pool{Extra: p.Extra}.Reserved(), journal.Pool{Aux: data.Aux}.Reserved())
 }
 
 // rejoin gives a pool that only its id is known of to the network that
 // waits for such a one.
-func (ps *pools) rejoin(p opened) opened {
-	for _, n := range ps.ledger.networksWhere(func(n network) bool { return len(n.Waiting) > 0 }) {
+func (ps *pools) rejoin(p journal.Pool) journal.Pool {
+	for _, n := range ps.Memory.Addressings(func(n journal.Addressing) bool { return len(n.Waiting) > 0 }) {
 		for _, data := range n.Waiting {
-			if data.Space == p.id.Space && data.Subnet.Masked() == p.id.Subnet {
-				return p.join(n.ID, data)
+			if data.Space == p.Parsed.Space && data.Subnet.Masked() == p.Parsed.Subnet {
+				return p.Join(n.ID, data)
 			}
 		}
 	}
 	return p
 }
 
-// Pools returns what the pools joined to a network say, in the order they
-// were requested; false when it has none.
-func (ps *pools) Pools(id string) (pool.Addressing, bool) {
-	pools := ps.ledger.poolsWhere(func(p opened) bool { return p.Network == id && !p.Closed })
+// AddressingOf returns what the pools joined to a network say, in the order they
+// were requested; false when it has none. Of a Memory it is what stands, of a
+// Change what would.
+func AddressingOf(from interface {
+	Pools(which func(journal.Pool) bool) []journal.Pool
+}, id string) (pool.Addressing, bool) {
+	pools := from.Pools(func(p journal.Pool) bool { return p.Network == id && !p.Closed })
 	if len(pools) == 0 {
 		return pool.Addressing{}, false
 	}
-	all := pool.Addressing{Segment: pools[0].id.Segment, Options: maps.Clone(pools[0].Options)}
+	all := pool.Addressing{Segment: pools[0].Parsed.Segment, Options: maps.Clone(pools[0].Options)}
 	for _, p := range pools {
-		all.Pools = append(all.Pools, p.record())
+		all.Pools = append(all.Pools, p.Record())
 	}
 	return all, true
 }
@@ -176,7 +153,7 @@ func (ps *pools) Pools(id string) (pool.Addressing, bool) {
 // since (Detach), in order.
 func (ps *pools) Joined() []string {
 	var ids []string
-	for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return p.joined() && !p.Closed }) {
+	for _, p := range ps.Memory.Pools(func(p journal.Pool) bool { return p.Joined() && !p.Closed }) {
 		ids = append(ids, p.Network)
 	}
 	slices.Sort(ids)
@@ -185,47 +162,27 @@ func (ps *pools) Joined() []string {
 
 // Adopt tells that a network has a definition, or that the definition
 // changed: its overrides hold from now on, and Bind compares it. at is the
-// revision it was last modified at, 0 when that is not known. Errors are the
-// journal's.
-func (ps *pools) Adopt(id string, def store.Network, at store.Revision) error {
-	defer ps.wake()
-	return ps.ledger.change(func() []entry {
-		n, ok := ps.ledger.network(id)
-		if !ok {
-			n = network{ID: id}
-		}
-		n.UUID, n.Name, n.Overrides, n.Options = def.UUID, def.Name, def.Overrides, def.Created.IPAMOptions
-		n.Definition = max(n.Definition, at)
-		return []entry{n}
-	})
-}
-
-// sameDefinition reports whether two of the engine's networks stand for one
-// definition: the network that an import holds addresses for, and the one that
-// then takes its place.
-func (b *ledger) sameDefinition(one, other string) bool {
-	first, ok1 := b.network(one)
-	second, ok2 := b.network(other)
-	return ok1 && ok2 && first.UUID != "" && first.UUID == second.UUID
+// revision it was last modified at, 0 when that is not known.
+func (ps *pools) Adopt(c *journal.Change, id string, def store.Network, at store.Revision) {
+	c.After(ps.wake)
+	n, ok := c.Addressing(id)
+	if !ok {
+		n = journal.Addressing{ID: id}
+	}
+	n.UUID, n.Name, n.Overrides, n.Options = def.UUID, def.Name, def.Overrides, def.Created.IPAMOptions
+	n.Definition = max(n.Definition, at)
+	c.Put(n)
 }
 
 // Detach forgets a network and closes its pools. What they owe is given
-// back in the background; a definition's reservations stay. Errors are the
-// journal's.
-func (ps *pools) Detach(id string) error {
-	defer ps.wake()
-	err := ps.ledger.change(func() []entry {
-		var entries []entry
-		for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return p.Network == id }) {
-			p.Closed = true
-			entries = append(entries, p)
-		}
-		return entries
-	})
-	if err != nil {
-		return fmt.Errorf("detach network %s: %w", short(id), err)
+// back in the background; a definition's reservations stay.
+func (ps *pools) Detach(c *journal.Change, id string) {
+	c.After(ps.wake)
+	for _, p := range c.Pools(func(p journal.Pool) bool { return p.Network == id }) {
+		p.Closed = true
+		c.Put(p)
 	}
-	return ps.ledger.forget(network{ID: id})
+	c.Drop(journal.Addressing{ID: id})
 }
 
 // RequestPool opens a view on a subnet, which for an empty Pool is the next
@@ -250,7 +207,7 @@ func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, err
 	ctx, cancel := ps.bounded(ctx)
 	defer cancel()
 	id := pool.ID{Space: r.Space, Segment: o.Segment, Nonce: nonce}
-	p := opened{Options: r.Options, Default: r.Pool == ""}
+	p := journal.Pool{Options: r.Options, Default: r.Pool == ""}
 	if p.Default {
 		err = ps.takeDefault(ctx, &id, r)
 	} else {
@@ -260,7 +217,7 @@ func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, err
 	if err != nil && !inDoubt {
 		return PoolReply{}, err
 	}
-	p.ID, p.id, p.Closed = id.String(), id, inDoubt // closed: the subnet is given back
+	p.ID, p.Parsed, p.Closed = id.String(), id, inDoubt // closed: the subnet is given back
 	if err := errors.Join(err, ps.openPool(p)); err != nil {
 		return PoolReply{}, err
 	}
@@ -327,8 +284,8 @@ func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, e
 			used = append(used, usedSubnet{p.Subnet, "network " + def.Name})
 		}
 	}
-	for _, p := range ps.ledger.poolsWhere(func(p opened) bool { return !p.Closed }) {
-		if id := p.id; segment == "" || id.Segment == segment {
+	for _, p := range ps.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+		if id := p.Parsed; segment == "" || id.Segment == segment {
 			used = append(used, usedSubnet{id.Subnet, "another network of this host"})
 		}
 	}
@@ -336,11 +293,11 @@ func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, e
 }
 
 // openPool enters a pool and has its subnet mirrored.
-func (ps *pools) openPool(p opened) error {
+func (ps *pools) openPool(p journal.Pool) error {
 	defer ps.wake()
-	return ps.ledger.change(func() []entry {
-		p.Seq, p.Heard = ps.ledger.nextSeq(), ps.Now().UnixMilli()
-		return []entry{p}
+	return ps.Memory.Note(func(c *journal.Change) {
+		p.Seq, p.Heard = ps.Memory.NextSeq(), ps.Now().UnixMilli()
+		c.Put(p)
 	})
 }
 
@@ -349,11 +306,11 @@ func (ps *pools) openPool(p opened) error {
 // back what was reserved for it: its create failed. It fails only when the
 // journal does.
 func (ps *pools) ReleasePool(ctx context.Context, id string) error {
-	p, ok := ps.ledger.pool(id)
-	if !ok || p.joined() && !p.Closed {
+	p, ok := ps.Memory.Pool(id)
+	if !ok || p.Joined() && !p.Closed {
 		return nil
 	}
-	if err := ps.ledger.changePool(id, func(p *opened) { p.Closed = true }); err != nil {
+	if err := ps.Memory.NotePool(id, func(p *journal.Pool) { p.Closed = true }); err != nil {
 		return err
 	}
 	ctx, cancel := ps.bounded(ctx)
@@ -367,13 +324,13 @@ func (ps *pools) ReleasePool(ctx context.Context, id string) error {
 // settlePool gives back what a closed pool owes and forgets it, or what an
 // adopted one owes, now that its definition has it.
 func (ps *pools) settlePool(ctx context.Context, id string) error {
-	p, ok := ps.ledger.pool(id)
+	p, ok := ps.Memory.Pool(id)
 	if !ok {
 		return nil
 	}
 	uuid := ""
 	if !p.Closed {
-		n, _ := ps.ledger.network(p.Network)
+		n, _ := ps.Memory.Addressing(p.Network)
 		if uuid = n.UUID; uuid == "" {
 			return nil
 		}
@@ -387,9 +344,9 @@ func (ps *pools) settlePool(ctx context.Context, id string) error {
 		return nil
 	}
 	if p.Default {
-		if err := ps.reservations.giveDefault(ctx, p.id); err != nil {
+		if err := ps.reservations.giveDefault(ctx, p.Parsed); err != nil {
 			return err
 		}
 	}
-	return ps.ledger.forget(p)
+	return ps.Memory.Forget(p)
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -26,7 +27,7 @@ type requests struct {
 
 // leaseAny gives any free address. While the store is away it can only be
 // one that this node itself gave up and the store does not know of yet.
-func (rq *requests) leaseAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+func (rq *requests) leaseAny(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
 	err := rq.distrust()
 	if err == nil {
 		var prefix netip.Prefix
@@ -45,12 +46,12 @@ func (rq *requests) leaseAny(ctx context.Context, p opened, r AddressRequest) (n
 // allocate proposes candidates to the store until one is taken: from the
 // mirrors, and once they offer nothing from a list that is true right now,
 // because only that may say that the network is full.
-func (rq *requests) allocate(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+func (rq *requests) allocate(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
 	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) { return rq.takeDynamic(ctx, p, v, at) })
 }
 
 // allocateWith proposes candidates until take wins one.
-func (rq *requests) allocateWith(ctx context.Context, p opened, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
+func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
 	ctx, cancel := rq.bounded(ctx)
 	defer cancel()
 	views, err := rq.views(p)
@@ -61,8 +62,8 @@ func (rq *requests) allocateWith(ctx context.Context, p opened, r AddressRequest
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	n, _ := rq.ledger.network(p.Network)
-	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.id.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
+	n, _ := rq.Memory.Addressing(p.Network)
+	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.Parsed.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
 	if !pick.ready() {
 		if err := pick.list(ctx); err != nil {
 			return netip.Prefix{}, err
@@ -85,7 +86,7 @@ func (rq *requests) allocateWith(ctx context.Context, p opened, r AddressRequest
 	}
 }
 
-func (rq *requests) takeDynamic(ctx context.Context, p opened, v view, at pool.Place) (won bool, err error) {
+func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, v view, at pool.Place) (won bool, err error) {
 	l, err := rq.newLease(at, p, store.Dynamic)
 	if err != nil {
 		return false, err
@@ -109,12 +110,12 @@ func (rq *requests) takeDynamic(ctx context.Context, p opened, v view, at pool.P
 // Refusing here and not later is what keeps a living container's lease:
 // Docker releases an address it was given when the endpoint then fails, and
 // that release is byte for byte the true holder's own.
-func (rq *requests) leaseThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
-	at := pool.At(p.id.Segment, addr)
+func (rq *requests) leaseThis(ctx context.Context, p journal.Pool, addr netip.Addr) (netip.Prefix, error) {
+	at := pool.At(p.Parsed.Segment, addr)
 	if err := rq.checkGiven(ctx, p, at); err != nil {
 		return netip.Prefix{}, err
 	}
-	granted := netip.PrefixFrom(addr, p.id.Subnet.Bits())
+	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())
 	for tries := 0; ; tries++ {
 		holder, err := rq.tryThis(ctx, p, at)
 		if err != nil {
@@ -133,8 +134,8 @@ func (rq *requests) leaseThis(ctx context.Context, p opened, addr netip.Addr) (n
 // checkGiven refuses what the network keeps to itself. What a reservation says
 // is told before that the address is excluded: it may be both, a gateway that
 // is a host's own address.
-func (rq *requests) checkGiven(ctx context.Context, p opened, at pool.Place) error {
-	n, _ := rq.ledger.network(p.Network)
+func (rq *requests) checkGiven(ctx context.Context, p journal.Pool, at pool.Place) error {
+	n, _ := rq.Memory.Addressing(p.Network)
 	v, err := viewOf(p, n)
 	if err != nil {
 		return err
@@ -149,7 +150,7 @@ func (rq *requests) checkGiven(ctx context.Context, p opened, at pool.Place) err
 	if hosts != nil {
 		return hosts
 	}
-	return fmt.Errorf("address %s is excluded from %s: give another one", at.Addr, n.title())
+	return fmt.Errorf("address %s is excluded from %s: give another one", at.Addr, n.Title())
 }
 
 // reserved reads the record of an address that is reserved. A store that
@@ -167,7 +168,7 @@ func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, b
 
 // tryThis returns the endpoint of this node that the address is bound to, ""
 // when the address was given.
-func (rq *requests) tryThis(call context.Context, p opened, at pool.Place) (holder string, err error) {
+func (rq *requests) tryThis(call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
 	ctx, cancel := rq.bounded(call)
 	defer cancel()
 	release, err := rq.places.hold(ctx, at)
@@ -175,7 +176,7 @@ func (rq *requests) tryThis(call context.Context, p opened, at pool.Place) (hold
 		return "", err
 	}
 	defer release()
-	if l, own := rq.ledger.lease(at); own {
+	if l, own := rq.Memory.Lease(at); own {
 		return rq.tryOwn(ctx, call, p, l)
 	}
 	return rq.tryFree(ctx, call, p, at)
@@ -183,11 +184,11 @@ func (rq *requests) tryThis(call context.Context, p opened, at pool.Place) (hold
 
 // tryOwn is tryThis for an address this node has a lease of. ctx is what of
 // Docker's call is for the store.
-func (rq *requests) tryOwn(ctx, call context.Context, p opened, l lease) (holder string, err error) {
+func (rq *requests) tryOwn(ctx, call context.Context, p journal.Pool, l journal.Lease) (holder string, err error) {
 	switch l.State {
-	case bound:
+	case journal.Bound:
 		return l.Endpoint, nil
-	case given:
+	case journal.Given:
 		return "", rq.giveSame(p, l)
 	}
 	return rq.takeBack(ctx, call, p, l)
@@ -196,12 +197,12 @@ func (rq *requests) tryOwn(ctx, call context.Context, p opened, l lease) (holder
 // takeBack gives an address again whose endpoint is gone: freed and taken anew
 // where the store answers, else from the journal. A release is only sent to a
 // store that answers, since afterwards the journal alone may not give it.
-func (rq *requests) takeBack(ctx, call context.Context, p opened, l lease) (holder string, err error) {
+func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journal.Lease) (holder string, err error) {
 	err = rq.distrust()
 	if err == nil && !rq.answers(ctx) {
 		err = rq.unanswered(store.ErrUnavailable)
 	}
-	if errors.Is(err, store.ErrUnavailable) && rq.reissuable(l, p) && len(rq.stillOurs(call, p.Network, []lease{l})) == 1 {
+	if errors.Is(err, store.ErrUnavailable) && rq.reissuable(l, p) && len(rq.stillOurs(call, p.Network, []journal.Lease{l})) == 1 {
 		return "", rq.reissue(l, p)
 	}
 	if err != nil {
@@ -210,26 +211,26 @@ func (rq *requests) takeBack(ctx, call context.Context, p opened, l lease) (hold
 	if err := rq.leases.discharge(ctx, l); err != nil {
 		return "", errors.Join(rq.unanswered(err), rq.leases.postponeInDoubt(l))
 	}
-	return rq.tryFree(ctx, call, p, l.place())
+	return rq.tryFree(ctx, call, p, l.Place())
 }
 
 // giveSame gives an address again that was given and is not bound yet, to the
 // network it was given to or the one that took its place. Another driver's
 // network never binds: there it may be in use.
-func (rq *requests) giveSame(p opened, l lease) error {
+func (rq *requests) giveSame(p journal.Pool, l journal.Lease) error {
 	switch {
-	case !p.joined():
+	case !p.Joined():
 	case l.Network == p.Network && l.Pool == p.ID:
 		return nil
-	case l.Network == p.Network || rq.ledger.sameDefinition(l.Network, p.Network):
+	case l.Network == p.Network || rq.Memory.SameDefinition(l.Network, p.Network):
 		l.Network, l.Pool = p.Network, p.ID
-		return rq.ledger.keep(l)
+		return rq.Memory.Keep(l)
 	}
 	return fmt.Errorf("address %s is being given to another container on this node", l.Address)
 }
 
 // tryFree is tryThis for an address this node has no lease of.
-func (rq *requests) tryFree(ctx, call context.Context, p opened, at pool.Place) (holder string, err error) {
+func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
 	if err := rq.distrust(); err != nil {
 		return "", err
 	}
@@ -251,12 +252,12 @@ func (rq *requests) tryFree(ctx, call context.Context, p opened, at pool.Place) 
 	if rec.State == store.Leased && rec.Node == rq.Self.Node() {
 		// The journal was lost, or a transaction given up landed late.
 		l := rq.leases.adopted(at, found, rec)
-		if err := rq.ledger.keep(l); err != nil {
+		if err := rq.Memory.Keep(l); err != nil {
 			return "", err
 		}
 		return rq.tryOwn(ctx, call, p, l)
 	}
-	if p.byWorker() && rec.Claims != nil {
+	if p.ByWorker() && rec.Claims != nil {
 		return rq.claims.takeClaimed(ctx, l, found, rec)
 	}
 	return "", rq.holders.takenError(ctx, at, rec)
@@ -264,7 +265,7 @@ func (rq *requests) tryFree(ctx, call context.Context, p opened, at pool.Place) 
 
 // stillOurs returns those of a network's leases that nobody else can have, or
 // that nobody on the LAN answers for. It has what is left of Docker's call.
-func (rq *requests) stillOurs(ctx context.Context, network string, leases []lease) []lease {
+func (rq *requests) stillOurs(ctx context.Context, network string, leases []journal.Lease) []journal.Lease {
 	if len(leases) == 0 || rq.recent() {
 		return leases
 	}
@@ -283,25 +284,25 @@ func (rq *requests) stillOurs(ctx context.Context, network string, leases []leas
 	if len(answering) > 0 {
 		rq.Log.Warn("etcd unreachable, and somebody on the LAN has addresses of this node: they are not given again", "network", short(network), "addresses", answering)
 	}
-	return slices.DeleteFunc(leases, func(l lease) bool { return slices.Contains(answering, l.Address) })
+	return slices.DeleteFunc(leases, func(l journal.Lease) bool { return slices.Contains(answering, l.Address) })
 }
 
 // reissuable reports whether a lease can be given again in a pool.
-func (rq *requests) reissuable(l lease, p opened) bool {
-	return l.State == releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
-		p.joined() && l.Network == p.Network
+func (rq *requests) reissuable(l journal.Lease, p journal.Pool) bool {
+	return l.State == journal.Releasing && !l.Doubt && !l.Claimed && l.Created != 0 &&
+		p.Joined() && l.Network == p.Network
 }
 
-func (rq *requests) reissue(l lease, p opened) error {
-	l.State, l.Pool, l.Reissued = given, p.ID, true
-	return rq.ledger.keep(l)
+func (rq *requests) reissue(l journal.Lease, p journal.Pool) error {
+	l.State, l.Pool, l.Reissued = journal.Given, p.ID, true
+	return rq.Memory.Keep(l)
 }
 
 // reissueAny gives the lowest address that this node released and the store
 // does not know of, else one of an endpoint that is found to be dead.
-func (rq *requests) reissueAny(ctx context.Context, p opened) (netip.Prefix, bool) {
+func (rq *requests) reissueAny(ctx context.Context, p journal.Pool) (netip.Prefix, bool) {
 	views, err := rq.views(p)
-	if err != nil || !p.joined() {
+	if err != nil || !p.Joined() {
 		return netip.Prefix{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, withoutStore)
@@ -309,7 +310,7 @@ func (rq *requests) reissueAny(ctx context.Context, p opened) (netip.Prefix, boo
 	if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
 		return prefix, true
 	}
-	dead := rq.ledger.leasesWhere(func(l lease) bool { return l.Network == p.Network && l.State == bound })
+	dead := rq.Memory.Leases(func(l journal.Lease) bool { return l.Network == p.Network && l.State == journal.Bound })
 	for _, l := range dead {
 		if closed, err := rq.closeDead(ctx, l.Endpoint); err != nil || !closed {
 			continue
@@ -321,8 +322,8 @@ func (rq *requests) reissueAny(ctx context.Context, p opened) (netip.Prefix, boo
 	return netip.Prefix{}, false
 }
 
-func (rq *requests) reissueReleased(ctx context.Context, p opened, views []view) (netip.Prefix, bool) {
-	released := rq.ledger.leasesWhere(func(l lease) bool {
+func (rq *requests) reissueReleased(ctx context.Context, p journal.Pool, views []view) (netip.Prefix, bool) {
+	released := rq.Memory.Leases(func(l journal.Lease) bool {
 		return rq.reissuable(l, p) && slices.ContainsFunc(views, func(v view) bool { return l.Segment == v.segment && v.subnet.Contains(l.Address) })
 	})
 	released = rq.stillOurs(ctx, p.Network, released)
@@ -337,13 +338,13 @@ func (rq *requests) reissueReleased(ctx context.Context, p opened, views []view)
 }
 
 // reissueHeld gives one lease again if it still is what it was.
-func (rq *requests) reissueHeld(ctx context.Context, p opened, was lease) bool {
-	release, err := rq.places.hold(ctx, was.place())
+func (rq *requests) reissueHeld(ctx context.Context, p journal.Pool, was journal.Lease) bool {
+	release, err := rq.places.hold(ctx, was.Place())
 	if err != nil {
 		return false
 	}
 	defer release()
-	now, ok := rq.ledger.lease(was.place())
+	now, ok := rq.Memory.Lease(was.Place())
 	return ok && now == was && rq.reissue(now, p) == nil
 }
 
@@ -372,18 +373,18 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 		return err
 	}
 	defer release()
-	if p, ok := rq.ledger.pool(poolID); ok && p.byManager() {
+	if p, ok := rq.Memory.Pool(poolID); ok && p.ByManager() {
 		return rq.claims.releaseClaim(ctx, at)
 	}
-	l, own := rq.ledger.lease(at)
+	l, own := rq.Memory.Lease(at)
 	if !own {
 		return rq.releaseReserved(ctx, poolID, at)
 	}
 	switch l.State {
-	case bound:
+	case journal.Bound:
 		rq.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", short(l.Endpoint))
 		return nil
-	case releasing:
+	case journal.Releasing:
 		rq.wake()
 		return nil
 	}
@@ -394,8 +395,8 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 // create failed, or it is another driver's. A network's own reservations
 // stay until its definition is gone.
 func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.Place) error {
-	p, ok := rq.ledger.pool(poolID)
-	if !ok || p.joined() {
+	p, ok := rq.Memory.Pool(poolID)
+	if !ok || p.Joined() {
 		return nil
 	}
 	if err := rq.reservations.unreserve(ctx, p, at.Addr, ""); err != nil {
@@ -423,7 +424,7 @@ func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	subnet := p.id.Subnet
+	subnet := p.Parsed.Subnet
 	gateway := r.Options[pool.RequestType] == pool.RequestGateway
 	addr := pool.FirstUsable(subnet)
 	if r.Address != "" {
@@ -432,7 +433,7 @@ func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip
 		}
 	}
 	switch {
-	case r.Address == "" && !gateway && p.byManager():
+	case r.Address == "" && !gateway && p.ByManager():
 		return rq.claimAny(ctx, p, r)
 	case r.Address == "" && !gateway:
 		return rq.leaseAny(ctx, p, r)
@@ -442,9 +443,9 @@ func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip
 		// Docker insists on an answer, and the network on its one address.
 	case gateway:
 		err = rq.reserveGateway(ctx, p, addr, r.Address != "")
-	case p.byManager():
+	case p.ByManager():
 		return rq.claimThis(ctx, p, addr)
-	case p.joined() || forEndpoint(r.Options):
+	case p.Joined() || forEndpoint(r.Options):
 		return rq.leaseThis(ctx, p, addr)
 	default:
 		err = rq.reserveExtra(ctx, p, addr)
@@ -462,46 +463,46 @@ func forEndpoint(options map[string]string) bool {
 
 // poolFor returns the pool of an id. One that the journal does not know is
 // rebuilt from the id alone, and joined to the network that waits for it.
-func (rq *requests) poolFor(id string) (opened, error) {
-	if p, ok := rq.ledger.pool(id); ok {
+func (rq *requests) poolFor(id string) (journal.Pool, error) {
+	if p, ok := rq.Memory.Pool(id); ok {
 		return p, nil
 	}
 	parsed, err := pool.ParseID(id)
 	if err != nil {
-		return opened{}, err
+		return journal.Pool{}, err
 	}
-	p := rq.pools.rejoin(opened{ID: id, id: parsed})
+	p := rq.pools.rejoin(journal.Pool{ID: id, Parsed: parsed})
 	if err := rq.pools.openPool(p); err != nil {
-		return opened{}, err
+		return journal.Pool{}, err
 	}
-	p, _ = rq.ledger.pool(id)
+	p, _ = rq.Memory.Pool(id)
 	return p, nil
 }
 
 // reserveGateway answers the gateway request of a network's create. After
 // the create only the network's own gateway is still answered.
-func (rq *requests) reserveGateway(ctx context.Context, p opened, addr netip.Addr, asked bool) error {
-	if p.joined() && p.Gateway == addr {
+func (rq *requests) reserveGateway(ctx context.Context, p journal.Pool, addr netip.Addr, asked bool) error {
+	if p.Joined() && p.Gateway == addr {
 		return nil
 	}
-	if p.joined() {
+	if p.Joined() {
 		return fmt.Errorf("address %s cannot become the gateway of a network that exists", addr)
 	}
-	return rq.reservations.reserve(ctx, p, addr, func(p *opened) { p.Gateway, p.Asked = addr, asked })
+	return rq.reservations.reserve(ctx, p, addr, func(p *journal.Pool) { p.Gateway, p.Asked = addr, asked })
 }
 
 // reserveExtra reserves an aux address of a network that is being created.
 // A second request for it is not Docker asking again (its retries come
 // without a body) but somebody wanting one address twice.
-func (rq *requests) reserveExtra(ctx context.Context, p opened, addr netip.Addr) error {
-	if slices.Contains(p.reserved(), addr) {
+func (rq *requests) reserveExtra(ctx context.Context, p journal.Pool, addr netip.Addr) error {
+	if slices.Contains(p.Reserved(), addr) {
 		return fmt.Errorf("address %s is already reserved for this network", addr)
 	}
-	return rq.reservations.reserve(ctx, p, addr, func(p *opened) { p.Extra = append(slices.Clone(p.Extra), addr) })
+	return rq.reservations.reserve(ctx, p, addr, func(p *journal.Pool) { p.Extra = append(slices.Clone(p.Extra), addr) })
 }
 
 // claimAny gives the swarm any free address.
-func (rq *requests) claimAny(ctx context.Context, p opened, r AddressRequest) (netip.Prefix, error) {
+func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
 	if err := rq.distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
@@ -513,14 +514,14 @@ func (rq *requests) claimAny(ctx context.Context, p opened, r AddressRequest) (n
 
 // claimThis gives the swarm an explicit address. A new leader repeats the
 // claims of the last: what the swarm has already is a success.
-func (rq *requests) claimThis(ctx context.Context, p opened, addr netip.Addr) (netip.Prefix, error) {
+func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Addr) (netip.Prefix, error) {
 	if err := rq.distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
 	ctx, cancel := rq.bounded(ctx)
 	defer cancel()
-	at := pool.At(p.id.Segment, addr)
-	granted := netip.PrefixFrom(addr, p.id.Subnet.Bits())
+	at := pool.At(p.Parsed.Segment, addr)
+	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())
 	for {
 		it, won, err := rq.claims.makeClaim(ctx, p, at)
 		if err != nil || won {

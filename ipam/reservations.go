@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -19,9 +20,9 @@ type reservations struct {
 }
 
 // reassertPool writes what is reserved for a pool again where it is absent.
-func (rs *reservations) reassertPool(ctx context.Context, p opened) error {
-	for _, addr := range p.reserved() {
-		if err := rs.restoreReservation(ctx, pool.At(p.id.Segment, addr)); err != nil {
+func (rs *reservations) reassertPool(ctx context.Context, p journal.Pool) error {
+	for _, addr := range p.Reserved() {
+		if err := rs.restoreReservation(ctx, pool.At(p.Parsed.Segment, addr)); err != nil {
 			return err
 		}
 	}
@@ -84,11 +85,11 @@ func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([
 		conds, ops = append(conds, cond), append(ops, op)
 		return err
 	}
-	for _, p := range rs.ledger.poolsWhere(func(p opened) bool { return p.Network == network && !p.Closed }) {
-		for _, addr := range p.reserved() {
-			at := pool.At(p.id.Segment, addr)
+	for _, p := range rs.Memory.Pools(func(p journal.Pool) bool { return p.Network == network && !p.Closed }) {
+		for _, addr := range p.Reserved() {
+			at := pool.At(p.Parsed.Segment, addr)
 			err := add(at.Key(), func(string) (store.Cond, store.Op, error) {
-				return rs.nameReservation(ctx, at, p.by(rs.Self.Node()), uuid)
+				return rs.nameReservation(ctx, at, p.By(rs.Self.Node()), uuid)
 			})
 			if err != nil {
 				return nil, nil, err
@@ -97,8 +98,8 @@ func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([
 		if !p.Default {
 			continue
 		}
-		err := add(store.DefaultPoolKey(p.id.Subnet), func(key string) (store.Cond, store.Op, error) {
-			return rs.nameDefault(ctx, key, p.id.Subnet, uuid)
+		err := add(store.DefaultPoolKey(p.Parsed.Subnet), func(key string) (store.Cond, store.Op, error) {
+			return rs.nameDefault(ctx, key, p.Parsed.Subnet, uuid)
 		})
 		if err != nil {
 			return nil, nil, err
@@ -209,23 +210,23 @@ func (rs *reservations) unnameDefault(ctx context.Context, subnet netip.Prefix, 
 
 // reserve writes the pool's name into a reservation and notes in the pool
 // what it is for.
-func (rs *reservations) reserve(ctx context.Context, p opened, addr netip.Addr, note func(*opened)) error {
+func (rs *reservations) reserve(ctx context.Context, p journal.Pool, addr netip.Addr, note func(*journal.Pool)) error {
 	if err := rs.distrust(); err != nil {
 		return err
 	}
 	ctx, cancel := rs.bounded(ctx)
 	defer cancel()
-	at := pool.At(p.id.Segment, addr)
+	at := pool.At(p.Parsed.Segment, addr)
 	release, err := rs.places.hold(ctx, at)
 	if err != nil {
 		return err
 	}
 	defer release()
-	err = rs.putReservation(ctx, at, p.by(rs.Self.Node()))
+	err = rs.putReservation(ctx, at, p.By(rs.Self.Node()))
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return err
 	}
-	kept := rs.ledger.changePool(p.ID, func(p *opened) {
+	kept := rs.Memory.NotePool(p.ID, func(p *journal.Pool) {
 		p.Heard = rs.Now().UnixMilli()
 		if !slices.Contains(p.Owed, addr) {
 			p.Owed = append(slices.Clone(p.Owed), addr) // also in doubt: it is given back with the pool
@@ -293,31 +294,18 @@ func (rs *reservations) reservation(ctx context.Context, at pool.Place, found st
 // unreserve takes the pool's name out of a reservation, and the reservation
 // away with the last name. With a uuid it does so only where that definition
 // has put its own name in.
-func (rs *reservations) unreserve(ctx context.Context, p opened, addr netip.Addr, uuid string) error {
-	at := pool.At(p.id.Segment, addr)
-	gone, err := rs.takeName(ctx, at, p.by(rs.Self.Node()), uuid)
+func (rs *reservations) unreserve(ctx context.Context, p journal.Pool, addr netip.Addr, uuid string) error {
+	at := pool.At(p.Parsed.Segment, addr)
+	gone, err := rs.takeName(ctx, at, p.By(rs.Self.Node()), uuid)
 	if err != nil || !gone {
 		return err
 	}
-	return rs.ledger.changePool(p.ID, func(p *opened) {
-		p.Owed = without(p.Owed, addr)
+	return rs.Memory.NotePool(p.ID, func(p *journal.Pool) {
+		p.Owed = journal.Without(p.Owed, addr)
 		if uuid == "" {
-			p.drop(addr)
+			p.Drop(addr)
 		}
 	})
-}
-
-// drop forgets that an address is reserved for the pool.
-func (p *opened) drop(addr netip.Addr) {
-	p.Extra = without(p.Extra, addr)
-	if p.Gateway == addr {
-		p.Gateway, p.Asked = netip.Addr{}, false
-	}
-}
-
-// without returns a copy: pools are copied freely and share their slices.
-func without(addrs []netip.Addr, addr netip.Addr) []netip.Addr {
-	return slices.DeleteFunc(slices.Clone(addrs), func(o netip.Addr) bool { return o == addr })
 }
 
 // takeName takes one name out of a reservation. Gone tells that it is not in
@@ -373,7 +361,7 @@ func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) e
 	}
 	defer release()
 	for {
-		p, reserved := rs.ledger.reservedAt(at)
+		p, reserved := rs.Memory.ReservedAt(at)
 		if !reserved {
 			return nil
 		}
@@ -413,10 +401,10 @@ func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) e
 // reserver is whose name a pool's reservations carry, with what must still
 // hold when it is written; "" for nobody's: the definition was removed, and the
 // network here is about to be.
-func (rs *reservations) reserver(ctx context.Context, p opened) (string, []store.Cond, error) {
-	n, _ := rs.ledger.network(p.Network)
+func (rs *reservations) reserver(ctx context.Context, p journal.Pool) (string, []store.Cond, error) {
+	n, _ := rs.Memory.Addressing(p.Network)
 	if n.UUID == "" {
-		return p.by(rs.Self.Node()), nil, nil
+		return p.By(rs.Self.Node()), nil, nil
 	}
 	it, err := rs.read(ctx, store.NetworkKey(n.Name))
 	if err != nil {
@@ -427,17 +415,17 @@ func (rs *reservations) reserver(ctx context.Context, p opened) (string, []store
 		if err != nil || grave.Created != 0 {
 			return "", nil, err
 		}
-		return p.by(rs.Self.Node()), nil, nil
+		return p.By(rs.Self.Node()), nil, nil
 	}
 	return n.UUID, []store.Cond{store.Unchanged(it.Key, it.Modified)}, nil
 }
 
 // owe notes that a reservation carries the pool's own name, before it does.
-func (rs *reservations) owe(p opened, addr netip.Addr) error {
+func (rs *reservations) owe(p journal.Pool, addr netip.Addr) error {
 	if slices.Contains(p.Owed, addr) {
 		return nil
 	}
-	return rs.ledger.changePool(p.ID, func(p *opened) {
+	return rs.Memory.NotePool(p.ID, func(p *journal.Pool) {
 		if !slices.Contains(p.Owed, addr) {
 			p.Owed = append(slices.Clone(p.Owed), addr)
 		}
@@ -446,17 +434,17 @@ func (rs *reservations) owe(p opened, addr netip.Addr) error {
 
 // settleRestored takes a reservation back whose pool was closed while it was
 // made: closing it may have found nothing to give back.
-func (rs *reservations) settleRestored(ctx context.Context, p opened, at pool.Place) error {
-	if now, ok := rs.ledger.pool(p.ID); ok && !now.Closed {
+func (rs *reservations) settleRestored(ctx context.Context, p journal.Pool, at pool.Place) error {
+	if now, ok := rs.Memory.Pool(p.ID); ok && !now.Closed {
 		return nil
 	}
-	_, err := rs.takeName(ctx, at, p.by(rs.Self.Node()), "")
+	_, err := rs.takeName(ctx, at, p.By(rs.Self.Node()), "")
 	return err
 }
 
 // restoreDefault makes the record of a default subnet again.
 func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
-	p, ok := rs.ledger.pool(id)
+	p, ok := rs.Memory.Pool(id)
 	if !ok || p.Closed || !p.Default {
 		return nil
 	}
@@ -464,8 +452,8 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 	if err != nil || name == "" {
 		return err
 	}
-	key := store.DefaultPoolKey(p.id.Subnet)
-	rec := store.DefaultPool{Subnet: p.id.Subnet.String(), Node: rs.Self.Node(), Nonce: p.id.Nonce}
+	key := store.DefaultPoolKey(p.Parsed.Subnet)
+	rec := store.DefaultPool{Subnet: p.Parsed.Subnet.String(), Node: rs.Self.Node(), Nonce: p.Parsed.Nonce}
 	if len(conds) > 0 {
 		rec = store.DefaultPool{Subnet: rec.Subnet, By: []string{name}}
 	}
@@ -480,8 +468,8 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 	if _, there := res.Item(key); !res.Done && !there {
 		return rs.restoreDefault(ctx, id) // the definition changed
 	}
-	if now, ok := rs.ledger.pool(id); !ok || now.Closed {
-		return rs.giveDefault(ctx, p.id)
+	if now, ok := rs.Memory.Pool(id); !ok || now.Closed {
+		return rs.giveDefault(ctx, p.Parsed)
 	}
 	return nil
 }

@@ -37,7 +37,7 @@ func TestSwarmIDs(t *testing.T) {
 		{"", false, false},
 	}
 	for _, tt := range tests {
-		if got := IsSwarmID(tt.id); got != tt.swarm {
+		if got := store.IsSwarmID(tt.id); got != tt.swarm {
 			t.Errorf("IsSwarmID(%q) is %t", tt.id, got)
 		}
 		if got := keepsID(tt.id); got != tt.keepsOne {

@@ -9,10 +9,11 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
-// upkeep keeps ledger and store in agreement.
+// upkeep keeps memory and store in agreement.
 type upkeep struct {
 	*node
 	leases       *leases
@@ -30,25 +31,25 @@ type upkeep struct {
 // frees what the engine does not know in two observations (FreeProvisional).
 func (u *upkeep) Provisional(context.Context) ([]Held, error) {
 	held := u.strays.all()
-	for _, l := range u.ledger.leasesWhere(func(l lease) bool { return l.State == given || l.State == unbound }) {
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Given || l.State == journal.Unbound }) {
 		held = append(held, heldAddress(l))
 	}
-	for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.joined() && !p.Closed }) {
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Joined() && !p.Closed }) {
 		held = append(held, heldPool(p))
 	}
 	return held, nil
 }
 
-func heldAddress(l lease) Held {
+func heldAddress(l journal.Lease) Held {
 	h := Held{Kind: HeldAddress, Segment: l.Segment, Address: l.Address, Network: l.Network, Nonce: l.Nonce}
-	if l.State == unbound {
+	if l.State == journal.Unbound {
 		h.Endpoint = l.Endpoint
 	}
 	return h
 }
 
-func heldPool(p opened) Held {
-	id := p.id
+func heldPool(p journal.Pool) Held {
+	id := p.Parsed
 	return Held{Kind: HeldPool, Segment: id.Segment, Subnet: id.Subnet, Nonce: id.Nonce}
 }
 
@@ -58,7 +59,7 @@ func heldPool(p opened) Held {
 func (u *upkeep) FreeProvisional(ctx context.Context, h Held) error {
 	switch h.Kind {
 	case HeldPool:
-		for _, p := range u.ledger.poolsWhere(func(p opened) bool { return !p.joined() && heldPool(p) == h }) {
+		for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Joined() && heldPool(p) == h }) {
 			return u.pools.ReleasePool(ctx, p.ID)
 		}
 		return nil
@@ -119,7 +120,7 @@ func (u *upkeep) findStrayDefault(rec store.DefaultPool) {
 	if err != nil || rec.Node != u.Self.Node() || len(rec.By) > 0 {
 		return
 	}
-	if !u.ledger.knew(rec.Nonce) {
+	if !u.Memory.Knew(rec.Nonce) {
 		u.strays.add(Held{Kind: HeldStray, Subnet: subnet, Nonce: rec.Nonce})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -164,8 +165,8 @@ func TestARemovedNetworkReservesNothingAgain(t *testing.T) {
 		h.must(err)
 		n.undefine()
 		c.wipe(store.DefaultPoolsSpan())
-		for _, p := range h.ledger.poolsWhere(func(opened) bool { return true }) { // as every event and list has it
-			h.must(h.restoreReservation(c.Context(), pool.At(p.id.Segment, p.Gateway)))
+		for _, p := range h.Memory.Pools(func(journal.Pool) bool { return true }) { // as every event and list has it
+			h.must(h.restoreReservation(c.Context(), pool.At(p.Parsed.Segment, p.Gateway)))
 			h.must(h.restoreDefault(c.Context(), p.ID))
 		}
 		for _, span := range []store.Span{store.AllLeasesSpan(), store.DefaultPoolsSpan()} {

@@ -111,3 +111,20 @@ func ImportNetwork(uuid string) string { return importPrefix + uuid }
 func ImportNetworkOf(name string) (uuid string, ok bool) {
 	return strings.CutPrefix(name, importPrefix)
 }
+
+// In a swarm one address is asked for twice and released twice: by the
+// manager, which chooses it for a task or a service, and by the worker that
+// runs the task. Both are claims on one lease, which is free when neither is
+// left. The manager's claim belongs to the swarm and not to a node: every
+// leader repeats it, and no eviction takes it. The worker's belongs to one
+// endpoint of one node.
+
+// swarmIDLength is that of a swarm network's id.
+const swarmIDLength = 25
+
+// IsSwarmID tells a swarm network's id (25 digits of base 36) from an engine's
+// own (64 of base 16).
+func IsSwarmID(id string) bool {
+	notDigit := func(r rune) bool { return (r < '0' || r > '9') && (r < 'a' || r > 'z') }
+	return len(id) == swarmIDLength && !strings.ContainsFunc(id, notDigit)
+}

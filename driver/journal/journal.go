@@ -1,11 +1,12 @@
 // Package journal is this host's own memory: a bbolt file that outlives the
 // agent and needs no etcd. It holds what Docker will never say twice
 // (networks, endpoints, pools) and what could not be written to etcd yet
-// (releases), each in a bucket of its own whose content belongs to the
-// package that opened it. The records of networks and endpoints are defined here
-// (record.go), since every part of the driver reads them.
+// (releases).
 //
-// See DESIGN.md in this folder.
+// Memory is that, typed and in memory: whoever changes a network and its pools,
+// or an endpoint and its leases, does it in one Change, which is one
+// transaction of the file. A Bucket is for the few words of others. See
+// DESIGN.md.
 package journal
 
 import (
@@ -49,6 +50,38 @@ func Open(path string, readable func(bucket string, value []byte) bool) (*Journa
 
 // Close ends the use of the file.
 func (j *Journal) Close() error { return j.db.Close() }
+
+// Write implements File.
+func (j *Journal) Write(puts map[Key][]byte, deletes []Key) error {
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		for k, value := range puts {
+			bucket, err := tx.CreateBucketIfNotExists([]byte(k.Bucket))
+			if err != nil {
+				return err
+			}
+			if err := bucket.Put([]byte(k.Key), value); err != nil {
+				return err
+			}
+		}
+		for _, k := range deletes {
+			if bucket := tx.Bucket([]byte(k.Bucket)); bucket != nil {
+				if err := bucket.Delete([]byte(k.Key)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// Each implements File.
+func (j *Journal) Each(bucket string, f func(key string, value []byte) error) error {
+	return j.Bucket(bucket).Each(f)
+}
 
 // Bucket returns the bucket of that name; it is made by the first Put.
 func (j *Journal) Bucket(name string) *Bucket {

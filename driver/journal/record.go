@@ -145,3 +145,19 @@ func (e Endpoint) Addresses() []netip.Addr {
 	}
 	return all
 }
+
+// The buckets of a Memory. Those of leases, pools and what belongs to them is
+// one, by kind.
+const (
+	networksBucket  = "networks"
+	endpointsBucket = "endpoints"
+	addressesBucket = "addresses"
+)
+
+func (n Network) key() Key        { return Key{networksBucket, n.ID} }
+func (n Network) enter(m *Memory) { m.networks[n.ID] = n }
+func (n Network) leave(m *Memory) { delete(m.networks, n.ID) }
+
+func (e Endpoint) key() Key        { return Key{endpointsBucket, e.ID} }
+func (e Endpoint) enter(m *Memory) { m.endpoints[e.ID] = e }
+func (e Endpoint) leave(m *Memory) { delete(m.endpoints, e.ID) }

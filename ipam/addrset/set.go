@@ -250,3 +250,11 @@ func RandomSeed(bits io.Reader) (netip.Addr, error) {
 	}
 	return netip.AddrFrom16(raw), nil
 }
+
+// In returns a segment's set of several, made empty if need be.
+func In(sets map[string]*Set, segment string) *Set {
+	if sets[segment] == nil {
+		sets[segment] = &Set{}
+	}
+	return sets[segment]
+}

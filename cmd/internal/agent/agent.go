@@ -209,18 +209,19 @@ func (a *Agent) openDriver() (err error) {
 	if hostRoutes == nil {
 		hostRoutes = link.Routes
 	}
-	a.addresses, err = ipam.New(ipam.Config{
-		KV: a.session, Self: a.session, Journal: a.journal.Bucket(addressBucket), Endpoints: endpoints, Ask: endpoints.Ask,
-		Routes: hostRoutes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
-	})
+	memory, err := journal.Recall(a.journal)
 	if err != nil {
 		return err
 	}
+	a.addresses = ipam.New(ipam.Config{
+		KV: a.session, Self: a.session, Memory: memory, Endpoints: endpoints, Ask: endpoints.Ask,
+		Routes: hostRoutes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
+	})
 	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := driver.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Others,
-		Networks: a.journal.Bucket(networkBucket), Endpoints: a.journal.Bucket(endpointBucket), Settings: a.journal.Bucket("labels"),
+		Memory: memory, Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
 		OnHost: a.config.HostPath,
 		Node: store.Node{

@@ -2,12 +2,10 @@ package agent
 
 import (
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"gvlan/cluster/store"
@@ -15,26 +13,13 @@ import (
 	"gvlan/driver/journal"
 )
 
-// The journal's buckets whose values are JSON. The others hold plain words,
-// of which any is readable.
-const (
-	addressBucket  = "addresses"
-	networkBucket  = "networks"
-	endpointBucket = "endpoints"
-)
-
-// readable reports whether a value can be one of the journal's bucket.
-func readable(bucket string, value []byte) bool {
-	return !slices.Contains([]string{addressBucket, networkBucket, endpointBucket}, bucket) || json.Valid(value)
-}
-
 // openJournal opens this host's own memory. One that is damaged is kept under
 // another name, and the agent begins without: what runs here it learns again
 // from the engine and from the store, which has all of it but the last
 // releases.
 func openJournal(folder string, log *slog.Logger) (*journal.Journal, error) {
 	path := filepath.Join(folder, "journal.db")
-	kept, err := journal.Open(path, readable)
+	kept, err := journal.Open(path, journal.Readable)
 	if !errors.Is(err, journal.ErrDamaged) {
 		return kept, err
 	}
@@ -43,7 +28,7 @@ func openJournal(folder string, log *slog.Logger) (*journal.Journal, error) {
 		return nil, errors.Join(err, asideErr)
 	}
 	log.Error("the journal is damaged: it is set aside, and what it knew is read again from Docker and the store; nothing that runs is given up", "err", err, "kept", aside)
-	return journal.Open(path, readable)
+	return journal.Open(path, journal.Readable)
 }
 
 // past keeps what this host remembers of its cluster in the journal.

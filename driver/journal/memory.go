@@ -1,0 +1,479 @@
+package journal
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
+)
+
+// File is where a Memory lasts, a *Journal.
+type File interface {
+	// Write puts and deletes keys, all or none, and has them on disk when it
+	// returns.
+	Write(puts map[Key][]byte, deletes []Key) error
+	// Each calls f for every key of a bucket.
+	Each(bucket string, f func(key string, value []byte) error) error
+}
+
+// Key is one key of a File.
+type Key struct{ Bucket, Key string }
+
+// Memory is what this host knows by itself: its networks and endpoints, and the
+// pools, leases and what belongs to them, in memory and in the journal. It is
+// the only one: whoever changes several of them does so in one transaction.
+type Memory struct {
+	file File
+
+	// writing keeps the file's order that of memory; it is taken before mu,
+	// held while the file is written, and never across a call of the store, the
+	// engine or the kernel.
+	writing sync.Mutex
+
+	mu          sync.Mutex // guards what follows; never held across a call of anything
+	networks    map[string]Network
+	endpoints   map[string]Endpoint
+	addressings map[string]Addressing
+	bindings    map[string]Binding
+	pools       map[string]Pool
+	leases      map[pool.Place]Lease
+	minted      map[string]bool         // nonces of all pools since the start, also of those that are gone
+	held        map[string]*addrset.Set // by segment: the addresses of leases
+}
+
+// Record is what a Memory is made of: a Network, Endpoint, Addressing, Binding,
+// Pool or Lease. Enter and leave run under mu.
+type Record interface {
+	key() Key
+	enter(*Memory)
+	leave(*Memory)
+}
+
+// Recall reads a file into memory.
+func Recall(file File) (*Memory, error) {
+	m := &Memory{
+		file:        file,
+		networks:    map[string]Network{},
+		endpoints:   map[string]Endpoint{},
+		addressings: map[string]Addressing{},
+		bindings:    map[string]Binding{},
+		pools:       map[string]Pool{},
+		leases:      map[pool.Place]Lease{},
+		minted:      map[string]bool{},
+		held:        map[string]*addrset.Set{},
+	}
+	for bucket, read := range map[string]func(key string, value []byte) error{
+		networksBucket:  func(key string, value []byte) error { return recall[Network](m, key, value) },
+		endpointsBucket: func(key string, value []byte) error { return recall[Endpoint](m, key, value) },
+		addressesBucket: m.recallAddresses,
+	} {
+		if err := file.Each(bucket, read); err != nil {
+			return nil, fmt.Errorf("recall what this host knew: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// Readable reports whether a value can be a record of a Memory's bucket. Other
+// buckets hold plain words, of which any is readable.
+func Readable(bucket string, value []byte) bool {
+	return !slices.Contains([]string{networksBucket, endpointsBucket, addressesBucket}, bucket) || json.Valid(value)
+}
+
+func (m *Memory) recallAddresses(key string, value []byte) error {
+	kind, _, _ := strings.Cut(key, "/")
+	switch kind {
+	case "lease":
+		return recallLease(m, key, value)
+	case "endpoint":
+		return recall[Binding](m, key, value)
+	case "pool":
+		return recall[Pool](m, key, value)
+	case "network":
+		return recall[Addressing](m, key, value)
+	}
+	return nil // of a newer gvlan
+}
+
+// recallLease enters a lease of an earlier life of this agent, which may have
+// ended while a release of it was under way.
+func recallLease(m *Memory, key string, value []byte) error {
+	var l Lease
+	if err := json.Unmarshal(value, &l); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	l.Doubt = l.Doubt || l.State == Given || l.State == Unbound
+	l.enter(m)
+	return nil
+}
+
+func recall[T Record](m *Memory, key string, value []byte) error {
+	var record T
+	if err := json.Unmarshal(value, &record); err != nil {
+		return fmt.Errorf("read %s: %w", key, err)
+	}
+	record.enter(m)
+	return nil
+}
+
+// Change is what is put and dropped in one transaction. What it returns is with
+// that already done.
+type Change struct {
+	memory *Memory
+	done   []step
+	after  []func()
+}
+
+type step struct {
+	record Record
+	gone   bool
+}
+
+// Draft is a change that is never made: it tells what one would lead to.
+func (m *Memory) Draft() *Change { return &Change{memory: m} }
+
+// Put has records be there, in place of those of the same keys.
+func (c *Change) Put(records ...Record) {
+	for _, r := range records {
+		c.done = append(c.done, step{record: r})
+	}
+}
+
+// Drop has records be gone; only their keys count.
+func (c *Change) Drop(records ...Record) {
+	for _, r := range records {
+		c.done = append(c.done, step{record: r, gone: true})
+	}
+}
+
+// After has f run once memory has the change.
+func (c *Change) After(f func()) { c.after = append(c.after, f) }
+
+// Network is Memory's.
+func (c *Change) Network(id string) (Network, bool) {
+	return changed(c, Network{ID: id}, func() (Network, bool) { return c.memory.Network(id) })
+}
+
+// Addressing is Memory's.
+func (c *Change) Addressing(id string) (Addressing, bool) {
+	return changed(c, Addressing{ID: id}, func() (Addressing, bool) { return c.memory.Addressing(id) })
+}
+
+// Pools is Memory's.
+func (c *Change) Pools(which func(Pool) bool) []Pool {
+	var found []Pool
+	for _, p := range c.memory.Pools(func(Pool) bool { return true }) {
+		if now, ok := changed(c, p, func() (Pool, bool) { return p, true }); ok && which(now) {
+			found = append(found, now)
+		}
+	}
+	return found
+}
+
+// changed is a record as the change has it; before is what it was.
+func changed[T Record](c *Change, like T, before func() (T, bool)) (record T, there bool) {
+	for _, s := range slices.Backward(c.done) {
+		if s.record.key() != like.key() {
+			continue
+		}
+		if s.gone {
+			return record, false
+		}
+		return s.record.(T), true
+	}
+	return before()
+}
+
+// Change has f say what changes, by what is there, while nobody else changes
+// it. Memory has it once it is on disk: an error, of f or of the file, changes
+// nothing.
+func (m *Memory) Change(f func(*Change) error) error {
+	return m.change(func(c *Change) error {
+		if err := f(c); err != nil {
+			return err
+		}
+		if err := m.write(c); err != nil {
+			return err
+		}
+		m.enter(c)
+		return nil
+	})
+}
+
+// Note is Change for what has happened already, in the store say: memory has it
+// even when the file cannot take it, which the error tells.
+func (m *Memory) Note(f func(*Change)) error {
+	return m.change(func(c *Change) error {
+		f(c)
+		m.enter(c)
+		return m.write(c)
+	})
+}
+
+func (m *Memory) change(f func(*Change) error) error {
+	c := &Change{memory: m}
+	m.writing.Lock()
+	err := f(c)
+	m.writing.Unlock()
+	if err == nil {
+		for _, then := range c.after {
+			then()
+		}
+	}
+	return err
+}
+
+// Put changes records.
+func (m *Memory) Put(records ...Record) error {
+	return m.Change(func(c *Change) error {
+		c.Put(records...)
+		return nil
+	})
+}
+
+// Drop takes records out; only their keys count.
+func (m *Memory) Drop(records ...Record) error {
+	return m.Change(func(c *Change) error {
+		c.Drop(records...)
+		return nil
+	})
+}
+
+// Keep notes records.
+func (m *Memory) Keep(records ...Record) error {
+	return m.Note(func(c *Change) { c.Put(records...) })
+}
+
+// Forget notes that records are gone.
+func (m *Memory) Forget(records ...Record) error {
+	return m.Note(func(c *Change) { c.Drop(records...) })
+}
+
+func (m *Memory) write(c *Change) error {
+	puts, deletes := map[Key][]byte{}, map[Key]bool{}
+	for _, s := range c.done {
+		key := s.record.key()
+		if s.gone {
+			delete(puts, key)
+			deletes[key] = true
+			continue
+		}
+		raw, err := json.Marshal(s.record)
+		if err != nil {
+			return fmt.Errorf("write %s of the journal: %w", key.Key, err)
+		}
+		puts[key] = raw
+		delete(deletes, key)
+	}
+	if len(puts)+len(deletes) == 0 {
+		return nil
+	}
+	return m.file.Write(puts, slices.Collect(maps.Keys(deletes)))
+}
+
+func (m *Memory) enter(c *Change) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, s := range c.done {
+		if s.gone {
+			s.record.leave(m)
+		} else {
+			s.record.enter(m)
+		}
+	}
+}
+
+// ChangeNetwork rewrites a network if it is (still) there.
+func (m *Memory) ChangeNetwork(id string, change func(*Network)) error {
+	return m.Change(func(c *Change) error {
+		if n, ok := m.Network(id); ok {
+			change(&n)
+			c.Put(n)
+		}
+		return nil
+	})
+}
+
+// ChangeEndpoint rewrites an endpoint if it is (still) there, and reports
+// whether it was.
+func (m *Memory) ChangeEndpoint(id string, change func(*Endpoint)) (found bool, err error) {
+	err = m.Change(func(c *Change) error {
+		var e Endpoint
+		if e, found = m.Endpoint(id); found {
+			change(&e)
+			c.Put(e)
+		}
+		return nil
+	})
+	return found, err
+}
+
+// NotePool notes a change of a pool if it is (still) there.
+func (m *Memory) NotePool(id string, change func(*Pool)) error {
+	return m.Note(func(c *Change) {
+		if p, ok := m.Pool(id); ok {
+			change(&p)
+			c.Put(p)
+		}
+	})
+}
+
+// NoteAddressing notes a change of a network's addressing if it is (still)
+// there.
+func (m *Memory) NoteAddressing(id string, change func(*Addressing)) error {
+	return m.Note(func(c *Change) {
+		if n, ok := m.Addressing(id); ok {
+			change(&n)
+			c.Put(n)
+		}
+	})
+}
+
+// Network returns one of the engine's networks.
+func (m *Memory) Network(id string) (Network, bool) { return one(m, m.networks, id) }
+
+// Networks lists the engine's networks by id.
+func (m *Memory) Networks() []Network {
+	return some(m, m.networks, func(Network) bool { return true }, func(a, b Network) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Endpoint returns one endpoint of this host.
+func (m *Memory) Endpoint(id string) (Endpoint, bool) { return one(m, m.endpoints, id) }
+
+// Endpoints lists the endpoints by id.
+func (m *Memory) Endpoints() []Endpoint {
+	return m.endpointsWhere(func(Endpoint) bool { return true })
+}
+
+// EndpointsOf lists the endpoints of one network.
+func (m *Memory) EndpointsOf(network string) []Endpoint {
+	return m.endpointsWhere(func(e Endpoint) bool { return e.Network == network })
+}
+
+func (m *Memory) endpointsWhere(which func(Endpoint) bool) []Endpoint {
+	return some(m, m.endpoints, which, func(a, b Endpoint) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Addressing returns what the addresses of a network need of it.
+func (m *Memory) Addressing(id string) (Addressing, bool) { return one(m, m.addressings, id) }
+
+// AddressingOf returns the one of a definition.
+func (m *Memory) AddressingOf(uuid string) (Addressing, bool) {
+	if uuid == "" {
+		return Addressing{}, false
+	}
+	found := m.Addressings(func(n Addressing) bool { return n.UUID == uuid })
+	if len(found) == 0 {
+		return Addressing{}, false
+	}
+	return found[0], true
+}
+
+// Addressings returns those that which picks.
+func (m *Memory) Addressings(which func(Addressing) bool) []Addressing {
+	return some(m, m.addressings, which, func(a, b Addressing) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// SameDefinition reports whether two of the engine's networks stand for one
+// definition: the network that an import holds addresses for, and the one that
+// then takes its place.
+func (m *Memory) SameDefinition(id, other string) bool {
+	first, ok1 := m.Addressing(id)
+	second, ok2 := m.Addressing(other)
+	return ok1 && ok2 && first.UUID != "" && first.UUID == second.UUID
+}
+
+// Binding returns an endpoint as it was bound.
+func (m *Memory) Binding(endpoint string) (Binding, bool) { return one(m, m.bindings, endpoint) }
+
+// Bindings returns those that which picks.
+func (m *Memory) Bindings(which func(Binding) bool) []Binding {
+	return some(m, m.bindings, which, func(a, b Binding) int { return cmp.Compare(a.Record.Endpoint, b.Record.Endpoint) })
+}
+
+// Pool returns an opened pool.
+func (m *Memory) Pool(id string) (Pool, bool) { return one(m, m.pools, id) }
+
+// Pools returns those that which picks, oldest first.
+func (m *Memory) Pools(which func(Pool) bool) []Pool {
+	return some(m, m.pools, which, func(a, b Pool) int { return cmp.Compare(a.Seq, b.Seq) })
+}
+
+// NextSeq numbers the pools in the order they are opened.
+func (m *Memory) NextSeq() int64 {
+	all := m.Pools(func(Pool) bool { return true })
+	if len(all) == 0 {
+		return 1
+	}
+	return all[len(all)-1].Seq + 1
+}
+
+// Knew reports whether a pool of that nonce was known at any time since the
+// start.
+func (m *Memory) Knew(nonce string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.minted[nonce]
+}
+
+// ReservedAt returns an open pool that an address is reserved for.
+func (m *Memory) ReservedAt(at pool.Place) (Pool, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.pools {
+		if !p.Closed && p.reserves(at.Addr) && p.Parsed.Segment == at.Segment {
+			return p, true
+		}
+	}
+	return Pool{}, false
+}
+
+// Lease returns this node's lease of an address.
+func (m *Memory) Lease(at pool.Place) (Lease, bool) { return one(m, m.leases, at) }
+
+// Leases returns those that which picks, in order of address.
+func (m *Memory) Leases(which func(Lease) bool) []Lease {
+	return some(m, m.leases, which, func(a, b Lease) int {
+		return cmp.Or(cmp.Compare(a.Segment, b.Segment), a.Address.Compare(b.Address))
+	})
+}
+
+// HasLeaseOf reports whether an endpoint has an address here.
+func (m *Memory) HasLeaseOf(endpoint string) bool {
+	return len(m.Leases(func(l Lease) bool { return l.Endpoint == endpoint && l.State == Bound })) > 0
+}
+
+// WithHeld runs f with the addresses of this node's leases in a segment, which
+// do not change meanwhile. f calls nothing of the memory.
+func (m *Memory) WithHeld(segment string, f func(held *addrset.Set)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(addrset.In(m.held, segment))
+}
+
+func one[K comparable, T any](m *Memory, all map[K]T, key K) (T, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	record, ok := all[key]
+	return record, ok
+}
+
+// some returns what which picks, in order. Which calls nothing of the memory.
+func some[K comparable, T any](m *Memory, all map[K]T, which func(T) bool, order func(a, b T) int) []T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []T
+	for _, record := range all {
+		if which(record) {
+			found = append(found, record)
+		}
+	}
+	slices.SortFunc(found, order)
+	return found
+}
