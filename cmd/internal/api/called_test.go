@@ -1,13 +1,15 @@
-package api
+package api_test
 
 import (
 	"testing"
+
+	"gvlan/cmd/internal/api"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 func TestNodesAreCalledByTheirHosts(t *testing.T) {
-	names := []NodeName{
+	names := []api.NodeName{
 		{"0a1b", "alpha", "10.0.0.1"}, {"0c2d", "twin", "10.0.0.2"}, {"0e3f", "twin", "10.0.0.3"}, {"0f00", "", ""},
 		// Two agents of one host: of one name, or known by host name and address.
 		{"0b11", "mixed", "10.0.0.4"}, {"0b11.swarm", "mixed", "10.0.0.4"},
@@ -46,13 +48,13 @@ func TestNodesAreCalledByTheirHosts(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := CallNodes(names)(test.node); got != test.called {
+			if got := api.CallNodes(names)(test.node); got != test.called {
 				t.Errorf("the host of %s is called %s, want %s", test.node, got, test.called)
 			}
-			if got := CallAgents(names)(test.node); got != test.agent {
+			if got := api.CallAgents(names)(test.node); got != test.agent {
 				t.Errorf("the agent %s is called %s, want %s", test.node, got, test.agent)
 			}
-			found, err := NodesCalled(names, test.by)
+			found, err := api.NodesCalled(names, test.by)
 			said := ""
 			if err != nil {
 				said = err.Error()

@@ -1,4 +1,4 @@
-package api
+package api_test
 
 import (
 	"os"
@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 )
 
@@ -29,7 +30,7 @@ func TestNobodyAnswers(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			err := NewClient(filepath.Join(folder, tt.asked)).Get(t.Context(), StatusRoute, &struct{}{})
+			err := api.NewClient(filepath.Join(folder, tt.asked)).Get(t.Context(), api.StatusRoute, &struct{}{})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want %q in it", err, tt.want)
 			}

@@ -15,7 +15,7 @@ import (
 
 // Setting is an option with its value and where that came from.
 type Setting struct {
-	Option
+	option
 	text   string
 	Origin string // "default", GVLAN_X, --x or file:line
 }
@@ -97,17 +97,17 @@ func (s sources) load() (Settings, error) {
 }
 
 // find applies the precedence: flag, environment, file, default.
-func (s sources) find(o Option, file configFile) Setting {
+func (s sources) find(o option, file configFile) Setting {
 	if flag := s.flags.Lookup(o.Name); flag != nil && flag.Changed {
-		return Setting{Option: o, text: flag.Value.String(), Origin: "--" + o.Name}
+		return Setting{option: o, text: flag.Value.String(), Origin: "--" + o.Name}
 	}
 	if text, ok := s.variable(o.env()); ok {
-		return Setting{Option: o, text: text, Origin: o.env()}
+		return Setting{option: o, text: text, Origin: o.env()}
 	}
 	if value, ok := file.values[o.Name]; ok {
-		return Setting{Option: o, text: value.text, Origin: file.at(value.line) + " " + o.Name}
+		return Setting{option: o, text: value.text, Origin: file.at(value.line) + " " + o.Name}
 	}
-	return Setting{Option: o, text: o.preset, Origin: "default"}
+	return Setting{option: o, text: o.preset, Origin: "default"}
 }
 
 // variable reads one environment variable; an empty one counts as not set,
@@ -171,7 +171,7 @@ func (l *Settings) takeParents(file configFile) {
 		} else {
 			continue
 		}
-		l.Parents = append(l.Parents, Setting{Option: Option{Name: key}, text: value.text, Origin: file.at(value.line) + " " + key})
+		l.Parents = append(l.Parents, Setting{option: option{Name: key}, text: value.text, Origin: file.at(value.line) + " " + key})
 	}
 	slices.SortFunc(l.Parents, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
 }

@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// Option is one setting of the agent: the one source of its flag, its
+// option is one setting of the agent: the one source of its flag, its
 // environment variable, its key in the file and its line in the documents.
-type Option struct {
+type option struct {
 	Name   string // of the flag and of the key in the file
 	preset string // default, spelled as on the command line
 	usage  string // one line; `quoted` is the placeholder of its value
@@ -13,19 +13,19 @@ type Option struct {
 }
 
 // env is the name of the option's environment variable.
-func (o Option) env() string {
+func (o option) env() string {
 	return "GVLAN_" + strings.ToUpper(strings.ReplaceAll(o.Name, "-", "_"))
 }
 
 // bare reports whether the flag alone, without a value, switches the option on.
-func (o Option) bare() bool {
+func (o option) bare() bool {
 	_, isBool := o.field(new(Config)).(*bool)
 	return isBool && o.preset == "off"
 }
 
 // options is every setting, in the order the documents list them.
-func options() []Option {
-	var all []Option
+func options() []option {
+	var all []option
 	all = append(all, hostOptions()...)
 	all = append(all, etcdOptions()...)
 	all = append(all, joinOptions()...)
@@ -33,8 +33,8 @@ func options() []Option {
 	return append(all, nameOptions()...)
 }
 
-func hostOptions() []Option {
-	return []Option{
+func hostOptions() []option {
+	return []option{
 		{Name: "driver-name", preset: "gvlan", usage: "`NAME` Docker knows this driver by (docker network create -d NAME); gvlan-swarm:latest with --swarm",
 			field: func(c *Config) any { return &c.DriverName }},
 		{Name: "node-name", usage: "`NAME` of this host in the cluster, unique; default is /etc/machine-id",
@@ -62,8 +62,8 @@ func hostOptions() []Option {
 	}
 }
 
-func etcdOptions() []Option {
-	return []Option{
+func etcdOptions() []option {
+	return []option{
 		{Name: "etcd-endpoints", usage: "`URL,...` of an existing etcd cluster",
 			field: func(c *Config) any { return &c.Etcd.Endpoints }},
 		{Name: "etcd-prefix", preset: "/gvlan/v1", usage: "`KEY` all of this cluster's keys are under",
@@ -83,8 +83,8 @@ func etcdOptions() []Option {
 	}
 }
 
-func joinOptions() []Option {
-	return []Option{
+func joinOptions() []option {
+	return []option{
 		{Name: "etcd-listen", usage: "`HOST:PORT` to serve the embedded etcd to other hosts on, with TLS; prints the line they join with",
 			field: func(c *Config) any { return &c.Etcd.Listen }},
 		{Name: "etcd-insecure", preset: "off", usage: "serve --etcd-listen without TLS: whoever reaches the port rules the cluster",
@@ -102,8 +102,8 @@ func joinOptions() []Option {
 	}
 }
 
-func poolOptions() []Option {
-	return []Option{
+func poolOptions() []option {
+	return []option{
 		{Name: "default-pools", preset: "172.18.0.0/15:16,172.20.0.0/14:16,172.24.0.0/13:16",
 			usage: "`PREFIX:BITS,...` from which networks without --subnet take subnets of BITS",
 			field: func(c *Config) any { return &c.Pools.Default4 }},
@@ -113,8 +113,8 @@ func poolOptions() []Option {
 	}
 }
 
-func nameOptions() []Option {
-	return []Option{
+func nameOptions() []option {
+	return []option{
 		{Name: "dns", preset: "on", usage: "`on|off`: resolve the names of containers",
 			field: func(c *Config) any { return &c.DNS.On }},
 		{Name: "domain", preset: "gvlan.internal", usage: "`DOMAIN` of all names: CONTAINER.NETWORK.DOMAIN",

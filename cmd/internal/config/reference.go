@@ -45,7 +45,7 @@ func ReferenceTOML() string {
 }
 
 // tomlPreset spells the default as the file's reader likes it best.
-func (o Option) tomlPreset() string {
+func (o option) tomlPreset() string {
 	switch o.field(new(Config)).(type) {
 	case *bool:
 		return fmt.Sprint(o.preset == "on")
@@ -62,7 +62,7 @@ func (o Option) tomlPreset() string {
 }
 
 // placeholder takes the `quoted` name of the value out of the usage.
-func (o Option) placeholder() (name, usage string) {
+func (o option) placeholder() (name, usage string) {
 	before, rest, quoted := strings.Cut(o.usage, "`")
 	name, after, closed := strings.Cut(rest, "`")
 	if !quoted || !closed {
