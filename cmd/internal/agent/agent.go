@@ -35,12 +35,12 @@ import (
 // memory give each of theirs. What is nil is what the settings say, on this
 // host.
 type Outside struct {
-	Store  store.Backend                  // the database
-	Links  driver.Links                   // the kernel
-	Engine driver.Engine                  // Docker
-	Routes func() ([]netip.Prefix, error) // of the host, but for default ones
-	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
-	Others func() ([]*netns.Namespace, error) // the host's other network namespaces
+	Store     store.Backend                  // the database
+	Links     driver.Links                   // the kernel
+	Engine    driver.Engine                  // Docker
+	Routes    func() ([]netip.Prefix, error) // of the host, but for default ones
+	AskLAN    func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
 }
 
 // Agent is the parts one is made of, from the store up.
@@ -53,8 +53,9 @@ type Agent struct {
 	log     *slog.Logger
 
 	journal *journal.Journal
-	past    past
-	address netip.Addr // other hosts reach this one by
+	memory  *journal.Memory // networks, endpoints, addresses
+	past    past            // the cluster
+	address netip.Addr      // other hosts reach this one by
 
 	truth   *truth
 	session *session.Session
@@ -122,7 +123,8 @@ func (a *Agent) openMemory() (err error) {
 	}
 	a.opened = append(a.opened, a.journal)
 	a.past = past{a.journal.Bucket("past")}
-	return nil
+	a.memory, err = journal.Recall(a.journal)
+	return err
 }
 
 // openTruth prepares the store and this node's session with it.
@@ -209,19 +211,15 @@ func (a *Agent) openDriver() (err error) {
 	if hostRoutes == nil {
 		hostRoutes = link.Routes
 	}
-	memory, err := journal.Recall(a.journal)
-	if err != nil {
-		return err
-	}
 	a.addresses = ipam.New(ipam.Config{
-		KV: a.session, Self: a.session, Memory: memory, Endpoints: endpoints, Ask: endpoints.Ask,
+		KV: a.session, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
 		Routes: hostRoutes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := driver.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
-		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Others,
-		Memory: memory, Settings: a.journal.Bucket("labels"),
+		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Elsewhere,
+		Memory: a.memory, Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
 		OnHost: a.config.HostPath,
 		Node: store.Node{

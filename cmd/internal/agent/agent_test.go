@@ -47,9 +47,9 @@ func startHost(t *testing.T, mem *storetest.Mem, name string) *memoryHost {
 	kernel.Add(link.Interface{Name: "eth1", Up: true})
 	a, err := New(t.Context(), loaded.Config, Identity{Node: name, Install: "install-" + name, Boot: "boot", Host: "host-" + name}, Outside{
 		Store: storetest.NewWire(mem), Links: kernel, Engine: enginetest.New(),
-		Routes: func() ([]netip.Prefix, error) { return nil, nil },
-		AskLAN: func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
-		Others: func() ([]*netns.Namespace, error) { return nil, nil },
+		Routes:    func() ([]netip.Prefix, error) { return nil, nil },
+		AskLAN:    func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
+		Elsewhere: func() ([]*netns.Namespace, error) { return nil, nil },
 	}, "v1", slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	if err != nil {
 		t.Fatal(err)

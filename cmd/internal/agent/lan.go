@@ -41,7 +41,7 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 	}
 	for parent, q := range asked {
 		if q.err != nil {
-			l.log.Warn("nobody was asked for the addresses of a node: this parent cannot be asked at", "parent", parent, "err", q.err)
+			l.log.Warn("the LAN was not asked who has a node's addresses: no question leaves by this parent", "parent", parent, "err", q.err)
 		}
 	}
 	for _, e := range endpoints {

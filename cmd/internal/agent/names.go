@@ -96,7 +96,7 @@ func (n *names) serve(ctx context.Context) error {
 	for _, address := range n.config.Listen {
 		packets, streams, err := listen.Open(ctx, address)
 		if err != nil {
-			n.log.Error("names are not served on an address of --dns-listen", "address", address, "err", err)
+			n.log.Error("names are not served on this address of --dns-listen before the agent starts again", "address", address, "err", err)
 			continue
 		}
 		group.Go(func() error { return listener.Serve(ctx, packets, streams) })

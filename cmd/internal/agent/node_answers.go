@@ -161,7 +161,7 @@ func (a nodeAnswers) rotateKey(r *http.Request) (any, error) {
 			return missing
 		},
 		Progress: func(step string, missing []string) {
-			a.log.Info("rotating the gossip's key", "step", step, "waiting for", strings.Join(missing, ","))
+			a.log.Info("rotating the gossip's key", "step", step, "waiting", strings.Join(missing, ","))
 		},
 	}
 	return struct{}{}, rotation.Run(r.Context())

@@ -28,7 +28,7 @@ type records struct {
 
 func newRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *records {
 	unread := func(err error) {
-		log.Warn("a record in etcd cannot be read: what it said before is shown while etcd does not answer", "err", err)
+		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
 	}
 	return &records{
 		kv: kv, directory: directory,
