@@ -43,6 +43,21 @@ type Outside struct {
 	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
 }
 
+// orThisHost is the outside with what can be asked of this host without
+// anything opened.
+func (o Outside) orThisHost() Outside {
+	if o.Routes == nil {
+		o.Routes = link.Routes
+	}
+	if o.AskLAN == nil {
+		o.AskLAN = link.Ask
+	}
+	if o.Elsewhere == nil {
+		o.Elsewhere = netns.Others
+	}
+	return o
+}
+
 // Agent is the parts one is made of, from the store up.
 type Agent struct {
 	config  config.Config
@@ -80,7 +95,7 @@ type Agent struct {
 // New builds an agent with settings that were checked, in a folder that is its
 // own. Nothing runs until Run.
 func New(ctx context.Context, c config.Config, self Identity, outside Outside, version string, log *slog.Logger) (*Agent, error) {
-	a := &Agent{config: c, outside: outside, self: self, version: version, log: log, started: time.Now()}
+	a := &Agent{config: c, outside: outside.orThisHost(), self: self, version: version, log: log, started: time.Now()}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -161,9 +176,6 @@ func (a *Agent) openCluster() error {
 	}
 	a.records = newRecords(a.session, a.nodes.directory, a.log)
 	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
-	if a.lan.askAt == nil {
-		a.lan.askAt = link.Ask
-	}
 	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), log: a.log}
 	if err := a.names.open(a.address); err != nil {
 		return err
@@ -207,13 +219,10 @@ func (a *Agent) openHost() error {
 // openDriver makes the allocator and the driver, which know each other: the
 // allocator asks the driver whether an endpoint is dead.
 func (a *Agent) openDriver() (err error) {
-	endpoints, hostRoutes := &lateEndpoints{}, a.outside.Routes
-	if hostRoutes == nil {
-		hostRoutes = link.Routes
-	}
+	endpoints := &lateEndpoints{}
 	a.addresses = ipam.New(ipam.Config{
 		KV: a.session, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
-		Routes: hostRoutes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
+		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := driver.Config{
