@@ -19,11 +19,11 @@ import (
 // lost or damaged. What is told of an endpoint by its record in the store,
 // which Bind makes and Unbind removes, and by the engine is believed; less
 // may be one that Docker is making or removing right now.
-func (d *Driver) adoptEndpoints(ctx context.Context, containers []engine.Container) error {
+func (cs *containers) adoptEndpoints(ctx context.Context, containers []engine.Container) error {
 	var failed error
 	for _, c := range containers {
-		if c.State == engine.StateRunning && slices.ContainsFunc(c.Attachments, d.unclaimed) {
-			failed = errors.Join(failed, d.adoptContainer(ctx, c))
+		if c.State == engine.StateRunning && slices.ContainsFunc(c.Attachments, cs.unclaimed) {
+			failed = errors.Join(failed, cs.adoptContainer(ctx, c))
 		}
 	}
 	return failed
@@ -31,19 +31,19 @@ func (d *Driver) adoptEndpoints(ctx context.Context, containers []engine.Contain
 
 // unclaimed reports whether an attachment is an endpoint on a network of
 // this driver that the journal does not know.
-func (d *Driver) unclaimed(a engine.Attachment) bool {
-	_, claimed := d.memory.Endpoint(a.EndpointID)
-	n, ours := d.memory.Network(a.NetworkID)
+func (cs *containers) unclaimed(a engine.Attachment) bool {
+	_, claimed := cs.memory.Endpoint(a.EndpointID)
+	n, ours := cs.memory.Network(a.NetworkID)
 	return a.EndpointID != "" && !claimed && ours && !n.Foreign && n.Stage != journal.StageGone
 }
 
-func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
+func (cs *containers) adoptContainer(ctx context.Context, c engine.Container) error {
 	told := map[string]store.Endpoint{}
 	for _, a := range c.Attachments {
-		if !d.unclaimed(a) {
+		if !cs.unclaimed(a) {
 			continue
 		}
-		it, err := d.cfg.KV.Get(ctx, store.EndpointKey(d.self.Node(), a.EndpointID))
+		it, err := cs.cfg.KV.Get(ctx, store.EndpointKey(cs.self.Node(), a.EndpointID))
 		if errors.Is(err, store.ErrNotFound) {
 			continue
 		}
@@ -58,7 +58,7 @@ func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
 		return nil
 	}
 	// Asked last: the engine answers when no start or stop is under way.
-	full, err := d.cfg.Engine.Container(ctx, c.ID)
+	full, err := cs.cfg.Engine.Container(ctx, c.ID)
 	if errors.Is(err, engine.ErrNotFound) {
 		return nil
 	}
@@ -68,15 +68,15 @@ func (d *Driver) adoptContainer(ctx context.Context, c engine.Container) error {
 	for _, a := range full.Attachments {
 		rec, ok := told[a.EndpointID]
 		e, same := restoredEndpoint(rec, full, a)
-		if !ok || !same || !d.unclaimed(a) || !d.sandboxLives(e) {
+		if !ok || !same || !cs.unclaimed(a) || !cs.sandboxLives(e) {
 			continue
 		}
-		if err := d.memory.Put(e); err != nil {
+		if err := cs.memory.Put(e); err != nil {
 			return err
 		}
-		d.log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.Addresses())
-		if n, ok := d.memory.Network(e.Network); ok {
-			d.openSandbox(n, e)
+		cs.log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.Addresses())
+		if n, ok := cs.memory.Network(e.Network); ok {
+			cs.sandboxes.openSandbox(n, e)
 		}
 	}
 	return nil
@@ -105,15 +105,15 @@ type inheritance struct {
 }
 
 // inherit reads the record, once, before it is written.
-func (d *Driver) inherit(ctx context.Context) error {
-	d.inherited.mu.Lock()
-	defer d.inherited.mu.Unlock()
-	if d.inherited.read {
+func (ps *nodes) inherit(ctx context.Context) error {
+	ps.inherited.mu.Lock()
+	defer ps.inherited.mu.Unlock()
+	if ps.inherited.read {
 		return nil
 	}
-	it, err := d.cfg.KV.Get(ctx, store.NodeKey(d.self.Node()))
+	it, err := ps.cfg.KV.Get(ctx, store.NodeKey(ps.self.Node()))
 	if errors.Is(err, store.ErrNotFound) {
-		d.inherited.read = true
+		ps.inherited.read = true
 		return nil
 	}
 	if err != nil {
@@ -124,13 +124,13 @@ func (d *Driver) inherit(ctx context.Context) error {
 		return err
 	}
 	for _, n := range had.Networks {
-		if _, known := d.memory.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
-			d.inherited.locals = append(d.inherited.locals, n)
+		if _, known := ps.memory.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
+			ps.inherited.locals = append(ps.inherited.locals, n)
 		}
 	}
-	d.inherited.read = true
-	if len(d.inherited.locals) > 0 {
-		d.poke()
+	ps.inherited.read = true
+	if len(ps.inherited.locals) > 0 {
+		ps.poke()
 	}
 	return nil
 }
@@ -145,30 +145,30 @@ func (i *inheritance) left() []store.NodeNetwork {
 
 // adoptLocals takes back the local networks of a lost journal that the engine
 // still has.
-func (d *Driver) adoptLocals(v plan.View) error {
-	d.inherited.mu.Lock()
-	defer d.inherited.mu.Unlock()
-	for len(d.inherited.locals) > 0 {
-		told := d.inherited.locals[0]
+func (rs *replicas) adoptLocals(v plan.View) error {
+	rs.nodes.inherited.mu.Lock()
+	defer rs.nodes.inherited.mu.Unlock()
+	for len(rs.nodes.inherited.locals) > 0 {
+		told := rs.nodes.inherited.locals[0]
 		e, listed := v.Engine[told.Engine]
 		known := slices.ContainsFunc(v.Journal, func(n journal.Network) bool { return n.ID == told.Engine })
 		if listed && !known && e.Labels[plan.ReplicaLabel] == "" {
-			if err := d.adoptLocal(told, e); err != nil {
+			if err := rs.adoptLocal(told, e); err != nil {
 				return fmt.Errorf("take back the local network %s: %w", e.Name, err)
 			}
 		}
-		d.inherited.locals = d.inherited.locals[1:]
-		tell(d.changed)
+		rs.nodes.inherited.locals = rs.nodes.inherited.locals[1:]
+		tell(rs.changed)
 	}
 	return nil
 }
 
-func (d *Driver) adoptLocal(told store.NodeNetwork, e engine.Network) error {
+func (rs *replicas) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	n := plan.Restored(store.Network{UUID: told.UUID, Created: store.Definition{IPv4: e.IPv4, Segment: told.Segment, Pools: told.Pools}}, e)
-	n.Stage, n.Foreign, n.Links, n.Since = journal.StageLocal, e.IPAM.Driver != d.cfg.Name, told.Links, d.milliseconds()
-	err := d.memory.Change(func(c *journal.Change) error {
+	n.Stage, n.Foreign, n.Links, n.Since = journal.StageLocal, e.IPAM.Driver != rs.cfg.Name, told.Links, rs.milliseconds()
+	err := rs.memory.Change(func(c *journal.Change) error {
 		if !n.Foreign {
-			d.addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
+			rs.addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
 		}
 		c.Put(n)
 		return nil
@@ -176,7 +176,7 @@ func (d *Driver) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	if err != nil {
 		return err
 	}
-	d.log.Warn("took back a local network that the journal did not know", "network", e.Name)
-	d.names.poke()
+	rs.log.Warn("took back a local network that the journal did not know", "network", e.Name)
+	rs.containers.names.poke()
 	return nil
 }

@@ -60,8 +60,52 @@ type Config struct {
 	Log     *slog.Logger
 }
 
-// Driver is the networks and endpoints of this host.
+// Driver is the networks and endpoints of this host: its services over one Host,
+// each of which uses those before it only.
 type Driver struct {
+	*Host
+	*sandboxes
+	*endpoints
+	*containers
+	*nodes
+	*networks
+	*swarm
+	*imports
+	*replicas
+	*reconciler
+	*commands
+}
+
+// New reads the journal. Nothing runs until Run.
+func New(cfg Config) (*Driver, error) {
+	h, err := newHost(cfg)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{Host: h}
+	d.sandboxes = &sandboxes{Host: h, announcer: newAnnouncer()}
+	d.endpoints = &endpoints{Host: h, sandboxes: d.sandboxes}
+	d.containers = &containers{Host: h, sandboxes: d.sandboxes, endpoints: d.endpoints, names: newNames()}
+	d.nodes = &nodes{Host: h, stopped: newStopped()}
+	d.networks = &networks{Host: h}
+	d.swarm = &swarm{Host: h, containers: d.containers, networks: d.networks}
+	d.imports = &imports{Host: h}
+	d.replicas = &replicas{
+		Host: h, sandboxes: d.sandboxes, containers: d.containers, nodes: d.nodes,
+		networks: d.networks, swarm: d.swarm,
+	}
+	d.reconciler = &reconciler{Host: h, endpoints: d.endpoints, swarm: d.swarm, imports: d.imports, replicas: d.replicas}
+	d.commands = &commands{
+		Host: h, containers: d.containers, networks: d.networks, swarm: d.swarm,
+		replicas: d.replicas, reconciler: d.reconciler,
+	}
+	d.tables.tell(d.poke, d.keepOutAll)
+	return d, nil
+}
+
+// Host is what every service has: this host's memory, kernel and engine, the
+// cluster's records, and how the services wake each other.
+type Host struct {
 	cfg       Config
 	self      ipam.Authority
 	addresses *ipam.Allocator
@@ -69,30 +113,16 @@ type Driver struct {
 	parents   *parent.Parents
 	scopes    *scopes
 	tables    *tables
-	names     *names
-	missing   map[string]time.Time // see view; the replicas' loop alone has it
-	seen      seen
-	services  trouble.Findings // services that cannot be reached
-	plugins   trouble.Findings // plugins that hide this one
-	clashes   trouble.Findings // networks elsewhere that lost their name to one of this node
-	unheeded  unheeded         // what has no effect on this host's networks
-	inherited inheritance
-	announcer *announcer
-	stopped   *stopped
-
-	own      ownAddresses
-	making   atomic.Pointer[store.Network] // the replica the engine is being asked for
-	troubles *trouble.Book
-	now      func() time.Time
-	log      *slog.Logger
+	troubles  *trouble.Book
+	now       func() time.Time
+	log       *slog.Logger
 
 	// Both are told without blocking.
 	wake    chan struct{} // the engine side has work
 	changed chan struct{} // this node's description may have changed
 }
 
-// New reads the journal. Nothing runs until Run.
-func New(cfg Config) (*Driver, error) {
+func newHost(cfg Config) (*Host, error) {
 	if cfg.AskLAN == nil {
 		cfg.AskLAN = link.Ask
 	}
@@ -103,24 +133,102 @@ func New(cfg Config) (*Driver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the driver's journal: %w", err)
 	}
-	d := &Driver{
-		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses,
-		memory: cfg.Memory, scopes: scopes, tables: newTables(cfg.Tables, cfg.Log), names: newNames(), announcer: newAnnouncer(), stopped: newStopped(),
-		troubles: trouble.NewBook(cfg.Now, cfg.Log),
-		now:      cfg.Now, log: cfg.Log,
+	h := &Host{
+		cfg: cfg, self: cfg.Self, addresses: cfg.Addresses, memory: cfg.Memory, scopes: scopes,
+		tables: newTables(cfg.Tables, cfg.Log), troubles: trouble.NewBook(cfg.Now, cfg.Log),
+		now: cfg.Now, log: cfg.Log,
 		wake: make(chan struct{}, 1), changed: make(chan struct{}, 1),
 	}
-	d.parents = parent.New(parent.Config{
+	h.parents = parent.New(parent.Config{
 		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
-		Node: cfg.host(), Troubles: d.troubles, Log: cfg.Log,
+		Node: cfg.host(), Troubles: h.troubles, Log: cfg.Log,
 	})
-	d.tables.tell(d.poke, d.keepOutAll)
-	return d, nil
+	return h, nil
+}
+
+// sandboxes is names and addresses inside the containers' namespaces.
+type sandboxes struct {
+	*Host
+	announcer *announcer
+}
+
+// endpoints is what Docker's calls on endpoints do.
+type endpoints struct {
+	*Host
+	sandboxes *sandboxes
+}
+
+// containers is what this host tells the cluster of its containers: their
+// endpoints' records.
+type containers struct {
+	*Host
+	sandboxes *sandboxes
+	endpoints *endpoints
+	names     *names
+	unheeded  unheeded // what has no effect on this host's networks
+}
+
+// nodes is what this host tells of itself: interfaces, networks, references.
+type nodes struct {
+	*Host
+	inherited inheritance
+	stopped   *stopped
+	own       ownAddresses
+}
+
+// networks is what Docker's calls on networks do.
+type networks struct {
+	*Host
+	making atomic.Pointer[store.Network] // the replica the engine is being asked for
+}
+
+// swarm is the networks that a swarm keeps.
+type swarm struct {
+	*Host
+	containers *containers
+	networks   *networks
+	services   trouble.Findings // services that cannot be reached
+}
+
+// imports turns networks of other drivers into ones of the cluster.
+type imports struct{ *Host }
+
+// replicas keeps definitions and this engine's networks together.
+type replicas struct {
+	*Host
+	sandboxes  *sandboxes
+	containers *containers
+	nodes      *nodes
+	networks   *networks
+	swarm      *swarm
+	missing    map[string]time.Time // see view; the loop alone has it
+	seen       seen
+	clashes    trouble.Findings // networks elsewhere that lost their name to one of this node
+}
+
+// reconciler finds what Docker forgot to say.
+type reconciler struct {
+	*Host
+	endpoints *endpoints
+	swarm     *swarm
+	imports   *imports
+	replicas  *replicas
+	plugins   trouble.Findings // plugins that hide this one
+}
+
+// commands is what operators' commands do and see.
+type commands struct {
+	*Host
+	containers *containers
+	networks   *networks
+	swarm      *swarm
+	replicas   *replicas
+	reconciler *reconciler
 }
 
 // Run does everything that is not an answer to Docker, until ctx ends.
 func (d *Driver) Run(ctx context.Context) error {
-	err := d.lookAtOwn(ctx)
+	err := d.nodes.lookAtOwn(ctx)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -129,7 +237,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.reopenSandboxes, d.followEngine, d.followStore, d.syncReplicas, d.syncNames, d.publishNode, d.reconcileForever, d.followLinks, d.announceJoined,
+		d.sandboxes.reopenSandboxes, d.followEngine, d.followStore, d.replicas.syncReplicas, d.containers.syncNames, d.nodes.publishNode, d.reconciler.reconcileForever, d.followLinks, d.sandboxes.announceJoined,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}
@@ -137,9 +245,9 @@ func (d *Driver) Run(ctx context.Context) error {
 }
 
 // poke asks the engine side, and what describes this node, to look again.
-func (d *Driver) poke() {
-	tell(d.wake)
-	tell(d.changed)
+func (h *Host) poke() {
+	tell(h.wake)
+	tell(h.changed)
 }
 
 // tell wakes whoever waits, or will wait next, for c.
@@ -151,7 +259,7 @@ func tell(c chan struct{}) {
 }
 
 // milliseconds is now, in unix milliseconds.
-func (d *Driver) milliseconds() int64 { return d.now().UnixMilli() }
+func (h *Host) milliseconds() int64 { return h.now().UnixMilli() }
 
 // Engine is this host's Docker engine as the driver needs it; *engine.Engine
 // is one. No handler uses it: the engine holds its own locks while it waits
@@ -220,24 +328,24 @@ func (d *Driver) followEngine(ctx context.Context) error {
 func (d *Driver) engineEvent(ev engine.Event) {
 	switch {
 	case ev.Kind == engine.KindStream && ev.Action == engine.ActionLost:
-		d.seen.lost()
+		d.replicas.seen.lost()
 		return
 	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
-		d.seen.back()
+		d.replicas.seen.back()
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
-		d.seen.prune(ev.Time, d.now())
+		d.replicas.seen.prune(ev.Time, d.now())
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
-		d.seen.destroy(ev.Time, d.now())
+		d.replicas.seen.destroy(ev.Time, d.now())
 	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
-		d.names.stale(ev.ID)
+		d.containers.names.stale(ev.ID)
 	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:
-		d.names.stopping(ev.ID, ev.Attributes["signal"])
+		d.containers.names.stopping(ev.ID, ev.Attributes["signal"])
 	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
-		d.names.stale(ev.Attributes["container"])
+		d.containers.names.stale(ev.Attributes["container"])
 	}
-	d.stopped.event(ev)
+	d.nodes.stopped.event(ev)
 	d.poke()
-	d.names.poke()
+	d.containers.names.poke()
 }
 
 // seen is what the engine's events told.
@@ -393,8 +501,8 @@ func (t *tables) changed(ctx context.Context) error {
 func (d *Driver) followStore(ctx context.Context) error { return d.tables.run(ctx, d.cfg.KV) }
 
 // hosts are the names of all hosts that described themselves.
-func (d *Driver) hosts() plan.Hosts {
-	nodes, _ := d.tables.nodes.Rows()
+func (h *Host) hosts() plan.Hosts {
+	nodes, _ := h.tables.nodes.Rows()
 	all := plan.Hosts{}
 	for _, n := range nodes {
 		all[n.Record.Node] = n.Record.Host

@@ -32,47 +32,47 @@ var (
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
-func (d *Driver) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
-	n, ok := d.memory.Network(r.Network)
+func (ep *endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
+	n, ok := ep.memory.Network(r.Network)
 	if !ok || n.Stage == journal.StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, visible.ID(r.Network))
 	}
-	if err := d.refuseLost(n); err != nil {
+	if err := ep.refuseLost(n); err != nil {
 		return "", err
 	}
-	if d.cfg.Drained != nil && d.cfg.Drained() {
-		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, d.cfg.host(), d.cfg.host())
+	if ep.cfg.Drained != nil && ep.cfg.Drained() {
+		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, ep.cfg.host(), ep.cfg.host())
 	}
-	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: d.milliseconds()}
+	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: ep.milliseconds()}
 	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
 	e.Container.Name = r.Name
-	if e.MAC, mac, err = d.endpointMAC(n, r); err != nil {
+	if e.MAC, mac, err = ep.endpointMAC(n, r); err != nil {
 		return "", err
 	}
-	if err := d.bind(ctx, n, e); err != nil {
+	if err := ep.bind(ctx, n, e); err != nil {
 		return "", err
 	}
 	failpoint("endpoint: bound")
-	if err := d.memory.Put(e); err != nil {
-		return "", errors.Join(err, d.addresses.Unbind(ctx, e.ID))
+	if err := ep.memory.Put(e); err != nil {
+		return "", errors.Join(err, ep.addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
 }
 
 // bind makes the endpoint the holder of its addresses, in the store.
-func (d *Driver) bind(ctx context.Context, n journal.Network, e journal.Endpoint) error {
+func (ep *endpoints) bind(ctx context.Context, n journal.Network, e journal.Endpoint) error {
 	if n.Foreign {
 		return nil
 	}
-	return d.addresses.Bind(ctx, ipam.Binding{
-		Network: n.ID, Endpoint: e.ID, Addresses: e.Addresses(), Record: d.record(n, e),
+	return ep.addresses.Bind(ctx, ipam.Binding{
+		Network: n.ID, Endpoint: e.ID, Addresses: e.Addresses(), Record: ep.record(n, e),
 	})
 }
 
 // record is what the store says of an endpoint.
-func (d *Driver) record(n journal.Network, e journal.Endpoint) store.Endpoint {
+func (ep *endpoints) record(n journal.Network, e journal.Endpoint) store.Endpoint {
 	return store.Endpoint{
-		Endpoint: e.ID, Node: d.self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
+		Endpoint: e.ID, Node: ep.self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
 		IPv4: prefixText(e.IPv4), IPv6: prefixText(e.IPv6), MAC: e.MAC,
 		Link: e.Link, Parent: e.Parent, Sandbox: e.Sandbox, Since: e.Since / 1000, Container: e.Container,
 	}
@@ -87,8 +87,8 @@ func prefixText(p netip.Prefix) string {
 
 // EndpointInfo is what `docker network inspect` could be told; Docker asks
 // it often.
-func (d *Driver) EndpointInfo(id string) map[string]string {
-	e, ok := d.memory.Endpoint(id)
+func (ep *endpoints) EndpointInfo(id string) map[string]string {
+	e, ok := ep.memory.Endpoint(id)
 	if !ok {
 		return map[string]string{}
 	}
@@ -104,72 +104,72 @@ func (d *Driver) EndpointInfo(id string) map[string]string {
 // DeleteEndpoint forgets an endpoint; the release of its addresses follows
 // from Docker. Unknown endpoints are success: Docker drops its own whatever
 // is answered.
-func (d *Driver) DeleteEndpoint(ctx context.Context, id string) error {
-	e, ok := d.memory.Endpoint(id)
+func (ep *endpoints) DeleteEndpoint(ctx context.Context, id string) error {
+	e, ok := ep.memory.Endpoint(id)
 	if !ok {
 		return nil
 	}
-	return d.forgetEndpoint(ctx, e)
+	return ep.forgetEndpoint(ctx, e)
 }
 
 // forgetEndpoint takes down the link, lets go of the addresses and clears the
 // journal, in that order: whatever dies in between is found by reconcile.
-func (d *Driver) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
-	d.dropSandbox(e)
+func (ep *endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
+	ep.sandboxes.dropSandbox(e)
 	if e.Link != "" {
-		if err := d.cfg.Links.Remove(ctx, e.Link); err != nil {
-			d.log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
+		if err := ep.cfg.Links.Remove(ctx, e.Link); err != nil {
+			ep.log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
 		}
 	}
-	if err := d.addresses.Unbind(ctx, e.ID); err != nil {
+	if err := ep.addresses.Unbind(ctx, e.ID); err != nil {
 		return err
 	}
-	if err := d.keepMAC(e); err != nil {
+	if err := ep.keepMAC(e); err != nil {
 		return err
 	}
-	if err := d.memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
+	if err := ep.memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
 		return err
 	}
-	d.poke()
+	ep.poke()
 	return nil
 }
 
 // Join makes the endpoint's link on the parent that is right now.
-func (d *Driver) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
-	e, ok := d.memory.Endpoint(endpoint)
+func (ep *endpoints) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
+	e, ok := ep.memory.Endpoint(endpoint)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
 	}
-	n, ok := d.memory.Network(e.Network)
+	n, ok := ep.memory.Network(e.Network)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
 	}
-	on, err := d.parents.For(ctx, n, e)
+	on, err := ep.parents.For(ctx, n, e)
 	if err != nil {
 		return plugin.Attachment{}, err
 	}
-	if err := d.parents.Judge(n, on.Name, e.ID); err != nil {
+	if err := ep.parents.Judge(n, on.Name, e.ID); err != nil {
 		return plugin.Attachment{}, err
 	}
-	if err := d.judgeMAC(ctx, n, e, on.Name); err != nil {
+	if err := ep.judgeMAC(ctx, n, e, on.Name); err != nil {
 		return plugin.Attachment{}, err
 	}
 	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
-	if err := d.parents.JudgeElsewhere(ctx, n, e); err != nil {
+	if err := ep.parents.JudgeElsewhere(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
-	if err := d.makeLink(ctx, n, e); err != nil {
+	if err := ep.makeLink(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
-	if err := d.joined(n, e); err != nil {
-		return plugin.Attachment{}, errors.Join(err, d.cfg.Links.Remove(ctx, e.Link))
+	if err := ep.joined(n, e); err != nil {
+		return plugin.Attachment{}, errors.Join(err, ep.cfg.Links.Remove(ctx, e.Link))
 	}
 	return attachment(n, e), nil
 }
 
 // makeLink makes the container's link. A stale one of a dead endpoint with
 // the same MAC would keep it from coming up, so that goes first.
-func (d *Driver) makeLink(ctx context.Context, n journal.Network, e journal.Endpoint) error {
+func (ep *endpoints) makeLink(ctx context.Context, n journal.Network, e journal.Endpoint) error {
 	spec := parent.LinkSpec(n, e)
 	if n.Options.Kind == link.Macvlan {
 		mac, err := net.ParseMAC(e.MAC)
@@ -179,33 +179,33 @@ func (d *Driver) makeLink(ctx context.Context, n journal.Network, e journal.Endp
 		spec.MAC = mac
 	}
 	for _, addr := range e.Addresses() {
-		if _, err := d.cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, d.lives(e.ID)); err != nil {
+		if _, err := ep.cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, ep.lives(e.ID)); err != nil {
 			return fmt.Errorf("clear the way for a container on network %s: %w", n.Title(), err)
 		}
 	}
-	if _, err := d.cfg.Links.Ensure(ctx, spec); err != nil {
-		return fmt.Errorf("attach a container to network %s on node %s: %w", n.Title(), d.cfg.host(), err)
+	if _, err := ep.cfg.Links.Ensure(ctx, spec); err != nil {
+		return fmt.Errorf("attach a container to network %s on node %s: %w", n.Title(), ep.cfg.host(), err)
 	}
 	return nil
 }
 
 // lives tells which owners of links are endpoints of this host other than
 // self.
-func (d *Driver) lives(self string) func(name, owner string) bool {
+func (ep *endpoints) lives(self string) func(name, owner string) bool {
 	return func(_, owner string) bool {
-		_, known := d.memory.Endpoint(owner)
+		_, known := ep.memory.Endpoint(owner)
 		return known && owner != self
 	}
 }
 
 // joined journals the endpoint's place and opens its sandbox for names.
-func (d *Driver) joined(n journal.Network, e journal.Endpoint) error {
-	if _, err := d.memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
+func (ep *endpoints) joined(n journal.Network, e journal.Endpoint) error {
+	if _, err := ep.memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
 		return err
 	}
-	d.openSandbox(n, e)
-	d.announcer.joined(e)
-	d.poke()
+	ep.sandboxes.openSandbox(n, e)
+	ep.sandboxes.announcer.joined(e)
+	ep.poke()
 	return nil
 }
 
@@ -239,20 +239,20 @@ func layer3Routes(n journal.Network, e journal.Endpoint) []netip.Prefix {
 
 // Leave notes that the container left; Docker moves the link back to the
 // host's namespace after it and then deletes the endpoint.
-func (d *Driver) Leave(_ context.Context, endpoint string) error {
-	e, ok := d.memory.Endpoint(endpoint)
+func (ep *endpoints) Leave(_ context.Context, endpoint string) error {
+	e, ok := ep.memory.Endpoint(endpoint)
 	if !ok {
 		return nil
 	}
-	d.dropSandbox(e)
-	_, err := d.memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
+	ep.sandboxes.dropSandbox(e)
+	_, err := ep.memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
 	return err
 }
 
 // endpointMAC returns the endpoint's MAC and what Docker is answered: only a
 // MAC it did not send, and never one for ipvlan, whose links share their
 // parent's.
-func (d *Driver) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
+func (ep *endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
 	if n.Options.Kind == link.Ipvlan {
 		if r.MAC != "" {
 			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", option.ErrMAC, r.MAC, n.Title())
@@ -267,18 +267,18 @@ func (d *Driver) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answ
 	if !addr.IsValid() {
 		addr = r.IPv6
 	}
-	hw := ipam.MAC(d.self.Cluster(), n.Segment, addr.Addr()).String()
+	hw := ipam.MAC(ep.self.Cluster(), n.Segment, addr.Addr()).String()
 	return hw, hw, nil
 }
 
 // judgeMAC refuses a MAC that the kernel would not bring up on a parent, for
 // which Docker has no better words than "address already in use": the parent's
 // own, and one that a link there has, whatever network and segment that is of.
-func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
+func (ep *endpoints) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
 	if n.Options.Kind != link.Macvlan || n.Options.Mode == link.Passthru {
 		return nil
 	}
-	for _, other := range d.memory.Endpoints() {
+	for _, other := range ep.memory.Endpoints() {
 		if other.ID == e.ID || other.MAC != e.MAC || other.Parent != parent || other.Link == "" {
 			continue
 		}
@@ -286,28 +286,28 @@ func (d *Driver) judgeMAC(ctx context.Context, n journal.Network, e journal.Endp
 		if other.Container.Name != "" {
 			holder = "container " + other.Container.Name
 		}
-		return fmt.Errorf("%w: %s is in use by %s on %s of node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, holder, parent, d.cfg.host())
+		return fmt.Errorf("%w: %s is in use by %s on %s of node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, holder, parent, ep.cfg.host())
 	}
-	on, err := d.cfg.Links.Read(ctx, parent)
+	on, err := ep.cfg.Links.Read(ctx, parent)
 	if errors.Is(err, link.ErrNotFound) {
 		return nil // making the link says it better
 	}
 	if err != nil {
-		return fmt.Errorf("read the MAC address of %s on node %s: %w", parent, d.cfg.host(), err)
+		return fmt.Errorf("read the MAC address of %s on node %s: %w", parent, ep.cfg.host(), err)
 	}
 	if on.MAC.String() == e.MAC {
-		return fmt.Errorf("%w: %s is that of %s itself on node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, parent, d.cfg.host())
+		return fmt.Errorf("%w: %s is that of %s itself on node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, parent, ep.cfg.host())
 	}
 	return nil
 }
 
 // keepMAC remembers the MAC that a container asked for, while it is stopped.
-func (d *Driver) keepMAC(e journal.Endpoint) error {
-	n, ok := d.memory.Network(e.Network)
+func (ep *endpoints) keepMAC(e journal.Endpoint) error {
+	n, ok := ep.memory.Network(e.Network)
 	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
 		return nil
 	}
-	return d.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
+	return ep.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 		macs := map[string]string{e.Container.ID: e.MAC}
 		for id, mac := range n.MACs {
 			if id != e.Container.ID {
@@ -319,8 +319,8 @@ func (d *Driver) keepMAC(e journal.Endpoint) error {
 }
 
 // forgetMACs drops those of containers that are no more.
-func (d *Driver) forgetMACs(containers []engine.Container) error {
-	for _, n := range d.memory.Networks() {
+func (ep *endpoints) forgetMACs(containers []engine.Container) error {
+	for _, n := range ep.memory.Networks() {
 		gone := func(id, _ string) bool {
 			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
 		}
@@ -329,7 +329,7 @@ func (d *Driver) forgetMACs(containers []engine.Container) error {
 		if len(kept) == len(n.MACs) {
 			continue
 		}
-		err := d.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
+		err := ep.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 			n.MACs = maps.Clone(n.MACs)
 			maps.DeleteFunc(n.MACs, gone)
 		})

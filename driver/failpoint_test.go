@@ -46,17 +46,18 @@ func TestFailpointBetweenAllWrites(t *testing.T) {
 	}
 }
 
-// writes follows the driver's functions through their statements.
+// writes follows the services' functions through their statements.
 type writes struct {
 	*testing.T
 	set       *token.FileSet
 	functions map[string]*ast.FuncDecl
+	receivers map[string]bool // what they call their service
 	within    []string        // the functions being followed
 	met       map[string]bool // excuses that were needed
 }
 
 func readWrites(t *testing.T) *writes {
-	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, met: map[string]bool{}}
+	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, receivers: map[string]bool{}, met: map[string]bool{}}
 	paths, err := filepath.Glob("*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -70,8 +71,9 @@ func readWrites(t *testing.T) *writes {
 			t.Fatal(err)
 		}
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && receiver(f) == "Driver" {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && slices.Contains(services, receiver(f)) {
 				r.functions[f.Name.Name] = f
+				r.receivers[f.Recv.List[0].Names[0].Name] = true
 			}
 		}
 	}
@@ -89,13 +91,21 @@ func receiver(f *ast.FuncDecl) string {
 	return ""
 }
 
-// called is the driver's function that d.NAME(...) calls, or "".
+// services are the types whose methods are followed.
+var services = []string{"Host", "sandboxes", "endpoints", "containers", "nodes", "networks", "swarm", "imports", "replicas", "reconciler", "commands"}
+
+// called is the service's method that x.NAME(...) or x.service.NAME(...) calls,
+// or "".
 func (r *writes) called(call *ast.CallExpr) string {
 	f, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok {
+	if !ok || r.functions[f.Sel.Name] == nil {
 		return ""
 	}
-	if on, ok := f.X.(*ast.Ident); !ok || on.Name != "d" || r.functions[f.Sel.Name] == nil {
+	on := f.X
+	if service, ok := on.(*ast.SelectorExpr); ok && slices.Contains(services, service.Sel.Name) {
+		on = service.X
+	}
+	if id, ok := on.(*ast.Ident); !ok || !r.receivers[id.Name] {
 		return ""
 	}
 	return f.Sel.Name

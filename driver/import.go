@@ -30,23 +30,23 @@ var ErrImport = errors.New("cannot import")
 // Import gives a built-in macvlan or ipvlan network of this host a definition
 // of the same name, and holds the addresses of its containers, so that nobody
 // else gets them before they move over.
-func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
-	old, err := d.builtIn(ctx, name)
+func (im *imports) Import(ctx context.Context, name string) (Imported, error) {
+	old, err := im.builtIn(ctx, name)
 	if err != nil {
 		return Imported{}, err
 	}
-	_, err = d.definition(ctx, name)
+	_, err = im.definition(ctx, name)
 	if err == nil {
 		return Imported{}, taken(name)
 	}
 	if !errors.Is(err, ErrNoNetwork) {
 		return Imported{}, err
 	}
-	def, gateway, err := d.importDefinition(old)
+	def, gateway, err := im.importDefinition(old)
 	if err != nil {
 		return Imported{}, err
 	}
-	containers, err := d.cfg.Engine.Containers(ctx)
+	containers, err := im.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return Imported{}, err
 	}
@@ -56,7 +56,7 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.Network == name }) {
 			continue
 		}
-		full, err := d.cfg.Engine.Container(ctx, c.ID) // a list knows the addresses only
+		full, err := im.cfg.Engine.Container(ctx, c.ID) // a list knows the addresses only
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
@@ -72,7 +72,7 @@ func (d *Driver) Import(ctx context.Context, name string) (Imported, error) {
 			held = append(held, four, six)
 		}
 	}
-	return imported, d.commitImport(ctx, def, gateway, held)
+	return imported, im.commitImport(ctx, def, gateway, held)
 }
 
 // taken refuses a name that has a definition. Importing twice is refused
@@ -82,8 +82,8 @@ func taken(name string) error {
 }
 
 // builtIn finds the network and checks that its kind can be taken over.
-func (d *Driver) builtIn(ctx context.Context, name string) (engine.Network, error) {
-	networks, err := d.cfg.Engine.Networks(ctx, "")
+func (im *imports) builtIn(ctx context.Context, name string) (engine.Network, error) {
+	networks, err := im.cfg.Engine.Networks(ctx, "")
 	if err != nil {
 		return engine.Network{}, err
 	}
@@ -91,19 +91,19 @@ func (d *Driver) builtIn(ctx context.Context, name string) (engine.Network, erro
 	switch {
 	case i < 0:
 		return engine.Network{}, fmt.Errorf("%w: this host's engine has no network %s", ErrImport, name)
-	case networks[i].Driver == d.cfg.Name:
+	case networks[i].Driver == im.cfg.Name:
 		return engine.Network{}, fmt.Errorf("%w: network %s is gvlan's already", ErrImport, name)
 	case networks[i].Driver != "macvlan" && networks[i].Driver != "ipvlan":
 		return engine.Network{}, fmt.Errorf("%w: network %s is of driver %s: only macvlan and ipvlan networks are on the LAN", ErrImport, name, networks[i].Driver)
 	case networks[i].Scope != engine.ScopeLocal || networks[i].ConfigOnly:
 		return engine.Network{}, fmt.Errorf("%w: network %s is the swarm's", ErrImport, name)
 	}
-	return d.cfg.Engine.Network(ctx, networks[i].ID)
+	return im.cfg.Engine.Network(ctx, networks[i].ID)
 }
 
 // importDefinition is the definition a gvlan network like it has, and whether
 // its pools have gateways that the user did not name.
-func (d *Driver) importDefinition(old engine.Network) (def store.Network, gateway bool, err error) {
+func (im *imports) importDefinition(old engine.Network) (def store.Network, gateway bool, err error) {
 	options := map[string]string{}
 	for k, v := range old.Options {
 		options[k] = v
@@ -121,7 +121,7 @@ func (d *Driver) importDefinition(old engine.Network) (def store.Network, gatewa
 	}
 	def = store.Network{
 		UUID: uuid.NewString(), Name: old.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
-		Origin: d.self.Node(), Since: d.milliseconds() / 1000,
+		Origin: im.self.Node(), Since: im.milliseconds() / 1000,
 		Created: store.Definition{
 			IPv4: old.IPv4, IPv6: old.IPv6, Internal: old.Internal, Attachable: old.Attachable,
 			Options: options, Labels: plan.UserLabels(old.Labels), Segment: pool.DefaultSegment,
@@ -153,15 +153,15 @@ func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 // commitImport opens the pools as a create would, holds the addresses, and
 // commits the definition. Reservations and leases that come to nothing are
 // given up by reconcile.
-func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
+func (im *imports) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
 	network := store.ImportNetwork(def.UUID)
 	defer func() {
 		if refused != nil {
-			refused = errors.Join(refused, d.closeImport(network))
+			refused = errors.Join(refused, im.closeImport(network))
 		}
 	}()
 	for i, p := range def.Created.Pools {
-		opened, err := d.openImported(ctx, network, &def.Created.Pools[i], p.Asked || gateway)
+		opened, err := im.openImported(ctx, network, &def.Created.Pools[i], p.Asked || gateway)
 		if err != nil {
 			return err
 		}
@@ -169,17 +169,17 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 			if !addr.IsValid() || !p.Subnet.Contains(addr) {
 				continue
 			}
-			if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened, Address: addr.String()}); err != nil {
+			if _, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened, Address: addr.String()}); err != nil {
 				return fmt.Errorf("%w: hold the address of a container: %w", ErrImport, err)
 			}
 		}
 	}
-	conds, ops, err := d.addresses.ReserveFor(ctx, def.UUID, network)
+	conds, ops, err := im.addresses.ReserveFor(ctx, def.UUID, network)
 	if err != nil {
 		return err
 	}
 	key := store.NetworkKey(def.Name)
-	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+	res, err := im.cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Absent(key)),
 		Then: append(ops, store.Put(key, store.Encode(def))),
 	})
@@ -189,9 +189,9 @@ func (d *Driver) commitImport(ctx context.Context, def store.Network, gateway bo
 	if !res.Done {
 		return taken(def.Name)
 	}
-	d.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
-	return d.memory.Change(func(c *journal.Change) error {
-		d.addresses.Adopt(c, network, def, res.Revision)
+	im.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
+	return im.memory.Change(func(c *journal.Change) error {
+		im.addresses.Adopt(c, network, def, res.Revision)
 		return nil
 	})
 }
@@ -204,32 +204,32 @@ func isImport(network string) bool {
 // closeImports lets go of imports whose network stands here and whose
 // addresses were all taken over or given up, and of those whose definition is
 // gone, or never came to be.
-func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
+func (im *imports) closeImports(s *suspects, held []ipam.Held, away int) error {
 	stands := map[string]bool{}
-	for _, n := range d.memory.Networks() {
+	for _, n := range im.memory.Networks() {
 		stands[store.ImportNetwork(n.UUID)] = n.Bound()
 	}
-	definitions, listed := d.tables.networks.Rows()
+	definitions, listed := im.tables.networks.Rows()
 	defined := map[string]bool{}
 	for _, def := range definitions {
 		defined[store.ImportNetwork(def.Record.UUID)] = true
 	}
 	buried := map[string]bool{}
-	tombstones, _ := d.tables.tombstones.Rows()
+	tombstones, _ := im.tables.tombstones.Rows()
 	for _, grave := range tombstones {
 		buried[store.ImportNetwork(grave.Record.Network.UUID)] = true
 	}
-	trusted := listed && d.self.Trusted() == nil
-	for _, name := range d.addresses.Joined() {
+	trusted := listed && im.self.Trusted() == nil
+	for _, name := range im.addresses.Joined() {
 		if !isImport(name) {
 			continue
 		}
 		holds := slices.ContainsFunc(held, func(h ipam.Held) bool { return h.Network == name })
-		gone := trusted && !defined[name] && (buried[name] || s.proven(name, d.now(), away))
+		gone := trusted && !defined[name] && (buried[name] || s.proven(name, im.now(), away))
 		if !gone && (!stands[name] || holds) {
 			continue
 		}
-		if err := d.closeImport(name); err != nil {
+		if err := im.closeImport(name); err != nil {
 			return err
 		}
 	}
@@ -238,17 +238,17 @@ func (d *Driver) closeImports(s *suspects, held []ipam.Held, away int) error {
 
 // openImported opens one pool and reserves its aux addresses, and its gateway
 // where it has one.
-func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
+func (im *imports) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
 	request := ipam.PoolRequest{Space: pool.LocalSpace, Pool: p.Subnet.String()}
 	if p.Range.IsValid() {
 		request.SubPool = p.Range.String()
 	}
-	opened, err := d.addresses.RequestPool(ctx, request)
+	opened, err := im.addresses.RequestPool(ctx, request)
 	if err != nil {
 		return "", err
 	}
 	if gateway {
-		got, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{
+		got, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{
 			PoolID: opened.ID, Address: string(p.Gateway.AppendTo(nil)),
 			Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"},
 		})
@@ -258,21 +258,21 @@ func (d *Driver) openImported(ctx context.Context, network string, p *store.Pool
 		p.Gateway = got.Addr()
 	}
 	for _, aux := range p.Aux {
-		if _, err := d.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID, Address: aux.String()}); err != nil {
+		if _, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID, Address: aux.String()}); err != nil {
 			return "", err
 		}
 	}
 	data := pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
-	return opened.ID, d.memory.Change(func(c *journal.Change) error {
-		d.addresses.Attach(c, network, []pool.Data{data})
+	return opened.ID, im.memory.Change(func(c *journal.Change) error {
+		im.addresses.Attach(c, network, []pool.Data{data})
 		return nil
 	})
 }
 
 // closeImport closes the pools of an import.
-func (d *Driver) closeImport(network string) error {
-	return d.memory.Change(func(c *journal.Change) error {
-		d.addresses.Detach(c, network)
+func (im *imports) closeImport(network string) error {
+	return im.memory.Change(func(c *journal.Change) error {
+		im.addresses.Detach(c, network)
 		return nil
 	})
 }

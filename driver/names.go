@@ -62,29 +62,29 @@ func (s *names) takeStale() map[string]bool {
 
 // syncNames learns what containers are called and keeps the endpoints'
 // records in the store true, until ctx ends.
-func (d *Driver) syncNames(ctx context.Context) error {
+func (cs *containers) syncNames(ctx context.Context) error {
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
 	for {
 		// What is stopped loses names before anything is asked, which may wait.
-		stopping := d.names.takeSignalled()
-		unknown, early := d.withdrawStopping(stopping)
+		stopping := cs.names.takeSignalled()
+		unknown, early := cs.withdrawStopping(stopping)
 		if len(unknown) < len(stopping) {
-			d.publishEndpoints(ctx)
+			cs.publishEndpoints(ctx)
 		}
-		learned := d.learnNames(ctx)
-		_, late := d.withdrawStopping(unknown) // they may be known by now
+		learned := cs.learnNames(ctx)
+		_, late := cs.withdrawStopping(unknown) // they may be known by now
 		if err := errors.Join(early, learned, late); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.Tell(trouble.Matter{What: "names"}, err)
+			cs.troubles.Tell(trouble.Matter{What: "names"}, err)
 		} else {
-			d.troubles.Over(trouble.Matter{What: "names"})
+			cs.troubles.Over(trouble.Matter{What: "names"})
 		}
-		d.publishEndpoints(ctx)
-		d.lookAtUnheeded()
+		cs.publishEndpoints(ctx)
+		cs.lookAtUnheeded()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.names.wake:
+		case <-cs.names.wake:
 		case <-tick.C:
 		}
 	}
@@ -92,39 +92,39 @@ func (d *Driver) syncNames(ctx context.Context) error {
 
 // learnNames inspects the containers whose endpoints have no name yet or
 // another one.
-func (d *Driver) learnNames(ctx context.Context) error {
+func (cs *containers) learnNames(ctx context.Context) error {
 	// Taken before the containers are listed: one that an event tells of while
 	// they are may be missing, and its turn is the next look. One that was told of
 	// before and is not listed is gone.
-	stale := d.names.takeStale()
-	containers, err := d.cfg.Engine.Containers(ctx)
+	stale := cs.names.takeStale()
+	containers, err := cs.cfg.Engine.Containers(ctx)
 	if err != nil {
 		for id := range stale {
-			d.names.stale(id)
+			cs.names.stale(id)
 		}
 		return err
 	}
-	unclaimed := d.adoptEndpoints(ctx, containers)
-	if err := d.forgetMACs(containers); err != nil {
+	unclaimed := cs.adoptEndpoints(ctx, containers)
+	if err := cs.endpoints.forgetMACs(containers); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(asking)
 	for _, c := range containers {
-		if !d.unnamed(c, stale[c.ID]) {
+		if !cs.unnamed(c, stale[c.ID]) {
 			continue
 		}
 		group.Go(func() error {
-			full, err := d.cfg.Engine.Container(ctx, c.ID)
+			full, err := cs.cfg.Engine.Container(ctx, c.ID)
 			if errors.Is(err, engine.ErrNotFound) {
 				return nil
 			}
 			if err != nil {
-				d.names.stale(c.ID)
+				cs.names.stale(c.ID)
 				return err
 			}
-			err = d.nameEndpoints(full)
-			d.publishEndpoints(ctx)
+			err = cs.nameEndpoints(full)
+			cs.publishEndpoints(ctx)
 			return err
 		})
 	}
@@ -133,18 +133,18 @@ func (d *Driver) learnNames(ctx context.Context) error {
 
 // unnamed reports whether one of the container's endpoints here must be asked
 // about.
-func (d *Driver) unnamed(c engine.Container, stale bool) bool {
+func (cs *containers) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		e, ok := d.memory.Endpoint(a.EndpointID)
+		e, ok := cs.memory.Endpoint(a.EndpointID)
 		return ok && (stale || awaitsHealth(e) || e.Container.ID != c.ID || e.Container.Name != c.Name)
 	})
 }
 
 // nameEndpoints journals what the engine says of a container.
-func (d *Driver) nameEndpoints(c engine.ContainerDetail) error {
+func (cs *containers) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := d.memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
+		_, err := cs.memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed
@@ -191,31 +191,31 @@ func nameLabels(all map[string]string) map[string]string {
 
 // publishEndpoints writes the records that are not what the journal says.
 // A failure is tried again with the next look.
-func (d *Driver) publishEndpoints(ctx context.Context) {
-	d.names.enter(d.self.Epoch())
-	for _, e := range d.memory.Endpoints() {
-		n, ok := d.memory.Network(e.Network)
+func (cs *containers) publishEndpoints(ctx context.Context) {
+	cs.names.enter(cs.self.Epoch())
+	for _, e := range cs.memory.Endpoints() {
+		n, ok := cs.memory.Network(e.Network)
 		if !ok || n.Foreign {
 			continue
 		}
-		if err := d.publishEndpoint(ctx, d.record(n, e)); err != nil {
+		if err := cs.publishEndpoint(ctx, cs.endpoints.record(n, e)); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				d.log.Warn("an endpoint's record cannot be written: written at the next look", "endpoint", visible.ID(e.ID), "err", err)
+				cs.log.Warn("an endpoint's record cannot be written: written at the next look", "endpoint", visible.ID(e.ID), "err", err)
 			}
 			return
 		}
 	}
-	d.names.keep(d.memory)
+	cs.names.keep(cs.memory)
 }
 
 // publishEndpoint replaces the endpoint's record, never making one: Bind
 // makes it, and a record that is gone belongs to an endpoint that is.
-func (d *Driver) publishEndpoint(ctx context.Context, want store.Endpoint) error {
-	if d.names.has(want) {
+func (cs *containers) publishEndpoint(ctx context.Context, want store.Endpoint) error {
+	if cs.names.has(want) {
 		return nil
 	}
 	key := store.EndpointKey(want.Node, want.Endpoint)
-	it, err := d.cfg.KV.Get(ctx, key)
+	it, err := cs.cfg.KV.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (d *Driver) publishEndpoint(ctx context.Context, want store.Endpoint) error
 		return err
 	}
 	if have, err := store.Decode[store.Endpoint](it); err != nil || !reflect.DeepEqual(have, want) {
-		res, err := d.cfg.KV.Commit(ctx, store.Txn{
+		res, err := cs.cfg.KV.Commit(ctx, store.Txn{
 			If:   []store.Cond{store.Unchanged(key, it.Modified)},
 			Then: []store.Op{store.Put(key, store.Encode(want))},
 		})
@@ -234,7 +234,7 @@ func (d *Driver) publishEndpoint(ctx context.Context, want store.Endpoint) error
 			return nil // released meanwhile, or the next look sees what it is now
 		}
 	}
-	d.names.wrote(want)
+	cs.names.wrote(want)
 	return nil
 }
 
@@ -250,9 +250,9 @@ func (s *names) enter(epoch int64) {
 
 // Republish has an endpoint's record compared again with what is known of its
 // container: the record was made anew.
-func (d *Driver) Republish(endpoint string) {
-	d.names.forget(endpoint)
-	d.names.poke()
+func (cs *containers) Republish(endpoint string) {
+	cs.names.forget(endpoint)
+	cs.names.poke()
 }
 
 func (s *names) forget(endpoint string) {
@@ -339,11 +339,11 @@ func (s *names) takeSignalled() []signalled {
 // withdrawStopping takes the names of their services from tasks that are being
 // stopped, and returns the containers that no endpoint is known to be of. An
 // endpoint is of one life of its container, so this is for good.
-func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed error) {
+func (cs *containers) withdrawStopping(all []signalled) (unknown []signalled, failed error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	endpoints := d.memory.Endpoints()
+	endpoints := cs.memory.Endpoints()
 	for _, s := range all {
 		known := false
 		for _, e := range endpoints {
@@ -354,7 +354,7 @@ func (d *Driver) withdrawStopping(all []signalled) (unknown []signalled, failed 
 			if !isTask(e.Container) || !stops(e.StopSignal, s.signal) {
 				continue
 			}
-			_, err := d.memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
+			_, err := cs.memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
 				e.Stopping = true
 				e.Container.Labels = withoutService(e.Container.Labels)
 			})

@@ -26,58 +26,58 @@ import (
 
 // CreateNetwork takes a network into the journal and makes its VLAN link or
 // dummy. It is an upsert: the swarm repeats it after a restart.
-func (d *Driver) CreateNetwork(ctx context.Context, r plugin.NewNetwork) error {
+func (ns *networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) error {
 	if len(r.Options.Old) > 0 {
-		d.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
+		ns.log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
 			"network", visible.ID(r.ID), "names", strings.Join(r.Options.Old, " "))
 	}
-	local := d.isLocal(r.Options)
+	local := ns.isLocal(r.Options)
 	foreign := foreignIPAM(r.Pools)
 	if foreign && !local {
-		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", d.cfg.Name)
+		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", ns.cfg.Name)
 	}
-	d.parents.Lock()
-	defer d.parents.Unlock()
-	n, asked := d.describe(r, local, foreign)
+	ns.parents.Lock()
+	defer ns.parents.Unlock()
+	n, asked := ns.describe(r, local, foreign)
 	if err := parent.Check(n); err != nil {
 		return err
 	}
 	if err := checkReserved(n); err != nil {
 		return err
 	}
-	if err := d.checkExclude(r, n, asked); err != nil {
+	if err := ns.checkExclude(r, n, asked); err != nil {
 		return err
 	}
-	if err := d.parents.Supported(ctx, n); err != nil {
+	if err := ns.parents.Supported(ctx, n); err != nil {
 		return err
 	}
-	if err := d.parents.Prepare(ctx, &n, d.replicating(r)); err != nil {
+	if err := ns.parents.Prepare(ctx, &n, ns.replicating(r)); err != nil {
 		return err
 	}
 	failpoint("create: parent ready")
-	for _, w := range d.warnings(ctx, n) {
-		d.log.Warn(w, "network", n.Title())
+	for _, w := range ns.warnings(ctx, n) {
+		ns.log.Warn(w, "network", n.Title())
 	}
-	err := d.memory.Change(func(c *journal.Change) error {
-		d.join(c, &n, r.Pools)
+	err := ns.memory.Change(func(c *journal.Change) error {
+		ns.join(c, &n, r.Pools)
 		c.Put(n)
 		return nil
 	})
 	if err != nil {
-		return errors.Join(err, d.parents.Release(ctx, n))
+		return errors.Join(err, ns.parents.Release(ctx, n))
 	}
 	failpoint("create: journaled")
-	d.poke()
+	ns.poke()
 	return nil
 }
 
 // join gives a network the pools that were opened for it, and returns what they
 // say.
-func (d *Driver) join(c *journal.Change, n *journal.Network, pools []pool.Data) pool.Addressing {
+func (ns *networks) join(c *journal.Change, n *journal.Network, pools []pool.Data) pool.Addressing {
 	if n.Foreign {
 		return pool.Addressing{}
 	}
-	d.addresses.Attach(c, n.ID, pools)
+	ns.addresses.Attach(c, n.ID, pools)
 	asked, _ := ipam.AddressingOf(c, n.ID)
 	n.Segment, n.Pools = asked.Segment, asked.Pools
 	for i := range n.Pools {
@@ -89,8 +89,8 @@ func (d *Driver) join(c *journal.Change, n *journal.Network, pools []pool.Data) 
 // replicating reports whether the engine makes this network because the agent
 // asked it to. Only what is refused to a user depends on it: a replica is
 // made also where no container of it could start.
-func (d *Driver) replicating(r plugin.NewNetwork) bool {
-	def := d.making.Load()
+func (ns *networks) replicating(r plugin.NewNetwork) bool {
+	def := ns.making.Load()
 	if def == nil {
 		return false
 	}
@@ -100,13 +100,13 @@ func (d *Driver) replicating(r plugin.NewNetwork) bool {
 }
 
 // describe is the journal's record of a network Docker just made.
-func (d *Driver) describe(r plugin.NewNetwork, local, foreign bool) (n journal.Network, asked pool.Addressing) {
+func (ns *networks) describe(r plugin.NewNetwork, local, foreign bool) (n journal.Network, asked pool.Addressing) {
 	n = journal.Network{
 		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
-		Foreign: foreign, Since: d.milliseconds(),
+		Foreign: foreign, Since: ns.milliseconds(),
 	}
-	if known, ok := d.memory.Network(r.ID); ok && known.Stage != journal.StageGone {
+	if known, ok := ns.memory.Network(r.ID); ok && known.Stage != journal.StageGone {
 		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
 	} else if store.IsSwarmID(r.ID) {
 		n.Stage, n.UUID = journal.StageSwarm, r.ID
@@ -116,7 +116,7 @@ func (d *Driver) describe(r plugin.NewNetwork, local, foreign bool) (n journal.N
 	if foreign {
 		n.Pools = foreignPools(r.Pools)
 	}
-	return n, d.join(d.memory.Draft(), &n, r.Pools)
+	return n, ns.join(ns.memory.Draft(), &n, r.Pools)
 }
 
 // maxReserved is how many single addresses a network may reserve: its
@@ -142,11 +142,11 @@ func checkReserved(n journal.Network) error {
 // checkExclude refuses exclude= outside every subnet where a user gives it.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
-func (d *Driver) checkExclude(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
-	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || d.replicating(r) {
+func (ns *networks) checkExclude(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
+	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || ns.replicating(r) {
 		return nil
 	}
-	if _, known := d.memory.Network(r.ID); known {
+	if _, known := ns.memory.Network(r.ID); known {
 		return nil
 	}
 	return asked.CheckExclude()
@@ -174,41 +174,41 @@ func foreignPools(all []pool.Data) []store.Pool {
 // DeleteNetwork notes that Docker forgot the network. What that means for
 // the definition is settled outside the handler. Unknown networks are
 // success.
-func (d *Driver) DeleteNetwork(ctx context.Context, id string) error {
-	d.parents.Lock()
-	defer d.parents.Unlock()
-	n, ok := d.memory.Network(id)
+func (ns *networks) DeleteNetwork(ctx context.Context, id string) error {
+	ns.parents.Lock()
+	defer ns.parents.Unlock()
+	n, ok := ns.memory.Network(id)
 	if !ok {
 		return nil
 	}
 	// Docker drops its network whatever is answered: what fails here is
 	// logged, and a later look at the engine finds the same.
-	err := d.memory.Change(func(c *journal.Change) error {
-		d.settleDeleted(c, id)
-		d.addresses.Detach(c, id)
+	err := ns.memory.Change(func(c *journal.Change) error {
+		ns.settleDeleted(c, id)
+		ns.addresses.Detach(c, id)
 		return nil
 	})
 	if err != nil {
-		d.log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
+		ns.log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
 	}
 	failpoint("delete: journaled")
-	if err := d.parents.Release(ctx, n); err != nil {
-		d.log.Error("links of a deleted network cannot be removed: swept later", "network", n.Title(), "err", err)
+	if err := ns.parents.Release(ctx, n); err != nil {
+		ns.log.Error("links of a deleted network cannot be removed: swept later", "network", n.Title(), "err", err)
 	}
-	d.poke()
+	ns.poke()
 	return nil
 }
 
 // settleDeleted notes that Docker deleted a network: only one that may stand
 // for a definition of ours has anything left to settle.
-func (d *Driver) settleDeleted(c *journal.Change, id string) {
+func (ns *networks) settleDeleted(c *journal.Change, id string) {
 	n, ok := c.Network(id)
 	switch {
 	case !ok:
 	case n.Stage == journal.StageLocal || n.Stage == journal.StageSwarm:
 		c.Drop(n)
 	default:
-		n.Stage, n.Since = journal.StageGone, d.milliseconds()
+		n.Stage, n.Since = journal.StageGone, ns.milliseconds()
 		c.Put(n)
 	}
 }
@@ -230,34 +230,34 @@ func noteClash(n *journal.Network, why string, unused bool) {
 }
 
 // refuseLost refuses a container on a network that lost its name.
-func (d *Driver) refuseLost(n journal.Network) error {
+func (ep *endpoints) refuseLost(n journal.Network) error {
 	if !n.NameLost {
 		return nil
 	}
 	return fmt.Errorf("%w: network %s on node %s: %s: remove its containers and the network here, and the cluster's comes in its place; or make it with the settings that `gvlan network inspect %s` shows, or under another name",
-		ErrNameLost, n.Title(), d.cfg.host(), n.Why, n.Title())
+		ErrNameLost, n.Title(), ep.cfg.host(), n.Why, n.Title())
 }
 
 // lookAtClashes remembers, and logs once, which hosts made a different network
 // under a name that was defined on this one first. The host that lost says so
 // itself; whoever won would not hear of it otherwise.
-func (d *Driver) lookAtClashes(v plan.View) {
-	nodes, _ := d.tables.nodes.Rows()
-	for _, clash := range d.clashes.Replace(plan.Clashes(v, nodes)) {
-		d.log.Warn(clash)
+func (rs *replicas) lookAtClashes(v plan.View) {
+	nodes, _ := rs.tables.nodes.Rows()
+	for _, clash := range rs.clashes.Replace(plan.Clashes(v, nodes)) {
+		rs.log.Warn(clash)
 	}
 }
 
 // warnings are what a user should know of a new network that is no reason to
 // refuse it: each one sentence.
-func (d *Driver) warnings(ctx context.Context, n journal.Network) []string {
-	return append(overlapping(n, d.memory.Networks()), d.parents.Warnings(ctx, n)...)
+func (ns *networks) warnings(ctx context.Context, n journal.Network) []string {
+	return append(overlapping(n, ns.memory.Networks()), ns.parents.Warnings(ctx, n)...)
 }
 
 // soloWarning is for a network that is defined where nobody else sees it.
 const soloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)"
 
-func (d *Driver) isSolo() bool { return d.cfg.Solo != nil && d.cfg.Solo() }
+func (h *Host) isSolo() bool { return h.cfg.Solo != nil && h.cfg.Solo() }
 
 // overlapping names pools of other networks that share addresses with the
 // network's own: legal, since an address exists once per segment, and worth
@@ -334,38 +334,38 @@ func (s *scopes) learn(labels map[string]string) error {
 }
 
 // isLocal reports whether a new network stays on this host.
-func (d *Driver) isLocal(o option.Options) bool {
-	return cmp.Or(o.Scope, d.scopes.of(o.Kind)) == option.ScopeLocal
+func (h *Host) isLocal(o option.Options) bool {
+	return cmp.Or(o.Scope, h.scopes.of(o.Kind)) == option.ScopeLocal
 }
 
 // learnLabels asks the engine for its labels, and which version it is.
-func (d *Driver) learnLabels(ctx context.Context) error {
-	info, err := d.cfg.Engine.Info(ctx)
+func (rs *replicas) learnLabels(ctx context.Context) error {
+	info, err := rs.cfg.Engine.Info(ctx)
 	if err != nil {
 		return err
 	}
-	d.announcer.learn(info.APIVersion)
-	d.unheeded.learn(info.Version)
-	d.names.poke() // what has no effect depends on it
-	return d.scopes.learn(info.Labels)
+	rs.sandboxes.announcer.learn(info.APIVersion)
+	rs.containers.unheeded.learn(info.Version)
+	rs.containers.names.poke() // what has no effect depends on it
+	return rs.scopes.learn(info.Labels)
 }
 
 // lookAtPlugins finds a managed plugin whose name hides this socket plugin:
 // Docker takes "gvlan:latest" for "gvlan" and then has no other, also when that
 // one is disabled.
-func (d *Driver) lookAtPlugins(ctx context.Context) error {
-	names, err := d.cfg.Engine.ManagedPlugins(ctx)
+func (rc *reconciler) lookAtPlugins(ctx context.Context) error {
+	names, err := rc.cfg.Engine.ManagedPlugins(ctx)
 	if err != nil {
 		return err
 	}
 	var found []string
 	for _, name := range names {
-		if name != d.cfg.Name && strings.TrimSuffix(name, ":latest") == d.cfg.Name {
+		if name != rc.cfg.Name && strings.TrimSuffix(name, ":latest") == rc.cfg.Name {
 			found = append(found, fmt.Sprintf("a managed plugin is called %s: Docker finds it in place of this agent, and plain networks lose their driver; remove it and create it as gvlan-swarm:latest", name))
 		}
 	}
-	for _, f := range d.plugins.Replace(found) {
-		d.log.Error(f)
+	for _, f := range rc.plugins.Replace(found) {
+		rc.log.Error(f)
 	}
 	return nil
 }

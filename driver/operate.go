@@ -34,24 +34,24 @@ type Defined struct {
 // Define makes a network on this host's engine as `docker network create`
 // would, and so, soon after, on every host's. It returns once the definition
 // is committed.
-func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
-	if d.cfg.Swarm {
-		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", d.cfg.Name, d.cfg.Name)
+func (cm *commands) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
+	if cm.cfg.Swarm {
+		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", cm.cfg.Name, cm.cfg.Name)
 	}
-	if err := d.checkDrivers(r); err != nil {
+	if err := cm.checkDrivers(r); err != nil {
 		return Defined{}, err
 	}
-	rows, _ := d.tables.networks.Rows()
+	rows, _ := cm.tables.networks.Rows()
 	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
 		return Defined{}, fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
 	}
-	r.Driver, r.IPAM.Driver = d.cfg.Name, d.cfg.Name
-	id, err := d.cfg.Engine.CreateNetwork(ctx, r)
+	r.Driver, r.IPAM.Driver = cm.cfg.Name, cm.cfg.Name
+	id, err := cm.cfg.Engine.CreateNetwork(ctx, r)
 	if err != nil {
 		return Defined{}, err
 	}
-	d.poke()
-	n, err := d.settled(ctx, id)
+	cm.poke()
+	n, err := cm.settled(ctx, id)
 	if err != nil {
 		return Defined{}, err
 	}
@@ -61,30 +61,30 @@ func (d *Driver) Define(ctx context.Context, r engine.NetworkRequest) (Defined, 
 	if n.Stage != journal.StageCommitted && n.Stage != journal.StageReplica {
 		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, cmp.Or(n.Why, string(n.Stage)))
 	}
-	return Defined{UUID: n.UUID, Warnings: d.warningsAfter(ctx, r, n)}, nil
+	return Defined{UUID: n.UUID, Warnings: cm.warningsAfter(ctx, r, n)}, nil
 }
 
 // checkDrivers refuses a network of somebody else's; naming none means this
 // driver.
-func (d *Driver) checkDrivers(r engine.NetworkRequest) error {
+func (cm *commands) checkDrivers(r engine.NetworkRequest) error {
 	for _, given := range []struct{ option, name string }{{"--driver", r.Driver}, {"--ipam-driver", r.IPAM.Driver}} {
-		if given.name != "" && given.name != d.cfg.Name {
-			return fmt.Errorf("%s %s: this command makes networks of %s only; leave it out, or use docker network create", given.option, given.name, d.cfg.Name)
+		if given.name != "" && given.name != cm.cfg.Name {
+			return fmt.Errorf("%s %s: this command makes networks of %s only; leave it out, or use docker network create", given.option, given.name, cm.cfg.Name)
 		}
 	}
 	return nil
 }
 
 // warningsAfter are what the log said while the network was made.
-func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n journal.Network) []string {
-	all := d.warnings(ctx, n)
+func (cm *commands) warningsAfter(ctx context.Context, r engine.NetworkRequest, n journal.Network) []string {
+	all := cm.networks.warnings(ctx, n)
 	for _, given := range n.Options.Unheeded {
 		all = append(all, option.NetworkUnheeded(given))
 	}
 	for _, subnet := range plan.DroppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
 		all = append(all, fmt.Sprintf("Docker ignored subnet %s: an IPv6 subnet needs --ipv6", subnet))
 	}
-	if d.isSolo() {
+	if cm.isSolo() {
 		all = append(all, soloWarning)
 	}
 	return all
@@ -92,16 +92,16 @@ func (d *Driver) warningsAfter(ctx context.Context, r engine.NetworkRequest, n j
 
 // settled waits until a network this engine just made stands for something, or
 // lost its name.
-func (d *Driver) settled(ctx context.Context, id string) (journal.Network, error) {
+func (cm *commands) settled(ctx context.Context, id string) (journal.Network, error) {
 	for {
-		n, ok := d.memory.Network(id)
+		n, ok := cm.memory.Network(id)
 		if !ok {
 			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, visible.ID(id))
 		}
 		if n.Stage != journal.StageSeen || n.Why != "" {
 			return n, nil
 		}
-		if err := d.tables.changed(ctx); err != nil {
+		if err := cm.tables.changed(ctx); err != nil {
 			return n, fmt.Errorf("wait for the definition of network %s: %w", visible.ID(id), err)
 		}
 	}
@@ -110,15 +110,15 @@ func (d *Driver) settled(ctx context.Context, id string) (journal.Network, error
 // Remove removes a definition and every host's replica. It refuses while
 // containers refer to the network, naming them; with force each host
 // disconnects its own.
-func (d *Driver) Remove(ctx context.Context, name string, force bool) error {
-	def, err := d.definition(ctx, name)
+func (cm *commands) Remove(ctx context.Context, name string, force bool) error {
+	def, err := cm.definition(ctx, name)
 	if err != nil {
 		return err
 	}
 	if def.Record.Scope != store.ScopeGlobal {
 		return fmt.Errorf("network %s is the swarm's: remove it with docker network rm on a manager", name)
 	}
-	users, err := d.usersEverywhere(ctx, def.Record.UUID)
+	users, err := cm.usersEverywhere(ctx, def.Record.UUID)
 	if err != nil {
 		return err
 	}
@@ -126,17 +126,17 @@ func (d *Driver) Remove(ctx context.Context, name string, force bool) error {
 		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", ErrInUse, name, strings.Join(users, ", "))
 	}
 	def.Record.State, def.Record.Force = store.NetworkRemoving, force
-	return d.replaceDefinition(ctx, def)
+	return cm.replaceDefinition(ctx, def)
 }
 
 // usersEverywhere names the containers that refer to a definition, running or
 // stopped, as "name on host".
-func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
-	items, _, err := d.cfg.KV.List(ctx, store.RefsSpan())
+func (cm *commands) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
+	items, _, err := cm.cfg.KV.List(ctx, store.RefsSpan())
 	if err != nil {
 		return nil, err
 	}
-	hosts := d.hosts()
+	hosts := cm.hosts()
 	var users []string
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)
@@ -151,15 +151,15 @@ func (d *Driver) usersEverywhere(ctx context.Context, uuid string) ([]string, er
 }
 
 // isLocalHere reports whether this host has a network of that name for itself.
-func (d *Driver) isLocalHere(name string) bool {
-	return slices.ContainsFunc(d.memory.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
+func (h *Host) isLocalHere(name string) bool {
+	return slices.ContainsFunc(h.memory.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
 }
 
 // definition reads a definition by name, from the store itself.
-func (d *Driver) definition(ctx context.Context, name string) (store.Row[store.Network], error) {
-	it, err := d.cfg.KV.Get(ctx, store.NetworkKey(name))
+func (h *Host) definition(ctx context.Context, name string) (store.Row[store.Network], error) {
+	it, err := h.cfg.KV.Get(ctx, store.NetworkKey(name))
 	if errors.Is(err, store.ErrNotFound) {
-		if d.isLocalHere(name) {
+		if h.isLocalHere(name) {
 			return store.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
 		}
 		return store.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
@@ -172,8 +172,8 @@ func (d *Driver) definition(ctx context.Context, name string) (store.Row[store.N
 }
 
 // replaceDefinition writes a changed definition if nobody changed it since.
-func (d *Driver) replaceDefinition(ctx context.Context, def store.Row[store.Network]) error {
-	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+func (cm *commands) replaceDefinition(ctx context.Context, def store.Row[store.Network]) error {
+	res, err := cm.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(def.Key, def.Modified)},
 		Then: []store.Op{store.Put(def.Key, store.Encode(def.Record))},
 	})
@@ -189,8 +189,8 @@ func (d *Driver) replaceDefinition(ctx context.Context, def store.Row[store.Netw
 // Set changes what can change of a definition while it lives, on every host,
 // without making it again; option.Set has what that is. Docker goes on showing
 // what it was told.
-func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
-	def, err := d.definition(ctx, name)
+func (cm *commands) Set(ctx context.Context, name string, changes []string) error {
+	def, err := cm.definition(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (d *Driver) Set(ctx context.Context, name string, changes []string) error {
 			return fmt.Errorf("set %s of network %s: %w", change, name, err)
 		}
 	}
-	return d.replaceDefinition(ctx, def)
+	return cm.replaceDefinition(ctx, def)
 }
 
 // NetworkReport is one network of this host, for people.
@@ -217,15 +217,15 @@ type NetworkReport struct {
 }
 
 // Report lists this host's networks, and the definitions it could not make.
-func (d *Driver) Report() []NetworkReport {
+func (cm *commands) Report() []NetworkReport {
 	var reports []NetworkReport
-	for _, n := range d.memory.Networks() {
+	for _, n := range cm.memory.Networks() {
 		if !n.IsManager() {
-			reports = append(reports, d.report(n))
+			reports = append(reports, cm.report(n))
 		}
 	}
-	definitions, _ := d.tables.networks.Rows()
-	for about, failed := range d.troubles.List() {
+	definitions, _ := cm.tables.networks.Rows()
+	for about, failed := range cm.troubles.List() {
 		for _, def := range definitions {
 			if def.Record.UUID == about.Of {
 				reports = append(reports, NetworkReport{UUID: about.Of, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
@@ -235,9 +235,9 @@ func (d *Driver) Report() []NetworkReport {
 	return reports
 }
 
-func (d *Driver) report(n journal.Network) NetworkReport {
+func (cm *commands) report(n journal.Network) NetworkReport {
 	r := NetworkReport{ID: n.ID, UUID: n.UUID, Name: n.Name, Stage: n.Stage, Why: n.Why, Scope: scopeOf(n), Links: n.Links, Pools: n.Pools}
-	for _, e := range d.memory.EndpointsOf(n.ID) {
+	for _, e := range cm.memory.EndpointsOf(n.ID) {
 		r.Endpoints++
 		if e.Parent != "" && !slices.Contains(r.Parents, e.Parent) {
 			r.Parents = append(r.Parents, e.Parent)
@@ -261,17 +261,17 @@ func scopeOf(n journal.Network) string {
 // FailedStarts lists this host's containers on gvlan networks that their
 // restart policy wants running and whose last start failed: dockerd tries
 // once and never again.
-func (d *Driver) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, error) {
-	containers, err := d.cfg.Engine.Containers(ctx)
+func (cm *commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, error) {
+	containers, err := cm.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var failed []engine.ContainerDetail
 	for _, c := range containers {
-		if c.State == engine.StateRunning || !d.refersToOurs(c) {
+		if c.State == engine.StateRunning || !cm.refersToOurs(c) {
 			continue
 		}
-		full, err := d.cfg.Engine.Container(ctx, c.ID)
+		full, err := cm.cfg.Engine.Container(ctx, c.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -282,25 +282,25 @@ func (d *Driver) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, er
 	return failed, nil
 }
 
-func (d *Driver) refersToOurs(c engine.Container) bool {
+func (cm *commands) refersToOurs(c engine.Container) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		_, ours := d.memory.Network(a.NetworkID)
+		_, ours := cm.memory.Network(a.NetworkID)
 		return ours
 	})
 }
 
 // RestartFailed starts them again, and says how each went.
-func (d *Driver) RestartFailed(ctx context.Context) error {
-	failed, err := d.FailedStarts(ctx)
+func (cm *commands) RestartFailed(ctx context.Context) error {
+	failed, err := cm.FailedStarts(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range failed {
-		if err := d.cfg.Engine.StartContainer(ctx, c.ID); err != nil {
-			d.log.Warn("a container whose start had failed fails again", "container", c.Name, "err", err)
+		if err := cm.cfg.Engine.StartContainer(ctx, c.ID); err != nil {
+			cm.log.Warn("a container whose start had failed fails again", "container", c.Name, "err", err)
 			continue
 		}
-		d.log.Info("started a container again whose start had failed", "container", c.Name)
+		cm.log.Info("started a container again whose start had failed", "container", c.Name)
 	}
 	return nil
 }

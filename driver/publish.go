@@ -33,18 +33,18 @@ const (
 // publishNode keeps this node's description in the store: what it is, which
 // interfaces it has and who uses them, and how each network fares here. It is
 // written on change and compared by nobody.
-func (d *Driver) publishNode(ctx context.Context) error {
+func (ps *nodes) publishNode(ctx context.Context) error {
 	tick := time.NewTicker(resyncEvery)
 	defer tick.Stop()
 	var last store.Node
 	for {
 		began := time.Now()
-		node, err := d.publish(ctx, last)
+		node, err := ps.publish(ctx, last)
 		last = node
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-			d.troubles.Tell(trouble.Matter{What: "description of this node"}, err)
+			ps.troubles.Tell(trouble.Matter{What: "description of this node"}, err)
 		} else {
-			d.troubles.Over(trouble.Matter{What: "description of this node"})
+			ps.troubles.Over(trouble.Matter{What: "description of this node"})
 		}
 		select {
 		case <-ctx.Done():
@@ -54,7 +54,7 @@ func (d *Driver) publishNode(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.changed:
+		case <-ps.changed:
 		case <-tick.C:
 		}
 	}
@@ -62,54 +62,54 @@ func (d *Driver) publishNode(ctx context.Context) error {
 
 // publish writes the description if it is not what was written last, and
 // returns what is written now.
-func (d *Driver) publish(ctx context.Context, last store.Node) (store.Node, error) {
-	trusted := d.self.Trusted() == nil
+func (ps *nodes) publish(ctx context.Context, last store.Node) (store.Node, error) {
+	trusted := ps.self.Trusted() == nil
 	var unread error
 	if trusted {
-		unread = d.inherit(ctx) // before it is written over
+		unread = ps.inherit(ctx) // before it is written over
 	}
-	node, err := d.describeNode(ctx)
+	node, err := ps.describeNode(ctx)
 	if err = errors.Join(unread, err); err != nil || !trusted || reflect.DeepEqual(node, last) {
 		return last, err
 	}
-	if err := description.Publish(ctx, d.cfg.KV, node); err != nil {
+	if err := description.Publish(ctx, ps.cfg.KV, node); err != nil {
 		return last, err
 	}
 	return node, nil
 }
 
 // describeNode collects the description as things are now.
-func (d *Driver) describeNode(ctx context.Context) (store.Node, error) {
-	node := d.cfg.Node
-	have, err := d.parents.Inventory(ctx)
+func (ps *nodes) describeNode(ctx context.Context) (store.Node, error) {
+	node := ps.cfg.Node
+	have, err := ps.parents.Inventory(ctx)
 	if err != nil {
 		return node, err
 	}
-	d.keepOut(have)
-	for _, n := range d.memory.Networks() {
+	ps.keepOut(have)
+	for _, n := range ps.memory.Networks() {
 		if n.Stage == journal.StageGone || n.IsManager() {
 			continue
 		}
-		node.Networks = append(node.Networks, d.describeNetwork(n, have))
+		node.Networks = append(node.Networks, ps.describeNetwork(n, have))
 	}
 	for _, i := range have {
 		if !isContainerLink(i) {
-			node.Interfaces = append(node.Interfaces, describeInterface(i, d.usersOf(i.Name)))
+			node.Interfaces = append(node.Interfaces, describeInterface(i, ps.usersOf(i.Name)))
 		}
 	}
-	for about, failed := range d.troubles.List() {
-		if name := d.definitionName(about.Of); name != "" {
+	for about, failed := range ps.troubles.List() {
+		if name := ps.definitionName(about.Of); name != "" {
 			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.Of, Name: name, State: "failed", Why: failed.Why})
 		}
 	}
-	node.Networks = append(node.Networks, d.inherited.left()...)
+	node.Networks = append(node.Networks, ps.inherited.left()...)
 	slices.SortFunc(node.Networks, func(a, b store.NodeNetwork) int { return strings.Compare(a.Name, b.Name) })
 	return node, nil
 }
 
 // describeNetwork says how a network fares here: the parent that a container
 // would get now, or why none.
-func (d *Driver) describeNetwork(n journal.Network, have []parentfile.Interface) store.NodeNetwork {
+func (ps *nodes) describeNetwork(n journal.Network, have []parentfile.Interface) store.NodeNetwork {
 	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
 	if n.Stage == journal.StageLocal {
 		fares.Pools, fares.Segment = n.Pools, n.Segment
@@ -117,7 +117,7 @@ func (d *Driver) describeNetwork(n journal.Network, have []parentfile.Interface)
 	if n.Isolated() {
 		return fares
 	}
-	choice, _, err := d.parents.ChooseFrom(have, n)
+	choice, _, err := ps.parents.ChooseFrom(have, n)
 	if err != nil {
 		fares.Why = err.Error()
 		return fares
@@ -127,13 +127,13 @@ func (d *Driver) describeNetwork(n journal.Network, have []parentfile.Interface)
 }
 
 // usersOf names the networks whose containers hang from an interface.
-func (d *Driver) usersOf(name string) []string {
+func (ps *nodes) usersOf(name string) []string {
 	var users []string
-	for _, e := range d.memory.Endpoints() {
+	for _, e := range ps.memory.Endpoints() {
 		if e.Parent != name || e.Link == "" {
 			continue
 		}
-		if n, ok := d.memory.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
+		if n, ok := ps.memory.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
 			users = append(users, n.Title())
 		}
 	}
@@ -142,8 +142,8 @@ func (d *Driver) usersOf(name string) []string {
 }
 
 // definitionName is the name of the definition with that uuid, or "".
-func (d *Driver) definitionName(uuid string) string {
-	rows, _ := d.tables.networks.Rows()
+func (h *Host) definitionName(uuid string) string {
+	rows, _ := h.tables.networks.Rows()
 	for _, def := range rows {
 		if def.Record.UUID == uuid {
 			return def.Record.Name
@@ -172,7 +172,7 @@ func describeInterface(i parentfile.Interface, users []string) store.Interface {
 // publishRefs writes which definitions this host's containers refer to, and
 // which addresses its stopped ones want again, when that changed: a definition
 // is in use wherever any does.
-func (d *Driver) publishRefs(ctx context.Context, v plan.View) error {
+func (ps *nodes) publishRefs(ctx context.Context, v plan.View) error {
 	refs := store.Refs{Networks: map[string][]string{}, Kept: v.Kept}
 	for _, n := range v.Journal {
 		if names := v.Users[n.ID]; len(names) > 0 && n.Bound() {
@@ -182,7 +182,7 @@ func (d *Driver) publishRefs(ctx context.Context, v plan.View) error {
 	if sameRefs(refs, v.Refs[v.Node]) {
 		return nil
 	}
-	_, err := d.cfg.KV.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.RefsKey(v.Node), store.Encode(refs))}})
+	_, err := ps.cfg.KV.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.RefsKey(v.Node), store.Encode(refs))}})
 	if errors.Is(err, store.ErrUnavailable) {
 		return nil // tried again with the next look
 	}
@@ -203,39 +203,39 @@ type ownAddresses struct {
 }
 
 // lookAtOwn reads this host's own addresses, before anything else is known.
-func (d *Driver) lookAtOwn(ctx context.Context) error {
-	have, err := d.parents.Inventory(ctx)
+func (ps *nodes) lookAtOwn(ctx context.Context) error {
+	have, err := ps.parents.Inventory(ctx)
 	if err != nil {
 		return err
 	}
-	d.keepOut(have)
+	ps.keepOut(have)
 	return nil
 }
 
 // keepOut tells the allocator which addresses are hosts' own: those of this
 // host's interfaces as they are now, and what the other nodes say of theirs.
-func (d *Driver) keepOut(have []parentfile.Interface) {
-	own := d.cfg.Node
+func (ps *nodes) keepOut(have []parentfile.Interface) {
+	own := ps.cfg.Node
 	for _, i := range have {
 		own.Interfaces = append(own.Interfaces, describeInterface(i, nil))
 	}
-	d.own.mu.Lock()
-	d.own.addresses = own.HostAddresses()
-	d.own.mu.Unlock()
-	d.keepOutAll()
+	ps.own.mu.Lock()
+	ps.own.addresses = own.HostAddresses()
+	ps.own.mu.Unlock()
+	ps.keepOutAll()
 }
 
 // keepOutAll is keepOut after another node's description changed.
-func (d *Driver) keepOutAll() {
-	d.own.mu.Lock() // the newer of two looks must be the last to tell
-	defer d.own.mu.Unlock()
-	rows, all := d.tables.nodes.Rows()
+func (ps *nodes) keepOutAll() {
+	ps.own.mu.Lock() // the newer of two looks must be the last to tell
+	defer ps.own.mu.Unlock()
+	rows, all := ps.tables.nodes.Rows()
 	out := map[netip.Addr]string{}
 	for _, r := range rows {
-		if r.Record.Node != d.self.Node() {
+		if r.Record.Node != ps.self.Node() {
 			maps.Copy(out, r.Record.HostAddresses())
 		}
 	}
-	maps.Copy(out, d.own.addresses)
-	d.addresses.KeepOut(out, all)
+	maps.Copy(out, ps.own.addresses)
+	ps.addresses.KeepOut(out, all)
 }

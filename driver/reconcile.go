@@ -59,7 +59,7 @@ func (s *suspects) round() {
 
 // reconcileForever finds what Docker forgot to say: endpoints and addresses
 // nobody has any more.
-func (d *Driver) reconcileForever(ctx context.Context) error {
+func (rc *reconciler) reconcileForever(ctx context.Context) error {
 	tick := time.NewTicker(reconcileEvery)
 	defer tick.Stop()
 	s := &suspects{first: map[any]observation{}, seen: map[any]bool{}}
@@ -69,37 +69,37 @@ func (d *Driver) reconcileForever(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := d.reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			d.troubles.Tell(trouble.Matter{What: "reconcile"}, err)
+		if err := rc.reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
+			rc.troubles.Tell(trouble.Matter{What: "reconcile"}, err)
 		} else {
-			d.troubles.Over(trouble.Matter{What: "reconcile"})
+			rc.troubles.Over(trouble.Matter{What: "reconcile"})
 		}
 	}
 }
 
 // reconcile is one round. An engine that does not answer proves nothing.
-func (d *Driver) reconcile(ctx context.Context, s *suspects) error {
-	away, _ := d.seen.absences()
-	had, err := d.census(ctx)
+func (rc *reconciler) reconcile(ctx context.Context, s *suspects) error {
+	away, _ := rc.replicas.seen.absences()
+	had, err := rc.census(ctx)
 	if err != nil {
 		return err
 	}
-	if again, _ := d.seen.absences(); again != away {
+	if again, _ := rc.replicas.seen.absences(); again != away {
 		return nil
 	}
 	defer s.round()
-	d.lookAtServices(ctx)
+	rc.swarm.lookAtServices(ctx)
 	// One thing that cannot be freed, or told of, holds up nothing else: a
 	// swarm that lost its leader answers nobody, for days perhaps.
 	return errors.Join(
-		d.freeDeadEndpoints(ctx, s, had, away),
-		d.freeUnknown(ctx, s, had, away),
-		d.dropLeftovers(ctx, s, had, away),
-		d.freeProvisional(ctx, s, had, away),
-		d.freeLostNetworks(ctx, s, away),
-		d.freeManagerClaims(ctx, s, away),
-		d.lookAtPlugins(ctx),
-		d.parents.Sweep(ctx),
+		rc.freeDeadEndpoints(ctx, s, had, away),
+		rc.freeUnknown(ctx, s, had, away),
+		rc.dropLeftovers(ctx, s, had, away),
+		rc.freeProvisional(ctx, s, had, away),
+		rc.swarm.freeLostNetworks(ctx, s, away),
+		rc.swarm.freeManagerClaims(ctx, s, away),
+		rc.lookAtPlugins(ctx),
+		rc.parents.Sweep(ctx),
 	)
 }
 
@@ -114,38 +114,38 @@ type census struct {
 
 // EngineEndpoints returns the ids of the endpoints that this host's engine
 // lists.
-func (d *Driver) EngineEndpoints(ctx context.Context) (map[string]bool, error) {
-	had, err := d.census(ctx)
+func (rc *reconciler) EngineEndpoints(ctx context.Context) (map[string]bool, error) {
+	had, err := rc.census(ctx)
 	return had.endpoints, err
 }
 
 // census asks the engine for everything that holds an endpoint or address.
-func (d *Driver) census(ctx context.Context) (census, error) {
+func (rc *reconciler) census(ctx context.Context) (census, error) {
 	had := census{endpoints: map[string]bool{}, addresses: map[netip.Addr]bool{}, subnets: map[netip.Prefix]bool{}, unjoined: map[netip.Prefix]bool{}}
-	if err := d.cfg.Engine.Ready(ctx); err != nil {
+	if err := rc.cfg.Engine.Ready(ctx); err != nil {
 		return had, err
 	}
-	networks, err := d.cfg.Engine.Networks(ctx, "")
+	networks, err := rc.cfg.Engine.Networks(ctx, "")
 	if err != nil {
 		return had, err
 	}
 	for _, n := range networks {
-		if n.Driver != d.cfg.Name && n.IPAM.Driver != d.cfg.Name {
+		if n.Driver != rc.cfg.Name && n.IPAM.Driver != rc.cfg.Name {
 			continue
 		}
-		full, err := d.cfg.Engine.Network(ctx, n.ID)
+		full, err := rc.cfg.Engine.Network(ctx, n.ID)
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
 		if err != nil {
 			return had, err
 		}
-		had.count(full, d.cfg.Name)
+		had.count(full, rc.cfg.Name)
 	}
-	defined, known := d.definitionNames()
+	defined, known := rc.definitionNames()
 	had.imports = known
-	imported := importing(networks, d.cfg.Name, defined)
-	containers, err := d.cfg.Engine.Containers(ctx)
+	imported := importing(networks, rc.cfg.Name, defined)
+	containers, err := rc.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return had, err
 	}
@@ -180,13 +180,13 @@ func importing(networks []engine.Network, driver string, defined map[string]bool
 
 // definitionNames are the names that have a definition. They are not known
 // while the store does not answer or is not trusted.
-func (d *Driver) definitionNames() (defined map[string]bool, known bool) {
-	rows, known := d.tables.networks.Rows()
+func (rc *reconciler) definitionNames() (defined map[string]bool, known bool) {
+	rows, known := rc.tables.networks.Rows()
 	names := make(map[string]bool, len(rows))
 	for _, r := range rows {
 		names[r.Record.Name] = true
 	}
-	return names, known && d.self.Trusted() == nil
+	return names, known && rc.self.Trusted() == nil
 }
 
 func (c census) count(n engine.Network, driver string) {
@@ -205,77 +205,77 @@ func (c census) count(n engine.Network, driver string) {
 
 // freeDeadEndpoints frees endpoints the engine does not list and whose
 // sandbox is gone.
-func (d *Driver) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	for _, e := range d.memory.Endpoints() {
-		if had.endpoints[e.ID] || d.sandboxLives(e) {
+func (rc *reconciler) freeDeadEndpoints(ctx context.Context, s *suspects, had census, away int) (failed error) {
+	for _, e := range rc.memory.Endpoints() {
+		if had.endpoints[e.ID] || rc.sandboxLives(e) {
 			continue
 		}
-		if !s.proven("endpoint "+e.ID, d.now(), away) {
+		if !s.proven("endpoint "+e.ID, rc.now(), away) {
 			continue
 		}
-		if err := d.closeEndpoint(ctx, e); err != nil {
+		if err := rc.endpoints.closeEndpoint(ctx, e); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("free the dead endpoint %s: %w", visible.ID(e.ID), err))
 			continue
 		}
-		d.log.Warn("freed an endpoint that the engine forgot", "endpoint", visible.ID(e.ID), "addresses", e.Addresses())
+		rc.log.Warn("freed an endpoint that the engine forgot", "endpoint", visible.ID(e.ID), "addresses", e.Addresses())
 	}
 	return failed
 }
 
 // freeUnknown frees addresses of endpoints that neither the journal nor the
 // engine knows.
-func (d *Driver) freeUnknown(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	for id, addresses := range d.addresses.Bound() {
-		if _, known := d.memory.Endpoint(id); known || had.endpoints[id] {
+func (rc *reconciler) freeUnknown(ctx context.Context, s *suspects, had census, away int) (failed error) {
+	for id, addresses := range rc.addresses.Bound() {
+		if _, known := rc.memory.Endpoint(id); known || had.endpoints[id] {
 			continue
 		}
-		if !s.proven("bound "+id, d.now(), away) {
+		if !s.proven("bound "+id, rc.now(), away) {
 			continue
 		}
-		if err := d.addresses.Free(ctx, id); err != nil {
+		if err := rc.addresses.Free(ctx, id); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
-		d.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", addresses)
+		rc.log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", addresses)
 	}
 	return failed
 }
 
 // dropLeftovers takes records of endpoints out of the store that nothing here
 // has: their agent died before it could note them.
-func (d *Driver) dropLeftovers(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	left, err := d.addresses.Leftovers(ctx)
+func (rc *reconciler) dropLeftovers(ctx context.Context, s *suspects, had census, away int) (failed error) {
+	left, err := rc.addresses.Leftovers(ctx)
 	if err != nil {
 		return err
 	}
 	for _, id := range left {
-		if _, known := d.memory.Endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, d.now(), away) {
+		if _, known := rc.memory.Endpoint(id); known || had.endpoints[id] || !s.proven("record "+id, rc.now(), away) {
 			continue
 		}
-		if err := d.addresses.DropLeftover(ctx, id); err != nil {
+		if err := rc.addresses.DropLeftover(ctx, id); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("drop the record of the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
-		d.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id))
+		rc.log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id))
 	}
 	return failed
 }
 
 // closeEndpoint forgets an endpoint and gives its addresses back.
-func (d *Driver) closeEndpoint(ctx context.Context, e journal.Endpoint) error {
-	if err := d.forgetEndpoint(ctx, e); err != nil {
+func (ep *endpoints) closeEndpoint(ctx context.Context, e journal.Endpoint) error {
+	if err := ep.forgetEndpoint(ctx, e); err != nil {
 		return err
 	}
-	return d.addresses.Free(ctx, e.ID)
+	return ep.addresses.Free(ctx, e.ID)
 }
 
 // sandboxLives reports whether any process is still in the endpoint's network
 // namespace. What cannot be judged lives.
-func (d *Driver) sandboxLives(e journal.Endpoint) bool {
+func (h *Host) sandboxLives(e journal.Endpoint) bool {
 	if e.Sandbox == "" {
 		return false
 	}
-	sandbox := d.cfg.OnHost(e.Sandbox)
+	sandbox := h.cfg.OnHost(e.Sandbox)
 	mounted, err := netns.IsMounted(sandbox)
 	if err != nil {
 		return true
@@ -293,22 +293,22 @@ func (d *Driver) sandboxLives(e journal.Endpoint) bool {
 }
 
 // freeProvisional gives up what was asked for and never confirmed.
-func (d *Driver) freeProvisional(ctx context.Context, s *suspects, had census, away int) (failed error) {
-	held, err := d.addresses.Provisional(ctx)
+func (rc *reconciler) freeProvisional(ctx context.Context, s *suspects, had census, away int) (failed error) {
+	held, err := rc.addresses.Provisional(ctx)
 	if err != nil {
 		return err
 	}
 	for _, h := range held {
-		if had.needs(h) || !s.proven(h, d.now(), away) {
+		if had.needs(h) || !s.proven(h, rc.now(), away) {
 			continue
 		}
-		if err := d.addresses.FreeProvisional(ctx, h); err != nil {
+		if err := rc.addresses.FreeProvisional(ctx, h); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("give up what nothing confirmed: %w", err))
 			continue
 		}
-		d.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
+		rc.log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
 	}
-	return errors.Join(failed, d.closeImports(s, held, away))
+	return errors.Join(failed, rc.imports.closeImports(s, held, away))
 }
 
 // needs reports whether something of the engine may stand on a holding: other
@@ -336,26 +336,26 @@ const deadAfter = time.Minute
 // provably dead: old enough, its sandbox gone and its link
 // absent or back in the host's namespace, where Docker moves it when a
 // container stops. It asks the kernel only: it runs within a handler.
-func (d *Driver) CloseDead(ctx context.Context, endpoint string) (bool, error) {
-	e, ok := d.memory.Endpoint(endpoint)
+func (ep *endpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	e, ok := ep.memory.Endpoint(endpoint)
 	if !ok {
 		return false, nil
 	}
-	age := time.Duration(d.milliseconds()-e.Since) * time.Millisecond
-	if age < deadAfter || d.sandboxLives(e) {
+	age := time.Duration(ep.milliseconds()-e.Since) * time.Millisecond
+	if age < deadAfter || ep.sandboxLives(e) {
 		return false, nil
 	}
-	return true, d.closeEndpoint(ctx, e)
+	return true, ep.closeEndpoint(ctx, e)
 }
 
 // freeLostNetworks ends networks that the swarm no longer has: the leader that
 // should have freed them died. As with claims, only managers know.
-func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (failed error) {
-	led := slices.DeleteFunc(d.memory.Networks(), func(n journal.Network) bool { return !n.IsManager() || n.Removing })
+func (sw *swarm) freeLostNetworks(ctx context.Context, s *suspects, away int) (failed error) {
+	led := slices.DeleteFunc(sw.memory.Networks(), func(n journal.Network) bool { return !n.IsManager() || n.Removing })
 	if len(led) == 0 {
 		return nil
 	}
-	listed, err := d.cfg.Engine.SwarmNetworks(ctx)
+	listed, err := sw.cfg.Engine.SwarmNetworks(ctx)
 	if errors.Is(err, engine.ErrNotManager) {
 		return nil
 	}
@@ -364,14 +364,14 @@ func (d *Driver) freeLostNetworks(ctx context.Context, s *suspects, away int) (f
 	}
 	for _, n := range led {
 		stands := slices.ContainsFunc(listed, func(e engine.Network) bool { return e.ID == n.UUID })
-		if stands || !s.proven("swarm network "+n.UUID, d.now(), away) {
+		if stands || !s.proven("swarm network "+n.UUID, sw.now(), away) {
 			continue
 		}
-		if err := d.FreeNetwork(ctx, n.UUID); err != nil {
+		if err := sw.FreeNetwork(ctx, n.UUID); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("free network %s that the swarm no longer has: %w", n.Title(), err))
 			continue
 		}
-		d.log.Warn("freed a network that the swarm no longer has", "network", n.Title(), "id", n.UUID)
+		sw.log.Warn("freed a network that the swarm no longer has", "network", n.Title(), "id", n.UUID)
 	}
 	return failed
 }
@@ -385,12 +385,12 @@ func hasEnded(state string) bool {
 // freeManagerClaims ends claims of tasks and services that are no more: a
 // leader that died took their release with it. Only managers know, and two
 // observations are needed as for everything that is freed without being asked.
-func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) (failed error) {
-	claims, err := d.addresses.ManagerClaims(ctx)
+func (sw *swarm) freeManagerClaims(ctx context.Context, s *suspects, away int) (failed error) {
+	claims, err := sw.addresses.ManagerClaims(ctx)
 	if err != nil || len(claims) == 0 {
 		return err
 	}
-	used, err := d.swarmAddresses(ctx)
+	used, err := sw.swarmAddresses(ctx)
 	if errors.Is(err, engine.ErrNotManager) {
 		return nil
 	}
@@ -398,23 +398,23 @@ func (d *Driver) freeManagerClaims(ctx context.Context, s *suspects, away int) (
 		return err
 	}
 	for _, c := range claims {
-		if used[c.Network][c.Address] || !s.proven(c, d.now(), away) {
+		if used[c.Network][c.Address] || !s.proven(c, sw.now(), away) {
 			continue
 		}
-		dropped, err := d.addresses.DropManagerClaim(ctx, c)
+		dropped, err := sw.addresses.DropManagerClaim(ctx, c)
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err))
 		}
 		if err != nil || !dropped {
 			continue
 		}
-		d.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", visible.ID(c.Network))
+		sw.log.Warn("ended the swarm's claim of an address that no task or service has", "address", c.Address, "network", visible.ID(c.Network))
 	}
 	return failed
 }
 
 // swarmAddresses is every address of a task or service, by network id.
-func (d *Driver) swarmAddresses(ctx context.Context) (map[string]map[netip.Addr]bool, error) {
+func (sw *swarm) swarmAddresses(ctx context.Context) (map[string]map[netip.Addr]bool, error) {
 	used := map[string]map[netip.Addr]bool{}
 	use := func(network string, addr netip.Addr) {
 		if used[network] == nil {
@@ -422,7 +422,7 @@ func (d *Driver) swarmAddresses(ctx context.Context) (map[string]map[netip.Addr]
 		}
 		used[network][addr] = true
 	}
-	tasks, err := d.cfg.Engine.Tasks(ctx)
+	tasks, err := sw.cfg.Engine.Tasks(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -436,7 +436,7 @@ func (d *Driver) swarmAddresses(ctx context.Context) (map[string]map[netip.Addr]
 			}
 		}
 	}
-	services, err := d.cfg.Engine.Services(ctx)
+	services, err := sw.cfg.Engine.Services(ctx)
 	if err != nil {
 		return nil, err
 	}

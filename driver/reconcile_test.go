@@ -23,19 +23,19 @@ func (h *host) macOf(address string) net.HardwareAddr {
 	return ipam.MAC(h.session.Cluster(), "default", netip.MustParseAddr(address))
 }
 
-// reconciler runs one host's reconcile rounds by hand; its own come too
+// looker runs one host's reconcile rounds by hand; its own come too
 // seldom to meet a test.
-type reconciler struct {
+type looker struct {
 	*host
 	s *suspects
 }
 
-func (h *host) reconciler() *reconciler {
-	return &reconciler{host: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
+func (h *host) reconciler() *looker {
+	return &looker{host: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
 }
 
 // round is one round, some time after the one before.
-func (r *reconciler) round(after time.Duration) {
+func (r *looker) round(after time.Duration) {
 	r.Helper()
 	r.clock.advance(after)
 	r.must(r.d.reconcile(context.Background(), r.s))
@@ -50,7 +50,7 @@ func (c *cluster) held(address string, want bool) {
 }
 
 // forgotten is a host with a container that its engine forgot without a word.
-func forgotten(t testing.TB) (*reconciler, *container) {
+func forgotten(t testing.TB) (*looker, *container) {
 	h := newCluster(t).host("h1")
 	h.create(lan("lan1", "10.0.1.0/24"))
 	h.replica("lan1")

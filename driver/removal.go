@@ -12,24 +12,24 @@ import (
 
 // retire turns a definition that nobody refers to from active to removing:
 // from here on nothing starts on it, and every live node answers.
-func (d *Driver) retire(ctx context.Context, s plan.Step) error {
+func (rs *replicas) retire(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
 	def.State = store.NetworkRemoving
-	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+	res, err := rs.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(s.Definition.Key, s.Definition.Modified)},
 		Then: []store.Op{store.Put(s.Definition.Key, store.Encode(def))},
 	})
 	if err == nil && res.Done {
 		failpoint("removal: retired")
-		d.log.Info("network is being removed from the whole cluster", "network", def.Name)
+		rs.log.Info("network is being removed from the whole cluster", "network", def.Name)
 	}
 	return err
 }
 
 // detach disconnects this host's containers, running or stopped, from a
 // network that an operator removes by force.
-func (d *Driver) detach(ctx context.Context, s plan.Step) error {
-	containers, err := d.cfg.Engine.Containers(ctx)
+func (rs *replicas) detach(ctx context.Context, s plan.Step) error {
+	containers, err := rs.cfg.Engine.Containers(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,23 +37,23 @@ func (d *Driver) detach(ctx context.Context, s plan.Step) error {
 		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == s.Network.ID || a.Network == s.Engine.Name }) {
 			continue
 		}
-		if err := d.cfg.Engine.Disconnect(ctx, s.Network.ID, c.ID, true); err != nil {
+		if err := rs.cfg.Engine.Disconnect(ctx, s.Network.ID, c.ID, true); err != nil {
 			return fmt.Errorf("disconnect container %s: %w", c.Name, err)
 		}
 		failpoint("detach: one disconnected")
-		d.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.Engine.Name)
+		rs.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.Engine.Name)
 	}
 	return nil
 }
 
 // answer says whether the replica is gone here, or why the definition must
 // stay.
-func (d *Driver) answer(ctx context.Context, s plan.Step) error {
+func (rs *replicas) answer(ctx context.Context, s plan.Step) error {
 	def := s.Definition
-	removal := store.Removal{Node: d.self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
-	_, err := d.cfg.KV.Commit(ctx, store.Txn{
+	removal := store.Removal{Node: rs.self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
+	_, err := rs.cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.SameLife(def.Key, def.Created)},
-		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, d.self.Node()), store.Encode(removal))},
+		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, rs.self.Node()), store.Encode(removal))},
 	})
 	failpoint("removal: answered")
 	return err
@@ -61,7 +61,7 @@ func (d *Driver) answer(ctx context.Context, s plan.Step) error {
 
 // revive makes a definition active again: somebody refers to it after all, or
 // what looked like an rm was a prune.
-func (d *Driver) revive(ctx context.Context, s plan.Step) error {
+func (rs *replicas) revive(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
 	def.State, def.Force = store.NetworkActive, false
 	txn := store.Txn{
@@ -71,31 +71,31 @@ func (d *Driver) revive(ctx context.Context, s plan.Step) error {
 	if s.Definition.Modified == 0 { // from its tombstone
 		txn.Then = append(txn.Then, store.Delete(store.TombstoneKey(def.UUID)))
 	}
-	res, err := d.cfg.KV.Commit(ctx, txn)
+	res, err := rs.cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
-		d.tables.networks.Await(res.Revision)
-		d.log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
+		rs.tables.networks.Await(res.Revision)
+		rs.log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
 	}
 	return err
 }
 
 // bury ends a removal every live node agreed to: definition and reservations
 // go, a tombstone stays for nodes that are away.
-func (d *Driver) bury(ctx context.Context, s plan.Step) error {
+func (rs *replicas) bury(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
-	conds, ops, err := d.addresses.UnreserveFor(ctx, def)
+	conds, ops, err := rs.addresses.UnreserveFor(ctx, def)
 	if err != nil {
 		return err
 	}
 	def.State, def.Force = store.NetworkActive, false // as it would come back
-	grave := store.Tombstone{Network: def, By: d.self.Node(), Since: d.milliseconds() / 1000}
-	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+	grave := store.Tombstone{Network: def, By: rs.self.Node(), Since: rs.milliseconds() / 1000}
+	res, err := rs.cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
 		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
 	})
 	if err == nil && res.Done {
 		failpoint("removal: buried")
-		d.log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
+		rs.log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
 	}
 	return err
 }
@@ -105,8 +105,8 @@ const sweptAtOnce = 100
 
 // sweepAnswers deletes the nodes' answers to a removal that is over. One that
 // is given meanwhile, to another removal, stays.
-func (d *Driver) sweepAnswers(ctx context.Context, s plan.Step) error {
-	items, _, err := d.cfg.KV.List(ctx, store.RemovalSpan(s.Definition.Record.UUID))
+func (rs *replicas) sweepAnswers(ctx context.Context, s plan.Step) error {
+	items, _, err := rs.cfg.KV.List(ctx, store.RemovalSpan(s.Definition.Record.UUID))
 	if err != nil {
 		return err
 	}
@@ -116,12 +116,12 @@ func (d *Driver) sweepAnswers(ctx context.Context, s plan.Step) error {
 			txn.If = append(txn.If, store.Unchanged(it.Key, it.Modified))
 			txn.Then = append(txn.Then, store.Delete(it.Key))
 		}
-		res, err := d.cfg.KV.Commit(ctx, txn)
+		res, err := rs.cfg.KV.Commit(ctx, txn)
 		if err != nil || !res.Done {
 			return err // not done: one of them changed, the next look knows
 		}
 		failpoint("removal: answers swept")
-		d.tables.removals.Await(res.Revision)
+		rs.tables.removals.Await(res.Revision)
 	}
 	return nil
 }

@@ -30,28 +30,28 @@ type Sandboxes interface {
 
 // openSandbox makes names answer in the endpoint's sandbox, before its first
 // process runs on engines that have the namespace at Join (from 28).
-func (d *Driver) openSandbox(n journal.Network, e journal.Endpoint) {
-	if d.cfg.Sandboxes == nil || n.Options.NoDNS || e.Sandbox == "" {
+func (sb *sandboxes) openSandbox(n journal.Network, e journal.Endpoint) {
+	if sb.cfg.Sandboxes == nil || n.Options.NoDNS || e.Sandbox == "" {
 		return
 	}
-	if err := d.cfg.Sandboxes.Attach(d.cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
-		d.log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "why", err)
+	if err := sb.cfg.Sandboxes.Attach(sb.cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
+		sb.log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "why", err)
 	}
 }
 
 // dropSandbox ends that.
-func (d *Driver) dropSandbox(e journal.Endpoint) {
-	if d.cfg.Sandboxes != nil {
-		d.cfg.Sandboxes.Detach(e.ID)
+func (sb *sandboxes) dropSandbox(e journal.Endpoint) {
+	if sb.cfg.Sandboxes != nil {
+		sb.cfg.Sandboxes.Detach(e.ID)
 	}
 }
 
 // reopenSandboxes gives every running container its names again after a
 // restart of the agent.
-func (d *Driver) reopenSandboxes(context.Context) error {
-	for _, e := range d.memory.Endpoints() {
-		if n, ok := d.memory.Network(e.Network); ok {
-			d.openSandbox(n, e)
+func (sb *sandboxes) reopenSandboxes(context.Context) error {
+	for _, e := range sb.memory.Endpoints() {
+		if n, ok := sb.memory.Network(e.Network); ok {
+			sb.openSandbox(n, e)
 		}
 	}
 	return nil
@@ -59,10 +59,10 @@ func (d *Driver) reopenSandboxes(context.Context) error {
 
 // renameSandboxes moves a network's sandboxes to the definition it was bound
 // to.
-func (d *Driver) renameSandboxes(n journal.Network) {
-	for _, e := range d.memory.EndpointsOf(n.ID) {
-		d.dropSandbox(e)
-		d.openSandbox(n, e)
+func (sb *sandboxes) renameSandboxes(n journal.Network) {
+	for _, e := range sb.memory.EndpointsOf(n.ID) {
+		sb.dropSandbox(e)
+		sb.openSandbox(n, e)
 	}
 }
 
@@ -117,36 +117,36 @@ func (a *announcer) joined(e journal.Endpoint) {
 }
 
 // announceJoined announces queued endpoints until ctx ends.
-func (d *Driver) announceJoined(ctx context.Context) error {
+func (sb *sandboxes) announceJoined(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case e := <-d.announcer.pending:
-			running.Go(func() { d.announce(ctx, e) })
+		case e := <-sb.announcer.pending:
+			running.Go(func() { sb.announce(ctx, e) })
 		}
 	}
 }
 
 // announce waits until Docker brought the link up inside the sandbox, which
 // older engines do after Join returned, and announces each address.
-func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
+func (sb *sandboxes) announce(ctx context.Context, e journal.Endpoint) {
 	ctx, cancel := context.WithTimeout(ctx, announcePatience)
 	defer cancel()
 	var failed error
-	addresses := d.announcer.left(e.Addresses())
+	addresses := sb.announcer.left(e.Addresses())
 	if len(addresses) == 0 {
 		return
 	}
 	sent := 0
 	for sent < announceTimes {
-		if now, known := d.memory.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
+		if now, known := sb.memory.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
-		failed = netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return announceHere(addresses) })
+		failed = netns.Do(sb.cfg.OnHost(e.Sandbox), func() error { return announceHere(addresses) })
 		if failed == nil {
 			sent++
 			wait = announceEvery
@@ -154,7 +154,7 @@ func (d *Driver) announce(ctx context.Context, e journal.Endpoint) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
-				d.log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
+				sb.log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
 			}
 			return
 		case <-time.After(wait):
@@ -179,12 +179,12 @@ func announceHere(addresses []netip.Addr) error {
 // Silence takes down the link of an endpoint whose address somebody else has
 // by right, inside its sandbox. The container runs on without it; a restart
 // of the container asks for an address anew.
-func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
-	e, ok := d.memory.Endpoint(endpoint)
+func (sb *sandboxes) Silence(endpoint string, addr netip.Addr) error {
+	e, ok := sb.memory.Endpoint(endpoint)
 	if !ok || e.Sandbox == "" {
 		return nil
 	}
-	err := netns.Do(d.cfg.OnHost(e.Sandbox), func() error { return link.Silence(addr) })
+	err := netns.Do(sb.cfg.OnHost(e.Sandbox), func() error { return link.Silence(addr) })
 	if err != nil {
 		return fmt.Errorf("take down the link of %s: %w", addr, err)
 	}
@@ -192,8 +192,8 @@ func (d *Driver) Silence(endpoint string, addr netip.Addr) error {
 }
 
 // Called is what messages call an endpoint: its container where that is known.
-func (d *Driver) Called(endpoint string) string {
-	if e, ok := d.memory.Endpoint(endpoint); ok && e.Container.Name != "" {
+func (sb *sandboxes) Called(endpoint string) string {
+	if e, ok := sb.memory.Endpoint(endpoint); ok && e.Container.Name != "" {
 		return "container " + e.Container.Name
 	}
 	return "endpoint " + visible.ID(endpoint)
@@ -205,17 +205,17 @@ var errNoAnswers = errors.New("an l3 network's addresses answer nobody's ARP, wh
 // Ask returns those of the addresses that answer on the LAN of a network, as
 // asked at its parent on this host, which is made if need be. A network without
 // a way out has none that could answer, and another driver's is not asked for.
-func (d *Driver) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
-	n, known := d.memory.Network(network)
+func (sb *sandboxes) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
+	n, known := sb.memory.Network(network)
 	if !known || n.Isolated() {
 		return nil, nil
 	}
 	if n.Options.Layer3() {
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), errNoAnswers)
 	}
-	on, err := d.parents.Ensure(ctx, n)
+	on, err := sb.parents.Ensure(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), err)
 	}
-	return d.cfg.AskLAN(ctx, on.Name, addrs)
+	return sb.cfg.AskLAN(ctx, on.Name, addrs)
 }

@@ -72,7 +72,7 @@ func (s *stopped) newcomers(network string) bool {
 
 // Newcomers reports whether a container that never ran may be the one that asks
 // for an address on a network.
-func (d *Driver) Newcomers(network string) bool { return d.stopped.newcomers(network) }
+func (ps *nodes) Newcomers(network string) bool { return ps.stopped.newcomers(network) }
 
 // look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
@@ -158,7 +158,7 @@ func keep(c engine.Container, a engine.Attachment, n journal.Network, had []neti
 }
 
 // avoid tells the allocator what stopped containers of all hosts want again.
-func (d *Driver) avoid(v plan.View) {
+func (ps *nodes) avoid(v plan.View) {
 	ids := map[string]string{}
 	for _, n := range v.Journal {
 		ids[n.UUID] = n.ID
@@ -175,5 +175,5 @@ func (d *Driver) avoid(v plan.View) {
 			all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address})
 		}
 	}
-	d.addresses.Avoid(all)
+	ps.addresses.Avoid(all)
 }

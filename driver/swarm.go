@@ -25,18 +25,18 @@ import (
 
 // AllocateNetwork takes a swarm network on the leader. It is repeated by every
 // new leader.
-func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options, pools []pool.Data) error {
+func (sw *swarm) AllocateNetwork(_ context.Context, id string, o option.Options, pools []pool.Data) error {
 	for i := range pools {
 		// The allocator leaves the space out; it asks in the global one.
 		pools[i].Space = cmp.Or(pools[i].Space, pool.GlobalSpace)
 	}
 	if foreignIPAM(pools) {
-		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", d.cfg.Name)
+		return fmt.Errorf("gvlan's own addresses are needed in a swarm: add --ipam-driver %s", sw.cfg.Name)
 	}
-	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: d.milliseconds()}
-	err := d.memory.Change(func(c *journal.Change) error {
-		asked := d.join(c, &n, pools)
-		if err := asked.CheckExclude(); err != nil && d.newToSwarm(id) {
+	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: sw.milliseconds()}
+	err := sw.memory.Change(func(c *journal.Change) error {
+		asked := sw.networks.join(c, &n, pools)
+		if err := asked.CheckExclude(); err != nil && sw.newToSwarm(id) {
 			return err
 		}
 		c.Put(n)
@@ -45,57 +45,57 @@ func (d *Driver) AllocateNetwork(_ context.Context, id string, o option.Options,
 	if err != nil {
 		return err
 	}
-	d.poke()
+	sw.poke()
 	return nil
 }
 
 // newToSwarm reports whether no leader took the network before. In doubt it was
 // taken: what runs must not be refused to a new leader.
-func (d *Driver) newToSwarm(id string) bool {
-	_, ready := d.tables.networks.Rows()
-	_, known := d.memory.Network(store.ManagerNetwork(id))
-	return ready && !known && d.definitionName(id) == ""
+func (sw *swarm) newToSwarm(id string) bool {
+	_, ready := sw.tables.networks.Rows()
+	_, known := sw.memory.Network(store.ManagerNetwork(id))
+	return ready && !known && sw.definitionName(id) == ""
 }
 
 // FreeNetwork ends it. The definition goes outside the handler.
-func (d *Driver) FreeNetwork(_ context.Context, id string) error {
+func (sw *swarm) FreeNetwork(_ context.Context, id string) error {
 	key := store.ManagerNetwork(id)
-	err := d.memory.Change(func(c *journal.Change) error {
+	err := sw.memory.Change(func(c *journal.Change) error {
 		if n, ok := c.Network(key); ok {
 			n.Removing = true
 			c.Put(n)
 		}
-		d.addresses.Detach(c, key)
+		sw.addresses.Detach(c, key)
 		return nil
 	})
-	d.poke()
+	sw.poke()
 	return err
 }
 
 // commitSwarm makes the definition of a swarm network: its uuid is the swarm's
 // own id, so that every leader makes the same.
-func (d *Driver) commitSwarm(ctx context.Context, s plan.Step) error {
+func (sw *swarm) commitSwarm(ctx context.Context, s plan.Step) error {
 	n := store.Network{
 		UUID: s.Network.UUID, Name: s.Engine.Name, State: store.NetworkActive, Scope: store.ScopeSwarm,
-		Origin: d.self.Node(), Since: d.milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
+		Origin: sw.self.Node(), Since: sw.milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
 	}
-	conds, ops, err := d.addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
+	conds, ops, err := sw.addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
 	if err != nil {
 		return err
 	}
 	key := store.NetworkKey(n.Name)
-	res, err := d.cfg.KV.Commit(ctx, store.Txn{
+	res, err := sw.cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID))),
 		Then: append(ops, store.Put(key, store.Encode(n))),
 	})
 	if err != nil || !res.Done {
 		return err
 	}
-	d.log.Info("network of the swarm is defined", "network", n.Name, "id", n.UUID)
+	sw.log.Info("network of the swarm is defined", "network", n.Name, "id", n.UUID)
 	if n.Created.IPAMOptions["exclude"] == "" {
-		d.log.Warn(auxWarning, "network", n.Name)
+		sw.log.Warn(auxWarning, "network", n.Name)
 	}
-	return d.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}})
+	return sw.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}})
 }
 
 // auxWarning is for every network that may miss it: the engine leaves aux
@@ -104,29 +104,29 @@ func (d *Driver) commitSwarm(ctx context.Context, s plan.Step) error {
 const auxWarning = "swarm drops --aux-address: whatever was given so is not kept out, and this network has no --ipam-opt exclude="
 
 // bindSwarm takes name and overrides over.
-func (d *Driver) bindSwarm(s plan.Step) error {
+func (sw *swarm) bindSwarm(s plan.Step) error {
 	def := s.Definition.Record
-	err := d.memory.Change(func(c *journal.Change) error {
+	err := sw.memory.Change(func(c *journal.Change) error {
 		if n, ok := c.Network(s.Network.ID); ok {
 			n.Name, n.Overrides, n.Why = s.Engine.Name, def.Overrides, ""
 			c.Put(n)
 		}
-		d.addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
+		sw.addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
 		return nil
 	})
-	d.names.poke()
+	sw.containers.names.poke()
 	return err
 }
 
 // freeSwarm ends the definition of a network the leader freed.
-func (d *Driver) freeSwarm(ctx context.Context, s plan.Step) error {
+func (sw *swarm) freeSwarm(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
-	conds, ops, err := d.addresses.UnreserveFor(ctx, def)
+	conds, ops, err := sw.addresses.UnreserveFor(ctx, def)
 	if err != nil {
 		return err
 	}
-	grave := store.Tombstone{Network: def, By: d.self.Node(), Since: d.milliseconds() / 1000}
-	_, err = d.cfg.KV.Commit(ctx, store.Txn{
+	grave := store.Tombstone{Network: def, By: sw.self.Node(), Since: sw.milliseconds() / 1000}
+	_, err = sw.cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
 		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
 	})
@@ -156,39 +156,39 @@ func virtualAddresses(services []engine.Service, ours map[string]journal.Network
 
 // lookAtServices remembers, and logs once, which services cannot be reached.
 // Only managers know services.
-func (d *Driver) lookAtServices(ctx context.Context) {
+func (sw *swarm) lookAtServices(ctx context.Context) {
 	ours := map[string]journal.Network{}
-	for _, n := range d.memory.Networks() {
+	for _, n := range sw.memory.Networks() {
 		if n.Stage == journal.StageSwarm {
 			ours[n.UUID] = n
 		}
 	}
 	var warnings []string
 	if len(ours) > 0 {
-		services, err := d.cfg.Engine.Services(ctx)
+		services, err := sw.cfg.Engine.Services(ctx)
 		if err != nil {
 			return
 		}
 		warnings = virtualAddresses(services, ours)
 	}
-	for _, w := range d.services.Replace(warnings) {
-		d.log.Warn(w)
+	for _, w := range sw.services.Replace(warnings) {
+		sw.log.Warn(w)
 	}
 }
 
 // Warnings are what is wrong here that no error told anybody: services whose
 // virtual address nobody answers, a managed plugin whose name hides this one,
 // hosts whose network lost its name to one of this host, options without effect.
-func (d *Driver) Warnings() []string {
-	return slices.Concat(d.services.List(), d.plugins.List(), d.clashes.List(), d.unheeded.list())
+func (cm *commands) Warnings() []string {
+	return slices.Concat(cm.swarm.services.List(), cm.reconciler.plugins.List(), cm.replicas.clashes.List(), cm.containers.unheeded.list())
 }
 
 // endClaims ends what the swarm claims on a network it has freed: the leader
 // is not asked to release the addresses of tasks that outlive their network.
-func (d *Driver) endClaims(ctx context.Context, n journal.Network) error {
+func (sw *swarm) endClaims(ctx context.Context, n journal.Network) error {
 	var subnets []netip.Prefix
 	for _, p := range n.Pools {
 		subnets = append(subnets, p.Subnet)
 	}
-	return d.addresses.EndManagerClaims(ctx, ipam.SwarmNetwork{ID: n.UUID, Segment: n.Segment, Subnets: subnets})
+	return sw.addresses.EndManagerClaims(ctx, ipam.SwarmNetwork{ID: n.UUID, Segment: n.Segment, Subnets: subnets})
 }

@@ -38,10 +38,10 @@ func (u *unheeded) list() []string {
 const containersNamed = 5
 
 // lookAtUnheeded remembers what has no effect now, and logs each once.
-func (d *Driver) lookAtUnheeded() {
-	engine := d.unheeded.of()
+func (cs *containers) lookAtUnheeded() {
+	engine := cs.unheeded.of()
 	containers := map[string][]string{} // by what is said of them
-	for _, n := range d.memory.Networks() {
+	for _, n := range cs.memory.Networks() {
 		// Docker's calls name neither networks nor containers: they count once
 		// they are known.
 		if n.Stage == journal.StageGone || n.IsManager() || n.Name == "" {
@@ -51,7 +51,7 @@ func (d *Driver) lookAtUnheeded() {
 		for _, given := range n.Options.Unheeded {
 			containers[about+option.NetworkUnheeded(given)] = nil
 		}
-		for _, e := range d.memory.EndpointsOf(n.ID) {
+		for _, e := range cs.memory.EndpointsOf(n.ID) {
 			if e.Container.Name == "" {
 				continue
 			}
@@ -64,8 +64,8 @@ func (d *Driver) lookAtUnheeded() {
 			}
 		}
 	}
-	for _, fresh := range d.unheeded.replace(containers) {
-		d.log.Warn(fresh)
+	for _, fresh := range cs.unheeded.replace(containers) {
+		cs.log.Warn(fresh)
 	}
 }
 
