@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -94,6 +93,9 @@ func selfSign(key ed25519.PrivateKey) (*x509.Certificate, error) {
 	return cert, nil
 }
 
+// Root is the certificate all others of this authority are signed by.
+func (a *Authority) Root() *x509.Certificate { return a.cert }
+
 // Client returns what a node connects to the embedded etcd with: it trusts
 // servers of this authority only, and shows a certificate of its own, made
 // here and renewed here.
@@ -165,8 +167,6 @@ func (a *Authority) now() time.Time {
 
 // renewAt is when a certificate is to be replaced.
 func renewAt(cert *tls.Certificate) time.Time { return cert.Leaf.NotAfter.Add(-lifetime / 2) }
-
-var errNoKey = errors.New("it holds no ed25519 key")
 
 // renewed is a certificate that is replaced before it ends.
 type renewed struct {

@@ -78,7 +78,7 @@ func (s *Server) logLevel(l zapcore.Level) slog.Level {
 // new one, fires when it must be written again; never without TLS.
 func (s *Server) certify(timer *time.Timer) (*time.Timer, error) {
 	if timer == nil {
-		timer = time.NewTimer(lifetime)
+		timer = time.NewTimer(time.Hour)
 		timer.Stop()
 	}
 	if s.authority == nil {
@@ -91,8 +91,8 @@ func (s *Server) certify(timer *time.Timer) (*time.Timer, error) {
 	// A renewed certificate keeps the key: a handshake that reads one file
 	// before and one after the renewal still finds a pair.
 	s.key, _ = cert.PrivateKey.(ed25519.PrivateKey)
-	timer.Reset(renewAt(cert).Sub(s.authority.now()))
-	return timer, s.authority.writeServerFiles(s.config.Dir, cert)
+	timer.Reset(time.Until(renewAt(cert)))
+	return timer, writeServerFiles(s.config.Dir, s.authority.Root(), cert)
 }
 
 // hostAddresses are the addresses of this host, now.

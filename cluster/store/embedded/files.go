@@ -43,7 +43,7 @@ func keptToken(dir string) (string, error) {
 
 // writeServerFiles writes a server's certificate, its key and the
 // authority's certificate where etcd reads them at every handshake.
-func (a *Authority) writeServerFiles(dir string, cert *tls.Certificate) error {
+func writeServerFiles(dir string, root *x509.Certificate, cert *tls.Certificate) error {
 	key, ok := cert.PrivateKey.(ed25519.PrivateKey)
 	if !ok {
 		return fmt.Errorf("write the server's certificate: %w", errNoKey)
@@ -56,7 +56,7 @@ func (a *Authority) writeServerFiles(dir string, cert *tls.Certificate) error {
 		name, kind string
 		der        []byte
 	}{
-		{caFile, "CERTIFICATE", a.cert.Raw},
+		{caFile, "CERTIFICATE", root.Raw},
 		{keyFile, "PRIVATE KEY", der},
 		{certFile, "CERTIFICATE", cert.Certificate[0]},
 	} {
@@ -67,6 +67,8 @@ func (a *Authority) writeServerFiles(dir string, cert *tls.Certificate) error {
 	}
 	return nil
 }
+
+var errNoKey = errors.New("it holds no ed25519 key")
 
 // writeSecret replaces a file in one step, readable by its owner only.
 func writeSecret(path string, raw []byte) error {
