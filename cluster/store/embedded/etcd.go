@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/internal/zaplog"
 )
 
@@ -84,14 +85,14 @@ func (s *Server) certify(timer *time.Timer) (*time.Timer, error) {
 	if s.authority == nil {
 		return timer, nil
 	}
-	cert, err := s.authority.issueServer(s.config.Names, hostAddresses(), s.key)
+	cert, err := s.authority.Server(s.config.Names, hostAddresses(), s.key)
 	if err != nil {
 		return nil, err
 	}
 	// A renewed certificate keeps the key: a handshake that reads one file
 	// before and one after the renewal still finds a pair.
 	s.key, _ = cert.PrivateKey.(ed25519.PrivateKey)
-	timer.Reset(time.Until(renewAt(cert)))
+	timer.Reset(time.Until(authority.RenewAt(cert)))
 	return timer, writeServerFiles(s.config.Dir, s.authority.Root(), cert)
 }
 

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"gvlan/cluster/store/authority"
 )
 
 // The files of a data directory that are gvlan's; etcd's are in "member".
@@ -34,7 +36,7 @@ func keptToken(dir string) (string, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("read the token of the embedded etcd: %w", err)
 	}
-	token := NewToken()
+	token := authority.NewToken()
 	if err := writeSecret(path, []byte(token+"\n")); err != nil {
 		return "", fmt.Errorf("keep the token of the embedded etcd: %w", err)
 	}

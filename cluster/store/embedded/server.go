@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+
+	"gvlan/cluster/store/authority"
 )
 
 // Config says where the embedded etcd keeps its data and who may reach it.
@@ -27,8 +29,8 @@ type Config struct {
 type Server struct {
 	config    Config
 	door      *door
-	listen    netip.AddrPort // zero: none
-	authority *Authority     // nil: no TLS
+	listen    netip.AddrPort       // zero: none
+	authority *authority.Authority // nil: no TLS
 	token     string
 	key       ed25519.PrivateKey // of the server's certificate; nil before the first
 	ready     chan struct{}
@@ -54,7 +56,7 @@ func New(c Config) (*Server, error) {
 	if s.token, err = keptToken(c.Dir); err != nil {
 		return nil, err
 	}
-	if s.authority, err = NewAuthority(s.token); err != nil {
+	if s.authority, err = authority.New(s.token); err != nil {
 		return nil, fmt.Errorf("read the token in %s: %w", c.Dir, err)
 	}
 	return s, nil

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 )
@@ -243,11 +244,11 @@ func TestTokenOpensTheServer(t *testing.T) {
 		return err
 	}
 	config := func(token string) *tls.Config {
-		authority, err := embedded.NewAuthority(token)
+		of, err := authority.New(token)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := authority.Client("node")
+		c := of.Client("node")
 		c.NextProtos = []string{"h2"}
 		return c
 	}
@@ -255,10 +256,10 @@ func TestTokenOpensTheServer(t *testing.T) {
 		t.Fatalf("with the token: %v", err)
 	}
 	var unknown *tls.CertificateVerificationError
-	if err := shake(config(embedded.NewToken())); !errors.As(err, &unknown) {
+	if err := shake(config(authority.NewToken())); !errors.As(err, &unknown) {
 		t.Fatalf("a client with another token: %v, want that it refuses the server", err)
 	}
-	stranger := config(embedded.NewToken())
+	stranger := config(authority.NewToken())
 	stranger.RootCAs = config(server.Token()).RootCAs
 	if err := shake(stranger); err == nil {
 		t.Fatal("the server accepted a certificate of another token")

@@ -12,6 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/etcdtest"
@@ -20,7 +21,7 @@ import (
 )
 
 func TestNewEtcdRefuses(t *testing.T) {
-	tlsConfig := etcdtest.ClientTLS(t, embedded.NewToken())
+	tlsConfig := etcdtest.ClientTLS(t, authority.NewToken())
 	for _, c := range []struct {
 		name   string
 		config etcd.Config
@@ -70,7 +71,7 @@ func TestEtcdOfAnotherAuthority(t *testing.T) {
 	t.Parallel()
 	address := etcdtest.FreeAddress(t)
 	etcdtest.Serve(t, embedded.Config{Listen: address})
-	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}, TLS: etcdtest.ClientTLS(t, embedded.NewToken()), Attempt: time.Second})
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}, TLS: etcdtest.ClientTLS(t, authority.NewToken()), Attempt: time.Second})
 	err := complains(t, client, "etcd does not answer: its certificate is not signed by the authority this host was given (--etcd-ca, or --token of the agent that serves it): ")
 	if _, typed := errors.AsType[x509.UnknownAuthorityError](err); !typed {
 		t.Errorf("the error %v does not wrap its cause", err)

@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 )
@@ -102,11 +103,11 @@ func Open(t *testing.T, config etcd.Config) Subject {
 // ClientTLS is what whoever has the token connects with.
 func ClientTLS(t *testing.T, token string) *tls.Config {
 	t.Helper()
-	authority, err := embedded.NewAuthority(token)
+	of, err := authority.New(token)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return authority.Client("node")
+	return of.Client("node")
 }
 
 // FreeAddress is a loopback address nobody listens on, and that the

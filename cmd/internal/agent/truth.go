@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cmd/internal/config"
@@ -96,11 +97,11 @@ func joinLine(c config.Config, address netip.Addr, token string) string {
 
 // joinTLS is how an agent speaks to the embedded etcd it joined.
 func joinTLS(token, node string) (*tls.Config, error) {
-	authority, err := embedded.NewAuthority(token)
+	of, err := authority.New(token)
 	if err != nil {
 		return nil, fmt.Errorf("use --token: %w", err)
 	}
-	return authority.Client(node), nil
+	return of.Client(node), nil
 }
 
 // run runs the server where there is one, until ctx ends. With data it cannot

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cmd/internal/config"
 )
@@ -42,7 +43,7 @@ func TestTokenOfAnotherCluster(t *testing.T) {
 	if err := checkJoin(t.Context(), address, joinWith(t, host.server.Token())); err != nil {
 		t.Fatalf("the right token is refused: %v", err)
 	}
-	err := checkJoin(t.Context(), address, joinWith(t, embedded.NewToken()))
+	err := checkJoin(t.Context(), address, joinWith(t, authority.NewToken()))
 	if want := "--token is not the one " + address + " printed"; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error is %v, want one that begins with %q", err, want)
 	}

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/authority"
 	"gvlan/parentfile"
 )
 
@@ -232,7 +232,7 @@ func (c *Config) checkParents() error {
 // checkToken refuses what no agent ever printed. The error names the option
 // and never the token.
 func checkToken(option, token string) error {
-	if _, err := embedded.NewAuthority(token); err != nil {
+	if _, err := authority.New(token); err != nil {
 		return fmt.Errorf("--%s: %w", option, err)
 	}
 	return nil

@@ -1,4 +1,7 @@
-package embedded
+// Package authority is what a token makes: the certificate authority of one
+// embedded etcd, derived by its server and by everyone who joins it. Standard
+// library only.
+package authority
 
 import (
 	"crypto/ed25519"
@@ -48,9 +51,9 @@ func NewToken() string {
 	return base64.RawURLEncoding.EncodeToString(secret)
 }
 
-// NewAuthority derives the authority of a token. The error does not repeat
+// New derives the authority of a token. The error does not repeat
 // the token.
-func NewAuthority(token string) (*Authority, error) {
+func New(token string) (*Authority, error) {
 	secret, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil || len(secret) != tokenBytes {
 		return nil, fmt.Errorf("the token is not one that gvlan printed: want %d characters of base64url, got %d characters",
@@ -102,12 +105,12 @@ func (a *Authority) Root() *x509.Certificate { return a.cert }
 func (a *Authority) Client(node string) *tls.Config {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.cert)
-	own := &renewed{now: a.now, issue: func() (*tls.Certificate, error) { return a.issueClient(node) }}
+	own := &renewed{now: a.clock, issue: func() (*tls.Certificate, error) { return a.issueClient(node) }}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13,
 		RootCAs:    roots,
 		ServerName: serverName,
-		Time:       a.now,
+		Time:       a.clock,
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			return own.get()
 		},
@@ -121,10 +124,10 @@ func (a *Authority) issueClient(node string) (*tls.Certificate, error) {
 	}, nil)
 }
 
-// issueServer makes the server's certificate, for key or, when that is nil,
+// Server makes the server's certificate, for key or, when that is nil,
 // for a new one. Names and addresses are for other tools; gvlan's own
 // clients ask for serverName.
-func (a *Authority) issueServer(names []string, addrs []netip.Addr, key ed25519.PrivateKey) (*tls.Certificate, error) {
+func (a *Authority) Server(names []string, addrs []netip.Addr, key ed25519.PrivateKey) (*tls.Certificate, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: serverName},
 		DNSNames:    append([]string{serverName, "localhost"}, names...),
@@ -144,7 +147,7 @@ func (a *Authority) issue(template *x509.Certificate, key ed25519.PrivateKey) (*
 		}
 		key = fresh
 	}
-	now := a.now()
+	now := a.clock()
 	template.NotBefore, template.NotAfter = now.Add(-backdate), now.Add(lifetime)
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
@@ -158,15 +161,15 @@ func (a *Authority) issue(template *x509.Certificate, key ed25519.PrivateKey) (*
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-func (a *Authority) now() time.Time {
+func (a *Authority) clock() time.Time {
 	if a.Now != nil {
 		return a.Now()
 	}
 	return time.Now()
 }
 
-// renewAt is when a certificate is to be replaced.
-func renewAt(cert *tls.Certificate) time.Time { return cert.Leaf.NotAfter.Add(-lifetime / 2) }
+// RenewAt is when a certificate is to be replaced.
+func RenewAt(cert *tls.Certificate) time.Time { return cert.Leaf.NotAfter.Add(-lifetime / 2) }
 
 // renewed is a certificate that is replaced before it ends.
 type renewed struct {
@@ -181,7 +184,7 @@ type renewed struct {
 func (r *renewed) get() (*tls.Certificate, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.cert != nil && r.now().Before(renewAt(r.cert)) {
+	if r.cert != nil && r.now().Before(RenewAt(r.cert)) {
 		return r.cert, nil
 	}
 	cert, err := r.issue()

@@ -1,4 +1,4 @@
-package embedded
+package authority
 
 import (
 	"bytes"
@@ -7,8 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +21,7 @@ const (
 
 func authorityOf(t *testing.T, token string) *Authority {
 	t.Helper()
-	a, err := NewAuthority(token)
+	a, err := New(token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +49,7 @@ func TestBadTokens(t *testing.T) {
 		"character": "!" + fixedToken[1:],
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := NewAuthority(token)
+			_, err := New(token)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -89,7 +87,7 @@ func TestClientCertificateIsRenewed(t *testing.T) {
 
 func TestServerCertificate(t *testing.T) {
 	a := authorityOf(t, fixedToken)
-	cert, err := a.issueServer([]string{"host1"}, []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fd00::1")}, nil)
+	cert, err := a.Server([]string{"host1"}, []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("fd00::1")}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,30 +104,5 @@ func TestServerCertificate(t *testing.T) {
 	}
 	if _, err := client.Leaf.Verify(x509.VerifyOptions{DNSName: "", Roots: roots}); err == nil {
 		t.Error("a client's certificate passes for a server's")
-	}
-}
-
-// The files are renewed with the key they had.
-func TestCertifyKeepsItsKey(t *testing.T) {
-	dir := t.TempDir()
-	s, err := New(Config{Dir: dir, Listen: "127.0.0.1:1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	read := func() (cert, key string) {
-		if _, err := s.certify(nil); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tls.LoadX509KeyPair(filepath.Join(dir, certFile), filepath.Join(dir, keyFile)); err != nil {
-			t.Fatal(err)
-		}
-		rawCert, _ := os.ReadFile(filepath.Join(dir, certFile))
-		rawKey, _ := os.ReadFile(filepath.Join(dir, keyFile))
-		return string(rawCert), string(rawKey)
-	}
-	cert1, key1 := read()
-	cert2, key2 := read()
-	if cert1 == cert2 || key1 != key2 {
-		t.Fatalf("certificate changed: %v, key kept: %v; want both", cert1 != cert2, key1 == key2)
 	}
 }
