@@ -61,7 +61,7 @@ func TestReplicaNobodyBound(t *testing.T) {
 
 // imported is a host whose container web, on a macvlan network of Docker's
 // own, has 192.168.1.2 in an import.
-func imported(c *cluster, name string) *host {
+func imported(c *cluster, name string) *machine {
 	h := c.host(name)
 	old := lan("lan1", "192.168.1.0/24", func(r *engine.NetworkRequest) {
 		r.Driver, r.IPAM.Driver = "macvlan", "default"

@@ -26,7 +26,7 @@ import (
 // 28 does, in the order that tests/docker/testdata/wire shows.
 type dockerd struct {
 	*enginetest.Engine
-	h      *host
+	h      *machine
 	looks  atomic.Int64 // how often the networks were listed
 	serial atomic.Int64
 
@@ -52,7 +52,7 @@ type dockerPool struct {
 	aux     map[string]string
 }
 
-func newDockerd(h *host) *dockerd {
+func newDockerd(h *machine) *dockerd {
 	return &dockerd{Engine: enginetest.New(), h: h, nets: map[string]*dockerNetwork{}}
 }
 
@@ -304,7 +304,7 @@ func (e *dockerd) pools(id string) []dockerPool {
 }
 
 // create makes a network as a user does, and fails the test if that fails.
-func (h *host) create(r engine.NetworkRequest) string {
+func (h *machine) create(r engine.NetworkRequest) string {
 	h.Helper()
 	id, err := h.engine.CreateNetwork(h.Context(), r)
 	h.must(err)
@@ -334,7 +334,7 @@ func without(key string) func(*engine.NetworkRequest) {
 }
 
 // rm is `docker network rm`, and waits until the agent heard the event.
-func (h *host) rm(name string) {
+func (h *machine) rm(name string) {
 	h.Helper()
 	h.clock.advance(time.Millisecond)
 	n, err := h.engine.Network(h.Context(), name)
@@ -347,7 +347,7 @@ func (h *host) rm(name string) {
 }
 
 // prune is `docker network prune -f`.
-func (h *host) prune() {
+func (h *machine) prune() {
 	h.Helper()
 	listed, err := h.engine.Engine.Networks(h.Context(), "gvlan")
 	h.must(err)
@@ -363,7 +363,7 @@ func (h *host) prune() {
 
 // replica is the host's network of that name, once it stands for its
 // definition.
-func (h *host) replica(name string) journal.Network {
+func (h *machine) replica(name string) journal.Network {
 	h.Helper()
 	var found journal.Network
 	h.eventually(h.name+" has network "+name, func() bool {
@@ -380,7 +380,7 @@ func (h *host) replica(name string) journal.Network {
 }
 
 // lacks waits until the host has no network of that name, nor remembers one.
-func (h *host) lacks(name string) {
+func (h *machine) lacks(name string) {
 	h.Helper()
 	h.eventually(h.name+" has no network "+name, func() bool {
 		_, err := h.engine.Network(context.Background(), name)
@@ -390,7 +390,7 @@ func (h *host) lacks(name string) {
 
 // container is a container on one network.
 type container struct {
-	h         *host
+	h         *machine
 	id        string
 	spec      enginetest.ContainerSpec
 	network   *dockerNetwork
@@ -406,7 +406,7 @@ type heldAddress struct {
 }
 
 // run is `docker run -d` of a container on one network.
-func (h *host) run(name, network string, bend ...func(*enginetest.ContainerSpec)) *container {
+func (h *machine) run(name, network string, bend ...func(*enginetest.ContainerSpec)) *container {
 	h.Helper()
 	ct, err := h.tryRun(name, network, bend...)
 	h.must(err)
@@ -428,7 +428,7 @@ func mac(address string) func(*enginetest.ContainerSpec) {
 	return func(s *enginetest.ContainerSpec) { s.Settings.MAC, _ = net.ParseMAC(address) }
 }
 
-func (h *host) tryRun(name, network string, bend ...func(*enginetest.ContainerSpec)) (*container, error) {
+func (h *machine) tryRun(name, network string, bend ...func(*enginetest.ContainerSpec)) (*container, error) {
 	spec := enginetest.ContainerSpec{Name: name, Network: network}
 	for _, b := range bend {
 		b(&spec)

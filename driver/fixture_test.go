@@ -38,7 +38,7 @@ type cluster struct {
 	testing.TB
 	mem   *storetest.Mem
 	clock *clock
-	hosts []*host
+	hosts []*machine
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -69,9 +69,9 @@ func (c *clock) advance(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// host is one node: fakes of its engine and kernel, and the agent between
+// machine is one node: fakes of its engine and kernel, and the agent between
 // them and the store.
-type host struct {
+type machine struct {
 	*cluster
 	name    string
 	dir     string // of the journal
@@ -93,9 +93,9 @@ type host struct {
 }
 
 // host starts a node with one network card, eth1.
-func (c *cluster) host(name string) *host {
+func (c *cluster) host(name string) *machine {
 	c.Helper()
-	h := &host{cluster: c, name: name, dir: c.TempDir(), wire: storetest.NewWire(c.mem), links: linktest.New("gvlan")}
+	h := &machine{cluster: c, name: name, dir: c.TempDir(), wire: storetest.NewWire(c.mem), links: linktest.New("gvlan")}
 	h.links.Add(link.Interface{Name: "eth1", Up: true})
 	h.engine = newDockerd(h)
 	c.hosts = append(c.hosts, h)
@@ -104,19 +104,19 @@ func (c *cluster) host(name string) *host {
 }
 
 // start starts the host's agent and waits until it may give addresses.
-func (h *host) start() {
+func (h *machine) start() {
 	h.Helper()
 	h.launch()
 	h.eventually("the agent of "+h.name+" opens", h.trusted)
 }
 
-func (h *host) trusted() bool {
+func (h *machine) trusted() bool {
 	_, listed := h.d.tables.networks.Rows()
 	return listed && h.session.Trusted() == nil
 }
 
 // launch starts the host's agent.
-func (h *host) launch() {
+func (h *machine) launch() {
 	h.Helper()
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
 	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"), nil)
@@ -145,7 +145,7 @@ func (h *host) launch() {
 }
 
 // build makes allocator and driver, as cmd/gvlan does.
-func (h *host) build(kept *journal.Journal, log *slog.Logger) {
+func (h *machine) build(kept *journal.Journal, log *slog.Logger) {
 	h.Helper()
 	endpoints := &lateEndpoints{}
 	memory, err := journal.Recall(kept)
@@ -187,7 +187,7 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 }
 
 // listen opens the plugin's socket where its path is short enough for one.
-func (h *host) listen() net.Listener {
+func (h *machine) listen() net.Listener {
 	h.Helper()
 	folder, err := os.MkdirTemp("", "gvlan")
 	h.must(err)
@@ -205,7 +205,7 @@ func (h *host) listen() net.Listener {
 }
 
 // restart ends the agent and starts it anew, with the same journal.
-func (h *host) restart() {
+func (h *machine) restart() {
 	h.Helper()
 	h.stop()
 	h.start()
@@ -236,7 +236,7 @@ type answer struct {
 }
 
 // call is one call of Docker's; the error is the plugin's sentence.
-func (h *host) call(method string, request any) (answer, error) {
+func (h *machine) call(method string, request any) (answer, error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return answer{}, err
@@ -244,7 +244,7 @@ func (h *host) call(method string, request any) (answer, error) {
 	return h.send(method, body)
 }
 
-func (h *host) send(method string, body []byte) (answer, error) {
+func (h *machine) send(method string, body []byte) (answer, error) {
 	res, err := h.client.Post("http://plugin/"+method, "application/json", bytes.NewReader(body))
 	if err != nil {
 		return answer{}, err
@@ -309,7 +309,7 @@ func (c *cluster) pass(d time.Duration) {
 
 // settle waits until a whole look at the engine, and the steps it led to,
 // began and ended.
-func (h *host) settle() {
+func (h *machine) settle() {
 	h.Helper()
 	from := h.engine.looks.Load()
 	h.eventually("the agent of "+h.name+" looks", func() bool {
@@ -369,7 +369,7 @@ func (c *cluster) nothingLeft() {
 }
 
 // ours are the names of the links that the host's agent made.
-func (h *host) ours() []string {
+func (h *machine) ours() []string {
 	h.Helper()
 	owned, err := h.links.Owned(context.Background())
 	h.must(err)

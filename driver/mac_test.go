@@ -22,7 +22,7 @@ func TestAMACThatIsTaken(t *testing.T) {
 	web := h1.run("web", "lan1", ip("10.0.1.50"), mac("02:11:22:33:44:55"))
 	db := h1.run("db", "lan1", ip("10.0.1.51"))
 	for _, tt := range []struct {
-		on        *host
+		on        *machine
 		network   string
 		mac, want string
 	}{

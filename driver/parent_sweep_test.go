@@ -10,7 +10,7 @@ import (
 
 // withoutJournal is a host whose agent ended, and whose journal is lost, while
 // a container runs on lan1, of VLAN 10.
-func withoutJournal(t *testing.T) *host {
+func withoutJournal(t *testing.T) *machine {
 	h := newCluster(t).host("h1")
 	h.create(lan("lan1", "10.0.1.0/24", with("parent", "eth1.10")))
 	h.replica("lan1")
@@ -27,14 +27,14 @@ func withoutJournal(t *testing.T) *host {
 }
 
 // takenBack starts the agent and waits until it has its network back.
-func (h *host) takenBack() {
+func (h *machine) takenBack() {
 	h.Helper()
 	h.start()
 	h.eventually("the network is taken back", func() bool { return len(h.d.memory.Networks()) == 1 })
 }
 
 // keepsParent checks that the running container has what it hangs from.
-func (h *host) keepsParent() {
+func (h *machine) keepsParent() {
 	h.Helper()
 	if _, err := h.links.Read(h.Context(), "eth1.10"); err != nil {
 		h.Errorf("the running container's parent: %v", err)

@@ -19,29 +19,29 @@ const foundWithin = 2 * time.Minute
 // engine did while there was none, the next one is through with it in the
 // rounds of two minutes.
 func TestWhatADeadAgentLeftIsFound(t *testing.T) {
-	for name, leave := range map[string]func(h *host, web *container){
-		"a container that the engine removed": func(h *host, web *container) {
+	for name, leave := range map[string]func(h *machine, web *container){
+		"a container that the engine removed": func(h *machine, web *container) {
 			h.engine.StopContainer(web.id)
 		},
-		"a container, its link back with the host": func(h *host, web *container) {
+		"a container, its link back with the host": func(h *machine, web *container) {
 			h.must(h.links.Move(web.joined.InterfaceName.SrcName, link.Current, ""))
 			h.engine.StopContainer(web.id)
 		},
-		"an endpoint that only the store knows": func(h *host, web *container) {
+		"an endpoint that only the store knows": func(h *machine, web *container) {
 			h.must(h.d.memory.Drop(journal.Endpoint{ID: web.endpoint}))
 			h.engine.StopContainer(web.id)
 		},
-		"an address whose endpoint is deleted": func(h *host, web *container) {
+		"an address whose endpoint is deleted": func(h *machine, web *container) {
 			_, err := h.call("NetworkDriver.DeleteEndpoint", map[string]any{"NetworkID": web.network.id, "EndpointID": web.endpoint})
 			h.must(err)
 			h.engine.StopContainer(web.id)
 		},
-		"an address that no endpoint came of": func(h *host, web *container) {
+		"an address that no endpoint came of": func(h *machine, web *container) {
 			_, err := h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": web.network.pools[0].id})
 			h.must(err)
 			h.engine.StopContainer(web.id)
 		},
-		"a pool that no network came of": func(h *host, web *container) {
+		"a pool that no network came of": func(h *machine, web *container) {
 			h.openUnused()
 			h.engine.StopContainer(web.id)
 		},

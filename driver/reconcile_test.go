@@ -19,19 +19,19 @@ import (
 	"gvlan/ipam/pool"
 )
 
-func (h *host) macOf(address string) net.HardwareAddr {
+func (h *machine) macOf(address string) net.HardwareAddr {
 	return ipam.MAC(h.session.Cluster(), "default", netip.MustParseAddr(address))
 }
 
 // looker runs one host's reconcile rounds by hand; its own come too
 // seldom to meet a test.
 type looker struct {
-	*host
+	*machine
 	s *suspects
 }
 
-func (h *host) reconciler() *looker {
-	return &looker{host: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
+func (h *machine) reconciler() *looker {
+	return &looker{machine: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
 }
 
 // round is one round, some time after the one before.
@@ -211,7 +211,7 @@ func TestPoolThatNoNetworkCameOfIsGivenUp(t *testing.T) {
 }
 
 // openUnused opens a pool with a gateway, and no more.
-func (h *host) openUnused() (id string) {
+func (h *machine) openUnused() (id string) {
 	h.Helper()
 	got, err := h.call("IpamDriver.RequestPool", map[string]any{"AddressSpace": pool.LocalSpace, "Pool": "10.0.9.0/24"})
 	h.must(err)

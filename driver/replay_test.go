@@ -37,7 +37,7 @@ func TestReplay(t *testing.T) {
 		scenario := strings.TrimSuffix(filepath.Base(path), ".jsonl")
 		t.Run(filepath.Base(filepath.Dir(path))+"/"+scenario, func(t *testing.T) {
 			t.Parallel()
-			r := &replay{host: newCluster(t).host("h1"), scenario: scenario, ours: map[string]string{
+			r := &replay{machine: newCluster(t).host("h1"), scenario: scenario, ours: map[string]string{
 				"reclocal": pool.LocalSpace, "recglobal": pool.GlobalSpace,
 			}}
 			r.engine.Down() // it lists nothing that a recording makes
@@ -96,7 +96,7 @@ func recorded(t *testing.T, path string) (calls []recording) {
 
 // replay is a recording in play against one host.
 type replay struct {
-	*host
+	*machine
 	scenario string
 	ours     map[string]string // what this plugin answered where the recorder answered the key
 	at       time.Time         // of the last call

@@ -27,7 +27,7 @@ import (
 )
 
 // pair is two hosts of one cluster.
-func pair(t testing.TB) (c *cluster, h1, h2 *host) {
+func pair(t testing.TB) (c *cluster, h1, h2 *machine) {
 	c = newCluster(t)
 	return c, c.host("h1"), c.host("h2")
 }
@@ -97,7 +97,7 @@ func TestIdenticalNetworksOfOneNameMerge(t *testing.T) {
 
 // heldBack makes two networks of one name, the second where the first is not
 // seen: its host's agent does not run. It returns the second's id.
-func heldBack(h1, h2 *host, first, second engine.NetworkRequest) string {
+func heldBack(h1, h2 *machine, first, second engine.NetworkRequest) string {
 	h2.Helper()
 	unseen := make(chan struct{})
 	h2.engine.hold(unseen)
@@ -109,7 +109,7 @@ func heldBack(h1, h2 *host, first, second engine.NetworkRequest) string {
 }
 
 // warned reports whether a host's agent has a warning with these words.
-func warned(h *host, words string) bool {
+func warned(h *machine, words string) bool {
 	return slices.ContainsFunc(h.d.Warnings(), func(w string) bool { return strings.Contains(w, words) })
 }
 
@@ -217,9 +217,9 @@ func TestAnotherNetworkAtOnce(t *testing.T) {
 	h1.create(lan("lan1", "192.168.1.0/24"))
 	was := h1.replica("lan1").UUID
 	h2.replica("lan1")
-	for _, h := range []*host{h1, h2} { // its maker, and another
+	for _, h := range []*machine{h1, h2} { // its maker, and another
 		h.rm("lan1")
-		id := h.create(lan("lan1", "192.168.2.0/24", with("mtu", map[*host]string{h1: "1400", h2: "1300"}[h])))
+		id := h.create(lan("lan1", "192.168.2.0/24", with("mtu", map[*machine]string{h1: "1400", h2: "1300"}[h])))
 		h.settle()
 		if n, _ := h.d.memory.Network(id); n.Why != "" {
 			t.Errorf("the new network is out of step: %s", n.Why)
@@ -395,7 +395,7 @@ func TestNothingStartsOnANetworkBeingRemoved(t *testing.T) {
 func TestEmptiedStoreRemovesNothing(t *testing.T) {
 	c, h1, h2 := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24"))
-	ids := map[*host]string{h1: h1.replica("lan1").ID, h2: h2.replica("lan1").ID}
+	ids := map[*machine]string{h1: h1.replica("lan1").ID, h2: h2.replica("lan1").ID}
 	h1.run("web", "lan1")
 	c.mem.Wipe()
 	for _, h := range c.hosts {
@@ -662,7 +662,7 @@ func TestManyNetworksAtOnceOnTwoHosts(t *testing.T) {
 	const each = 8
 	done := make(chan error, 2*each)
 	for i := range each {
-		for j, h := range []*host{h1, h2} {
+		for j, h := range []*machine{h1, h2} {
 			go func() {
 				_, err := h.engine.CreateNetwork(t.Context(), lan(fmt.Sprintf("lan%d-%d", j, i), fmt.Sprintf("10.%d.%d.0/24", j, i)))
 				done <- err

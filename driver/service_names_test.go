@@ -19,7 +19,7 @@ func task(bend func(*enginetest.ContainerSpec)) func(*enginetest.ContainerSpec) 
 func asItIs(*enginetest.ContainerSpec) {}
 
 // published waits for what the record of a container's endpoint says.
-func (h *host) published(what string, ct *container, is func(store.Container) bool) {
+func (h *machine) published(what string, ct *container, is func(store.Container) bool) {
 	h.Helper()
 	h.eventually(what, func() bool {
 		it, err := h.mem.Get(h.Context(), store.EndpointKey(h.name, ct.endpoint))

@@ -11,7 +11,7 @@ import (
 )
 
 // kept are the addresses that a host says its stopped containers want again.
-func (h *host) kept() []string {
+func (h *machine) kept() []string {
 	it, err := h.mem.Get(h.Context(), store.RefsKey(h.name))
 	if err != nil {
 		return nil
@@ -25,7 +25,7 @@ func (h *host) kept() []string {
 	return all
 }
 
-func (h *host) keeps(want ...string) {
+func (h *machine) keeps(want ...string) {
 	h.Helper()
 	h.eventually("the kept addresses of "+h.name, func() bool {
 		got := h.kept()
@@ -38,7 +38,7 @@ func (h *host) keeps(want ...string) {
 }
 
 // startNew is `docker run` whose create the agent has heard of.
-func (h *host) startNew(name, network string) *container {
+func (h *machine) startNew(name, network string) *container {
 	h.Helper()
 	n, err := h.engine.Network(h.Context(), network)
 	h.must(err)

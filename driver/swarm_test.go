@@ -20,7 +20,7 @@ const swarmID = "abcdefghijklmnopqrstuvwxy"
 
 // leader is a host whose engine leads a swarm with one network and one task,
 // and what the swarm's allocator was answered.
-func leader(t testing.TB) (h *host, poolID string) {
+func leader(t testing.TB) (h *machine, poolID string) {
 	h = newCluster(t).host("h1")
 	ctx := context.Background()
 	h.engine.AddNetwork(engine.Network{ID: swarmID, Name: "over", Driver: "gvlan", Scope: engine.ScopeSwarm, IPv4: true,
@@ -47,7 +47,7 @@ func leader(t testing.TB) (h *host, poolID string) {
 }
 
 // swarmGone makes the engine list neither network nor task.
-func (h *host) swarmGone() {
+func (h *machine) swarmGone() {
 	h.Helper()
 	h.engine.SetSwarm(nil, nil)
 	h.must(h.engine.Engine.RemoveNetwork(context.Background(), swarmID))
