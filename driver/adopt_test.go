@@ -14,49 +14,19 @@ import (
 	"gvlan/driver/journal"
 )
 
-// An endpoint is taken back as the store has it, if the engine says the same
-// of it: one whose address changed hands meanwhile is another.
-func TestRestoredEndpoint(t *testing.T) {
-	rec := store.Endpoint{
-		Endpoint: "e1", IPv4: "10.0.0.2/24", IPv6: "fd00::2/64", MAC: "02:42:0a:00:00:02",
-		Link: "gv-e1", Parent: "eth1", Sandbox: "/old", Since: 7,
-	}
-	c := engine.ContainerDetail{Container: engine.Container{ID: "c1", Name: "web"}, SandboxKey: "/var/run/docker/netns/c1"}
-	a := engine.Attachment{
-		NetworkID: "n1", EndpointID: "e1",
-		IPv4: netip.MustParsePrefix("10.0.0.2/24"), IPv6: netip.MustParsePrefix("fd00::2/64"),
-	}
-	got, same := restoredEndpoint(rec, c, a)
-	want := journal.Endpoint{
-		ID: "e1", Network: "n1", IPv4: a.IPv4, IPv6: a.IPv6, MAC: "02:42:0a:00:00:02", Link: "gv-e1", Parent: "eth1",
-		Sandbox: "/var/run/docker/netns/c1", Since: 7000, Container: store.Container{ID: "c1", Name: "web"},
-	}
-	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" || !same {
-		t.Errorf("restored (same: %v) (-want +got):\n%s", same, diff)
-	}
-	for name, other := range map[string]engine.Attachment{
-		"another IPv4": {EndpointID: "e1", IPv4: netip.MustParsePrefix("10.0.0.3/24"), IPv6: a.IPv6},
-		"no IPv6":      {EndpointID: "e1", IPv4: a.IPv4},
-	} {
-		if _, same := restoredEndpoint(rec, c, other); same {
-			t.Errorf("%s passes for the endpoint of the record", name)
-		}
-	}
-}
-
 // A running container's endpoint that has no record in the store is one that
 // Docker is making or removing: it stays out.
 func TestAdoptsNoEndpointThatGoes(t *testing.T) {
 	h := newCluster(t).host("h1")
-	h.must(h.d.memory.Put(journal.Network{ID: "n1", UUID: "u1", Stage: journal.StageReplica}))
+	h.must(h.d.Memory.Put(journal.Network{ID: "n1", UUID: "u1", Stage: journal.StageReplica}))
 	attached := engine.Attachment{NetworkID: "n1", EndpointID: "e1"}
-	if !h.d.unclaimed(attached) {
+	if !h.d.Unclaimed(attached) {
 		t.Fatal("the test's endpoint is known")
 	}
-	h.must(h.d.adoptEndpoints(t.Context(), []engine.Container{{
+	h.must(h.d.AdoptEndpoints(t.Context(), []engine.Container{{
 		ID: "c1", Name: "web", State: engine.StateRunning, Attachments: []engine.Attachment{attached},
 	}}))
-	if all := h.d.memory.Endpoints(); len(all) > 0 {
+	if all := h.d.Memory.Endpoints(); len(all) > 0 {
 		t.Errorf("took back %v", all)
 	}
 }
@@ -83,7 +53,7 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 		return node, it.Modified
 	}
 	h.eventually("the node's record tells of the network", func() bool {
-		was, _ = h.d.memory.Network(id)
+		was, _ = h.d.Memory.Network(id)
 		var node store.Node
 		node, written = record()
 		return told(node)
@@ -99,8 +69,8 @@ func TestLocalNetworkOfALostJournal(t *testing.T) {
 	h.stop()
 	h.engine.Up()
 	h.start()
-	h.eventually("the network is taken back", func() bool { _, ok := h.d.memory.Network(id); return ok })
-	now, _ := h.d.memory.Network(id)
+	h.eventually("the network is taken back", func() bool { _, ok := h.d.Memory.Network(id); return ok })
+	now, _ := h.d.Memory.Network(id)
 	now.Since, was.Since, was.Name = 0, 0, "own"
 	if diff := cmp.Diff(was, now, cmpopts.EquateComparable(netip.Prefix{}, netip.Addr{})); diff != "" {
 		t.Errorf("the local network (-was +now):\n%s", diff)

@@ -9,7 +9,9 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
+	"gvlan/driver/network"
 	"gvlan/driver/plan"
 )
 
@@ -25,7 +27,7 @@ func TestRemovalWhileItIsBound(t *testing.T) {
 	def, _ := c.definition("lan1")
 	s := plan.Step{Network: n, Definition: store.Row[store.Network]{Key: store.NetworkKey("lan1"), Record: def}}
 	h.rm("lan1")
-	h.must(h.d.bindTo(s, journal.StageCommitted, h.d.milliseconds()))
+	h.must(h.d.BindTo(s, journal.StageCommitted, h.d.Milliseconds()))
 	c.pass(quiet)
 	h.lacks("lan1")
 	c.eventually("the definition goes", func() bool { _, ok := c.definition("lan1"); return !ok })
@@ -88,11 +90,11 @@ func TestImportWhileTheStoreIsAway(t *testing.T) {
 	h1.launch()
 	r := h1.reconciler()
 	for range 3 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	h1.wire.Up()
 	c.eventually("h1 is back", h1.trusted)
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	if pending := h1.addresses.Pending(); pending > 0 {
 		t.Errorf("%d releases wait for the store, want none", pending)
 	}
@@ -117,7 +119,7 @@ func TestContainerThatIsRestartedAllTheTime(t *testing.T) {
 	h.engine.mu.Unlock()
 	r := h.reconciler()
 	for range 3 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	h.held("10.0.1.9", false)
 }
@@ -140,7 +142,7 @@ func TestPoolOfACreateThatFailed(t *testing.T) {
 	}
 	r := h.reconciler()
 	for range 3 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	if pools() != 0 {
 		t.Error("the pool that nothing joined is kept")
@@ -181,9 +183,9 @@ func TestReservationsOfOneTransaction(t *testing.T) {
 			r.IPAM.Pools[0].Aux = aux
 		}
 	}
-	_, err := h1.engine.CreateNetwork(t.Context(), lan("lan1", "192.168.1.0/24", many(maxReserved)))
+	_, err := h1.engine.CreateNetwork(t.Context(), lan("lan1", "192.168.1.0/24", many(network.MaxReserved)))
 	h1.wantErr(err, "101 addresses by --gateway and --aux-address", "--ipam-opt exclude=")
-	h1.create(lan("lan1", "192.168.1.0/24", many(maxReserved-1)))
+	h1.create(lan("lan1", "192.168.1.0/24", many(network.MaxReserved-1)))
 	h2.replica("lan1")
 	h1.rm("lan1")
 	h1.settle()
@@ -199,22 +201,22 @@ func TestTroubleEndsWithItsDefinition(t *testing.T) {
 	_, err := h2.engine.CreateNetwork(t.Context(), lan("lan1", "172.30.0.0/24", func(r *engine.NetworkRequest) { r.Driver = "bridge" }))
 	h2.must(err)
 	h1.create(lan("lan1", "192.168.1.0/24"))
-	c.eventually("h2 complains", h2.d.troubles.Any)
+	c.eventually("h2 complains", h2.d.Troubles.Any)
 	h1.replica("lan1")
 	h1.rm("lan1")
 	h1.settle()
 	c.pass(quiet)
 	h1.lacks("lan1")
-	c.eventually("h2 has nothing to complain of", func() bool { h2.d.poke(); return !h2.d.troubles.Any() })
+	c.eventually("h2 has nothing to complain of", func() bool { h2.d.Poke(); return !h2.d.Troubles.Any() })
 }
 
 // TestRenamedContainersGo: a container that is no more is not asked about for
 // ever.
 func TestRenamedContainersGo(t *testing.T) {
 	h := newCluster(t).host("h1")
-	h.d.names.stale("gone")
-	h.must(h.d.learnNames(t.Context()))
-	if left := h.d.names.takeStale(); len(left) > 0 {
+	h.d.Names.Stale("gone")
+	h.must(h.d.LearnNames(t.Context()))
+	if left := h.d.Names.TakeStale(); len(left) > 0 {
 		t.Errorf("%v are to be asked again", left)
 	}
 }

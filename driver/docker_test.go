@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/journal"
@@ -207,7 +208,7 @@ func (e *dockerd) openPool(n *dockerNetwork, r engine.NetworkRequest, p engine.P
 		return nil, err
 	}
 	got, err := e.h.call("IpamDriver.RequestPool", map[string]any{
-		"AddressSpace": spaces.LocalDefaultAddressSpace, "Pool": prefixText(p.Subnet), "SubPool": prefixText(p.Range),
+		"AddressSpace": spaces.LocalDefaultAddressSpace, "Pool": endpoint.PrefixText(p.Subnet), "SubPool": endpoint.PrefixText(p.Range),
 		"Options": orEmpty(r.IPAM.Options), "V6": v6,
 	})
 	if err != nil {
@@ -341,7 +342,7 @@ func (h *machine) rm(name string) {
 	h.must(err)
 	h.must(h.engine.RemoveNetwork(h.Context(), n.ID))
 	h.eventually("the removal's event", func() bool {
-		_, deleted := h.d.seen.times()
+		_, deleted := h.d.Seen.Times()
 		return !deleted.Before(h.clock.now())
 	})
 }
@@ -373,7 +374,7 @@ func (h *machine) replica(name string) journal.Network {
 			return false
 		}
 		var ok bool
-		found, ok = h.d.memory.Network(n.ID)
+		found, ok = h.d.Memory.Network(n.ID)
 		return ok && found.UUID == def.UUID && (found.Stage == journal.StageReplica || found.Stage == journal.StageCommitted)
 	})
 	return found
@@ -384,7 +385,7 @@ func (h *machine) lacks(name string) {
 	h.Helper()
 	h.eventually(h.name+" has no network "+name, func() bool {
 		_, err := h.engine.Network(context.Background(), name)
-		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.memory.Networks(), func(n journal.Network) bool { return n.Name == name })
+		return errors.Is(err, engine.ErrNotFound) && !slices.ContainsFunc(h.d.Memory.Networks(), func(n journal.Network) bool { return n.Name == name })
 	})
 }
 

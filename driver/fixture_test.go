@@ -21,6 +21,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
@@ -111,7 +112,7 @@ func (h *machine) start() {
 }
 
 func (h *machine) trusted() bool {
-	_, listed := h.d.tables.networks.Rows()
+	_, listed := h.d.Tables.Networks.Rows()
 	return listed && h.session.Trusted() == nil
 }
 
@@ -154,7 +155,7 @@ func (h *machine) build(kept *journal.Journal, log *slog.Logger) {
 		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
-	h.d, err = New(Config{
+	h.d, err = New(host.Config{
 		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
 		Memory: memory, Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
@@ -292,7 +293,7 @@ func (c *cluster) state() string {
 		fmt.Fprintf(&b, "%s %s\n", it.Key, it.Value)
 	}
 	for _, h := range c.hosts {
-		for _, n := range h.d.memory.Networks() {
+		for _, n := range h.d.Memory.Networks() {
 			fmt.Fprintf(&b, "%s: network %s %s %s %s %s\n", h.name, n.Name, visible.ID(n.ID), n.Stage, n.UUID, n.Why)
 		}
 	}
@@ -303,7 +304,7 @@ func (c *cluster) state() string {
 func (c *cluster) pass(d time.Duration) {
 	c.clock.advance(d)
 	for _, h := range c.hosts {
-		h.d.poke()
+		h.d.Poke()
 	}
 }
 
@@ -313,7 +314,7 @@ func (h *machine) settle() {
 	h.Helper()
 	from := h.engine.looks.Load()
 	h.eventually("the agent of "+h.name+" looks", func() bool {
-		h.d.poke()
+		h.d.Poke()
 		return h.engine.looks.Load() >= from+3
 	})
 }
@@ -362,7 +363,7 @@ func (c *cluster) nothingLeft() {
 	c.eventually("nothing is left", func() bool {
 		left := len(c.records(store.AllLeasesSpan())) + len(c.records(store.EndpointsSpan())) + len(c.records(store.DefaultPoolsSpan()))
 		for _, h := range c.hosts {
-			left += len(h.ours()) + len(h.d.memory.Endpoints()) + h.addresses.Pending()
+			left += len(h.ours()) + len(h.d.Memory.Endpoints()) + h.addresses.Pending()
 		}
 		return left == 0
 	})

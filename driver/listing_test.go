@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/endpoint"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/plan"
 )
@@ -27,7 +29,7 @@ func TestNetworkThatTheEngineListsLateIsDefinedThen(t *testing.T) {
 	h.settle()
 	c.pass(listed / 2)
 	h.settle()
-	if n, ok := h.d.memory.Network(id); !ok || n.Stage != journal.StageSeen {
+	if n, ok := h.d.Memory.Network(id); !ok || n.Stage != journal.StageSeen {
 		t.Fatalf("network %+v %v, want it waited for", n, ok)
 	}
 	h.engine.list(id, r)
@@ -43,10 +45,10 @@ func TestNetworkThatTheEngineNeverListsIsForgotten(t *testing.T) {
 	h.must(err)
 	h.settle() // it is missing from the first look on
 	c.pass(listed)
-	c.eventually("the journal forgets it", func() bool { return len(h.d.memory.Networks()) == 0 })
+	c.eventually("the journal forgets it", func() bool { return len(h.d.Memory.Networks()) == 0 })
 	r := h.reconciler()
 	r.round(0)
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	c.nothingLeft()
 }
 
@@ -59,7 +61,7 @@ func TestNetworkRemovedBeforeItWasDefinedLeavesNothing(t *testing.T) {
 	h.rm("lan1")
 	close(unseen)
 	c.pass(quiet)
-	c.eventually("the journal forgets it", func() bool { return len(h.d.memory.Networks()) == 0 })
+	c.eventually("the journal forgets it", func() bool { return len(h.d.Memory.Networks()) == 0 })
 	if _, defined := c.definition("lan1"); defined {
 		t.Error("it was defined after its removal")
 	}
@@ -77,13 +79,13 @@ func TestNetworkThatTheEngineStillListsAfterItsDelete(t *testing.T) {
 	h.must(err)
 	c.pass(quiet)
 	h.settle()
-	if n, _ := h.d.memory.Network(id); n.Stage != journal.StageGone {
+	if n, _ := h.d.Memory.Network(id); n.Stage != journal.StageGone {
 		t.Errorf("stage %s, want gone while Docker is at it", n.Stage)
 	}
 	_, err = h.tryRun("early", "lan1")
-	h.wantErr(err, ErrUnknownNetwork.Error())
+	h.wantErr(err, endpoint.ErrUnknownNetwork.Error())
 	c.pass(listed)
-	c.eventually("the network works again", func() bool { n, _ := h.d.memory.Network(id); return n.Stage != journal.StageGone })
+	c.eventually("the network works again", func() bool { n, _ := h.d.Memory.Network(id); return n.Stage != journal.StageGone })
 	if n := h.replica("lan1"); n.ID != id || n.UUID != uuid {
 		t.Errorf("it is %+v, want the network as before", n)
 	}
@@ -98,7 +100,7 @@ func TestNetworkThatTheEngineLostComesBack(t *testing.T) {
 	id := h2.replica("lan1").ID
 	h2.must(h2.engine.Engine.RemoveNetwork(t.Context(), id))
 	h2.settle()
-	if n, ok := h2.d.memory.Network(id); !ok || n.Stage != journal.StageReplica {
+	if n, ok := h2.d.Memory.Network(id); !ok || n.Stage != journal.StageReplica {
 		t.Errorf("network %+v %v, want it waited for: Docker hides one while it deletes it", n, ok)
 	}
 	c.pass(lost)

@@ -8,8 +8,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/network"
 	"gvlan/driver/option"
 )
 
@@ -23,11 +25,11 @@ func TestMACByDriverOpt(t *testing.T) {
 	h.replica("lan1")
 	h.replica("lan2")
 	ct := h.run("web", "lan1", opt(option.KeyMAC, strings.ToUpper(ownMAC)))
-	if e, _ := h.d.memory.Endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
+	if e, _ := h.d.Memory.Endpoint(ct.endpoint); e.MAC != ownMAC || ct.mac != ownMAC {
 		t.Errorf("the endpoint has %q and Docker was told %q, want %s", e.MAC, ct.mac, ownMAC)
 	}
 	ct = h.run("both", "lan1", mac("02:11:22:33:44:66"), opt(option.KeyMAC, ownMAC))
-	if e, _ := h.d.memory.Endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
+	if e, _ := h.d.Memory.Endpoint(ct.endpoint); e.MAC != "02:11:22:33:44:66" || ct.mac != "" {
 		t.Errorf("the endpoint has %q and Docker was told %q, want Docker's own MAC and nothing said", e.MAC, ct.mac)
 	}
 	for value, network := range map[string]string{"02:11": "lan1", "nonsense": "lan1", "03:11:22:33:44:55": "lan1", ownMAC: "lan2"} {
@@ -55,16 +57,16 @@ func TestComesBackWithItsMAC(t *testing.T) {
 		h.rm("lan1")
 		c.pass(quiet)
 		c.eventually("the network is back", func() bool {
-			_, remembered := h.d.memory.Network(old.ID)
+			_, remembered := h.d.Memory.Network(old.ID)
 			return !remembered && h.replica("lan1").ID != old.ID
 		})
 	}
 	h.must(web.start())
 	h.must(plain.start())
-	if e, _ := h.d.memory.Endpoint(web.endpoint); e.MAC != ownMAC {
+	if e, _ := h.d.Memory.Endpoint(web.endpoint); e.MAC != ownMAC {
 		t.Errorf("web came back with %s, want its own %s", e.MAC, ownMAC)
 	}
-	if e, _ := h.d.memory.Endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
+	if e, _ := h.d.Memory.Endpoint(plain.endpoint); e.MAC == ownMAC || plain.mac != e.MAC {
 		t.Errorf("plain came back with %s, Docker was told %q, want one that follows from its address", e.MAC, plain.mac)
 	}
 	full, err := h.engine.Container(t.Context(), web.id)
@@ -84,8 +86,8 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	plain := h.run("plain", "lan1")
 	named := func(ct *container) func() bool {
 		return func() bool {
-			h.d.names.poke()
-			e, _ := h.d.memory.Endpoint(ct.endpoint)
+			h.d.Names.Poke()
+			e, _ := h.d.Memory.Endpoint(ct.endpoint)
 			return e.Container.ID == ct.id
 		}
 	}
@@ -94,21 +96,21 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	web.stop()
 	plain.stop()
 	h.restart()
-	n, _ := h.d.memory.Network(id)
+	n, _ := h.d.Memory.Network(id)
 	if diff := cmp.Diff(map[string]string{web.id: ownMAC}, n.MACs); diff != "" {
 		t.Errorf("remembered (-want +got):\n%s", diff)
 	}
 	told := engine.Attachment{Settings: engine.EndpointSettings{MAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}}}
-	if got := askedMAC(web.id, told, n).String(); got != "02:00:00:00:00:01" {
+	if got := endpoint.AskedMAC(web.id, told, n).String(); got != "02:00:00:00:00:01" {
 		t.Errorf("asked for %s, want what the engine tells", got)
 	}
-	if got := askedMAC(web.id, engine.Attachment{}, n).String(); got != ownMAC {
+	if got := endpoint.AskedMAC(web.id, engine.Attachment{}, n).String(); got != ownMAC {
 		t.Errorf("asked for %s, want what is remembered", got)
 	}
 	web.remove()
 	h.eventually("the MAC of a container that is no more to be forgotten", func() bool {
-		h.d.names.poke()
-		n, _ := h.d.memory.Network(id)
+		h.d.Names.Poke()
+		n, _ := h.d.Memory.Network(id)
 		return len(n.MACs) == 0
 	})
 }
@@ -123,27 +125,27 @@ func TestImportedContainer(t *testing.T) {
 		mode       string
 		driver     string
 		attachment engine.Attachment
-		want       ImportedContainer
+		want       network.ImportedContainer
 	}{
 		{"its first network", "old", "macvlan", engine.Attachment{
 			Network: "old", IPv4: five, MAC: hw,
 			Settings: engine.EndpointSettings{MAC: hw, Aliases: []string{"www", "web", "0123456789ab"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b"}, LinkLocal: []netip.Addr{netip.MustParseAddr("169.254.1.1")}},
-		}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Aliases: []string{"www"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b", option.KeyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}}},
-		{"its first network, no MAC", "old", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
-		{"its second network", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5", Doubt: doubt}},
-		{"its second network, of Docker's own MAC", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: dockers}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
-		{"ipvlan", "old", "ipvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+		}, network.ImportedContainer{Name: "web", IPv4: "10.9.0.5", Aliases: []string{"www"}, Links: []string{"db"}, GwPriority: 7, DriverOpts: map[string]string{"a": "b", option.KeyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}}},
+		{"its first network, no MAC", "old", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, network.ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+		{"its second network", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, network.ImportedContainer{Name: "web", IPv4: "10.9.0.5", Doubt: doubt}},
+		{"its second network, of Docker's own MAC", "other", "macvlan", engine.Attachment{Network: "old", IPv4: five, MAC: dockers}, network.ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
+		{"ipvlan", "old", "ipvlan", engine.Attachment{Network: "old", IPv4: five, MAC: hw}, network.ImportedContainer{Name: "web", IPv4: "10.9.0.5"}},
 	}
 	for _, test := range tests {
 		c := engine.ContainerDetail{Container: engine.Container{ID: "0123456789abcdef", Name: "web", NetworkMode: test.mode}}
-		if diff := cmp.Diff(test.want, importedContainer(c, test.attachment, test.driver)); diff != "" {
+		if diff := cmp.Diff(test.want, network.NewImportedContainer(c, test.attachment, test.driver)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
 		}
 	}
 }
 
 func TestImportSteps(t *testing.T) {
-	got := Imported{Name: "old lan", Containers: []ImportedContainer{
+	got := network.Imported{Name: "old lan", Containers: []network.ImportedContainer{
 		{Name: "web", IPv4: "10.9.0.5", IPv6: "fd00::5", Aliases: []string{"www", "it's"}, Links: []string{"db:d"}, GwPriority: -1, DriverOpts: map[string]string{option.KeyMAC: ownMAC}, LinkLocal: []string{"169.254.1.1"}, Doubt: "so be it"},
 		{Name: "idle"},
 	}}.Steps()

@@ -33,7 +33,7 @@ func TestDefineTellsWarnings(t *testing.T) {
 	_, h1, _ := pair(t)
 	_, err := h1.d.Define(t.Context(), lan("lan1", "192.168.1.0/24"))
 	h1.must(err)
-	h1.d.cfg.Solo = func() bool { return true }
+	h1.d.Cfg.Solo = func() bool { return true }
 	made, err := h1.d.Define(t.Context(), lan("lan2", "192.168.0.0/16"))
 	h1.must(err)
 	for _, want := range []string{"shares addresses with 192.168.1.0/24 of network lan1", "this agent is solo"} {
@@ -72,7 +72,7 @@ func TestMessagesNameHosts(t *testing.T) {
 		store.Put(store.RefsKey("id3"), store.Encode(store.Refs{Networks: map[string][]string{uuid: {"web"}}})),
 	}})
 	h1.must(err)
-	c.eventually("h1 knows the host", func() bool { return h1.d.hosts()["id3"] != "" })
+	c.eventually("h1 knows the host", func() bool { return h1.d.Hosts()["id3"] != "" })
 	h1.wantErr(h1.d.Remove(t.Context(), "lan1", false), "web on machine3")
 }
 

@@ -30,7 +30,7 @@ func withoutJournal(t *testing.T) *machine {
 func (h *machine) takenBack() {
 	h.Helper()
 	h.start()
-	h.eventually("the network is taken back", func() bool { return len(h.d.memory.Networks()) == 1 })
+	h.eventually("the network is taken back", func() bool { return len(h.d.Memory.Networks()) == 1 })
 }
 
 // keepsParent checks that the running container has what it hangs from.
@@ -54,7 +54,7 @@ func TestALostJournalKeepsTheParentsOfContainers(t *testing.T) {
 			} else {
 				h.takenBack()
 			}
-			h.must(h.d.reconcile(t.Context(), h.reconciler().s))
+			h.must(h.d.Reconcile(t.Context(), h.reconciler().s))
 			h.keepsParent()
 		})
 	}

@@ -11,7 +11,7 @@ import (
 
 // parentOf is what a container's link hangs from.
 func (ct *container) parentOf() string {
-	e, _ := ct.h.d.memory.Endpoint(ct.endpoint)
+	e, _ := ct.h.d.Memory.Endpoint(ct.endpoint)
 	return e.Parent
 }
 
@@ -37,7 +37,7 @@ func TestListThatNothingMatchesIsAnErrorAtJoinOnly(t *testing.T) {
 	if _, held := c.lease("192.168.1.50"); held {
 		t.Error("the refused container's address is still leased")
 	}
-	if left := h.d.memory.Endpoints(); len(left) > 0 {
+	if left := h.d.Memory.Endpoints(); len(left) > 0 {
 		t.Errorf("endpoints are left: %+v", left)
 	}
 	h.links.Add(link.Interface{Name: "eth7", Up: true})
@@ -103,7 +103,7 @@ func TestWhatCannotShareAParentIsRefusedAtStart(t *testing.T) {
 				return
 			}
 			h.wantErr(err, tt.says, "network one", "network two", "eth1", "node h1")
-			if left := h.d.memory.EndpointsOf(h.replica("two").ID); len(left) > 0 {
+			if left := h.d.Memory.EndpointsOf(h.replica("two").ID); len(left) > 0 {
 				t.Errorf("the refused container left %+v", left)
 			}
 			first.stop()
@@ -151,7 +151,7 @@ func TestLinksOfOthersElsewhereAreNotFlipped(t *testing.T) {
 			if now, err := h.links.Read(t.Context(), "theirs"); err != nil || now.Mode != tt.theirs.WithDefaults().Mode {
 				t.Errorf("the other link is %s now (%v), want %s", now.Spec, err, tt.theirs.WithDefaults())
 			}
-			if left := h.d.memory.Endpoints(); len(left) > 0 {
+			if left := h.d.Memory.Endpoints(); len(left) > 0 {
 				t.Errorf("the refused container left %+v", left)
 			}
 		})

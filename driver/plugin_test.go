@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
@@ -76,8 +77,8 @@ func TestWhatIsUnknownIsNoErrorWhereDockerDropsItAnyway(t *testing.T) {
 		}
 	}
 	for method, says := range map[string]string{
-		"NetworkDriver.CreateEndpoint":  ErrUnknownNetwork.Error(),
-		"NetworkDriver.Join":            ErrUnknownEndpoint.Error(),
+		"NetworkDriver.CreateEndpoint":  endpoint.ErrUnknownNetwork.Error(),
+		"NetworkDriver.Join":            endpoint.ErrUnknownEndpoint.Error(),
 		"NetworkDriver.AllocateNetwork": plugin.ErrNotSwarm.Error(),
 	} {
 		_, err := h.call(method, about)
@@ -256,8 +257,8 @@ func TestRefusedCreateLeavesNothing(t *testing.T) {
 			_, err := h.engine.CreateNetwork(t.Context(), tt.request)
 			h.wantErr(err, tt.says...)
 			h.nothingLeft()
-			if len(h.d.memory.Networks()) > 0 {
-				t.Errorf("the journal has %+v", h.d.memory.Networks())
+			if len(h.d.Memory.Networks()) > 0 {
+				t.Errorf("the journal has %+v", h.d.Memory.Networks())
 			}
 		})
 	}
@@ -306,7 +307,7 @@ func TestLifeOfAContainerLeavesNothing(t *testing.T) {
 	}))
 	h.replica("lan1")
 	web := h.run("web", "lan1")
-	e, _ := h.d.memory.Endpoint(web.endpoint)
+	e, _ := h.d.Memory.Endpoint(web.endpoint)
 	if e.Parent != "eth1" || e.Link != link.EndpointName(web.endpoint) || len(e.Addresses()) != 2 {
 		t.Errorf("endpoint %+v", e)
 	}
@@ -381,11 +382,11 @@ func TestDefaultScope(t *testing.T) {
 	c := newCluster(t)
 	h := c.host("h1")
 	h.engine.SetInfo(func(i *engine.Info) { i.Labels = map[string]string{"macvlan": "local"} })
-	c.eventually("the labels are read", func() bool { return h.d.scopes.of(link.Macvlan) == option.ScopeLocal })
+	c.eventually("the labels are read", func() bool { return h.d.Scopes.Of(link.Macvlan) == option.ScopeLocal })
 	h.engine.Fail("Info", slices.Repeat([]error{engine.ErrUnavailable}, 10_000)...)
 	h.restart() // they are kept where no handler may ask
 	id := h.create(lan("lan1", "192.168.1.0/24", without("parent")))
-	if n, _ := h.d.memory.Network(id); n.Stage != journal.StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
+	if n, _ := h.d.Memory.Network(id); n.Stage != journal.StageLocal || !slices.Contains(h.ours(), link.DummyName(id)) {
 		t.Errorf("network %+v with links %v, want a local one on a dummy", n, h.ours())
 	}
 	h.create(lan("lan2", "192.168.2.0/24", with("scope", "global")))

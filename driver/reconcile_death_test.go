@@ -9,6 +9,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/reconcile"
 )
 
 // foundWithin is how soon what a dead agent left is gone once there is an
@@ -28,7 +29,7 @@ func TestWhatADeadAgentLeftIsFound(t *testing.T) {
 			h.engine.StopContainer(web.id)
 		},
 		"an endpoint that only the store knows": func(h *machine, web *container) {
-			h.must(h.d.memory.Drop(journal.Endpoint{ID: web.endpoint}))
+			h.must(h.d.Memory.Drop(journal.Endpoint{ID: web.endpoint}))
 			h.engine.StopContainer(web.id)
 		},
 		"an address whose endpoint is deleted": func(h *machine, web *container) {
@@ -57,8 +58,8 @@ func TestWhatADeadAgentLeftIsFound(t *testing.T) {
 			if len(h.records(store.AllLeasesSpan())) == before {
 				t.Fatal("nothing is left to be found")
 			}
-			for passed := reconcileEvery; passed <= foundWithin; passed += reconcileEvery {
-				r.round(reconcileEvery)
+			for passed := reconcile.ReconcileEvery; passed <= foundWithin; passed += reconcile.ReconcileEvery {
+				r.round(reconcile.ReconcileEvery)
 			}
 			if h.addresses.Pending() > 0 || len(h.records(store.AllLeasesSpan())) != before || len(h.records(store.EndpointsSpan())) > 0 || len(h.ours()) > 0 {
 				t.Errorf("after %s this is left: links %v and\n%s", foundWithin, h.ours(), h.state())
@@ -77,7 +78,7 @@ func TestOneFailureHidesNothingElse(t *testing.T) {
 		t.Fatalf("links %v, want the dead endpoint's", h.ours())
 	}
 	h.engine.Fail("SwarmNetworks", engine.ErrUnavailable)
-	if err := h.d.reconcile(t.Context(), h.reconciler().s); err == nil {
+	if err := h.d.Reconcile(t.Context(), h.reconciler().s); err == nil {
 		t.Error("the round says nothing of the swarm that did not answer")
 	}
 	if left := h.ours(); len(left) > 0 {

@@ -11,8 +11,10 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/ipam"
@@ -27,18 +29,18 @@ func (h *machine) macOf(address string) net.HardwareAddr {
 // seldom to meet a test.
 type looker struct {
 	*machine
-	s *suspects
+	s *host.Suspects
 }
 
 func (h *machine) reconciler() *looker {
-	return &looker{machine: h, s: &suspects{first: map[any]observation{}, seen: map[any]bool{}}}
+	return &looker{machine: h, s: &host.Suspects{First: map[any]host.Observation{}, Seen: map[any]bool{}}}
 }
 
 // round is one round, some time after the one before.
 func (r *looker) round(after time.Duration) {
 	r.Helper()
 	r.clock.advance(after)
-	r.must(r.d.reconcile(context.Background(), r.s))
+	r.must(r.d.Reconcile(context.Background(), r.s))
 }
 
 // held wants an address to be leased, or free.
@@ -64,11 +66,11 @@ func TestForgottenEndpointIsFreedAfterTwoObservations(t *testing.T) {
 	r, web := forgotten(t)
 	r.round(0)
 	r.held("10.0.1.50", true)
-	r.round(secondLook - time.Second)
+	r.round(host.SecondLook - time.Second)
 	r.held("10.0.1.50", true)
 	r.round(time.Second)
 	r.held("10.0.1.50", false)
-	if _, known := r.d.memory.Endpoint(web.endpoint); known {
+	if _, known := r.d.Memory.Endpoint(web.endpoint); known {
 		t.Error("the endpoint is still known")
 	}
 	if left := r.ours(); len(left) > 0 {
@@ -86,10 +88,10 @@ func TestLivingEndpointIsNeverFreed(t *testing.T) {
 	h.run("web", "lan1", ip("10.0.1.50"))
 	r := h.reconciler()
 	for range 4 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	r.held("10.0.1.50", true)
-	if len(h.d.memory.Endpoints()) != 1 {
+	if len(h.d.Memory.Endpoints()) != 1 {
 		t.Error("the endpoint was forgotten")
 	}
 }
@@ -99,20 +101,20 @@ func TestLivingEndpointIsNeverFreed(t *testing.T) {
 func TestNothingIsFreedWhileTheEngineIsAway(t *testing.T) {
 	r, _ := forgotten(t)
 	r.round(0)
-	before, _ := r.d.seen.absences()
+	before, _ := r.d.Seen.Absences()
 	r.engine.Down()
-	r.eventually("the agent hears that the engine is away", func() bool { now, _ := r.d.seen.absences(); return now > before })
+	r.eventually("the agent hears that the engine is away", func() bool { now, _ := r.d.Seen.Absences(); return now > before })
 	for range 3 {
-		r.clock.advance(secondLook)
-		if err := r.d.reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
+		r.clock.advance(host.SecondLook)
+		if err := r.d.Reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
 			t.Errorf("error %v, want that the engine is away", err)
 		}
 	}
 	r.held("10.0.1.50", true)
 	r.engine.Up()
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	r.held("10.0.1.50", true) // the first observation of the engine that came back
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	r.held("10.0.1.50", false)
 }
 
@@ -120,8 +122,8 @@ func TestAnEngineThatIsNotReadyProvesNothing(t *testing.T) {
 	r, _ := forgotten(t)
 	r.round(0)
 	r.engine.Fail("Ready", engine.ErrUnavailable)
-	r.clock.advance(secondLook)
-	if err := r.d.reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
+	r.clock.advance(host.SecondLook)
+	if err := r.d.Reconcile(context.Background(), r.s); !errors.Is(err, engine.ErrUnavailable) {
 		t.Errorf("error %v, want that the engine is away", err)
 	}
 	r.held("10.0.1.50", true)
@@ -129,22 +131,22 @@ func TestAnEngineThatIsNotReadyProvesNothing(t *testing.T) {
 
 // TestSeenAliveInBetween: two observations of death count only in a row.
 func TestSeenAliveInBetween(t *testing.T) {
-	s := &suspects{first: map[any]observation{}, seen: map[any]bool{}}
+	s := &host.Suspects{First: map[any]host.Observation{}, Seen: map[any]bool{}}
 	now := time.Unix(1_800_000_000, 0)
-	if s.proven("e", now, 0) {
+	if s.Proven("e", now, 0) {
 		t.Error("proven at first sight")
 	}
-	s.round()
-	s.round() // a round that did not suspect it
-	if s.proven("e", now.Add(time.Hour), 0) {
+	s.Round()
+	s.Round() // a round that did not suspect it
+	if s.Proven("e", now.Add(time.Hour), 0) {
 		t.Error("proven by an observation from before it was seen alive")
 	}
-	s.round()
-	if s.proven("e", now.Add(2*time.Hour), 1) {
+	s.Round()
+	if s.Proven("e", now.Add(2*time.Hour), 1) {
 		t.Error("proven by an observation from before the engine went away")
 	}
-	s.round()
-	if !s.proven("e", now.Add(2*time.Hour+secondLook), 1) {
+	s.Round()
+	if !s.Proven("e", now.Add(2*time.Hour+host.SecondLook), 1) {
 		t.Error("not proven by two observations in a row")
 	}
 }
@@ -153,10 +155,10 @@ func TestSeenAliveInBetween(t *testing.T) {
 // the bind and its journal.
 func TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows(t *testing.T) {
 	r, web := forgotten(t)
-	r.must(r.d.memory.Drop(journal.Endpoint{ID: web.endpoint}))
+	r.must(r.d.Memory.Drop(journal.Endpoint{ID: web.endpoint}))
 	r.round(0)
 	r.held("10.0.1.50", true)
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	r.held("10.0.1.50", false)
 }
 
@@ -172,7 +174,7 @@ func TestRecordOfAnEndpointThatNothingKnows(t *testing.T) {
 	h.must(err)
 	r := h.reconciler()
 	r.round(0)
-	r.round(secondLook - time.Second)
+	r.round(host.SecondLook - time.Second)
 	if _, err := h.mem.Get(h.Context(), left); err != nil {
 		t.Fatalf("the record went after one look: %v", err)
 	}
@@ -193,7 +195,7 @@ func TestAddressThatNoEndpointConfirmedIsGivenUp(t *testing.T) {
 	h.must(err)
 	r := h.reconciler()
 	r.round(0)
-	r.round(secondLook - time.Second)
+	r.round(host.SecondLook - time.Second)
 	h.held("10.0.1.50", true)
 	r.round(time.Second)
 	h.held("10.0.1.50", false)
@@ -206,7 +208,7 @@ func TestPoolThatNoNetworkCameOfIsGivenUp(t *testing.T) {
 	r := h.reconciler()
 	r.round(0)
 	h.held("10.0.9.1", true)
-	r.round(secondLook)
+	r.round(host.SecondLook)
 	h.nothingLeft()
 }
 
@@ -234,7 +236,7 @@ func TestPoolOfAnotherDriversNetworkIsKept(t *testing.T) {
 	h.must(err)
 	r := h.reconciler()
 	for range 3 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	h.held("10.0.9.1", true)
 	h.held("10.0.9.2", true)
@@ -246,12 +248,12 @@ func TestAddressOfADeadEndpointIsGivenAgain(t *testing.T) {
 	r, web := forgotten(t)
 	_, err := r.tryRun("early", "lan1", ip("10.0.1.50"))
 	r.wantErr(err, "10.0.1.50 is in use")
-	r.clock.advance(deadAfter)
+	r.clock.advance(endpoint.DeadAfter)
 	next := r.run("next", "lan1", ip("10.0.1.50"))
 	if l, _ := r.lease("10.0.1.50"); l.Endpoint != next.endpoint {
 		t.Errorf("the lease is %+v, want the new container's", l)
 	}
-	if _, known := r.d.memory.Endpoint(web.endpoint); known {
+	if _, known := r.d.Memory.Endpoint(web.endpoint); known {
 		t.Error("the dead endpoint is still known")
 	}
 }

@@ -16,10 +16,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/command"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/network"
 	"gvlan/driver/option"
 	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
@@ -78,7 +81,7 @@ func TestIdenticalNetworksOfOneNameMerge(t *testing.T) {
 	c, h1, h2 := pair(t)
 	id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.1.0/24"))
 	c.eventually("h2's network stands for the definition", func() bool {
-		n, ok := h2.d.memory.Network(id)
+		n, ok := h2.d.Memory.Network(id)
 		return ok && n.Stage == journal.StageReplica && n.UUID == h1.replica("lan1").UUID
 	})
 	c.pass(time.Minute)
@@ -118,7 +121,7 @@ func TestClashOfNames(t *testing.T) {
 		c, h1, h2 := pair(t)
 		id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.2.0/24"))
 		h2.settle()
-		if n, _ := h2.d.memory.Network(id); n.Stage != journal.StageSeen || !strings.Contains(n.Why, "node h1 defined a different network of this name first") {
+		if n, _ := h2.d.Memory.Network(id); n.Stage != journal.StageSeen || !strings.Contains(n.Why, "node h1 defined a different network of this name first") {
 			t.Errorf("within its first 10 s the loser is %s because %q, want it untouched and the reason told", n.Stage, n.Why)
 		}
 		c.eventually("the winner says so too", func() bool { return warned(h1, "node h2 made a different network lan1") })
@@ -146,21 +149,21 @@ func TestClashOfNames(t *testing.T) {
 	t.Run("nothing starts on a loser that nothing ran on", func(t *testing.T) {
 		c, h1, h2 := pair(t)
 		id := heldBack(h1, h2, lan("lan1", "192.168.1.0/24"), lan("lan1", "192.168.2.0/24"))
-		c.eventually("the clash is seen", func() bool { n, _ := h2.d.memory.Network(id); return n.Why != "" })
+		c.eventually("the clash is seen", func() bool { n, _ := h2.d.Memory.Network(id); return n.Why != "" })
 		refused := func(name string) {
 			t.Helper()
 			_, err := h2.tryRun(name, "lan1")
 			h2.wantErr(err, "network lan1 on node h2: node h1 defined a different network of this name first", "gvlan network inspect lan1")
 		}
 		refused("web")
-		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.memory.Network(id); return n.Stage == journal.StageConflict })
+		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.Memory.Network(id); return n.Stage == journal.StageConflict })
 		h2.stop()
 		h2.start()
 		refused("db")
 		c.held("192.168.2.2", false)
 		h1.rm("lan1")
 		c.pass(quiet)
-		c.eventually("it is the cluster's", func() bool { n, _ := h2.d.memory.Network(id); return n.Stage == journal.StageCommitted })
+		c.eventually("it is the cluster's", func() bool { n, _ := h2.d.Memory.Network(id); return n.Stage == journal.StageCommitted })
 		h2.run("late", "lan1")
 	})
 	t.Run("the loser stays while a container refers to it", func(t *testing.T) {
@@ -172,10 +175,10 @@ func TestClashOfNames(t *testing.T) {
 		h1.create(lan("lan1", "192.168.1.0/24"))
 		h1.replica("lan1")
 		close(unseen)
-		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.memory.Network(id); return n.Stage == journal.StageConflict })
+		c.eventually("the conflict is seen", func() bool { n, _ := h2.d.Memory.Network(id); return n.Stage == journal.StageConflict })
 		c.pass(time.Minute)
 		h2.settle()
-		n, _ := h2.d.memory.Network(id)
+		n, _ := h2.d.Memory.Network(id)
 		if !strings.Contains(n.Why, "node h1") || !strings.Contains(n.Why, "web") {
 			t.Errorf("why %q, want the winner's node and the container", n.Why)
 		}
@@ -221,7 +224,7 @@ func TestAnotherNetworkAtOnce(t *testing.T) {
 		h.rm("lan1")
 		id := h.create(lan("lan1", "192.168.2.0/24", with("mtu", map[*machine]string{h1: "1400", h2: "1300"}[h])))
 		h.settle()
-		if n, _ := h.d.memory.Network(id); n.Why != "" {
+		if n, _ := h.d.Memory.Network(id); n.Why != "" {
 			t.Errorf("the new network is out of step: %s", n.Why)
 		}
 		web := h.run("web", "lan1")
@@ -291,7 +294,7 @@ func TestRemovalWithAStoppedContainerElsewhere(t *testing.T) {
 	c.pass(quiet)
 	c.eventually("the network is back", func() bool {
 		n, err := h2.engine.Network(context.Background(), "lan1")
-		_, remembered := h2.d.memory.Network(old.ID)
+		_, remembered := h2.d.Memory.Network(old.ID)
 		return err == nil && n.ID != old.ID && !remembered
 	})
 	if n := h2.replica("lan1"); n.UUID != old.UUID {
@@ -317,7 +320,7 @@ func TestRemovalIsRevivedByAReferenceOfAHostThatIsAway(t *testing.T) {
 	h1.rm("lan1")
 	c.pass(quiet)
 	c.eventually("the network is back", func() bool {
-		_, remembered := h1.d.memory.Network(old.ID)
+		_, remembered := h1.d.Memory.Network(old.ID)
 		return !remembered && h1.replica("lan1").ID != old.ID
 	})
 }
@@ -341,7 +344,7 @@ func TestPruneRemovesNothingFromTheCluster(t *testing.T) {
 	h2.settle()
 	h2.prune()
 	c.eventually("the network is back", func() bool {
-		_, remembered := h2.d.memory.Network(old.ID)
+		_, remembered := h2.d.Memory.Network(old.ID)
 		return !remembered && h2.replica("lan1").ID != old.ID
 	})
 	c.pass(time.Minute)
@@ -427,7 +430,7 @@ func TestLostJournalTakesItsNetworksBack(t *testing.T) {
 	h2.stop()
 	h2.must(os.Remove(filepath.Join(h2.dir, "journal.db")))
 	h2.start()
-	c.eventually("the network is adopted", func() bool { n, ok := h2.d.memory.Network(id); return ok && n.Stage == journal.StageReplica })
+	c.eventually("the network is adopted", func() bool { n, ok := h2.d.Memory.Network(id); return ok && n.Stage == journal.StageReplica })
 	h2.run("other", "lan1")
 	if other, _ := c.lease(web.address()); other.Endpoint != web.endpoint {
 		t.Errorf("the running container's lease is %+v", other)
@@ -444,16 +447,16 @@ func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
 	id := h2.replica("lan1").ID
 	web := h2.run("web", "lan1")
 	h1.must(h1.d.Set(t.Context(), "lan1", []string{"parent=eth2", "exclude=192.168.1.3-192.168.1.9", "cooldown=1m"}))
-	c.eventually("h2 has the overrides", func() bool { n, _ := h2.d.memory.Network(id); return n.Overrides.Parent != nil })
-	if n, _ := h2.d.memory.Network(id); n.Overrides.Cooldown != "1m0s" {
+	c.eventually("h2 has the overrides", func() bool { n, _ := h2.d.Memory.Network(id); return n.Overrides.Parent != nil })
+	if n, _ := h2.d.Memory.Network(id); n.Overrides.Cooldown != "1m0s" {
 		t.Errorf("h2 has a cooldown of %q, want 1m0s", n.Overrides.Cooldown)
 	}
 	next := h2.run("next", "lan1")
-	e, _ := h2.d.memory.Endpoint(next.endpoint)
+	e, _ := h2.d.Memory.Endpoint(next.endpoint)
 	if e.Parent != "eth2" || next.address() != "192.168.1.10" {
 		t.Errorf("a new container has %s on %s, want 192.168.1.10 on eth2", next.address(), e.Parent)
 	}
-	if e, _ := h2.d.memory.Endpoint(web.endpoint); e.Parent != "eth1" {
+	if e, _ := h2.d.Memory.Endpoint(web.endpoint); e.Parent != "eth1" {
 		t.Errorf("the running container moved to %s", e.Parent)
 	}
 	for change, says := range map[string]string{"subnet=10.0.0.0/8": option.ErrFixed.Error(), "parnt=eth1": "did you mean parent", "range+=10.0.0.0/24": "no subnet", "exclude=x": "x", "parent": "KEY=VALUE", "cooldown=soon": "at most 1h", "cooldown+=1s": "cooldown=TIME"} {
@@ -469,11 +472,11 @@ func TestRemoveCommand(t *testing.T) {
 	web := h2.run("web", "lan1")
 	c.eventually("h2's reference is known", func() bool { return strings.Contains(c.refs("h2"), "web") })
 	err := h1.d.Remove(t.Context(), "lan1", false)
-	if !errors.Is(err, ErrInUse) {
+	if !errors.Is(err, command.ErrInUse) {
 		t.Errorf("error %v, want ErrInUse", err)
 	}
 	h1.wantErr(err, "web on h2")
-	h1.wantErr(h1.d.Remove(t.Context(), "nosuch", false), ErrNoNetwork.Error())
+	h1.wantErr(h1.d.Remove(t.Context(), "nosuch", false), host.ErrNoNetwork.Error())
 	web.stop() // the fake engine's disconnect tells no plugin
 	h1.must(h1.d.Remove(t.Context(), "lan1", true))
 	h1.lacks("lan1")
@@ -507,7 +510,7 @@ func TestImport(t *testing.T) {
 	h1.must(err)
 	got, err := h1.d.Import(t.Context(), "lan1")
 	h1.must(err)
-	if diff := cmp.Diff([]ImportedContainer{{Name: "web", IPv4: "192.168.1.2"}}, got.Containers); diff != "" {
+	if diff := cmp.Diff([]network.ImportedContainer{{Name: "web", IPv4: "192.168.1.2"}}, got.Containers); diff != "" {
 		t.Errorf("containers (-want +got):\n%s", diff)
 	}
 	h2.replica("lan1")
@@ -555,8 +558,8 @@ func TestImportOfANetworkThatGoes(t *testing.T) {
 	c.pass(quiet)
 	h.lacks("lan1")
 	h.eventually("the definition is gone", func() bool {
-		defined, known := h.d.definitionNames()
-		_, buried := h.d.tables.tombstones.Rows()
+		defined, known := h.d.DefinitionNames()
+		_, buried := h.d.Tables.Tombstones.Rows()
 		return known && buried && !defined["lan1"]
 	})
 	if left := h.addresses.Joined(); len(left) == 0 {
@@ -564,7 +567,7 @@ func TestImportOfANetworkThatGoes(t *testing.T) {
 	}
 	r := h.reconciler()
 	for range 3 {
-		r.round(secondLook)
+		r.round(host.SecondLook)
 	}
 	if left := h.addresses.Joined(); len(left) > 0 {
 		t.Errorf("pools of %v are joined still", left)
@@ -578,7 +581,7 @@ func TestForeignNetworkOfThatNameIsReported(t *testing.T) {
 	h2.must(err)
 	h1.create(lan("lan1", "192.168.1.0/24"))
 	c.eventually("h2 says so", func() bool {
-		return slices.ContainsFunc(h2.d.Report(), func(r NetworkReport) bool {
+		return slices.ContainsFunc(h2.d.Report(), func(r command.NetworkReport) bool {
 			return r.Name == "lan1" && strings.Contains(r.Why, "driver bridge has that name")
 		})
 	})
@@ -600,7 +603,7 @@ func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 		return nil
 	})
 	h1.create(lan("lan1", "192.168.1.0/24"))
-	c.eventually("the failure is told", func() bool { return h2.d.troubles.Any() })
+	c.eventually("the failure is told", func() bool { return h2.d.Troubles.Any() })
 	h2.settle()
 	if n := tries.Load(); n != 1 {
 		t.Errorf("tried %d times before the wait was over", n)
@@ -610,7 +613,7 @@ func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 	}
 	c.pass(2 * trouble.FirstRetry)
 	h2.replica("lan1")
-	c.eventually("the failure is no longer told", func() bool { return !h2.d.troubles.Any() })
+	c.eventually("the failure is no longer told", func() bool { return !h2.d.Troubles.Any() })
 }
 
 // TestAgentThatIsToldToEndAtOnce ends without an error, and begins nothing.
@@ -651,7 +654,7 @@ func TestAgentEndsBetweenTheSteps(t *testing.T) {
 	for _, h := range c.hosts { // an agent that ended within a create left its pool
 		r := h.reconciler()
 		for range 3 {
-			r.round(secondLook)
+			r.round(host.SecondLook)
 		}
 	}
 	c.nothingLeft()

@@ -6,12 +6,13 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/publish"
 )
 
 // task makes a container one of service web's.
 func task(bend func(*enginetest.ContainerSpec)) func(*enginetest.ContainerSpec) {
 	return func(s *enginetest.ContainerSpec) {
-		s.Labels = map[string]string{labelService: "web", labelTask: "web.1.x"}
+		s.Labels = map[string]string{publish.LabelService: "web", publish.LabelTask: "web.1.x"}
 		bend(s)
 	}
 }
@@ -31,8 +32,9 @@ func (h *machine) published(what string, ct *container, is func(store.Container)
 	})
 }
 
-func serving(c store.Container) bool { return isTask(c) && serves(c) }
-func apart(c store.Container) bool   { return isTask(c) && !serves(c) }
+func serving(c store.Container) bool { return publish.IsTask(c) && publish.Serves(c) }
+
+func apart(c store.Container) bool { return publish.IsTask(c) && !publish.Serves(c) }
 
 // TestServiceNames: a task has the names of its service from when it is
 // healthy until it is stopped.
@@ -42,10 +44,10 @@ func TestServiceNames(t *testing.T) {
 	h.replica("lan1")
 
 	plain := h.run("plain", "lan1", task(asItIs))
-	h.d.names.poke() // here a container is told of before its endpoint is made
+	h.d.Names.Poke() // here a container is told of before its endpoint is made
 	h.published("a task without a check serves", plain, serving)
 	checked := h.run("checked", "lan1", task(func(s *enginetest.ContainerSpec) { s.Health, s.StopSignal = engine.HealthStarting, "SIGINT" }))
-	h.d.names.poke()
+	h.d.Names.Poke()
 	h.published("one with a check does not yet", checked, apart)
 	h.engine.SetHealth(checked.id, engine.HealthHealthy)
 	h.published("a healthy one serves", checked, serving)
@@ -66,22 +68,6 @@ func TestServiceNames(t *testing.T) {
 	h.engine.SetHealth(plain.id, engine.HealthHealthy)
 	h.engine.RenameContainer(plain.id, "still")
 	plain.spec.Name = "still"
-	h.d.names.poke()
+	h.d.Names.Poke()
 	h.published("not after a new look and a new agent either", plain, apart)
-}
-
-func TestStopSignal(t *testing.T) {
-	for _, test := range []struct {
-		spelled, sent string
-		want          bool
-	}{
-		{"", "15", true}, {"", "9", true}, {"", "1", false}, {"", "2", false},
-		{"SIGINT", "2", true}, {"INT", "2", true}, {"int", "2", true}, {"2", "2", true}, {"SIGINT", "15", false}, {"SIGINT", "9", true},
-		{"SIGRTMIN+3", "37", true}, {"RTMIN", "34", true}, {"SIGRTMIN+3", "15", false},
-		{"", "", true}, // an engine that does not say
-	} {
-		if got := stops(test.spelled, test.sent); got != test.want {
-			t.Errorf("stop signal %q, sent %q: stops is %v", test.spelled, test.sent, got)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/publish"
 )
 
 // kept are the addresses that a host says its stopped containers want again.
@@ -44,9 +45,9 @@ func (h *machine) startNew(name, network string) *container {
 	h.must(err)
 	spec := enginetest.ContainerSpec{Name: name, Network: network}
 	ct := &container{h: h, spec: spec, id: h.engine.CreateContainer(spec)}
-	h.eventually(name+" is heard of", func() bool { return h.d.stopped.newcomers(n.ID) })
+	h.eventually(name+" is heard of", func() bool { return h.d.Stopped.Newcomers(n.ID) })
 	h.must(ct.start())
-	h.eventually(name+" is seen to run", func() bool { return !h.d.stopped.newcomers(n.ID) })
+	h.eventually(name+" is seen to run", func() bool { return !h.d.Stopped.Newcomers(n.ID) })
 	return ct
 }
 
@@ -60,7 +61,7 @@ func TestAddressesOfStoppedContainers(t *testing.T) {
 	h2.replica("lan1")
 	web := h1.startNew("web", "lan1")
 	fixed := h1.run("fixed", "lan1", ip("10.0.1.3"))
-	task := enginetest.ContainerSpec{Name: "task", Network: "lan1", Labels: map[string]string{taskLabel: "t"}}
+	task := enginetest.ContainerSpec{Name: "task", Network: "lan1", Labels: map[string]string{publish.TaskLabel: "t"}}
 	ended := &container{h: h1, spec: task, id: h1.engine.CreateContainer(task)}
 	h1.must(ended.start())
 	if web.address() != "10.0.1.2" || ended.address() != "10.0.1.4" {
@@ -120,7 +121,7 @@ func TestAddressesOfStoppedContainersOutliveTheJournal(t *testing.T) {
 	h.stop()
 	h.must(os.Remove(filepath.Join(h.dir, "journal.db")))
 	h.start()
-	h.eventually("both networks are taken back", func() bool { return len(h.d.memory.Networks()) == 2 })
+	h.eventually("both networks are taken back", func() bool { return len(h.d.Memory.Networks()) == 2 })
 	late := h.startNew("late", "lan1")
 	late.stop() // what is kept is one record: with this address in it, the look was done
 	h.keeps("10.0.1.2", "10.0.1.3", "10.0.2.2")

@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/ipam"
@@ -76,7 +77,7 @@ func TestLostNetworkIsFreed(t *testing.T) {
 	r.held("10.0.1.2", true)
 	h.swarmGone()
 	r.round(0)
-	r.round(secondLook - time.Second)
+	r.round(host.SecondLook - time.Second)
 	if _, defined := h.definition("over"); !defined {
 		t.Fatal("the network was freed at first sight")
 	}
@@ -96,10 +97,10 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 	}
 	fresh := "yxwvutsrqponmlkjihgfedcba"
 	h.wantErr(allocate(fresh, "10.0.2.0/24"), "exclude=10.9.9.9 lies in no subnet", "10.0.2.0/24")
-	if _, kept := ipam.AddressingOf(h.d.memory, store.ManagerNetwork(fresh)); kept {
+	if _, kept := ipam.AddressingOf(h.d.Memory, store.ManagerNetwork(fresh)); kept {
 		t.Error("the refused network keeps its pool")
 	}
-	h.must(h.d.memory.Change(func(c *journal.Change) error {
+	h.must(h.d.Memory.Change(func(c *journal.Change) error {
 		h.addresses.Detach(c, store.ManagerNetwork(swarmID))
 		c.Drop(journal.Network{ID: store.ManagerNetwork(swarmID)})
 		return nil
@@ -137,7 +138,7 @@ func TestLeaderAgain(t *testing.T) {
 	if want := []netip.Addr{netip.MustParseAddr("10.0.1.2"), fresh.Addr()}; !slices.Equal(claimed, want) {
 		t.Errorf("the swarm claims %v, want %v", claimed, want)
 	}
-	if all, _ := ipam.AddressingOf(h.d.memory, store.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
+	if all, _ := ipam.AddressingOf(h.d.Memory, store.ManagerNetwork(swarmID)); len(all.Pools) != 1 {
 		t.Errorf("the network has the pools %v, want one", all.Pools)
 	}
 	h.swarmGone()

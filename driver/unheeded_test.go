@@ -64,7 +64,7 @@ func TestWhatHasNoEffectIsTold(t *testing.T) {
 	told := func(want []string) {
 		t.Helper()
 		h.eventually("the warnings to be "+strings.Join(want, "; "), func() bool {
-			h.d.names.poke()
+			h.d.Names.Poke()
 			return cmp.Equal(want, h.d.Warnings())
 		})
 	}
@@ -89,10 +89,10 @@ func TestNewWordsReachOldNetworks(t *testing.T) {
 	c, h1, _ := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24", with("com.docker.network.driver.mtu", "1400")))
 	id := h1.replica("lan1").ID
-	h1.must(h1.d.memory.ChangeNetwork(id, func(n *journal.Network) { n.Options.MTU, n.Options.IfPrefix = 0, "mine" }))
+	h1.must(h1.d.Memory.ChangeNetwork(id, func(n *journal.Network) { n.Options.MTU, n.Options.IfPrefix = 0, "mine" }))
 	h1.restart()
 	h1.eventually("the options to be the definition's", func() bool {
-		n, ok := h1.d.memory.Network(id)
+		n, ok := h1.d.Memory.Network(id)
 		return ok && n.Options.MTU == 1400 && n.Options.IfPrefix == ""
 	})
 	c.pass(time.Minute)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/failpoint"
 	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
@@ -127,7 +128,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	}
 	switch {
 	case err == nil:
-		failpoint("endpoint: written")
+		failpoint.Reach("endpoint: written")
 		for i := range leases {
 			leases[i].Reissued, leases[i].Doubt = false, false
 		}

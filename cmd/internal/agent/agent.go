@@ -22,6 +22,7 @@ import (
 	"gvlan/cmd/internal/systemd"
 	"gvlan/driver"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
@@ -36,8 +37,8 @@ import (
 // host.
 type Outside struct {
 	Store     store.Backend                  // the database
-	Links     driver.Links                   // the kernel
-	Engine    driver.Engine                  // Docker
+	Links     host.Links                     // the kernel
+	Engine    host.Engine                    // Docker
 	Routes    func() ([]netip.Prefix, error) // of the host, but for default ones
 	AskLAN    func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
@@ -79,8 +80,8 @@ type Agent struct {
 	lan     lan
 	names   *names
 
-	links     driver.Links
-	engine    driver.Engine
+	links     host.Links
+	engine    host.Engine
 	addresses *ipam.Allocator
 	driver    *driver.Driver
 	recovery  *recovery
@@ -225,7 +226,7 @@ func (a *Agent) openDriver() (err error) {
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
-	made := driver.Config{
+	made := host.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Elsewhere,
 		Memory: a.memory, Settings: a.journal.Bucket("labels"),
@@ -235,11 +236,11 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version,
 		},
-		Tables: driver.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes()},
+		Tables: host.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes()},
 		Swarm:  a.config.Swarm, Solo: a.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
-		made.Sandboxes = a.names.sandboxes
+		made.Resolvers = a.names.sandboxes
 	}
 	if a.driver, err = driver.New(made); err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"gvlan/cmd/internal/config"
 	"gvlan/driver"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 )
@@ -135,11 +136,11 @@ func (v clusterView) called(name, here string) (api.NetworkView, error) {
 	}
 	switch len(local) {
 	case 0:
-		return api.NetworkView{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", driver.ErrNoNetwork, name)
+		return api.NetworkView{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", host.ErrNoNetwork, name)
 	case 1:
 		return local[0], nil
 	}
-	return api.NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", driver.ErrNoNetwork, name, len(local))
+	return api.NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", host.ErrNoNetwork, name, len(local))
 }
 
 func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {

@@ -13,6 +13,8 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver"
+	"gvlan/driver/command"
+	"gvlan/driver/host"
 	"gvlan/ipam"
 )
 
@@ -26,7 +28,7 @@ type statusAnswer struct {
 	session   *session.Session
 	addresses *ipam.Allocator
 	driver    *driver.Driver
-	engine    driver.Engine
+	engine    host.Engine
 	nodes     *nodes
 }
 
@@ -87,7 +89,7 @@ func (a statusAnswer) conflictWarning(c ipam.Conflict) string {
 		c.Address, a.driver.Called(c.Endpoint), c.Holder)
 }
 
-func networkStatus(n driver.NetworkReport) api.NetworkStatus {
+func networkStatus(n command.NetworkReport) api.NetworkStatus {
 	s := api.NetworkStatus{Name: n.Name, UUID: n.UUID, Scope: n.Scope, State: string(n.Stage), Why: n.Why, Endpoints: n.Endpoints}
 	if len(n.Parents) > 0 {
 		s.Parent = n.Parents[0]

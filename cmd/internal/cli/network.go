@@ -15,7 +15,8 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
-	"gvlan/driver"
+	"gvlan/driver/command"
+	"gvlan/driver/network"
 )
 
 // newNetworkCommand is `gvlan network`.
@@ -40,7 +41,7 @@ func newNetworkCreate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var made driver.Defined
+			var made command.Defined
 			if err := client.Send(c.Context(), http.MethodPost, api.NetworksRoute, request, &made); err != nil {
 				return err
 			}
@@ -192,7 +193,7 @@ func newNetworkImport() *cobra.Command {
 		Short: "Turn a built-in macvlan or ipvlan network of this host into one of the cluster",
 		Args:  cobra.ExactArgs(1),
 		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			var imported driver.Imported
+			var imported network.Imported
 			if err := client.Ask(c.Context(), http.MethodPost, api.Named(api.ImportRoute, args[0]), &imported); err != nil {
 				return err
 			}

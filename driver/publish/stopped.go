@@ -1,4 +1,4 @@
-package driver
+package publish
 
 import (
 	"cmp"
@@ -19,8 +19,8 @@ import (
 // those that users gave first: they stand in one record of the store.
 const mostKept = 1000
 
-// taskLabel marks a container of a swarm's task, which never starts again.
-const taskLabel = "com.docker.swarm.task.id"
+// TaskLabel marks a container of a swarm's task, which never starts again.
+const TaskLabel = "com.docker.swarm.task.id"
 
 // stopped is what stopped containers of this host want again: their --ip, or
 // the addresses they had, which no engine tells of a stopped container. Across
@@ -39,8 +39,8 @@ func newStopped() *stopped {
 	return &stopped{had: map[had][]netip.Addr{}, created: map[string]bool{}, waiting: map[string]bool{}}
 }
 
-// event notes a container that was made, until it starts.
-func (s *stopped) event(ev engine.Event) {
+// Event notes a container that was made, until it starts.
+func (s *stopped) Event(ev engine.Event) {
 	if ev.Kind != engine.KindContainer {
 		return
 	}
@@ -54,17 +54,17 @@ func (s *stopped) event(ev engine.Event) {
 	}
 }
 
-// made are the containers that events told of before a look.
-func (s *stopped) made() []string {
+// Made are the containers that events told of before a look.
+func (s *stopped) Made() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Collect(maps.Keys(s.created))
 }
 
-// newcomers reports whether a container that never ran may be the one that
+// Newcomers reports whether a container that never ran may be the one that
 // asks for an address on a network. It is told at once that one was made, and
 // at the next look on which network.
-func (s *stopped) newcomers(network string) bool {
+func (s *stopped) Newcomers(network string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.created) > 0 || s.waiting[network]
@@ -72,11 +72,11 @@ func (s *stopped) newcomers(network string) bool {
 
 // Newcomers reports whether a container that never ran may be the one that asks
 // for an address on a network.
-func (ps *nodes) Newcomers(network string) bool { return ps.stopped.newcomers(network) }
+func (ps *Node) Newcomers(network string) bool { return ps.Stopped.Newcomers(network) }
 
-// look takes over what the engine lists, and returns what is kept. made are
+// Look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
-func (s *stopped) look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool)) []store.Kept {
+func (s *stopped) Look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool)) []store.Kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range made {
@@ -99,7 +99,7 @@ func (s *stopped) look(containers []engine.Container, v plan.View, made []string
 			if !ok {
 				unknown[c.ID] = true
 			}
-			if !ok || n.Foreign || n.Stage == journal.StageSwarm || c.Labels[taskLabel] != "" {
+			if !ok || n.Foreign || n.Stage == journal.StageSwarm || c.Labels[TaskLabel] != "" {
 				continue
 			}
 			at := had{c.ID, n.UUID}
@@ -157,8 +157,8 @@ func keep(c engine.Container, a engine.Attachment, n journal.Network, had []neti
 	return kept
 }
 
-// avoid tells the allocator what stopped containers of all hosts want again.
-func (ps *nodes) avoid(v plan.View) {
+// Avoid tells the allocator what stopped containers of all hosts want again.
+func (ps *Node) Avoid(v plan.View) {
 	ids := map[string]string{}
 	for _, n := range v.Journal {
 		ids[n.UUID] = n.ID
@@ -175,5 +175,5 @@ func (ps *nodes) avoid(v plan.View) {
 			all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address})
 		}
 	}
-	ps.addresses.Avoid(all)
+	ps.Addresses.Avoid(all)
 }

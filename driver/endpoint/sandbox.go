@@ -1,4 +1,4 @@
-package driver
+package endpoint
 
 import (
 	"context"
@@ -11,58 +11,59 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/driver/visible"
 )
 
-// Sandboxes answers names inside containers; *sandbox.Resolvers of dns is one. A
-// container starts and stops also without names, so both report their own
-// failures.
-type Sandboxes interface {
-	// Attach makes the names of a network (definition uuid) known in a
-	// sandbox (SandboxKey) for as long as the endpoint is there.
-	Attach(sandbox, endpoint, network string) error
-	// Detach ends that.
-	Detach(endpoint string)
+// Sandboxes is names and addresses inside the containers' namespaces.
+type Sandboxes struct {
+	*host.Host
+	Announcer *announcer
 }
 
-// openSandbox makes names answer in the endpoint's sandbox, before its first
+// NewSandboxes has none yet.
+func NewSandboxes(h *host.Host) *Sandboxes {
+	return &Sandboxes{Host: h, Announcer: newAnnouncer()}
+}
+
+// OpenSandbox makes names answer in the endpoint's sandbox, before its first
 // process runs on engines that have the namespace at Join (from 28).
-func (sb *sandboxes) openSandbox(n journal.Network, e journal.Endpoint) {
-	if sb.cfg.Sandboxes == nil || n.Options.NoDNS || e.Sandbox == "" {
+func (sb *Sandboxes) OpenSandbox(n journal.Network, e journal.Endpoint) {
+	if sb.Cfg.Resolvers == nil || n.Options.NoDNS || e.Sandbox == "" {
 		return
 	}
-	if err := sb.cfg.Sandboxes.Attach(sb.cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
-		sb.log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "why", err)
+	if err := sb.Cfg.Resolvers.Attach(sb.Cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
+		sb.Log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "why", err)
 	}
 }
 
 // dropSandbox ends that.
-func (sb *sandboxes) dropSandbox(e journal.Endpoint) {
-	if sb.cfg.Sandboxes != nil {
-		sb.cfg.Sandboxes.Detach(e.ID)
+func (sb *Sandboxes) dropSandbox(e journal.Endpoint) {
+	if sb.Cfg.Resolvers != nil {
+		sb.Cfg.Resolvers.Detach(e.ID)
 	}
 }
 
-// reopenSandboxes gives every running container its names again after a
+// ReopenSandboxes gives every running container its names again after a
 // restart of the agent.
-func (sb *sandboxes) reopenSandboxes(context.Context) error {
-	for _, e := range sb.memory.Endpoints() {
-		if n, ok := sb.memory.Network(e.Network); ok {
-			sb.openSandbox(n, e)
+func (sb *Sandboxes) ReopenSandboxes(context.Context) error {
+	for _, e := range sb.Memory.Endpoints() {
+		if n, ok := sb.Memory.Network(e.Network); ok {
+			sb.OpenSandbox(n, e)
 		}
 	}
 	return nil
 }
 
-// renameSandboxes moves a network's sandboxes to the definition it was bound
+// RenameSandboxes moves a network's sandboxes to the definition it was bound
 // to.
-func (sb *sandboxes) renameSandboxes(n journal.Network) {
-	for _, e := range sb.memory.EndpointsOf(n.ID) {
+func (sb *Sandboxes) RenameSandboxes(n journal.Network) {
+	for _, e := range sb.Memory.EndpointsOf(n.ID) {
 		sb.dropSandbox(e)
-		sb.openSandbox(n, e)
+		sb.OpenSandbox(n, e)
 	}
 }
 
@@ -87,12 +88,13 @@ type announcer struct {
 	pending chan journal.Endpoint
 }
 
+// newAnnouncer knows nothing of the engine yet.
 func newAnnouncer() *announcer {
 	return &announcer{pending: make(chan journal.Endpoint, 256)}
 }
 
-// learn takes the engine's API version over.
-func (a *announcer) learn(api string) {
+// Learn takes the engine's API version over.
+func (a *announcer) Learn(api string) {
 	_, minor, _ := strings.Cut(api, ".")
 	n, err := strconv.Atoi(minor)
 	a.mu.Lock()
@@ -100,8 +102,8 @@ func (a *announcer) learn(api string) {
 	a.v6 = err == nil && n < selfAnnouncing
 }
 
-// left returns which addresses the engine leaves to the driver to announce.
-func (a *announcer) left(all []netip.Addr) []netip.Addr {
+// Left returns which addresses the engine leaves to the driver to announce.
+func (a *announcer) Left(all []netip.Addr) []netip.Addr {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.DeleteFunc(all, func(addr netip.Addr) bool { return addr.Is6() && !a.v6 })
@@ -116,15 +118,15 @@ func (a *announcer) joined(e journal.Endpoint) {
 	}
 }
 
-// announceJoined announces queued endpoints until ctx ends.
-func (sb *sandboxes) announceJoined(ctx context.Context) error {
+// AnnounceJoined announces queued endpoints until ctx ends.
+func (sb *Sandboxes) AnnounceJoined(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case e := <-sb.announcer.pending:
+		case e := <-sb.Announcer.pending:
 			running.Go(func() { sb.announce(ctx, e) })
 		}
 	}
@@ -132,21 +134,21 @@ func (sb *sandboxes) announceJoined(ctx context.Context) error {
 
 // announce waits until Docker brought the link up inside the sandbox, which
 // older engines do after Join returned, and announces each address.
-func (sb *sandboxes) announce(ctx context.Context, e journal.Endpoint) {
+func (sb *Sandboxes) announce(ctx context.Context, e journal.Endpoint) {
 	ctx, cancel := context.WithTimeout(ctx, announcePatience)
 	defer cancel()
 	var failed error
-	addresses := sb.announcer.left(e.Addresses())
+	addresses := sb.Announcer.Left(e.Addresses())
 	if len(addresses) == 0 {
 		return
 	}
 	sent := 0
 	for sent < announceTimes {
-		if now, known := sb.memory.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
+		if now, known := sb.Memory.Endpoint(e.ID); !known || now.Sandbox != e.Sandbox {
 			return
 		}
 		wait := announceEvery / 10
-		failed = netns.Do(sb.cfg.OnHost(e.Sandbox), func() error { return announceHere(addresses) })
+		failed = netns.Do(sb.Cfg.OnHost(e.Sandbox), func() error { return announceHere(addresses) })
 		if failed == nil {
 			sent++
 			wait = announceEvery
@@ -154,7 +156,7 @@ func (sb *sandboxes) announce(ctx context.Context, e journal.Endpoint) {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
-				sb.log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
+				sb.Log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
 			}
 			return
 		case <-time.After(wait):
@@ -179,12 +181,12 @@ func announceHere(addresses []netip.Addr) error {
 // Silence takes down the link of an endpoint whose address somebody else has
 // by right, inside its sandbox. The container runs on without it; a restart
 // of the container asks for an address anew.
-func (sb *sandboxes) Silence(endpoint string, addr netip.Addr) error {
-	e, ok := sb.memory.Endpoint(endpoint)
+func (sb *Sandboxes) Silence(endpoint string, addr netip.Addr) error {
+	e, ok := sb.Memory.Endpoint(endpoint)
 	if !ok || e.Sandbox == "" {
 		return nil
 	}
-	err := netns.Do(sb.cfg.OnHost(e.Sandbox), func() error { return link.Silence(addr) })
+	err := netns.Do(sb.Cfg.OnHost(e.Sandbox), func() error { return link.Silence(addr) })
 	if err != nil {
 		return fmt.Errorf("take down the link of %s: %w", addr, err)
 	}
@@ -192,8 +194,8 @@ func (sb *sandboxes) Silence(endpoint string, addr netip.Addr) error {
 }
 
 // Called is what messages call an endpoint: its container where that is known.
-func (sb *sandboxes) Called(endpoint string) string {
-	if e, ok := sb.memory.Endpoint(endpoint); ok && e.Container.Name != "" {
+func (sb *Sandboxes) Called(endpoint string) string {
+	if e, ok := sb.Memory.Endpoint(endpoint); ok && e.Container.Name != "" {
 		return "container " + e.Container.Name
 	}
 	return "endpoint " + visible.ID(endpoint)
@@ -205,17 +207,17 @@ var errNoAnswers = errors.New("an l3 network's addresses answer nobody's ARP, wh
 // Ask returns those of the addresses that answer on the LAN of a network, as
 // asked at its parent on this host, which is made if need be. A network without
 // a way out has none that could answer, and another driver's is not asked for.
-func (sb *sandboxes) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
-	n, known := sb.memory.Network(network)
+func (sb *Sandboxes) Ask(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
+	n, known := sb.Memory.Network(network)
 	if !known || n.Isolated() {
 		return nil, nil
 	}
 	if n.Options.Layer3() {
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), errNoAnswers)
 	}
-	on, err := sb.parents.Ensure(ctx, n)
+	on, err := sb.Parents.Ensure(ctx, n)
 	if err != nil {
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), err)
 	}
-	return sb.cfg.AskLAN(ctx, on.Name, addrs)
+	return sb.Cfg.AskLAN(ctx, on.Name, addrs)
 }

@@ -1,4 +1,4 @@
-package driver
+package publish
 
 import (
 	"context"
@@ -16,11 +16,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/trouble"
 	"gvlan/driver/visible"
 )
+
+// Containers is what this host tells the cluster of its containers: their
+// endpoints' records.
+type Containers struct {
+	*host.Host
+	sandboxes *endpoint.Sandboxes
+	endpoints *endpoint.Endpoints
+	Names     *names
+	Unheeded  unheeded // what has no effect on this host's networks
+}
+
+// NewContainers has published nothing yet.
+func NewContainers(h *host.Host, s *endpoint.Sandboxes, e *endpoint.Endpoints) *Containers {
+	return &Containers{Host: h, sandboxes: s, endpoints: e, Names: newNames()}
+}
 
 // asking bounds how many containers are inspected at once: the engine answers
 // an inspect only when the container's start or stop is over.
@@ -42,17 +59,18 @@ func newNames() *names {
 	return &names{wake: make(chan struct{}, 1), renamed: map[string]bool{}, published: map[string]store.Endpoint{}}
 }
 
-func (s *names) poke() { tell(s.wake) }
+// Poke has the records compared with what is known of the containers.
+func (s *names) Poke() { host.Tell(s.wake) }
 
-// stale asks for a container to be inspected again.
-func (s *names) stale(container string) {
+// Stale asks for a container to be inspected again.
+func (s *names) Stale(container string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.renamed[container] = true
 }
 
-// takeStale gives, once, the containers that must be inspected again.
-func (s *names) takeStale() map[string]bool {
+// TakeStale gives, once, the containers that must be inspected again.
+func (s *names) TakeStale() map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.renamed
@@ -60,52 +78,52 @@ func (s *names) takeStale() map[string]bool {
 	return was
 }
 
-// syncNames learns what containers are called and keeps the endpoints'
+// SyncNames learns what containers are called and keeps the endpoints'
 // records in the store true, until ctx ends.
-func (cs *containers) syncNames(ctx context.Context) error {
-	tick := time.NewTicker(resyncEvery)
+func (cs *Containers) SyncNames(ctx context.Context) error {
+	tick := time.NewTicker(host.ResyncEvery)
 	defer tick.Stop()
 	for {
 		// What is stopped loses names before anything is asked, which may wait.
-		stopping := cs.names.takeSignalled()
+		stopping := cs.Names.takeSignalled()
 		unknown, early := cs.withdrawStopping(stopping)
 		if len(unknown) < len(stopping) {
 			cs.publishEndpoints(ctx)
 		}
-		learned := cs.learnNames(ctx)
+		learned := cs.LearnNames(ctx)
 		_, late := cs.withdrawStopping(unknown) // they may be known by now
 		if err := errors.Join(early, learned, late); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			cs.troubles.Tell(trouble.Matter{What: "names"}, err)
+			cs.Troubles.Tell(trouble.Matter{What: "names"}, err)
 		} else {
-			cs.troubles.Over(trouble.Matter{What: "names"})
+			cs.Troubles.Over(trouble.Matter{What: "names"})
 		}
 		cs.publishEndpoints(ctx)
 		cs.lookAtUnheeded()
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-cs.names.wake:
+		case <-cs.Names.wake:
 		case <-tick.C:
 		}
 	}
 }
 
-// learnNames inspects the containers whose endpoints have no name yet or
+// LearnNames inspects the containers whose endpoints have no name yet or
 // another one.
-func (cs *containers) learnNames(ctx context.Context) error {
+func (cs *Containers) LearnNames(ctx context.Context) error {
 	// Taken before the containers are listed: one that an event tells of while
 	// they are may be missing, and its turn is the next look. One that was told of
 	// before and is not listed is gone.
-	stale := cs.names.takeStale()
-	containers, err := cs.cfg.Engine.Containers(ctx)
+	stale := cs.Names.TakeStale()
+	containers, err := cs.Cfg.Engine.Containers(ctx)
 	if err != nil {
 		for id := range stale {
-			cs.names.stale(id)
+			cs.Names.Stale(id)
 		}
 		return err
 	}
-	unclaimed := cs.adoptEndpoints(ctx, containers)
-	if err := cs.endpoints.forgetMACs(containers); err != nil {
+	unclaimed := cs.AdoptEndpoints(ctx, containers)
+	if err := cs.endpoints.ForgetMACs(containers); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
@@ -115,12 +133,12 @@ func (cs *containers) learnNames(ctx context.Context) error {
 			continue
 		}
 		group.Go(func() error {
-			full, err := cs.cfg.Engine.Container(ctx, c.ID)
+			full, err := cs.Cfg.Engine.Container(ctx, c.ID)
 			if errors.Is(err, engine.ErrNotFound) {
 				return nil
 			}
 			if err != nil {
-				cs.names.stale(c.ID)
+				cs.Names.Stale(c.ID)
 				return err
 			}
 			err = cs.nameEndpoints(full)
@@ -133,18 +151,18 @@ func (cs *containers) learnNames(ctx context.Context) error {
 
 // unnamed reports whether one of the container's endpoints here must be asked
 // about.
-func (cs *containers) unnamed(c engine.Container, stale bool) bool {
+func (cs *Containers) unnamed(c engine.Container, stale bool) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		e, ok := cs.memory.Endpoint(a.EndpointID)
+		e, ok := cs.Memory.Endpoint(a.EndpointID)
 		return ok && (stale || awaitsHealth(e) || e.Container.ID != c.ID || e.Container.Name != c.Name)
 	})
 }
 
 // nameEndpoints journals what the engine says of a container.
-func (cs *containers) nameEndpoints(c engine.ContainerDetail) error {
+func (cs *Containers) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := cs.memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
+		_, err := cs.Memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed
@@ -154,7 +172,7 @@ func (cs *containers) nameEndpoints(c engine.ContainerDetail) error {
 func describeContainer(c engine.ContainerDetail, a engine.Attachment) store.Container {
 	described := store.Container{
 		ID: c.ID, Name: c.Name,
-		Aliases: nameAliases(c, a),
+		Aliases: NameAliases(c, a),
 		Labels:  nameLabels(c.Labels),
 	}
 	if !strings.HasPrefix(c.ID, c.Hostname) {
@@ -166,8 +184,8 @@ func describeContainer(c engine.ContainerDetail, a engine.Attachment) store.Cont
 	return described
 }
 
-// nameAliases are the aliases without the short id that Docker adds.
-func nameAliases(c engine.ContainerDetail, a engine.Attachment) []string {
+// NameAliases are the aliases without the short id that Docker adds.
+func NameAliases(c engine.ContainerDetail, a engine.Attachment) []string {
 	var aliases []string
 	for _, alias := range a.Settings.Aliases {
 		if alias != visible.ID(c.ID) && alias != c.Name && !slices.Contains(aliases, alias) {
@@ -191,31 +209,31 @@ func nameLabels(all map[string]string) map[string]string {
 
 // publishEndpoints writes the records that are not what the journal says.
 // A failure is tried again with the next look.
-func (cs *containers) publishEndpoints(ctx context.Context) {
-	cs.names.enter(cs.self.Epoch())
-	for _, e := range cs.memory.Endpoints() {
-		n, ok := cs.memory.Network(e.Network)
+func (cs *Containers) publishEndpoints(ctx context.Context) {
+	cs.Names.enter(cs.Self.Epoch())
+	for _, e := range cs.Memory.Endpoints() {
+		n, ok := cs.Memory.Network(e.Network)
 		if !ok || n.Foreign {
 			continue
 		}
-		if err := cs.publishEndpoint(ctx, cs.endpoints.record(n, e)); err != nil {
+		if err := cs.publishEndpoint(ctx, cs.endpoints.Record(n, e)); err != nil {
 			if ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				cs.log.Warn("an endpoint's record cannot be written: written at the next look", "endpoint", visible.ID(e.ID), "err", err)
+				cs.Log.Warn("an endpoint's record cannot be written: written at the next look", "endpoint", visible.ID(e.ID), "err", err)
 			}
 			return
 		}
 	}
-	cs.names.keep(cs.memory)
+	cs.Names.keep(cs.Memory)
 }
 
 // publishEndpoint replaces the endpoint's record, never making one: Bind
 // makes it, and a record that is gone belongs to an endpoint that is.
-func (cs *containers) publishEndpoint(ctx context.Context, want store.Endpoint) error {
-	if cs.names.has(want) {
+func (cs *Containers) publishEndpoint(ctx context.Context, want store.Endpoint) error {
+	if cs.Names.has(want) {
 		return nil
 	}
 	key := store.EndpointKey(want.Node, want.Endpoint)
-	it, err := cs.cfg.KV.Get(ctx, key)
+	it, err := cs.Cfg.KV.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
@@ -223,7 +241,7 @@ func (cs *containers) publishEndpoint(ctx context.Context, want store.Endpoint) 
 		return err
 	}
 	if have, err := store.Decode[store.Endpoint](it); err != nil || !reflect.DeepEqual(have, want) {
-		res, err := cs.cfg.KV.Commit(ctx, store.Txn{
+		res, err := cs.Cfg.KV.Commit(ctx, store.Txn{
 			If:   []store.Cond{store.Unchanged(key, it.Modified)},
 			Then: []store.Op{store.Put(key, store.Encode(want))},
 		})
@@ -234,7 +252,7 @@ func (cs *containers) publishEndpoint(ctx context.Context, want store.Endpoint) 
 			return nil // released meanwhile, or the next look sees what it is now
 		}
 	}
-	cs.names.wrote(want)
+	cs.Names.wrote(want)
 	return nil
 }
 
@@ -250,9 +268,9 @@ func (s *names) enter(epoch int64) {
 
 // Republish has an endpoint's record compared again with what is known of its
 // container: the record was made anew.
-func (cs *containers) Republish(endpoint string) {
-	cs.names.forget(endpoint)
-	cs.names.poke()
+func (cs *Containers) Republish(endpoint string) {
+	cs.Names.forget(endpoint)
+	cs.Names.Poke()
 }
 
 func (s *names) forget(endpoint string) {
@@ -289,20 +307,20 @@ func (s *names) keep(memory *journal.Memory) {
 
 // The labels of a task's container.
 const (
-	labelService = "com.docker.swarm.service.name"
-	labelTask    = "com.docker.swarm.task.name"
+	LabelService = "com.docker.swarm.service.name"
+	LabelTask    = "com.docker.swarm.task.name"
 )
 
-// isTask reports whether a container is a service's.
-func isTask(c store.Container) bool { return c.Labels[labelTask] != "" }
+// IsTask reports whether a container is a service's.
+func IsTask(c store.Container) bool { return c.Labels[LabelTask] != "" }
 
-// serves reports whether a task's container is described as one that serves.
-func serves(c store.Container) bool { return c.Labels[labelService] != "" }
+// Serves reports whether a task's container is described as one that serves.
+func Serves(c store.Container) bool { return c.Labels[LabelService] != "" }
 
 // awaitsHealth reports whether the endpoint is of a task that is going to
 // serve: events are lossy, so it is asked about at each look.
 func awaitsHealth(e journal.Endpoint) bool {
-	return isTask(e.Container) && !serves(e.Container) && !e.Stopping
+	return IsTask(e.Container) && !Serves(e.Container) && !e.Stopping
 }
 
 // healthy reports whether the engine has nothing against a container's health.
@@ -313,13 +331,13 @@ func healthy(h engine.Health) bool {
 // describe takes over what the engine says of the endpoint's container.
 func describe(e *journal.Endpoint, c engine.ContainerDetail, a engine.Attachment) {
 	e.Container, e.StopSignal = describeContainer(c, a), c.StopSignal
-	if isTask(e.Container) && (e.Stopping || !healthy(c.Health)) {
-		delete(e.Container.Labels, labelService)
+	if IsTask(e.Container) && (e.Stopping || !healthy(c.Health)) {
+		delete(e.Container.Labels, LabelService)
 	}
 }
 
-// stopping notes that a container was sent a signal.
-func (s *names) stopping(container, signal string) {
+// Stopping notes that a container was sent a signal.
+func (s *names) Stopping(container, signal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signalled = append(s.signalled, signalled{container, signal})
@@ -339,11 +357,11 @@ func (s *names) takeSignalled() []signalled {
 // withdrawStopping takes the names of their services from tasks that are being
 // stopped, and returns the containers that no endpoint is known to be of. An
 // endpoint is of one life of its container, so this is for good.
-func (cs *containers) withdrawStopping(all []signalled) (unknown []signalled, failed error) {
+func (cs *Containers) withdrawStopping(all []signalled) (unknown []signalled, failed error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	endpoints := cs.memory.Endpoints()
+	endpoints := cs.Memory.Endpoints()
 	for _, s := range all {
 		known := false
 		for _, e := range endpoints {
@@ -351,10 +369,10 @@ func (cs *containers) withdrawStopping(all []signalled) (unknown []signalled, fa
 				continue
 			}
 			known = true
-			if !isTask(e.Container) || !stops(e.StopSignal, s.signal) {
+			if !IsTask(e.Container) || !stops(e.StopSignal, s.signal) {
 				continue
 			}
-			_, err := cs.memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
+			_, err := cs.Memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
 				e.Stopping = true
 				e.Container.Labels = withoutService(e.Container.Labels)
 			})
@@ -372,7 +390,7 @@ func (cs *containers) withdrawStopping(all []signalled) (unknown []signalled, fa
 func withoutService(labels map[string]string) map[string]string {
 	kept := make(map[string]string, len(labels))
 	for k, v := range labels {
-		if k != labelService {
+		if k != LabelService {
 			kept[k] = v
 		}
 	}

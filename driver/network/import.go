@@ -1,4 +1,4 @@
-package driver
+package network
 
 import (
 	"context"
@@ -15,14 +15,22 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
 	"gvlan/driver/plan"
+	"gvlan/driver/publish"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
+
+// Imports turns networks of other drivers into ones of the cluster.
+type Imports struct{ *host.Host }
+
+// NewImports works on a host.
+func NewImports(h *host.Host) *Imports { return &Imports{h} }
 
 // ErrImport: the network cannot be taken over as it is.
 var ErrImport = errors.New("cannot import")
@@ -30,23 +38,23 @@ var ErrImport = errors.New("cannot import")
 // Import gives a built-in macvlan or ipvlan network of this host a definition
 // of the same name, and holds the addresses of its containers, so that nobody
 // else gets them before they move over.
-func (im *imports) Import(ctx context.Context, name string) (Imported, error) {
+func (im *Imports) Import(ctx context.Context, name string) (Imported, error) {
 	old, err := im.builtIn(ctx, name)
 	if err != nil {
 		return Imported{}, err
 	}
-	_, err = im.definition(ctx, name)
+	_, err = im.Definition(ctx, name)
 	if err == nil {
 		return Imported{}, taken(name)
 	}
-	if !errors.Is(err, ErrNoNetwork) {
+	if !errors.Is(err, host.ErrNoNetwork) {
 		return Imported{}, err
 	}
 	def, gateway, err := im.importDefinition(old)
 	if err != nil {
 		return Imported{}, err
 	}
-	containers, err := im.cfg.Engine.Containers(ctx)
+	containers, err := im.Cfg.Engine.Containers(ctx)
 	if err != nil {
 		return Imported{}, err
 	}
@@ -56,7 +64,7 @@ func (im *imports) Import(ctx context.Context, name string) (Imported, error) {
 		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.Network == name }) {
 			continue
 		}
-		full, err := im.cfg.Engine.Container(ctx, c.ID) // a list knows the addresses only
+		full, err := im.Cfg.Engine.Container(ctx, c.ID) // a list knows the addresses only
 		if errors.Is(err, engine.ErrNotFound) {
 			continue
 		}
@@ -67,8 +75,8 @@ func (im *imports) Import(ctx context.Context, name string) (Imported, error) {
 			if a.Network != name {
 				continue
 			}
-			four, six := attachedAddresses(a)
-			imported.Containers = append(imported.Containers, importedContainer(full, a, old.Driver))
+			four, six := AttachedAddresses(a)
+			imported.Containers = append(imported.Containers, NewImportedContainer(full, a, old.Driver))
 			held = append(held, four, six)
 		}
 	}
@@ -82,8 +90,8 @@ func taken(name string) error {
 }
 
 // builtIn finds the network and checks that its kind can be taken over.
-func (im *imports) builtIn(ctx context.Context, name string) (engine.Network, error) {
-	networks, err := im.cfg.Engine.Networks(ctx, "")
+func (im *Imports) builtIn(ctx context.Context, name string) (engine.Network, error) {
+	networks, err := im.Cfg.Engine.Networks(ctx, "")
 	if err != nil {
 		return engine.Network{}, err
 	}
@@ -91,19 +99,19 @@ func (im *imports) builtIn(ctx context.Context, name string) (engine.Network, er
 	switch {
 	case i < 0:
 		return engine.Network{}, fmt.Errorf("%w: this host's engine has no network %s", ErrImport, name)
-	case networks[i].Driver == im.cfg.Name:
+	case networks[i].Driver == im.Cfg.Name:
 		return engine.Network{}, fmt.Errorf("%w: network %s is gvlan's already", ErrImport, name)
 	case networks[i].Driver != "macvlan" && networks[i].Driver != "ipvlan":
 		return engine.Network{}, fmt.Errorf("%w: network %s is of driver %s: only macvlan and ipvlan networks are on the LAN", ErrImport, name, networks[i].Driver)
 	case networks[i].Scope != engine.ScopeLocal || networks[i].ConfigOnly:
 		return engine.Network{}, fmt.Errorf("%w: network %s is the swarm's", ErrImport, name)
 	}
-	return im.cfg.Engine.Network(ctx, networks[i].ID)
+	return im.Cfg.Engine.Network(ctx, networks[i].ID)
 }
 
 // importDefinition is the definition a gvlan network like it has, and whether
 // its pools have gateways that the user did not name.
-func (im *imports) importDefinition(old engine.Network) (def store.Network, gateway bool, err error) {
+func (im *Imports) importDefinition(old engine.Network) (def store.Network, gateway bool, err error) {
 	options := map[string]string{}
 	for k, v := range old.Options {
 		options[k] = v
@@ -121,7 +129,7 @@ func (im *imports) importDefinition(old engine.Network) (def store.Network, gate
 	}
 	def = store.Network{
 		UUID: uuid.NewString(), Name: old.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
-		Origin: im.self.Node(), Since: im.milliseconds() / 1000,
+		Origin: im.Self.Node(), Since: im.Milliseconds() / 1000,
 		Created: store.Definition{
 			IPv4: old.IPv4, IPv6: old.IPv6, Internal: old.Internal, Attachable: old.Attachable,
 			Options: options, Labels: plan.UserLabels(old.Labels), Segment: pool.DefaultSegment,
@@ -137,9 +145,9 @@ func (im *imports) importDefinition(old engine.Network) (def store.Network, gate
 	return def, o.HasGateway(old.Internal), nil
 }
 
-// attachedAddresses are what a container has, or will ask for when it is
+// AttachedAddresses are what a container has, or will ask for when it is
 // stopped.
-func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
+func AttachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 	four, six = a.IPv4.Addr(), a.IPv6.Addr()
 	if !four.IsValid() {
 		four = a.Settings.IPv4
@@ -153,7 +161,7 @@ func attachedAddresses(a engine.Attachment) (four, six netip.Addr) {
 // commitImport opens the pools as a create would, holds the addresses, and
 // commits the definition. Reservations and leases that come to nothing are
 // given up by reconcile.
-func (im *imports) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
+func (im *Imports) commitImport(ctx context.Context, def store.Network, gateway bool, held []netip.Addr) (refused error) {
 	network := store.ImportNetwork(def.UUID)
 	defer func() {
 		if refused != nil {
@@ -169,17 +177,17 @@ func (im *imports) commitImport(ctx context.Context, def store.Network, gateway 
 			if !addr.IsValid() || !p.Subnet.Contains(addr) {
 				continue
 			}
-			if _, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened, Address: addr.String()}); err != nil {
+			if _, err := im.Addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened, Address: addr.String()}); err != nil {
 				return fmt.Errorf("%w: hold the address of a container: %w", ErrImport, err)
 			}
 		}
 	}
-	conds, ops, err := im.addresses.ReserveFor(ctx, def.UUID, network)
+	conds, ops, err := im.Addresses.ReserveFor(ctx, def.UUID, network)
 	if err != nil {
 		return err
 	}
 	key := store.NetworkKey(def.Name)
-	res, err := im.cfg.KV.Commit(ctx, store.Txn{
+	res, err := im.Cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Absent(key)),
 		Then: append(ops, store.Put(key, store.Encode(def))),
 	})
@@ -189,9 +197,9 @@ func (im *imports) commitImport(ctx context.Context, def store.Network, gateway 
 	if !res.Done {
 		return taken(def.Name)
 	}
-	im.log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
-	return im.memory.Change(func(c *journal.Change) error {
-		im.addresses.Adopt(c, network, def, res.Revision)
+	im.Log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
+	return im.Memory.Change(func(c *journal.Change) error {
+		im.Addresses.Adopt(c, network, def, res.Revision)
 		return nil
 	})
 }
@@ -201,31 +209,31 @@ func isImport(network string) bool {
 	return is
 }
 
-// closeImports lets go of imports whose network stands here and whose
+// CloseImports lets go of imports whose network stands here and whose
 // addresses were all taken over or given up, and of those whose definition is
 // gone, or never came to be.
-func (im *imports) closeImports(s *suspects, held []ipam.Held, away int) error {
+func (im *Imports) CloseImports(s *host.Suspects, held []ipam.Held, away int) error {
 	stands := map[string]bool{}
-	for _, n := range im.memory.Networks() {
+	for _, n := range im.Memory.Networks() {
 		stands[store.ImportNetwork(n.UUID)] = n.Bound()
 	}
-	definitions, listed := im.tables.networks.Rows()
+	definitions, listed := im.Tables.Networks.Rows()
 	defined := map[string]bool{}
 	for _, def := range definitions {
 		defined[store.ImportNetwork(def.Record.UUID)] = true
 	}
 	buried := map[string]bool{}
-	tombstones, _ := im.tables.tombstones.Rows()
+	tombstones, _ := im.Tables.Tombstones.Rows()
 	for _, grave := range tombstones {
 		buried[store.ImportNetwork(grave.Record.Network.UUID)] = true
 	}
-	trusted := listed && im.self.Trusted() == nil
-	for _, name := range im.addresses.Joined() {
+	trusted := listed && im.Self.Trusted() == nil
+	for _, name := range im.Addresses.Joined() {
 		if !isImport(name) {
 			continue
 		}
 		holds := slices.ContainsFunc(held, func(h ipam.Held) bool { return h.Network == name })
-		gone := trusted && !defined[name] && (buried[name] || s.proven(name, im.now(), away))
+		gone := trusted && !defined[name] && (buried[name] || s.Proven(name, im.Now(), away))
 		if !gone && (!stands[name] || holds) {
 			continue
 		}
@@ -238,17 +246,17 @@ func (im *imports) closeImports(s *suspects, held []ipam.Held, away int) error {
 
 // openImported opens one pool and reserves its aux addresses, and its gateway
 // where it has one.
-func (im *imports) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
+func (im *Imports) openImported(ctx context.Context, network string, p *store.Pool, gateway bool) (string, error) {
 	request := ipam.PoolRequest{Space: pool.LocalSpace, Pool: p.Subnet.String()}
 	if p.Range.IsValid() {
 		request.SubPool = p.Range.String()
 	}
-	opened, err := im.addresses.RequestPool(ctx, request)
+	opened, err := im.Addresses.RequestPool(ctx, request)
 	if err != nil {
 		return "", err
 	}
 	if gateway {
-		got, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{
+		got, err := im.Addresses.RequestAddress(ctx, ipam.AddressRequest{
 			PoolID: opened.ID, Address: string(p.Gateway.AppendTo(nil)),
 			Options: map[string]string{"RequestAddressType": "com.docker.network.gateway"},
 		})
@@ -258,21 +266,21 @@ func (im *imports) openImported(ctx context.Context, network string, p *store.Po
 		p.Gateway = got.Addr()
 	}
 	for _, aux := range p.Aux {
-		if _, err := im.addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID, Address: aux.String()}); err != nil {
+		if _, err := im.Addresses.RequestAddress(ctx, ipam.AddressRequest{PoolID: opened.ID, Address: aux.String()}); err != nil {
 			return "", err
 		}
 	}
 	data := pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
-	return opened.ID, im.memory.Change(func(c *journal.Change) error {
-		im.addresses.Attach(c, network, []pool.Data{data})
+	return opened.ID, im.Memory.Change(func(c *journal.Change) error {
+		im.Addresses.Attach(c, network, []pool.Data{data})
 		return nil
 	})
 }
 
 // closeImport closes the pools of an import.
-func (im *imports) closeImport(network string) error {
-	return im.memory.Change(func(c *journal.Change) error {
-		im.addresses.Detach(c, network)
+func (im *Imports) closeImport(network string) error {
+	return im.Memory.Change(func(c *journal.Change) error {
+		im.Addresses.Detach(c, network)
 		return nil
 	})
 }
@@ -298,12 +306,12 @@ type ImportedContainer struct {
 	Doubt      string            `json:"doubt,omitempty"` // what of it Docker does not tell
 }
 
-// importedContainer is what moves a container over.
-func importedContainer(c engine.ContainerDetail, a engine.Attachment, driver string) ImportedContainer {
-	four, six := attachedAddresses(a)
+// NewImportedContainer is what moves a container over.
+func NewImportedContainer(c engine.ContainerDetail, a engine.Attachment, driver string) ImportedContainer {
+	four, six := AttachedAddresses(a)
 	moved := ImportedContainer{
 		Name: c.Name, IPv4: string(four.AppendTo(nil)), IPv6: string(six.AppendTo(nil)),
-		Aliases: nameAliases(c, a), Links: a.Settings.Links, DriverOpts: a.Settings.DriverOpts, GwPriority: a.Settings.GwPriority,
+		Aliases: publish.NameAliases(c, a), Links: a.Settings.Links, DriverOpts: a.Settings.DriverOpts, GwPriority: a.Settings.GwPriority,
 	}
 	for _, addr := range a.Settings.LinkLocal {
 		moved.LinkLocal = append(moved.LinkLocal, addr.String())

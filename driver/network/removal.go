@@ -1,4 +1,4 @@
-package driver
+package network
 
 import (
 	"context"
@@ -7,29 +7,30 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/failpoint"
 	"gvlan/driver/plan"
 )
 
 // retire turns a definition that nobody refers to from active to removing:
 // from here on nothing starts on it, and every live node answers.
-func (rs *replicas) retire(ctx context.Context, s plan.Step) error {
+func (rs *Replicas) retire(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
 	def.State = store.NetworkRemoving
-	res, err := rs.cfg.KV.Commit(ctx, store.Txn{
+	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(s.Definition.Key, s.Definition.Modified)},
 		Then: []store.Op{store.Put(s.Definition.Key, store.Encode(def))},
 	})
 	if err == nil && res.Done {
-		failpoint("removal: retired")
-		rs.log.Info("network is being removed from the whole cluster", "network", def.Name)
+		failpoint.Reach("removal: retired")
+		rs.Log.Info("network is being removed from the whole cluster", "network", def.Name)
 	}
 	return err
 }
 
 // detach disconnects this host's containers, running or stopped, from a
 // network that an operator removes by force.
-func (rs *replicas) detach(ctx context.Context, s plan.Step) error {
-	containers, err := rs.cfg.Engine.Containers(ctx)
+func (rs *Replicas) detach(ctx context.Context, s plan.Step) error {
+	containers, err := rs.Cfg.Engine.Containers(ctx)
 	if err != nil {
 		return err
 	}
@@ -37,31 +38,31 @@ func (rs *replicas) detach(ctx context.Context, s plan.Step) error {
 		if !slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool { return a.NetworkID == s.Network.ID || a.Network == s.Engine.Name }) {
 			continue
 		}
-		if err := rs.cfg.Engine.Disconnect(ctx, s.Network.ID, c.ID, true); err != nil {
+		if err := rs.Cfg.Engine.Disconnect(ctx, s.Network.ID, c.ID, true); err != nil {
 			return fmt.Errorf("disconnect container %s: %w", c.Name, err)
 		}
-		failpoint("detach: one disconnected")
-		rs.log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.Engine.Name)
+		failpoint.Reach("detach: one disconnected")
+		rs.Log.Warn("disconnected a container from a network that is removed by force", "container", c.Name, "network", s.Engine.Name)
 	}
 	return nil
 }
 
 // answer says whether the replica is gone here, or why the definition must
 // stay.
-func (rs *replicas) answer(ctx context.Context, s plan.Step) error {
+func (rs *Replicas) answer(ctx context.Context, s plan.Step) error {
 	def := s.Definition
-	removal := store.Removal{Node: rs.self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
-	_, err := rs.cfg.KV.Commit(ctx, store.Txn{
+	removal := store.Removal{Node: rs.Self.Node(), Gone: s.Why == "", Veto: s.Why, At: def.Modified}
+	_, err := rs.Cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.SameLife(def.Key, def.Created)},
-		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, rs.self.Node()), store.Encode(removal))},
+		Then: []store.Op{store.Put(store.RemovalKey(def.Record.UUID, rs.Self.Node()), store.Encode(removal))},
 	})
-	failpoint("removal: answered")
+	failpoint.Reach("removal: answered")
 	return err
 }
 
 // revive makes a definition active again: somebody refers to it after all, or
 // what looked like an rm was a prune.
-func (rs *replicas) revive(ctx context.Context, s plan.Step) error {
+func (rs *Replicas) revive(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
 	def.State, def.Force = store.NetworkActive, false
 	txn := store.Txn{
@@ -71,31 +72,31 @@ func (rs *replicas) revive(ctx context.Context, s plan.Step) error {
 	if s.Definition.Modified == 0 { // from its tombstone
 		txn.Then = append(txn.Then, store.Delete(store.TombstoneKey(def.UUID)))
 	}
-	res, err := rs.cfg.KV.Commit(ctx, txn)
+	res, err := rs.Cfg.KV.Commit(ctx, txn)
 	if err == nil && res.Done {
-		rs.tables.networks.Await(res.Revision)
-		rs.log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
+		rs.Tables.Networks.Await(res.Revision)
+		rs.Log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
 	}
 	return err
 }
 
 // bury ends a removal every live node agreed to: definition and reservations
 // go, a tombstone stays for nodes that are away.
-func (rs *replicas) bury(ctx context.Context, s plan.Step) error {
+func (rs *Replicas) bury(ctx context.Context, s plan.Step) error {
 	def := s.Definition.Record
-	conds, ops, err := rs.addresses.UnreserveFor(ctx, def)
+	conds, ops, err := rs.Addresses.UnreserveFor(ctx, def)
 	if err != nil {
 		return err
 	}
 	def.State, def.Force = store.NetworkActive, false // as it would come back
-	grave := store.Tombstone{Network: def, By: rs.self.Node(), Since: rs.milliseconds() / 1000}
-	res, err := rs.cfg.KV.Commit(ctx, store.Txn{
+	grave := store.Tombstone{Network: def, By: rs.Self.Node(), Since: rs.Milliseconds() / 1000}
+	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
 		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
 		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
 	})
 	if err == nil && res.Done {
-		failpoint("removal: buried")
-		rs.log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
+		failpoint.Reach("removal: buried")
+		rs.Log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
 	}
 	return err
 }
@@ -105,8 +106,8 @@ const sweptAtOnce = 100
 
 // sweepAnswers deletes the nodes' answers to a removal that is over. One that
 // is given meanwhile, to another removal, stays.
-func (rs *replicas) sweepAnswers(ctx context.Context, s plan.Step) error {
-	items, _, err := rs.cfg.KV.List(ctx, store.RemovalSpan(s.Definition.Record.UUID))
+func (rs *Replicas) sweepAnswers(ctx context.Context, s plan.Step) error {
+	items, _, err := rs.Cfg.KV.List(ctx, store.RemovalSpan(s.Definition.Record.UUID))
 	if err != nil {
 		return err
 	}
@@ -116,12 +117,12 @@ func (rs *replicas) sweepAnswers(ctx context.Context, s plan.Step) error {
 			txn.If = append(txn.If, store.Unchanged(it.Key, it.Modified))
 			txn.Then = append(txn.Then, store.Delete(it.Key))
 		}
-		res, err := rs.cfg.KV.Commit(ctx, txn)
+		res, err := rs.Cfg.KV.Commit(ctx, txn)
 		if err != nil || !res.Done {
 			return err // not done: one of them changed, the next look knows
 		}
-		failpoint("removal: answers swept")
-		rs.tables.removals.Await(res.Revision)
+		failpoint.Reach("removal: answers swept")
+		rs.Tables.Removals.Await(res.Revision)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package driver
+package publish
 
 import (
 	"context"
@@ -14,12 +14,73 @@ import (
 
 	"gvlan/cluster/description"
 	"gvlan/cluster/store"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/parent"
 	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
 	"gvlan/parentfile"
 )
+
+// inheritance is what this node's own record told, before this life of the
+// agent wrote it anew, of local networks that the journal does not know: the
+// record is all there is of them beside the engine, which does not know what
+// gvlan chose.
+type inheritance struct {
+	Mu     sync.Mutex
+	read   bool
+	Locals []store.NodeNetwork
+}
+
+// inherit reads the record, once, before it is written.
+func (ps *Node) inherit(ctx context.Context) error {
+	ps.Inherited.Mu.Lock()
+	defer ps.Inherited.Mu.Unlock()
+	if ps.Inherited.read {
+		return nil
+	}
+	it, err := ps.Cfg.KV.Get(ctx, store.NodeKey(ps.Self.Node()))
+	if errors.Is(err, store.ErrNotFound) {
+		ps.Inherited.read = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	had, err := store.Decode[store.Node](it)
+	if err != nil {
+		return err
+	}
+	for _, n := range had.Networks {
+		if _, known := ps.Memory.Network(n.Engine); !known && n.State == string(journal.StageLocal) && len(n.Pools) > 0 {
+			ps.Inherited.Locals = append(ps.Inherited.Locals, n)
+		}
+	}
+	ps.Inherited.read = true
+	if len(ps.Inherited.Locals) > 0 {
+		ps.Poke()
+	}
+	return nil
+}
+
+// left are the networks that are not taken back yet. The record keeps them:
+// the agent may end before the engine lists them.
+func (i *inheritance) left() []store.NodeNetwork {
+	i.Mu.Lock()
+	defer i.Mu.Unlock()
+	return slices.Clone(i.Locals)
+}
+
+// Node is what this host tells of itself: interfaces, networks, references.
+type Node struct {
+	*host.Host
+	Inherited inheritance
+	Stopped   *stopped
+	own       ownAddresses
+}
+
+// NewNode has told nothing yet.
+func NewNode(h *host.Host) *Node { return &Node{Host: h, Stopped: newStopped()} }
 
 // A description tells every network of the host, and a thousand may be made at
 // once: each of them would have it written, and read by every other host, as a
@@ -30,11 +91,11 @@ const (
 	publishPauseLongest = 2 * time.Second
 )
 
-// publishNode keeps this node's description in the store: what it is, which
+// PublishNode keeps this node's description in the store: what it is, which
 // interfaces it has and who uses them, and how each network fares here. It is
 // written on change and compared by nobody.
-func (ps *nodes) publishNode(ctx context.Context) error {
-	tick := time.NewTicker(resyncEvery)
+func (ps *Node) PublishNode(ctx context.Context) error {
+	tick := time.NewTicker(host.ResyncEvery)
 	defer tick.Stop()
 	var last store.Node
 	for {
@@ -42,9 +103,9 @@ func (ps *nodes) publishNode(ctx context.Context) error {
 		node, err := ps.publish(ctx, last)
 		last = node
 		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-			ps.troubles.Tell(trouble.Matter{What: "description of this node"}, err)
+			ps.Troubles.Tell(trouble.Matter{What: "description of this node"}, err)
 		} else {
-			ps.troubles.Over(trouble.Matter{What: "description of this node"})
+			ps.Troubles.Over(trouble.Matter{What: "description of this node"})
 		}
 		select {
 		case <-ctx.Done():
@@ -54,7 +115,7 @@ func (ps *nodes) publishNode(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ps.changed:
+		case <-ps.Changed:
 		case <-tick.C:
 		}
 	}
@@ -62,8 +123,8 @@ func (ps *nodes) publishNode(ctx context.Context) error {
 
 // publish writes the description if it is not what was written last, and
 // returns what is written now.
-func (ps *nodes) publish(ctx context.Context, last store.Node) (store.Node, error) {
-	trusted := ps.self.Trusted() == nil
+func (ps *Node) publish(ctx context.Context, last store.Node) (store.Node, error) {
+	trusted := ps.Self.Trusted() == nil
 	var unread error
 	if trusted {
 		unread = ps.inherit(ctx) // before it is written over
@@ -72,21 +133,21 @@ func (ps *nodes) publish(ctx context.Context, last store.Node) (store.Node, erro
 	if err = errors.Join(unread, err); err != nil || !trusted || reflect.DeepEqual(node, last) {
 		return last, err
 	}
-	if err := description.Publish(ctx, ps.cfg.KV, node); err != nil {
+	if err := description.Publish(ctx, ps.Cfg.KV, node); err != nil {
 		return last, err
 	}
 	return node, nil
 }
 
 // describeNode collects the description as things are now.
-func (ps *nodes) describeNode(ctx context.Context) (store.Node, error) {
-	node := ps.cfg.Node
-	have, err := ps.parents.Inventory(ctx)
+func (ps *Node) describeNode(ctx context.Context) (store.Node, error) {
+	node := ps.Cfg.Node
+	have, err := ps.Parents.Inventory(ctx)
 	if err != nil {
 		return node, err
 	}
 	ps.keepOut(have)
-	for _, n := range ps.memory.Networks() {
+	for _, n := range ps.Memory.Networks() {
 		if n.Stage == journal.StageGone || n.IsManager() {
 			continue
 		}
@@ -97,19 +158,19 @@ func (ps *nodes) describeNode(ctx context.Context) (store.Node, error) {
 			node.Interfaces = append(node.Interfaces, describeInterface(i, ps.usersOf(i.Name)))
 		}
 	}
-	for about, failed := range ps.troubles.List() {
-		if name := ps.definitionName(about.Of); name != "" {
+	for about, failed := range ps.Troubles.List() {
+		if name := ps.DefinitionName(about.Of); name != "" {
 			node.Networks = append(node.Networks, store.NodeNetwork{UUID: about.Of, Name: name, State: "failed", Why: failed.Why})
 		}
 	}
-	node.Networks = append(node.Networks, ps.inherited.left()...)
+	node.Networks = append(node.Networks, ps.Inherited.left()...)
 	slices.SortFunc(node.Networks, func(a, b store.NodeNetwork) int { return strings.Compare(a.Name, b.Name) })
 	return node, nil
 }
 
 // describeNetwork says how a network fares here: the parent that a container
 // would get now, or why none.
-func (ps *nodes) describeNetwork(n journal.Network, have []parentfile.Interface) store.NodeNetwork {
+func (ps *Node) describeNetwork(n journal.Network, have []parentfile.Interface) store.NodeNetwork {
 	fares := store.NodeNetwork{UUID: n.UUID, Name: n.Name, Engine: n.ID, State: string(n.Stage), Why: n.Why, Links: n.Links}
 	if n.Stage == journal.StageLocal {
 		fares.Pools, fares.Segment = n.Pools, n.Segment
@@ -117,7 +178,7 @@ func (ps *nodes) describeNetwork(n journal.Network, have []parentfile.Interface)
 	if n.Isolated() {
 		return fares
 	}
-	choice, _, err := ps.parents.ChooseFrom(have, n)
+	choice, _, err := ps.Parents.ChooseFrom(have, n)
 	if err != nil {
 		fares.Why = err.Error()
 		return fares
@@ -127,29 +188,18 @@ func (ps *nodes) describeNetwork(n journal.Network, have []parentfile.Interface)
 }
 
 // usersOf names the networks whose containers hang from an interface.
-func (ps *nodes) usersOf(name string) []string {
+func (ps *Node) usersOf(name string) []string {
 	var users []string
-	for _, e := range ps.memory.Endpoints() {
+	for _, e := range ps.Memory.Endpoints() {
 		if e.Parent != name || e.Link == "" {
 			continue
 		}
-		if n, ok := ps.memory.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
+		if n, ok := ps.Memory.Network(e.Network); ok && !slices.Contains(users, n.Title()) {
 			users = append(users, n.Title())
 		}
 	}
 	slices.Sort(users)
 	return users
-}
-
-// definitionName is the name of the definition with that uuid, or "".
-func (h *Host) definitionName(uuid string) string {
-	rows, _ := h.tables.networks.Rows()
-	for _, def := range rows {
-		if def.Record.UUID == uuid {
-			return def.Record.Name
-		}
-	}
-	return ""
 }
 
 // isContainerLink tells links that containers get from what can be a parent:
@@ -169,10 +219,10 @@ func describeInterface(i parentfile.Interface, users []string) store.Interface {
 	return described
 }
 
-// publishRefs writes which definitions this host's containers refer to, and
+// PublishRefs writes which definitions this host's containers refer to, and
 // which addresses its stopped ones want again, when that changed: a definition
 // is in use wherever any does.
-func (ps *nodes) publishRefs(ctx context.Context, v plan.View) error {
+func (ps *Node) PublishRefs(ctx context.Context, v plan.View) error {
 	refs := store.Refs{Networks: map[string][]string{}, Kept: v.Kept}
 	for _, n := range v.Journal {
 		if names := v.Users[n.ID]; len(names) > 0 && n.Bound() {
@@ -182,7 +232,7 @@ func (ps *nodes) publishRefs(ctx context.Context, v plan.View) error {
 	if sameRefs(refs, v.Refs[v.Node]) {
 		return nil
 	}
-	_, err := ps.cfg.KV.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.RefsKey(v.Node), store.Encode(refs))}})
+	_, err := ps.Cfg.KV.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.RefsKey(v.Node), store.Encode(refs))}})
 	if errors.Is(err, store.ErrUnavailable) {
 		return nil // tried again with the next look
 	}
@@ -202,9 +252,9 @@ type ownAddresses struct {
 	addresses map[netip.Addr]string
 }
 
-// lookAtOwn reads this host's own addresses, before anything else is known.
-func (ps *nodes) lookAtOwn(ctx context.Context) error {
-	have, err := ps.parents.Inventory(ctx)
+// LookAtOwn reads this host's own addresses, before anything else is known.
+func (ps *Node) LookAtOwn(ctx context.Context) error {
+	have, err := ps.Parents.Inventory(ctx)
 	if err != nil {
 		return err
 	}
@@ -214,28 +264,28 @@ func (ps *nodes) lookAtOwn(ctx context.Context) error {
 
 // keepOut tells the allocator which addresses are hosts' own: those of this
 // host's interfaces as they are now, and what the other nodes say of theirs.
-func (ps *nodes) keepOut(have []parentfile.Interface) {
-	own := ps.cfg.Node
+func (ps *Node) keepOut(have []parentfile.Interface) {
+	own := ps.Cfg.Node
 	for _, i := range have {
 		own.Interfaces = append(own.Interfaces, describeInterface(i, nil))
 	}
 	ps.own.mu.Lock()
 	ps.own.addresses = own.HostAddresses()
 	ps.own.mu.Unlock()
-	ps.keepOutAll()
+	ps.KeepOutAll()
 }
 
-// keepOutAll is keepOut after another node's description changed.
-func (ps *nodes) keepOutAll() {
+// KeepOutAll is keepOut after another node's description changed.
+func (ps *Node) KeepOutAll() {
 	ps.own.mu.Lock() // the newer of two looks must be the last to tell
 	defer ps.own.mu.Unlock()
-	rows, all := ps.tables.nodes.Rows()
+	rows, all := ps.Tables.Nodes.Rows()
 	out := map[netip.Addr]string{}
 	for _, r := range rows {
-		if r.Record.Node != ps.self.Node() {
+		if r.Record.Node != ps.Self.Node() {
 			maps.Copy(out, r.Record.HostAddresses())
 		}
 	}
 	maps.Copy(out, ps.own.addresses)
-	ps.addresses.KeepOut(out, all)
+	ps.Addresses.KeepOut(out, all)
 }

@@ -1,4 +1,4 @@
-package driver
+package endpoint
 
 import (
 	"net/netip"
@@ -26,9 +26,9 @@ func TestWhatTheEngineLeavesToAnnounce(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAnnouncer()
 			if test.api != "" {
-				a.learn(test.api)
+				a.Learn(test.api)
 			}
-			got := a.left([]netip.Addr{v4, v6})
+			got := a.Left([]netip.Addr{v4, v6})
 			if diff := cmp.Diff(test.want, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("left to the driver (-want +got):\n%s", diff)
 			}

@@ -1,6 +1,6 @@
 //go:build failpoint
 
-package ipam
+package failpoint
 
 import (
 	"os"
@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// failpoint ends the agent at once at the place that GVLAN_FAILPOINT names.
-func failpoint(name string) {
+// Reach ends the agent at once at the place that GVLAN_FAILPOINT names.
+func Reach(name string) {
 	if os.Getenv("GVLAN_FAILPOINT") == name {
 		_ = unix.Kill(unix.Getpid(), unix.SIGKILL)
 		select {}

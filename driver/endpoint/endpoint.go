@@ -1,4 +1,4 @@
-package driver
+package endpoint
 
 import (
 	"context"
@@ -8,9 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/failpoint"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/option"
@@ -19,6 +22,17 @@ import (
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 )
+
+// Endpoints is what Docker's calls on endpoints do.
+type Endpoints struct {
+	*host.Host
+	sandboxes *Sandboxes
+}
+
+// NewEndpoints answers for a host.
+func NewEndpoints(h *host.Host, s *Sandboxes) *Endpoints {
+	return &Endpoints{Host: h, sandboxes: s}
+}
 
 // What an endpoint can be refused for, beside option.ErrMAC.
 var (
@@ -32,18 +46,18 @@ var (
 
 // CreateEndpoint binds the endpoint's addresses: from here on they are its
 // own. It returns the MAC to use, or "" where Docker must not set one.
-func (ep *endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
-	n, ok := ep.memory.Network(r.Network)
+func (ep *Endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (mac string, err error) {
+	n, ok := ep.Memory.Network(r.Network)
 	if !ok || n.Stage == journal.StageGone {
 		return "", fmt.Errorf("%w: %s (its journal may be lost: gvlan status tells)", ErrUnknownNetwork, visible.ID(r.Network))
 	}
 	if err := ep.refuseLost(n); err != nil {
 		return "", err
 	}
-	if ep.cfg.Drained != nil && ep.cfg.Drained() {
-		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, ep.cfg.host(), ep.cfg.host())
+	if ep.Cfg.Drained != nil && ep.Cfg.Drained() {
+		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, ep.Cfg.Host(), ep.Cfg.Host())
 	}
-	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: ep.milliseconds()}
+	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: ep.Milliseconds()}
 	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
 	e.Container.Name = r.Name
 	if e.MAC, mac, err = ep.endpointMAC(n, r); err != nil {
@@ -52,33 +66,34 @@ func (ep *endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (
 	if err := ep.bind(ctx, n, e); err != nil {
 		return "", err
 	}
-	failpoint("endpoint: bound")
-	if err := ep.memory.Put(e); err != nil {
-		return "", errors.Join(err, ep.addresses.Unbind(ctx, e.ID))
+	failpoint.Reach("endpoint: bound")
+	if err := ep.Memory.Put(e); err != nil {
+		return "", errors.Join(err, ep.Addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
 }
 
 // bind makes the endpoint the holder of its addresses, in the store.
-func (ep *endpoints) bind(ctx context.Context, n journal.Network, e journal.Endpoint) error {
+func (ep *Endpoints) bind(ctx context.Context, n journal.Network, e journal.Endpoint) error {
 	if n.Foreign {
 		return nil
 	}
-	return ep.addresses.Bind(ctx, ipam.Binding{
-		Network: n.ID, Endpoint: e.ID, Addresses: e.Addresses(), Record: ep.record(n, e),
+	return ep.Addresses.Bind(ctx, ipam.Binding{
+		Network: n.ID, Endpoint: e.ID, Addresses: e.Addresses(), Record: ep.Record(n, e),
 	})
 }
 
-// record is what the store says of an endpoint.
-func (ep *endpoints) record(n journal.Network, e journal.Endpoint) store.Endpoint {
+// Record is what the store says of an endpoint.
+func (ep *Endpoints) Record(n journal.Network, e journal.Endpoint) store.Endpoint {
 	return store.Endpoint{
-		Endpoint: e.ID, Node: ep.self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
-		IPv4: prefixText(e.IPv4), IPv6: prefixText(e.IPv6), MAC: e.MAC,
+		Endpoint: e.ID, Node: ep.Self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
+		IPv4: PrefixText(e.IPv4), IPv6: PrefixText(e.IPv6), MAC: e.MAC,
 		Link: e.Link, Parent: e.Parent, Sandbox: e.Sandbox, Since: e.Since / 1000, Container: e.Container,
 	}
 }
 
-func prefixText(p netip.Prefix) string {
+// PrefixText writes a prefix; the zero one is "".
+func PrefixText(p netip.Prefix) string {
 	if !p.IsValid() {
 		return ""
 	}
@@ -87,8 +102,8 @@ func prefixText(p netip.Prefix) string {
 
 // EndpointInfo is what `docker network inspect` could be told; Docker asks
 // it often.
-func (ep *endpoints) EndpointInfo(id string) map[string]string {
-	e, ok := ep.memory.Endpoint(id)
+func (ep *Endpoints) EndpointInfo(id string) map[string]string {
+	e, ok := ep.Memory.Endpoint(id)
 	if !ok {
 		return map[string]string{}
 	}
@@ -104,8 +119,8 @@ func (ep *endpoints) EndpointInfo(id string) map[string]string {
 // DeleteEndpoint forgets an endpoint; the release of its addresses follows
 // from Docker. Unknown endpoints are success: Docker drops its own whatever
 // is answered.
-func (ep *endpoints) DeleteEndpoint(ctx context.Context, id string) error {
-	e, ok := ep.memory.Endpoint(id)
+func (ep *Endpoints) DeleteEndpoint(ctx context.Context, id string) error {
+	e, ok := ep.Memory.Endpoint(id)
 	if !ok {
 		return nil
 	}
@@ -114,62 +129,62 @@ func (ep *endpoints) DeleteEndpoint(ctx context.Context, id string) error {
 
 // forgetEndpoint takes down the link, lets go of the addresses and clears the
 // journal, in that order: whatever dies in between is found by reconcile.
-func (ep *endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
+func (ep *Endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
 	ep.sandboxes.dropSandbox(e)
 	if e.Link != "" {
-		if err := ep.cfg.Links.Remove(ctx, e.Link); err != nil {
-			ep.log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
+		if err := ep.Cfg.Links.Remove(ctx, e.Link); err != nil {
+			ep.Log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
 		}
 	}
-	if err := ep.addresses.Unbind(ctx, e.ID); err != nil {
+	if err := ep.Addresses.Unbind(ctx, e.ID); err != nil {
 		return err
 	}
 	if err := ep.keepMAC(e); err != nil {
 		return err
 	}
-	if err := ep.memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
+	if err := ep.Memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
 		return err
 	}
-	ep.poke()
+	ep.Poke()
 	return nil
 }
 
 // Join makes the endpoint's link on the parent that is right now.
-func (ep *endpoints) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
-	e, ok := ep.memory.Endpoint(endpoint)
+func (ep *Endpoints) Join(ctx context.Context, endpoint, sandbox string) (plugin.Attachment, error) {
+	e, ok := ep.Memory.Endpoint(endpoint)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownEndpoint, visible.ID(endpoint))
 	}
-	n, ok := ep.memory.Network(e.Network)
+	n, ok := ep.Memory.Network(e.Network)
 	if !ok {
 		return plugin.Attachment{}, fmt.Errorf("%w: %s", ErrUnknownNetwork, visible.ID(e.Network))
 	}
-	on, err := ep.parents.For(ctx, n, e)
+	on, err := ep.Parents.For(ctx, n, e)
 	if err != nil {
 		return plugin.Attachment{}, err
 	}
-	if err := ep.parents.Judge(n, on.Name, e.ID); err != nil {
+	if err := ep.Parents.Judge(n, on.Name, e.ID); err != nil {
 		return plugin.Attachment{}, err
 	}
 	if err := ep.judgeMAC(ctx, n, e, on.Name); err != nil {
 		return plugin.Attachment{}, err
 	}
 	e.Parent, e.Chosen, e.Sandbox, e.Link = on.Name, on.Chosen, sandbox, link.EndpointName(e.ID)
-	if err := ep.parents.JudgeElsewhere(ctx, n, e); err != nil {
+	if err := ep.Parents.JudgeElsewhere(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
 	if err := ep.makeLink(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
 	if err := ep.joined(n, e); err != nil {
-		return plugin.Attachment{}, errors.Join(err, ep.cfg.Links.Remove(ctx, e.Link))
+		return plugin.Attachment{}, errors.Join(err, ep.Cfg.Links.Remove(ctx, e.Link))
 	}
 	return attachment(n, e), nil
 }
 
 // makeLink makes the container's link. A stale one of a dead endpoint with
 // the same MAC would keep it from coming up, so that goes first.
-func (ep *endpoints) makeLink(ctx context.Context, n journal.Network, e journal.Endpoint) error {
+func (ep *Endpoints) makeLink(ctx context.Context, n journal.Network, e journal.Endpoint) error {
 	spec := parent.LinkSpec(n, e)
 	if n.Options.Kind == link.Macvlan {
 		mac, err := net.ParseMAC(e.MAC)
@@ -179,33 +194,33 @@ func (ep *endpoints) makeLink(ctx context.Context, n journal.Network, e journal.
 		spec.MAC = mac
 	}
 	for _, addr := range e.Addresses() {
-		if _, err := ep.cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, ep.lives(e.ID)); err != nil {
+		if _, err := ep.Cfg.Links.RemoveStale(ctx, e.Parent, spec.MAC, addr, ep.lives(e.ID)); err != nil {
 			return fmt.Errorf("clear the way for a container on network %s: %w", n.Title(), err)
 		}
 	}
-	if _, err := ep.cfg.Links.Ensure(ctx, spec); err != nil {
-		return fmt.Errorf("attach a container to network %s on node %s: %w", n.Title(), ep.cfg.host(), err)
+	if _, err := ep.Cfg.Links.Ensure(ctx, spec); err != nil {
+		return fmt.Errorf("attach a container to network %s on node %s: %w", n.Title(), ep.Cfg.Host(), err)
 	}
 	return nil
 }
 
 // lives tells which owners of links are endpoints of this host other than
 // self.
-func (ep *endpoints) lives(self string) func(name, owner string) bool {
+func (ep *Endpoints) lives(self string) func(name, owner string) bool {
 	return func(_, owner string) bool {
-		_, known := ep.memory.Endpoint(owner)
+		_, known := ep.Memory.Endpoint(owner)
 		return known && owner != self
 	}
 }
 
 // joined journals the endpoint's place and opens its sandbox for names.
-func (ep *endpoints) joined(n journal.Network, e journal.Endpoint) error {
-	if _, err := ep.memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
+func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
+	if _, err := ep.Memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
 		return err
 	}
-	ep.sandboxes.openSandbox(n, e)
-	ep.sandboxes.announcer.joined(e)
-	ep.poke()
+	ep.sandboxes.OpenSandbox(n, e)
+	ep.sandboxes.Announcer.joined(e)
+	ep.Poke()
 	return nil
 }
 
@@ -239,20 +254,20 @@ func layer3Routes(n journal.Network, e journal.Endpoint) []netip.Prefix {
 
 // Leave notes that the container left; Docker moves the link back to the
 // host's namespace after it and then deletes the endpoint.
-func (ep *endpoints) Leave(_ context.Context, endpoint string) error {
-	e, ok := ep.memory.Endpoint(endpoint)
+func (ep *Endpoints) Leave(_ context.Context, endpoint string) error {
+	e, ok := ep.Memory.Endpoint(endpoint)
 	if !ok {
 		return nil
 	}
 	ep.sandboxes.dropSandbox(e)
-	_, err := ep.memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
+	_, err := ep.Memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
 	return err
 }
 
 // endpointMAC returns the endpoint's MAC and what Docker is answered: only a
 // MAC it did not send, and never one for ipvlan, whose links share their
 // parent's.
-func (ep *endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
+func (ep *Endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, answer string, err error) {
 	if n.Options.Kind == link.Ipvlan {
 		if r.MAC != "" {
 			return "", "", fmt.Errorf("%w: %s on network %s: ipvlan links share their parent's MAC address, leave --mac-address out", option.ErrMAC, r.MAC, n.Title())
@@ -267,18 +282,18 @@ func (ep *endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, 
 	if !addr.IsValid() {
 		addr = r.IPv6
 	}
-	hw := ipam.MAC(ep.self.Cluster(), n.Segment, addr.Addr()).String()
+	hw := ipam.MAC(ep.Self.Cluster(), n.Segment, addr.Addr()).String()
 	return hw, hw, nil
 }
 
 // judgeMAC refuses a MAC that the kernel would not bring up on a parent, for
 // which Docker has no better words than "address already in use": the parent's
 // own, and one that a link there has, whatever network and segment that is of.
-func (ep *endpoints) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
+func (ep *Endpoints) judgeMAC(ctx context.Context, n journal.Network, e journal.Endpoint, parent string) error {
 	if n.Options.Kind != link.Macvlan || n.Options.Mode == link.Passthru {
 		return nil
 	}
-	for _, other := range ep.memory.Endpoints() {
+	for _, other := range ep.Memory.Endpoints() {
 		if other.ID == e.ID || other.MAC != e.MAC || other.Parent != parent || other.Link == "" {
 			continue
 		}
@@ -286,28 +301,28 @@ func (ep *endpoints) judgeMAC(ctx context.Context, n journal.Network, e journal.
 		if other.Container.Name != "" {
 			holder = "container " + other.Container.Name
 		}
-		return fmt.Errorf("%w: %s is in use by %s on %s of node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, holder, parent, ep.cfg.host())
+		return fmt.Errorf("%w: %s is in use by %s on %s of node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, holder, parent, ep.Cfg.Host())
 	}
-	on, err := ep.cfg.Links.Read(ctx, parent)
+	on, err := ep.Cfg.Links.Read(ctx, parent)
 	if errors.Is(err, link.ErrNotFound) {
 		return nil // making the link says it better
 	}
 	if err != nil {
-		return fmt.Errorf("read the MAC address of %s on node %s: %w", parent, ep.cfg.host(), err)
+		return fmt.Errorf("read the MAC address of %s on node %s: %w", parent, ep.Cfg.Host(), err)
 	}
 	if on.MAC.String() == e.MAC {
-		return fmt.Errorf("%w: %s is that of %s itself on node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, parent, ep.cfg.host())
+		return fmt.Errorf("%w: %s is that of %s itself on node %s: give another --mac-address, or none", ipam.ErrMACTaken, e.MAC, parent, ep.Cfg.Host())
 	}
 	return nil
 }
 
 // keepMAC remembers the MAC that a container asked for, while it is stopped.
-func (ep *endpoints) keepMAC(e journal.Endpoint) error {
-	n, ok := ep.memory.Network(e.Network)
+func (ep *Endpoints) keepMAC(e journal.Endpoint) error {
+	n, ok := ep.Memory.Network(e.Network)
 	if !ok || !e.MACAsked || e.Container.ID == "" || n.MACs[e.Container.ID] == e.MAC {
 		return nil
 	}
-	return ep.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
+	return ep.Memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 		macs := map[string]string{e.Container.ID: e.MAC}
 		for id, mac := range n.MACs {
 			if id != e.Container.ID {
@@ -318,9 +333,9 @@ func (ep *endpoints) keepMAC(e journal.Endpoint) error {
 	})
 }
 
-// forgetMACs drops those of containers that are no more.
-func (ep *endpoints) forgetMACs(containers []engine.Container) error {
-	for _, n := range ep.memory.Networks() {
+// ForgetMACs drops those of containers that are no more.
+func (ep *Endpoints) ForgetMACs(containers []engine.Container) error {
+	for _, n := range ep.Memory.Networks() {
 		gone := func(id, _ string) bool {
 			return !slices.ContainsFunc(containers, func(c engine.Container) bool { return c.ID == id })
 		}
@@ -329,7 +344,7 @@ func (ep *endpoints) forgetMACs(containers []engine.Container) error {
 		if len(kept) == len(n.MACs) {
 			continue
 		}
-		err := ep.memory.ChangeNetwork(n.ID, func(n *journal.Network) {
+		err := ep.Memory.ChangeNetwork(n.ID, func(n *journal.Network) {
 			n.MACs = maps.Clone(n.MACs)
 			maps.DeleteFunc(n.MACs, gone)
 		})
@@ -340,9 +355,9 @@ func (ep *endpoints) forgetMACs(containers []engine.Container) error {
 	return nil
 }
 
-// askedMAC is the MAC that a stopped container asked for on a network, as the
+// AskedMAC is the MAC that a stopped container asked for on a network, as the
 // engine tells it, or as it was when the container last ran; nil for none.
-func askedMAC(container string, a engine.Attachment, n journal.Network) net.HardwareAddr {
+func AskedMAC(container string, a engine.Attachment, n journal.Network) net.HardwareAddr {
 	if len(a.Settings.MAC) > 0 {
 		return a.Settings.MAC
 	}
@@ -351,4 +366,45 @@ func askedMAC(container string, a engine.Attachment, n journal.Network) net.Hard
 		return nil
 	}
 	return mac
+}
+
+// ErrNameLost: the network's name belongs to another definition, and no
+// container ran on the network before that was known.
+var ErrNameLost = errors.New("network is not the cluster's")
+
+// refuseLost refuses a container on a network that lost its name.
+func (ep *Endpoints) refuseLost(n journal.Network) error {
+	if !n.NameLost {
+		return nil
+	}
+	return fmt.Errorf("%w: network %s on node %s: %s: remove its containers and the network here, and the cluster's comes in its place; or make it with the settings that `gvlan network inspect %s` shows, or under another name",
+		ErrNameLost, n.Title(), ep.Cfg.Host(), n.Why, n.Title())
+}
+
+// CloseEndpoint forgets an endpoint and gives its addresses back.
+func (ep *Endpoints) CloseEndpoint(ctx context.Context, e journal.Endpoint) error {
+	if err := ep.forgetEndpoint(ctx, e); err != nil {
+		return err
+	}
+	return ep.Addresses.Free(ctx, e.ID)
+}
+
+// DeadAfter is how old an endpoint must be before an address request may
+// find it dead by itself.
+const DeadAfter = time.Minute
+
+// CloseDead closes an endpoint whose address is asked for again, if it is
+// provably dead: old enough, its sandbox gone and its link
+// absent or back in the host's namespace, where Docker moves it when a
+// container stops. It asks the kernel only: it runs within a handler.
+func (ep *Endpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
+	e, ok := ep.Memory.Endpoint(endpoint)
+	if !ok {
+		return false, nil
+	}
+	age := time.Duration(ep.Milliseconds()-e.Since) * time.Millisecond
+	if age < DeadAfter || ep.SandboxLives(e) {
+		return false, nil
+	}
+	return true, ep.CloseEndpoint(ctx, e)
 }

@@ -1,4 +1,4 @@
-package driver
+package command
 
 import (
 	"cmp"
@@ -9,21 +9,35 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
+	"gvlan/driver/network"
 	"gvlan/driver/option"
 	"gvlan/driver/plan"
+	"gvlan/driver/publish"
+	"gvlan/driver/reconcile"
 	"gvlan/driver/visible"
 )
 
-// What an operator's command can be refused for, beside option.ErrInvalid and
-// option.ErrFixed.
-var (
-	// ErrNoNetwork: no definition has that name.
-	ErrNoNetwork = errors.New("no such network")
-	// ErrInUse: containers refer to the network.
-	ErrInUse = errors.New("network is in use")
-)
+// Commands is what operators' commands do and see.
+type Commands struct {
+	*host.Host
+	containers *publish.Containers
+	networks   *network.Networks
+	swarm      *network.Swarm
+	replicas   *network.Replicas
+	reconciler *reconcile.Reconciler
+}
+
+// ErrInUse: containers refer to the network.
+var ErrInUse = errors.New("network is in use")
+
+// New makes the commands of a host's services.
+func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler) *Commands {
+	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc}
+}
 
 // Defined is what became of a Define.
 type Defined struct {
@@ -34,23 +48,23 @@ type Defined struct {
 // Define makes a network on this host's engine as `docker network create`
 // would, and so, soon after, on every host's. It returns once the definition
 // is committed.
-func (cm *commands) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
-	if cm.cfg.Swarm {
-		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", cm.cfg.Name, cm.cfg.Name)
+func (cm *Commands) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
+	if cm.Cfg.Swarm {
+		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", cm.Cfg.Name, cm.Cfg.Name)
 	}
 	if err := cm.checkDrivers(r); err != nil {
 		return Defined{}, err
 	}
-	rows, _ := cm.tables.networks.Rows()
+	rows, _ := cm.Tables.Networks.Rows()
 	if _, taken := rows[store.NetworkKey(r.Name)]; taken {
 		return Defined{}, fmt.Errorf("network %s is defined already: gvlan network inspect %s", r.Name, r.Name)
 	}
-	r.Driver, r.IPAM.Driver = cm.cfg.Name, cm.cfg.Name
-	id, err := cm.cfg.Engine.CreateNetwork(ctx, r)
+	r.Driver, r.IPAM.Driver = cm.Cfg.Name, cm.Cfg.Name
+	id, err := cm.Cfg.Engine.CreateNetwork(ctx, r)
 	if err != nil {
 		return Defined{}, err
 	}
-	cm.poke()
+	cm.Poke()
 	n, err := cm.settled(ctx, id)
 	if err != nil {
 		return Defined{}, err
@@ -66,42 +80,42 @@ func (cm *commands) Define(ctx context.Context, r engine.NetworkRequest) (Define
 
 // checkDrivers refuses a network of somebody else's; naming none means this
 // driver.
-func (cm *commands) checkDrivers(r engine.NetworkRequest) error {
+func (cm *Commands) checkDrivers(r engine.NetworkRequest) error {
 	for _, given := range []struct{ option, name string }{{"--driver", r.Driver}, {"--ipam-driver", r.IPAM.Driver}} {
-		if given.name != "" && given.name != cm.cfg.Name {
-			return fmt.Errorf("%s %s: this command makes networks of %s only; leave it out, or use docker network create", given.option, given.name, cm.cfg.Name)
+		if given.name != "" && given.name != cm.Cfg.Name {
+			return fmt.Errorf("%s %s: this command makes networks of %s only; leave it out, or use docker network create", given.option, given.name, cm.Cfg.Name)
 		}
 	}
 	return nil
 }
 
 // warningsAfter are what the log said while the network was made.
-func (cm *commands) warningsAfter(ctx context.Context, r engine.NetworkRequest, n journal.Network) []string {
-	all := cm.networks.warnings(ctx, n)
+func (cm *Commands) warningsAfter(ctx context.Context, r engine.NetworkRequest, n journal.Network) []string {
+	all := cm.networks.WarningsOf(ctx, n)
 	for _, given := range n.Options.Unheeded {
 		all = append(all, option.NetworkUnheeded(given))
 	}
 	for _, subnet := range plan.DroppedSubnets(engine.Network{IPAM: r.IPAM}, n) {
 		all = append(all, fmt.Sprintf("Docker ignored subnet %s: an IPv6 subnet needs --ipv6", subnet))
 	}
-	if cm.isSolo() {
-		all = append(all, soloWarning)
+	if cm.IsSolo() {
+		all = append(all, host.SoloWarning)
 	}
 	return all
 }
 
 // settled waits until a network this engine just made stands for something, or
 // lost its name.
-func (cm *commands) settled(ctx context.Context, id string) (journal.Network, error) {
+func (cm *Commands) settled(ctx context.Context, id string) (journal.Network, error) {
 	for {
-		n, ok := cm.memory.Network(id)
+		n, ok := cm.Memory.Network(id)
 		if !ok {
-			return n, fmt.Errorf("%w: %s went away again", ErrUnknownNetwork, visible.ID(id))
+			return n, fmt.Errorf("%w: %s went away again", endpoint.ErrUnknownNetwork, visible.ID(id))
 		}
 		if n.Stage != journal.StageSeen || n.Why != "" {
 			return n, nil
 		}
-		if err := cm.tables.changed(ctx); err != nil {
+		if err := cm.Tables.Changed(ctx); err != nil {
 			return n, fmt.Errorf("wait for the definition of network %s: %w", visible.ID(id), err)
 		}
 	}
@@ -110,8 +124,8 @@ func (cm *commands) settled(ctx context.Context, id string) (journal.Network, er
 // Remove removes a definition and every host's replica. It refuses while
 // containers refer to the network, naming them; with force each host
 // disconnects its own.
-func (cm *commands) Remove(ctx context.Context, name string, force bool) error {
-	def, err := cm.definition(ctx, name)
+func (cm *Commands) Remove(ctx context.Context, name string, force bool) error {
+	def, err := cm.Definition(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -131,12 +145,12 @@ func (cm *commands) Remove(ctx context.Context, name string, force bool) error {
 
 // usersEverywhere names the containers that refer to a definition, running or
 // stopped, as "name on host".
-func (cm *commands) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
-	items, _, err := cm.cfg.KV.List(ctx, store.RefsSpan())
+func (cm *Commands) usersEverywhere(ctx context.Context, uuid string) ([]string, error) {
+	items, _, err := cm.Cfg.KV.List(ctx, store.RefsSpan())
 	if err != nil {
 		return nil, err
 	}
-	hosts := cm.hosts()
+	hosts := cm.Hosts()
 	var users []string
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)
@@ -150,30 +164,9 @@ func (cm *commands) usersEverywhere(ctx context.Context, uuid string) ([]string,
 	return users, nil
 }
 
-// isLocalHere reports whether this host has a network of that name for itself.
-func (h *Host) isLocalHere(name string) bool {
-	return slices.ContainsFunc(h.memory.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
-}
-
-// definition reads a definition by name, from the store itself.
-func (h *Host) definition(ctx context.Context, name string) (store.Row[store.Network], error) {
-	it, err := h.cfg.KV.Get(ctx, store.NetworkKey(name))
-	if errors.Is(err, store.ErrNotFound) {
-		if h.isLocalHere(name) {
-			return store.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
-		}
-		return store.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
-	}
-	if err != nil {
-		return store.Row[store.Network]{}, err
-	}
-	record, err := store.Decode[store.Network](it)
-	return store.Row[store.Network]{Key: it.Key, Record: record, Created: it.Created, Modified: it.Modified}, err
-}
-
 // replaceDefinition writes a changed definition if nobody changed it since.
-func (cm *commands) replaceDefinition(ctx context.Context, def store.Row[store.Network]) error {
-	res, err := cm.cfg.KV.Commit(ctx, store.Txn{
+func (cm *Commands) replaceDefinition(ctx context.Context, def store.Row[store.Network]) error {
+	res, err := cm.Cfg.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(def.Key, def.Modified)},
 		Then: []store.Op{store.Put(def.Key, store.Encode(def.Record))},
 	})
@@ -189,8 +182,8 @@ func (cm *commands) replaceDefinition(ctx context.Context, def store.Row[store.N
 // Set changes what can change of a definition while it lives, on every host,
 // without making it again; option.Set has what that is. Docker goes on showing
 // what it was told.
-func (cm *commands) Set(ctx context.Context, name string, changes []string) error {
-	def, err := cm.definition(ctx, name)
+func (cm *Commands) Set(ctx context.Context, name string, changes []string) error {
+	def, err := cm.Definition(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -217,15 +210,15 @@ type NetworkReport struct {
 }
 
 // Report lists this host's networks, and the definitions it could not make.
-func (cm *commands) Report() []NetworkReport {
+func (cm *Commands) Report() []NetworkReport {
 	var reports []NetworkReport
-	for _, n := range cm.memory.Networks() {
+	for _, n := range cm.Memory.Networks() {
 		if !n.IsManager() {
 			reports = append(reports, cm.report(n))
 		}
 	}
-	definitions, _ := cm.tables.networks.Rows()
-	for about, failed := range cm.troubles.List() {
+	definitions, _ := cm.Tables.Networks.Rows()
+	for about, failed := range cm.Troubles.List() {
 		for _, def := range definitions {
 			if def.Record.UUID == about.Of {
 				reports = append(reports, NetworkReport{UUID: about.Of, Name: def.Record.Name, Scope: string(def.Record.Scope), Why: failed.Why})
@@ -235,9 +228,9 @@ func (cm *commands) Report() []NetworkReport {
 	return reports
 }
 
-func (cm *commands) report(n journal.Network) NetworkReport {
+func (cm *Commands) report(n journal.Network) NetworkReport {
 	r := NetworkReport{ID: n.ID, UUID: n.UUID, Name: n.Name, Stage: n.Stage, Why: n.Why, Scope: scopeOf(n), Links: n.Links, Pools: n.Pools}
-	for _, e := range cm.memory.EndpointsOf(n.ID) {
+	for _, e := range cm.Memory.EndpointsOf(n.ID) {
 		r.Endpoints++
 		if e.Parent != "" && !slices.Contains(r.Parents, e.Parent) {
 			r.Parents = append(r.Parents, e.Parent)
@@ -261,8 +254,8 @@ func scopeOf(n journal.Network) string {
 // FailedStarts lists this host's containers on gvlan networks that their
 // restart policy wants running and whose last start failed: dockerd tries
 // once and never again.
-func (cm *commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, error) {
-	containers, err := cm.cfg.Engine.Containers(ctx)
+func (cm *Commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail, error) {
+	containers, err := cm.Cfg.Engine.Containers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +264,7 @@ func (cm *commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail,
 		if c.State == engine.StateRunning || !cm.refersToOurs(c) {
 			continue
 		}
-		full, err := cm.cfg.Engine.Container(ctx, c.ID)
+		full, err := cm.Cfg.Engine.Container(ctx, c.ID)
 		if err != nil {
 			return nil, err
 		}
@@ -282,25 +275,32 @@ func (cm *commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail,
 	return failed, nil
 }
 
-func (cm *commands) refersToOurs(c engine.Container) bool {
+func (cm *Commands) refersToOurs(c engine.Container) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
-		_, ours := cm.memory.Network(a.NetworkID)
+		_, ours := cm.Memory.Network(a.NetworkID)
 		return ours
 	})
 }
 
 // RestartFailed starts them again, and says how each went.
-func (cm *commands) RestartFailed(ctx context.Context) error {
+func (cm *Commands) RestartFailed(ctx context.Context) error {
 	failed, err := cm.FailedStarts(ctx)
 	if err != nil {
 		return err
 	}
 	for _, c := range failed {
-		if err := cm.cfg.Engine.StartContainer(ctx, c.ID); err != nil {
-			cm.log.Warn("a container whose start had failed fails again", "container", c.Name, "err", err)
+		if err := cm.Cfg.Engine.StartContainer(ctx, c.ID); err != nil {
+			cm.Log.Warn("a container whose start had failed fails again", "container", c.Name, "err", err)
 			continue
 		}
-		cm.log.Info("started a container again whose start had failed", "container", c.Name)
+		cm.Log.Info("started a container again whose start had failed", "container", c.Name)
 	}
 	return nil
+}
+
+// Warnings are what is wrong here that no error told anybody: services whose
+// virtual address nobody answers, a managed plugin whose name hides this one,
+// hosts whose network lost its name to one of this host, options without effect.
+func (cm *Commands) Warnings() []string {
+	return slices.Concat(cm.swarm.Services.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.containers.Unheeded.List())
 }

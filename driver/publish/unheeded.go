@@ -1,4 +1,4 @@
-package driver
+package publish
 
 import (
 	"fmt"
@@ -21,14 +21,14 @@ type unheeded struct {
 	all    []string        // sentences
 }
 
-// learn takes the engine's version.
-func (u *unheeded) learn(version string) {
+// Learn takes the engine's version.
+func (u *unheeded) Learn(version string) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.engine = version
 }
 
-func (u *unheeded) list() []string {
+func (u *unheeded) List() []string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return slices.Clone(u.all)
@@ -38,10 +38,10 @@ func (u *unheeded) list() []string {
 const containersNamed = 5
 
 // lookAtUnheeded remembers what has no effect now, and logs each once.
-func (cs *containers) lookAtUnheeded() {
-	engine := cs.unheeded.of()
+func (cs *Containers) lookAtUnheeded() {
+	engine := cs.Unheeded.of()
 	containers := map[string][]string{} // by what is said of them
-	for _, n := range cs.memory.Networks() {
+	for _, n := range cs.Memory.Networks() {
 		// Docker's calls name neither networks nor containers: they count once
 		// they are known.
 		if n.Stage == journal.StageGone || n.IsManager() || n.Name == "" {
@@ -51,7 +51,7 @@ func (cs *containers) lookAtUnheeded() {
 		for _, given := range n.Options.Unheeded {
 			containers[about+option.NetworkUnheeded(given)] = nil
 		}
-		for _, e := range cs.memory.EndpointsOf(n.ID) {
+		for _, e := range cs.Memory.EndpointsOf(n.ID) {
 			if e.Container.Name == "" {
 				continue
 			}
@@ -64,8 +64,8 @@ func (cs *containers) lookAtUnheeded() {
 			}
 		}
 	}
-	for _, fresh := range cs.unheeded.replace(containers) {
-		cs.log.Warn(fresh)
+	for _, fresh := range cs.Unheeded.replace(containers) {
+		cs.Log.Warn(fresh)
 	}
 }
 

@@ -1,7 +1,0 @@
-//go:build !failpoint
-
-package driver
-
-// failpoint marks the place between two writes of a create or a removal. A
-// build tagged failpoint can end the agent there, as a crash would.
-func failpoint(string) {}

@@ -1,0 +1,264 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/netns"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
+	"gvlan/driver/plan"
+	"gvlan/driver/trouble"
+	"gvlan/ipam"
+	"gvlan/parentfile"
+)
+
+// Config is what a Driver is made of. Every field is needed unless it says
+// otherwise.
+type Config struct {
+	Name      string         // the driver's name as Docker knows it, "gvlan"
+	KV        store.KV       // the node's session: its writes are fenced
+	Self      ipam.Authority // the same session: who this node is
+	Addresses *ipam.Allocator
+	Links     Links
+	Engine    Engine // not used by any handler
+	Memory    *journal.Memory
+	Settings  Settings // what was last learned of the engine
+	Hosts     parentfile.HostTable
+	Scope     option.Scope             // the default for new networks when the engine's labels say nothing
+	OnHost    func(path string) string // a path of the host as this agent sees it
+	Resolvers Resolvers                // nil: no names inside sandboxes
+	// AskLAN asks at an interface of this host who has these addresses; nil is
+	// link.Ask.
+	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	// Elsewhere opens this host's other network namespaces, where links may
+	// hang from the same parents; nil: netns.Others.
+	Elsewhere func() ([]*netns.Namespace, error)
+	Node      store.Node // what is published of this node beside what it has
+	Swarm     bool       // this is the managed plugin of a swarm's node
+	// Solo reports whether no other host shares this agent's store; nil: one may.
+	Solo func() bool
+	// Tables are those that the agent runs for other readers too; the driver
+	// runs what is left nil itself.
+	Tables Tables
+	// Drained reports whether an operator wants no new containers here; nil: no.
+	Drained func() bool
+	Now     func() time.Time
+	Log     *slog.Logger
+}
+
+// Host is what every service has: this host's memory, kernel and engine, the
+// cluster's records, and how the services wake each other.
+type Host struct {
+	Cfg       Config
+	Self      ipam.Authority
+	Addresses *ipam.Allocator
+	Memory    *journal.Memory
+	Parents   *parent.Parents
+	Scopes    *scopes
+	Tables    *Mirrors
+	Troubles  *trouble.Book
+	Now       func() time.Time
+	Log       *slog.Logger
+
+	// Both are told without blocking.
+	Wake    chan struct{} // the engine side has work
+	Changed chan struct{} // this node's description may have changed
+}
+
+// New opens what is kept; it asks nobody.
+func New(cfg Config) (*Host, error) {
+	if cfg.AskLAN == nil {
+		cfg.AskLAN = link.Ask
+	}
+	if cfg.Elsewhere == nil {
+		cfg.Elsewhere = netns.Others
+	}
+	scopes, err := openScopes(cfg.Settings, cfg.Scope)
+	if err != nil {
+		return nil, fmt.Errorf("open the driver's journal: %w", err)
+	}
+	h := &Host{
+		Cfg: cfg, Self: cfg.Self, Addresses: cfg.Addresses, Memory: cfg.Memory, Scopes: scopes,
+		Tables: newMirrors(cfg.Tables, cfg.Log), Troubles: trouble.NewBook(cfg.Now, cfg.Log),
+		Now: cfg.Now, Log: cfg.Log,
+		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1),
+	}
+	h.Parents = parent.New(parent.Config{
+		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
+		Node: cfg.Host(), Troubles: h.Troubles, Log: cfg.Log,
+	})
+	return h, nil
+}
+
+// Poke asks the engine side, and what describes this node, to look again.
+func (h *Host) Poke() {
+	Tell(h.Wake)
+	Tell(h.Changed)
+}
+
+// Tell wakes whoever waits, or will wait next, for c.
+func Tell(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Milliseconds is now, in unix milliseconds.
+func (h *Host) Milliseconds() int64 { return h.Now().UnixMilli() }
+
+// Engine is this host's Docker engine as the driver needs it; *engine.Engine
+// is one. No handler uses it: the engine holds its own locks while it waits
+// for the plugin.
+type Engine interface {
+	EngineNetworks
+	EngineContainers
+	EngineSwarm
+	Info(ctx context.Context) (engine.Info, error)
+	ManagedPlugins(ctx context.Context) ([]string, error)
+	Ready(ctx context.Context) error
+	Watch(ctx context.Context, deliver func(engine.Event)) error
+}
+
+// EngineNetworks is the engine's networks.
+type EngineNetworks interface {
+	Networks(ctx context.Context, driver string) ([]engine.Network, error)
+	Network(ctx context.Context, id string) (engine.Network, error)
+	CreateNetwork(ctx context.Context, r engine.NetworkRequest) (string, error)
+	RemoveNetwork(ctx context.Context, id string) error
+}
+
+// EngineContainers is the engine's containers.
+type EngineContainers interface {
+	Containers(ctx context.Context) ([]engine.Container, error)
+	Container(ctx context.Context, id string) (engine.ContainerDetail, error)
+	Connect(ctx context.Context, network, container string, settings engine.EndpointSettings) error
+	Disconnect(ctx context.Context, network, container string, force bool) error
+	StartContainer(ctx context.Context, id string) error
+}
+
+// EngineSwarm is what a manager's engine knows of the swarm.
+type EngineSwarm interface {
+	SwarmNetworks(ctx context.Context) ([]engine.Network, error)
+	Services(ctx context.Context) ([]engine.Service, error)
+	Tasks(ctx context.Context) ([]engine.Task, error)
+}
+
+// Links is the kernel's links as the driver needs them; *link.Kernel is one.
+type Links interface {
+	parent.Links
+	// RemoveStale deletes links of ours on a parent that hold a MAC or
+	// address and that no live endpoint owns.
+	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
+	// Read gives a link of this host.
+	Read(ctx context.Context, name string) (link.Link, error)
+}
+
+// ResyncEvery is how often replicas and names are looked at without being
+// told to: events are lossy.
+const ResyncEvery = 30 * time.Second
+
+// Hosts are the names of all hosts that described themselves.
+func (h *Host) Hosts() plan.Hosts {
+	nodes, _ := h.Tables.Nodes.Rows()
+	all := plan.Hosts{}
+	for _, n := range nodes {
+		all[n.Record.Node] = n.Record.Host
+	}
+	return all
+}
+
+// Host is what messages call this node.
+func (c Config) Host() string { return cmp.Or(c.Node.Host, c.Self.Node()) }
+
+// SoloWarning is for a network that is defined where nobody else sees it.
+const SoloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)"
+
+// IsSolo reports whether no other host shares this agent's store.
+func (h *Host) IsSolo() bool { return h.Cfg.Solo != nil && h.Cfg.Solo() }
+
+// IsLocal reports whether a new network stays on this host.
+func (h *Host) IsLocal(o option.Options) bool {
+	return cmp.Or(o.Scope, h.Scopes.Of(o.Kind)) == option.ScopeLocal
+}
+
+// ErrNoNetwork: no definition has that name.
+var ErrNoNetwork = errors.New("no such network")
+
+// isLocalHere reports whether this host has a network of that name for itself.
+func (h *Host) isLocalHere(name string) bool {
+	return slices.ContainsFunc(h.Memory.Networks(), func(n journal.Network) bool { return n.Stage == journal.StageLocal && n.Name == name })
+}
+
+// Definition reads a definition by name, from the store itself.
+func (h *Host) Definition(ctx context.Context, name string) (store.Row[store.Network], error) {
+	it, err := h.Cfg.KV.Get(ctx, store.NetworkKey(name))
+	if errors.Is(err, store.ErrNotFound) {
+		if h.isLocalHere(name) {
+			return store.Row[store.Network]{}, fmt.Errorf("%w of the cluster: %s is a network of this host only, which docker network makes and removes", ErrNoNetwork, name)
+		}
+		return store.Row[store.Network]{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", ErrNoNetwork, name)
+	}
+	if err != nil {
+		return store.Row[store.Network]{}, err
+	}
+	record, err := store.Decode[store.Network](it)
+	return store.Row[store.Network]{Key: it.Key, Record: record, Created: it.Created, Modified: it.Modified}, err
+}
+
+// DefinitionName is the name of the definition with that uuid, or "".
+func (h *Host) DefinitionName(uuid string) string {
+	rows, _ := h.Tables.Networks.Rows()
+	for _, def := range rows {
+		if def.Record.UUID == uuid {
+			return def.Record.Name
+		}
+	}
+	return ""
+}
+
+// SandboxLives reports whether any process is still in the endpoint's network
+// namespace. What cannot be judged lives.
+func (h *Host) SandboxLives(e journal.Endpoint) bool {
+	if e.Sandbox == "" {
+		return false
+	}
+	sandbox := h.Cfg.OnHost(e.Sandbox)
+	mounted, err := netns.IsMounted(sandbox)
+	if err != nil {
+		return true
+	}
+	if !mounted {
+		return false
+	}
+	ns, err := netns.Open(sandbox)
+	if err != nil {
+		return false
+	}
+	defer ns.Close()
+	has, err := ns.HasProcess()
+	return has || err != nil
+}
+
+// Resolvers answers names inside containers; *sandbox.Resolvers of dns is one. A
+// container starts and stops also without names, so both report their own
+// failures.
+type Resolvers interface {
+	// Attach makes the names of a network (definition uuid) known in a
+	// sandbox (SandboxKey) for as long as the endpoint is there.
+	Attach(sandbox, endpoint, network string) error
+	// Detach ends that.
+	Detach(endpoint string)
+}

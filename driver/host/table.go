@@ -1,0 +1,93 @@
+package host
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+)
+
+// Tables are spans of the store that others read too.
+type Tables struct {
+	Networks *store.Table[store.Network]
+	Live     *store.Table[store.Live]
+	Nodes    *store.Table[store.Node]
+}
+
+// Mirrors are the spans of the store that replicas are kept from.
+type Mirrors struct {
+	Networks   *store.Table[store.Network]
+	Tombstones *store.Table[store.Tombstone]
+	Removals   *store.Table[store.Removal]
+	Refs       *store.Table[store.Refs]
+	Live       *store.Table[store.Live]
+	Nodes      *store.Table[store.Node]
+
+	own []func(context.Context, store.KV) error // runs those that nobody else does
+}
+
+func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
+	unread := func(err error) {
+		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
+	}
+	t := &Mirrors{
+		Networks:   shared.Networks,
+		Tombstones: store.NewTable[store.Tombstone](store.TombstonesSpan(), unread),
+		Removals:   store.NewTable[store.Removal](store.RemovalsSpan(), unread),
+		Refs:       store.NewTable[store.Refs](store.RefsSpan(), unread),
+		Live:       shared.Live,
+		Nodes:      shared.Nodes,
+	}
+	t.own = append(t.own, t.Tombstones.Run, t.Removals.Run, t.Refs.Run)
+	if t.Networks == nil {
+		t.Networks = store.NewTable[store.Network](store.NetworksSpan(), unread)
+		t.own = append(t.own, t.Networks.Run)
+	}
+	if t.Live == nil {
+		t.Live = store.NewTable[store.Live](store.LiveSpan(), unread)
+		t.own = append(t.own, t.Live.Run)
+	}
+	if t.Nodes == nil {
+		t.Nodes = store.NewTable[store.Node](store.NodesSpan(), unread)
+		t.own = append(t.own, t.Nodes.Run)
+	}
+	return t
+}
+
+// Tell has changed called after every change, and nodes before that after one
+// of a node's description.
+func (t *Mirrors) Tell(changed, nodes func()) {
+	t.Nodes.Tell(func(store.Change) { nodes() })
+	reader := func(store.Change) { changed() }
+	t.Networks.Tell(reader)
+	t.Tombstones.Tell(reader)
+	t.Removals.Tell(reader)
+	t.Refs.Tell(reader)
+	t.Live.Tell(reader)
+	t.Nodes.Tell(reader)
+}
+
+// Run keeps the driver's own tables up to date until ctx ends.
+func (t *Mirrors) Run(ctx context.Context, kv store.KV) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, run := range t.own {
+		group.Go(func() error { return run(ctx, kv) })
+	}
+	return group.Wait()
+}
+
+// Changed waits until something happens to a network, here or anywhere, a
+// second at most: what is waited for may have happened just before.
+func (t *Mirrors) Changed(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.Networks.Changed():
+	case <-t.Nodes.Changed(): // of this node too: it describes what it did
+	case <-time.After(time.Second):
+	}
+	return nil
+}

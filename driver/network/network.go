@@ -1,0 +1,282 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/failpoint"
+	"gvlan/driver/host"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/driver/parent"
+	"gvlan/driver/plan"
+	"gvlan/driver/plugin"
+	"gvlan/driver/visible"
+	"gvlan/ipam"
+	"gvlan/ipam/pool"
+)
+
+// Networks is what Docker's calls on networks do.
+type Networks struct {
+	*host.Host
+	making atomic.Pointer[store.Network] // the replica the engine is being asked for
+}
+
+// NewNetworks answers for a host.
+func NewNetworks(h *host.Host) *Networks { return &Networks{Host: h} }
+
+// CreateNetwork takes a network into the journal and makes its VLAN link or
+// dummy. It is an upsert: the swarm repeats it after a restart.
+func (ns *Networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) error {
+	if len(r.Options.Old) > 0 {
+		ns.Log.Warn("old option names were used: host_iface and host_interface are parent now, and no name starts with a dash",
+			"network", visible.ID(r.ID), "names", strings.Join(r.Options.Old, " "))
+	}
+	local := ns.IsLocal(r.Options)
+	foreign := foreignIPAM(r.Pools)
+	if foreign && !local {
+		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", ns.Cfg.Name)
+	}
+	ns.Parents.Lock()
+	defer ns.Parents.Unlock()
+	n, asked := ns.describe(r, local, foreign)
+	if err := parent.Check(n); err != nil {
+		return err
+	}
+	if err := checkReserved(n); err != nil {
+		return err
+	}
+	if err := ns.checkExclude(r, n, asked); err != nil {
+		return err
+	}
+	if err := ns.Parents.Supported(ctx, n); err != nil {
+		return err
+	}
+	if err := ns.Parents.Prepare(ctx, &n, ns.replicating(r)); err != nil {
+		return err
+	}
+	failpoint.Reach("create: parent ready")
+	for _, w := range ns.WarningsOf(ctx, n) {
+		ns.Log.Warn(w, "network", n.Title())
+	}
+	err := ns.Memory.Change(func(c *journal.Change) error {
+		ns.join(c, &n, r.Pools)
+		c.Put(n)
+		return nil
+	})
+	if err != nil {
+		return errors.Join(err, ns.Parents.Release(ctx, n))
+	}
+	failpoint.Reach("create: journaled")
+	ns.Poke()
+	return nil
+}
+
+// join gives a network the pools that were opened for it, and returns what they
+// say.
+func (ns *Networks) join(c *journal.Change, n *journal.Network, pools []pool.Data) pool.Addressing {
+	if n.Foreign {
+		return pool.Addressing{}
+	}
+	ns.Addresses.Attach(c, n.ID, pools)
+	asked, _ := ipam.AddressingOf(c, n.ID)
+	n.Segment, n.Pools = asked.Segment, asked.Pools
+	for i := range n.Pools {
+		n.Pools[i] = n.SettleGateway(n.Pools[i])
+	}
+	return asked
+}
+
+// replicating reports whether the engine makes this network because the agent
+// asked it to. Only what is refused to a user depends on it: a replica is
+// made also where no container of it could start.
+func (ns *Networks) replicating(r plugin.NewNetwork) bool {
+	def := ns.making.Load()
+	if def == nil {
+		return false
+	}
+	o, err := option.Parse(def.Created.Options)
+	o.Old = r.Options.Old
+	return err == nil && reflect.DeepEqual(o, r.Options) && len(r.Pools) == len(def.Created.Pools)
+}
+
+// describe is the journal's record of a network Docker just made.
+func (ns *Networks) describe(r plugin.NewNetwork, local, foreign bool) (n journal.Network, asked pool.Addressing) {
+	n = journal.Network{
+		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
+		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
+		Foreign: foreign, Since: ns.Milliseconds(),
+	}
+	if known, ok := ns.Memory.Network(r.ID); ok && known.Stage != journal.StageGone {
+		n.Stage, n.UUID, n.Name = known.Stage, known.UUID, known.Name
+	} else if store.IsSwarmID(r.ID) {
+		n.Stage, n.UUID = journal.StageSwarm, r.ID
+	} else if local {
+		n.Stage = journal.StageLocal
+	}
+	if foreign {
+		n.Pools = foreignPools(r.Pools)
+	}
+	return n, ns.join(ns.Memory.Draft(), &n, r.Pools)
+}
+
+// MaxReserved is how many single addresses a network may reserve: its
+// definition and they go in one transaction, which etcd bounds to 128
+// operations (its --max-txn-ops).
+const MaxReserved = 100
+
+// checkReserved refuses more gateways and aux addresses than that.
+func checkReserved(n journal.Network) error {
+	count := 0
+	for _, p := range n.Pools {
+		count += len(p.Aux)
+		if p.Gateway.IsValid() {
+			count++
+		}
+	}
+	if n.Foreign || count <= MaxReserved {
+		return nil
+	}
+	return fmt.Errorf("%d addresses by --gateway and --aux-address are more than the %d a network may have: keep ranges out with --ipam-opt exclude=", count, MaxReserved)
+}
+
+// checkExclude refuses exclude= outside every subnet where a user gives it.
+// What stands already, or is defined, came from an agent that took it, and a
+// swarm's networks are made again by whoever leads.
+func (ns *Networks) checkExclude(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
+	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || ns.replicating(r) {
+		return nil
+	}
+	if _, known := ns.Memory.Network(r.ID); known {
+		return nil
+	}
+	return asked.CheckExclude()
+}
+
+// foreignIPAM reports whether the addresses come from another IPAM driver.
+func foreignIPAM(pools []pool.Data) bool {
+	for _, p := range pools {
+		if !pool.IsSpace(p.Space) {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignPools describes pools that another IPAM driver keeps.
+func foreignPools(all []pool.Data) []store.Pool {
+	var pools []store.Pool
+	for _, p := range all {
+		pools = append(pools, store.Pool{Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux, Asked: true})
+	}
+	return pools
+}
+
+// DeleteNetwork notes that Docker forgot the network. What that means for
+// the definition is settled outside the handler. Unknown networks are
+// success.
+func (ns *Networks) DeleteNetwork(ctx context.Context, id string) error {
+	ns.Parents.Lock()
+	defer ns.Parents.Unlock()
+	n, ok := ns.Memory.Network(id)
+	if !ok {
+		return nil
+	}
+	// Docker drops its network whatever is answered: what fails here is
+	// logged, and a later look at the engine finds the same.
+	err := ns.Memory.Change(func(c *journal.Change) error {
+		ns.settleDeleted(c, id)
+		ns.Addresses.Detach(c, id)
+		return nil
+	})
+	if err != nil {
+		ns.Log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
+	}
+	failpoint.Reach("delete: journaled")
+	if err := ns.Parents.Release(ctx, n); err != nil {
+		ns.Log.Error("links of a deleted network cannot be removed: swept later", "network", n.Title(), "err", err)
+	}
+	ns.Poke()
+	return nil
+}
+
+// settleDeleted notes that Docker deleted a network: only one that may stand
+// for a definition of ours has anything left to settle.
+func (ns *Networks) settleDeleted(c *journal.Change, id string) {
+	n, ok := c.Network(id)
+	switch {
+	case !ok:
+	case n.Stage == journal.StageLocal || n.Stage == journal.StageSwarm:
+		c.Drop(n)
+	default:
+		n.Stage, n.Since = journal.StageGone, ns.Milliseconds()
+		c.Put(n)
+	}
+}
+
+// noteClash remembers that a network lost its name before any container ran
+// on it, which is what unused says: whoever makes a network with other settings than the cluster's, as an
+// edited compose file does, would start containers that no other host reaches
+// and no other host knows by name. Docker shows an error where it shows no
+// warning, so it is the containers' start that tells. What ran before goes on,
+// and starts again: that it lost its name is no reason to end it.
+func noteClash(n *journal.Network, why string, unused bool) {
+	if n.Stage == journal.StageSeen && n.Why == "" && why != "" {
+		n.NameLost = unused
+	}
+}
+
+// lookAtClashes remembers, and logs once, which hosts made a different network
+// under a name that was defined on this one first. The host that lost says so
+// itself; whoever won would not hear of it otherwise.
+func (rs *Replicas) lookAtClashes(v plan.View) {
+	nodes, _ := rs.Tables.Nodes.Rows()
+	for _, clash := range rs.Clashes.Replace(plan.Clashes(v, nodes)) {
+		rs.Log.Warn(clash)
+	}
+}
+
+// WarningsOf are what a user should know of a new network that is no reason to
+// refuse it: each one sentence.
+func (ns *Networks) WarningsOf(ctx context.Context, n journal.Network) []string {
+	return append(overlapping(n, ns.Memory.Networks()), ns.Parents.Warnings(ctx, n)...)
+}
+
+// overlapping names pools of other networks that share addresses with the
+// network's own: legal, since an address exists once per segment, and worth
+// knowing.
+func overlapping(n journal.Network, all []journal.Network) []string {
+	var warnings []string
+	for _, other := range all {
+		if other.ID == n.ID || other.Stage == journal.StageGone || other.Segment != n.Segment || other.Foreign {
+			continue
+		}
+		for _, a := range n.Pools {
+			for _, b := range other.Pools {
+				if a.Subnet.Overlaps(b.Subnet) {
+					warnings = append(warnings, fmt.Sprintf("subnet %s shares addresses with %s of network %s: no address is given twice", a.Subnet, b.Subnet, other.Title()))
+				}
+			}
+		}
+	}
+	return warnings
+}
+
+// learnLabels asks the engine for its labels, and which version it is.
+func (rs *Replicas) learnLabels(ctx context.Context) error {
+	info, err := rs.Cfg.Engine.Info(ctx)
+	if err != nil {
+		return err
+	}
+	rs.sandboxes.Announcer.Learn(info.APIVersion)
+	rs.containers.Unheeded.Learn(info.Version)
+	rs.containers.Names.Poke() // what has no effect depends on it
+	return rs.Scopes.Learn(info.Labels)
+}
