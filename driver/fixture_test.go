@@ -23,6 +23,7 @@ import (
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/driver/netns"
@@ -120,7 +121,7 @@ func (h *machine) trusted() bool {
 func (h *machine) launch() {
 	h.Helper()
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
-	kept, err := journal.Open(filepath.Join(h.dir, "journal.db"), nil)
+	kept, err := disk.Open(filepath.Join(h.dir, "journal.db"), nil)
 	h.must(err)
 	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)
@@ -146,7 +147,7 @@ func (h *machine) launch() {
 }
 
 // build makes allocator and driver, as cmd/gvlan does.
-func (h *machine) build(kept *journal.Journal, log *slog.Logger) {
+func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 	h.Helper()
 	endpoints := &lateEndpoints{}
 	memory, err := journal.Recall(kept)

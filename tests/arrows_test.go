@@ -17,7 +17,6 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan":             {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":    {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile"},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":      {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "dns/listen", "driver/command", "driver/engine", "driver/network", "ipam/evict", "ipam/pool"},
 	"cmd/internal/config":   {"cluster/store/authority", "ipam/pool", "parentfile"},
@@ -33,6 +32,8 @@ var arrows = map[string][]string{
 	"driver/reconcile":         {"driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/trouble", "driver/visible"},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible"},
 	"driver/failpoint":         {},
+	"driver/journal/disk":      {"driver/journal"},
+	"cmd/internal/agent":       {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/pool", "parentfile"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/journal":           {"cluster/store", "driver/option", "driver/visible", "ipam/addrset", "ipam/pool"},
@@ -138,6 +139,22 @@ func ourImports(t *testing.T) map[string][]string {
 			if imported, ours := strings.CutPrefix(i, module+"/"); ours {
 				found[name] = append(found[name], imported)
 			}
+		}
+	}
+}
+
+// TestNoDatabaseBelow: who mirrors or reads the truth links no database, no
+// etcd and no gRPC, whatever brings it to them.
+func TestNoDatabaseBelow(t *testing.T) {
+	cmd := exec.Command("go", "list", "-deps", "./ipam/...", "./dns/zone", "./cluster/store", "./cmd/internal/api", "./cmd/internal/config")
+	cmd.Dir = root
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		if strings.HasPrefix(p, "go.etcd.io/") || strings.HasPrefix(p, "google.golang.org/grpc") {
+			t.Errorf("%s is linked", p)
 		}
 	}
 }

@@ -26,7 +26,7 @@ const (
 )
 
 // Sent remembers over restarts which records were pushed, so that those of
-// containers that stopped meanwhile are taken back. *journal.Bucket is one.
+// containers that stopped meanwhile are taken back. *disk.Bucket of the journal is one.
 type Sent interface {
 	Put(key string, value []byte) error
 	Delete(key string) error

@@ -11,20 +11,21 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
 
 var errFull = errors.New("no space left on device")
 
-// disk is a file that can be full, and counts its transactions.
-type disk struct {
-	*journal.Journal
+// fullable is a file that can be full, and counts its transactions.
+type fullable struct {
+	*disk.Journal
 	full   bool
 	writes int
 }
 
-func (d *disk) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
+func (d *fullable) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
 	if d.full {
 		return errFull
 	}
@@ -41,14 +42,14 @@ func recall(t *testing.T, file journal.File) *journal.Memory {
 	return m
 }
 
-func newDisk(t *testing.T) *disk {
+func newDisk(t *testing.T) *fullable {
 	t.Helper()
-	file, err := journal.Open(filepath.Join(t.TempDir(), "journal.db"), journal.Readable)
+	file, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), journal.Readable)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = file.Close() })
-	return &disk{Journal: file}
+	return &fullable{Journal: file}
 }
 
 var (

@@ -24,6 +24,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/driver/plugin"
@@ -68,7 +69,7 @@ type Agent struct {
 	started time.Time
 	log     *slog.Logger
 
-	journal *journal.Journal
+	journal *disk.Journal
 	memory  *journal.Memory // networks, endpoints, addresses
 	past    past            // the cluster
 	address netip.Addr      // other hosts reach this one by

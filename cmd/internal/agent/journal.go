@@ -11,34 +11,35 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 )
 
 // openJournal opens this host's own memory. One that is damaged is kept under
 // another name, and the agent begins without: what runs here it learns again
 // from the engine and from the store, which has all of it but the last
 // releases.
-func openJournal(folder string, log *slog.Logger) (*journal.Journal, error) {
+func openJournal(folder string, log *slog.Logger) (*disk.Journal, error) {
 	path := filepath.Join(folder, "journal.db")
-	kept, err := journal.Open(path, journal.Readable)
-	if !errors.Is(err, journal.ErrDamaged) {
+	kept, err := disk.Open(path, journal.Readable)
+	if !errors.Is(err, disk.ErrDamaged) {
 		return kept, err
 	}
-	aside, asideErr := journal.SetAside(path, time.Now())
+	aside, asideErr := disk.SetAside(path, time.Now())
 	if asideErr != nil {
 		return nil, errors.Join(err, asideErr)
 	}
 	log.Error("the journal is damaged: it is set aside, and what it knew is read again from Docker and the store; nothing that runs is given up", "err", err, "kept", aside)
-	return journal.Open(path, journal.Readable)
+	return disk.Open(path, journal.Readable)
 }
 
 // past keeps what this host remembers of its cluster in the journal.
-type past struct{ bucket *journal.Bucket }
+type past struct{ bucket *disk.Bucket }
 
 // LoadPast implements session.Past. What an older gvlan saved lacks some of it.
 func (p past) LoadPast() (known session.Memory, err error) {
 	raw := map[string][]byte{}
 	for _, key := range []string{"cluster", "revision", "last", "recovery", "newest"} {
-		if raw[key], err = p.bucket.Get(key); err != nil && !errors.Is(err, journal.ErrAbsent) {
+		if raw[key], err = p.bucket.Get(key); err != nil && !errors.Is(err, disk.ErrAbsent) {
 			return session.Memory{}, err
 		}
 	}
@@ -79,7 +80,7 @@ func (p past) SavePast(known session.Memory) error {
 // after an eviction; 0 for none in this cluster.
 func (p past) returned() (int64, error) {
 	raw, err := p.bucket.Get("returned")
-	if errors.Is(err, journal.ErrAbsent) {
+	if errors.Is(err, disk.ErrAbsent) {
 		return 0, nil
 	}
 	if err != nil || len(raw) < 8 {
@@ -102,7 +103,7 @@ func (p past) saveReturned(epoch int64, cluster string) error {
 // another's, and the node was given a name of its own.
 func (p past) claimJournal(node, dataDir string) error {
 	had, err := p.bucket.Get("node")
-	if err != nil && !errors.Is(err, journal.ErrAbsent) {
+	if err != nil && !errors.Is(err, disk.ErrAbsent) {
 		return err
 	}
 	if string(had) == node {

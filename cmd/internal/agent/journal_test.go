@@ -6,13 +6,13 @@ import (
 	"testing"
 
 	"gvlan/cluster/store/session"
-	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 )
 
 // TestJournalOfAnotherNode: a copied data directory holds leases that are
 // another node's, and a release from it would be taken for that one's.
 func TestJournalOfAnotherNode(t *testing.T) {
-	j, err := journal.Open(filepath.Join(t.TempDir(), "journal.db"), nil)
+	j, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ import (
 	"gvlan/dns/sandbox"
 	"gvlan/dns/update"
 	"gvlan/dns/zone"
-	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 	"gvlan/driver/netns"
 )
 
@@ -25,7 +25,7 @@ type names struct {
 	config  config.DNS
 	node    string // this one
 	nodes   *nodes
-	updates *journal.Bucket // which names a LAN's own server has
+	updates *disk.Bucket // which names a LAN's own server has
 	log     *slog.Logger
 
 	zone      *zone.Zone

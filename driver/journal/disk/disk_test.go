@@ -1,4 +1,4 @@
-package journal_test
+package disk_test
 
 import (
 	"errors"
@@ -7,19 +7,19 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 )
 
-func open(t *testing.T, path string) *journal.Journal {
+func open(t *testing.T, path string) *disk.Journal {
 	t.Helper()
-	j, err := journal.Open(path, nil)
+	j, err := disk.Open(path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return j
 }
 
-func content(t *testing.T, b *journal.Bucket) map[string]string {
+func content(t *testing.T, b *disk.Bucket) map[string]string {
 	t.Helper()
 	got := map[string]string{}
 	if err := b.Each(func(k string, v []byte) error { got[k] = string(v); return nil }); err != nil {
@@ -65,13 +65,13 @@ func TestAbsentThings(t *testing.T) {
 	if err := b.Delete("x"); err != nil {
 		t.Errorf("delete from an unwritten bucket: %v", err)
 	}
-	if _, err := b.Get("x"); !errors.Is(err, journal.ErrAbsent) {
+	if _, err := b.Get("x"); !errors.Is(err, disk.ErrAbsent) {
 		t.Errorf("get from an unwritten bucket: %v, want ErrAbsent", err)
 	}
 	if err := b.Put("y", nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.Get("x"); !errors.Is(err, journal.ErrAbsent) {
+	if _, err := b.Get("x"); !errors.Is(err, disk.ErrAbsent) {
 		t.Errorf("get of an absent key: %v, want ErrAbsent", err)
 	}
 }

@@ -1,13 +1,7 @@
-// Package journal is this host's own memory: a bbolt file that outlives the
-// agent and needs no etcd. It holds what Docker will never say twice
-// (networks, endpoints, pools) and what could not be written to etcd yet
-// (releases).
-//
-// Memory is that, typed and in memory: whoever changes a network and its pools,
-// or an endpoint and its leases, does it in one Change, which is one
-// transaction of the file. A Bucket is for the few words of others. See
-// DESIGN.md.
-package journal
+// Package disk is the journal's file: bbolt, in one transaction a write, all of
+// it read before anything of it is believed. A Bucket is for the few words that
+// are in no journal.Memory.
+package disk
 
 import (
 	"errors"
@@ -17,6 +11,8 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"gvlan/driver/journal"
 )
 
 // ErrAbsent is returned by Bucket.Get for a key that is not there.
@@ -52,7 +48,7 @@ func Open(path string, readable func(bucket string, value []byte) bool) (*Journa
 func (j *Journal) Close() error { return j.db.Close() }
 
 // Write implements File.
-func (j *Journal) Write(puts map[Key][]byte, deletes []Key) error {
+func (j *Journal) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
 	err := j.db.Update(func(tx *bolt.Tx) error {
 		for k, value := range puts {
 			bucket, err := tx.CreateBucketIfNotExists([]byte(k.Bucket))

@@ -1,4 +1,4 @@
-package journal_test
+package disk_test
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"gvlan/driver/journal"
+	"gvlan/driver/journal/disk"
 )
 
 // records reports whether a value can be one of the tests' buckets.
@@ -71,8 +71,8 @@ func TestEveryDamagedPage(t *testing.T) {
 			if err := os.WriteFile(path, broken, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			j, err := journal.Open(path, records)
-			if errors.Is(err, journal.ErrDamaged) {
+			j, err := disk.Open(path, records)
+			if errors.Is(err, disk.ErrDamaged) {
 				damaged++
 				continue
 			}
@@ -130,17 +130,17 @@ func TestDamagedJournalIsSetAside(t *testing.T) {
 			if err := os.WriteFile(path, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if j, err := journal.Open(path, records); !errors.Is(err, journal.ErrDamaged) || !strings.Contains(err.Error(), path) {
+			if j, err := disk.Open(path, records); !errors.Is(err, disk.ErrDamaged) || !strings.Contains(err.Error(), path) {
 				t.Fatalf("Open: %v, %v, want ErrDamaged and the path", j, err)
 			}
-			aside, err := journal.SetAside(path, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
+			aside, err := disk.SetAside(path, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if now, err := os.ReadFile(aside); err != nil || !bytes.Equal(now, raw) {
 				t.Errorf("the file set aside as %s is not the damaged one (%v)", aside, err)
 			}
-			j, err := journal.Open(path, records)
+			j, err := disk.Open(path, records)
 			if err != nil {
 				t.Fatal(err)
 			}
