@@ -31,6 +31,7 @@ import (
 	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
+	"gvlan/ipam/node"
 	"gvlan/parentfile"
 )
 
@@ -152,7 +153,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 	endpoints := &lateEndpoints{}
 	memory, err := journal.Recall(kept)
 	h.must(err)
-	h.addresses = ipam.New(ipam.Config{
+	h.addresses = ipam.New(node.Config{
 		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})

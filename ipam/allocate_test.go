@@ -80,7 +80,7 @@ func TestTheLastAddressIsWaitedForWhileItIsCompared(t *testing.T) {
 		id, err := pool.ParseID(n.ids[0])
 		h.must(err)
 		at := pool.At(id.Segment, netip.MustParseAddr(all[2].ip()))
-		release, err := h.places.hold(h.ctx(), at)
+		release, err := h.Places.Hold(h.ctx(), at)
 		h.must(err)
 		time.AfterFunc(50*time.Millisecond, release) // long after the request said "full", if it does
 		if ct := n.mustRun("", ""); ct.ip() != all[2].ip() {

@@ -1,13 +1,8 @@
 package ipam
 
 import (
-	"crypto/rand"
-	"log/slog"
-	"net/netip"
-	"time"
-
 	"gvlan/ipam/addrset"
-	"gvlan/ipam/mirror"
+	"gvlan/ipam/node"
 )
 
 // Allocator gives this node's containers addresses. Its methods may be
@@ -27,7 +22,7 @@ import (
 // What it tells: Provisional and Leftovers (holdings that nothing confirms,
 // with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert.
 type Allocator struct {
-	*node
+	*node.Node
 	*holders
 	*claims
 	*leases
@@ -40,41 +35,22 @@ type Allocator struct {
 }
 
 // New reads nothing from the store: the first call does, or Run.
-func New(c Config) *Allocator {
-	c.fill()
-	a := &Allocator{node: &node{Config: c, places: newPlaces(c.Memory), mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}}
-	a.holders = &holders{node: a.node, hosts: &hosts{set: &addrset.Set{}}}
-	a.claims = &claims{node: a.node, holders: a.holders}
-	a.leases = &leases{node: a.node, holders: a.holders, claims: a.claims}
-	a.reservations = &reservations{node: a.node, holders: a.holders}
-	a.pools = &pools{node: a.node, reservations: a.reservations}
-	a.bindings = &bindings{node: a.node, holders: a.holders, leases: a.leases, macs: newMACs()}
-	a.debts = &debts{node: a.node, leases: a.leases, bindings: a.bindings, pools: a.pools}
+func New(c node.Config) *Allocator {
+	a := &Allocator{Node: node.New(c)}
+	a.holders = &holders{Node: a.Node, hosts: &hosts{set: &addrset.Set{}}}
+	a.claims = &claims{Node: a.Node, holders: a.holders}
+	a.leases = &leases{Node: a.Node, holders: a.holders, claims: a.claims}
+	a.reservations = &reservations{Node: a.Node, holders: a.holders}
+	a.pools = &pools{Node: a.Node, reservations: a.reservations}
+	a.bindings = &bindings{Node: a.Node, holders: a.holders, leases: a.leases, macs: newMACs()}
+	a.debts = &debts{Node: a.Node, leases: a.leases, bindings: a.bindings, pools: a.pools}
 	a.requests = &requests{
-		node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
+		Node: a.Node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
 	}
 	a.upkeep = &upkeep{
-		node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
+		Node: a.Node, leases: a.leases, reservations: a.reservations, pools: a.pools,
 		bindings: a.bindings, debts: a.debts, strays: newStrays(),
 	}
 	return a
-}
-
-func (c *Config) fill() {
-	if c.Timeout == 0 {
-		c.Timeout = DefaultTimeout
-	}
-	if c.Now == nil {
-		c.Now = time.Now
-	}
-	if c.Rand == nil {
-		c.Rand = rand.Reader
-	}
-	if c.Log == nil {
-		c.Log = slog.New(slog.DiscardHandler)
-	}
-	if c.Routes == nil {
-		c.Routes = func() ([]netip.Prefix, error) { return nil, nil }
-	}
 }

@@ -9,12 +9,13 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/failpoint"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // bindings tie addresses and a MAC address to an endpoint.
 type bindings struct {
-	*node
+	*node.Node
 	holders *holders
 	leases  *leases
 	macs    *macs
@@ -29,7 +30,7 @@ type bindings struct {
 // While the store does not answer, only addresses that were given again from
 // the journal are bound, in the journal.
 func (bs *bindings) Bind(ctx context.Context, b Binding) error {
-	ctx, cancel := bs.bounded(ctx)
+	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
 	b.Record.Node, b.Record.Endpoint = bs.Self.Node(), b.Endpoint
 	if err := bs.checkMAC(ctx, b.Record); err != nil {
@@ -40,7 +41,7 @@ func (bs *bindings) Bind(ctx context.Context, b Binding) error {
 	if err != nil {
 		return err
 	}
-	release, err := bs.places.hold(ctx, places...)
+	release, err := bs.Places.Hold(ctx, places...)
 	if err != nil {
 		return err
 	}
@@ -105,9 +106,9 @@ func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place
 // notGiven says why an address that this node has no lease of cannot be
 // bound.
 func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
-	it, err := bs.read(ctx, at.Key())
+	it, err := bs.Read(ctx, at.Key())
 	if err != nil {
-		return bs.unanswered(err)
+		return bs.Unanswered(err)
 	}
 	if it.Created == 0 {
 		return goneError{at}
@@ -122,7 +123,7 @@ func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
 // bindHeld commits a binding whose places are held.
 func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressing, leases []journal.Lease) error {
 	bound := journal.Binding{Record: b.Record, Network: b.Network, State: journal.Written}
-	sent, err := false, bs.distrust()
+	sent, err := false, bs.Distrust()
 	if err == nil {
 		sent, err = bs.writeBinding(ctx, n, bound, leases, bs.macSteps(bound.Record))
 	}
@@ -137,7 +138,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		return err
 	case errors.Is(err, store.ErrUnavailable) && allReissued(leases):
 		bound.State = journal.Unwritten
-		bs.wake()
+		bs.Wake()
 		return bs.Memory.Keep(entriesOf(bound, leases)...)
 	}
 	// It may have happened: whoever gives the leases back takes the record
@@ -178,7 +179,7 @@ func (bs *bindings) writeBinding(ctx context.Context, n journal.Addressing, e jo
 		if err := bs.bindClaimed(ctx, &txn, leases); err != nil {
 			return false, err
 		}
-		res, err := bs.commit(ctx, txn)
+		res, err := bs.Commit(ctx, txn)
 		if err != nil || res.Done || bs.landed(res, e, leases) {
 			return true, err
 		}
@@ -231,7 +232,7 @@ func (bs *bindings) bindingTxn(n journal.Addressing, e journal.Binding, leases [
 			continue // see bindClaimed
 		}
 		txn.If = append(txn.If, store.SameLife(key, l.Created))
-		txn.Then = append(txn.Then, store.Put(key, store.Encode(bs.record(l))))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(bs.Record(l))))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	key := store.EndpointKey(bs.Self.Node(), e.Record.Endpoint)
@@ -248,7 +249,7 @@ func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []jo
 			continue
 		}
 		key := l.Place().Key()
-		it, err := bs.read(ctx, key)
+		it, err := bs.Read(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -257,7 +258,7 @@ func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []jo
 			return goneError{l.Place()}
 		}
 		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
-		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, bs.record(l)))))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, bs.Record(l)))))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	return nil
@@ -299,9 +300,9 @@ func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
 	if bs.Self.Trusted() != nil {
 		return nil, nil
 	}
-	ctx, cancel := bs.bounded(ctx)
+	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
-	items, _, err := bs.list(ctx, store.NodeEndpointsSpan(bs.Self.Node()))
+	items, _, err := bs.List(ctx, store.NodeEndpointsSpan(bs.Self.Node()))
 	if err != nil {
 		return nil, fmt.Errorf("list this node's endpoints: %w", err)
 	}
@@ -322,11 +323,11 @@ func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
 	if _, known := bs.Memory.Binding(endpoint); known || bs.Memory.HasLeaseOf(endpoint) {
 		return nil
 	}
-	ctx, cancel := bs.bounded(ctx)
+	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
 	key := store.EndpointKey(bs.Self.Node(), endpoint)
 	for {
-		it, err := bs.read(ctx, key)
+		it, err := bs.Read(ctx, key)
 		if err != nil || it.Created == 0 {
 			return err
 		}
@@ -336,7 +337,7 @@ func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
 				return err
 			}
 		}
-		if res, err := bs.commit(ctx, txn); err != nil || res.Done {
+		if res, err := bs.Commit(ctx, txn); err != nil || res.Done {
 			return err
 		}
 	}
@@ -349,7 +350,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 	if err := bs.Unbind(ctx, endpoint); err != nil {
 		return err
 	}
-	ctx, cancel := bs.bounded(ctx)
+	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
 	var errs []error
 	for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == endpoint && l.State == journal.Unbound }) {
@@ -363,7 +364,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) error {
 	id := was.Record.Endpoint
 	mine := func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound }
-	release, err := bs.places.hold(ctx, placesOfLeases(bs.Memory.Leases(mine))...)
+	release, err := bs.Places.Hold(ctx, placesOfLeases(bs.Memory.Leases(mine))...)
 	if err != nil {
 		return err
 	}
@@ -375,12 +376,12 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	leases := bs.Memory.Leases(mine)
 	_, err = bs.writeBinding(ctx, journal.Addressing{}, e, leases, bs.macSteps(e.Record))
 	if errors.Is(err, ErrMACTaken) {
-		bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(id), "err", err)
+		bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", node.Short(id), "err", err)
 		_, err = bs.writeBinding(ctx, journal.Addressing{}, e, leases, macSteps{})
 	}
 	var gone goneError
 	if errors.As(err, &gone) {
-		bs.suspect.add(gone.at)
+		bs.Suspect.Add(gone.at)
 	}
 	if err != nil {
 		return err
@@ -402,9 +403,9 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 	if !known && len(had) == 0 {
 		return nil
 	}
-	ctx, cancel := bs.bounded(ctx)
+	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
-	release, err := bs.places.hold(ctx, placesOfLeases(had)...)
+	release, err := bs.Places.Hold(ctx, placesOfLeases(had)...)
 	if err != nil {
 		return err
 	}
@@ -421,7 +422,7 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 		return err
 	}
 	if bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil {
-		bs.wake()
+		bs.Wake()
 	}
 	return bs.giveUpUnreleased(ctx, entries)
 }
@@ -455,7 +456,7 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error 
 		if err := bs.unclaimMAC(ctx, &txn, e.Record); err != nil {
 			return err
 		}
-		if res, err := bs.commit(ctx, txn); err != nil {
+		if res, err := bs.Commit(ctx, txn); err != nil {
 			return err
 		} else if res.Done {
 			return bs.Memory.Forget(e)
@@ -489,14 +490,14 @@ func (bs *bindings) restoreEndpoint(ctx context.Context, id string) error {
 			Then: []store.Op{store.Put(claim, store.Encode(bs.macRecord(e.Record)))},
 		}})
 	}
-	res, err := bs.commit(ctx, store.Txn{If: []store.Cond{store.Absent(key)}, Then: then})
+	res, err := bs.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(key)}, Then: then})
 	if err != nil || !res.Done {
 		return err
 	}
 	if now, ok := bs.Memory.Binding(id); !ok || now.State == journal.Closing {
 		return bs.closeEndpoint(ctx, e) // it was deleted meanwhile
 	}
-	bs.Log.Warn("the record of an endpoint on this node had vanished from the store: made again", "endpoint", short(id))
+	bs.Log.Warn("the record of an endpoint on this node had vanished from the store: made again", "endpoint", node.Short(id))
 	if bs.Endpoints != nil {
 		bs.Endpoints.Restored(id)
 	}

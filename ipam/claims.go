@@ -8,24 +8,25 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // claims are the two claims of a swarm on one address.
 type claims struct {
-	*node
+	*node.Node
 	holders *holders
 }
 
 // makeClaim makes the record of an address for the swarm if it is absent.
 func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found store.Item, won bool, err error) {
-	nonce, err := mintNonce(cs.Rand)
+	nonce, err := node.MintNonce(cs.Rand)
 	if err != nil {
 		return found, false, err
 	}
 	key := at.Key()
 	overlay, _ := store.ManagerNetworkOf(p.Network)
-	res, err := cs.commit(ctx, store.Txn{
+	res, err := cs.Commit(ctx, store.Txn{
 		Gives: true,
 		If:    []store.Cond{store.Absent(key)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
@@ -35,9 +36,9 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 		Else: []store.Op{store.Get(key)},
 	})
 	if err != nil {
-		return found, false, cs.unanswered(err)
+		return found, false, cs.Unanswered(err)
 	}
-	cs.learn(at, true, res.Revision)
+	cs.Learn(at, true, res.Revision)
 	if res.Done {
 		return found, true, nil
 	}
@@ -48,7 +49,7 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 // rewrite replaces a record that is as it was read; done is false when it is
 // not.
 func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
-	res, err := cs.commit(ctx, store.Txn{
+	res, err := cs.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(at.Key(), it.Modified)},
 		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},
 	})
@@ -61,7 +62,7 @@ func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec
 // worker's claim goes the record of its endpoint.
 func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
 	for {
-		it, err := cs.read(ctx, at.Key())
+		it, err := cs.Read(ctx, at.Key())
 		if err != nil || it.Created == 0 {
 			return err
 		}
@@ -83,12 +84,12 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 		} else {
 			then = append(then, store.Put(at.Key(), store.Encode(rec)))
 		}
-		res, err := cs.commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
+		res, err := cs.Commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
 		if err != nil {
 			return err
 		}
 		if res.Done && last {
-			cs.learn(at, false, res.Revision)
+			cs.Learn(at, false, res.Revision)
 		}
 		if res.Done {
 			return nil
@@ -138,12 +139,12 @@ func (cs *claims) takeClaimed(ctx context.Context, l journal.Lease, it store.Ite
 			return "", cs.holders.takenError(ctx, l.Place(), rec)
 		}
 		l.Created = it.Created
-		done, err := cs.rewrite(ctx, l.Place(), it, claimedRecord(rec, cs.record(l)))
+		done, err := cs.rewrite(ctx, l.Place(), it, claimedRecord(rec, cs.Record(l)))
 		if err != nil || done {
 			return "", errors.Join(err, cs.keepUnless(err, l))
 		}
-		if it, err = cs.read(ctx, l.Place().Key()); err != nil {
-			return "", errors.Join(cs.unanswered(err), cs.keepUnless(err, l))
+		if it, err = cs.Read(ctx, l.Place().Key()); err != nil {
+			return "", errors.Join(cs.Unanswered(err), cs.keepUnless(err, l))
 		}
 		if it.Created == 0 {
 			return "", fmt.Errorf("address %s was given up by the swarm's manager: the task starts elsewhere", l.Address)
@@ -185,7 +186,7 @@ type ManagerClaim struct {
 // ManagerClaims lists what the manager claims on networks whose leader this
 // node is or was.
 func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
-	ctx, cancel := cs.bounded(ctx)
+	ctx, cancel := cs.Bounded(ctx)
 	defer cancel()
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
@@ -207,7 +208,7 @@ func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 
 // claimsIn lists what the manager claims in a subnet, for any network.
 func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) ([]ManagerClaim, error) {
-	items, _, err := cs.list(ctx, store.LeasesSpan(segment, subnet))
+	items, _, err := cs.List(ctx, store.LeasesSpan(segment, subnet))
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +229,7 @@ func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Pre
 // it was listed stays. It fails with store.ErrUnavailable while the store is
 // away.
 func (cs *claims) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
-	ctx, cancel := cs.bounded(ctx)
+	ctx, cancel := cs.Bounded(ctx)
 	defer cancel()
 	err = cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 		dropped = it.Modified == c.Written && endManager(it, rec)
@@ -248,7 +249,7 @@ type SwarmNetwork struct {
 // swarm no longer has. Workers' claims stay until their endpoints go. It
 // fails with store.ErrUnavailable while the store is away.
 func (cs *claims) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
-	ctx, cancel := cs.bounded(ctx)
+	ctx, cancel := cs.Bounded(ctx)
 	defer cancel()
 	for _, subnet := range n.Subnets {
 		claims, err := cs.claimsIn(ctx, n.Segment, subnet)

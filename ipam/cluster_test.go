@@ -20,6 +20,7 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
@@ -196,7 +197,7 @@ func (h *host) load() {
 	if err != nil {
 		h.c.Fatal(err)
 	}
-	h.Allocator = New(Config{
+	h.Allocator = New(node.Config{
 		KV: h.lossy, Self: h.session, Memory: memory, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
@@ -597,14 +598,14 @@ func empty(items []store.Item) bool { return len(items) == 0 }
 func (h *host) ready() {
 	h.c.Helper()
 	for h.compared.Load() != h.session.Epoch() {
-		h.wake()
+		h.Wake()
 		if !store.Sleep(h.c.Context(), time.Millisecond) {
 			h.c.Fatalf("node %s never compares its leases with the store", h.name)
 		}
 	}
 	for _, p := range h.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
 		id := p.Parsed
-		for m := h.mirrors.Of(id.Segment, id.Subnet); !m.IsReady(); m = h.mirrors.Of(id.Segment, id.Subnet) {
+		for m := h.Mirrors.Of(id.Segment, id.Subnet); !m.IsReady(); m = h.Mirrors.Of(id.Segment, id.Subnet) {
 			if !store.Sleep(h.c.Context(), time.Millisecond) {
 				h.c.Fatalf("the mirror of %s is never filled", id.Subnet)
 			}

@@ -10,6 +10,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/mirror"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
@@ -20,11 +21,11 @@ import (
 func (u *upkeep) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	items, _, err := u.list(ctx, store.AllLeasesSpan())
+	items, _, err := u.List(ctx, store.AllLeasesSpan())
 	if err != nil {
 		return err
 	}
-	subnets, _, err := u.list(ctx, store.DefaultPoolsSpan())
+	subnets, _, err := u.List(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (u *upkeep) compare(ctx context.Context) error {
 	}
 	there := map[pool.Place]string{} // nonce of the record under this node's name
 	for _, it := range items {
-		if !u.namesThisNode(it) {
+		if !u.NamesThisNode(it) {
 			continue
 		}
 		segment, addr, err := store.LeaseOf(it.Key)
@@ -51,11 +52,11 @@ func (u *upkeep) compare(ctx context.Context) error {
 	}
 	for at, nonce := range there {
 		if l, ok := u.Memory.Lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != journal.Releasing {
-			u.suspect.add(at)
+			u.Suspect.Add(at)
 		}
 	}
 	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return there[l.Place()] != l.Nonce }) {
-		u.suspect.add(l.Place())
+		u.Suspect.Add(l.Place())
 	}
 	return nil
 }
@@ -106,7 +107,7 @@ func (u *upkeep) reassertOne(ctx context.Context, was journal.Lease) (*Conflict,
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
 	if was.State != journal.Bound {
-		release, err := u.places.hold(ctx, was.Place())
+		release, err := u.Places.Hold(ctx, was.Place())
 		if err != nil {
 			return nil, err
 		}
@@ -128,9 +129,9 @@ func (u *upkeep) mirror(ctx context.Context) {
 		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
 		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
 	}
-	u.mirrors.Want(subnets, func(m *mirror.Mirror) context.CancelFunc {
+	u.Mirrors.Want(subnets, func(m *mirror.Mirror) context.CancelFunc {
 		ctx, cancel := context.WithCancel(ctx)
-		u.mirrors.Work.Go(func() { u.follow(ctx, m) })
+		u.Mirrors.Work.Go(func() { u.follow(ctx, m) })
 		return cancel
 	})
 }
@@ -162,10 +163,10 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 		return
 	}
 	switch at := (pool.At(segment, addr)); {
-	case !u.namesThisNode(it):
+	case !u.NamesThisNode(it):
 		u.missStranger(at, it)
-	case !u.places.isBusy(at) && u.isUnknown(at, it) && m.Has(addr):
-		u.suspectAt(at)
+	case !u.Places.IsBusy(at) && u.IsUnknown(at, it) && m.Has(addr):
+		u.SuspectAt(at)
 	}
 }
 
@@ -178,9 +179,9 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 
 // missing are things whose record Run will compare with the memory.
 type missing struct {
-	places    suspects[pool.Place] // of leases and reservations
-	endpoints suspects[string]     // by id
-	defaults  suspects[string]     // default subnets, by PoolID
+	places    node.Suspects[pool.Place] // of leases and reservations
+	endpoints node.Suspects[string]     // by id
+	defaults  node.Suspects[string]     // default subnets, by PoolID
 }
 
 // vanished compares what a change of a subnet's mirror shows gone.
@@ -220,16 +221,16 @@ func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
 	if _, reserved := u.Memory.ReservedAt(at); !reserved && (!leased || l.Created > rev) {
 		return
 	}
-	u.missing.places.add(at)
-	u.wake()
+	u.missing.places.Add(at)
+	u.Wake()
 }
 
 // missStranger has a place looked at where somebody else's record stands in
 // the place of this node's.
 func (u *upkeep) missStranger(at pool.Place, it store.Item) {
 	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Modified {
-		u.missing.places.add(at)
-		u.wake()
+		u.missing.places.Add(at)
+		u.Wake()
 	}
 }
 
@@ -253,8 +254,8 @@ func (u *upkeep) followOwn(ctx context.Context) {
 }
 
 // followKeys notes which of the keys that own names vanish from a span.
-func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *suspects[string], own func() map[string]string) {
-	u.mirrors.Work.Go(func() {
+func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Suspects[string], own func() map[string]string) {
+	u.Mirrors.Work.Go(func() {
 		err := store.Follow(ctx, u.KV, span, func(c store.Change) {
 			gone := c.Reset
 			for _, e := range c.Events {
@@ -267,8 +268,8 @@ func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *suspect
 				deleted := func(e store.Event) bool { return e.Deleted && e.Item.Key == key }
 				absent := c.Reset && !slices.ContainsFunc(c.Items, func(it store.Item) bool { return it.Key == key })
 				if absent || slices.ContainsFunc(c.Events, deleted) {
-					found.add(id)
-					u.wake()
+					found.Add(id)
+					u.Wake()
 				}
 			}
 		})
@@ -286,15 +287,15 @@ func (u *upkeep) restoreMissing(ctx context.Context) {
 	restoreEach(ctx, u.Log, &u.missing.defaults, u.reservations.restoreDefault)
 }
 
-func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *suspects[K], restore func(context.Context, K) error) {
+func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *node.Suspects[K], restore func(context.Context, K) error) {
 	away := false
-	for _, k := range found.drain() {
+	for _, k := range found.Drain() {
 		if away {
-			found.add(k)
+			found.Add(k)
 			continue
 		}
 		if err := restore(ctx, k); err != nil {
-			found.add(k)
+			found.Add(k)
 			away = errors.Is(err, store.ErrUnavailable)
 			log.Warn("a record of this node that vanished from the store is looked at again", "of", k, "err", err)
 		}
@@ -304,8 +305,8 @@ func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *sus
 // restorePlace compares one address. One that a call is about is looked at
 // after it.
 func (u *upkeep) restorePlace(ctx context.Context, at pool.Place) error {
-	if u.places.isBusy(at) {
-		u.missing.places.add(at)
+	if u.Places.IsBusy(at) {
+		u.missing.places.Add(at)
 		return nil
 	}
 	if _, leased := u.Memory.Lease(at); leased {

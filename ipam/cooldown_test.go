@@ -20,7 +20,7 @@ func TestCooldown(t *testing.T) {
 		for _, n := range []*lan{one, two} {
 			n.h.must(n.h.Adopt(n.id, two.def, 0))
 			n.h.ready()
-			for n.h.mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != time.Hour {
+			for n.h.Mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != time.Hour {
 				if !store.Sleep(c.Context(), time.Millisecond) {
 					c.Fatal("the mirror never hears of the cooldown")
 				}
@@ -30,7 +30,7 @@ func TestCooldown(t *testing.T) {
 		if b := one.mustRun("b", ""); b.ip() != "10.0.0.5" {
 			c.Errorf("on the host that let go b has %s, want 10.0.0.5: .4 rests", b.ip())
 		}
-		seen := two.h.mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24"))
+		seen := two.h.Mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24"))
 		for !seen.Resting(time.Hour).Has(netip.MustParseAddr("10.0.0.4")) || !seen.Has(netip.MustParseAddr("10.0.0.5")) {
 			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the other host never hears that .4 is free and .5 taken")

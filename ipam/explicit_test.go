@@ -130,7 +130,7 @@ func (h *host) waitHeld(which func(Held) bool) Held {
 				return held
 			}
 		}
-		h.wake()
+		h.Wake()
 		if !store.Sleep(h.c.Context(), 1e6) {
 			h.c.Fatal("it is never held")
 		}

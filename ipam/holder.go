@@ -13,12 +13,13 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // holders says who has an address, in words for people.
 type holders struct {
-	*node
+	*node.Node
 	hosts     *hosts
 	conflicts conflicts
 }
@@ -87,12 +88,12 @@ func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease
 		return &c
 	}
 	h.Log.Error("an address of a container on this node has another holder: its link is taken down; stop one of the two and start the other again",
-		"address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint), "holder", c.Holder)
+		"address", l.Address, "segment", l.Segment, "endpoint", node.Short(l.Endpoint), "holder", c.Holder)
 	if h.Endpoints == nil {
 		return &c
 	}
 	if err := h.Endpoints.Silence(l.Endpoint, l.Address); err != nil {
-		h.Log.Error("the link of an address that somebody else has is still up", "address", l.Address, "endpoint", short(l.Endpoint), "error", err)
+		h.Log.Error("the link of an address that somebody else has is still up", "address", l.Address, "endpoint", node.Short(l.Endpoint), "error", err)
 	}
 	return &c
 }
@@ -138,15 +139,15 @@ func (h *holders) heldError(ctx context.Context, at pool.Place, node, endpoint s
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
-func (h *holders) heldBy(ctx context.Context, node, endpoint string) string {
-	ctx, cancel := h.bounded(ctx)
+func (h *holders) heldBy(ctx context.Context, id, endpoint string) string {
+	ctx, cancel := h.Bounded(ctx)
 	defer cancel()
-	host := h.hostOf(ctx, node)
+	host := h.HostOf(ctx, id)
 	if endpoint == "" {
 		return fmt.Sprintf("being given to a container on node %s", host)
 	}
-	holder, on := "endpoint "+short(endpoint), ""
-	if it, err := h.read(ctx, store.EndpointKey(node, endpoint)); err == nil && it.Created != 0 {
+	holder, on := "endpoint "+node.Short(endpoint), ""
+	if it, err := h.Read(ctx, store.EndpointKey(id, endpoint)); err == nil && it.Created != 0 {
 		if rec, err := store.Decode[store.Endpoint](it); err == nil {
 			if rec.Container.Name != "" {
 				holder = "container " + rec.Container.Name
@@ -161,7 +162,7 @@ func (h *holders) heldBy(ctx context.Context, node, endpoint string) string {
 
 // onNetwork ends a sentence with the name of a definition, where it has one.
 func (h *holders) onNetwork(ctx context.Context, uuid string) string {
-	defs, err := h.definitions(ctx)
+	defs, err := h.Definitions(ctx)
 	if err != nil {
 		return ""
 	}
@@ -175,7 +176,7 @@ func (h *holders) onNetwork(ctx context.Context, uuid string) string {
 
 // reservedFor ends a sentence: "the gateway of network lan1".
 func (h *holders) reservedFor(ctx context.Context, addr netip.Addr, by []string) string {
-	defs, err := h.definitions(ctx)
+	defs, err := h.Definitions(ctx)
 	if err != nil {
 		return "reserved"
 	}
@@ -256,9 +257,9 @@ func (h *holders) hostAddresses(ctx context.Context) (*addrset.Set, error) {
 	if known {
 		return set, nil
 	}
-	items, _, err := h.list(ctx, store.NodesSpan())
+	items, _, err := h.List(ctx, store.NodesSpan())
 	if err != nil {
-		return nil, h.unanswered(err)
+		return nil, h.Unanswered(err)
 	}
 	read := map[netip.Addr]string{}
 	for _, it := range items {

@@ -74,7 +74,7 @@ func TestAKeptAddressRests(t *testing.T) {
 		n.def.Overrides.Cooldown = "30s"
 		n.commitDefinition()
 		n.h.ready()
-		for n.h.mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != 30*time.Second {
+		for n.h.Mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != 30*time.Second {
 			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the mirror never hears of the cooldown")
 			}

@@ -6,12 +6,13 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // leases is the life of this node's leases in the store: taken once, deleted once.
 type leases struct {
-	*node
+	*node.Node
 	holders *holders
 	claims  *claims
 }
@@ -20,12 +21,12 @@ type leases struct {
 // returns the conflict if somebody else has an address that a container of
 // this node uses.
 func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, error) {
-	release, err := ls.places.hold(ctx, at)
+	release, err := ls.Places.Hold(ctx, at)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	it, err := ls.read(ctx, at.Key())
+	it, err := ls.Read(ctx, at.Key())
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +95,7 @@ func (ls *leases) adopted(at pool.Place, it store.Item, rec store.Lease) journal
 func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error) {
 	found, won, err := ls.put(ctx, l, false)
 	if won {
-		ls.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", short(l.Endpoint))
+		ls.Log.Warn("a lease of this node had vanished from the store: made again", "address", l.Address, "segment", l.Segment, "endpoint", node.Short(l.Endpoint))
 	}
 	if err != nil || won {
 		return nil, err
@@ -117,9 +118,9 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		l.State = journal.Releasing
-		err = errors.Join(ls.unanswered(err), ls.Memory.Keep(l))
+		err = errors.Join(ls.Unanswered(err), ls.Memory.Keep(l))
 	case errors.Is(err, store.ErrSuspect):
-		err = ls.untrusted(err)
+		err = ls.Untrusted(err)
 	}
 	return found, won, err
 }
@@ -129,16 +130,16 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 // caller holds the place.
 func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
 	key := l.Place().Key()
-	res, err := ls.commit(ctx, store.Txn{
+	res, err := ls.Commit(ctx, store.Txn{
 		Gives: gives,
 		If:    []store.Cond{store.Absent(key)},
-		Then:  []store.Op{store.Put(key, store.Encode(ls.record(l)))},
+		Then:  []store.Op{store.Put(key, store.Encode(ls.Record(l)))},
 		Else:  []store.Op{store.Get(key)},
 	})
 	if err != nil {
 		return found, false, err
 	}
-	ls.learn(l.Place(), true, res.Revision)
+	ls.Learn(l.Place(), true, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
 		found, _ = res.Item(key)
@@ -151,10 +152,10 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found s
 }
 
 func (ls *leases) freeAddress(ctx context.Context, h Held) error {
-	ctx, cancel := ls.bounded(ctx)
+	ctx, cancel := ls.Bounded(ctx)
 	defer cancel()
 	at := pool.At(h.Segment, h.Address)
-	release, err := ls.places.hold(ctx, at)
+	release, err := ls.Places.Hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -174,7 +175,7 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 // retake takes an address that an eviction took from this node, for the
 // container that still has it. It fails to when somebody else changed it first.
 func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, found store.Lease) (done bool, err error) {
-	rec := ls.record(l)
+	rec := ls.Record(l)
 	if l.Claimed && found.Claims != nil {
 		rec = claimedRecord(found, rec)
 	}
@@ -182,7 +183,7 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 		return done, err
 	}
 	l.Created, l.Doubt = it.Created, false
-	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", short(l.Endpoint))
+	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", node.Short(l.Endpoint))
 	return true, ls.Memory.Keep(l)
 }
 
@@ -205,7 +206,7 @@ func vacated(l journal.Lease, it store.Item, rec store.Lease) bool {
 // was not sent to it is certain to be still this node's (see reissue.go).
 // The caller holds the place.
 func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
-	if ls.Self.Trusted() != nil || !ls.answers(ctx) {
+	if ls.Self.Trusted() != nil || !ls.Answers(ctx) {
 		return ls.postpone(l)
 	}
 	err := ls.discharge(ctx, l)
@@ -219,7 +220,7 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 // postpone leaves a release to Run.
 func (ls *leases) postpone(l journal.Lease) error {
 	l.State = journal.Releasing
-	defer ls.wake()
+	defer ls.Wake()
 	return ls.Memory.Keep(l)
 }
 
@@ -240,7 +241,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	}
 	key := l.Place().Key()
 	if l.Created == 0 {
-		it, err := ls.read(ctx, key)
+		it, err := ls.Read(ctx, key)
 		if err != nil {
 			return err
 		}
@@ -259,7 +260,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		return err
 	}
 	_, other := res.Item(key)
-	ls.learn(l.Place(), other, res.Revision)
+	ls.Learn(l.Place(), other, res.Revision)
 	return ls.Memory.Forget(l)
 }
 
@@ -274,7 +275,7 @@ func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (store.Resul
 		cond = store.Unchanged(key, l.Created)
 	}
 	for {
-		res, err := ls.commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
+		res, err := ls.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
 		if err != nil || res.Done {
 			return res, err
 		}
@@ -311,7 +312,7 @@ func createdUnder(it store.Item, nonce string) store.Revision {
 }
 
 func (ls *leases) freeOne(ctx context.Context, was journal.Lease) error {
-	release, err := ls.places.hold(ctx, was.Place())
+	release, err := ls.Places.Hold(ctx, was.Place())
 	if err != nil {
 		return err
 	}
@@ -320,7 +321,7 @@ func (ls *leases) freeOne(ctx context.Context, was journal.Lease) error {
 	if !ok || l.Nonce != was.Nonce || l.State != journal.Unbound {
 		return nil
 	}
-	if ls.away.Load() {
+	if ls.Away.Load() {
 		return ls.postpone(l) // many may be dead at once, and a handler may wait
 	}
 	return ls.giveUp(ctx, l)
@@ -333,7 +334,7 @@ func (ls *leases) Pending() int {
 
 // settleRelease writes a release, unless the address was given again.
 func (ls *leases) settleRelease(ctx context.Context, was journal.Lease) error {
-	release, err := ls.places.hold(ctx, was.Place())
+	release, err := ls.Places.Hold(ctx, was.Place())
 	if err != nil {
 		return err
 	}

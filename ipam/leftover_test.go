@@ -123,12 +123,12 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")
 		n.h.ready()
 		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.2"))
-		release, err := n.h.places.hold(c.Context(), at)
+		release, err := n.h.Places.Hold(c.Context(), at)
 		n.h.must(err)
 		stranger := store.Lease{State: store.Leased, Kind: store.Dynamic, Node: "h1", Epoch: 1, Nonce: "stranger"}
 		_, err = c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.Key(), store.Encode(stranger))}})
 		n.h.must(err)
-		for _, m := range n.h.mirrors.Covering(at) {
+		for _, m := range n.h.Mirrors.Covering(at) {
 			for free := true; free; {
 				_, free = m.Choose([]netip.Prefix{mustPrefix("10.0.0.2/32")}, netip.Addr{}, nil)
 				if !store.Sleep(c.Context(), 1e6) {

@@ -12,6 +12,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 )
 
 // MAC returns the hardware address that goes with an address: 02 (locally
@@ -106,7 +107,7 @@ func (bs *bindings) meetMAC(ctx context.Context, e store.Endpoint, res store.Res
 		return again, nil
 	}
 	holder := store.EndpointKey(rec.Node, rec.Endpoint)
-	found, err := bs.read(ctx, holder)
+	found, err := bs.Read(ctx, holder)
 	if err != nil {
 		return again, err
 	}
@@ -137,7 +138,7 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 		return o.State != journal.Closing && o.Record.Endpoint != e.Endpoint && o.Record.MAC == e.MAC && o.Record.Segment == e.Segment
 	})
 	for _, o := range same {
-		if closed, err := bs.closeDead(ctx, o.Record.Endpoint); err != nil || !closed {
+		if closed, err := bs.CloseDead(ctx, o.Record.Endpoint); err != nil || !closed {
 			return errors.Join(bs.macError(ctx, e.MAC, bs.Self.Node(), o.Record.Endpoint), err)
 		}
 	}
@@ -145,7 +146,7 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 		return nil
 	}
 	for _, key := range bs.macs.keysOf(macAt{e.Segment, e.MAC}) {
-		it, err := bs.read(ctx, key)
+		it, err := bs.Read(ctx, key)
 		if errors.Is(err, store.ErrUnavailable) {
 			return nil // the transaction will tell
 		}
@@ -169,7 +170,7 @@ func (bs *bindings) claimMACs(ctx context.Context) error {
 	for _, e := range running {
 		err := bs.claimMAC(ctx, e.Record)
 		if errors.Is(err, ErrMACTaken) {
-			bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", short(e.Record.Endpoint), "err", err)
+			bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", node.Short(e.Record.Endpoint), "err", err)
 		} else if err != nil {
 			return err
 		}
@@ -183,7 +184,7 @@ func (bs *bindings) claimMAC(ctx context.Context, e store.Endpoint) error {
 	for {
 		var txn store.Txn
 		steps.join(&txn)
-		res, err := bs.commit(ctx, txn)
+		res, err := bs.Commit(ctx, txn)
 		if err != nil || res.Done {
 			return err
 		}
@@ -205,7 +206,7 @@ func (bs *bindings) unclaimMAC(ctx context.Context, txn *store.Txn, e store.Endp
 		return nil
 	}
 	key := store.MACKey(e.Segment, e.MAC)
-	it, err := bs.read(ctx, key)
+	it, err := bs.Read(ctx, key)
 	if err != nil || it.Created == 0 {
 		return err
 	}

@@ -18,22 +18,22 @@ func TestNewsOfAnAddressGivenBackSince(t *testing.T) {
 	onMem(t, func(c *cluster, mem *storetest.Mem) {
 		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
 		n.h.ready()
-		m := n.h.mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24"))
+		m := n.h.Mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24"))
 		got, err := n.h.RequestAddress(n.h.ctx(), AddressRequest{PoolID: n.ids[0]})
 		n.h.must(err)
 		news, err := mem.Get(c.Context(), store.LeaseKey(pool.DefaultSegment, got.Addr()))
 		n.h.must(err)
 		n.h.must(n.h.ReleaseAddress(n.h.ctx(), n.ids[0], got.Addr().String()))
 		n.h.stop() // compares what it was told of, and then leaves what comes
-		n.h.suspect.drain()
+		n.h.Suspect.Drain()
 
 		n.h.compareNews(m, news)
-		if found := n.h.suspect.drain(); len(found) != 0 {
+		if found := n.h.Suspect.Drain(); len(found) != 0 {
 			c.Errorf("%v are compared, which this node gave back", found)
 		}
 		m.Learn(got.Addr(), true, news.Modified+100)
 		n.h.compareNews(m, news)
-		if want := []pool.Place{pool.At(pool.DefaultSegment, got.Addr())}; !slices.Equal(n.h.suspect.drain(), want) {
+		if want := []pool.Place{pool.At(pool.DefaultSegment, got.Addr())}; !slices.Equal(n.h.Suspect.Drain(), want) {
 			c.Errorf("%v is not compared: it carries this node's name, and the ledger does not know it", want)
 		}
 	})
@@ -43,7 +43,7 @@ func TestContentionMovesANodeToItsStripeForAWhile(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		n := c.host("h1").mustCreate("10.0.0.0/16")
 		n.h.ready()
-		n.h.mirrors.Of("default", n.pools[0].Subnet).Meet()
+		n.h.Mirrors.Of("default", n.pools[0].Subnet).Meet()
 		var low int
 		for range mirror.StripeFor + 2 {
 			if ct := n.mustRun("", ""); ct.addrs[0].Addr().As4()[2] == 0 && ct.addrs[0].Addr().As4()[3] < 16 {

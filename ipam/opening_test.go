@@ -63,7 +63,7 @@ func TestRequestsDoNotWaitForEver(t *testing.T) {
 			}
 			cancel()
 		}
-		if !h.waited.Load() {
+		if !h.Waited.Load() {
 			c.Error("the next request waits as long as the first")
 		}
 	})

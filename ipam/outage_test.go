@@ -193,7 +193,7 @@ func TestARestartSettlesTheDoubt(t *testing.T) {
 		n.h.restart()
 		at := pool.At("default", web.addrs[0].Addr())
 		for l, _ := n.h.Memory.Lease(at); l.Doubt; l, _ = n.h.Memory.Lease(at) {
-			n.h.wake()
+			n.h.Wake()
 			if !store.Sleep(c.Context(), time.Millisecond) {
 				c.Fatal("the doubt never ends")
 			}

@@ -14,8 +14,154 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/mirror"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
+
+// For a while after a recovery the store may not know of a container whose host
+// was left out of it. So the LAN is asked before an address is given: what
+// answers there is not.
+
+// askedAtOnce is how many candidates the LAN is asked for at a time: an answer
+// is waited for 1.5 s, and a call has 4.
+const askedAtOnce = 8
+
+// answering are the addresses that were heard on the LAN since the caution
+// began.
+type answering struct {
+	mu    sync.Mutex
+	heard map[string]*addrset.Set // by segment; a set is replaced, never changed
+}
+
+// of returns the addresses of a segment that answered.
+func (s *answering) of(segment string) *addrset.Set {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if set := s.heard[segment]; set != nil {
+		return set
+	}
+	return &addrset.Set{}
+}
+
+func (s *answering) add(segment string, addrs []netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heard == nil {
+		s.heard = map[string]*addrset.Set{}
+	}
+	set := &addrset.Set{}
+	if had := s.heard[segment]; had != nil {
+		set = had.Clone()
+	}
+	for _, addr := range addrs {
+		set.Add(addrset.Single(addr))
+	}
+	s.heard[segment] = set
+}
+
+func (s *answering) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.heard)
+}
+
+// cautious reports whether the LAN is to be asked.
+func (rq *requests) cautious() bool {
+	if rq.Ask == nil {
+		return false
+	}
+	if rq.Self.Cautious() {
+		return true
+	}
+	rq.answering.forget()
+	return false
+}
+
+// candidate is an address that is free as far as the store knows. Its place is
+// held.
+type candidate struct {
+	at      pool.Place
+	view    view
+	release func()
+}
+
+// silent holds the place of a free address that nobody answers for on the LAN.
+func (c *picker) silent(ctx context.Context, network string) (candidate, error) {
+	for {
+		some, err := c.several(ctx)
+		if err != nil {
+			return candidate{}, err
+		}
+		addrs := make([]netip.Addr, len(some))
+		for i, one := range some {
+			addrs[i] = one.at.Addr
+		}
+		heard, err := c.a.askLAN(ctx, network, some[0].at.Segment, addrs)
+		chosen := candidate{}
+		for _, one := range some {
+			if err == nil && chosen.release == nil && !heard.Has(one.at.Addr) {
+				chosen = one
+				continue
+			}
+			one.release()
+		}
+		if err != nil || chosen.release != nil {
+			return chosen, err
+		}
+	}
+}
+
+// several holds the places of up to askedAtOnce free addresses of one segment.
+func (c *picker) several(ctx context.Context) ([]candidate, error) {
+	at, v, release, err := c.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	some := []candidate{{at, v, release}}
+	for len(some) < askedAtOnce {
+		at, v, release, ok, err := c.offer()
+		if err != nil || !ok {
+			break // one is enough
+		}
+		some = append(some, candidate{at, v, release})
+	}
+	return some, nil
+}
+
+// askLAN asks for addresses and returns all of the segment that ever answered.
+// Where nobody can be asked, nobody is: a network without a parent has no LAN.
+func (rq *requests) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*addrset.Set, error) {
+	found, err := rq.Ask(ctx, network, addrs)
+	switch {
+	case ctx.Err() != nil:
+		return nil, rq.Unanswered(fmt.Errorf("%w: the LAN was still being asked, as is done for a while after a recovery", store.ErrUnavailable))
+	case err != nil:
+		rq.Log.Warn("an address is given without asking the LAN first, as is done for a while after a recovery", "network", node.Short(network), "err", err)
+	case len(found) > 0:
+		rq.Log.Warn("addresses that the store has for free answer on the LAN: they are not given", "addresses", found, "segment", segment)
+		rq.answering.add(segment, found)
+	}
+	return rq.answering.of(segment), nil
+}
+
+// checkSilent refuses an explicit address that answers on the LAN and that the
+// store has for free: of one that it has not, it says more.
+func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Place) error {
+	if !rq.cautious() {
+		return nil
+	}
+	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
+		return nil // as the transaction finds
+	}
+	heard, err := rq.askLAN(ctx, p.Network, at.Segment, []netip.Addr{at.Addr})
+	if err != nil {
+		return err
+	}
+	if heard.Has(at.Addr) {
+		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.Addr)
+	}
+	return nil
+}
 
 // picker proposes the candidates of one request.
 type picker struct {
@@ -38,7 +184,7 @@ type picker struct {
 
 func (c *picker) ready() bool {
 	for _, v := range c.views {
-		if !c.a.mirrors.Of(v.segment, v.subnet).IsReady() {
+		if !c.a.Mirrors.Of(v.segment, v.subnet).IsReady() {
 			return false
 		}
 	}
@@ -93,13 +239,13 @@ func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
 func (c *picker) underWay(ctx context.Context) (pool.Place, view, func(), error) {
 	for i, v := range c.views {
 		for {
-			at, ok := c.a.places.chooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
+			at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
 				return addrset.Search(v.ranges, netip.Addr{}, []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
 			})
 			if !ok {
 				break
 			}
-			release, err := c.a.places.hold(ctx, at)
+			release, err := c.a.Places.Hold(ctx, at)
 			if err != nil {
 				return pool.Place{}, view{}, nil, err
 			}
@@ -120,7 +266,7 @@ type spare struct {
 }
 
 func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, error) {
-	m := c.a.mirrors.Of(v.segment, v.subnet)
+	m := c.a.Mirrors.Of(v.segment, v.subnet)
 	seed, err := c.a.seed(v, m)
 	if err != nil {
 		return pool.Place{}, nil, false, err
@@ -132,7 +278,7 @@ func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, e
 	if spare.resting && v.cooldown > 0 {
 		taken = append(taken, m.Resting(v.cooldown))
 	}
-	at, release, ok := c.a.places.holdFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
+	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		taken := append(own, taken...)
 		if c.listed != nil {
 			return addrset.Search(v.ranges, seed, append(taken, c.listed[i]))
@@ -146,9 +292,9 @@ func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, e
 func (c *picker) list(ctx context.Context) error {
 	c.listed = nil
 	for _, v := range c.views {
-		items, _, err := c.a.list(ctx, store.LeasesSpan(v.segment, v.subnet))
+		items, _, err := c.a.List(ctx, store.LeasesSpan(v.segment, v.subnet))
 		if err != nil {
-			return c.a.unanswered(err)
+			return c.a.Unanswered(err)
 		}
 		set := &addrset.Set{}
 		set.Fill(mirror.AddressesOf(items))
@@ -161,7 +307,7 @@ func (c *picker) list(ctx context.Context) error {
 // lost notes that somebody else has the address.
 func (c *picker) lost(at pool.Place, v view) {
 	c.current = false
-	c.a.mirrors.Of(v.segment, v.subnet).Meet()
+	c.a.Mirrors.Of(v.segment, v.subnet).Meet()
 	for _, set := range c.listed {
 		set.Add(addrset.Single(at.Addr))
 	}

@@ -1,22 +1,171 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
+// Docker's own default pools begin at 172.17.0.0/16, which docker0 has.
+var (
+	firstDefault = netip.MustParsePrefix("172.18.0.0/16")
+	lastDefault  = netip.MustParsePrefix("172.31.0.0/16")
+)
+
+// takeDefault takes the next free default subnet, once for the cluster: one
+// that no network has, that no route of this host overlaps and that nobody
+// takes at the same moment. Engines up to 27 ask again and again within one
+// create while the answer does not suit them; since each answer stays taken,
+// none comes twice.
+func (ps *pools) takeDefault(ctx context.Context, id *pool.ID, r PoolRequest) error {
+	if r.SubPool != "" {
+		return fmt.Errorf("--ip-range %s needs a --subnet", r.SubPool)
+	}
+	avoid, err := ps.usedSpans(ctx)
+	if err != nil {
+		return fmt.Errorf("choose a default subnet: %w", err)
+	}
+	for _, pools := range ps.defaultPools(r.V6) {
+		for subnet := pools.First; ; subnet = following(subnet) {
+			if !avoid.Overlaps(addrset.Of(subnet)) {
+				taken, err := ps.reservations.putDefault(ctx, subnet, id.Nonce)
+				if err != nil || taken {
+					id.Subnet = subnet
+					return err
+				}
+			}
+			if subnet == pools.Last || !subnet.IsValid() {
+				break
+			}
+		}
+	}
+	return ps.noDefault(ctx)
+}
+
+// noDefault says who has the default subnets: networks of the cluster by name,
+// and hosts, whose local networks and unfinished creates have no definition.
+func (ps *pools) noDefault(ctx context.Context) error {
+	items, _, err := ps.List(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return ps.Unanswered(err)
+	}
+	defs, err := ps.Definitions(ctx)
+	if err != nil {
+		return ps.Unanswered(err)
+	}
+	called := map[string]string{}
+	for _, def := range defs {
+		called[def.UUID] = "network " + def.Name
+	}
+	nameless := map[string]int{} // by node: no definition has them
+	var holders []string
+	for _, it := range items {
+		rec, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			return err
+		}
+		if rec.Node != "" {
+			nameless[rec.Node]++
+		}
+		for _, uuid := range rec.By {
+			holders = append(holders, cmp.Or(called[uuid], "network "+uuid))
+		}
+	}
+	slices.Sort(holders)
+	holders = slices.Compact(holders)
+	for _, node := range slices.Sorted(maps.Keys(nameless)) {
+		holders = append(holders, fmt.Sprintf("host %s (%d: local networks, and creates that have not ended, which it gives back within two minutes while it is up)", ps.HostOf(ctx, node), nameless[node]))
+	}
+	if len(holders) == 0 {
+		return errors.New("no default subnet is free: this host's routes cover them all; give one with --subnet, or others with --default-pools")
+	}
+	return fmt.Errorf("no default subnet is free: they are those of %s; give one with --subnet, or more with --default-pools", strings.Join(holders, ", "))
+}
+
+// following is the next subnet of the same length.
+func following(subnet netip.Prefix) netip.Prefix {
+	return netip.PrefixFrom(pool.LastOf(subnet).Next(), subnet.Bits())
+}
+
+// usedSpans is everything a default subnet must keep clear of.
+func (ps *pools) usedSpans(ctx context.Context) (*addrset.Set, error) {
+	used, err := ps.subnetsIn(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	routes, err := ps.Routes()
+	if err != nil {
+		return nil, fmt.Errorf("read this host's routes: %w", err)
+	}
+	items, _, err := ps.List(ctx, store.DefaultPoolsSpan())
+	if err != nil {
+		return nil, err
+	}
+	avoid := &addrset.Set{}
+	for _, u := range used {
+		avoid.Add(addrset.Of(u.subnet))
+	}
+	for _, route := range routes {
+		if route.Bits() > 0 {
+			avoid.Add(addrset.Of(route))
+		}
+	}
+	for _, it := range items {
+		rec, err := store.Decode[store.DefaultPool](it)
+		if err != nil {
+			return nil, err
+		}
+		if subnet, err := netip.ParsePrefix(rec.Subnet); err == nil {
+			avoid.Add(addrset.Of(subnet))
+		}
+	}
+	return avoid, nil
+}
+
+// defaultPools returns the runs of a family.
+func (ps *pools) defaultPools(v6 bool) []node.DefaultPools {
+	var runs []node.DefaultPools
+	for _, d := range ps.DefaultPools {
+		if d.First.Addr().Is6() == v6 {
+			runs = append(runs, d)
+		}
+	}
+	switch {
+	case len(runs) > 0:
+		return runs
+	case v6:
+		return []node.DefaultPools{uniqueLocal(ps.Self.Cluster())}
+	}
+	return []node.DefaultPools{{First: firstDefault, Last: lastDefault}}
+}
+
+// uniqueLocal is the cluster's own IPv6 network: fd and a 40-bit global id
+// (RFC 4193), the first bits of SHA-256(cluster uuid), in /64s.
+func uniqueLocal(cluster string) node.DefaultPools {
+	sum := sha256.Sum256([]byte(cluster))
+	raw := [16]byte{0xfd}
+	copy(raw[1:6], sum[:5])
+	first := netip.PrefixFrom(netip.AddrFrom16(raw), 64)
+	raw[6], raw[7] = 0xff, 0xff
+	return node.DefaultPools{First: first, Last: netip.PrefixFrom(netip.AddrFrom16(raw), 64)}
+}
+
 // pools are opened by Docker, joined to networks and closed.
 type pools struct {
-	*node
+	*node.Node
 	reservations *reservations
 }
 
@@ -34,7 +183,7 @@ const atOnce = time.Second
 // network (see closeReplaced). A pool that nobody requested here (the journal was
 // lost) is joined by the first request for an address of it.
 func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data) {
-	c.After(ps.wake)
+	c.After(ps.Wake)
 	n, ok := c.Addressing(id)
 	if !ok {
 		n = journal.Addressing{ID: id}
@@ -164,7 +313,7 @@ func (ps *pools) Joined() []string {
 // changed: its overrides hold from now on, and Bind compares it. at is the
 // revision it was last modified at, 0 when that is not known.
 func (ps *pools) Adopt(c *journal.Change, id string, def store.Network, at store.Revision) {
-	c.After(ps.wake)
+	c.After(ps.Wake)
 	n, ok := c.Addressing(id)
 	if !ok {
 		n = journal.Addressing{ID: id}
@@ -177,7 +326,7 @@ func (ps *pools) Adopt(c *journal.Change, id string, def store.Network, at store
 // Detach forgets a network and closes its pools. What they owe is given
 // back in the background; a definition's reservations stay.
 func (ps *pools) Detach(c *journal.Change, id string) {
-	c.After(ps.wake)
+	c.After(ps.Wake)
 	for _, p := range c.Pools(func(p journal.Pool) bool { return p.Network == id }) {
 		p.Closed = true
 		c.Put(p)
@@ -196,15 +345,15 @@ func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, err
 	if err != nil {
 		return PoolReply{}, err
 	}
-	ps.awaitOpening(ctx)
-	if err := ps.distrust(); err != nil {
+	ps.AwaitOpening(ctx)
+	if err := ps.Distrust(); err != nil {
 		return PoolReply{}, err
 	}
-	nonce, err := mintNonce(ps.Rand)
+	nonce, err := node.MintNonce(ps.Rand)
 	if err != nil {
 		return PoolReply{}, err
 	}
-	ctx, cancel := ps.bounded(ctx)
+	ctx, cancel := ps.Bounded(ctx)
 	defer cancel()
 	id := pool.ID{Space: r.Space, Segment: o.Segment, Nonce: nonce}
 	p := journal.Pool{Options: r.Options, Default: r.Pool == ""}
@@ -267,7 +416,7 @@ type usedSubnet struct {
 // subnetsIn returns the subnets of a segment: those of definitions, and of
 // this host's pools that have none yet. With segment "" of all segments.
 func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, error) {
-	items, _, err := ps.list(ctx, store.NetworksSpan())
+	items, _, err := ps.List(ctx, store.NetworksSpan())
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +443,7 @@ func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, e
 
 // openPool enters a pool and has its subnet mirrored.
 func (ps *pools) openPool(p journal.Pool) error {
-	defer ps.wake()
+	defer ps.Wake()
 	return ps.Memory.Note(func(c *journal.Change) {
 		p.Seq, p.Heard = ps.Memory.NextSeq(), ps.Now().UnixMilli()
 		c.Put(p)
@@ -313,10 +462,10 @@ func (ps *pools) ReleasePool(ctx context.Context, id string) error {
 	if err := ps.Memory.NotePool(id, func(p *journal.Pool) { p.Closed = true }); err != nil {
 		return err
 	}
-	ctx, cancel := ps.bounded(ctx)
+	ctx, cancel := ps.Bounded(ctx)
 	defer cancel()
 	if ps.Self.Trusted() != nil || ps.settlePool(ctx, id) != nil {
-		ps.wake()
+		ps.Wake()
 	}
 	return nil
 }

@@ -9,12 +9,13 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // requests answers Docker's requests for addresses.
 type requests struct {
-	*node
+	*node.Node
 	holders      *holders
 	claims       *claims
 	leases       *leases
@@ -28,7 +29,7 @@ type requests struct {
 // leaseAny gives any free address. While the store is away it can only be
 // one that this node itself gave up and the store does not know of yet.
 func (rq *requests) leaseAny(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
-	err := rq.distrust()
+	err := rq.Distrust()
 	if err == nil {
 		var prefix netip.Prefix
 		if prefix, err = rq.allocate(ctx, p, r); err == nil {
@@ -52,7 +53,7 @@ func (rq *requests) allocate(ctx context.Context, p journal.Pool, r AddressReque
 
 // allocateWith proposes candidates until take wins one.
 func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
-	ctx, cancel := rq.bounded(ctx)
+	ctx, cancel := rq.Bounded(ctx)
 	defer cancel()
 	views, err := rq.views(p)
 	if err != nil {
@@ -87,14 +88,14 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 }
 
 func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, v view, at pool.Place) (won bool, err error) {
-	l, err := rq.newLease(at, p, store.Dynamic)
+	l, err := rq.NewLease(at, p, store.Dynamic)
 	if err != nil {
 		return false, err
 	}
 	l.Pool = v.pool
 	found, won, err := rq.leases.take(ctx, l)
-	if err == nil && !won && rq.isUnknown(at, found) {
-		rq.suspectAt(at)
+	if err == nil && !won && rq.IsUnknown(at, found) {
+		rq.SuspectAt(at)
 	}
 	return won, err
 }
@@ -124,7 +125,7 @@ func (rq *requests) leaseThis(ctx context.Context, p journal.Pool, addr netip.Ad
 		if holder == "" {
 			return granted, nil
 		}
-		closed, err := rq.closeDead(ctx, holder)
+		closed, err := rq.CloseDead(ctx, holder)
 		if err != nil || !closed || tries == 2 {
 			return netip.Prefix{}, errors.Join(rq.holders.heldError(ctx, at, rq.Self.Node(), holder), err)
 		}
@@ -156,9 +157,9 @@ func (rq *requests) checkGiven(ctx context.Context, p journal.Pool, at pool.Plac
 // reserved reads the record of an address that is reserved. A store that
 // does not answer knows none: the words are all that depend on it.
 func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, bool) {
-	ctx, cancel := rq.bounded(ctx)
+	ctx, cancel := rq.Bounded(ctx)
 	defer cancel()
-	it, err := rq.read(ctx, at.Key())
+	it, err := rq.Read(ctx, at.Key())
 	if err != nil || it.Created == 0 {
 		return store.Lease{}, false
 	}
@@ -169,9 +170,9 @@ func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, b
 // tryThis returns the endpoint of this node that the address is bound to, ""
 // when the address was given.
 func (rq *requests) tryThis(call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
-	ctx, cancel := rq.bounded(call)
+	ctx, cancel := rq.Bounded(call)
 	defer cancel()
-	release, err := rq.places.hold(ctx, at)
+	release, err := rq.Places.Hold(ctx, at)
 	if err != nil {
 		return "", err
 	}
@@ -198,9 +199,9 @@ func (rq *requests) tryOwn(ctx, call context.Context, p journal.Pool, l journal.
 // where the store answers, else from the journal. A release is only sent to a
 // store that answers, since afterwards the journal alone may not give it.
 func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journal.Lease) (holder string, err error) {
-	err = rq.distrust()
-	if err == nil && !rq.answers(ctx) {
-		err = rq.unanswered(store.ErrUnavailable)
+	err = rq.Distrust()
+	if err == nil && !rq.Answers(ctx) {
+		err = rq.Unanswered(store.ErrUnavailable)
 	}
 	if errors.Is(err, store.ErrUnavailable) && rq.reissuable(l, p) && len(rq.stillOurs(call, p.Network, []journal.Lease{l})) == 1 {
 		return "", rq.reissue(l, p)
@@ -209,7 +210,7 @@ func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journa
 		return "", err
 	}
 	if err := rq.leases.discharge(ctx, l); err != nil {
-		return "", errors.Join(rq.unanswered(err), rq.leases.postponeInDoubt(l))
+		return "", errors.Join(rq.Unanswered(err), rq.leases.postponeInDoubt(l))
 	}
 	return rq.tryFree(ctx, call, p, l.Place())
 }
@@ -231,13 +232,13 @@ func (rq *requests) giveSame(p journal.Pool, l journal.Lease) error {
 
 // tryFree is tryThis for an address this node has no lease of.
 func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
-	if err := rq.distrust(); err != nil {
+	if err := rq.Distrust(); err != nil {
 		return "", err
 	}
 	if err := rq.checkSilent(ctx, p, at); err != nil {
 		return "", err
 	}
-	l, err := rq.newLease(at, p, store.Static)
+	l, err := rq.NewLease(at, p, store.Static)
 	if err != nil {
 		return "", err
 	}
@@ -266,7 +267,7 @@ func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.P
 // stillOurs returns those of a network's leases that nobody else can have, or
 // that nobody on the LAN answers for. It has what is left of Docker's call.
 func (rq *requests) stillOurs(ctx context.Context, network string, leases []journal.Lease) []journal.Lease {
-	if len(leases) == 0 || rq.recent() {
+	if len(leases) == 0 || rq.Recent() {
 		return leases
 	}
 	if rq.Ask == nil {
@@ -278,11 +279,11 @@ func (rq *requests) stillOurs(ctx context.Context, network string, leases []jour
 	}
 	answering, err := rq.Ask(ctx, network, addrs)
 	if err != nil {
-		rq.Log.Warn("etcd unreachable, and the LAN cannot be asked: no address is given again", "network", short(network), "err", err)
+		rq.Log.Warn("etcd unreachable, and the LAN cannot be asked: no address is given again", "network", node.Short(network), "err", err)
 		return nil
 	}
 	if len(answering) > 0 {
-		rq.Log.Warn("etcd unreachable, and somebody on the LAN has addresses of this node: they are not given again", "network", short(network), "addresses", answering)
+		rq.Log.Warn("etcd unreachable, and somebody on the LAN has addresses of this node: they are not given again", "network", node.Short(network), "addresses", answering)
 	}
 	return slices.DeleteFunc(leases, func(l journal.Lease) bool { return slices.Contains(answering, l.Address) })
 }
@@ -305,14 +306,14 @@ func (rq *requests) reissueAny(ctx context.Context, p journal.Pool) (netip.Prefi
 	if err != nil || !p.Joined() {
 		return netip.Prefix{}, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, withoutStore)
+	ctx, cancel := context.WithTimeout(ctx, node.WithoutStore)
 	defer cancel()
 	if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
 		return prefix, true
 	}
 	dead := rq.Memory.Leases(func(l journal.Lease) bool { return l.Network == p.Network && l.State == journal.Bound })
 	for _, l := range dead {
-		if closed, err := rq.closeDead(ctx, l.Endpoint); err != nil || !closed {
+		if closed, err := rq.CloseDead(ctx, l.Endpoint); err != nil || !closed {
 			continue
 		}
 		if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
@@ -339,7 +340,7 @@ func (rq *requests) reissueReleased(ctx context.Context, p journal.Pool, views [
 
 // reissueHeld gives one lease again if it still is what it was.
 func (rq *requests) reissueHeld(ctx context.Context, p journal.Pool, was journal.Lease) bool {
-	release, err := rq.places.hold(ctx, was.Place())
+	release, err := rq.Places.Hold(ctx, was.Place())
 	if err != nil {
 		return false
 	}
@@ -365,10 +366,10 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 	if err != nil {
 		return fmt.Errorf("release address %q: %w", address, err)
 	}
-	ctx, cancel := rq.bounded(ctx)
+	ctx, cancel := rq.Bounded(ctx)
 	defer cancel()
 	at := pool.At(id.Segment, addr.Unmap())
-	release, err := rq.places.hold(ctx, at)
+	release, err := rq.Places.Hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -382,10 +383,10 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 	}
 	switch l.State {
 	case journal.Bound:
-		rq.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", short(l.Endpoint))
+		rq.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", node.Short(l.Endpoint))
 		return nil
 	case journal.Releasing:
-		rq.wake()
+		rq.Wake()
 		return nil
 	}
 	return rq.leases.giveUp(ctx, l)
@@ -419,7 +420,7 @@ func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.
 // The prefix has the length of the subnet the address is in, which for a
 // network of several subnets may be another one than the pool's.
 func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
-	rq.awaitOpening(ctx)
+	rq.AwaitOpening(ctx)
 	p, err := rq.poolFor(r.PoolID)
 	if err != nil {
 		return netip.Prefix{}, err
@@ -503,7 +504,7 @@ func (rq *requests) reserveExtra(ctx context.Context, p journal.Pool, addr netip
 
 // claimAny gives the swarm any free address.
 func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
-	if err := rq.distrust(); err != nil {
+	if err := rq.Distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
 	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) {
@@ -515,10 +516,10 @@ func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressReque
 // claimThis gives the swarm an explicit address. A new leader repeats the
 // claims of the last: what the swarm has already is a success.
 func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Addr) (netip.Prefix, error) {
-	if err := rq.distrust(); err != nil {
+	if err := rq.Distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
-	ctx, cancel := rq.bounded(ctx)
+	ctx, cancel := rq.Bounded(ctx)
 	defer cancel()
 	at := pool.At(p.Parsed.Segment, addr)
 	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())

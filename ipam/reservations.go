@@ -10,12 +10,13 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
 // reservations are the addresses and default subnets that networks keep.
 type reservations struct {
-	*node
+	*node.Node
 	holders *holders
 }
 
@@ -33,7 +34,7 @@ func (rs *reservations) reassertPool(ctx context.Context, p journal.Pool) error 
 func (rs *reservations) putDefault(ctx context.Context, subnet netip.Prefix, nonce string) (taken bool, err error) {
 	key := store.DefaultPoolKey(subnet)
 	rec := store.DefaultPool{Subnet: subnet.String(), Node: rs.Self.Node(), Nonce: nonce}
-	res, err := rs.commit(ctx, store.Txn{
+	res, err := rs.Commit(ctx, store.Txn{
 		Gives: true,
 		If:    []store.Cond{store.Absent(key)},
 		Then:  []store.Op{store.Put(key, store.Encode(rec))},
@@ -50,7 +51,7 @@ func (rs *reservations) putDefault(ctx context.Context, subnet netip.Prefix, non
 // giveDefault gives a subnet back that no definition has put its name to.
 func (rs *reservations) giveDefault(ctx context.Context, id pool.ID) error {
 	key := store.DefaultPoolKey(id.Subnet)
-	it, err := rs.read(ctx, key)
+	it, err := rs.Read(ctx, key)
 	if err != nil || it.Created == 0 {
 		return err
 	}
@@ -58,7 +59,7 @@ func (rs *reservations) giveDefault(ctx context.Context, id pool.ID) error {
 	if err != nil || rec.Nonce != id.Nonce || len(rec.By) > 0 {
 		return err
 	}
-	_, err = rs.commit(ctx, store.Txn{
+	_, err = rs.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(key, it.Modified)},
 		Then: []store.Op{store.Delete(key)},
 	})
@@ -71,7 +72,7 @@ func (rs *reservations) giveDefault(ctx context.Context, id pool.ID) error {
 // A gateway or aux address that a container has fails it, naming the holder.
 // When the transaction finds the conditions broken, ask again.
 func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([]store.Cond, []store.Op, error) {
-	ctx, cancel := rs.bounded(ctx)
+	ctx, cancel := rs.Bounded(ctx)
 	defer cancel()
 	var conds []store.Cond
 	var ops []store.Op
@@ -111,7 +112,7 @@ func (rs *reservations) ReserveFor(ctx context.Context, uuid, network string) ([
 // nameReservation is the step that puts a uuid into a reservation, in place
 // of a pool's name.
 func (rs *reservations) nameReservation(ctx context.Context, at pool.Place, pool, uuid string) (store.Cond, store.Op, error) {
-	it, err := rs.read(ctx, at.Key())
+	it, err := rs.Read(ctx, at.Key())
 	if err != nil {
 		return store.Cond{}, store.Op{}, fmt.Errorf("reserve address %s: %w", at.Addr, err)
 	}
@@ -127,7 +128,7 @@ func (rs *reservations) nameReservation(ctx context.Context, at pool.Place, pool
 // nameDefault is the step that puts a uuid into the record of a default
 // subnet.
 func (rs *reservations) nameDefault(ctx context.Context, key string, subnet netip.Prefix, uuid string) (store.Cond, store.Op, error) {
-	it, err := rs.read(ctx, key)
+	it, err := rs.Read(ctx, key)
 	if err != nil {
 		return store.Cond{}, store.Op{}, fmt.Errorf("reserve subnet %s: %w", subnet, err)
 	}
@@ -149,13 +150,13 @@ func (rs *reservations) nameDefault(ctx context.Context, key string, subnet neti
 // by reading the definition's subnets, because an engine before 28 reserves
 // a gateway also where the definition has none.
 func (rs *reservations) UnreserveFor(ctx context.Context, n store.Network) ([]store.Cond, []store.Op, error) {
-	ctx, cancel := rs.bounded(ctx)
+	ctx, cancel := rs.Bounded(ctx)
 	defer cancel()
 	var conds []store.Cond
 	var ops []store.Op
 	done := map[string]bool{}
 	for _, p := range n.Created.Pools {
-		items, _, err := rs.list(ctx, store.LeasesSpan(n.Created.Segment, p.Subnet))
+		items, _, err := rs.List(ctx, store.LeasesSpan(n.Created.Segment, p.Subnet))
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the reservations of network %s: %w", n.Name, err)
 		}
@@ -187,7 +188,7 @@ func (rs *reservations) UnreserveFor(ctx context.Context, n store.Network) ([]st
 // subnet, when it is one.
 func (rs *reservations) unnameDefault(ctx context.Context, subnet netip.Prefix, uuid string) (store.Cond, store.Op, bool, error) {
 	key := store.DefaultPoolKey(subnet)
-	it, err := rs.read(ctx, key)
+	it, err := rs.Read(ctx, key)
 	if err != nil || it.Created == 0 {
 		return store.Cond{}, store.Op{}, false, err
 	}
@@ -211,13 +212,13 @@ func (rs *reservations) unnameDefault(ctx context.Context, subnet netip.Prefix, 
 // reserve writes the pool's name into a reservation and notes in the pool
 // what it is for.
 func (rs *reservations) reserve(ctx context.Context, p journal.Pool, addr netip.Addr, note func(*journal.Pool)) error {
-	if err := rs.distrust(); err != nil {
+	if err := rs.Distrust(); err != nil {
 		return err
 	}
-	ctx, cancel := rs.bounded(ctx)
+	ctx, cancel := rs.Bounded(ctx)
 	defer cancel()
 	at := pool.At(p.Parsed.Segment, addr)
-	release, err := rs.places.hold(ctx, at)
+	release, err := rs.Places.Hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -236,7 +237,7 @@ func (rs *reservations) reserve(ctx context.Context, p journal.Pool, addr netip.
 		}
 	})
 	if err != nil {
-		return errors.Join(rs.unanswered(err), kept)
+		return errors.Join(rs.Unanswered(err), kept)
 	}
 	return kept
 }
@@ -253,7 +254,7 @@ func (rs *reservations) putReservation(ctx context.Context, at pool.Place, name 
 			return nil
 		}
 		rec.By = append(rec.By, name)
-		res, err := rs.commit(ctx, store.Txn{
+		res, err := rs.Commit(ctx, store.Txn{
 			Gives: true,
 			If:    []store.Cond{store.Unchanged(at.Key(), found.Modified)},
 			Then:  []store.Op{store.Put(at.Key(), store.Encode(rec))},
@@ -262,7 +263,7 @@ func (rs *reservations) putReservation(ctx context.Context, at pool.Place, name 
 		if err != nil {
 			return err
 		}
-		rs.learn(at, true, res.Revision)
+		rs.Learn(at, true, res.Revision)
 		if res.Done {
 			return nil
 		}
@@ -286,7 +287,7 @@ func (rs *reservations) reservation(ctx context.Context, at pool.Place, found st
 		return rec, fmt.Errorf("address %s cannot be reserved for the network: it is %s", at.Addr, rs.holders.heldBy(ctx, rec.Node, rec.Endpoint))
 	case rec.State == store.Quarantined:
 		return rec, fmt.Errorf("address %s cannot be reserved for the network: it has rested since %s, when node %s, which used it, was evicted: give another one, or try again in some minutes",
-			at.Addr, time.Unix(rec.Since, 0).UTC().Format(time.TimeOnly+" MST"), rs.hostOf(ctx, rec.Node))
+			at.Addr, time.Unix(rec.Since, 0).UTC().Format(time.TimeOnly+" MST"), rs.HostOf(ctx, rec.Node))
 	}
 	return rec, nil
 }
@@ -312,7 +313,7 @@ func (rs *reservations) unreserve(ctx context.Context, p journal.Pool, addr neti
 // there any more.
 func (rs *reservations) takeName(ctx context.Context, at pool.Place, name, uuid string) (gone bool, err error) {
 	for {
-		it, err := rs.read(ctx, at.Key())
+		it, err := rs.Read(ctx, at.Key())
 		if err != nil {
 			return false, err
 		}
@@ -330,12 +331,12 @@ func (rs *reservations) takeName(ctx context.Context, at pool.Place, name, uuid 
 			return false, nil
 		}
 		cond, op := withoutName(it, rec, name)
-		res, err := rs.commit(ctx, store.Txn{If: []store.Cond{cond}, Then: []store.Op{op}})
+		res, err := rs.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: []store.Op{op}})
 		if err != nil {
 			return false, err
 		}
 		if res.Done {
-			rs.learn(at, op.Kind == store.OpPut, res.Revision)
+			rs.Learn(at, op.Kind == store.OpPut, res.Revision)
 			return true, nil
 		}
 	}
@@ -355,7 +356,7 @@ func withoutName(it store.Item, rec store.Lease, name string) (store.Cond, store
 // the pool is named until it does (see settlePool): the definition is lost as
 // well, and its commit comes later.
 func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) error {
-	release, err := rs.places.hold(ctx, at)
+	release, err := rs.Places.Hold(ctx, at)
 	if err != nil {
 		return err
 	}
@@ -374,7 +375,7 @@ func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) e
 				return err
 			}
 		}
-		res, err := rs.commit(ctx, store.Txn{
+		res, err := rs.Commit(ctx, store.Txn{
 			If:   append(conds, store.Absent(at.Key())),
 			Then: []store.Op{store.Put(at.Key(), store.Encode(store.Lease{State: store.Reserved, Since: rs.Now().Unix(), By: []string{name}}))},
 			Else: []store.Op{store.Get(at.Key())},
@@ -392,7 +393,7 @@ func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) e
 		if !res.Done {
 			continue // the definition changed
 		}
-		rs.learn(at, true, res.Revision)
+		rs.Learn(at, true, res.Revision)
 		rs.Log.Warn("a reservation of a network on this node had vanished from the store: made again", "address", at.Addr, "segment", at.Segment)
 		return rs.settleRestored(ctx, p, at)
 	}
@@ -406,12 +407,12 @@ func (rs *reservations) reserver(ctx context.Context, p journal.Pool) (string, [
 	if n.UUID == "" {
 		return p.By(rs.Self.Node()), nil, nil
 	}
-	it, err := rs.read(ctx, store.NetworkKey(n.Name))
+	it, err := rs.Read(ctx, store.NetworkKey(n.Name))
 	if err != nil {
 		return "", nil, err
 	}
 	if def, err := store.Decode[store.Network](it); it.Created == 0 || err != nil || def.UUID != n.UUID {
-		grave, err := rs.read(ctx, store.TombstoneKey(n.UUID))
+		grave, err := rs.Read(ctx, store.TombstoneKey(n.UUID))
 		if err != nil || grave.Created != 0 {
 			return "", nil, err
 		}
@@ -457,7 +458,7 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 	if len(conds) > 0 {
 		rec = store.DefaultPool{Subnet: rec.Subnet, By: []string{name}}
 	}
-	res, err := rs.commit(ctx, store.Txn{
+	res, err := rs.Commit(ctx, store.Txn{
 		If:   append(conds, store.Absent(key)),
 		Then: []store.Op{store.Put(key, store.Encode(rec))},
 		Else: []store.Op{store.Get(key)},

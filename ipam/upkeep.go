@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -10,12 +11,48 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
+// debts are what the journal owes the store.
+type debts struct {
+	*node.Node
+	leases   *leases
+	bindings *bindings
+	pools    *pools
+}
+
+// settle writes what the journal owes the store: releases, records of deleted
+// endpoints, bindings, which may be of containers that started again with the
+// MAC address that such an endpoint had, and reservations of pools that are
+// done. It ends at the first call that is not answered.
+func (d *debts) settle(ctx context.Context) {
+	var undone []func() error
+	for _, l := range d.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }) {
+		undone = append(undone, func() error { return d.leases.settleRelease(ctx, l) })
+	}
+	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Closing }) {
+		undone = append(undone, func() error { return d.bindings.closeEndpoint(ctx, e) })
+	}
+	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Unwritten }) {
+		undone = append(undone, func() error { return d.bindings.settleBinding(ctx, e) })
+	}
+	for _, p := range d.Memory.Pools(func(p journal.Pool) bool { return p.Closed || len(p.Owed) > 0 && p.Joined() }) {
+		undone = append(undone, func() error { return d.pools.settlePool(ctx, p.ID) })
+	}
+	for _, do := range undone {
+		if err := do(); errors.Is(err, store.ErrUnavailable) {
+			return
+		} else if err != nil {
+			d.Log.Warn("the address journal is not settled yet", "err", err)
+		}
+	}
+}
+
 // upkeep keeps memory and store in agreement.
 type upkeep struct {
-	*node
+	*node.Node
 	leases       *leases
 	reservations *reservations
 	pools        *pools
@@ -70,7 +107,7 @@ func (u *upkeep) FreeProvisional(ctx context.Context, h Held) error {
 }
 
 func (u *upkeep) freeStray(ctx context.Context, h Held) error {
-	ctx, cancel := u.bounded(ctx)
+	ctx, cancel := u.Bounded(ctx)
 	defer cancel()
 	if h.Subnet.IsValid() {
 		if err := u.reservations.giveDefault(ctx, pool.ID{Subnet: h.Subnet, Nonce: h.Nonce}); err != nil {
@@ -133,7 +170,7 @@ const lookEvery = time.Second
 // journal owes it, and compares what this node holds with the store whenever
 // its session was opened anew or a record of it vanishes. It returns nil when ctx ends.
 func (u *upkeep) Run(ctx context.Context) error {
-	defer u.mirrors.Stop()
+	defer u.Mirrors.Stop()
 	u.followOwn(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -147,7 +184,7 @@ func (u *upkeep) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-u.kick:
+		case <-u.Kick:
 		case <-tick.C:
 		}
 	}
@@ -158,14 +195,14 @@ func (u *upkeep) Run(ctx context.Context) error {
 func (u *upkeep) attend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	if u.away.Load() {
-		if _, err := u.read(ctx, store.MetaKey()); err != nil {
+	if u.Away.Load() {
+		if _, err := u.Read(ctx, store.MetaKey()); err != nil {
 			return
 		}
 	}
-	for _, at := range u.suspect.drain() {
+	for _, at := range u.Suspect.Drain() {
 		if _, err := u.leases.reconcile(ctx, at); err != nil {
-			u.suspect.add(at)
+			u.Suspect.Add(at)
 			u.Log.Warn("an address is compared with the store later", "address", at.Addr, "err", err)
 		}
 	}

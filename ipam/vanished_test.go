@@ -144,7 +144,7 @@ func (h *host) waitFor(what string, ok func() bool) {
 	ctx, cancel := context.WithTimeout(h.c.Context(), time.Minute)
 	defer cancel()
 	for !ok() {
-		h.wake()
+		h.Wake()
 		if !store.Sleep(ctx, time.Millisecond) {
 			h.c.Fatalf("never: %s", what)
 		}

@@ -21,6 +21,7 @@ import (
 	"gvlan/driver/plan"
 	"gvlan/driver/trouble"
 	"gvlan/ipam"
+	"gvlan/ipam/node"
 	"gvlan/parentfile"
 )
 
@@ -29,7 +30,7 @@ import (
 type Config struct {
 	Name      string         // the driver's name as Docker knows it, "gvlan"
 	KV        store.KV       // the node's session: its writes are fenced
-	Self      ipam.Authority // the same session: who this node is
+	Self      node.Authority // the same session: who this node is
 	Addresses *ipam.Allocator
 	Links     Links
 	Engine    Engine // not used by any handler
@@ -62,7 +63,7 @@ type Config struct {
 // cluster's records, and how the services wake each other.
 type Host struct {
 	Cfg       Config
-	Self      ipam.Authority
+	Self      node.Authority
 	Addresses *ipam.Allocator
 	Memory    *journal.Memory
 	Parents   *parent.Parents

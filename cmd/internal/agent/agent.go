@@ -30,6 +30,7 @@ import (
 	"gvlan/driver/plugin"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
+	"gvlan/ipam/node"
 	"gvlan/parentfile"
 )
 
@@ -222,7 +223,7 @@ func (a *Agent) openHost() error {
 // allocator asks the driver whether an endpoint is dead.
 func (a *Agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
-	a.addresses = ipam.New(ipam.Config{
+	a.addresses = ipam.New(node.Config{
 		KV: a.session, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})

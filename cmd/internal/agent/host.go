@@ -9,7 +9,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cmd/internal/config"
-	"gvlan/ipam"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
@@ -59,10 +59,10 @@ func mtuAt(addr netip.Addr) int {
 }
 
 // defaultPools are the configured blocks as runs of subnets.
-func defaultPools(c config.Pools) []ipam.DefaultPools {
-	var pools []ipam.DefaultPools
+func defaultPools(c config.Pools) []node.DefaultPools {
+	var pools []node.DefaultPools
 	for _, b := range slices.Concat(c.Default4, c.Default6) {
-		pools = append(pools, ipam.DefaultPools{
+		pools = append(pools, node.DefaultPools{
 			First: netip.PrefixFrom(b.Base.Addr(), b.Bits),
 			Last:  netip.PrefixFrom(pool.LastOf(b.Base), b.Bits).Masked(),
 		})

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cmd/internal/config"
-	"gvlan/ipam"
+	"gvlan/ipam/node"
 )
 
 func TestDefaultPools(t *testing.T) {
@@ -20,10 +20,10 @@ func TestDefaultPools(t *testing.T) {
 		Default4: []config.Block{block("172.20.0.0/14", 16), block("10.0.0.0/24", 24)},
 		Default6: []config.Block{block("fd00::/48", 64)},
 	})
-	pools := func(first, last string) ipam.DefaultPools {
-		return ipam.DefaultPools{First: netip.MustParsePrefix(first), Last: netip.MustParsePrefix(last)}
+	pools := func(first, last string) node.DefaultPools {
+		return node.DefaultPools{First: netip.MustParsePrefix(first), Last: netip.MustParsePrefix(last)}
 	}
-	want := []ipam.DefaultPools{
+	want := []node.DefaultPools{
 		pools("172.20.0.0/16", "172.23.0.0/16"), pools("10.0.0.0/24", "10.0.0.0/24"), pools("fd00::/64", "fd00:0:0:ffff::/64"),
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {

@@ -1,4 +1,4 @@
-package ipam
+package node
 
 import (
 	"bytes"
@@ -19,59 +19,65 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// node is this node: what it remembers, and how it speaks to the store.
-type node struct {
+// Node is this node: what it remembers, and how it speaks to the store.
+type Node struct {
 	Config
 
-	places  *places
-	mirrors *mirror.Mirrors
-	suspect suspects[pool.Place]
-	kick    chan struct{}             // has one element while Run has something to do
+	Places  *Places
+	Mirrors *mirror.Mirrors
+	Suspect Suspects[pool.Place]
+	Kick    chan struct{}             // has one element while Run has something to do
 	contact atomic.Pointer[time.Time] // when the store last answered; nil: not since the start
-	away    atomic.Bool               // the store did not answer the last call
-	waited  atomic.Bool               // in vain, for the store to be opened
+	Away    atomic.Bool               // the store did not answer the last call
+	Waited  atomic.Bool               // in vain, for the store to be opened
 }
 
-// bounded limits one call's use of the store: Timeout, or a quarter of it
+// New speaks to nobody yet.
+func New(c Config) *Node {
+	c.fill()
+	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(c.Now), Kick: make(chan struct{}, 1)}
+}
+
+// Bounded limits one call's use of the store: Timeout, or a quarter of it
 // while the store is known to be away, because Docker's stop makes several
 // calls in a row and each of them waits.
-func (n *node) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if n.away.Load() {
+func (n *Node) Bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if n.Away.Load() {
 		return context.WithTimeout(ctx, n.Timeout/4)
 	}
 	return context.WithTimeout(ctx, n.Timeout)
 }
 
-// wake makes Run look at what there is to do.
-func (n *node) wake() {
+// Wake makes Run look at what there is to do.
+func (n *Node) Wake() {
 	select {
-	case n.kick <- struct{}{}:
+	case n.Kick <- struct{}{}:
 	default:
 	}
 }
 
-// distrust says in one sentence why no new address may be given, or nil.
-func (n *node) distrust() error {
+// Distrust says in one sentence why no new address may be given, or nil.
+func (n *Node) Distrust() error {
 	err := n.Self.Trusted()
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, store.ErrSuspect):
-		return n.untrusted(err)
+		return n.Untrusted(err)
 	case errors.Is(err, store.ErrFenced):
 		return fmt.Errorf("no new address is given on this host: %w: restart its gvlan agent", err)
 	}
 	return fmt.Errorf("no new address can be given now: %w", err)
 }
 
-// untrusted is the sentence for a request while the store's past is lost.
-func (n *node) untrusted(err error) error {
+// Untrusted is the sentence for a request while the store's past is lost.
+func (n *Node) Untrusted(err error) error {
 	return fmt.Errorf("no new address is given in the cluster: %w: see `gvlan recover`", err)
 }
 
-// newLease is a lease of nobody yet.
-func (n *node) newLease(at pool.Place, p journal.Pool, kind store.LeaseKind) (journal.Lease, error) {
-	nonce, err := mintNonce(n.Rand)
+// NewLease is a lease of nobody yet.
+func (n *Node) NewLease(at pool.Place, p journal.Pool, kind store.LeaseKind) (journal.Lease, error) {
+	nonce, err := MintNonce(n.Rand)
 	return journal.Lease{
 		Segment: at.Segment,
 		Address: at.Addr,
@@ -85,8 +91,8 @@ func (n *node) newLease(at pool.Place, p journal.Pool, kind store.LeaseKind) (jo
 	}, err
 }
 
-// record is a lease as the store keeps it.
-func (n *node) record(l journal.Lease) store.Lease {
+// Record is a lease as the store keeps it.
+func (n *Node) Record(l journal.Lease) store.Lease {
 	rec := store.Lease{
 		State:    store.Leased,
 		Kind:     l.Kind,
@@ -104,7 +110,7 @@ func (n *node) record(l journal.Lease) store.Lease {
 }
 
 // owner is how the store names the network of a lease.
-func (n *node) owner(l journal.Lease) string {
+func (n *Node) owner(l journal.Lease) string {
 	if joined, ok := n.Memory.Addressing(l.Network); ok && joined.UUID != "" {
 		return joined.UUID
 	}
@@ -124,11 +130,11 @@ const (
 	longestPause = 500 * time.Millisecond
 )
 
-// commit runs one transaction to a definite outcome. While the reply is
+// Commit runs one transaction to a definite outcome. While the reply is
 // missing it sends the same transaction again; every transaction of this
 // package can tell from what it finds that it has happened before. When ctx
 // ends first the error wraps store.ErrUnavailable and nobody knows.
-func (n *node) commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+func (n *Node) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		res, err := n.KV.Commit(ctx, txn)
 		err = n.heard(ctx, err)
@@ -141,8 +147,8 @@ func (n *node) commit(ctx context.Context, txn store.Txn) (store.Result, error) 
 	}
 }
 
-// read gets one key; a zero item is an absent one.
-func (n *node) read(ctx context.Context, key string) (store.Item, error) {
+// Read gets one key; a zero item is an absent one.
+func (n *Node) Read(ctx context.Context, key string) (store.Item, error) {
 	it, err := n.KV.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		_ = n.heard(ctx, nil)
@@ -151,19 +157,19 @@ func (n *node) read(ctx context.Context, key string) (store.Item, error) {
 	return it, n.heard(ctx, err)
 }
 
-// list reads a span.
-func (n *node) list(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
+// List reads a span.
+func (n *Node) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
 	items, rev, err := n.KV.List(ctx, span)
 	return items, rev, n.heard(ctx, err)
 }
 
 // heard notes whether the store answers, and makes a call that ended with
 // its context what it is: no answer.
-func (n *node) heard(ctx context.Context, err error) error {
+func (n *Node) heard(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, store.ErrUnavailable) {
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	n.away.Store(errors.Is(err, store.ErrUnavailable))
+	n.Away.Store(errors.Is(err, store.ErrUnavailable))
 	if err == nil {
 		now := n.Now()
 		n.contact.Store(&now)
@@ -171,24 +177,25 @@ func (n *node) heard(ctx context.Context, err error) error {
 	return err
 }
 
-// unanswered is the sentence for a request that the store did not answer.
-func (n *node) unanswered(err error) error {
+// Unanswered is the sentence for a request that the store did not answer.
+func (n *Node) Unanswered(err error) error {
 	return fmt.Errorf("no new address can be given now: %w", err)
 }
 
-func (n *node) closeDead(ctx context.Context, endpoint string) (bool, error) {
+// CloseDead closes an endpoint if the driver finds it dead.
+func (n *Node) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	if n.Endpoints == nil {
 		return false, nil
 	}
 	return n.Endpoints.CloseDead(ctx, endpoint)
 }
 
-// definitions are those that can be read, for a sentence: it does not wait
+// Definitions are those that can be read, for a sentence: it does not wait
 // long for the store.
-func (n *node) definitions(ctx context.Context) (defs []store.Network, err error) {
-	ctx, cancel := n.bounded(ctx)
+func (n *Node) Definitions(ctx context.Context) (defs []store.Network, err error) {
+	ctx, cancel := n.Bounded(ctx)
 	defer cancel()
-	items, _, err := n.list(ctx, store.NetworksSpan())
+	items, _, err := n.List(ctx, store.NetworksSpan())
 	for _, it := range items {
 		if def, err := store.Decode[store.Network](it); err == nil {
 			defs = append(defs, def)
@@ -197,9 +204,9 @@ func (n *node) definitions(ctx context.Context) (defs []store.Network, err error
 	return defs, err
 }
 
-// hostOf is the host name of a node, or its id.
-func (n *node) hostOf(ctx context.Context, node string) string {
-	it, err := n.read(ctx, store.NodeKey(node))
+// HostOf is the host name of a node, or its id.
+func (n *Node) HostOf(ctx context.Context, node string) string {
+	it, err := n.Read(ctx, store.NodeKey(node))
 	if err != nil || it.Created == 0 {
 		return node
 	}
@@ -209,14 +216,14 @@ func (n *node) hostOf(ctx context.Context, node string) string {
 	return node
 }
 
-// namesThisNode spares decoding the records of others.
-func (n *node) namesThisNode(it store.Item) bool {
+// NamesThisNode spares decoding the records of others.
+func (n *Node) NamesThisNode(it store.Item) bool {
 	return bytes.Contains(it.Value, []byte(n.Self.Node()))
 }
 
-// isUnknown reports whether a record is this node's by its own words, and none
+// IsUnknown reports whether a record is this node's by its own words, and none
 // that its memory knows.
-func (n *node) isUnknown(at pool.Place, it store.Item) bool {
+func (n *Node) IsUnknown(at pool.Place, it store.Item) bool {
 	rec, err := store.Decode[store.Lease](it)
 	if err != nil || rec.State != store.Leased || rec.Node != n.Self.Node() {
 		return false
@@ -225,19 +232,20 @@ func (n *node) isUnknown(at pool.Place, it store.Item) bool {
 	return !ok || l.Nonce != rec.Nonce
 }
 
-// suspectAt has a place compared with the store.
-func (n *node) suspectAt(at pool.Place) {
-	n.suspect.add(at)
-	n.wake()
+// SuspectAt has a place compared with the store.
+func (n *Node) SuspectAt(at pool.Place) {
+	n.Suspect.Add(at)
+	n.Wake()
 }
 
-// suspects are things that Run will compare with the store, once each.
-type suspects[K comparable] struct {
+// Suspects are things that Run will compare with the store, once each.
+type Suspects[K comparable] struct {
 	mu  sync.Mutex
 	all map[K]bool
 }
 
-func (s *suspects[K]) add(k K) {
+// Add has a thing compared.
+func (s *Suspects[K]) Add(k K) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil {
@@ -246,8 +254,8 @@ func (s *suspects[K]) add(k K) {
 	s.all[k] = true
 }
 
-// drain returns them and forgets them.
-func (s *suspects[K]) drain() []K {
+// Drain returns them and forgets them.
+func (s *Suspects[K]) Drain() []K {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Collect(maps.Keys(s.all))
@@ -255,16 +263,16 @@ func (s *suspects[K]) drain() []K {
 	return all
 }
 
-// withoutStore is what a call needs when the store did not come: asking the LAN
+// WithoutStore is what a call needs when the store did not come: asking the LAN
 // whether an address may be given again takes most of it.
-const withoutStore = 2 * time.Second
+const WithoutStore = 2 * time.Second
 
-// awaitOpening waits for a store that is being opened: for about a second
+// AwaitOpening waits for a store that is being opened: for about a second
 // after an agent's start it could not be answered otherwise than no, which
 // Docker takes for its last word. It waits for most of what a call has, and
 // for a quarter of that once it waited in vain: a host that starts without
 // its store has many containers to start. What to say is the caller's.
-func (n *node) awaitOpening(ctx context.Context) {
+func (n *Node) AwaitOpening(ctx context.Context) {
 	select {
 	case <-n.Self.Opened():
 		return
@@ -272,9 +280,9 @@ func (n *node) awaitOpening(ctx context.Context) {
 	}
 	limit := n.Timeout
 	if ends, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(ends)-withoutStore)
+		limit = min(limit, time.Until(ends)-WithoutStore)
 	}
-	if n.waited.Load() {
+	if n.Waited.Load() {
 		limit /= 4
 	}
 	waiting, cancel := context.WithTimeout(ctx, limit)
@@ -282,7 +290,7 @@ func (n *node) awaitOpening(ctx context.Context) {
 	select {
 	case <-n.Self.Opened():
 	case <-waiting.Done():
-		n.waited.Store(true)
+		n.Waited.Store(true)
 	}
 }
 
@@ -298,10 +306,10 @@ func (n *node) awaitOpening(ctx context.Context) {
 // and after a start, when nothing tells how long the store has been away, the
 // LAN is asked first.
 
-// recent reports whether the store answered this agent so lately that nobody
+// Recent reports whether the store answered this agent so lately that nobody
 // can have been given what this node has. A clock that was set, or stood still
 // while the host slept, makes it no younger.
-func (n *node) recent() bool {
+func (n *Node) Recent() bool {
 	last := n.contact.Load()
 	if last == nil {
 		return false
@@ -311,27 +319,27 @@ func (n *node) recent() bool {
 	return max(ran, shown) < store.QuarantineRest && min(ran, shown) > -time.Minute
 }
 
-// answers reports whether the store answered the last call, or does now.
-func (n *node) answers(ctx context.Context) bool {
-	if !n.away.Load() {
+// Answers reports whether the store answered the last call, or does now.
+func (n *Node) Answers(ctx context.Context) bool {
+	if !n.Away.Load() {
 		return true
 	}
-	_, err := n.read(ctx, store.MetaKey())
+	_, err := n.Read(ctx, store.MetaKey())
 	return err == nil
 }
 
-// learn tells every mirror that covers a place what a transaction showed.
-func (n *node) learn(at pool.Place, taken bool, rev store.Revision) {
-	for _, m := range n.mirrors.Covering(at) {
+// Learn tells every mirror that covers a place what a transaction showed.
+func (n *Node) Learn(at pool.Place, taken bool, rev store.Revision) {
+	for _, m := range n.Mirrors.Covering(at) {
 		m.Learn(at.Addr, taken, rev)
 	}
 }
 
-// short is how Docker prints ids.
-func short(id string) string { return id[:min(len(id), 12)] }
+// Short is how Docker prints ids.
+func Short(id string) string { return id[:min(len(id), 12)] }
 
-// mintNonce draws 128 random bits, in hex.
-func mintNonce(random io.Reader) (string, error) {
+// MintNonce draws 128 random bits, in hex.
+func MintNonce(random io.Reader) (string, error) {
 	raw := make([]byte, 16)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("draw random bits: %w", err)

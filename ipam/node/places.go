@@ -1,4 +1,4 @@
-package ipam
+package node
 
 import (
 	"cmp"
@@ -14,11 +14,11 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// places hands out addresses to one call of this node at a time: whoever wants
+// Places hands out addresses to one call of this node at a time: whoever wants
 // to write an address's record holds its place from before the transaction
 // until the memory has its outcome, so that this node's writes of one address
 // are one after the other while those of different addresses are not.
-type places struct {
+type Places struct {
 	memory *journal.Memory
 
 	mu    sync.Mutex // taken before the memory's
@@ -26,13 +26,13 @@ type places struct {
 	inUse map[string]*addrset.Set // by segment: the addresses of busy
 }
 
-func newPlaces(m *journal.Memory) *places {
-	return &places{memory: m, busy: map[pool.Place]chan struct{}{}, inUse: map[string]*addrset.Set{}}
+func newPlaces(m *journal.Memory) *Places {
+	return &Places{memory: m, busy: map[pool.Place]chan struct{}{}, inUse: map[string]*addrset.Set{}}
 }
 
-// hold takes places, in one order everywhere so that no two wait for each
+// Hold takes places, in one order everywhere so that no two wait for each
 // other, and returns how to give them back.
-func (p *places) hold(ctx context.Context, wanted ...pool.Place) (release func(), err error) {
+func (p *Places) Hold(ctx context.Context, wanted ...pool.Place) (release func(), err error) {
 	wanted = slices.Clone(wanted)
 	slices.SortFunc(wanted, func(a, b pool.Place) int {
 		return cmp.Or(strings.Compare(a.Segment, b.Segment), a.Addr.Compare(b.Addr))
@@ -47,7 +47,7 @@ func (p *places) hold(ctx context.Context, wanted ...pool.Place) (release func()
 	return func() { p.letGo(wanted...) }, nil
 }
 
-func (p *places) holdOne(ctx context.Context, at pool.Place) error {
+func (p *Places) holdOne(ctx context.Context, at pool.Place) error {
 	for {
 		p.mu.Lock()
 		free, taken := p.busy[at]
@@ -65,9 +65,9 @@ func (p *places) holdOne(ctx context.Context, at pool.Place) error {
 	}
 }
 
-// holdFree holds the place that choose returns, given the addresses of a
+// HoldFree holds the place that choose returns, given the addresses of a
 // segment that this node holds or that a call of it is about.
-func (p *places) holdFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (at pool.Place, release func(), ok bool) {
+func (p *Places) HoldFree(segment string, choose func(own ...*addrset.Set) (netip.Addr, bool)) (at pool.Place, release func(), ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.memory.WithHeld(segment, func(held *addrset.Set) {
@@ -81,28 +81,28 @@ func (p *places) holdFree(segment string, choose func(own ...*addrset.Set) (neti
 	return at, func() { p.letGo(at) }, true
 }
 
-// chooseBusy returns the place that choose returns, given the addresses of a
+// ChooseBusy returns the place that choose returns, given the addresses of a
 // segment that this node holds. It holds nothing.
-func (p *places) chooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (at pool.Place, ok bool) {
+func (p *Places) ChooseBusy(segment string, choose func(own *addrset.Set) (netip.Addr, bool)) (at pool.Place, ok bool) {
 	p.memory.WithHeld(segment, func(held *addrset.Set) { at.Addr, ok = choose(held) })
 	at.Segment = segment
 	return at, ok
 }
 
-// isBusy reports whether a call is about that place right now.
-func (p *places) isBusy(at pool.Place) bool {
+// IsBusy reports whether a call is about that place right now.
+func (p *Places) IsBusy(at pool.Place) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, busy := p.busy[at]
 	return busy
 }
 
-func (p *places) occupy(at pool.Place) {
+func (p *Places) occupy(at pool.Place) {
 	p.busy[at] = make(chan struct{})
 	addrset.In(p.inUse, at.Segment).Add(addrset.Single(at.Addr))
 }
 
-func (p *places) letGo(held ...pool.Place) {
+func (p *Places) letGo(held ...pool.Place) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, at := range held {

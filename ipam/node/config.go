@@ -1,0 +1,96 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/journal"
+)
+
+func (c *Config) fill() {
+	if c.Timeout == 0 {
+		c.Timeout = DefaultTimeout
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Routes == nil {
+		c.Routes = func() ([]netip.Prefix, error) { return nil, nil }
+	}
+}
+
+// DefaultTimeout bounds one call of Docker's: its handler has 5 s, 4 of them
+// for etcd.
+const DefaultTimeout = 4 * time.Second
+
+// Authority is this node's right to write, a *session.Session.
+type Authority interface {
+	Node() string            // this node's id
+	Epoch() int64            // its epoch, 0 before the session opened
+	Cluster() string         // the cluster's uuid, "" while unknown
+	Opened() <-chan struct{} // closed once the session opened for the first time
+	// Trusted is nil while new addresses may be given, else an error that
+	// wraps store.ErrUnavailable, store.ErrFenced or store.ErrSuspect.
+	Trusted() error
+	// Cautious reports whether the cluster recovered a short while ago: the
+	// LAN is asked before an address is given.
+	Cautious() bool
+}
+
+// Endpoints is the driver's knowledge of this host's endpoints, asked when
+// an address is wanted that one of them holds, and its hand on them.
+type Endpoints interface {
+	// CloseDead closes an endpoint (Unbind or Free of its addresses
+	// included) if it is provably dead: older than a minute, its sandbox
+	// gone and its link absent or back in the host's namespace. Closed says
+	// whether it did.
+	CloseDead(ctx context.Context, endpoint string) (closed bool, err error)
+	// Silence takes down the link of an endpoint whose address somebody else
+	// has by right.
+	Silence(endpoint string, addr netip.Addr) error
+	// Restored tells that an endpoint's record was made again as it was bound:
+	// what was written into it since is missing.
+	Restored(endpoint string)
+}
+
+// DefaultPools is a run of equal subnets that networks without a --subnet
+// are given from.
+type DefaultPools struct {
+	First netip.Prefix // the first subnet given, 172.18.0.0/16
+	Last  netip.Prefix // the last one, of the same length, 172.31.0.0/16
+}
+
+// Config is what an Allocator is built from. Log, Now, Rand, Timeout,
+// DefaultPools and Routes have defaults.
+type Config struct {
+	KV        store.KV
+	Self      Authority
+	Memory    *journal.Memory // this host's
+	Endpoints Endpoints
+	// Ask returns those of the addresses that answer on the LAN of one of the
+	// engine's networks; an error means that nobody could be asked, or that
+	// silence would prove nothing. Nil: nobody ever is.
+	Ask func(ctx context.Context, network string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	// Routes returns the destinations of this host's routes; a default pool
+	// overlaps none of them. Default routes are ignored.
+	Routes func() ([]netip.Prefix, error)
+	// DefaultPools are tried in order, by family. Where a family has none,
+	// 172.18.0.0/16 to 172.31.0.0/16 is used, and for IPv6 the /64s of a
+	// /48 below fd00::/8 that is drawn from the cluster's uuid.
+	DefaultPools []DefaultPools
+	Now          func() time.Time
+	Rand         io.Reader
+	Log          *slog.Logger
+	Timeout      time.Duration // of etcd in one call, DefaultTimeout
+}
