@@ -13,7 +13,7 @@ import (
 //
 // The driver's, on networks: Attach, Adopt, Detach, Pools, Joined, ReserveFor
 // and UnreserveFor (steps of the transaction that writes a definition); on
-// endpoints: Bind, Unbind, Free, Bound; on what a swarm's manager holds:
+// endpoints: Bind, Describe, Unbind, Free, Bound; on what a swarm's manager holds:
 // ManagerClaims, DropManagerClaim, EndManagerClaims.
 //
 // What it is told: KeepOut (hosts' own addresses), Avoid (what stopped

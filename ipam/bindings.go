@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/failpoint"
@@ -472,6 +473,32 @@ func (bs *bindings) Bound() map[string][]netip.Addr {
 		all[l.Endpoint] = append(all[l.Endpoint], l.Address)
 	}
 	return all
+}
+
+// Describe puts what has been learned of an endpoint into its record, which Bind
+// made: never where there is none, since that endpoint is gone. Done reports
+// whether the record says so now; it does not where somebody else changed it
+// meanwhile.
+func (bs *bindings) Describe(ctx context.Context, rec store.Endpoint) (done bool, err error) {
+	key := store.EndpointKey(bs.Self.Node(), rec.Endpoint)
+	it, err := bs.KV.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if have, err := store.Decode[store.Endpoint](it); err == nil && reflect.DeepEqual(have, rec) {
+		return true, nil
+	}
+	res, err := bs.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(key, it.Modified)},
+		Then: []store.Op{store.Put(key, store.Encode(rec))},
+	})
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", key, err)
+	}
+	return res.Done, nil
 }
 
 // restoreEndpoint makes an endpoint's record again where it is absent, as it

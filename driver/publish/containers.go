@@ -226,34 +226,15 @@ func (cs *Containers) publishEndpoints(ctx context.Context) {
 	cs.Names.keep(cs.Memory)
 }
 
-// publishEndpoint replaces the endpoint's record, never making one: Bind
-// makes it, and a record that is gone belongs to an endpoint that is.
 func (cs *Containers) publishEndpoint(ctx context.Context, want store.Endpoint) error {
 	if cs.Names.has(want) {
 		return nil
 	}
-	key := store.EndpointKey(want.Node, want.Endpoint)
-	it, err := cs.Cfg.KV.Get(ctx, key)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+	done, err := cs.Addresses.Describe(ctx, want)
+	if done {
+		cs.Names.wrote(want)
 	}
-	if err != nil {
-		return err
-	}
-	if have, err := store.Decode[store.Endpoint](it); err != nil || !reflect.DeepEqual(have, want) {
-		res, err := cs.Cfg.KV.Commit(ctx, store.Txn{
-			If:   []store.Cond{store.Unchanged(key, it.Modified)},
-			Then: []store.Op{store.Put(key, store.Encode(want))},
-		})
-		if err != nil {
-			return fmt.Errorf("write %s: %w", key, err)
-		}
-		if !res.Done {
-			return nil // released meanwhile, or the next look sees what it is now
-		}
-	}
-	cs.Names.wrote(want)
-	return nil
+	return err
 }
 
 // enter forgets what was published in another epoch.
