@@ -47,11 +47,11 @@ func (bs *bindings) Bind(ctx context.Context, b Binding) error {
 		return err
 	}
 	defer release()
-	leases, err := bs.bindable(ctx, b, places)
+	leases, ours, err := bs.bindable(ctx, b, places)
 	if err != nil {
 		return err
 	}
-	return bs.bindHeld(ctx, b, n, leases)
+	return bs.bindHeld(ctx, b, n, leases, ours)
 }
 
 // attached returns a network and its pools. A network that was never
@@ -83,25 +83,30 @@ func placesOf(n journal.Addressing, pools []journal.Pool, addrs []netip.Addr) ([
 }
 
 // bindable returns the leases of the places, each of which must have been
-// given to this network, or be bound to this very endpoint already.
-func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place) ([]journal.Lease, error) {
-	var leases []journal.Lease
+// given to this network, or be bound to this very endpoint already. Ours reports
+// that nobody else can have any of them, whatever the store says: they were given
+// again while it was away.
+func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place) (leases []journal.Lease, ours bool, err error) {
+	had, _ := bs.Memory.Binding(b.Endpoint)
+	ours = len(places) > 0
 	for _, at := range places {
 		l, own := bs.Memory.Lease(at)
 		switch {
 		case !own:
-			return nil, bs.notGiven(ctx, at)
+			return nil, false, bs.notGiven(ctx, at)
 		case l.State == journal.Bound && l.Endpoint != b.Endpoint:
-			return nil, bs.holders.heldError(ctx, at, bs.Self.Node(), l.Endpoint)
+			return nil, false, bs.holders.heldError(ctx, at, bs.Self.Node(), l.Endpoint)
 		case l.Network != "" && l.Network != b.Network:
-			return nil, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
+			return nil, false, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
 		case l.State == journal.Unbound || l.State == journal.Releasing:
-			return nil, goneError{at}
+			return nil, false, goneError{at}
 		}
+		again := l.State == journal.Reissued || l.State == journal.Bound && had.State == journal.Unwritten
+		ours = ours && again && !l.Doubt
 		l.State, l.Endpoint, l.Network = journal.Bound, b.Endpoint, b.Network
 		leases = append(leases, l)
 	}
-	return leases, nil
+	return leases, ours, nil
 }
 
 // notGiven says why an address that this node has no lease of cannot be
@@ -122,7 +127,7 @@ func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
 }
 
 // bindHeld commits a binding whose places are held.
-func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressing, leases []journal.Lease) error {
+func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressing, leases []journal.Lease, ours bool) error {
 	bound := journal.Binding{Record: b.Record, Network: b.Network, State: journal.Written}
 	sent, err := false, bs.Distrust()
 	if err == nil {
@@ -132,12 +137,12 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	case err == nil:
 		failpoint.Reach("endpoint: written")
 		for i := range leases {
-			leases[i].Reissued, leases[i].Doubt = false, false
+			leases[i].Doubt = false
 		}
 		return bs.Memory.Keep(entriesOf(bound, leases)...)
 	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
-	case errors.Is(err, store.ErrUnavailable) && allReissued(leases):
+	case errors.Is(err, store.ErrUnavailable) && ours:
 		bound.State = journal.Unwritten
 		bs.Wake()
 		return bs.Memory.Keep(entriesOf(bound, leases)...)
@@ -150,15 +155,6 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	bound.State = journal.Closing
 	return errors.Join(fmt.Errorf("the container's addresses cannot be confirmed: %w", err),
 		bs.Memory.Keep(entriesOf(bound, leases)...))
-}
-
-func allReissued(leases []journal.Lease) bool {
-	for _, l := range leases {
-		if !l.Reissued || l.Doubt {
-			return false
-		}
-	}
-	return len(leases) > 0
 }
 
 func entriesOf(e journal.Binding, leases []journal.Lease) []journal.Record {
@@ -389,7 +385,7 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	}
 	e.State = journal.Written
 	for i := range leases {
-		leases[i].Reissued, leases[i].Doubt = false, false
+		leases[i].Doubt = false
 	}
 	return bs.Memory.Keep(entriesOf(e, leases)...)
 }

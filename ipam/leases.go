@@ -49,7 +49,7 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 		return nil, ls.Memory.Keep(l)
 	case own:
 		return nil, ls.Memory.Keep(ls.adopted(at, it, rec))
-	case l.State == journal.Given && !l.Doubt && it.Created == 0:
+	case l.IsGiven() && !l.Doubt && it.Created == 0:
 		return ls.assert(ctx, l) // another driver's network never binds what it uses
 	case l.State != journal.Bound:
 		return nil, ls.Memory.Forget(l)
@@ -161,7 +161,7 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 	}
 	defer release()
 	l, ok := ls.Memory.Lease(at)
-	if !ok || l.State != journal.Given && l.State != journal.Unbound || heldAddress(l) != h {
+	if !ok || !l.IsGiven() && l.State != journal.Unbound || heldAddress(l) != h {
 		return nil
 	}
 	return ls.giveUp(ctx, l)

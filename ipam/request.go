@@ -189,7 +189,7 @@ func (rq *requests) tryOwn(ctx, call context.Context, p journal.Pool, l journal.
 	switch l.State {
 	case journal.Bound:
 		return l.Endpoint, nil
-	case journal.Given:
+	case journal.Given, journal.Reissued:
 		return "", rq.giveSame(p, l)
 	}
 	return rq.takeBack(ctx, call, p, l)
@@ -295,7 +295,7 @@ func (rq *requests) reissuable(l journal.Lease, p journal.Pool) bool {
 }
 
 func (rq *requests) reissue(l journal.Lease, p journal.Pool) error {
-	l.State, l.Pool, l.Reissued = journal.Given, p.ID, true
+	l.State, l.Pool = journal.Reissued, p.ID
 	return rq.Memory.Keep(l)
 }
 

@@ -68,7 +68,7 @@ type upkeep struct {
 // frees what the engine does not know in two observations (FreeProvisional).
 func (u *upkeep) Provisional(context.Context) ([]Held, error) {
 	held := u.strays.all()
-	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Given || l.State == journal.Unbound }) {
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.IsGiven() || l.State == journal.Unbound }) {
 		held = append(held, heldAddress(l))
 	}
 	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Joined() && !p.Closed }) {

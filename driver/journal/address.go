@@ -16,6 +16,9 @@ type LeaseState string
 const (
 	// Given: Docker was answered with it; no endpoint has it yet.
 	Given LeaseState = "given"
+	// Reissued: given again while the store was away, which the store was never
+	// told of. It may be bound so too; after a start it is given, in doubt.
+	Reissued LeaseState = "reissued"
 	// Bound: an endpoint has it. A release is none before Unbind.
 	Bound LeaseState = "bound"
 	// Unbound: its endpoint was deleted, its release is to come.
@@ -39,9 +42,6 @@ type Lease struct {
 	// Endpoint has the address (bound), had it (unbound, releasing), or may
 	// have it in the store although its Bind was refused (given).
 	Endpoint string `json:"endpoint,omitempty"`
-	// Reissued is set when it was given again while the store was away: then
-	// it may be bound so too.
-	Reissued bool `json:"reissued,omitempty"`
 	// Claimed is set for a swarm worker's: the manager may have a claim on the
 	// same record, which is therefore rewritten and never just replaced.
 	Claimed bool `json:"claimed,omitempty"`
@@ -49,6 +49,9 @@ type Lease struct {
 	// may be somebody else's by now, and only the store can say.
 	Doubt bool `json:"doubt,omitempty"`
 }
+
+// IsGiven reports whether Docker was answered with it and no endpoint has it.
+func (l Lease) IsGiven() bool { return l.State == Given || l.State == Reissued }
 
 // Place is where the address is.
 func (l Lease) Place() pool.Place { return pool.At(l.Segment, l.Address) }

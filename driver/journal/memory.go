@@ -108,7 +108,10 @@ func recallLease(m *Memory, key string, value []byte) error {
 	if err := json.Unmarshal(value, &l); err != nil {
 		return fmt.Errorf("read %s: %w", key, err)
 	}
-	l.Doubt = l.Doubt || l.State == Given || l.State == Unbound
+	l.Doubt = l.Doubt || l.IsGiven() || l.State == Unbound
+	if l.State == Reissued {
+		l.State = Given
+	}
 	l.enter(m)
 	return nil
 }

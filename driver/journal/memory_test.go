@@ -178,7 +178,8 @@ func TestAnOlderFileIsRead(t *testing.T) {
 		{Bucket: "networks", Key: "n1"}:                      `{"id":"n1","stage":"committed","uuid":"u1","options":{},"ipv4":true,"ipv6":false,"segment":"default","since":1}`,
 		{Bucket: "endpoints", Key: "e1"}:                     `{"id":"e1","network":"n1","since":1,"container":{}}`,
 		{Bucket: "addresses", Key: "pool/" + opened.ID}:      `{"id":"` + opened.ID + `","seq":3,"network":"n1"}`,
-		{Bucket: "addresses", Key: "lease/default/10.0.0.2"}: `{"segment":"default","address":"10.0.0.2","nonce":"x","kind":"dynamic","since":1,"pool":"` + opened.ID + `","state":"given"}`,
+		{Bucket: "addresses", Key: "lease/default/10.0.0.2"}: `{"segment":"default","address":"10.0.0.2","nonce":"x","kind":"dynamic","since":1,"pool":"` + opened.ID + `","state":"given","reissued":true}`,
+		{Bucket: "addresses", Key: "lease/default/10.0.0.3"}: `{"segment":"default","address":"10.0.0.3","nonce":"y","kind":"dynamic","since":1,"pool":"` + opened.ID + `","state":"reissued"}`,
 		{Bucket: "addresses", Key: "network/n1"}:             `{"id":"n1","uuid":"u1"}`,
 		{Bucket: "addresses", Key: "endpoint/e1"}:            `{"record":{"endpoint":"e1","node":"h","network":"u1","segment":"default","since":1,"container":{}},"network":"n1","state":"written"}`,
 		{Bucket: "addresses", Key: "something new/x"}:        `{}`,
@@ -197,8 +198,11 @@ func TestAnOlderFileIsRead(t *testing.T) {
 	if len(m.Networks()) != 1 || len(m.Endpoints()) != 1 || p.Parsed != id || b.State != journal.Written || !m.SameDefinition("n1", "n1") {
 		t.Errorf("recalled networks %v endpoints %v pool %+v binding %+v", m.Networks(), m.Endpoints(), p, b)
 	}
-	if !l.Doubt {
-		t.Error("a lease whose release may have been under way is not in doubt")
+	again, _ := m.Lease(pool.At("default", netip.MustParseAddr("10.0.0.3")))
+	for _, l := range []journal.Lease{l, again} {
+		if !l.Doubt || l.State != journal.Given {
+			t.Errorf("%s is %s, in doubt %v: its release may have been under way", l.Address, l.State, l.Doubt)
+		}
 	}
 	if m.NextSeq() != 4 || !m.Knew(id.Nonce) {
 		t.Errorf("the next pool is %d, want 4", m.NextSeq())
