@@ -84,26 +84,14 @@ func (d *Driver) followEngine(ctx context.Context) error {
 }
 
 func (d *Driver) engineEvent(ev engine.Event) {
-	switch {
-	case ev.Kind == engine.KindStream && ev.Action == engine.ActionLost:
-		d.Replicas.Seen.Lost()
-		return
-	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
-		d.Replicas.Seen.Back()
-	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
-		d.Replicas.Seen.Prune(ev.Time, d.Now())
-	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
-		d.Replicas.Seen.Destroy(ev.Time, d.Now())
-	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
-		d.Containers.Names.Stale(ev.ID)
-	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:
-		d.Containers.Names.Stopping(ev.ID, ev.Attributes["signal"])
-	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
-		d.Containers.Names.Stale(ev.Attributes["container"])
+	d.Seen.Heard(ev, d.Now())
+	if ev.Kind == engine.KindStream && ev.Action == engine.ActionLost {
+		return // there is nothing to look at
 	}
-	d.Node.Stopped.Event(ev)
+	d.Containers.Heard(ev)
+	d.Node.Heard(ev)
 	d.Poke()
-	d.Containers.Names.Poke()
+	d.Refresh()
 }
 
 // followStore keeps the driver's tables.

@@ -86,7 +86,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	plain := h.run("plain", "lan1")
 	named := func(ct *container) func() bool {
 		return func() bool {
-			h.d.Names.Poke()
+			h.d.Containers.Refresh()
 			e, _ := h.d.Memory.Endpoint(ct.endpoint)
 			return e.Container.ID == ct.id
 		}
@@ -109,7 +109,7 @@ func TestMACsOfStoppedContainers(t *testing.T) {
 	}
 	web.remove()
 	h.eventually("the MAC of a container that is no more to be forgotten", func() bool {
-		h.d.Names.Poke()
+		h.d.Containers.Refresh()
 		n, _ := h.d.Memory.Network(id)
 		return len(n.MACs) == 0
 	})

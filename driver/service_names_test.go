@@ -44,10 +44,10 @@ func TestServiceNames(t *testing.T) {
 	h.replica("lan1")
 
 	plain := h.run("plain", "lan1", task(asItIs))
-	h.d.Names.Poke() // here a container is told of before its endpoint is made
+	h.d.Containers.Refresh() // here a container is told of before its endpoint is made
 	h.published("a task without a check serves", plain, serving)
 	checked := h.run("checked", "lan1", task(func(s *enginetest.ContainerSpec) { s.Health, s.StopSignal = engine.HealthStarting, "SIGINT" }))
-	h.d.Names.Poke()
+	h.d.Containers.Refresh()
 	h.published("one with a check does not yet", checked, apart)
 	h.engine.SetHealth(checked.id, engine.HealthHealthy)
 	h.published("a healthy one serves", checked, serving)
@@ -68,6 +68,6 @@ func TestServiceNames(t *testing.T) {
 	h.engine.SetHealth(plain.id, engine.HealthHealthy)
 	h.engine.RenameContainer(plain.id, "still")
 	plain.spec.Name = "still"
-	h.d.Names.Poke()
+	h.d.Containers.Refresh()
 	h.published("not after a new look and a new agent either", plain, apart)
 }

@@ -64,7 +64,7 @@ func TestWhatHasNoEffectIsTold(t *testing.T) {
 	told := func(want []string) {
 		t.Helper()
 		h.eventually("the warnings to be "+strings.Join(want, "; "), func() bool {
-			h.d.Names.Poke()
+			h.d.Containers.Refresh()
 			return cmp.Equal(want, h.d.Warnings())
 		})
 	}

@@ -70,6 +70,7 @@ type Host struct {
 	Scopes    *scopes
 	Tables    *Mirrors
 	Troubles  *trouble.Book
+	Seen      Seen
 	Now       func() time.Time
 	Log       *slog.Logger
 

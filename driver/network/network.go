@@ -277,6 +277,6 @@ func (rs *Replicas) learnLabels(ctx context.Context) error {
 	}
 	rs.sandboxes.Announcer.Learn(info.APIVersion)
 	rs.containers.Unheeded.Learn(info.Version)
-	rs.containers.Names.Poke() // what has no effect depends on it
+	rs.containers.Refresh() // what has no effect depends on it
 	return rs.Scopes.Learn(info.Labels)
 }

@@ -57,7 +57,7 @@ func (rs *Replicas) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 		return err
 	}
 	rs.Log.Warn("took back a local network that the journal did not know", "network", e.Name)
-	rs.containers.Names.Poke()
+	rs.containers.Refresh()
 	return nil
 }
 
@@ -70,8 +70,7 @@ type Replicas struct {
 	networks   *Networks
 	swarm      *Swarm
 	missing    map[string]time.Time // see view; the loop alone has it
-	Seen       seen
-	Clashes    trouble.Findings // networks elsewhere that lost their name to one of this node
+	Clashes    trouble.Findings     // networks elsewhere that lost their name to one of this node
 }
 
 // NewReplicas has looked at nothing yet.
@@ -110,7 +109,7 @@ const maxRounds = 8
 // syncOnce looks and acts until nothing is left to do, and says when to look
 // again.
 func (rs *Replicas) syncOnce(ctx context.Context) (time.Duration, error) {
-	if rs.Seen.wantsLabels() {
+	if rs.Seen.WantsLabels() {
 		if err := rs.learnLabels(ctx); err != nil {
 			rs.Log.Warn("the engine's labels cannot be read: read again at the next look", "err", err)
 			rs.Seen.Back() // asks for them again
@@ -315,7 +314,7 @@ func (rs *Replicas) bindDefinition(ctx context.Context, s plan.Step) error {
 			return err
 		}
 		failpoint.Reach("adopt: journaled")
-		rs.containers.Names.Poke() // its endpoints are taken back with their names
+		rs.containers.Refresh() // its endpoints are taken back with their names
 		rs.Log.Warn("took back a network that the journal did not know", "network", s.Engine.Name)
 	}
 	def := s.Definition.Record
@@ -373,7 +372,7 @@ func (rs *Replicas) BindTo(s plan.Step, stage journal.Stage, since int64) error 
 		had.UUID = def.UUID
 		rs.sandboxes.RenameSandboxes(had)
 	}
-	rs.containers.Names.Poke() // its endpoints' records name the network
+	rs.containers.Refresh() // its endpoints' records name the network
 	return nil
 }
 

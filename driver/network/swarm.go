@@ -273,7 +273,7 @@ func (sw *Swarm) bindSwarm(s plan.Step) error {
 		sw.Addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
 		return nil
 	})
-	sw.containers.Names.Poke()
+	sw.containers.Refresh()
 	return err
 }
 

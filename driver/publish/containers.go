@@ -59,8 +59,7 @@ func newNames() *names {
 	return &names{wake: make(chan struct{}, 1), renamed: map[string]bool{}, published: map[string]store.Endpoint{}}
 }
 
-// Poke has the records compared with what is known of the containers.
-func (s *names) Poke() { host.Tell(s.wake) }
+func (s *names) poke() { host.Tell(s.wake) }
 
 // Stale asks for a container to be inspected again.
 func (s *names) Stale(container string) {
@@ -207,6 +206,22 @@ func nameLabels(all map[string]string) map[string]string {
 	return kept
 }
 
+// Refresh has the records compared with what is known of the containers.
+func (cs *Containers) Refresh() { cs.Names.poke() }
+
+// Heard takes an event of the engine: containers that may be called otherwise,
+// or that may be stopping.
+func (cs *Containers) Heard(ev engine.Event) {
+	switch {
+	case ev.Kind == engine.KindContainer && (ev.Action == engine.ActionRename || ev.Action == engine.ActionHealthy || ev.Action == engine.ActionUnhealthy):
+		cs.Names.Stale(ev.ID)
+	case ev.Kind == engine.KindContainer && ev.Action == engine.ActionKill:
+		cs.Names.stopping(ev.ID, ev.Attributes["signal"])
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionConnect:
+		cs.Names.Stale(ev.Attributes["container"])
+	}
+}
+
 // publishEndpoints writes the records that are not what the journal says.
 // A failure is tried again with the next look.
 func (cs *Containers) publishEndpoints(ctx context.Context) {
@@ -251,7 +266,7 @@ func (s *names) enter(epoch int64) {
 // container: the record was made anew.
 func (cs *Containers) Republish(endpoint string) {
 	cs.Names.forget(endpoint)
-	cs.Names.Poke()
+	cs.Refresh()
 }
 
 func (s *names) forget(endpoint string) {
@@ -317,8 +332,8 @@ func describe(e *journal.Endpoint, c engine.ContainerDetail, a engine.Attachment
 	}
 }
 
-// Stopping notes that a container was sent a signal.
-func (s *names) Stopping(container, signal string) {
+// stopping notes that a container was sent a signal.
+func (s *names) stopping(container, signal string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signalled = append(s.signalled, signalled{container, signal})

@@ -39,8 +39,8 @@ func newStopped() *stopped {
 	return &stopped{had: map[had][]netip.Addr{}, created: map[string]bool{}, waiting: map[string]bool{}}
 }
 
-// Event notes a container that was made, until it starts.
-func (s *stopped) Event(ev engine.Event) {
+// note notes a container that was made, until it starts.
+func (s *stopped) note(ev engine.Event) {
 	if ev.Kind != engine.KindContainer {
 		return
 	}
@@ -69,6 +69,9 @@ func (s *stopped) Newcomers(network string) bool {
 	defer s.mu.Unlock()
 	return len(s.created) > 0 || s.waiting[network]
 }
+
+// Heard takes an event of the engine: containers that are made and started.
+func (ps *Node) Heard(ev engine.Event) { ps.Stopped.note(ev) }
 
 // Newcomers reports whether a container that never ran may be the one that asks
 // for an address on a network.

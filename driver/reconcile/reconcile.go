@@ -76,12 +76,12 @@ func (rc *Reconciler) ReconcileForever(ctx context.Context) error {
 
 // Reconcile is one round. An engine that does not answer proves nothing.
 func (rc *Reconciler) Reconcile(ctx context.Context, s *host.Suspects) error {
-	away, _ := rc.replicas.Seen.Absences()
+	away, _ := rc.Seen.Absences()
 	had, err := rc.census(ctx)
 	if err != nil {
 		return err
 	}
-	if again, _ := rc.replicas.Seen.Absences(); again != away {
+	if again, _ := rc.Seen.Absences(); again != away {
 		return nil
 	}
 	defer s.Round()

@@ -1,12 +1,14 @@
-package network
+package host
 
 import (
 	"sync"
 	"time"
+
+	"gvlan/driver/engine"
 )
 
-// seen is what the engine's events told.
-type seen struct {
+// Seen is what the engine's events told.
+type Seen struct {
 	mu        sync.Mutex
 	fresh     bool      // labels must be read again
 	pruned    time.Time // of the last prune that deleted a network
@@ -16,14 +18,29 @@ type seen struct {
 	answered  bool      // the engine answers, as far as events tell
 }
 
-func (s *seen) Lost() {
+// Heard takes an event of the engine.
+func (s *Seen) Heard(ev engine.Event, now time.Time) {
+	switch {
+	case ev.Kind == engine.KindStream && ev.Action == engine.ActionLost:
+		s.lost()
+	case ev.Kind == engine.KindStream, ev.Kind == engine.KindDaemon:
+		s.Back()
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionPrune:
+		s.prune(ev.Time, now)
+	case ev.Kind == engine.KindNetwork && ev.Action == engine.ActionDestroy:
+		s.destroy(ev.Time, now)
+	}
+}
+
+func (s *Seen) lost() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answered = false
 	s.away++
 }
 
-func (s *seen) Back() {
+// Back has the engine answer, and its labels read again.
+func (s *Seen) Back() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answered, s.fresh = true, true
@@ -34,7 +51,7 @@ func (s *seen) Back() {
 // deleted nothing is told too and must not excuse an rm before it.
 const pruneGap = 500 * time.Millisecond
 
-func (s *seen) Prune(event, now time.Time) {
+func (s *Seen) prune(event, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if event.Sub(s.destroyed) <= pruneGap {
@@ -42,21 +59,21 @@ func (s *seen) Prune(event, now time.Time) {
 	}
 }
 
-func (s *seen) Destroy(event, now time.Time) {
+func (s *Seen) destroy(event, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.deleted, s.destroyed = now, event
 }
 
 // Times are the last prune and the last deletion.
-func (s *seen) Times() (pruned, deleted time.Time) {
+func (s *Seen) Times() (pruned, deleted time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.pruned, s.deleted
 }
 
-// wantsLabels tells, once, that the labels may have changed.
-func (s *seen) wantsLabels() bool {
+// WantsLabels tells, once, that the labels may have changed.
+func (s *Seen) WantsLabels() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.fresh
@@ -66,7 +83,7 @@ func (s *seen) wantsLabels() bool {
 
 // Absences counts how often the engine went away: an observation that spans
 // one proves nothing.
-func (s *seen) Absences() (count int, answers bool) {
+func (s *Seen) Absences() (count int, answers bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.away, s.answered
