@@ -13,6 +13,7 @@ import (
 	miekg "github.com/miekg/dns"
 
 	"gvlan/driver/netns"
+	"gvlan/driver/netns/netnstest"
 )
 
 // Sandbox is a network namespace as Docker leaves it to a container: a
@@ -50,7 +51,7 @@ func needRoot(t testing.TB) {
 func NewSandbox(t testing.TB) *Sandbox {
 	t.Helper()
 	needRoot(t)
-	ns, err := netns.New()
+	ns, err := netnstest.New()
 	if err != nil {
 		t.Fatal(err)
 	}

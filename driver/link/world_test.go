@@ -9,6 +9,7 @@ import (
 
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
+	"gvlan/driver/netns/netnstest"
 )
 
 const driverName = "gvlan"
@@ -23,7 +24,7 @@ type world struct {
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	ns, err := netns.New()
+	ns, err := netnstest.New()
 	if err != nil {
 		t.Fatal(err)
 	}

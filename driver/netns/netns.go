@@ -57,21 +57,6 @@ func Current() (*Namespace, error) {
 	return Open("/proc/thread-self/ns/net")
 }
 
-// New makes an empty namespace without a name. It has a loopback that is
-// down, and goes away with Close when no process or socket is left in it.
-func New() (*Namespace, error) {
-	var ns *Namespace
-	err := onThread(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("make network namespace: %w", err)
-		}
-		var err error
-		ns, err = Current()
-		return err
-	})
-	return ns, err
-}
-
 // IsMounted reports whether path is a network namespace now. A missing path
 // is false without an error.
 func IsMounted(path string) (bool, error) {

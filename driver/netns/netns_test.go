@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/netns"
+	"gvlan/driver/netns/netnstest"
 )
 
 func TestDoRunsInNamespaceOnly(t *testing.T) {
@@ -228,7 +229,7 @@ func startIn(t *testing.T, ns *netns.Namespace) *exec.Cmd {
 
 func newNamespace(t *testing.T) *netns.Namespace {
 	t.Helper()
-	ns, err := netns.New()
+	ns, err := netnstest.New()
 	if err != nil {
 		t.Fatal(err)
 	}

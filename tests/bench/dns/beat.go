@@ -15,6 +15,7 @@ import (
 	"gvlan/dns/sandbox"
 	"gvlan/dns/zone"
 	"gvlan/driver/netns"
+	"gvlan/driver/netns/netnstest"
 )
 
 // beat measures what an idle agent spends on keeping the resolvers of n
@@ -67,7 +68,7 @@ func beat(n int, span time.Duration) error {
 // newNamespace makes a network namespace whose loopback is up, as Docker
 // leaves it.
 func newNamespace() (*netns.Namespace, error) {
-	ns, err := netns.New()
+	ns, err := netnstest.New()
 	if err != nil {
 		return nil, err
 	}
