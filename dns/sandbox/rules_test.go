@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -120,7 +121,7 @@ func TestAcknowledged(t *testing.T) {
 	if err := acknowledged(append(ack(0), ack(0)...)); err != nil {
 		t.Errorf("two acknowledgements: %v", err)
 	}
-	if err := acknowledged(append(ack(0), ack(-int32(unix.ENOENT))...)); err != unix.ENOENT {
+	if err := acknowledged(append(ack(0), ack(-int32(unix.ENOENT))...)); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("an error after an acknowledgement: %v", err)
 	}
 	if err := acknowledged([]byte{255, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}); err == nil {

@@ -37,8 +37,10 @@ type Scope string
 const (
 	// ScopeDefault leaves the choice to the engine's labels.
 	ScopeDefault Scope = ""
-	ScopeGlobal  Scope = "global"
-	ScopeLocal   Scope = "local"
+	// ScopeGlobal is on every host of the cluster.
+	ScopeGlobal Scope = "global"
+	// ScopeLocal is on this host only.
+	ScopeLocal Scope = "local"
 )
 
 // Options is what `docker network create -o` said.

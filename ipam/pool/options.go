@@ -36,8 +36,9 @@ const (
 type Order string
 
 const (
-	// lowest keeps a lone stop and start at its address, without memory.
+	// Lowest keeps a lone stop and start at its address, without memory.
 	Lowest Order = "lowest"
+	// Random is any of the free ones.
 	Random Order = "random"
 )
 

@@ -3,6 +3,7 @@ package docker_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -93,7 +94,7 @@ func sends(text string) func(net.Conn) ([]byte, error) {
 			_ = half.CloseWrite()
 		}
 		answer, err := io.ReadAll(conn)
-		if late, ok := err.(net.Error); ok && late.Timeout() {
+		if late := net.Error(nil); errors.As(err, &late) && late.Timeout() {
 			return answer, err
 		}
 		return answer, nil

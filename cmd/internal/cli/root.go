@@ -53,8 +53,8 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 // explainFlag adds the nearest known flag to pflag's complaint about an
 // unknown one.
 func explainFlag(c *cobra.Command, err error) error {
-	unknown, ok := err.(*pflag.NotExistError)
-	if !ok || len(unknown.GetSpecifiedName()) < 2 {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
 		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
 	}
 	var known []string
