@@ -38,7 +38,9 @@ func TestOneWriterOfAKey(t *testing.T) {
 	table := writersTable(t)
 	found := map[string][]string{} // packages by kind
 	var unread []string            // packages with keys they read
-	for _, p := range typedPackages(t) {
+	for _, p := range typedPackages(t, func(p listed) bool {
+		return p.ForTest == "" && p.product() && slices.Contains(p.Imports, storePackage) && !strings.HasSuffix(p.ImportPath, "test")
+	}) {
 		kinds, read := p.writes()
 		for _, kind := range kinds {
 			found[kind] = append(found[kind], p.name)
@@ -115,19 +117,29 @@ type typed struct {
 	info  *types.Info
 }
 
-// typedPackages type-checks every product package that imports the store, by the
-// export data that the toolchain has of what it imports.
-func typedPackages(t *testing.T) (all []typed) {
+// listed is what go list says of a package. One with its inner tests comes a
+// second time, as "PATH [PATH.test]".
+type listed struct {
+	ImportPath, ForTest, Dir, Export string
+	GoFiles, Imports                 []string
+}
+
+// product reports whether it is a package of ours, or that and its inner tests.
+func (p listed) product() bool {
+	path, ours := strings.CutPrefix(p.ImportPath, module+"/")
+	path, _, variant := strings.Cut(path, " ")
+	return ours && !strings.HasPrefix(path, "tests/") && !strings.HasSuffix(path, ".test") && (!variant || p.ForTest == module+"/"+path)
+}
+
+// typedPackages type-checks the wanted packages, by the export data that the
+// toolchain has of what they import.
+func typedPackages(t *testing.T, wanted func(listed) bool) (all []typed) {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-e", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,Imports", "./...")
+	cmd := exec.Command("go", "list", "-e", "-export", "-deps", "-test", "-json=ImportPath,ForTest,Dir,Export,GoFiles,Imports", "./...")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
-	}
-	type listed struct {
-		ImportPath, Dir, Export string
-		GoFiles, Imports        []string
 	}
 	var ours []listed
 	exports := map[string]string{}
@@ -139,8 +151,7 @@ func typedPackages(t *testing.T) (all []typed) {
 			t.Fatalf("read go list: %v", err)
 		}
 		exports[p.ImportPath] = p.Export
-		name, own := strings.CutPrefix(p.ImportPath, module+"/")
-		if own && slices.Contains(p.Imports, storePackage) && !strings.HasPrefix(name, "tests/") && !strings.HasSuffix(name, "test") {
+		if wanted(p) {
 			ours = append(ours, p)
 		}
 	}

@@ -159,7 +159,7 @@ func (m *Membership) close(list *memberlist.Memberlist) {
 	if left && m.accompanied() {
 		// Gossip misses one node in a thousand; said twice, one in a million.
 		err := list.UpdateNode(updateTimeout)
-		time.Sleep(lingerAfterLeave)
+		time.Sleep(lingerAfterLeave) //nolint:forbidigo // the goodbye itself: ctx is over by now
 		if err = errors.Join(err, list.Leave(leaveTimeout)); err != nil {
 			m.config.Log.Debug("leave not told to every member: they notice by their probes", "err", err)
 		}

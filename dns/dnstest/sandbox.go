@@ -43,7 +43,7 @@ const External = "203.0.113.9"
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("needs root to make network namespaces")
+		t.Skip("needs root to make network namespaces") //nolint:forbidigo // not root
 	}
 }
 

@@ -32,7 +32,7 @@ func foldByte(c byte) byte {
 
 // foldTable is foldByte for every byte, so that the hot path looks up
 // instead of comparing.
-var foldTable = func() (t [256]byte) {
+var foldTable = func() (t [256]byte) { //nolint:gochecknoglobals // a table that is computed
 	for i := range t {
 		t[i] = foldByte(byte(i))
 	}

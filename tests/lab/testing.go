@@ -20,7 +20,7 @@ const logTail = 8 << 10
 func New(t testing.TB, o Options) *Lab {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("a lab needs root")
+		t.Skip("a lab needs root") //nolint:forbidigo // not root
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), upLimit)
 	defer cancel()

@@ -183,7 +183,7 @@ func RunInUML(t *testing.T, env ...string) bool {
 		return true
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("UML needs root for its hostfs root")
+		t.Skip("UML needs root for its hostfs root") //nolint:forbidigo // not root
 	}
 	self, err := os.Executable()
 	if err != nil {
