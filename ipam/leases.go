@@ -321,7 +321,7 @@ func (ls *leases) freeOne(ctx context.Context, was journal.Lease) error {
 	if !ok || l.Nonce != was.Nonce || l.State != journal.Unbound {
 		return nil
 	}
-	if ls.Away.Load() {
+	if ls.IsAway() {
 		return ls.postpone(l) // many may be dead at once, and a handler may wait
 	}
 	return ls.giveUp(ctx, l)

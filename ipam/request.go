@@ -264,6 +264,18 @@ func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.P
 	return "", rq.holders.takenError(ctx, at, rec)
 }
 
+// While the store is away no address can be taken, but one that this node
+// gave up and never told the store of is still this node's: nobody else can
+// have got it. (Where a release was sent and no answer came, somebody may.) It
+// may be given again on the same network, bound in the
+// journal alone, and written once the store is back, under the same token.
+// That is what brings a rack back from a power cut: containers come up
+// before the host that holds etcd does.
+//
+// It is this node's until an eviction's quarantine could be over. From then on,
+// and after a start, when nothing tells how long the store has been away, the
+// LAN is asked first.
+
 // stillOurs returns those of a network's leases that nobody else can have, or
 // that nobody on the LAN answers for. It has what is left of Docker's call.
 func (rq *requests) stillOurs(ctx context.Context, network string, leases []journal.Lease) []journal.Lease {

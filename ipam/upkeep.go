@@ -184,7 +184,7 @@ func (u *upkeep) Run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-u.Kick:
+		case <-u.Woken():
 		case <-tick.C:
 		}
 	}
@@ -195,7 +195,7 @@ func (u *upkeep) Run(ctx context.Context) error {
 func (u *upkeep) attend(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	if u.Away.Load() {
+	if u.IsAway() {
 		if _, err := u.Read(ctx, store.MetaKey()); err != nil {
 			return
 		}

@@ -26,23 +26,23 @@ type Node struct {
 	Places  *Places
 	Mirrors *mirror.Mirrors
 	Suspect Suspects[pool.Place]
-	Kick    chan struct{}             // has one element while Run has something to do
+	kick    chan struct{}             // has one element while Run has something to do
 	contact atomic.Pointer[time.Time] // when the store last answered; nil: not since the start
-	Away    atomic.Bool               // the store did not answer the last call
+	away    atomic.Bool               // the store did not answer the last call
 	Waited  atomic.Bool               // in vain, for the store to be opened
 }
 
 // New speaks to nobody yet.
 func New(c Config) *Node {
 	c.fill()
-	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(c.Now), Kick: make(chan struct{}, 1)}
+	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}
 }
 
 // Bounded limits one call's use of the store: Timeout, or a quarter of it
 // while the store is known to be away, because Docker's stop makes several
 // calls in a row and each of them waits.
 func (n *Node) Bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if n.Away.Load() {
+	if n.away.Load() {
 		return context.WithTimeout(ctx, n.Timeout/4)
 	}
 	return context.WithTimeout(ctx, n.Timeout)
@@ -51,10 +51,16 @@ func (n *Node) Bounded(ctx context.Context) (context.Context, context.CancelFunc
 // Wake makes Run look at what there is to do.
 func (n *Node) Wake() {
 	select {
-	case n.Kick <- struct{}{}:
+	case n.kick <- struct{}{}:
 	default:
 	}
 }
+
+// Woken has an element while Run has something to do.
+func (n *Node) Woken() <-chan struct{} { return n.kick }
+
+// IsAway reports whether the store did not answer the last call.
+func (n *Node) IsAway() bool { return n.away.Load() }
 
 // Distrust says in one sentence why no new address may be given, or nil.
 func (n *Node) Distrust() error {
@@ -169,7 +175,7 @@ func (n *Node) heard(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil && !errors.Is(err, store.ErrUnavailable) {
 		err = fmt.Errorf("%w: %w", store.ErrUnavailable, err)
 	}
-	n.Away.Store(errors.Is(err, store.ErrUnavailable))
+	n.away.Store(errors.Is(err, store.ErrUnavailable))
 	if err == nil {
 		now := n.Now()
 		n.contact.Store(&now)
@@ -294,18 +300,6 @@ func (n *Node) AwaitOpening(ctx context.Context) {
 	}
 }
 
-// While the store is away no address can be taken, but one that this node
-// gave up and never told the store of is still this node's: nobody else can
-// have got it. (Where a release was sent and no answer came, somebody may.) It
-// may be given again on the same network, bound in the
-// journal alone, and written once the store is back, under the same token.
-// That is what brings a rack back from a power cut: containers come up
-// before the host that holds etcd does.
-//
-// It is this node's until an eviction's quarantine could be over. From then on,
-// and after a start, when nothing tells how long the store has been away, the
-// LAN is asked first.
-
 // Recent reports whether the store answered this agent so lately that nobody
 // can have been given what this node has. A clock that was set, or stood still
 // while the host slept, makes it no younger.
@@ -321,7 +315,7 @@ func (n *Node) Recent() bool {
 
 // Answers reports whether the store answered the last call, or does now.
 func (n *Node) Answers(ctx context.Context) bool {
-	if !n.Away.Load() {
+	if !n.away.Load() {
 		return true
 	}
 	_, err := n.Read(ctx, store.MetaKey())
