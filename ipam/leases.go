@@ -203,7 +203,7 @@ func vacated(l journal.Lease, it store.Item, rec store.Lease) bool {
 
 // giveUp releases a lease: in the store at once, else in the journal. A
 // store that did not answer the last call is asked a question first: what
-// was not sent to it is certain to be still this node's (see reissue.go).
+// was not sent to it is certain to be still this node's (see request.go).
 // The caller holds the place.
 func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 	if ls.Self.Trusted() != nil || !ls.Answers(ctx) {

@@ -243,8 +243,8 @@ func (e *Engine) yieldName(ctx context.Context, name, made string) error {
 // and can be made without (Docker 28.0).
 const apiIPv4Switch = "1.48"
 
-// networkAnswer is "Network" of the Engine API, with addresses as text: see raw.go
-// for why they are not read strictly.
+// networkAnswer is "Network" of the Engine API, with addresses as text: one that
+// is not well formed must not hide the rest.
 type networkAnswer struct {
 	ID         string `json:"Id"`
 	Name       string

@@ -12,7 +12,7 @@ import (
 	"gvlan/driver/link"
 )
 
-// unfinished is the group of a link that has no mark yet, as in mark.go.
+// unfinished is the group of a link that has no mark yet, as in kernel.go.
 const unfinished = 0x67766c6e
 
 func endpoint(name, parent string) link.Spec {
