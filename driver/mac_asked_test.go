@@ -119,7 +119,7 @@ func TestImportedContainer(t *testing.T) {
 	hw, _ := net.ParseMAC(ownMAC)
 	dockers := net.HardwareAddr{0x02, 0x42, 10, 9, 0, 5}
 	five := netip.MustParsePrefix("10.9.0.5/24")
-	doubt := "Docker does not tell whether web asked for its MAC on this network: to keep it, add --driver-opt " + option.KeyMAC + "=" + ownMAC
+	doubt := "Docker does not report whether web asked for its MAC on this network: to keep it, add --driver-opt " + option.KeyMAC + "=" + ownMAC
 	tests := []struct {
 		name       string
 		mode       string

@@ -102,7 +102,7 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 func (cs *claims) releaseClaim(ctx context.Context, at pool.Place) error {
 	err := cs.unclaim(ctx, at, endManager)
 	if errors.Is(err, store.ErrUnavailable) {
-		cs.Log.Warn("the swarm's release of an address is found later", "address", at.Addr, "err", err)
+		cs.Log.Warn("the swarm's release of an address is not written: its claim ends at a later look", "address", at.Addr, "err", err)
 		return nil
 	}
 	return err

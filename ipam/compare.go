@@ -42,7 +42,7 @@ func (u *upkeep) compare(ctx context.Context) error {
 		segment, addr, err := store.LeaseOf(it.Key)
 		rec, bad := store.Decode[store.Lease](it)
 		if err != nil || bad != nil {
-			u.Log.Error("a lease cannot be read", "key", it.Key, "err", errors.Join(err, bad))
+			u.Log.Error("a lease cannot be read: left alone", "key", it.Key, "err", errors.Join(err, bad))
 			continue
 		}
 		if rec.State == store.Leased && rec.Node == u.Self.Node() {

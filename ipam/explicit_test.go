@@ -8,7 +8,7 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// TestASecondAskForALivingContainersAddress is decision 1 of the design: the
+// TestASecondAskForALivingContainersAddress: the
 // refusal must come from RequestAddress, and a release that Docker sends all
 // the same must not free the address of the container that runs.
 func TestASecondAskForALivingContainersAddress(t *testing.T) {

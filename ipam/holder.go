@@ -82,7 +82,7 @@ func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease
 	c := Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: h.holderOf(ctx, l.Address, rec)}
 	l.Created = 0
 	if err := h.Memory.Keep(l); err != nil {
-		h.Log.Error("that an address is somebody else's by now is not journaled", "address", l.Address, "error", err)
+		h.Log.Error("a conflict over an address cannot be journaled: known until this agent ends", "address", l.Address, "err", err)
 	}
 	if !h.conflicts.add(l.Place(), c) {
 		return &c
@@ -93,7 +93,7 @@ func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease
 		return &c
 	}
 	if err := h.Endpoints.Silence(l.Endpoint, l.Address); err != nil {
-		h.Log.Error("the link of an address that somebody else has is still up", "address", l.Address, "endpoint", node.Short(l.Endpoint), "error", err)
+		h.Log.Error("the link of an address that somebody else has cannot be taken down: both answer for it", "address", l.Address, "endpoint", node.Short(l.Endpoint), "err", err)
 	}
 	return &c
 }

@@ -126,7 +126,7 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 }
 
 // put makes the lease's key if it is absent. When it is not, found is what
-// stands there. Gives tells that the address is given, not written again. The
+// stands there. Gives reports whether the address is given, not written again. The
 // caller holds the place.
 func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
 	key := l.Place().Key()
@@ -213,7 +213,7 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 	if err == nil {
 		return nil
 	}
-	ls.Log.Warn("a release is written later", "address", l.Address, "err", err)
+	ls.Log.Warn("release of an address not written to etcd: queued", "address", l.Address, "err", err)
 	return ls.postponeInDoubt(l)
 }
 

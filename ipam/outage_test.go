@@ -56,7 +56,7 @@ func TestReleasesSurviveARestart(t *testing.T) {
 	})
 }
 
-// TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore is decision 17:
+// TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore:
 // a rack comes back from a power cut before its etcd.
 func TestAnAddressThisNodeReleasedIsGivenAgainWithoutTheStore(t *testing.T) {
 	for _, restarted := range []bool{false, true} {

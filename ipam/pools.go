@@ -243,7 +243,7 @@ func oldestRunning(pools []journal.Pool) journal.Pool {
 	return pools[i]
 }
 
-// keepsID tells that a network is made anew under one id: a swarm's, by every
+// keepsID reports whether a network is made anew under one id: a swarm's, by every
 // new leader and by a worker whose engine was killed. Nobody releases the
 // pools it had before, and the newest one is what is asked from then on.
 func keepsID(network string) bool {

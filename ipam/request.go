@@ -395,7 +395,7 @@ func (rq *requests) ReleaseAddress(ctx context.Context, poolID, address string) 
 	}
 	switch l.State {
 	case journal.Bound:
-		rq.Log.Info("release of a bound address is none: its endpoint was not deleted", "address", addr, "endpoint", node.Short(l.Endpoint))
+		rq.Log.Info("release of an address ignored: its endpoint was not deleted, the container keeps it", "address", addr, "endpoint", node.Short(l.Endpoint))
 		return nil
 	case journal.Releasing:
 		rq.Wake()
@@ -413,7 +413,7 @@ func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.
 		return nil
 	}
 	if err := rq.reservations.unreserve(ctx, p, at.Addr, ""); err != nil {
-		rq.Log.Warn("a reservation is given back later", "address", at.Addr, "err", err)
+		rq.Log.Warn("a reservation is not given back: tried again within a second", "address", at.Addr, "err", err)
 		return nil // the pool still owes it
 	}
 	return nil
@@ -469,7 +469,7 @@ func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip
 	return netip.PrefixFrom(addr, subnet.Bits()), nil
 }
 
-// forEndpoint tells that an endpoint asks, which engines from 29 on say.
+// forEndpoint reports whether an endpoint asks, which engines from 29 on say.
 func forEndpoint(options map[string]string) bool {
 	return options[pool.EndpointName] != "" || options[pool.EndpointMAC] != ""
 }

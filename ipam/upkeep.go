@@ -45,7 +45,7 @@ func (d *debts) settle(ctx context.Context) {
 		if err := do(); errors.Is(err, store.ErrUnavailable) {
 			return
 		} else if err != nil {
-			d.Log.Warn("the address journal is not settled yet", "err", err)
+			d.Log.Warn("what the journal owes the store is not written: tried again within a second", "err", err)
 		}
 	}
 }
@@ -203,7 +203,7 @@ func (u *upkeep) attend(ctx context.Context) {
 	for _, at := range u.Suspect.Drain() {
 		if _, err := u.leases.reconcile(ctx, at); err != nil {
 			u.Suspect.Add(at)
-			u.Log.Warn("an address is compared with the store later", "address", at.Addr, "err", err)
+			u.Log.Warn("an address is not compared with the store: tried again within a second", "address", at.Addr, "err", err)
 		}
 	}
 	u.restoreMissing(ctx)

@@ -322,7 +322,7 @@ func NewImportedContainer(c engine.ContainerDetail, a engine.Attachment, driver 
 	case len(a.Settings.MAC) > 0:
 		moved.DriverOpts = option.WithMAC(moved.DriverOpts, a.Settings.MAC)
 	case !first && len(a.MAC) > 0 && !dockersMAC(a.MAC, four):
-		moved.Doubt = fmt.Sprintf("Docker does not tell whether %s asked for its MAC on this network: to keep it, add --driver-opt %s=%s", c.Name, option.KeyMAC, a.MAC)
+		moved.Doubt = fmt.Sprintf("Docker does not report whether %s asked for its MAC on this network: to keep it, add --driver-opt %s=%s", c.Name, option.KeyMAC, a.MAC)
 	}
 	return moved
 }

@@ -28,7 +28,7 @@ const patience = 10 * time.Minute
 const agentProgram = "GVLAN_KERNEL_AGENT"
 
 // inUML runs the calling test again on the kernel that has everything, beside
-// the other tests, and tells whether this is there.
+// the other tests, and reports whether this is there.
 func inUML(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(agentProgram) != "" {

@@ -42,7 +42,7 @@ func virtualTests(packages []goPackage) (virtualSet, error) {
 	return set, nil
 }
 
-// notRace tells whether the file is left out of race builds.
+// notRace reports whether the file is left out of race builds.
 func notRace(file *ast.File) bool {
 	for _, group := range file.Comments {
 		for _, c := range group.List {

@@ -85,7 +85,7 @@ func (f *Fabric) path(from *Port, to string) (port *Port, delay time.Duration, r
 	return port, max(0, time.Until(until)), false
 }
 
-// both tells whether packets pass both ways between two ports.
+// both reports whether packets pass both ways between two ports.
 func (f *Fabric) both(a, b *Port) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

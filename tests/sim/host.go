@@ -151,7 +151,7 @@ func (h *Host) States() map[string]cluster.State {
 	return states
 }
 
-// Runs tells whether the membership runs.
+// Runs reports whether the membership runs.
 func (h *Host) Runs() bool { return h.end != nil }
 
 // Crash stops the membership without a word, as kill -9 does. Its records

@@ -61,7 +61,7 @@ func (c *cluster) disagreement() error {
 	return nil
 }
 
-// isDown tells whether a host was taken down, whose leases stay until it is
+// isDown reports whether a host was taken down, whose leases stay until it is
 // back.
 func (c *cluster) isDown(host string) bool {
 	return slices.ContainsFunc(c.Hosts, func(h *lab.Host) bool { return h.Name == host && c.down[h] })

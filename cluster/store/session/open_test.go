@@ -37,7 +37,7 @@ func (i *interrupted) Commit(ctx context.Context, txn store.Txn) (store.Result, 
 	return i.Backend.Commit(ctx, txn)
 }
 
-// takes tells whether a transaction takes node a's epoch.
+// takes reports whether a transaction takes node a's epoch.
 func takes(txn store.Txn) bool {
 	for _, op := range txn.Then {
 		if op.Kind == store.OpPut && op.Key == store.EpochKey("a") {
