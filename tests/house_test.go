@@ -46,6 +46,19 @@ func TestStandsAlone(t *testing.T) {
 	}
 }
 
+// TestDesignsAreLinked: who looks for a DESIGN.md finds all of them in README,
+// and in CONTRIBUTING by what is to be touched.
+func TestDesignsAreLinked(t *testing.T) {
+	for _, page := range []string{"README.md", "CONTRIBUTING.md"} {
+		text := string(readFile(t, page))
+		for _, path := range repoFiles(t, "DESIGN.md") {
+			if !strings.Contains(text, "]("+path+")") {
+				t.Errorf("%s does not link %s", page, path)
+			}
+		}
+	}
+}
+
 // repoFiles lists the files with that ending, as paths below root; what the
 // build or git made is left out.
 func repoFiles(t *testing.T, ending string) []string {
