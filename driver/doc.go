@@ -3,11 +3,11 @@
 // them), and the loops that bring what Docker, the store and the kernel each
 // know together again.
 //
-// Handlers answer Docker from the journal and the store and never
-// ask the engine anything. Everything that needs the engine happens after
-// the handler returned: Replicas makes definitions of networks and networks
-// of definitions, Names learns what containers are called, Reconcile finds
-// what Docker forgot to say.
+// Handlers answer Docker from the journal and the store and never ask the
+// engine anything. Everything that needs the engine happens after the
+// handler returned: network.Replicas makes definitions of networks and
+// networks of definitions, publish.Containers learns what containers are
+// called, reconcile finds what Docker forgot to say.
 //
 // See DESIGN.md in this folder.
 package driver
