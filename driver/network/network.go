@@ -179,6 +179,48 @@ func foreignPools(all []pool.Data) []store.Pool {
 	return pools
 }
 
+// define commits the definition of one of the engine's networks: whoever comes
+// first has the name. Its reservations carry the definition's name from then on.
+// It is not done where the name was taken, the definition was removed before, or
+// a reservation moved: the next look knows.
+func (ns *Networks) define(ctx context.Context, s plan.Step, scope store.NetworkScope, more ...store.Cond) (made store.Row[store.Network], done bool, err error) {
+	n := store.Network{
+		UUID: s.Network.UUID, Name: s.Engine.Name, State: store.NetworkActive, Scope: scope,
+		Origin: ns.Self.Node(), Since: ns.Milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
+	}
+	conds, ops, err := ns.Addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
+	if err != nil {
+		return made, false, err
+	}
+	key := store.NetworkKey(n.Name)
+	conds = append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID)))
+	res, err := ns.Cfg.KV.Commit(ctx, store.Txn{
+		If:   append(conds, more...),
+		Then: append(ops, store.Put(key, store.Encode(n))),
+	})
+	if err != nil || !res.Done {
+		return made, false, err
+	}
+	return store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}, true, nil
+}
+
+// undefine deletes a definition with its reservations, and leaves its tombstone,
+// which says what it was. It is not done where the definition changed meanwhile.
+func (ns *Networks) undefine(ctx context.Context, def store.Row[store.Network]) (done bool, err error) {
+	n := def.Record
+	conds, ops, err := ns.Addresses.UnreserveFor(ctx, n)
+	if err != nil {
+		return false, err
+	}
+	n.State, n.Force = store.NetworkActive, false // as it would come back
+	grave := store.Tombstone{Network: n, By: ns.Self.Node(), Since: ns.Milliseconds() / 1000}
+	res, err := ns.Cfg.KV.Commit(ctx, store.Txn{
+		If:   append(conds, store.Unchanged(def.Key, def.Modified)),
+		Then: append(ops, store.Delete(def.Key), store.Put(store.TombstoneKey(n.UUID), store.Encode(grave))),
+	})
+	return err == nil && res.Done, err
+}
+
 // DeleteNetwork notes that Docker forgot the network. What that means for
 // the definition is settled outside the handler. Unknown networks are
 // success.

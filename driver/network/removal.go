@@ -83,20 +83,10 @@ func (rs *Replicas) revive(ctx context.Context, s plan.Step) error {
 // bury ends a removal every live node agreed to: definition and reservations
 // go, a tombstone stays for nodes that are away.
 func (rs *Replicas) bury(ctx context.Context, s plan.Step) error {
-	def := s.Definition.Record
-	conds, ops, err := rs.Addresses.UnreserveFor(ctx, def)
-	if err != nil {
-		return err
-	}
-	def.State, def.Force = store.NetworkActive, false // as it would come back
-	grave := store.Tombstone{Network: def, By: rs.Self.Node(), Since: rs.Milliseconds() / 1000}
-	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
-		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
-	})
-	if err == nil && res.Done {
+	done, err := rs.networks.undefine(ctx, s.Definition)
+	if done {
 		failpoint.Reach("removal: buried")
-		rs.Log.Info("network is removed from the whole cluster", "network", def.Name, "uuid", def.UUID)
+		rs.Log.Info("network is removed from the whole cluster", "network", s.Definition.Record.Name, "uuid", s.Definition.Record.UUID)
 	}
 	return err
 }

@@ -270,35 +270,23 @@ func (rs *Replicas) commit(ctx context.Context, s plan.Step) error {
 	for _, subnet := range plan.DroppedSubnets(s.Engine, s.Network) {
 		rs.Log.Warn("Docker ignored a subnet of the network: an IPv6 subnet needs --ipv6", "network", s.Engine.Name, "subnet", subnet)
 	}
-	n := store.Network{
-		UUID: s.Network.UUID, Name: s.Engine.Name, State: store.NetworkActive, Scope: store.ScopeGlobal,
-		Origin: rs.Self.Node(), Since: rs.Milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
-	}
-	conds, ops, err := rs.Addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
-	if err != nil {
-		return err
-	}
-	key := store.NetworkKey(n.Name)
-	conds = append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID)))
-	if made := s.Engine.Labels[plan.ReplicaLabel]; made != "" && made != n.UUID {
+	var more []store.Cond
+	if made := s.Engine.Labels[plan.ReplicaLabel]; made != "" && made != s.Network.UUID {
 		// The engine has it as a replica of a definition that it was never bound
 		// to: if that was removed meanwhile, this must not bring it back.
-		conds = append(conds, store.Absent(store.TombstoneKey(made)))
+		more = append(more, store.Absent(store.TombstoneKey(made)))
 	}
-	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
-		If:   conds,
-		Then: append(ops, store.Put(key, store.Encode(n))),
-	})
-	if err != nil || !res.Done {
-		return err // not done: the name was taken or a reservation moved, the next look knows
+	def, done, err := rs.networks.define(ctx, s, store.ScopeGlobal, more...)
+	if err != nil || !done {
+		return err
 	}
 	failpoint.Reach("commit: defined")
-	rs.Tables.Networks.Await(res.Revision)
-	rs.Log.Info("network is defined for the whole cluster", "network", n.Name, "uuid", n.UUID)
+	rs.Tables.Networks.Await(def.Modified)
+	rs.Log.Info("network is defined for the whole cluster", "network", def.Record.Name, "uuid", def.Record.UUID)
 	if rs.IsSolo() {
-		rs.Log.Warn(host.SoloWarning, "network", n.Name)
+		rs.Log.Warn(host.SoloWarning, "network", def.Record.Name)
 	}
-	s.Definition = store.Row[store.Network]{Key: key, Record: n, Modified: res.Revision}
+	s.Definition = def
 	return rs.BindTo(s, journal.StageCommitted, rs.Milliseconds())
 }
 

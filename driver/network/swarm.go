@@ -234,27 +234,15 @@ func (sw *Swarm) FreeNetwork(_ context.Context, id string) error {
 // commitSwarm makes the definition of a swarm network: its uuid is the swarm's
 // own id, so that every leader makes the same.
 func (sw *Swarm) commitSwarm(ctx context.Context, s plan.Step) error {
-	n := store.Network{
-		UUID: s.Network.UUID, Name: s.Engine.Name, State: store.NetworkActive, Scope: store.ScopeSwarm,
-		Origin: sw.Self.Node(), Since: sw.Milliseconds() / 1000, Created: plan.Define(s.Engine, s.Network),
-	}
-	conds, ops, err := sw.Addresses.ReserveFor(ctx, n.UUID, s.Network.ID)
-	if err != nil {
+	def, done, err := sw.networks.define(ctx, s, store.ScopeSwarm)
+	if err != nil || !done {
 		return err
 	}
-	key := store.NetworkKey(n.Name)
-	res, err := sw.Cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Absent(key), store.Absent(store.TombstoneKey(n.UUID))),
-		Then: append(ops, store.Put(key, store.Encode(n))),
-	})
-	if err != nil || !res.Done {
-		return err
+	sw.Log.Info("network of the swarm is defined", "network", def.Record.Name, "id", def.Record.UUID)
+	if def.Record.Created.IPAMOptions["exclude"] == "" {
+		sw.Log.Warn(auxWarning, "network", def.Record.Name)
 	}
-	sw.Log.Info("network of the swarm is defined", "network", n.Name, "id", n.UUID)
-	if n.Created.IPAMOptions["exclude"] == "" {
-		sw.Log.Warn(auxWarning, "network", n.Name)
-	}
-	return sw.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}})
+	return sw.bindSwarm(plan.Step{Network: s.Network, Engine: s.Engine, Definition: def})
 }
 
 // auxWarning is for every network that may miss it: the engine leaves aux
@@ -279,16 +267,7 @@ func (sw *Swarm) bindSwarm(s plan.Step) error {
 
 // freeSwarm ends the definition of a network the leader freed.
 func (sw *Swarm) freeSwarm(ctx context.Context, s plan.Step) error {
-	def := s.Definition.Record
-	conds, ops, err := sw.Addresses.UnreserveFor(ctx, def)
-	if err != nil {
-		return err
-	}
-	grave := store.Tombstone{Network: def, By: sw.Self.Node(), Since: sw.Milliseconds() / 1000}
-	_, err = sw.Cfg.KV.Commit(ctx, store.Txn{
-		If:   append(conds, store.Unchanged(s.Definition.Key, s.Definition.Modified)),
-		Then: append(ops, store.Delete(s.Definition.Key), store.Put(store.TombstoneKey(def.UUID), store.Encode(grave))),
-	})
+	_, err := sw.networks.undefine(ctx, s.Definition)
 	return err
 }
 
