@@ -42,7 +42,7 @@ LINT := $(GO) tool -modfile=tests/lint/go.mod
 
 lint:
 	$(LINT) golangci-lint run ./...
-	@dead=$$($(LINT) deadcode ./cmd/gvlan && $(LINT) deadcode -test ./...); \
+	@dead=$$($(LINT) deadcode ./cmd/gvlan && $(LINT) deadcode -test ./...) || exit 1; \
 		[ -z "$$dead" ] || { echo "nothing reaches, but for tests:"; echo "$$dead"; exit 1; }
 
 test: build
