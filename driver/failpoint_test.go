@@ -140,8 +140,8 @@ func isWrite(call *ast.CallExpr) bool {
 	return ok && slices.Contains(written[on.Sel.Name], f.Sel.Name)
 }
 
-// function follows one; dirty tells that a write came before without a
-// failpoint since, also in the answer.
+// function follows one; dirty reports that a write came before without
+// a failpoint since, also in the answer.
 func (r *writes) function(name string, dirty bool) bool {
 	if slices.Contains(r.within, name) {
 		return dirty

@@ -152,7 +152,8 @@ func tomlError(err error) error {
 // without the item, and candidates are called by their place.
 func parseFiled(s string) (List, error) {
 	list, err := Parse(s)
-	switch bad, is := errors.AsType[*itemError](err); {
+	bad, is := errors.AsType[*itemError](err)
+	switch {
 	case is && bad.what == "list":
 		return List{}, errors.New("it only excludes interfaces, name one to use as well")
 	case is:

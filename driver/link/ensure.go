@@ -191,7 +191,8 @@ func (k *Kernel) parent(spec Spec) (netlink.Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make %s: parent: %w", spec, err)
 	}
-	switch a := l.Attrs(); {
+	a := l.Attrs()
+	switch {
 	case a.EncapType != "ether":
 		return nil, fmt.Errorf("make %s: %w: it is no Ethernet device but %s", spec, ErrParentType, a.EncapType)
 	case spec.MTU > a.MTU:

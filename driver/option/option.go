@@ -294,7 +294,8 @@ func (o Options) Isolated(internal bool) bool {
 func ParseLabels(labels map[string]string) (map[link.Kind]Scope, error) {
 	said := map[link.Kind]Scope{}
 	for _, kind := range []link.Kind{link.Macvlan, link.Ipvlan} {
-		switch scope := Scope(labels[string(kind)]); scope {
+		scope := Scope(labels[string(kind)])
+		switch scope {
 		case ScopeGlobal, ScopeLocal:
 			said[kind] = scope
 		case "":

@@ -122,7 +122,8 @@ func (t *tenure) watchEpoch(ctx context.Context) error {
 
 // epochIn returns what a change says of the epoch key: zero when it is gone.
 func epochIn(c store.Change) (found store.Item, told bool) {
-	switch n := len(c.Events); {
+	n := len(c.Events)
+	switch {
 	case c.Reset && len(c.Items) > 0:
 		return c.Items[0], true
 	case c.Reset, n > 0 && c.Events[n-1].Deleted:

@@ -62,7 +62,8 @@ const recoverAgain = time.Second
 // awaitRecovery asks until no node is waited for any more.
 func awaitRecovery(ctx context.Context, client *api.Client, without []string, wait time.Duration) (api.Recovered, error) {
 	route := api.RecoverRoute + "?" + url.Values{"without": without}.Encode()
-	for end := time.Now().Add(wait); ; {
+	end := time.Now().Add(wait)
+	for {
 		var r api.Recovered
 		if err := client.Ask(ctx, http.MethodPost, route, &r); err != nil || len(r.Waiting) == 0 {
 			return r, err
