@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/store"
+
 	"github.com/hashicorp/memberlist"
 )
 
@@ -76,10 +78,8 @@ func (m *Membership) keepJoined(ctx context.Context, list *memberlist.Memberlist
 		if forming {
 			pause = formEvery
 		}
-		select {
-		case <-ctx.Done():
+		if !store.Sleep(ctx, m.jitter(pause)) {
 			return
-		case <-time.After(m.jitter(pause)):
 		}
 		missing := m.missing(m.config.Registry.Known().seeds())
 		forming = forming && len(missing) > 0 && time.Since(began) < formFor

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
@@ -153,13 +154,11 @@ func (sb *Sandboxes) announce(ctx context.Context, e journal.Endpoint) {
 			sent++
 			wait = announceEvery
 		}
-		select {
-		case <-ctx.Done():
+		if !store.Sleep(ctx, wait) {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) && failed != nil {
 				sb.Log.Warn("a new address is not announced on the LAN: neighbors may use whom they knew until their caches expire", "endpoint", visible.ID(e.ID), "err", failed)
 			}
 			return
-		case <-time.After(wait):
 		}
 	}
 }

@@ -107,10 +107,8 @@ func (ps *Node) PublishNode(ctx context.Context) error {
 		} else {
 			ps.Troubles.Over(trouble.Matter{What: "description of this node"})
 		}
-		select {
-		case <-ctx.Done():
+		if !store.Sleep(ctx, min(max(publishPause, 10*time.Since(began)), publishPauseLongest)) {
 			return nil
-		case <-time.After(min(max(publishPause, 10*time.Since(began)), publishPauseLongest)):
 		}
 		select {
 		case <-ctx.Done():

@@ -109,12 +109,8 @@ func (e *eviction) run(ctx context.Context, opts Options) error {
 		return err
 	}
 	e.log.Info("node fenced", "node", e.called, "wait", opts.Wait)
-	timer := time.NewTimer(opts.Wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+	if !store.Sleep(ctx, opts.Wait) {
 		return fmt.Errorf("wait after the fence: %w", ctx.Err())
-	case <-timer.C:
 	}
 	for _, step := range []func(context.Context) error{
 		e.dropEndpoints, e.beginRest, e.takeLeases, e.takePools, e.dropDescription,

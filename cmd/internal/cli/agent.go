@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"gvlan/cluster/store"
 	"gvlan/cmd/internal/config"
 )
 
@@ -65,9 +66,6 @@ func outlive(ctx context.Context, began time.Time, stderr io.Writer, failed erro
 		return failed
 	}
 	fmt.Fprintf(stderr, "gvlan: %v (the process ends once Docker gives the plugin up, in %s at the latest)\n", failed, left.Round(time.Second))
-	select {
-	case <-ctx.Done():
-	case <-time.After(left):
-	}
+	store.Sleep(ctx, left)
 	return told{failed}
 }
