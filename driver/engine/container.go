@@ -209,7 +209,7 @@ func (e *Engine) Disconnect(ctx context.Context, network, container string, forc
 	})
 }
 
-// attached says whether the container refers to the network. One that never started
+// attached reports whether the container refers to the network. One that never started
 // knows its networks by name only, and so counts as attached.
 func (e *Engine) attached(ctx context.Context, network, container string) (bool, error) {
 	detail, err := e.Container(ctx, container)

@@ -65,7 +65,7 @@ type session struct {
 	version string // for example "1.41"
 }
 
-// below says whether the agreed API version is lower than version.
+// below reports whether the agreed API version is lower than version.
 func (s *session) below(version string) bool { return versions.LessThan(s.version, version) }
 
 // New returns the engine behind cfg.Socket without connecting to it. It fails only

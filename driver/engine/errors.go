@@ -41,7 +41,7 @@ func classify(err error) error {
 	return err
 }
 
-// brokeOff says whether an exchange with the engine ended before its answer did.
+// brokeOff reports whether an exchange with the engine ended before its answer did.
 func brokeOff(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)

@@ -22,7 +22,7 @@ type Info struct {
 	Labels map[string]string
 	// Swarm is the engine's part in a swarm.
 	Swarm Swarm
-	// LiveRestore says whether containers go on when dockerd ends.
+	// LiveRestore reports whether containers go on when dockerd ends.
 	LiveRestore bool
 	// NetworkPlugins are the network drivers the engine has at hand, built in or
 	// activated, by name.

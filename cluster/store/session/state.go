@@ -297,7 +297,7 @@ func (s *state) awaits(held *store.HeldError) bool {
 	defer s.mu.Unlock()
 	if s.right.holder == nil {
 		s.right.holder, s.right.heldSince = held, time.Now()
-		s.log.Warn("this node's name is in use: waiting for its holder to end", "at most", heldPatience, "err", held)
+		s.log.Warn("this node's name is in use: waiting for its holder to end", "patience", heldPatience, "err", held)
 	}
 	return time.Since(s.right.heldSince) < heldPatience
 }
