@@ -24,13 +24,13 @@ func NewFeed(t testing.TB, c zone.Config) *Feed {
 	if c.Node == "" {
 		c.Node = "h1"
 	}
-	zone, err := zone.New(c)
+	z, err := zone.New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	zone.ApplyNetworks(store.Change{Reset: true, Revision: 1})
-	zone.ApplyEndpoints(store.Change{Reset: true, Revision: 1})
-	return &Feed{t: t, Zone: zone, Rev: 1}
+	z.ApplyNetworks(store.Change{Reset: true, Revision: 1})
+	z.ApplyEndpoints(store.Change{Reset: true, Revision: 1})
+	return &Feed{t: t, Zone: z, Rev: 1}
 }
 
 // Item is a record as the store lists it.

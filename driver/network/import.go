@@ -136,8 +136,7 @@ func (im *Imports) importDefinition(old engine.Network) (def store.Network, gate
 		},
 	}
 	for _, p := range old.IPAM.Pools {
-		pool := store.Pool{Subnet: p.Subnet.Masked(), Range: p.Range, Gateway: p.Gateway, Aux: p.Aux, Asked: p.Gateway.IsValid()}
-		def.Created.Pools = append(def.Created.Pools, pool)
+		def.Created.Pools = append(def.Created.Pools, store.Pool{Subnet: p.Subnet.Masked(), Range: p.Range, Gateway: p.Gateway, Aux: p.Aux, Asked: p.Gateway.IsValid()})
 	}
 	if len(def.Created.Pools) == 0 {
 		return def, false, fmt.Errorf("%w: network %s has no subnet", ErrImport, old.Name)

@@ -35,13 +35,13 @@ func (p *Plugin) addressSpaces() dockeripam.AddressSpacesResponse {
 }
 
 func (p *Plugin) requestPool(ctx context.Context, r dockeripam.RequestPoolRequest) (dockeripam.RequestPoolResponse, error) {
-	pool, err := p.addresses.RequestPool(ctx, ipam.PoolRequest{
+	opened, err := p.addresses.RequestPool(ctx, ipam.PoolRequest{
 		Space: r.AddressSpace, Pool: r.Pool, SubPool: r.SubPool, Options: r.Options, V6: r.V6,
 	})
 	if err != nil {
 		return dockeripam.RequestPoolResponse{}, err
 	}
-	return dockeripam.RequestPoolResponse{PoolID: pool.ID, Pool: pool.Subnet.String(), Data: pool.Data}, nil
+	return dockeripam.RequestPoolResponse{PoolID: opened.ID, Pool: opened.Subnet.String(), Data: opened.Data}, nil
 }
 
 func (p *Plugin) releasePool(ctx context.Context, r dockeripam.ReleasePoolRequest) (done, error) {

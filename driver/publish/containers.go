@@ -264,15 +264,15 @@ func (s *names) enter(epoch int64) {
 
 // Republish has an endpoint's record compared again with what is known of its
 // container: the record was made anew.
-func (cs *Containers) Republish(endpoint string) {
-	cs.Names.forget(endpoint)
+func (cs *Containers) Republish(id string) {
+	cs.Names.forget(id)
 	cs.Refresh()
 }
 
-func (s *names) forget(endpoint string) {
+func (s *names) forget(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.published, endpoint)
+	delete(s.published, id)
 }
 
 func (s *names) has(e store.Endpoint) bool {

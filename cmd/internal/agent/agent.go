@@ -308,21 +308,21 @@ func (a *Agent) solo() bool { return a.config.Mode() == config.ModeSolo }
 // makes room for its successor, is back before they ask.
 func (a *Agent) run(ctx context.Context) error {
 	etcd := start(a.truth.run)
-	session := start(a.session.Run)
+	sess := start(a.session.Run)
 	service := start(a.serve)
 	select {
 	case <-ctx.Done():
 	case <-etcd.ended:
-	case <-session.ended:
+	case <-sess.ended:
 	case <-service.ended:
 	}
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrSucceeded) {
 		a.nodes.leave()
 	}
 	service.stop()
-	session.stop()
+	sess.stop()
 	etcd.stop()
-	return errors.Join(service.err, session.err, etcd.err)
+	return errors.Join(service.err, sess.err, etcd.err)
 }
 
 // running is a part that was started and is stopped on its own, whatever

@@ -48,14 +48,14 @@ func (a nameAnswers) lookup(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	zone, name := a.zone, r.URL.Query().Get("name")
-	looked, err := zone.Lookup(scope, name, r.URL.Query().Get("type"))
+	name := r.URL.Query().Get("name")
+	looked, err := a.zone.Lookup(scope, name, r.URL.Query().Get("type"))
 	if err != nil {
 		return nil, err
 	}
 	answer := api.Looked{Answer: looked.Text, Known: looked.Known}
 	if !looked.Known || looked.Missing {
-		answer.Hint = hint(namesNear(name, zone.Domain(), zone.Names(scope)))
+		answer.Hint = hint(namesNear(name, a.zone.Domain(), a.zone.Names(scope)))
 	}
 	return answer, nil
 }

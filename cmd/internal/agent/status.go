@@ -42,8 +42,8 @@ func (a statusAnswer) register(server *api.Server) {
 
 // status waits for neither etcd nor the engine longer than two seconds.
 func (a statusAnswer) status(ctx context.Context) api.Status {
-	etcd := make(chan error, 1)
-	go func() { etcd <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
+	unreached := make(chan error, 1)
+	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := api.Status{
 		Node: a.self.Node, Host: a.self.Host, Version: a.version, Started: a.started,
 		Cluster: a.session.Cluster(), Solo: a.solo,
@@ -58,7 +58,7 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 	for _, n := range a.driver.Report() {
 		s.Networks = append(s.Networks, networkStatus(n))
 	}
-	if err := <-etcd; err != nil {
+	if err := <-unreached; err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 	}
 	return s
