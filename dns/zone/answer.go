@@ -58,7 +58,7 @@ func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bo
 }
 
 // direct answers a packet into dst, or returns false when the other path
-// has to. bare says whether names without their network may be answered.
+// has to. bare reports whether names without their network may be answered.
 func (z *Zone) direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	var fold [maxName + 2]byte
 	q, ok := parse(fold[:0], packet)

@@ -412,7 +412,7 @@ func (s *state) gateMovedLocked(was store.Revision) {
 		s.log.Error("the store lost its past: nothing new is given in the whole cluster until 'gvlan recover' is run on one host",
 			"found by", s.gate.gate.Node, "why", s.gate.gate.Why)
 	case now == 0 && was != 0:
-		s.log.Info("the cluster's recovery is over", "opened by", s.gate.recovery.Node)
+		s.log.Info("the cluster's recovery is over", "by", s.gate.recovery.Node)
 	}
 	if s.belief.suspect == nil && s.gate.at == 0 {
 		s.belief.known.Recovery = max(s.belief.known.Recovery, s.gate.recovery.Count)
