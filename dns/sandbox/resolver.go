@@ -119,7 +119,8 @@ func (r *resolver) pass(ctx context.Context, w miekg.ResponseWriter, q *miekg.Ms
 		return
 	}
 	var failure net.Error
-	if silent := errors.As(err, &failure) && failure.Timeout(); silent || from.Stream {
+	silent := errors.As(err, &failure) && failure.Timeout()
+	if silent || from.Stream {
 		w.Close()
 		return
 	}

@@ -406,11 +406,12 @@ func (s *state) gateOpened(done store.Recovery, rev store.Revision) {
 
 // gateMovedLocked logs that the gate was closed or opened.
 func (s *state) gateMovedLocked(was store.Revision) {
-	switch now := s.gate.at; {
+	now := s.gate.at
+	switch {
 	case now != 0 && now != was:
 		s.belief.newest = Write{} // what is lost is known to be
 		s.log.Error("the store lost its past: nothing new is given in the whole cluster until 'gvlan recover' is run on one host",
-			"found by", s.gate.gate.Node, "why", s.gate.gate.Why)
+			"by", s.gate.gate.Node, "why", s.gate.gate.Why)
 	case now == 0 && was != 0:
 		s.log.Info("the cluster's recovery is over", "by", s.gate.recovery.Node)
 	}
