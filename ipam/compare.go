@@ -162,7 +162,8 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 	if err != nil {
 		return
 	}
-	switch at := (pool.At(segment, addr)); {
+	at := pool.At(segment, addr)
+	switch {
 	case !u.NamesThisNode(it):
 		u.missStranger(at, it)
 	case !u.Places.IsBusy(at) && u.IsUnknown(at, it) && m.Has(addr):

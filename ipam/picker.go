@@ -202,9 +202,9 @@ func (c *picker) free(ctx context.Context, network string) (candidate, error) {
 
 // offer holds the place of a candidate, if what is known offers one.
 func (c *picker) offer() (at pool.Place, v view, release func(), ok bool, err error) {
-	for _, spare := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
+	for _, later := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
 		for i, v := range c.views {
-			at, release, ok, err := c.choose(i, v, spare)
+			at, release, ok, err := c.choose(i, v, later)
 			if ok || err != nil {
 				return at, v, release, ok, err
 			}
@@ -265,17 +265,17 @@ type spare struct {
 	resting bool // those whose cooldown is not over
 }
 
-func (c *picker) choose(i int, v view, spare spare) (pool.Place, func(), bool, error) {
+func (c *picker) choose(i int, v view, later spare) (pool.Place, func(), bool, error) {
 	m := c.a.Mirrors.Of(v.segment, v.subnet)
 	seed, err := c.a.seed(v, m)
 	if err != nil {
 		return pool.Place{}, nil, false, err
 	}
 	taken := []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment)}
-	if spare.asked {
+	if later.asked {
 		taken = append(taken, c.late)
 	}
-	if spare.resting && v.cooldown > 0 {
+	if later.resting && v.cooldown > 0 {
 		taken = append(taken, m.Resting(v.cooldown))
 	}
 	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {

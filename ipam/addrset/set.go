@@ -80,7 +80,8 @@ func (s Interval) Last() netip.Addr { return s.last.addr() }
 
 // hostMask has the bits of a prefix set that tell its addresses apart.
 func hostMask(p netip.Prefix) number {
-	switch bits := p.Addr().BitLen() - p.Bits(); {
+	bits := p.Addr().BitLen() - p.Bits()
+	switch {
 	case bits >= 128:
 		return number{^uint64(0), ^uint64(0)}
 	case bits > 64:

@@ -41,7 +41,8 @@ func (r *rests) began(addr netip.Addr) {
 func (r *rests) of(cooldown time.Duration) *addrset.Set {
 	set := &addrset.Set{}
 	for addr, since := range r.since {
-		switch free := r.now().Sub(since); {
+		free := r.now().Sub(since)
+		switch {
 		case free >= r.keep:
 			delete(r.since, addr)
 		case free < cooldown:
