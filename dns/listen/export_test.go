@@ -16,5 +16,12 @@ func (f *Forwarder) Resolve(ctx context.Context, q *miekg.Msg, by zone.Asker, cl
 	return f.resolve(ctx, q, by, client)
 }
 
-// Check checks every server, as Run does.
-func (f *Forwarder) Check(ctx context.Context) { f.check(ctx, f.upstreams) }
+// CheckLoops looks whether a server leads back to us, as Run does.
+func (f *Forwarder) CheckLoops(ctx context.Context) { f.checkLoops(ctx) }
+
+// Fail has every server have failed the last time.
+func (f *Forwarder) Fail() {
+	for _, u := range f.upstreams {
+		u.failed.Store(true)
+	}
+}

@@ -20,11 +20,12 @@ import (
 )
 
 const (
-	forwardBudget   = 3 * time.Second // of a question in all: Docker's resolver waits four for one server
-	forwardInFlight = 1024            // questions
-	forwardClient   = 64              // of those, for one client that is not this host
-	checkEvery      = time.Second     // a server that failed
-	checkAllRound   = 30              // such rounds after which every server is checked: one may lead back to us since
+	forwardBudget   = 3 * time.Second        // of a question in all: Docker's resolver waits four for one server
+	downBudget      = 500 * time.Millisecond // of a question when every server failed the last time
+	forwardInFlight = 1024                   // questions
+	forwardClient   = 64                     // of those, for one client that is not this host
+	probeEvery      = time.Second            // a server that failed
+	loopEvery       = 30 * time.Second       // every server: one may lead back to us since
 
 	// loopSuffix ends the names that are sent out to see whether they come
 	// back. It is below no domain that somebody could rightly route to us.
@@ -66,40 +67,62 @@ func NewForwarder(servers, own []netip.AddrPort, log *slog.Logger) (*Forwarder, 
 	return f, nil
 }
 
-// Run checks servers that failed until they answer, and now and then whether
-// one leads back to us. It returns nil when ctx ends.
+// Run probes servers that failed until they answer, and looks now and then
+// whether one leads back to us. It returns nil when ctx ends.
 func (f *Forwarder) Run(ctx context.Context) error {
-	rounds := time.NewTicker(checkEvery)
-	defer rounds.Stop()
-	for round := 0; ; round++ {
-		var due []*upstream
-		for _, u := range f.upstreams {
-			if round%checkAllRound == 0 || u.failed.Load() {
-				due = append(due, u)
-			}
-		}
-		f.check(ctx, due)
+	var group sync.WaitGroup
+	group.Go(func() { repeat(ctx, probeEvery, f.probe) })
+	group.Go(func() { repeat(ctx, loopEvery, f.checkLoops) })
+	group.Wait()
+	return nil
+}
+
+// repeat does something now and in every interval until ctx ends.
+func repeat(ctx context.Context, every time.Duration, do func(context.Context)) {
+	turns := time.NewTicker(every)
+	defer turns.Stop()
+	for {
+		do(ctx)
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-rounds.C:
+			return
+		case <-turns.C:
 		}
 	}
 }
 
-// check sends each server a name of its own. One that answers is well, unless
-// the name came back, which caught sees.
-func (f *Forwarder) check(ctx context.Context, servers []*upstream) {
-	ctx, cancel := context.WithTimeout(ctx, checkEvery)
+// probe asks every server that failed for the root's name servers, which any
+// resolver that works has at hand.
+func (f *Forwarder) probe(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, probeEvery)
 	defer cancel()
 	var group sync.WaitGroup
-	for _, u := range servers {
+	for _, u := range f.upstreams {
+		if !u.failed.Load() || u.loops.Load() {
+			continue
+		}
+		group.Go(func() {
+			if _, err := u.exchange(ctx, new(miekg.Msg).SetQuestion(".", miekg.TypeNS)); err == nil {
+				u.failed.Store(false)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// checkLoops sends each server a name of its own, and takes one in again whose
+// answer came without caught having seen the name. A server may look long for
+// a name that nobody has.
+func (f *Forwarder) checkLoops(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, forwardBudget)
+	defer cancel()
+	var group sync.WaitGroup
+	for _, u := range f.upstreams {
 		group.Go(func() {
 			nonce := strings.ToLower(rand.Text())
 			u.nonce.Store(&nonce)
 			_, err := u.exchange(ctx, new(miekg.Msg).SetQuestion(nonce+loopSuffix, miekg.TypeHINFO))
 			if err == nil && u.nonce.Load() == &nonce {
-				u.failed.Store(false)
 				u.loops.Store(false)
 			}
 		})
@@ -153,15 +176,20 @@ func (f *Forwarder) resolve(ctx context.Context, q *miekg.Msg, by zone.Asker, cl
 
 // ask asks one server after the other until one settles the question, each
 // for its share of the time that is left. It returns the last answer where
-// none does, and nil where there is none.
+// none does, and nil where there is none. Where every server failed the last
+// time there is little time: questions must not pile up until one is back.
 func (f *Forwarder) ask(ctx context.Context, q *miekg.Msg) (last *miekg.Msg) {
 	query := new(miekg.Msg).SetQuestion(q.Question[0].Name, q.Question[0].Qtype)
 	query.CheckingDisabled = q.CheckingDisabled
 	opt := q.IsEdns0()
 	query.SetEdns0(zone.UDPSize, opt != nil && opt.Do())
 
-	deadline := time.Now().Add(forwardBudget)
-	order := f.order()
+	order, down := f.order()
+	budget := forwardBudget
+	if down {
+		budget = downBudget
+	}
+	deadline := time.Now().Add(budget)
 	for i, u := range order {
 		share := time.Until(deadline) / time.Duration(len(order)-i)
 		ctx, cancel := context.WithTimeout(ctx, share)
@@ -180,8 +208,8 @@ func (f *Forwarder) ask(ctx context.Context, q *miekg.Msg) (last *miekg.Msg) {
 }
 
 // order returns the servers to ask, those that failed the last time after the
-// others.
-func (f *Forwarder) order() []*upstream {
+// others. down reports whether all of them did.
+func (f *Forwarder) order() (servers []*upstream, down bool) {
 	var well, failed []*upstream
 	for _, u := range f.upstreams {
 		switch {
@@ -192,7 +220,7 @@ func (f *Forwarder) order() []*upstream {
 			well = append(well, u)
 		}
 	}
-	return append(well, failed...)
+	return append(well, failed...), len(well) == 0
 }
 
 // exchange asks one server, over TCP when the UDP answer was cut.

@@ -6,9 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	miekg "github.com/miekg/dns"
 
@@ -59,6 +59,15 @@ func TestFailover(t *testing.T) {
 			t.Errorf("got\n%v", m)
 		}
 	})
+	t.Run("all failed the last time", func(t *testing.T) {
+		f := forwarder(t, newUpstream(t, silent), newUpstream(t, silent))
+		f.Fail()
+		began := time.Now()
+		m := forwarded(f, "example.com")
+		if took := time.Since(began); m.Rcode != miekg.RcodeServerFailure || took > 2*time.Second {
+			t.Errorf("after %s got\n%v\nwant SERVFAIL in half a second", took, m)
+		}
+	})
 	t.Run("none is there", func(t *testing.T) {
 		gone := newUpstream(t, silent)
 		gone.stop()
@@ -69,13 +78,12 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// TestRecovery has a server come back that looks longer for a name which
+// nobody has than a probe waits.
 func TestRecovery(t *testing.T) {
-	healthy := false
-	var mu sync.Mutex
+	var healthy atomic.Bool
 	first := newUpstream(t, func(w miekg.ResponseWriter, q *miekg.Msg) {
-		mu.Lock()
-		defer mu.Unlock()
-		if healthy {
+		if healthy.Load() && !strings.Contains(q.Question[0].Name, "loop-check") {
 			says("192.0.2.1", 0)(w, q)
 		}
 	})
@@ -87,9 +95,7 @@ func TestRecovery(t *testing.T) {
 	if got := dnstest.Addresses(forwarded(f, "example.com")); got[0] != "192.0.2.2" {
 		t.Fatalf("got %v", got)
 	}
-	mu.Lock()
-	healthy = true
-	mu.Unlock()
+	healthy.Store(true)
 	dnstest.Eventually(t, "back to the preferred server", func() bool { return dnstest.Addresses(forwarded(f, "example.com"))[0] == "192.0.2.1" })
 }
 
@@ -109,7 +115,7 @@ func TestTruncatedUpstream(t *testing.T) {
 }
 
 // TestLoop gives the forwarder an upstream that sends everything back to
-// the listener.
+// the listener, in its own time.
 func TestLoop(t *testing.T) {
 	zone := dnstest.House(t).Zone
 	var log dnstest.Log
@@ -120,6 +126,7 @@ func TestLoop(t *testing.T) {
 			says("192.0.2.9", 0)(w, q)
 			return
 		}
+		time.Sleep(1200 * time.Millisecond) // longer than a probe
 		m, err := miekg.Exchange(q, to.String())
 		if err != nil {
 			m = new(miekg.Msg).SetRcode(q, miekg.RcodeServerFailure)
@@ -133,7 +140,7 @@ func TestLoop(t *testing.T) {
 	}
 	own := serveListener(t, listen.New(listen.Config{Zone: zone, Forward: f}))
 	back.Store(&own)
-	f.Check(t.Context())
+	f.CheckLoops(t.Context())
 	asked := loop.asked.Load()
 	if got := dnstest.Addresses(forwarded(f, "example.com")); len(got) != 1 || loop.asked.Load() != asked {
 		t.Errorf("got %v, and the looping server was asked %d times more", got, loop.asked.Load()-asked)
@@ -142,7 +149,7 @@ func TestLoop(t *testing.T) {
 		t.Errorf("log does not name the looping server, and it alone:\n%s", log.String())
 	}
 	back.Store(nil)
-	f.Check(t.Context())
+	f.CheckLoops(t.Context())
 	if got := dnstest.Addresses(forwarded(f, "example.com")); got[0] != "192.0.2.9" {
 		t.Errorf("after it was set right: got %v", got)
 	}
