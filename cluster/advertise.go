@@ -69,7 +69,7 @@ func ofThisHost(addr netip.Addr) (netip.Addr, error) {
 			return addr, nil
 		}
 	}
-	return netip.Addr{}, fmt.Errorf("--advertise %s is no address of this host", addr)
+	return netip.Addr{}, fmt.Errorf("--advertise %s is no address of this host: give one of its own, or none", addr)
 }
 
 // preferred returns the first IPv4 address of an interface, else its first

@@ -16,7 +16,7 @@ func TestAdvertise(t *testing.T) {
 		wantErr    string
 	}{
 		{"an address of this host", "127.0.0.1", ""},
-		{"an address of another host", "192.0.2.77", "--advertise 192.0.2.77 is no address of this host"},
+		{"an address of another host", "192.0.2.77", "--advertise 192.0.2.77 is no address of this host: give one of its own, or none"},
 		{"no interface", "eth99", "--advertise eth99 is neither an address nor an interface of this host, use for example '--advertise eth0'"},
 		{"loopback's name", "lo", "--advertise lo has no address that other hosts can reach"},
 	}

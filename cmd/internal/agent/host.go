@@ -14,11 +14,11 @@ import (
 )
 
 // advertised is the address other hosts reach this one by: the one that was
-// given, the first of the interface that was given, the one etcd is served
-// on, or the source address the kernel picks towards the etcd in use.
+// given, the first of the interface that was given, the one etcd is served on
+// to others, or the source address the kernel picks towards the etcd in use.
 func advertised(ctx context.Context, c config.Config) (netip.Addr, error) {
 	if c.Advertise == "" {
-		if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() {
+		if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() && !at.Addr().IsLoopback() {
 			return at.Addr(), nil
 		}
 	}

@@ -61,8 +61,9 @@ func TestAdvertised(t *testing.T) {
 		{name: "IPv6 address of another host", config: config.Config{Advertise: "2001:db8::7"}, wantErr: "--advertise 2001:db8::7 is no address of this host"},
 		{name: "towards etcd", config: config.Config{Etcd: config.Etcd{Endpoints: []string{"http://127.0.0.9:2379"}}}},
 		{name: "towards the host it joins", config: config.Config{Join: config.Join{Address: "[::1]:2379"}}},
-		{name: "where it listens", config: config.Config{Etcd: config.Etcd{Listen: "127.0.0.3:2379"}}, want: "127.0.0.3"},
-		{name: "the one that was given before where it listens", config: config.Config{Advertise: "127.0.0.1", Etcd: config.Etcd{Listen: "127.0.0.3:2379"}}, want: "127.0.0.1"},
+		{name: "where it listens", config: config.Config{Etcd: config.Etcd{Listen: "192.0.2.3:2379"}}, want: "192.0.2.3"},
+		{name: "not where only this host reaches it", config: config.Config{Etcd: config.Etcd{Listen: "127.0.0.3:2379"}}},
+		{name: "the one that was given before where it listens", config: config.Config{Advertise: "127.0.0.1", Etcd: config.Etcd{Listen: "192.0.2.3:2379"}}, want: "127.0.0.1"},
 		{name: "interface without a usable address", config: config.Config{Advertise: "lo"}, wantErr: "--advertise lo has no address that other hosts can reach"},
 		{name: "no such interface", config: config.Config{Advertise: "gvlan-none0"}, wantErr: "--advertise gvlan-none0 is neither an address nor an interface of this host"},
 	}

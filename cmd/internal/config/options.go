@@ -47,7 +47,7 @@ func hostOptions() []option {
 			field: func(c *Config) any { return &c.StatusSocket }},
 		{Name: "docker", preset: "unix:///var/run/docker.sock", usage: "`URL` of this host's Docker Engine API, unix:///PATH",
 			field: func(c *Config) any { return &c.Docker }},
-		{Name: "advertise", usage: "`ADDRESS|INTERFACE` other hosts reach this one by; default is the source address towards etcd",
+		{Name: "advertise", usage: "`ADDRESS|INTERFACE` of this host by which others reach it; default is the source address towards etcd",
 			field: func(c *Config) any { return &c.Advertise }},
 		{Name: "swarm", preset: "off", usage: "run as the managed plugin of a swarm node",
 			field: func(c *Config) any { return &c.Swarm }},
