@@ -46,7 +46,9 @@ func NewDirectory(log *slog.Logger) *Directory {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	unread := func(err error) { log.Warn("record of a node unreadable: left out", "err", err) }
+	unread := func(err error) {
+		log.Warn("record of a node unreadable: left out", "err", err)
+	}
 	d := &Directory{
 		now:     time.Now,
 		nodes:   store.NewTable[store.Node](store.NodesSpan(), unread),
@@ -94,6 +96,13 @@ func (d *Directory) Run(ctx context.Context, kv store.KV) error {
 	}
 	group.Go(func() error { d.check(ctx, kv); return nil })
 	return group.Wait()
+}
+
+// Follows takes in how far other mirrors of this node have come.
+func (d *Directory) Follows(c store.Change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.known.Revision = max(d.known.Revision, c.Revision)
 }
 
 // update joins the tables anew after a change of one, and wakes who waits for

@@ -27,7 +27,8 @@ type Known struct {
 	Fresh bool
 	// Heard is when etcd last answered; zero before it did.
 	Heard time.Time
-	// Revision is how far this node follows the store.
+	// Revision is how far this node follows the store, with all of its mirrors;
+	// Changed does not tell of it.
 	Revision store.Revision
 }
 

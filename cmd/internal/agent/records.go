@@ -30,11 +30,14 @@ func newRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *re
 	unread := func(err error) {
 		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
 	}
-	return &records{
+	r := &records{
 		kv: kv, directory: directory,
 		networks:  store.NewTable[store.Network](store.NetworksSpan(), unread),
 		endpoints: store.NewTable[store.Endpoint](store.EndpointsSpan(), unread),
 	}
+	r.networks.Tell(directory.Follows)
+	r.endpoints.Tell(directory.Follows)
+	return r
 }
 
 // run follows networks and endpoints until ctx ends.

@@ -93,3 +93,19 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 		t.Errorf("on h1 it is %+v, want a connected host with web's endpoint", h)
 	}
 }
+
+// TestNodeFollowsNetworksAndEndpoints: while containers come and go nothing
+// else changes, and the node must not look behind to the others.
+func TestNodeFollowsNetworksAndEndpoints(t *testing.T) {
+	r := newRecords(nil, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
+	for _, step := range []struct {
+		apply func(store.Change)
+		at    store.Revision
+		want  store.Revision
+	}{{r.endpoints.Apply, 7, 7}, {r.networks.Apply, 9, 9}, {r.endpoints.Apply, 8, 9}} {
+		step.apply(store.Change{Revision: step.at})
+		if got := r.directory.Known().Revision; got != step.want {
+			t.Errorf("after a change at revision %d the node follows to %d, want %d", step.at, got, step.want)
+		}
+	}
+}
