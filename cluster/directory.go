@@ -47,7 +47,7 @@ func NewDirectory(log *slog.Logger) *Directory {
 		log = slog.New(slog.DiscardHandler)
 	}
 	unread := func(err error) {
-		log.Warn("record of a node unreadable: left out", "err", err)
+		log.Warn("a record of the store cannot be read: what it said before stands", "err", err)
 	}
 	d := &Directory{
 		now:     time.Now,

@@ -30,7 +30,8 @@ type Table[T any] struct {
 }
 
 // NewTable makes an empty table of a span; Run fills it. unread hears of each
-// record that cannot be read: the table goes on with what it held under the key.
+// record that cannot be read: the table goes on with what it held under the
+// key, as long as that is the same key and was not deleted in between.
 func NewTable[T any](span Span, unread func(error)) *Table[T] {
 	return &Table[T]{span: span, unread: unread, rows: map[string]Row[T]{}, changed: make(chan struct{})}
 }
@@ -57,7 +58,13 @@ func (t *Table[T]) merge(c Change) {
 		if c.Revision < t.rev {
 			t.awaited = 0 // an older store took the place of the one that was written to
 		}
+		former := t.rows
 		t.rows, t.listed = make(map[string]Row[T], len(c.Items)), true
+		for _, it := range c.Items {
+			if row, found := former[it.Key]; found && row.Created == it.Created {
+				t.rows[it.Key] = row // stands where put cannot read what is there now
+			}
+		}
 	}
 	t.rev = c.Revision
 	for _, it := range c.Items {

@@ -72,6 +72,25 @@ func TestTableMirrorsASpan(t *testing.T) {
 	}
 }
 
+// TestTableListsWhatItCannotRead: a record that cannot be read is there, and
+// must not look deleted in a new listing either.
+func TestTableListsWhatItCannotRead(t *testing.T) {
+	item := func(name, value string, created store.Revision) store.Item {
+		return store.Item{Key: store.NodeKey(name), Value: []byte(value), Created: created}
+	}
+	table := store.NewTable[store.Node](store.NodesSpan(), func(error) {})
+	table.Apply(store.Change{Reset: true, Revision: 9, Items: []store.Item{
+		item("damaged", `{"version":"1"}`, 3), item("deleted", `{"version":"1"}`, 4), item("anew", `{"version":"1"}`, 5),
+	}})
+	table.Apply(store.Change{Reset: true, Revision: 12, Items: []store.Item{
+		item("damaged", "{", 3), item("anew", "{", 11), item("unknown", "{", 12),
+	}})
+	rows, _ := table.Rows()
+	if damaged := rows[store.NodeKey("damaged")]; len(rows) != 1 || damaged.Record.Version != "1" {
+		t.Errorf("it holds %+v, want what was readable of the key that was not deleted", rows)
+	}
+}
+
 // An older store that takes the place of the one that was written to cannot
 // show what was awaited.
 func TestTableOfAnOlderStoreIsCurrent(t *testing.T) {

@@ -40,7 +40,7 @@ func (q *Quarantines) Run(ctx context.Context) error {
 	defer stop()
 	failed := make(chan error, 1)
 	quarantines := store.NewTable[store.Quarantine](store.QuarantinesSpan(), func(err error) {
-		q.Log.Warn("record of a quarantine unreadable: left out", "err", err)
+		q.Log.Warn("record of a quarantine cannot be read: what it said before stands", "err", err)
 	})
 	follow.Go(func() { failed <- quarantines.Run(ctx, q.KV) })
 	adopted := false

@@ -28,7 +28,7 @@ type records struct {
 
 func newRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *records {
 	unread := func(err error) {
-		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
+		log.Error("a record of the store cannot be read: what it said before stands, but for its names in the DNS", "err", err)
 	}
 	r := &records{
 		kv: kv, directory: directory,
