@@ -31,6 +31,8 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	ctx, stop = untilSucceeded(ctx)
+	defer stop()
 	return cli.Run(ctx, os.Args[1:], os.Stdout, os.Stderr, version, serveHost)
 }
 
@@ -38,12 +40,15 @@ func run() int {
 // again (RestartKillSignal).
 const successorSignal = syscall.SIGUSR1
 
-// serveHost runs the agent of this host until ctx ends, or successorSignal says
-// that another takes over.
-func serveHost(ctx context.Context, loaded config.Settings) error {
+// untilSucceeded ends a context with agent.ErrSucceeded on successorSignal.
+func untilSucceeded(ctx context.Context) (context.Context, func()) {
 	ctx, end := context.WithCancelCause(ctx)
 	signalled, stop := signal.NotifyContext(ctx, successorSignal)
-	defer stop()
 	context.AfterFunc(signalled, func() { end(agent.ErrSucceeded) })
+	return ctx, stop
+}
+
+// serveHost runs the agent of this host until ctx ends.
+func serveHost(ctx context.Context, loaded config.Settings) error {
 	return agent.Run(ctx, loaded, version)
 }

@@ -1,8 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"context"
+	"io"
 	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -35,4 +42,29 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	dir, err := datadir.Open(ts.MkAbs(args[0]))
 	ts.Check(err)
 	ts.Defer(func() { dir.Close() })
+}
+
+// TestSuccessorEndsAFailedPlugin: a managed plugin whose agent failed waits for
+// Docker, and gives way to a successor meanwhile as one that runs does.
+func TestSuccessorEndsAFailedPlugin(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // it waits 30 s by itself
+	defer cancel()
+	plugin := exec.CommandContext(ctx, "gvlan", "agent", "--swarm", "--config", os.DevNull, "--data-dir", t.TempDir())
+	stderr, err := plugin.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plugin.Start(); err != nil {
+		t.Fatal(err)
+	}
+	printed := bufio.NewReader(stderr)
+	line, _ := printed.ReadString('\n')
+	if err := plugin.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Error(err)
+	}
+	rest, _ := io.ReadAll(printed)
+	plugin.Wait()
+	if !strings.Contains(line, "ends once Docker gives the plugin up") || plugin.ProcessState.ExitCode() != 1 {
+		t.Errorf("printed %s%s and ended with %s, want it to wait, and exit status 1 on the signal", line, rest, plugin.ProcessState)
+	}
 }
