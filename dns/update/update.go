@@ -95,9 +95,9 @@ func (u *Updater) Run(ctx context.Context) error {
 		err := u.push(ctx)
 		switch {
 		case err != nil && !failing:
-			u.log.Warn("update of the dns server failed: names there are out of date, tried again every 2 s", "server", u.config.Server, "zone", u.config.Zone, "err", err)
+			u.log.Warn("names at the dns server are out of date: all is tried again every 2 s, but what the server refuses by itself every minute", "server", u.config.Server, "zone", u.config.Zone, "err", err)
 		case err == nil && failing:
-			u.log.Info("dns server takes updates again: names there are up to date", "server", u.config.Server)
+			u.log.Info("names at the dns server are up to date again", "server", u.config.Server)
 		}
 		failing = err != nil
 		if failing {
