@@ -32,7 +32,8 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 	}
 	rec := store.Lease{}
 	if it.Created != 0 {
-		if rec, err = store.Decode[store.Lease](it); err != nil {
+		rec, err = store.Decode[store.Lease](it)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -126,8 +127,8 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 }
 
 // put makes the lease's key if it is absent. When it is not, found is what
-// stands there. Gives reports whether the address is given, not written again. The
-// caller holds the place.
+// stands there. With gives the address is given for the first time, else a lease
+// is written again. The caller holds the place.
 func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
 	key := l.Place().Key()
 	res, err := ls.Commit(ctx, store.Txn{
@@ -144,7 +145,8 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found s
 	if !res.Done {
 		found, _ = res.Item(key)
 		// An earlier try of this very transaction may have made it.
-		if l.Created = createdUnder(found, l.Nonce); l.Created == 0 {
+		l.Created = createdUnder(found, l.Nonce)
+		if l.Created == 0 {
 			return found, false, nil
 		}
 	}
@@ -179,7 +181,8 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 	if l.Claimed && found.Claims != nil {
 		rec = claimedRecord(found, rec)
 	}
-	if done, err = ls.claims.rewrite(ctx, l.Place(), it, rec); err != nil || !done {
+	done, err = ls.claims.rewrite(ctx, l.Place(), it, rec)
+	if err != nil || !done {
 		return done, err
 	}
 	l.Created, l.Doubt = it.Created, false
@@ -245,7 +248,8 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		if err != nil {
 			return err
 		}
-		if l.Created = createdUnder(it, l.Nonce); l.Created == 0 {
+		l.Created = createdUnder(it, l.Nonce)
+		if l.Created == 0 {
 			return ls.Memory.Forget(l)
 		}
 	}

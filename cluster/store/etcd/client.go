@@ -97,7 +97,8 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	e := &Client{prefix: prefix, limit: cmp.Or(c.Attempt, defaultAttempt), progress: progressEvery, turn: make(chan struct{}, 1), connections: newConnections()}
-	if e.broken = c.Broken; e.broken == nil {
+	e.broken = c.Broken
+	if e.broken == nil {
 		e.broken = func() error { return nil }
 	}
 	e.closed, e.close = context.WithCancel(context.Background())
