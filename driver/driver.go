@@ -31,7 +31,8 @@ type Driver struct {
 	*command.Commands
 }
 
-// New reads the journal. Nothing runs until Run.
+// New makes the services, and reads what is kept of the engine's labels. Nothing
+// runs until Run.
 func New(cfg host.Config) (*Driver, error) {
 	h, err := host.New(cfg)
 	if err != nil {

@@ -24,7 +24,7 @@ type Config struct {
 	// Registry is what etcd says: cluster, keys, nodes.
 	Registry Registry
 
-	// Address is bound and advertised; see Advertise for how to choose one.
+	// Address is bound and advertised; package cluster's Advertise chooses it.
 	// It is never unspecified: on a host full of macvlan and bridge addresses
 	// memberlist's own choice is a lottery.
 	Address netip.Addr

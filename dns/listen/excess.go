@@ -30,12 +30,12 @@ type excess struct {
 	nets    [buckets]bucket
 }
 
-// newExcess returns one of which nothing was taken.
+// newExcess returns an excess whose buckets are full.
 func newExcess(now func() time.Time) *excess {
 	return &excess{now: now, began: now(), seed: maphash.MakeSeed()}
 }
 
-// bucket is when, in nanoseconds, what was taken of it will have come back.
+// bucket is the time at which it is full again, in nanoseconds since excess.began.
 type bucket struct{ full atomic.Int64 }
 
 // take takes bytes, or none and returns false.

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-// The rhythm of Run.
+// How often Run does what.
 const (
 	retryFirst   = 10 * time.Millisecond // a namespace that Docker is about to make
 	retryLast    = time.Second           // between two tries at most
-	patience     = 10 * time.Second      // before a sandbox that cannot be opened is spoken of
+	patience     = 10 * time.Second      // before a sandbox that cannot be opened is logged
 	processRound = 10                    // beats between two checks for processes
 	idleLimit    = 3                     // checks without a process before a sandbox is closed
 	idleUnseen   = 12                    // the same for one that never had a process: it may be starting

@@ -150,8 +150,9 @@ func (s *Resolvers) open(ctx context.Context, group *sync.WaitGroup, b *box) err
 	return nil
 }
 
-// report turns the feature off when the kernel cannot carry it, and says so
-// once; of one sandbox that stays closed it speaks after a while.
+// report turns the feature off, and logs so once, when the kernel lacks what it
+// needs. Of any other failure it logs once that the sandbox stays closed, after
+// patience.
 func (s *Resolvers) report(b *box, err error) {
 	switch {
 	case errors.Is(err, ErrUnsupported):
@@ -175,7 +176,7 @@ func (s *Resolvers) shut(b *box) {
 	b.resolver = nil
 }
 
-// failed has a resolver that does not serve any more replaced.
+// failed opens a new resolver in place of one that stopped serving.
 func (s *Resolvers) failed(b *box, r *resolver) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -16,7 +16,8 @@ type Quota struct {
 	client map[netip.Addr]int
 }
 
-// NewQuota returns a quota of which nothing is held.
+// NewQuota returns a quota with every place free: each for one client, all for
+// all of them together.
 func NewQuota(each, all int) *Quota {
 	return &Quota{each: each, all: all, client: make(map[netip.Addr]int)}
 }

@@ -30,10 +30,10 @@ func (a Answer) Count() { a.counts.note(a.Msg.Rcode, len(a.Msg.Answer)) }
 func (z *Zone) CountPassed(rcode, answers int) { z.passedCounts.note(rcode, answers) }
 
 // AnswerPacket answers a packet into dst and counts the answer. It returns
-// false when the question may have to be passed on, or is none. bare says
-// whether names without their network may be answered. It waits for nothing,
-// so it is for the goroutine that read the packet: one for each question would
-// have to grow its stack each time.
+// false when the question may have to be passed on, or is none. With bare, names
+// without their network are answered too. It waits for nothing, so it is for
+// the goroutine that read the packet: one for each question would have to grow
+// its stack each time.
 func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	if out, ok := z.direct(dst, packet, by, bare); ok {
 		return out, true
@@ -57,8 +57,8 @@ func (z *Zone) AnswerPacket(dst, packet []byte, by Asker, bare bool) ([]byte, bo
 	return out, true
 }
 
-// direct answers a packet into dst, or returns false when the other path
-// has to. bare reports whether names without their network may be answered.
+// direct is AnswerPacket for the questions that wire.go reads; it returns false
+// when the other path has to answer.
 func (z *Zone) direct(dst, packet []byte, by Asker, bare bool) ([]byte, bool) {
 	var fold [maxName + 2]byte
 	q, ok := parse(fold[:0], packet)

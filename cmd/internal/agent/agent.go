@@ -34,9 +34,9 @@ import (
 	"gvlan/parentfile"
 )
 
-// Outside is what an agent meets beyond gvlan: what tests of many hosts in
-// memory give each of theirs. What is nil is what the settings say, on this
-// host.
+// Outside is what an agent meets beyond gvlan. Tests of many hosts in memory
+// give each host one of its own; a nil field stands for the real thing on this
+// host, as the settings name it.
 type Outside struct {
 	Store     store.Backend                  // the database
 	Links     host.Links                     // the kernel
@@ -46,8 +46,8 @@ type Outside struct {
 	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
 }
 
-// orThisHost is the outside with what can be asked of this host without
-// anything opened.
+// orThisHost fills in the functions that are nil: each asks this host and needs
+// nothing opened before.
 func (o Outside) orThisHost() Outside {
 	if o.Routes == nil {
 		o.Routes = link.Routes
@@ -61,7 +61,8 @@ func (o Outside) orThisHost() Outside {
 	return o
 }
 
-// Agent is the parts one is made of, from the store up.
+// Agent holds the parts of this host's agent, in the order in which build opens
+// them.
 type Agent struct {
 	config  config.Config
 	outside Outside
@@ -110,8 +111,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	return errors.Join(a.run(ctx), a.close())
 }
 
-// build opens what the agent is made of, each part after those it needs. It
-// connects to nothing, but for one look at the host of --join.
+// build opens what the agent is made of, each part after those it needs. All it
+// asks of others is the names of etcd's hosts (cluster.Advertise) and, of the
+// host of --join, its certificate; both are bounded.
 func (a *Agent) build(ctx context.Context) error {
 	if err := a.openMemory(); err != nil {
 		return err
@@ -188,9 +190,9 @@ func (a *Agent) openCluster() error {
 	return nil
 }
 
-// refuseForeignToken stops an agent that never joined anything yet. One that
-// did looks after its containers whatever became of the host it joined, and
-// `gvlan status` says what is wrong.
+// refuseForeignToken stops an agent that never joined a cluster when its token
+// is another cluster's. One that did join has containers to look after, whatever
+// became of the host it joined: `gvlan status` says what is wrong.
 func (a *Agent) refuseForeignToken(ctx context.Context) error {
 	joined, err := a.past.LoadPast()
 	if err != nil || joined.Cluster != "" {

@@ -13,7 +13,7 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// nameAnswers is what the dns commands are answered.
+// nameAnswers answers the dns commands.
 type nameAnswers struct {
 	zone    *zone.Zone
 	listen  []string // --dns-listen
@@ -21,7 +21,7 @@ type nameAnswers struct {
 	records *records
 }
 
-// register has the server ask.
+// register adds the routes of the dns commands to the server.
 func (a nameAnswers) register(server *api.Server) {
 	server.Handle("GET "+api.NamesRoute, a.list)
 	server.Handle("GET "+api.DoubtsRoute, a.doubts)
@@ -60,7 +60,7 @@ func (a nameAnswers) lookup(r *http.Request) (any, error) {
 	return answer, nil
 }
 
-// scopeFrom is what the container of the question may see, or everything.
+// scopeFrom is the networks of the container that `--from` names, else all.
 func (a nameAnswers) scopeFrom(r *http.Request) (zone.Scope, error) {
 	container := r.URL.Query().Get("from")
 	if container == "" {
@@ -104,7 +104,8 @@ func (a nameAnswers) counts(*http.Request) (any, error) {
 	return all, nil
 }
 
-// doubts is everything that is doubtful about the names in scope.
+// doubts lists what makes names in scope ambiguous: containers that share one,
+// and networks without full names.
 func (a nameAnswers) doubts(r *http.Request) (any, error) {
 	scope, err := a.scopeFrom(r)
 	if err != nil {
@@ -138,8 +139,8 @@ func conflictDoubt(c zone.Conflict) string {
 	return fmt.Sprintf("network %s has no full names, for %s would have the same (%s): its containers answer to their bare names", c.Network, c.With, c.Label)
 }
 
-// namesNear are full names that a name without an answer may have meant: the
-// same container's on other networks, else those of the nearest spelling.
+// namesNear are full names close to one without an answer: the same container's
+// on other networks, else those of the nearest spelling.
 func namesNear(asked, domain string, records []zone.Record) []string {
 	container, _, _ := strings.Cut(strings.ToLower(asked), ".")
 	var known []string

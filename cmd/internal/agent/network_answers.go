@@ -18,14 +18,14 @@ import (
 	"gvlan/driver/option"
 )
 
-// networkAnswers is what the network commands are answered.
+// networkAnswers answers the network commands.
 type networkAnswers struct {
 	records *records
 	driver  *driver.Driver
 	node    string // this one
 }
 
-// register has the server ask.
+// register adds the routes of the network commands to the server.
 func (a networkAnswers) register(server *api.Server) {
 	server.Handle("GET "+api.NetworksRoute, a.list)
 	server.Handle("GET "+api.NetworkRoute, a.inspect)
@@ -75,8 +75,8 @@ func (a networkAnswers) importBuiltIn(r *http.Request) (any, error) {
 	return a.driver.Import(r.Context(), api.NameIn(r))
 }
 
-// view is one definition on every host that may have it: managed plugins serve
-// the swarm's networks only, socket agents all others.
+// view is one definition with its state on every host that may have it: managed
+// plugins serve the swarm's networks only, socket agents all others.
 func (v clusterView) view(n store.Network) api.NetworkView {
 	view := api.NetworkView{
 		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,

@@ -18,7 +18,7 @@ import (
 	"gvlan/ipam/evict"
 )
 
-// nodeAnswers is what the node, members and key commands are answered.
+// nodeAnswers answers the node, members and key commands.
 type nodeAnswers struct {
 	nodes   *nodes
 	records *records
@@ -27,7 +27,8 @@ type nodeAnswers struct {
 	log     *slog.Logger
 }
 
-// register has the server ask.
+// register adds the routes of the node, members and key commands to the
+// server.
 func (a nodeAnswers) register(server *api.Server) {
 	server.Handle("GET "+api.NodesRoute, a.list)
 	server.Handle("GET "+api.MembersRoute, a.members)
@@ -36,8 +37,8 @@ func (a nodeAnswers) register(server *api.Server) {
 	server.Handle("POST "+api.RotateRoute, a.rotateKey)
 }
 
-// list answers from memory, and counts endpoints where etcd answers:
-// who is alive is asked most when it does not.
+// list answers from memory, and counts endpoints only when etcd answers: people
+// ask for it most while etcd does not.
 func (a nodeAnswers) list(r *http.Request) (any, error) {
 	has, err := a.records.endpointsByNode(r.Context())
 	stale := err != nil || !a.nodes.directory.Known().Fresh
@@ -78,7 +79,7 @@ func (a nodeAnswers) members(*http.Request) (any, error) {
 	return views, nil
 }
 
-// drain drains a host's agents both.
+// drain drains both agents of a host.
 func (a nodeAnswers) drain(r *http.Request) (any, error) {
 	nodes, err := api.NodesCalled(a.nodes.names(), api.NameIn(r))
 	if err != nil {
@@ -90,7 +91,8 @@ func (a nodeAnswers) drain(r *http.Request) (any, error) {
 	return struct{}{}, err
 }
 
-// evict takes as long as the fence needs to be felt.
+// evict answers after evict.DefaultWait: only then does the node's agent, if it
+// still runs anywhere, know that it lost its place.
 func (a nodeAnswers) evict(r *http.Request) (any, error) {
 	names, force := a.nodes.names(), r.URL.Query().Has("force")
 	nodes, err := api.NodesCalled(names, api.NameIn(r))
@@ -112,9 +114,10 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 	return addTaken(taken), err
 }
 
-// toEvict are those of a host's nodes that an eviction means. One of its agents
-// may be gone for good while the other is connected: then it is that one, also
-// by force. A node whose eviction ended is not meant again.
+// toEvict are the nodes of a host to evict: those that are not connected where
+// there are any, because one agent may be gone for good while the other runs,
+// else those that are. A node whose eviction ended is left out where another is
+// left.
 func toEvict(rows []cluster.Row, nodes []string) []string {
 	var away, connected []string
 	for _, row := range rows {

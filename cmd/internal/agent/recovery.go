@@ -126,11 +126,11 @@ func (rec *recovery) startAgain(ctx context.Context) error {
 	return nil
 }
 
-// settleName decides, for an install that took another one's node name,
-// whether it is that node: it is where nothing is left of the node, and where
-// this host's engine has one of the node's endpoints, whose ids are random and
-// of one engine. Everything else is left to `gvlan recover`, because a host
-// that was copied would free what its elder's containers use.
+// settleName decides whether an install that took another one's node name is
+// that node. It is when nothing of the node is left, or when this host's engine
+// has one of the node's endpoints, whose ids are random and of one engine. Any
+// other case is left to `gvlan recover`, because a host that was copied would
+// free what its elder's containers use.
 func (rec *recovery) settleName(ctx context.Context) error {
 	for store.Sleep(ctx, suspectLook) {
 		if !errors.Is(rec.session.Trusted(), store.ErrForeign) {
@@ -177,7 +177,7 @@ func (rec *recovery) isThatNode(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// register has the server ask.
+// register adds the route of `gvlan recover` to the server.
 func (rec *recovery) register(server *api.Server) {
 	server.Handle("POST "+api.RecoverRoute, rec.answer)
 }

@@ -56,8 +56,8 @@ func Run(ctx context.Context, loaded config.Settings, version string) (retErr er
 		err = a.Run(ctx)
 	}
 	if held, ok := errors.AsType[*store.HeldError](err); ok && held.Clone {
-		// The elder may be switched off one day: from now on this copy is
-		// another install, which takes nothing of the elder's then.
+		// This folder is a copy of the elder's. With an id of its own it takes
+		// nothing of the elder's, also once that one is switched off.
 		_, made := dir.NewInstall(rand.Reader)
 		err = errors.Join(err, made)
 	}

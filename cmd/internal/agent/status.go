@@ -18,7 +18,7 @@ import (
 	"gvlan/ipam"
 )
 
-// statusAnswer is what `gvlan status` is answered.
+// statusAnswer answers `gvlan status`.
 type statusAnswer struct {
 	self      Identity
 	version   string
@@ -35,12 +35,12 @@ type statusAnswer struct {
 // engineAnswer bounds how long a status waits for the engine.
 const engineAnswer = 2 * time.Second
 
-// register has the server ask.
+// register adds the route of `gvlan status` to the server.
 func (a statusAnswer) register(server *api.Server) {
 	server.Handle("GET "+api.StatusRoute, func(r *http.Request) (any, error) { return a.status(r.Context()), nil })
 }
 
-// status waits for neither etcd nor the engine longer than two seconds.
+// status answers within two seconds, whether or not etcd and the engine do.
 func (a statusAnswer) status(ctx context.Context) api.Status {
 	unreached := make(chan error, 1)
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
@@ -80,7 +80,8 @@ func (a statusAnswer) engineNow(ctx context.Context, s *api.Status) {
 	}
 }
 
-// conflictWarning says what somebody else has of this node's, and the way out.
+// conflictWarning says which address of this node's somebody else has, and
+// what to do.
 func (a statusAnswer) conflictWarning(c ipam.Conflict) string {
 	if c.Endpoint == "" {
 		return fmt.Sprintf("address %s is reserved for a network here and is %s: stop that container", c.Address, c.Holder)
@@ -100,8 +101,8 @@ func networkStatus(n command.NetworkReport) api.NetworkStatus {
 	return s
 }
 
-// etcdNow is why no new address would be given now: the session knows only
-// what its last call met.
+// etcdNow is why no new address would be given now, nil when one would be. It
+// asks etcd, because the session knows only how its last call ended.
 func (a statusAnswer) etcdNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
@@ -110,7 +111,7 @@ func (a statusAnswer) etcdNow(ctx context.Context) error {
 	}
 	_, err := a.session.Get(ctx, store.MetaKey())
 	if said, ok := errors.AsType[*etcd.RequestError](err); ok {
-		return said // which request it was is of no interest
+		return said // without the request it was the answer to
 	}
 	return err
 }

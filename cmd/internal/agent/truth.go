@@ -124,8 +124,8 @@ func (t *truth) run(ctx context.Context) error {
 	return nil
 }
 
-// broken is why this agent's etcd will not answer before it is restarted; nil
-// while it may.
+// broken is why this agent's etcd cannot answer before the agent is restarted;
+// nil while it can.
 func (t *truth) broken() error {
 	if err := t.damage.Load(); err != nil {
 		return *err
@@ -167,12 +167,13 @@ func (t *truth) Close() error {
 	return t.client.Close()
 }
 
-// joinAnswer bounds the look at whom --join names: half of what a status has.
+// joinAnswer bounds the connection that checkJoin makes: half of what a status
+// may take.
 const joinAnswer = time.Second
 
-// checkJoin tells a token that is another cluster's from a host that is away:
-// the etcd client says the same of both, and tries again for ever. Only a
-// certificate of another authority proves anything.
+// checkJoin returns an error when the host at address proves that the token is
+// another cluster's: its certificate is of another authority. The etcd client
+// cannot tell that from a host that is away, and tries both again for ever.
 func checkJoin(ctx context.Context, address string, client *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, joinAnswer)
 	defer cancel()

@@ -5,5 +5,6 @@
 // (status.go, network.go, node.go, name.go, recovery.go); called.go is what
 // people call a node. Server and Client know no route. Where a body is what
 // another package of gvlan returns, it is sent as that package defines it. An
-// older agent answers a newer command: fields come, none changes its meaning.
+// older agent may answer a newer command, and the other way round: fields come
+// and go, none changes its meaning.
 package api

@@ -122,7 +122,7 @@ func agentsOf(v api.NodeView) []api.NodeView {
 	return []api.NodeView{first, *second}
 }
 
-// kindOf is which of the two agents a view is of.
+// kindOf names the agent a view is of: the socket agent or the swarm's plugin.
 func kindOf(v api.NodeView) string {
 	if config.IsPlugin(v.Node) {
 		return "swarm"
@@ -138,7 +138,8 @@ func kindsOf(v api.NodeView) string {
 	return strings.Join(kinds, ",")
 }
 
-// eachAgent is something of a host's agents, said once when they agree.
+// eachAgent prints a property of a host's agents: once when they agree, else of
+// each.
 func eachAgent(v api.NodeView, of func(api.NodeView) string) string {
 	said := of(v)
 	if v.Swarm == nil || of(*v.Swarm) == said {
@@ -147,8 +148,8 @@ func eachAgent(v api.NodeView, of func(api.NodeView) string) string {
 	return orDash(said) + "; swarm: " + orDash(of(*v.Swarm))
 }
 
-// worseOf is the agent of the host that is not ready, for there is most to know
-// of that one.
+// worseOf is the agent whose state the host's row shows: the swarm's plugin
+// when only that one is not ready, else the socket agent.
 func worseOf(v api.NodeView) api.NodeView {
 	if v.Swarm != nil && v.State == string(cluster.Ready) && v.Swarm.State != v.State {
 		return *v.Swarm

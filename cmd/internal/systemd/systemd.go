@@ -47,8 +47,8 @@ const startMargin = time.Minute
 
 // Run reports ready when opened closes (etcd answered) or after wait,
 // whichever is first: docker.service is ordered after this unit, and dockerd
-// starts its containers once, so they had better get their addresses. It
-// ends with ctx, reporting that the agent stops.
+// starts its containers once and does not try again. It ends with ctx,
+// reporting that the agent stops.
 func (n *Notifier) Run(ctx context.Context, opened <-chan struct{}, wait time.Duration) {
 	n.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (wait + startMargin).Microseconds()))
 	n.tell("STATUS=waiting for etcd")
