@@ -37,7 +37,7 @@ func (sb *Sandboxes) OpenSandbox(n journal.Network, e journal.Endpoint) {
 		return
 	}
 	if err := sb.Cfg.Resolvers.Attach(sb.Cfg.OnHost(e.Sandbox), e.ID, n.UUID); err != nil {
-		sb.Log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "why", err)
+		sb.Log.Debug("names are not answered inside a container", "endpoint", visible.ID(e.ID), "err", err)
 	}
 }
 

@@ -61,7 +61,7 @@ func (rec *recovery) reassert(ctx context.Context) error {
 				continue
 			}
 			done = now
-			rec.log.Error("this node's leases are in the store again: no new address is given until `gvlan recover` is run on one host", "why", why)
+			rec.log.Error("this node's leases are in the store again: no new address is given until `gvlan recover` is run on one host", "err", why)
 		}
 		if rec.session.Recovered() {
 			if err := rec.session.Accept(ctx); err != nil {
