@@ -3,7 +3,6 @@ package tests
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"go/ast"
 	"go/importer"
 	"go/parser"
@@ -22,71 +21,60 @@ import (
 
 const storePackage = module + "/cluster/store"
 
-// readKeys are the kinds of records a package deletes, or writes as bytes, by a
-// key it read: no builder and no record stand beside them.
+// readKeys are the kinds of records that a function deletes, or writes as bytes,
+// by a key it read: no builder and no record stand beside them.
 var readKeys = map[string][]string{
-
-	"driver":     {"Network", "Removal"},
-	"ipam":       {"DefaultPool", "Endpoint", "Lease", "MAC"},
-	"ipam/evict": {"DefaultPool", "Endpoint", "Lease", "MAC", "Quarantine"},
+	"driver/network.Replicas.sweepAnswers": {"Removal"},
+	"ipam.bindings.meetMAC":                {"MAC"},
+	"ipam.leases.deletions":                {"Lease"},
+	"ipam.withoutName":                     {"Lease"},
+	"ipam/evict.Quarantines.forget":        {"Quarantine"},
+	"ipam/evict.Quarantines.free":          {"Lease"},
+	"ipam/evict.eviction.apply":            {"DefaultPool", "Endpoint", "Lease", "MAC"},
 }
 
 // TestOneWriterOfAKey holds the table of who writes which key, in the store's
-// DESIGN.md, to every store.Put and store.Delete of the product. A writer is a
-// package or a folder of packages.
+// DESIGN.md, to every store.Put and store.Delete of the product.
 func TestOneWriterOfAKey(t *testing.T) {
-	table := writersTable(t)
-	found := map[string][]string{} // packages by kind
-	var unread []string            // packages with keys they read
+	table, found := writersTable(t), map[string][]string{} // packages by kind
+	unnamed := map[string]bool{}                           // functions with keys they read
 	for _, p := range typedPackages(t, func(p listed) bool {
 		return p.ForTest == "" && p.product() && slices.Contains(p.Imports, storePackage) && !strings.HasSuffix(p.ImportPath, "test")
 	}) {
 		kinds, read := p.writes()
-		for _, kind := range kinds {
+		for function, at := range read {
+			unnamed[function] = true
+			if readKeys[function] == nil {
+				t.Errorf("%s: a key that was read, and nothing says of which kind: add %s to readKeys", at, function)
+			}
+			for _, kind := range readKeys[function] {
+				if !p.mentions(kind) {
+					t.Errorf("%s: readKeys has it write %s, which its package never mentions", function, kind)
+				}
+				kinds = append(kinds, kind)
+			}
+		}
+		slices.Sort(kinds)
+		for _, kind := range slices.Compact(kinds) {
 			found[kind] = append(found[kind], p.name)
 		}
-		if read == "" {
-			continue
+	}
+	for function := range readKeys {
+		if !unnamed[function] {
+			t.Errorf("%s has no key that was read: take it out of readKeys", function)
 		}
-		unread = append(unread, p.name)
-		listed := folderOf(p.name, slices.Collect(maps.Keys(readKeys)))
-		if listed == "" {
-			t.Errorf("%s: a key that was read, and nothing says of which kind: add %s to readKeys", read, p.name)
+	}
+	for _, kind := range slices.Sorted(maps.Keys(table)) {
+		slices.Sort(found[kind])
+		slices.Sort(table[kind])
+		if !slices.Equal(found[kind], table[kind]) {
+			t.Errorf("%s is written by %q; the table in cluster/store/DESIGN.md says by %q", kind, found[kind], table[kind])
 		}
-		for _, kind := range readKeys[listed] {
-			found[kind] = append(found[kind], p.name)
-		}
+		delete(found, kind)
 	}
 	for kind, packages := range found {
-		for _, p := range packages {
-			if folderOf(p, table[kind]) == "" {
-				t.Errorf("%s writes %s, of which the table in cluster/store/DESIGN.md says %q", p, kind, table[kind])
-			}
-		}
+		t.Errorf("%s, written by %q, is not in the table in cluster/store/DESIGN.md", kind, packages)
 	}
-	for kind, writers := range table {
-		for _, w := range writers {
-			if !slices.ContainsFunc(found[kind], func(p string) bool { return folderOf(p, []string{w}) != "" }) {
-				t.Errorf("the table in cluster/store/DESIGN.md says that %s writes %s, and it does not", w, kind)
-			}
-		}
-	}
-	for folder := range readKeys {
-		if !slices.ContainsFunc(unread, func(p string) bool { return folderOf(p, []string{folder}) != "" }) {
-			t.Errorf("%s has no key that was read: take it out of readKeys", folder)
-		}
-	}
-}
-
-// folderOf is the longest of the folders that a package lies in, or is; "" when
-// none is.
-func folderOf(p string, folders []string) (longest string) {
-	for _, f := range folders {
-		if (p == f || strings.HasPrefix(p, f+"/")) && len(f) > len(longest) {
-			longest = f
-		}
-	}
-	return longest
 }
 
 var (
@@ -161,7 +149,7 @@ func typedPackages(t *testing.T, wanted func(listed) bool) (all []typed) {
 	for _, p := range ours {
 		one := typed{
 			name: strings.TrimPrefix(p.ImportPath, module+"/"), fset: fset,
-			info: &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}},
+			info: &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}, Selections: map[*ast.SelectorExpr]*types.Selection{}},
 		}
 		for _, name := range p.GoFiles {
 			file, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, 0)
@@ -179,8 +167,9 @@ func typedPackages(t *testing.T, wanted func(listed) bool) (all []typed) {
 }
 
 // writes are the kinds of records a package puts or deletes, and where it does
-// so by a key that nothing names; "" when nowhere.
-func (p typed) writes() (kinds []string, read string) {
+// so by a key that nothing names, by function.
+func (p typed) writes() (kinds []string, read map[string]string) {
+	read = map[string]string{}
 	for _, file := range p.files {
 		for _, decl := range file.Decls {
 			ast.Inspect(decl, func(n ast.Node) bool {
@@ -198,8 +187,8 @@ func (p typed) writes() (kinds []string, read string) {
 					}
 				}
 				if kind == "" {
-					read = fmt.Sprint(p.fset.Position(call.Pos()))
-				} else if !slices.Contains(kinds, kind) {
+					read[p.name+"."+nameOf(decl)] = p.fset.Position(call.Pos()).String()
+				} else {
 					kinds = append(kinds, kind)
 				}
 				return true
@@ -207,6 +196,28 @@ func (p typed) writes() (kinds []string, read string) {
 		}
 	}
 	return kinds, read
+}
+
+// nameOf is a function's name, after its receiver's.
+func nameOf(decl ast.Decl) string {
+	f, ok := decl.(*ast.FuncDecl)
+	if !ok {
+		return ""
+	}
+	if f.Recv == nil {
+		return f.Name.Name
+	}
+	return receiverName(f.Recv.List[0].Type) + "." + f.Name.Name
+}
+
+// mentions reports whether a package uses a kind of record by its name.
+func (p typed) mentions(kind string) bool {
+	for _, used := range p.info.Uses {
+		if _, ok := used.(*types.TypeName); ok && used.Name() == kind && used.Pkg() != nil && used.Pkg().Path() == storePackage {
+			return true
+		}
+	}
+	return false
 }
 
 // ofStore is the name of a function of the store's, or "".
