@@ -5,9 +5,12 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"go/types"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,14 +77,11 @@ func TestFailpointsAreAllHere(t *testing.T) {
 	for _, f := range failpoints {
 		got = append(got, f.name)
 	}
-	sources := slices.Concat(must(filepath.Glob("../../driver/*/*.go"))(t), must(filepath.Glob("../../ipam/*.go"))(t))
-	for _, path := range sources {
+	for _, path := range slices.Concat(sources(t, "../../driver"), sources(t, "../../ipam")) {
 		file := must(parser.ParseFile(token.NewFileSet(), path, nil, 0))(t)
 		ast.Inspect(file, func(n ast.Node) bool {
-			if call, ok := n.(*ast.CallExpr); ok && len(call.Args) == 1 {
-				if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "Reach" {
-					want = append(want, must(strconv.Unquote(call.Args[0].(*ast.BasicLit).Value))(t))
-				}
+			if call, ok := n.(*ast.CallExpr); ok && types.ExprString(call.Fun) == "failpoint.Reach" {
+				want = append(want, must(strconv.Unquote(call.Args[0].(*ast.BasicLit).Value))(t))
 			}
 			return true
 		})
@@ -93,6 +93,21 @@ func TestFailpointsAreAllHere(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("failpoints (-sources +tested):\n%s", diff)
 	}
+}
+
+// sources are the product's files below a folder.
+func sources(t *testing.T, folder string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		if strings.HasSuffix(path, ".go") && !strings.HasSuffix(path, "_test.go") {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
 }
 
 // TestDeathBetweenWrites: an agent dies at every failpoint, and the cluster
