@@ -1,7 +1,7 @@
 // Package trouble keeps what goes wrong on this host until it is over: failures
-// that are tried again with growing waits (Book), and sentences about what was
-// found wrong and no error tells anybody (Findings). Either is logged when it is
-// new, and listed for people as long as it lasts.
+// of what is tried again (Book), and sentences about what was found wrong and no
+// error tells anybody (Findings). Either is logged when it is new, and listed
+// for people as long as it lasts.
 package trouble
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Bounds of the wait before what failed is tried again; it doubles in between.
+// Bounds of the wait that Waiting tells of; it doubles in between.
 const (
 	FirstRetry = time.Second
 	lastRetry  = time.Minute
@@ -31,8 +31,8 @@ type Failure struct {
 	due  time.Time
 }
 
-// Book remembers what fails, so that it is logged once and tried again
-// with growing patience.
+// Book remembers what fails, so that it is logged once, and tried again with
+// growing patience by those who ask Waiting.
 type Book struct {
 	mu  sync.Mutex
 	all map[Matter]Failure
@@ -54,7 +54,7 @@ func (b *Book) Tell(about Matter, err error) {
 	next.due = b.now().Add(next.wait)
 	b.all[about] = next
 	if had.Why != next.Why {
-		b.log.Error("failed, and is tried again", "what", about.What, "in", next.wait, "err", err)
+		b.log.Error("failed, and is tried again", "what", about.What, "err", err)
 	}
 }
 
@@ -72,7 +72,8 @@ func (b *Book) Only(known func(id string) bool) {
 	maps.DeleteFunc(b.all, func(about Matter, _ Failure) bool { return about.Of != "" && !known(about.Of) })
 }
 
-// Waiting reports whether a failure is not due to be tried again yet.
+// Waiting reports whether a failure is not due to be tried again yet. What is
+// tried in rounds of its own need not ask.
 func (b *Book) Waiting(about Matter) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
