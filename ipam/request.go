@@ -413,7 +413,7 @@ func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.
 		return nil
 	}
 	if err := rq.reservations.unreserve(ctx, p, at.Addr, ""); err != nil {
-		rq.Log.Warn("a reservation is not given back: tried again within a second", "address", at.Addr, "err", err)
+		rq.Log.Warn("a reservation cannot be given back: it goes with its pool", "address", at.Addr, "err", err)
 		return nil // the pool still owes it
 	}
 	return nil
