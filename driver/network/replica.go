@@ -69,7 +69,7 @@ type Replicas struct {
 	node       *publish.Node
 	networks   *Networks
 	swarm      *Swarm
-	missing    map[string]time.Time // see view; the loop alone has it
+	missing    map[string]time.Time // as View.Missing; the loop alone has it
 	Clashes    trouble.Findings     // networks elsewhere that lost their name to one of this node
 }
 
@@ -80,7 +80,7 @@ func NewReplicas(h *host.Host, s *endpoint.Sandboxes, c *publish.Containers, p *
 
 // SyncReplicas keeps definitions and this engine's networks together until
 // ctx ends: it looks whenever it is told that something changed, and every
-// resyncEvery.
+// host.ResyncEvery.
 func (rs *Replicas) SyncReplicas(ctx context.Context) error {
 	tick := time.NewTimer(0)
 	defer tick.Stop()
@@ -461,7 +461,7 @@ func (rs *Replicas) forget(ctx context.Context, n journal.Network) error {
 // keep takes a network back whose deletion Docker gave up: it did not hear
 // the answer, told its user of a failure, and lists the network as before.
 func (rs *Replicas) keep(s plan.Step) error {
-	rs.Log.Warn("Docker kept a network that it had begun to remove", "network", s.Network.Title())
+	kept := false
 	err := rs.Memory.Change(func(c *journal.Change) error {
 		n, ok := c.Network(s.Network.ID)
 		if !ok {
@@ -470,9 +470,13 @@ func (rs *Replicas) keep(s plan.Step) error {
 		rs.Addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
 		n.Stage, n.Since = journal.StageSeen, rs.Milliseconds()
 		c.Put(n)
+		kept = true
 		return nil
 	})
 	failpoint.Reach("keep: journaled")
+	if err == nil && kept {
+		rs.Log.Warn("Docker kept a network that it had begun to remove", "network", s.Network.Title())
+	}
 	return err
 }
 
