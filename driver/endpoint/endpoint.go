@@ -394,9 +394,8 @@ func (ep *Endpoints) CloseEndpoint(ctx context.Context, e journal.Endpoint) erro
 const DeadAfter = time.Minute
 
 // CloseDead closes an endpoint whose address is asked for again, if it is
-// provably dead: old enough, its sandbox gone and its link
-// absent or back in the host's namespace, where Docker moves it when a
-// container stops. It asks the kernel only: it runs within a handler.
+// provably dead: old enough, and no process in its sandbox any more. It asks
+// the kernel only: it runs within a handler.
 func (ep *Endpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	e, ok := ep.Memory.Endpoint(endpoint)
 	if !ok {

@@ -2,7 +2,7 @@
 // no etcd. It holds what Docker will never say twice (networks, endpoints,
 // pools) and what could not be written to etcd yet (releases).
 //
-// A Memory is typed: whoever changes a network and its pools, or an endpoint and
-// its leases, does it in one Change, which is one transaction of the file (disk).
-// See DESIGN.md.
+// A Memory is typed: whoever changes a network and its pools, or a binding and
+// its leases, does it in one Change or Note, which is one transaction of the
+// file (disk). See DESIGN.md.
 package journal

@@ -13,7 +13,7 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// File is where a Memory lasts, a *Journal.
+// File is where a Memory lasts; *disk.Journal is one.
 type File interface {
 	// Write puts and deletes keys, all or none, and has them on disk when it
 	// returns.
@@ -27,7 +27,7 @@ type Key struct{ Bucket, Key string }
 
 // Memory is what this host knows by itself: its networks and endpoints, and the
 // pools, leases and what belongs to them, in memory and in the journal. It is
-// the only one: whoever changes several of them does so in one transaction.
+// the only one, so that several of them can change in one transaction.
 type Memory struct {
 	file File
 

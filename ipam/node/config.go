@@ -52,9 +52,8 @@ type Authority interface {
 // an address is wanted that one of them holds, and its hand on them.
 type Endpoints interface {
 	// CloseDead closes an endpoint (Unbind or Free of its addresses
-	// included) if it is provably dead: older than a minute, its sandbox
-	// gone and its link absent or back in the host's namespace. Closed says
-	// whether it did.
+	// included) if it is provably dead: older than a minute, and no process in
+	// its sandbox any more. Closed reports whether it did.
 	CloseDead(ctx context.Context, endpoint string) (closed bool, err error)
 	// Silence takes down the link of an endpoint whose address somebody else
 	// has by right.
