@@ -11,8 +11,8 @@ import (
 //
 // Docker's calls: RequestPool, ReleasePool, RequestAddress, ReleaseAddress.
 //
-// The driver's, on networks: Attach, Adopt, Detach, Pools, Joined, ReserveFor
-// and UnreserveFor (steps of the transaction that writes a definition); on
+// The driver's, on networks: Attach, Adopt, Detach, Joined, ReserveFor and
+// UnreserveFor (steps of the transaction that writes a definition); on
 // endpoints: Bind, Describe, Unbind, Free, Bound; on what a swarm's manager holds:
 // ManagerClaims, DropManagerClaim, EndManagerClaims.
 //

@@ -8,7 +8,7 @@ import (
 
 // PoolRequest is IpamDriver.RequestPool.
 type PoolRequest struct {
-	Space   string            // LocalSpace or GlobalSpace
+	Space   string            // pool.LocalSpace or pool.GlobalSpace
 	Pool    string            // --subnet, CIDR; "": a default pool
 	SubPool string            // --ip-range, CIDR; "": none
 	Options map[string]string // --ipam-opt
@@ -17,7 +17,7 @@ type PoolRequest struct {
 
 // PoolReply is its answer.
 type PoolReply struct {
-	ID     string       // a PoolID, see ParsePoolID
+	ID     string       // a PoolID, which pool.ParseID reads
 	Subnet netip.Prefix // masked
 	Data   map[string]string
 }

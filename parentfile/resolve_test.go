@@ -212,7 +212,7 @@ func TestNoParentErrorText(t *testing.T) {
 	}
 }
 
-// The tests of document 003, on its two hosts.
+// Two hosts of unlike cards, and lists that suit both.
 func TestParentListsOfTheGuide(t *testing.T) {
 	nic := func(names ...string) []parentfile.Interface {
 		var all []parentfile.Interface

@@ -40,7 +40,7 @@ type HeldError struct {
 	Host    string // host name of the holder
 	Address string // address of the holder, as it advertised it
 	// Clone: the holder has this very install id, on another boot. Unless it
-	// is this host before its reboot, which ends within liveTTL, one of the two
+	// is this host before its reboot, whose /live ends in a moment, one of the two
 	// is a copy of the other.
 	Clone bool
 }

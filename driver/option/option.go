@@ -71,7 +71,8 @@ var optionNames = []string{
 	"mtu", "scope", "gateway", "dns",
 }
 
-// oldSpellings are names the oldest guides print, with today's.
+// oldSpelling gives today's name of one that the oldest guides print, and reports
+// whether that is another.
 func oldSpelling(name string) (string, bool) {
 	bare := strings.TrimLeft(name, "-")
 	switch bare {
@@ -88,7 +89,7 @@ func dockersOwn(name string) bool {
 }
 
 // Parse reads the options of a network. Unknown names are refused
-// with the nearest known one; the error wraps ErrOption.
+// with the nearest known one; the error wraps ErrInvalid.
 func Parse(raw map[string]string) (Options, error) {
 	o := Options{}
 	modes := modeOptions{}

@@ -60,7 +60,7 @@ func FuzzParseOptions(f *testing.F) {
 func refusedPlainly(t *testing.T, o option.Options, err error) {
 	t.Helper()
 	if !errors.Is(err, option.ErrInvalid) || !reflect.DeepEqual(o, option.Options{}) {
-		t.Errorf("options %+v with error %v, want none and ErrOption", o, err)
+		t.Errorf("options %+v with error %v, want none and ErrInvalid", o, err)
 	}
 	if strings.ContainsAny(err.Error(), "\n\r\x00") {
 		t.Errorf("refused in more than one plain line: %q", err)
@@ -127,7 +127,7 @@ func TestParseOptionsRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := option.Parse(tt.raw)
 			if !errors.Is(err, option.ErrInvalid) {
-				t.Fatalf("error %v, want ErrOption", err)
+				t.Fatalf("error %v, want ErrInvalid", err)
 			}
 			for _, s := range tt.says {
 				if !strings.Contains(err.Error(), s) {

@@ -1,7 +1,7 @@
 // Package parent chooses what each network's containers hang from on this host,
 // makes the VLAN links and dummies in between, and takes them away with the last
-// network that used them. Parents is its one type; which links may share a
-// parent is link.Beside's to say.
+// network that used them. All of it is methods of Parents; which links may share
+// a parent is link.Beside's to say.
 //
 //	parent.go  from a list of candidates to a link that is there
 //	judge.go   who may start beside whom, and what a user should know

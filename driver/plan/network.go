@@ -226,7 +226,7 @@ func (v View) planSwarm(n journal.Network) []Step {
 		return []Step{{Do: SwarmFree, Network: n, Definition: def}}
 	case n.Removing:
 		return []Step{{Do: Forget, Network: n}}
-	case !listed: // or the swarm has no quorum: freeLostNetworks asks it
+	case !listed: // or the swarm has no quorum: network.Swarm.FreeLostNetworks asks it
 		return nil
 	case defined && (n.Name != e.Name || !equalOverrides(n.Overrides, def.Record.Overrides)):
 		return []Step{{Do: SwarmBind, Network: n, Engine: e, Definition: def}}

@@ -42,7 +42,7 @@ type Options struct {
 	Called string           // what people call the node; "": its name
 	Force  bool             // evict a connected node too, and one whose containers answer
 	Ask    Ask              // nil: the LAN is not asked
-	Wait   time.Duration    // after the fence; 0: DefaultEvictWait
+	Wait   time.Duration    // after the fence; 0: DefaultWait
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: nothing is logged
 }

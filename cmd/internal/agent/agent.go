@@ -260,12 +260,12 @@ func (a *Agent) openDriver() (err error) {
 // lateEndpoints lets the allocator reach the driver that is built after it.
 type lateEndpoints struct{ driver *driver.Driver }
 
-// Silence implements ipam.Endpoints.
+// Silence implements node.Endpoints.
 func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
 	return d.driver.Silence(endpoint, addr)
 }
 
-// Restored implements ipam.Endpoints.
+// Restored implements node.Endpoints.
 func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }
 
 // Ask asks on the LAN of a network.
@@ -273,7 +273,7 @@ func (d *lateEndpoints) Ask(ctx context.Context, network string, addrs []netip.A
 	return d.driver.Ask(ctx, network, addrs)
 }
 
-// CloseDead implements ipam.Endpoints.
+// CloseDead implements node.Endpoints.
 func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	return d.driver.CloseDead(ctx, endpoint)
 }
