@@ -47,7 +47,7 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Swarm = network.NewSwarm(h, d.Containers, d.Networks)
 	d.Imports = network.NewImports(h)
 	d.Replicas = network.NewReplicas(h, d.Sandboxes, d.Containers, d.Node, d.Networks, d.Swarm)
-	d.Reconciler = reconcile.New(h, d.Endpoints, d.Swarm, d.Imports, d.Replicas)
+	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
 	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler)
 	d.Tables.Tell(d.Poke, d.KeepOutAll)
 	return d, nil

@@ -359,13 +359,14 @@ func (c *cluster) lease(address string) (store.Lease, bool) {
 	return l, true
 }
 
-// nothingLeft wants no lease, reservation, endpoint or link anywhere.
+// nothingLeft wants no lease, reservation, endpoint, link or open pool anywhere.
 func (c *cluster) nothingLeft() {
 	c.Helper()
 	c.eventually("nothing is left", func() bool {
 		left := len(c.records(store.AllLeasesSpan())) + len(c.records(store.EndpointsSpan())) + len(c.records(store.DefaultPoolsSpan()))
 		for _, h := range c.hosts {
-			left += len(h.ours()) + len(h.d.Memory.Endpoints()) + h.addresses.Pending()
+			left += len(h.ours()) + len(h.d.Memory.Endpoints()) + h.addresses.Pending() + len(h.addresses.Joined())
+			left += len(h.d.Memory.Addressings(func(journal.Addressing) bool { return true }))
 		}
 		return left == 0
 	})

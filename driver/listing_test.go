@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -104,8 +105,13 @@ func TestNetworkThatTheEngineLostComesBack(t *testing.T) {
 		t.Errorf("network %+v %v, want it waited for: Docker hides one while it deletes it", n, ok)
 	}
 	c.pass(lost)
-	if n := h2.replica("lan1"); n.ID == id {
+	n := h2.replica("lan1")
+	if n.ID == id {
 		t.Error("the network is still the lost one")
+	}
+	c.eventually("the lost one is forgotten", func() bool { _, known := h2.d.Memory.Network(id); return !known })
+	if joined := h2.addresses.Joined(); !slices.Equal(joined, []string{n.ID}) {
+		t.Errorf("pools are open of networks %v, want %s alone", joined, n.ID)
 	}
 	if def, _ := c.definition("lan1"); def.State != store.NetworkActive {
 		t.Errorf("the definition is %s", def.State)

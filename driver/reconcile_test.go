@@ -51,6 +51,22 @@ func (c *cluster) held(address string, want bool) {
 	}
 }
 
+// TestPoolsOfANetworkNobodyKnows: an older agent that died between its two
+// writes left them.
+func TestPoolsOfANetworkNobodyKnows(t *testing.T) {
+	h := newCluster(t).host("h1")
+	id := h.create(lan("lan1", "10.0.1.0/24"))
+	h.replica("lan1")
+	known := h.d.Memory.Pools(func(p journal.Pool) bool { return p.Network == id })
+	half := known[0]
+	half.ID, half.Parsed.Nonce, half.Network = "half", "half", "unknown"
+	h.must(h.d.Memory.Put(half))
+	h.reconciler().round(host.SecondLook)
+	if joined := h.addresses.Joined(); !slices.Equal(joined, []string{id}) {
+		t.Errorf("pools are open of networks %v, want %s alone", joined, id)
+	}
+}
+
 // forgotten is a host with a container that its engine forgot without a word.
 func forgotten(t testing.TB) (*looker, *container) {
 	h := newCluster(t).host("h1")

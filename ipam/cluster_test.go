@@ -207,7 +207,7 @@ func (h *host) load() {
 // Attach, Adopt and Detach are the Allocator's, each a change by itself.
 func (h *host) Attach(id string, pools []pool.Data) error {
 	return h.Memory.Change(func(c *journal.Change) error {
-		h.Allocator.Attach(c, id, pools)
+		h.Allocator.Attach(c, id, pools, h.Now())
 		return nil
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
@@ -342,6 +343,21 @@ func TestAttachJoinsOldestFirst(t *testing.T) {
 			h.must(h.Attach(s.network, []pool.Data{s.data}))
 			if p, _ := h.Memory.Pool(s.want); p.Network != s.network {
 				t.Errorf("pool %s is network %q's, want %q", s.want, p.Network, s.network)
+			}
+		}
+		// Docker spoke of a fourth while the call that makes "d" waited.
+		fourth, four := open("10.0.0.64/28", "")
+		arrived := h.Now()
+		h.later(2 * atOnce)
+		fifth, five := open("10.0.0.80/28", "")
+		h.must(h.Memory.Change(func(c *journal.Change) error {
+			h.Allocator.Attach(c, "d", []pool.Data{four}, arrived)
+			return nil
+		}))
+		h.must(h.Attach("e", []pool.Data{five}))
+		for id, network := range map[string]string{fourth: "d", fifth: "e"} {
+			if p, _ := h.Memory.Pool(id); p.Network != network {
+				t.Errorf("pool %s is network %q's, want %q", id, p.Network, network)
 			}
 		}
 		got, _ := AddressingOf(h.Memory, "b")

@@ -179,10 +179,11 @@ const atOnce = time.Second
 // say which PoolIDs are its own, so each of its pools is one not joined yet
 // that has the same space, subnet, gateway and aux addresses, or failing that
 // the same space and subnet; of several the oldest whose create may still run
-// (see oldestRunning). Attaching again changes nothing, but for a swarm's
+// (see oldestRunning). Docker opens a create's pools before the call that
+// arrived then. Attaching again changes nothing, but for a swarm's
 // network (see closeReplaced). A pool that nobody requested here (the journal was
 // lost) is joined by the first request for an address of it.
-func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data) {
+func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data, arrived time.Time) {
 	c.After(ps.Wake)
 	n, ok := c.Addressing(id)
 	if !ok {
@@ -191,7 +192,7 @@ func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data) {
 	n.Waiting = nil
 	joined := map[string]bool{}
 	for _, data := range pools {
-		p, ok := match(c, id, data, joined)
+		p, ok := match(c, id, data, arrived, joined)
 		if !ok {
 			n.Waiting = append(n.Waiting, data)
 			continue
@@ -204,7 +205,7 @@ func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data) {
 }
 
 // match finds the pool that a network means by data.
-func match(c *journal.Change, network string, data pool.Data, except map[string]bool) (journal.Pool, bool) {
+func match(c *journal.Change, network string, data pool.Data, arrived time.Time, except map[string]bool) (journal.Pool, bool) {
 	data.Subnet = data.Subnet.Masked()
 	open := c.Pools(func(p journal.Pool) bool {
 		id := p.Parsed
@@ -214,7 +215,8 @@ func match(c *journal.Change, network string, data pool.Data, except map[string]
 	own := func(p journal.Pool) bool { return p.Joined() }
 	fresh := func(p journal.Pool) bool { return !p.Joined() }
 	alike := func(p journal.Pool) bool { return fresh(p) && p.Gateway == p.GatewayIn(data) && sameAux(p, data) }
-	order, pick := []func(journal.Pool) bool{own, alike, fresh}, oldestRunning
+	order := []func(journal.Pool) bool{own, alike, fresh}
+	pick := func(some []journal.Pool) journal.Pool { return oldestRunning(some, arrived) }
 	if keepsID(network) {
 		order, pick = []func(journal.Pool) bool{alike, fresh, own}, newest
 	}
@@ -235,8 +237,14 @@ func newest(pools []journal.Pool) journal.Pool { return pools[len(pools)-1] }
 // joined in place of the new one it would leave that without a network, and
 // the engine asks the new one. Creates that do run at once are told apart by
 // nothing but their order: the newest first would give each the other's pool.
-func oldestRunning(pools []journal.Pool) journal.Pool {
+func oldestRunning(pools []journal.Pool, arrived time.Time) journal.Pool {
 	last := newest(pools).Heard
+	for _, p := range slices.Backward(pools) {
+		if p.Heard <= arrived.UnixMilli() {
+			last = p.Heard
+			break
+		}
+	}
 	i := slices.IndexFunc(pools, func(p journal.Pool) bool {
 		return max(last-p.Heard, p.Heard-last) <= atOnce.Milliseconds()
 	})

@@ -128,9 +128,10 @@ func recall[T Record](m *Memory, key string, value []byte) error {
 // Change is what is put and dropped in one transaction. What it returns is with
 // that already done.
 type Change struct {
-	memory *Memory
-	done   []step
-	after  []func()
+	memory  *Memory
+	done    []step
+	after   []func()
+	entered bool // memory has it
 }
 
 type step struct {
@@ -221,15 +222,21 @@ func (m *Memory) Note(f func(*Change)) error {
 
 func (m *Memory) change(f func(*Change) error) error {
 	c := &Change{memory: m}
-	m.writing.Lock()
-	err := f(c)
-	m.writing.Unlock()
-	if err == nil {
+	err := m.alone(func() error { return f(c) })
+	if c.entered {
 		for _, then := range c.after {
 			then()
 		}
 	}
 	return err
+}
+
+// alone runs f while nobody else changes anything. A server that recovers from
+// a panic in f goes on, so the lock is not kept by one.
+func (m *Memory) alone(f func() error) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	return f()
 }
 
 // Put changes records.
@@ -283,6 +290,7 @@ func (m *Memory) write(c *Change) error {
 func (m *Memory) enter(c *Change) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	c.entered = true
 	for _, s := range c.done {
 		if s.gone {
 			s.record.leave(m)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -124,6 +125,10 @@ func TestAFullDisk(t *testing.T) {
 	if !errors.Is(err, errFull) || ran {
 		t.Errorf("Change: %v, and what comes after ran: %v", err, ran)
 	}
+	noted := false
+	if err := m.Note(func(c *journal.Change) { c.After(func() { noted = true }); c.Put(lan) }); !errors.Is(err, errFull) || !noted {
+		t.Errorf("Note: %v, and what comes after ran: %v", err, noted)
+	}
 	if _, there := m.Endpoint("e1"); there || len(m.Networks()) != 1 {
 		t.Error("a change that failed is seen")
 	}
@@ -132,6 +137,26 @@ func TestAFullDisk(t *testing.T) {
 	}
 	if got := held(m); len(got) != 0 {
 		t.Errorf("the lease of %v is held, which the store has given up", got)
+	}
+}
+
+// TestAPanicLetsOthersGoOn: a server recovers from one, and its other calls
+// change things too.
+func TestAPanicLetsOthersGoOn(t *testing.T) {
+	m := recall(t, newDisk(t))
+	func() {
+		defer func() { _ = recover() }()
+		_ = m.Change(func(*journal.Change) error { panic("a bug") })
+	}()
+	done := make(chan error, 1)
+	go func() { done <- m.Put(lan) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the journal is locked for good")
 	}
 }
 

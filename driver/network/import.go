@@ -271,7 +271,7 @@ func (im *Imports) openImported(ctx context.Context, network string, p *store.Po
 	}
 	data := pool.Data{Space: pool.LocalSpace, Subnet: p.Subnet, Gateway: p.Gateway, Aux: p.Aux}
 	return opened.ID, im.Memory.Change(func(c *journal.Change) error {
-		im.Addresses.Attach(c, network, []pool.Data{data})
+		im.Addresses.Attach(c, network, []pool.Data{data}, im.Now())
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -44,9 +45,10 @@ func (ns *Networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) erro
 	if foreign && !local {
 		return fmt.Errorf("gvlan's own addresses are needed for a network of the whole cluster: add --ipam-driver %s (or -o scope=local for one of this host only)", ns.Cfg.Name)
 	}
+	arrived := ns.Now() // before the lock: its pools were opened earlier, those of another create may come meanwhile
 	ns.Parents.Lock()
 	defer ns.Parents.Unlock()
-	n, asked := ns.describe(r, local, foreign)
+	n, asked := ns.describe(r, local, foreign, arrived)
 	if err := parent.Check(n); err != nil {
 		return err
 	}
@@ -67,7 +69,7 @@ func (ns *Networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) erro
 		ns.Log.Warn(w, "network", n.Title())
 	}
 	err := ns.Memory.Change(func(c *journal.Change) error {
-		ns.join(c, &n, r.Pools)
+		ns.join(c, &n, r.Pools, arrived)
 		c.Put(n)
 		return nil
 	})
@@ -79,13 +81,13 @@ func (ns *Networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) erro
 	return nil
 }
 
-// join gives a network the pools that were opened for it, and returns what they
-// say.
-func (ns *Networks) join(c *journal.Change, n *journal.Network, pools []pool.Data) pool.Addressing {
+// join gives a network the pools that were opened for it before Docker's call
+// arrived, and returns what they say.
+func (ns *Networks) join(c *journal.Change, n *journal.Network, pools []pool.Data, arrived time.Time) pool.Addressing {
 	if n.Foreign {
 		return pool.Addressing{}
 	}
-	ns.Addresses.Attach(c, n.ID, pools)
+	ns.Addresses.Attach(c, n.ID, pools, arrived)
 	asked, _ := ipam.AddressingOf(c, n.ID)
 	n.Segment, n.Pools = asked.Segment, asked.Pools
 	for i := range n.Pools {
@@ -108,7 +110,7 @@ func (ns *Networks) replicating(r plugin.NewNetwork) bool {
 }
 
 // describe is the journal's record of a network Docker just made.
-func (ns *Networks) describe(r plugin.NewNetwork, local, foreign bool) (n journal.Network, asked pool.Addressing) {
+func (ns *Networks) describe(r plugin.NewNetwork, local, foreign bool, arrived time.Time) (n journal.Network, asked pool.Addressing) {
 	n = journal.Network{
 		ID: r.ID, Stage: journal.StageSeen, UUID: uuid.NewString(), Options: r.Options,
 		IPv4: r.IPv4, IPv6: r.IPv6, Internal: r.Internal,
@@ -124,7 +126,7 @@ func (ns *Networks) describe(r plugin.NewNetwork, local, foreign bool) (n journa
 	if foreign {
 		n.Pools = foreignPools(r.Pools)
 	}
-	return n, ns.join(ns.Memory.Draft(), &n, r.Pools)
+	return n, ns.join(ns.Memory.Draft(), &n, r.Pools, arrived)
 }
 
 // MaxReserved is how many single addresses a network may reserve: its
@@ -231,15 +233,13 @@ func (ns *Networks) DeleteNetwork(ctx context.Context, id string) error {
 	if !ok {
 		return nil
 	}
-	// Docker drops its network whatever is answered: what fails here is
-	// logged, and a later look at the engine finds the same.
-	err := ns.Memory.Change(func(c *journal.Change) error {
+	// Docker drops its network whatever is answered.
+	err := ns.Memory.Note(func(c *journal.Change) {
 		ns.settleDeleted(c, id)
 		ns.Addresses.Detach(c, id)
-		return nil
 	})
 	if err != nil {
-		ns.Log.Error("a deleted network cannot be journaled: settled at a later look at the engine", "network", n.Title(), "err", err)
+		ns.Log.Error("a deleted network cannot be journaled: it comes back if the agent ends before its removal is settled", "network", n.Title(), "err", err)
 	}
 	failpoint.Reach("delete: journaled")
 	if err := ns.Parents.Release(ctx, n); err != nil {
@@ -247,6 +247,29 @@ func (ns *Networks) DeleteNetwork(ctx context.Context, id string) error {
 	}
 	ns.Poke()
 	return nil
+}
+
+// forget takes a network out of the journal with its pools: one that stayed open
+// would have its subnet for ever.
+func (ns *Networks) forget(n journal.Network) error {
+	return ns.Memory.Change(func(c *journal.Change) error {
+		ns.Addresses.Detach(c, n.ID)
+		c.Drop(n)
+		return nil
+	})
+}
+
+// CloseForgotten closes the pools of networks that the journal does not have,
+// which an agent before this journal's transactions could leave behind.
+func (ns *Networks) CloseForgotten() (failed error) {
+	for _, id := range ns.Addresses.Joined() {
+		if _, known := ns.Memory.Network(id); known || isImport(id) {
+			continue
+		}
+		ns.Log.Warn("closing the pools of a network that this host does not know", "network", visible.ID(id))
+		failed = errors.Join(failed, ns.forget(journal.Network{ID: id}))
+	}
+	return failed
 }
 
 // settleDeleted notes that Docker deleted a network: only one that may stand

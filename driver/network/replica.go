@@ -48,7 +48,7 @@ func (rs *Replicas) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	n.Stage, n.Foreign, n.Links, n.Since = journal.StageLocal, e.IPAM.Driver != rs.Cfg.Name, told.Links, rs.Milliseconds()
 	err := rs.Memory.Change(func(c *journal.Change) error {
 		if !n.Foreign {
-			rs.Addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
+			rs.Addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}), rs.Now())
 		}
 		c.Put(n)
 		return nil
@@ -294,7 +294,7 @@ func (rs *Replicas) commit(ctx context.Context, s plan.Step) error {
 func (rs *Replicas) bindDefinition(ctx context.Context, s plan.Step) error {
 	if s.Do == plan.Adopt {
 		err := rs.Memory.Change(func(c *journal.Change) error {
-			rs.Addresses.Attach(c, s.Network.ID, definedPools(s.Definition.Record.Created))
+			rs.Addresses.Attach(c, s.Network.ID, definedPools(s.Definition.Record.Created), rs.Now())
 			c.Put(s.Network)
 			return nil
 		})
@@ -338,11 +338,11 @@ func (rs *Replicas) share(ctx context.Context, s plan.Step, stage journal.Stage)
 func (rs *Replicas) BindTo(s plan.Step, stage journal.Stage, since int64) error {
 	def := s.Definition.Record
 	err := rs.Memory.Change(func(c *journal.Change) error {
-		rs.Addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
 		n, ok := c.Network(s.Network.ID)
 		if !ok {
-			return nil
+			return nil // Docker deleted it since the look
 		}
+		rs.Addresses.Adopt(c, n.ID, def, s.Definition.Modified)
 		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
 		if o, ok := plan.OptionsOf(def); ok {
 			n.Options = o
@@ -412,7 +412,7 @@ func (rs *Replicas) removeReplica(ctx context.Context, s plan.Step) error {
 	}
 	failpoint.Reach("replica: removed")
 	rs.Log.Info("removed the network from this host", "network", s.Engine.Name, "why", s.Why)
-	return rs.Memory.Drop(journal.Network{ID: s.Network.ID})
+	return rs.networks.forget(s.Network)
 }
 
 // stayed undoes the mark of a removal that the engine refused; where a
@@ -451,11 +451,7 @@ func (rs *Replicas) forget(ctx context.Context, n journal.Network) error {
 			return err
 		}
 	}
-	return rs.Memory.Change(func(c *journal.Change) error {
-		rs.Addresses.Detach(c, n.ID)
-		c.Drop(n)
-		return nil
-	})
+	return rs.networks.forget(n)
 }
 
 // keep takes a network back whose deletion Docker gave up: it did not hear
@@ -467,7 +463,7 @@ func (rs *Replicas) keep(s plan.Step) error {
 		if !ok {
 			return nil
 		}
-		rs.Addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}))
+		rs.Addresses.Attach(c, n.ID, definedPools(store.Definition{Pools: n.Pools}), rs.Now())
 		n.Stage, n.Since = journal.StageSeen, rs.Milliseconds()
 		c.Put(n)
 		kept = true
@@ -505,7 +501,7 @@ func (rs *Replicas) comeBack(ctx context.Context, s plan.Step) error {
 	}
 	failpoint.Reach("come back: attached")
 	rs.Log.Warn("brought the network back on this host", "network", s.Definition.Record.Name, "why", s.Why)
-	return rs.Memory.Drop(journal.Network{ID: s.Network.ID})
+	return rs.networks.forget(s.Network)
 }
 
 // reattach moves the stopped containers of a network's old id to its new one

@@ -194,7 +194,7 @@ func (sw *Swarm) AllocateNetwork(_ context.Context, id string, o option.Options,
 	}
 	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: sw.Milliseconds()}
 	err := sw.Memory.Change(func(c *journal.Change) error {
-		asked := sw.networks.join(c, &n, pools)
+		asked := sw.networks.join(c, &n, pools, sw.Now())
 		if err := asked.CheckExclude(); err != nil && sw.newToSwarm(id) {
 			return err
 		}
@@ -257,8 +257,8 @@ func (sw *Swarm) bindSwarm(s plan.Step) error {
 		if n, ok := c.Network(s.Network.ID); ok {
 			n.Name, n.Overrides, n.Why = s.Engine.Name, def.Overrides, ""
 			c.Put(n)
+			sw.Addresses.Adopt(c, n.ID, def, s.Definition.Modified)
 		}
-		sw.Addresses.Adopt(c, s.Network.ID, def, s.Definition.Modified)
 		return nil
 	})
 	sw.containers.Refresh()

@@ -20,6 +20,7 @@ import (
 type Reconciler struct {
 	*host.Host
 	endpoints *endpoint.Endpoints
+	networks  *network.Networks
 	swarm     *network.Swarm
 	imports   *network.Imports
 	replicas  *network.Replicas
@@ -27,8 +28,8 @@ type Reconciler struct {
 }
 
 // New has seen nothing yet.
-func New(h *host.Host, e *endpoint.Endpoints, s *network.Swarm, i *network.Imports, r *network.Replicas) *Reconciler {
-	return &Reconciler{Host: h, endpoints: e, swarm: s, imports: i, replicas: r}
+func New(h *host.Host, e *endpoint.Endpoints, n *network.Networks, s *network.Swarm, i *network.Imports, r *network.Replicas) *Reconciler {
+	return &Reconciler{Host: h, endpoints: e, networks: n, swarm: s, imports: i, replicas: r}
 }
 
 // lookAtPlugins finds a managed plugin whose name hides this socket plugin:
@@ -93,6 +94,7 @@ func (rc *Reconciler) Reconcile(ctx context.Context, s *host.Suspects) error {
 		rc.freeUnknown(ctx, s, had, away),
 		rc.dropLeftovers(ctx, s, had, away),
 		rc.freeProvisional(ctx, s, had, away),
+		rc.networks.CloseForgotten(),
 		rc.swarm.FreeLostNetworks(ctx, s, away),
 		rc.swarm.FreeManagerClaims(ctx, s, away),
 		rc.lookAtPlugins(ctx),
