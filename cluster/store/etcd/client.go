@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -64,6 +65,7 @@ type Client struct {
 	limit  time.Duration // of one request
 	// progress is how often a watch asks how far it is.
 	progress time.Duration
+	stream   atomic.Int64 // what new watches are on, see streamHeader
 	broken   func() error
 	turn     chan struct{}    // holds one token: whoever has it may connect
 	tls      *handshakes      // nil without TLS

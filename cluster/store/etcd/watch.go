@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/metadata"
 
 	"gvlan/cluster/store"
 )
@@ -24,6 +27,12 @@ const progressEvery = 10 * time.Second
 // connection was made anew until something is written; to list anew is right for
 // the one and no harm for the other.
 const unansweredLimit = 2
+
+// streamHeader says which of a client's streams a watch is on: etcd's client puts
+// watches whose headers are the same on one, which ends when its last watch does.
+// After one that hangs comes the next number, so that no watch is taken up again
+// on a silent stream that others still have.
+const streamHeader = "gvlan-watches"
 
 // errHangs ends a watch whose connection lives and that says nothing.
 var errHangs = errors.New("the watch does not answer")
@@ -48,15 +57,21 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 		return explain(err)
 	}
 	// Without a leader a member would keep the watch in silence.
-	ctx, cancel := context.WithCancel(clientv3.WithRequireLeader(ctx))
+	stream := e.stream.Load()
+	ctx = metadata.AppendToOutgoingContext(clientv3.WithRequireLeader(ctx), streamHeader, strconv.FormatInt(stream, 10))
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from := int64(after) + 1
 	if after == 0 {
 		from = 0 // etcd's word for now
 	}
-	responses := client.Watch(ctx, e.prefix+span.From,
+	begun := time.AfterFunc((unansweredLimit+1)*e.progress, cancel)
+	responses := client.Watch(ctx, e.prefix+span.From, // returns once the watch stands
 		clientv3.WithRange(e.prefix+span.To), clientv3.WithRev(from),
 		clientv3.WithCreatedNotify(), clientv3.WithProgressNotify(), clientv3.WithFragment())
+	if !begun.Stop() {
+		return e.hangs(client, stream)
+	}
 	w := watching{etcd: e, after: after}
 	ask := time.NewTicker(e.progress)
 	defer ask.Stop()
@@ -65,12 +80,13 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 		select {
 		case <-ask.C:
 			if unanswered == unansweredLimit {
-				return fmt.Errorf("%w: %w", store.ErrUnavailable, errHangs)
+				return e.hangs(client, stream)
 			}
-			if requestProgress(ctx, client) {
+			requestProgress(ctx, client)
+			if isConnected(client) {
 				unanswered++
 			} else {
-				unanswered = 0 // nobody was asked: the connection is being made anew
+				unanswered = 0 // nobody could be asked: the connection is being made anew
 			}
 			ask.Reset(e.progress) // a question has this long, however late it was put
 		case resp, ok := <-responses:
@@ -95,12 +111,25 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 	}
 }
 
-// requestProgress reports whether etcd was asked. It must not hold a watch up
-// when there is no connection.
-func requestProgress(ctx context.Context, client *clientv3.Client) bool {
+// hangs is the error of a watch that hangs. On a connection that lives it is the
+// stream that does; without one the stream is still to be opened.
+func (e *Client) hangs(client *clientv3.Client, stream int64) error {
+	if isConnected(client) {
+		e.stream.CompareAndSwap(stream, stream+1)
+	}
+	return fmt.Errorf("%w: %w", store.ErrUnavailable, errHangs)
+}
+
+func isConnected(client *clientv3.Client) bool {
+	return client.ActiveConnection().GetState() == connectivity.Ready
+}
+
+// requestProgress asks etcd how far it is. It must not hold a watch up when the
+// question cannot be sent.
+func requestProgress(ctx context.Context, client *clientv3.Client) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	return client.RequestProgress(ctx) == nil
+	_ = client.RequestProgress(ctx) // its answer tells, or that there is none
 }
 
 // watching is what a watch knows of the store it watches.

@@ -16,6 +16,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
@@ -33,8 +34,9 @@ type deafening struct {
 	kv    pb.KVClient
 	watch pb.WatchClient
 
-	deaf  atomic.Bool  // watches that begin now hang once they stand
-	hung  atomic.Int64 // watches that do
+	deaf  atomic.Bool  // streams that begin now lose all but that a watch stands
+	mute  atomic.Bool  // and that too
+	hung  atomic.Int64 // watches that hang
 	asked atomic.Int64 // questions for progress that hang
 }
 
@@ -62,7 +64,7 @@ func (d *deafening) serve(t *testing.T, path string) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	near := grpc.NewServer()
+	near := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})) // as etcd's
 	pb.RegisterKVServer(near, d)
 	pb.RegisterWatchServer(near, d)
 	done := make(chan error, 1)
@@ -115,7 +117,7 @@ func (d *deafening) Watch(near pb.Watch_WatchServer) error {
 		if err != nil {
 			return err
 		}
-		if deaf && !resp.Created {
+		if deaf && (!resp.Created || d.mute.Load()) {
 			continue
 		}
 		if deaf {
@@ -125,6 +127,32 @@ func (d *deafening) Watch(near pb.Watch_WatchServer) error {
 			return err
 		}
 	}
+}
+
+// follow returns the names of each listing of a mirror that runs until the test
+// ends.
+func follow(t *testing.T, client *etcd.Client, span store.Span) <-chan []string {
+	t.Helper()
+	listings := make(chan []string, 64)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wait sync.WaitGroup
+	t.Cleanup(func() { cancel(); wait.Wait() })
+	wait.Go(func() {
+		err := store.Follow(ctx, client, span, func(c store.Change) {
+			if !c.Reset {
+				return
+			}
+			var all []string
+			for _, it := range c.Items {
+				all = append(all, store.NameOf(it.Key))
+			}
+			listings <- all
+		})
+		if err != nil {
+			t.Errorf("follow %s: %v", span.From, err)
+		}
+	})
+	return listings
 }
 
 // A watch that hangs on a connection that lives is told by its silence when it
@@ -137,24 +165,7 @@ func TestAWatchThatHangsEnds(t *testing.T) {
 	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{endpoint}})
 	client.AskEvery(50 * time.Millisecond)
 
-	ctx, cancel := context.WithCancel(t.Context())
-	names := make(chan []string, 64)
-	var wait sync.WaitGroup
-	defer func() { cancel(); wait.Wait() }()
-	wait.Go(func() {
-		err := store.Follow(ctx, client, store.NetworksSpan(), func(c store.Change) {
-			if c.Reset {
-				var all []string
-				for _, it := range c.Items {
-					all = append(all, store.NameOf(it.Key))
-				}
-				names <- all
-			}
-		})
-		if err != nil {
-			t.Errorf("follow: %v", err)
-		}
-	})
+	names := follow(t, client, store.NetworksSpan())
 	if first := <-names; len(first) != 0 || d.hung.Load() != 1 {
 		t.Fatalf("the mirror begins with %v, and %d watches hang", first, d.hung.Load())
 	}
@@ -162,16 +173,75 @@ func TestAWatchThatHangsEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.deaf.Store(false)
-	select {
-	case again := <-names:
-		if !slices.Equal(again, []string{"lan1"}) {
-			t.Errorf("the mirror lists %v anew, want lan1", again)
-		}
-	case <-time.After(time.Minute):
-		t.Fatal("the mirror goes on with a watch that hangs")
-	}
+	again(t, names, "lan1")
 	if asked := d.asked.Load(); asked < 2 {
 		t.Errorf("the watch was given up after %d questions", asked)
+	}
+}
+
+// again waits for the next listing, which is of one name.
+func again(t *testing.T, listings <-chan []string, name string) {
+	t.Helper()
+	select {
+	case names := <-listings:
+		if !slices.Equal(names, []string{name}) {
+			t.Errorf("the mirror lists %v anew, want %s", names, name)
+		}
+	case <-time.After(time.Minute):
+		t.Fatalf("the mirror of %s goes on with a watch that hangs", name)
+	}
+}
+
+// TestWatchesThatHangTogether: their mirrors list anew though another watch stays
+// on what they hang on.
+func TestWatchesThatHangTogether(t *testing.T) {
+	t.Parallel()
+	d, endpoint, _ := deafen(t, etcdtest.Serve(t, embedded.Config{}))
+	d.deaf.Store(true)
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{endpoint}})
+	client.AskEvery(50 * time.Millisecond)
+	stays, stood := make(chan struct{}), make(chan struct{})
+	var wait sync.WaitGroup
+	defer func() { close(stays); wait.Wait() }()
+	wait.Go(func() {
+		for range client.Watch(t.Context(), store.LiveSpan(), 0) {
+			close(stood)
+			<-stays // and so neither asks nor ends
+			return
+		}
+	})
+	<-stood
+	networks, nodes := follow(t, client, store.NetworksSpan()), follow(t, client, store.NodesSpan())
+	<-networks
+	<-nodes
+	for _, key := range []string{store.NetworkKey("lan1"), store.NodeKey("h1")} {
+		if err := storetest.Put(t.Context(), client, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.mute.Store(true)
+	d.deaf.Store(false)
+	again(t, networks, "lan1")
+	again(t, nodes, "h1")
+}
+
+// TestAWatchThatNeverStands is given up too.
+func TestAWatchThatNeverStands(t *testing.T) {
+	t.Parallel()
+	d, endpoint, _ := deafen(t, etcdtest.Serve(t, embedded.Config{}))
+	d.deaf.Store(true)
+	d.mute.Store(true)
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{endpoint}})
+	client.AskEvery(50 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for batch, err := range client.Watch(ctx, store.NetworksSpan(), 0) {
+		if !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("the watch brings %+v and ends with %v, want ErrUnavailable", batch, err)
+		}
+	}
+	if ctx.Err() != nil {
+		t.Error("the watch is waited for without an end")
 	}
 }
 
