@@ -42,19 +42,26 @@ func TestHostsColumn(t *testing.T) {
 	}
 }
 
+// TestNetworkViewNamesHosts: a network was made on a host, or on the node where
+// two hosts have one name.
 func TestNetworkViewNamesHosts(t *testing.T) {
-	v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Host: "h1"}, {Node: "id2", Host: "h2"}}}
-	var out strings.Builder
-	if err := printNetwork(&out, v, time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	line, _, _ := strings.Cut(out.String()[strings.Index(out.String(), "state"):], "\n")
-	if diff := cmp.Diff("state    active, scope global, made on h1", line); diff != "" {
-		t.Errorf("printed (-want +got):\n%s", diff)
+	for second, want := range map[string]string{
+		"h2": "state    active, scope global, made on h1",
+		"h1": "state    active, scope global, made on id1",
+	} {
+		v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Host: "h1"}, {Node: "id2", Host: second}}}
+		var out strings.Builder
+		if err := printNetwork(&out, v, time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		_, line, _ := strings.Cut(out.String(), "\n")
+		line, _, _ = strings.Cut(line, "\n")
+		if diff := cmp.Diff(want, line); diff != "" {
+			t.Errorf("beside %s (-want +got):\n%s", second, diff)
+		}
 	}
 }
 
-// TestNetworkRows: the cluster's networks and those of one host are rows alike.
 func TestNetworkRows(t *testing.T) {
 	local := api.NetworkView{
 		Name: "own", Scope: "local", State: "active", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}},
