@@ -15,14 +15,12 @@ import (
 	"gvlan/dns/zone"
 )
 
-// How long what was learned of a sandbox's other networks is believed, and
-// how long Docker's resolver, or somebody else's look at the sandbox, is
-// waited for before our own answer is given.
+// What finding out about a sandbox's other networks may cost.
 const (
-	lookEvery   = time.Second
-	ownerMemory = 2 * time.Second
-	ownerBudget = 500 * time.Millisecond
-	ownerNames  = 256
+	lookEvery   = time.Second            // between two looks at the sandbox's addresses
+	ownerMemory = 2 * time.Second        // that a verdict, or an older look, is believed
+	ownerBudget = 500 * time.Millisecond // for Docker's resolver, or another's look, before our own answer is given
+	ownerNames  = 256                    // verdicts of one sandbox
 )
 
 // owners decides who answers a bare name in a sandbox that is on networks

@@ -82,7 +82,8 @@ func (r *relay) exchange(ctx context.Context, query []byte, by serve.Client, str
 	return r.try(ctx, query, func() (net.Conn, error) { return r.dial(stream, by) }, func(conn net.Conn) { conn.Close() })
 }
 
-// try asks over a connection, and says what becomes of one that was answered.
+// try opens a connection and asks over it. One that was answered goes to after,
+// any other is closed.
 func (r *relay) try(ctx context.Context, query []byte, open func() (net.Conn, error), after func(net.Conn)) ([]byte, error) {
 	conn, err := open()
 	if err != nil {

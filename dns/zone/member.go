@@ -170,8 +170,8 @@ func (m *member) equal(o *member) bool {
 
 // Names that fold alike are one entry of a table, and its members answer for
 // one another: `db_1` is found as `db-1`, which is what some clients insist on.
-// Where several spellings of it are in use, who has the one that was asked for
-// comes first, and the others answer for what nobody has.
+// Where several spellings are in use, the members that have the one asked for
+// answer alone; where nobody has it, all of them do.
 
 // spells reports whether a name of the member's was given exactly so.
 func (m *member) spells(name string) bool {

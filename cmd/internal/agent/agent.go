@@ -306,8 +306,8 @@ func (a *Agent) solo() bool { return a.config.Mode() == config.ModeSolo }
 // run runs the parts until ctx ends, or one of them does. They stop in the order
 // of who needs whom: Docker loses its socket and the loops end, then the
 // session lets go of the store, then the store itself stops. An agent that was
-// told to stop for good says so to its peers before all that; what broke, or
-// makes room for its successor, is back before they ask.
+// told to stop for good says so to its peers before all that; one that broke, or
+// that a successor replaces, is back before they notice.
 func (a *Agent) run(ctx context.Context) error {
 	etcd := start(a.truth.run)
 	sess := start(a.session.Run)

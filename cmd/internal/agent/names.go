@@ -165,8 +165,8 @@ func (n *names) tellDoubts(ctx context.Context) error {
 	}
 }
 
-// tellOnce logs a sentence that was not told before, whatever the hosts in it
-// were called then.
+// tellOnce logs a sentence once. It is the same sentence also after a host in it
+// was renamed.
 func (n *names) tellOnce(told map[string]bool, sentence func(called func(string) string) string) {
 	if key := sentence(strings.Clone); !told[key] {
 		told[key] = true

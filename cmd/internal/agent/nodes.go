@@ -91,9 +91,8 @@ func (n *nodes) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// tellPeers keeps what this node tells of itself as its own record says,
-// whether it is drained and which interfaces it has, beside what it was started
-// with.
+// tellPeers keeps the metadata that peers hear of this node up to date: ownMeta
+// and, from its own record, whether it is drained and which interfaces it has.
 func (n *nodes) tellPeers(ctx context.Context) error {
 	told := n.ownMeta()
 	for {
@@ -113,7 +112,7 @@ func (n *nodes) tellPeers(ctx context.Context) error {
 	}
 }
 
-// ownMeta is what this agent tells of itself that stays as it was started.
+// ownMeta is the part of the metadata that stays as it is while the agent runs.
 func (n *nodes) ownMeta() (m gossip.Meta) {
 	if _, err := os.Stat("/proc/net/if_inet6"); errors.Is(err, os.ErrNotExist) {
 		m.Flags |= gossip.NoIPv6 // proc_net(5): the kernel has none
@@ -143,8 +142,8 @@ func (n *nodes) drained() bool {
 	return n.directory.Known().Nodes[n.self.Node].Description.Drained
 }
 
-// ensureKey makes the cluster's first key once the store answers, where nobody
-// has.
+// ensureKey makes the cluster's first key once the store answers, unless another
+// node has made it.
 func (n *nodes) ensureKey(ctx context.Context) error {
 	for {
 		select {

@@ -63,7 +63,7 @@ func (r *records) now(ctx context.Context) (clusterView, error) {
 	return v, err
 }
 
-// last is the cluster as etcd told of it last; known is false before it ever
+// last is the cluster as etcd described it last; known is false before it ever
 // did.
 func (r *records) last(nodes gossip.Known) (v clusterView, known bool) {
 	networks, networksKnown := mirrored(r.networks)

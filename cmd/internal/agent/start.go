@@ -23,10 +23,11 @@ import (
 // start: an upgrade, a restart.
 var ErrSucceeded = errors.New("another agent takes over")
 
-// Run runs the agent of this host as checked settings describe it, until ctx
-// ends: for good, which it tells the other nodes, or with ErrSucceeded, which they
-// need not notice. It does what needs no part of gvlan: it settles who this
-// agent is and takes the data directory.
+// Run runs the agent of this host until ctx ends, with settings that were
+// checked. An agent that ends for good tells the other nodes so; one that ends
+// with ErrSucceeded does not, because its successor is back before they notice.
+// Run itself does what needs no other part of gvlan: it settles who this agent is
+// and takes the data directory.
 func Run(ctx context.Context, loaded config.Settings, version string) (retErr error) {
 	c := loaded.Config
 	c.OnHost()

@@ -32,7 +32,7 @@ type truth struct {
 	log       *slog.Logger
 	join      string                // the line another host joins with; "" when none can
 	listen    string                // address others join at; "" for none
-	joined    *tls.Config           // how the etcd of the host it joins is spoken to; nil: it joins none
+	joined    *tls.Config           // TLS towards the etcd of the host it joins; nil: it joins none
 	damage    atomic.Pointer[error] // of the embedded etcd's data; nil: none was met
 }
 
@@ -77,9 +77,9 @@ func newServer(c config.Config, self Identity, log *slog.Logger) (*embedded.Serv
 	})
 }
 
-// joinLine is what a user types on another host. There is no token without
-// TLS: an etcd served so is like any other that speaks plainly, and --join
-// never does.
+// joinLine is what a user types on another host. Without TLS there is no token,
+// and --join always uses TLS: other hosts then name the etcd by
+// --etcd-endpoints, as any other.
 func joinLine(c config.Config, address netip.Addr, token string) string {
 	host, port, err := net.SplitHostPort(c.Etcd.Listen)
 	if err != nil {
@@ -104,8 +104,8 @@ func joinTLS(token, node string) (*tls.Config, error) {
 	return of.Client(node), nil
 }
 
-// run runs the server where there is one, until ctx ends. With data it cannot
-// start from the agent goes on as while etcd is away: containers need it.
+// run runs the server where there is one, until ctx ends. When its data is
+// damaged the agent goes on as while etcd is away, because containers need it.
 func (t *truth) run(ctx context.Context) error {
 	if t.server == nil {
 		<-ctx.Done()

@@ -89,7 +89,7 @@ func (v NetworkView) Usable() int {
 }
 
 // Settled reports whether every connected host has its replica, or says why
-// not. What a host says is a little late: seen is what becomes something else.
+// not. A replica that was only seen yet is about to become something else.
 func (v NetworkView) Settled() bool {
 	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
 		return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")

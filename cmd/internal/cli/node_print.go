@@ -94,7 +94,7 @@ func vlanText(i store.Interface) string {
 	return fmt.Sprint(i.VLAN)
 }
 
-// viewCalled is the host that has the name, or the node of that name.
+// viewCalled is the view of the host with that name, or of the node with it.
 func viewCalled(hosts []api.NodeView, name string) (api.NodeView, error) {
 	var names []api.NodeName
 	for _, v := range hosts {

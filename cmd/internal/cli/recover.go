@@ -56,7 +56,7 @@ func newRecoverCommand() *cobra.Command {
 	return c
 }
 
-// recoverAgain is how long lies between two questions.
+// recoverAgain is the pause between two questions to the agent.
 const recoverAgain = time.Second
 
 // awaitRecovery asks until no node is waited for any more.

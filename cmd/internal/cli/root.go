@@ -92,7 +92,7 @@ func printJSON(out io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-// orDash is a cell of a table, which nothing would make hard to see.
+// orDash is a dash for "": an empty cell of a table is hard to see.
 func orDash(text string) string {
 	if text == "" {
 		return "-"

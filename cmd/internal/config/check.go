@@ -206,7 +206,7 @@ func (c *Config) checkNames() error {
 	return errors.Join(problems...)
 }
 
-// checkParents refuses what is a parent list on no host.
+// checkParents refuses parent lists that no host could use.
 func (c *Config) checkParents() error {
 	var problems []error
 	refuse := func(key, text string) {

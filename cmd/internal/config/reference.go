@@ -44,7 +44,7 @@ func ReferenceTOML() string {
 	return b.String()
 }
 
-// tomlPreset spells the default as the file's reader likes it best.
+// tomlPreset spells the default as TOML: quoted, or a list.
 func (o option) tomlPreset() string {
 	switch o.field(new(Config)).(type) {
 	case *bool:

@@ -1,6 +1,6 @@
-// Package terminal shows text of others: names come from other hosts and from
-// whoever may start a container, and must not move the cursor, or make a row
-// of a table that is not theirs.
+// Package terminal prints text that others chose: names come from other hosts
+// and from whoever may start a container, and must not move the cursor, or make
+// a row of a table.
 package terminal
 
 import (
@@ -11,11 +11,11 @@ import (
 	"gvlan/driver/visible"
 )
 
-// Writer is where commands and logs write to: what text of others holds is
-// shown, and does nothing.
+// Writer is where commands and logs write to. It escapes control characters, so
+// that a terminal shows them and does not obey them.
 type Writer struct{ to io.Writer }
 
-// NewWriter returns a Writer to that one.
+// NewWriter returns a Writer that writes to to.
 func NewWriter(to io.Writer) Writer { return Writer{to: to} }
 
 // Write implements io.Writer.
@@ -26,8 +26,8 @@ func (w Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// InCells makes every text in what value points to fit a table's cell: a line
-// or a column of its own is not for it to make.
+// InCells replaces line breaks and tabs in every text of what value points to,
+// so that each stays in its cell of a table.
 func InCells(value any) { fit(reflect.ValueOf(value).Elem()) }
 
 var cells = strings.NewReplacer("\r\n", "; ", "\n", "; ", "\t", " ")
