@@ -33,7 +33,7 @@ type looker struct {
 }
 
 func (h *machine) reconciler() *looker {
-	return &looker{machine: h, s: &host.Suspects{First: map[any]host.Observation{}, Seen: map[any]bool{}}}
+	return &looker{machine: h, s: host.NewSuspects()}
 }
 
 // round is one round, some time after the one before.
@@ -143,28 +143,6 @@ func TestAnEngineThatIsNotReadyProvesNothing(t *testing.T) {
 		t.Errorf("error %v, want that the engine is away", err)
 	}
 	r.held("10.0.1.50", true)
-}
-
-// TestSeenAliveInBetween: two observations of death count only in a row.
-func TestSeenAliveInBetween(t *testing.T) {
-	s := &host.Suspects{First: map[any]host.Observation{}, Seen: map[any]bool{}}
-	now := time.Unix(1_800_000_000, 0)
-	if s.Proven("e", now, 0) {
-		t.Error("proven at first sight")
-	}
-	s.Round()
-	s.Round() // a round that did not suspect it
-	if s.Proven("e", now.Add(time.Hour), 0) {
-		t.Error("proven by an observation from before it was seen alive")
-	}
-	s.Round()
-	if s.Proven("e", now.Add(2*time.Hour), 1) {
-		t.Error("proven by an observation from before the engine went away")
-	}
-	s.Round()
-	if !s.Proven("e", now.Add(2*time.Hour+host.SecondLook), 1) {
-		t.Error("not proven by two observations in a row")
-	}
 }
 
 // TestAddressesOfAnEndpointThatOnlyTheAllocatorKnows: the agent died between

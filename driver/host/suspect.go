@@ -9,28 +9,28 @@ const SecondLook = 30 * time.Second
 
 // NewSuspects has seen nothing.
 func NewSuspects() *Suspects {
-	return &Suspects{First: map[any]Observation{}, Seen: map[any]bool{}}
+	return &Suspects{first: map[any]sighting{}, seen: map[any]bool{}}
 }
 
-// Observation is the first sight of something that seems dead.
-type Observation struct {
+// sighting is the first look at something that seems dead.
+type sighting struct {
 	at   time.Time
 	away int // how often the engine had gone away by then
 }
 
 // Suspects are the things seen dead once.
 type Suspects struct {
-	First map[any]Observation
-	Seen  map[any]bool // in this round
+	first map[any]sighting
+	seen  map[any]bool // in this round
 }
 
 // Proven reports whether a thing was seen dead before, long enough ago and
 // without the engine going away since; else it is remembered.
 func (s *Suspects) Proven(thing any, now time.Time, away int) bool {
-	s.Seen[thing] = true
-	had, ok := s.First[thing]
+	s.seen[thing] = true
+	had, ok := s.first[thing]
 	if !ok || had.away != away {
-		s.First[thing] = Observation{at: now, away: away}
+		s.first[thing] = sighting{at: now, away: away}
 		return false
 	}
 	return now.Sub(had.at) >= SecondLook
@@ -38,10 +38,10 @@ func (s *Suspects) Proven(thing any, now time.Time, away int) bool {
 
 // Round forgets what was not seen dead again.
 func (s *Suspects) Round() {
-	for thing := range s.First {
-		if !s.Seen[thing] {
-			delete(s.First, thing)
+	for thing := range s.first {
+		if !s.seen[thing] {
+			delete(s.first, thing)
 		}
 	}
-	clear(s.Seen)
+	clear(s.seen)
 }
