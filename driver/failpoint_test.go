@@ -51,13 +51,15 @@ type writes struct {
 	*testing.T
 	set       *token.FileSet
 	functions map[string]*ast.FuncDecl
+	services  map[string]bool // those met
 	receivers map[string]bool // what they call their service
+	journal   []string        // what changes a Memory: whatever of it can fail
 	within    []string        // the functions being followed
 	met       map[string]bool // excuses that were needed
 }
 
 func readWrites(t *testing.T) *writes {
-	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, receivers: map[string]bool{}, met: map[string]bool{}}
+	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, services: map[string]bool{}, receivers: map[string]bool{}, met: map[string]bool{}}
 	paths, err := filepath.Glob("*/*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -71,13 +73,40 @@ func readWrites(t *testing.T) *writes {
 			t.Fatal(err)
 		}
 		for _, d := range file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil && slices.Contains(services, receiver(f)) {
-				r.functions[f.Name.Name] = f
-				r.receivers[f.Recv.List[0].Names[0].Name] = true
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				r.method(f)
 			}
 		}
 	}
+	for _, name := range services {
+		if !r.services[name] {
+			t.Errorf("%s is followed and is no type that has methods", name)
+		}
+	}
+	if !slices.Contains(r.journal, "Change") || !slices.Contains(r.journal, "Note") {
+		t.Fatalf("what changes a Memory is only %v", r.journal)
+	}
 	return r
+}
+
+// method takes note of a service's, or of one that changes a Memory.
+func (r *writes) method(f *ast.FuncDecl) {
+	switch on := receiver(f); {
+	case slices.Contains(services, on):
+		r.services[on] = true
+		r.functions[f.Name.Name] = f
+		r.receivers[f.Recv.List[0].Names[0].Name] = true
+	case on == "Memory" && f.Name.IsExported() && canFail(f):
+		r.journal = append(r.journal, f.Name.Name)
+	}
+}
+
+func canFail(f *ast.FuncDecl) bool {
+	if f.Type.Results == nil {
+		return false
+	}
+	last, ok := f.Type.Results.List[len(f.Type.Results.List)-1].Type.(*ast.Ident)
+	return ok && last.Name == "error"
 }
 
 func receiver(f *ast.FuncDecl) string {
@@ -92,7 +121,7 @@ func receiver(f *ast.FuncDecl) string {
 }
 
 // services are the types whose methods are followed.
-var services = []string{"Host", "Sandboxes", "Endpoints", "Containers", "Node", "Nodes", "Networks", "Swarm", "Imports", "Replicas", "Reconciler", "Commands"}
+var services = []string{"Host", "Sandboxes", "Endpoints", "Containers", "Node", "Networks", "Swarm", "Imports", "Replicas", "Reconciler", "Commands"}
 
 // called is the service's method that x.NAME(...) or x.service.NAME(...) calls,
 // or "".
@@ -112,10 +141,9 @@ func (r *writes) called(call *ast.CallExpr) string {
 }
 
 // written are the calls that leave something behind, by what they are called
-// on. The end of a swarm's claims is left out: it is many writes, and is begun
-// anew until none is left.
+// on; those on a Memory are read from its source. The end of a swarm's claims is
+// left out: it is many writes, and is begun anew until none is left.
 var written = map[string][]string{
-	"Memory":  {"Change", "Put", "ChangeNetwork", "Drop"},
 	"KV":      {"Commit"},
 	"Engine":  {"CreateNetwork", "RemoveNetwork", "Connect", "Disconnect"},
 	"Parents": {"Prepare", "Release"},
@@ -131,12 +159,15 @@ func isFailpoint(call *ast.CallExpr) bool {
 	return ok && on.Name == "failpoint"
 }
 
-func isWrite(call *ast.CallExpr) bool {
+func (r *writes) isWrite(call *ast.CallExpr) bool {
 	f, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
 		return false
 	}
 	on, ok := f.X.(*ast.SelectorExpr)
+	if ok && on.Sel.Name == "Memory" {
+		return slices.Contains(r.journal, f.Sel.Name)
+	}
 	return ok && slices.Contains(written[on.Sel.Name], f.Sel.Name)
 }
 
@@ -221,9 +252,9 @@ func (r *writes) calls(n ast.Node, dirty bool) bool {
 		switch {
 		case isFailpoint(call):
 			dirty = false
-		case isWrite(call) && dirty:
+		case r.isWrite(call) && dirty:
 			r.complain(call)
-		case isWrite(call):
+		case r.isWrite(call):
 			dirty = true
 		case name != "":
 			dirty = r.function(name, dirty)
