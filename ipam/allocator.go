@@ -22,7 +22,7 @@ import (
 // What it tells: Provisional and Leftovers (holdings that nothing confirms,
 // with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert.
 type Allocator struct {
-	*node.Node
+	node *node.Node // by name: what its parts do with the store is no call of others
 	*holders
 	*claims
 	*leases
@@ -36,20 +36,20 @@ type Allocator struct {
 
 // New reads nothing from the store: the first call does, or Run.
 func New(c node.Config) *Allocator {
-	a := &Allocator{Node: node.New(c)}
-	a.holders = &holders{Node: a.Node, hosts: &hosts{set: &addrset.Set{}}}
-	a.claims = &claims{Node: a.Node, holders: a.holders}
-	a.leases = &leases{Node: a.Node, holders: a.holders, claims: a.claims}
-	a.reservations = &reservations{Node: a.Node, holders: a.holders}
-	a.pools = &pools{Node: a.Node, reservations: a.reservations}
-	a.bindings = &bindings{Node: a.Node, holders: a.holders, leases: a.leases, macs: newMACs()}
-	a.debts = &debts{Node: a.Node, leases: a.leases, bindings: a.bindings, pools: a.pools}
+	a := &Allocator{node: node.New(c)}
+	a.holders = &holders{Node: a.node, hosts: &hosts{set: &addrset.Set{}}}
+	a.claims = &claims{Node: a.node, holders: a.holders}
+	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims}
+	a.reservations = &reservations{Node: a.node, holders: a.holders}
+	a.pools = &pools{Node: a.node, reservations: a.reservations}
+	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, macs: newMACs()}
+	a.debts = &debts{Node: a.node, leases: a.leases, bindings: a.bindings, pools: a.pools}
 	a.requests = &requests{
-		Node: a.Node, holders: a.holders, claims: a.claims, leases: a.leases,
+		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
 	}
 	a.upkeep = &upkeep{
-		Node: a.Node, leases: a.leases, reservations: a.reservations, pools: a.pools,
+		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
 		bindings: a.bindings, debts: a.debts, strays: newStrays(),
 	}
 	return a

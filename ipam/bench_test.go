@@ -20,7 +20,7 @@ func BenchmarkPut(b *testing.B) {
 }
 
 // BenchmarkAddress is a dynamic address with everything on: session, mirror,
-// ledger. Compare with BenchmarkPut.
+// journal. Compare with BenchmarkPut.
 func BenchmarkAddress(b *testing.B) {
 	c := &cluster{TB: b, far: openEtcd(b)}
 	n := c.host("h1").mustCreate("10.0.0.0/8")

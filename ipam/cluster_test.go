@@ -128,7 +128,8 @@ type host struct {
 	session *session.Session
 	lossy   *lossy
 	*Allocator
-	stop func()
+	*node.Node // the allocator's
+	stop       func()
 
 	mu      sync.Mutex
 	routes  []netip.Prefix
@@ -202,6 +203,7 @@ func (h *host) load() {
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
+	h.Node = h.Allocator.node
 }
 
 // Attach, Adopt and Detach are the Allocator's, each a change by itself.

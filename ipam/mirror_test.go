@@ -34,7 +34,7 @@ func TestNewsOfAnAddressGivenBackSince(t *testing.T) {
 		m.Learn(got.Addr(), true, news.Modified+100)
 		n.h.compareNews(m, news)
 		if want := []pool.Place{pool.At(pool.DefaultSegment, got.Addr())}; !slices.Equal(n.h.Suspect.Drain(), want) {
-			c.Errorf("%v is not compared: it carries this node's name, and the ledger does not know it", want)
+			c.Errorf("%v is not compared: it carries this node's name, and its journal does not know it", want)
 		}
 	})
 }

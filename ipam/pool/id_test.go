@@ -2,7 +2,7 @@ package pool
 
 import "testing"
 
-func TestParsePoolID(t *testing.T) {
+func TestParseID(t *testing.T) {
 	for _, c := range []struct{ name, id, err string }{
 		{"plain", "v1|gvlan-local|default|10.0.0.0/24||" + someNonce, ""},
 		{"range", "v1|gvlan-global|a.b|10.0.0.0/24|10.0.0.128/25|" + someNonce, ""},
@@ -28,7 +28,7 @@ func TestParsePoolID(t *testing.T) {
 	}
 }
 
-func FuzzParsePoolID(f *testing.F) {
+func FuzzParseID(f *testing.F) {
 	f.Add("v1|gvlan-local|default|10.0.0.0/24|10.0.0.128/25|" + someNonce)
 	f.Fuzz(func(t *testing.T, s string) {
 		if p, err := ParseID(s); err == nil && p.String() != s {
