@@ -1,9 +1,11 @@
 package driver
 
 import (
+	"cmp"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -13,8 +15,8 @@ import (
 // unguarded are pairs of writes without a failpoint in between, and why none
 // is needed.
 var unguarded = map[string]string{
-	"bindSwarm": "the plan repeats it until the journal has the name",
-	"stayed":    "the plan takes the mark away, and answers, of its own",
+	"Swarm.bindSwarm": "the plan repeats it until the journal has the name",
+	"Replicas.stayed": "the plan takes the mark away, and answers, of its own",
 }
 
 // TestFailpointBetweenAllWrites reads the sources: on every way through what
@@ -23,8 +25,8 @@ var unguarded = map[string]string{
 // tests/docker has the agent die at each.
 func TestFailpointBetweenAllWrites(t *testing.T) {
 	r := readWrites(t)
-	roots := []string{"CreateNetwork", "DeleteNetwork", "AllocateNetwork", "FreeNetwork"}
-	ast.Inspect(r.functions["act"], func(n ast.Node) bool {
+	roots := []string{"Networks.CreateNetwork", "Networks.DeleteNetwork", "Swarm.AllocateNetwork", "Swarm.FreeNetwork"}
+	ast.Inspect(r.functions["Replicas.act"], func(n ast.Node) bool {
 		if call, ok := n.(*ast.CallExpr); ok {
 			if name := r.called(call); name != "" {
 				roots = append(roots, name)
@@ -50,16 +52,15 @@ func TestFailpointBetweenAllWrites(t *testing.T) {
 type writes struct {
 	*testing.T
 	set       *token.FileSet
-	functions map[string]*ast.FuncDecl
-	services  map[string]bool // those met
-	receivers map[string]bool // what they call their service
-	journal   []string        // what changes a Memory: whatever of it can fail
-	within    []string        // the functions being followed
-	met       map[string]bool // excuses that were needed
+	functions map[string]*ast.FuncDecl // by SERVICE.METHOD
+	receivers map[string]string        // services by what their methods call them
+	journal   []string                 // what changes a Memory: whatever of it can fail
+	within    []string                 // the functions being followed
+	met       map[string]bool          // excuses that were needed
 }
 
 func readWrites(t *testing.T) *writes {
-	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, services: map[string]bool{}, receivers: map[string]bool{}, met: map[string]bool{}}
+	r := &writes{T: t, set: token.NewFileSet(), functions: map[string]*ast.FuncDecl{}, receivers: map[string]string{}, met: map[string]bool{}}
 	paths, err := filepath.Glob("*/*.go")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +80,7 @@ func readWrites(t *testing.T) *writes {
 		}
 	}
 	for _, name := range services {
-		if !r.services[name] {
+		if !slices.Contains(slices.Collect(maps.Values(r.receivers)), name) {
 			t.Errorf("%s is followed and is no type that has methods", name)
 		}
 	}
@@ -93,9 +94,12 @@ func readWrites(t *testing.T) *writes {
 func (r *writes) method(f *ast.FuncDecl) {
 	switch on := receiver(f); {
 	case slices.Contains(services, on):
-		r.services[on] = true
-		r.functions[f.Name.Name] = f
-		r.receivers[f.Recv.List[0].Names[0].Name] = true
+		called := f.Recv.List[0].Names[0].Name
+		if other := cmp.Or(r.receivers[called], on); other != on {
+			r.Errorf("%s and %s call themselves %s", on, other, called)
+		}
+		r.receivers[called] = on
+		r.functions[on+"."+f.Name.Name] = f
 	case on == "Memory" && f.Name.IsExported() && canFail(f):
 		r.journal = append(r.journal, f.Name.Name)
 	}
@@ -124,20 +128,27 @@ func receiver(f *ast.FuncDecl) string {
 var services = []string{"Host", "Sandboxes", "Endpoints", "Containers", "Node", "Networks", "Swarm", "Imports", "Replicas", "Reconciler", "Commands"}
 
 // called is the service's method that x.NAME(...) or x.service.NAME(...) calls,
-// or "".
+// or "". Every service has those of a Host.
 func (r *writes) called(call *ast.CallExpr) string {
 	f, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok || r.functions[f.Sel.Name] == nil {
+	if !ok {
 		return ""
 	}
-	on := f.X
-	if service, ok := on.(*ast.SelectorExpr); ok && slices.ContainsFunc(services, func(name string) bool { return strings.EqualFold(name, service.Sel.Name) }) {
-		on = service.X
+	service := ""
+	switch on := f.X.(type) {
+	case *ast.Ident:
+		service = r.receivers[on.Name]
+	case *ast.SelectorExpr:
+		if i := slices.IndexFunc(services, func(name string) bool { return strings.EqualFold(name, on.Sel.Name) }); i >= 0 {
+			service = services[i]
+		}
 	}
-	if id, ok := on.(*ast.Ident); !ok || !r.receivers[id.Name] {
-		return ""
+	for _, on := range []string{service, "Host"} {
+		if name := on + "." + f.Sel.Name; service != "" && r.functions[name] != nil {
+			return name
+		}
 	}
-	return f.Sel.Name
+	return ""
 }
 
 // written are the calls that leave something behind, by what they are called
