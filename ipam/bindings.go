@@ -139,13 +139,13 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		for i := range leases {
 			leases[i].Doubt = false
 		}
-		return bs.Memory.Keep(entriesOf(bound, leases)...)
+		return bs.Memory.NotePut(entriesOf(bound, leases)...)
 	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.Is(err, store.ErrUnavailable) && ours:
 		bound.State = journal.Unwritten
 		bs.Wake()
-		return bs.Memory.Keep(entriesOf(bound, leases)...)
+		return bs.Memory.NotePut(entriesOf(bound, leases)...)
 	}
 	// It may have happened: whoever gives the leases back takes the record
 	// away too.
@@ -154,7 +154,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	}
 	bound.State = journal.Closing
 	return errors.Join(fmt.Errorf("the container's addresses cannot be confirmed: %w", err),
-		bs.Memory.Keep(entriesOf(bound, leases)...))
+		bs.Memory.NotePut(entriesOf(bound, leases)...))
 }
 
 func entriesOf(e journal.Binding, leases []journal.Lease) []journal.Record {
@@ -387,7 +387,7 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	for i := range leases {
 		leases[i].Doubt = false
 	}
-	return bs.Memory.Keep(entriesOf(e, leases)...)
+	return bs.Memory.NotePut(entriesOf(e, leases)...)
 }
 
 // Unbind tells that an endpoint was deleted: its record goes, and with it its
@@ -415,7 +415,7 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 			entries = append(entries, now)
 		}
 	}
-	if err := bs.Memory.Keep(entries...); err != nil {
+	if err := bs.Memory.NotePut(entries...); err != nil {
 		return err
 	}
 	if bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil {
@@ -456,7 +456,7 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error 
 		if res, err := bs.Commit(ctx, txn); err != nil {
 			return err
 		} else if res.Done {
-			return bs.Memory.Forget(e)
+			return bs.Memory.NoteDrop(e)
 		}
 	}
 }

@@ -127,7 +127,7 @@ func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
 	if err != nil {
 		return err
 	}
-	return cs.Memory.Forget(l)
+	return cs.Memory.NoteDrop(l)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,
@@ -153,7 +153,7 @@ func (cs *claims) takeClaimed(ctx context.Context, l journal.Lease, it store.Ite
 			return "", err
 		}
 	}
-	return "", cs.Memory.Keep(l)
+	return "", cs.Memory.NotePut(l)
 }
 
 // keepUnless enters a lease; one whose reply is missing is given back.
@@ -161,7 +161,7 @@ func (cs *claims) keepUnless(err error, l journal.Lease) error {
 	if err != nil {
 		l.State = journal.Releasing
 	}
-	return cs.Memory.Keep(l)
+	return cs.Memory.NotePut(l)
 }
 
 // claimedRecord is a worker's record with what the manager's side says. The

@@ -81,7 +81,7 @@ func (h *holders) Conflicts() []Conflict {
 func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease) *Conflict {
 	c := Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: h.holderOf(ctx, l.Address, rec)}
 	l.Created = 0
-	if err := h.Memory.Keep(l); err != nil {
+	if err := h.Memory.NotePut(l); err != nil {
 		h.Log.Error("a conflict over an address cannot be journaled: known until this agent ends", "address", l.Address, "err", err)
 	}
 	if !h.conflicts.add(l.Place(), c) {

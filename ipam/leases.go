@@ -41,19 +41,19 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 	l, known := ls.Memory.Lease(at)
 	switch {
 	case !known && own:
-		return nil, ls.Memory.Keep(ls.adopted(at, it, rec))
+		return nil, ls.Memory.NotePut(ls.adopted(at, it, rec))
 	case !known:
 		return nil, nil
 	case own && (rec.Nonce == l.Nonce || l.State == journal.Bound):
 		l.Nonce, l.Created = rec.Nonce, it.Created
 		l.Doubt = l.Doubt && l.State == journal.Releasing // what an earlier epoch sent cannot happen any more
-		return nil, ls.Memory.Keep(l)
+		return nil, ls.Memory.NotePut(l)
 	case own:
-		return nil, ls.Memory.Keep(ls.adopted(at, it, rec))
+		return nil, ls.Memory.NotePut(ls.adopted(at, it, rec))
 	case l.IsGiven() && !l.Doubt && it.Created == 0:
 		return ls.assert(ctx, l) // another driver's network never binds what it uses
 	case l.State != journal.Bound:
-		return nil, ls.Memory.Forget(l)
+		return nil, ls.Memory.NoteDrop(l)
 	case it.Created == 0:
 		return ls.assert(ctx, l)
 	case ls.resting(rec) || vacated(l, it, rec):
@@ -107,7 +107,7 @@ func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error
 	}
 	if l.State != journal.Bound {
 		ls.Log.Error("an address that was given on this node has another holder", "address", l.Address, "holder", ls.holders.holderOf(ctx, l.Address, rec))
-		return nil, ls.Memory.Forget(l)
+		return nil, ls.Memory.NoteDrop(l)
 	}
 	return ls.holders.conflict(ctx, l, rec), nil
 }
@@ -119,7 +119,7 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		l.State = journal.Releasing
-		err = errors.Join(ls.Unanswered(err), ls.Memory.Keep(l))
+		err = errors.Join(ls.Unanswered(err), ls.Memory.NotePut(l))
 	case errors.Is(err, store.ErrSuspect):
 		err = ls.Untrusted(err)
 	}
@@ -150,7 +150,7 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found s
 			return found, false, nil
 		}
 	}
-	return found, true, ls.Memory.Keep(l)
+	return found, true, ls.Memory.NotePut(l)
 }
 
 func (ls *leases) freeAddress(ctx context.Context, h Held) error {
@@ -187,7 +187,7 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 	}
 	l.Created, l.Doubt = it.Created, false
 	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", node.Short(l.Endpoint))
-	return true, ls.Memory.Keep(l)
+	return true, ls.Memory.NotePut(l)
 }
 
 // resting tells a record that this node's eviction left behind.
@@ -224,7 +224,7 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 func (ls *leases) postpone(l journal.Lease) error {
 	l.State = journal.Releasing
 	defer ls.Wake()
-	return ls.Memory.Keep(l)
+	return ls.Memory.NotePut(l)
 }
 
 // postponeInDoubt is postpone for a release that was sent: it may have landed
@@ -250,12 +250,12 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		}
 		l.Created = createdUnder(it, l.Nonce)
 		if l.Created == 0 {
-			return ls.Memory.Forget(l)
+			return ls.Memory.NoteDrop(l)
 		}
 	}
 	if l.State == journal.Releasing && !l.Doubt {
 		l.Doubt = true
-		if err := ls.Memory.Keep(l); err != nil {
+		if err := ls.Memory.NotePut(l); err != nil {
 			return err
 		}
 	}
@@ -265,7 +265,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	}
 	_, other := res.Item(key)
 	ls.Learn(l.Place(), other, res.Revision)
-	return ls.Memory.Forget(l)
+	return ls.Memory.NoteDrop(l)
 }
 
 // deleteLease deletes a lease's key and its endpoint's record. A lease that

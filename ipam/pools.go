@@ -505,5 +505,5 @@ func (ps *pools) settlePool(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return ps.Memory.Forget(p)
+	return ps.Memory.NoteDrop(p)
 }

@@ -225,7 +225,7 @@ func (rq *requests) giveSame(p journal.Pool, l journal.Lease) error {
 		return nil
 	case l.Network == p.Network || rq.Memory.SameDefinition(l.Network, p.Network):
 		l.Network, l.Pool = p.Network, p.ID
-		return rq.Memory.Keep(l)
+		return rq.Memory.NotePut(l)
 	}
 	return fmt.Errorf("address %s is being given to another container on this node", l.Address)
 }
@@ -253,7 +253,7 @@ func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.P
 	if rec.State == store.Leased && rec.Node == rq.Self.Node() {
 		// The journal was lost, or a transaction given up landed late.
 		l := rq.leases.adopted(at, found, rec)
-		if err := rq.Memory.Keep(l); err != nil {
+		if err := rq.Memory.NotePut(l); err != nil {
 			return "", err
 		}
 		return rq.tryOwn(ctx, call, p, l)
@@ -308,7 +308,7 @@ func (rq *requests) reissuable(l journal.Lease, p journal.Pool) bool {
 
 func (rq *requests) reissue(l journal.Lease, p journal.Pool) error {
 	l.State, l.Pool = journal.Reissued, p.ID
-	return rq.Memory.Keep(l)
+	return rq.Memory.NotePut(l)
 }
 
 // reissueAny gives the lowest address that this node released and the store

@@ -304,7 +304,7 @@ func (rs *reservations) unreserve(ctx context.Context, p journal.Pool, addr neti
 	return rs.Memory.NotePool(p.ID, func(p *journal.Pool) {
 		p.Owed = journal.Without(p.Owed, addr)
 		if uuid == "" {
-			p.Drop(addr)
+			p.Unreserve(addr)
 		}
 	})
 }

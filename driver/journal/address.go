@@ -229,8 +229,8 @@ func (n Addressing) Title() string {
 	return "this network"
 }
 
-// Drop forgets that an address is reserved for the pool.
-func (p *Pool) Drop(addr netip.Addr) {
+// Unreserve forgets that an address is reserved for the pool.
+func (p *Pool) Unreserve(addr netip.Addr) {
 	p.Extra = Without(p.Extra, addr)
 	if p.Gateway == addr {
 		p.Gateway, p.Asked = netip.Addr{}, false

@@ -255,13 +255,13 @@ func (m *Memory) Drop(records ...Record) error {
 	})
 }
 
-// Keep notes records.
-func (m *Memory) Keep(records ...Record) error {
+// NotePut notes records.
+func (m *Memory) NotePut(records ...Record) error {
 	return m.Note(func(c *Change) { c.Put(records...) })
 }
 
-// Forget notes that records are gone.
-func (m *Memory) Forget(records ...Record) error {
+// NoteDrop notes that records are gone.
+func (m *Memory) NoteDrop(records ...Record) error {
 	return m.Note(func(c *Change) { c.Drop(records...) })
 }
 

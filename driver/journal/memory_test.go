@@ -132,8 +132,8 @@ func TestAFullDisk(t *testing.T) {
 	if _, there := m.Endpoint("e1"); there || len(m.Networks()) != 1 {
 		t.Error("a change that failed is seen")
 	}
-	if err := m.Forget(given); !errors.Is(err, errFull) {
-		t.Errorf("Forget: %v", err)
+	if err := m.NoteDrop(given); !errors.Is(err, errFull) {
+		t.Errorf("NoteDrop: %v", err)
 	}
 	if got := held(m); len(got) != 0 {
 		t.Errorf("the lease of %v is held, which the store has given up", got)
