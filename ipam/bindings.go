@@ -167,8 +167,8 @@ func entriesOf(e journal.Binding, leases []journal.Lease) []journal.Record {
 
 // writeBinding runs the transaction of Bind, again while only the revision
 // of the definition or of a swarm's claim had moved on, or while the hardware
-// address is claimed by an endpoint that is gone. With an error, sent tells
-// that it may have happened nonetheless.
+// address is claimed by an endpoint that is gone. With an error, sent reports
+// whether it may have happened nonetheless.
 func (bs *bindings) writeBinding(ctx context.Context, n journal.Addressing, e journal.Binding, leases []journal.Lease, mac macSteps) (sent bool, err error) {
 	for {
 		txn := bs.bindingTxn(n, e, leases)
@@ -199,7 +199,7 @@ func (bs *bindings) writeBinding(ctx context.Context, n journal.Addressing, e jo
 	}
 }
 
-// landed tells from what a transaction of Bind found that an earlier try of
+// landed reports, by what a transaction of Bind found, whether an earlier try of
 // it, whose answer was lost, happened: what it compares may have moved on
 // since, by that very try.
 func (bs *bindings) landed(res store.Result, e journal.Binding, leases []journal.Lease) bool {

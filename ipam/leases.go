@@ -190,14 +190,14 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 	return true, ls.Memory.NotePut(l)
 }
 
-// resting tells a record that this node's eviction left behind.
+// resting reports whether this node's eviction left a record behind.
 func (ls *leases) resting(rec store.Lease) bool {
 	return rec.State == store.Quarantined && rec.Node == ls.Self.Node()
 }
 
-// vacated tells what an eviction leaves of a swarm worker's lease: the
-// manager's claim, of the same life or at least of the same network, which no
-// worker has joined since. If the manager means another task by it now, that
+// vacated reports whether a record is what an eviction leaves of a swarm
+// worker's lease: the manager's claim, of the same life or at least of the same
+// network, which no worker has joined since. If the manager means another task by it now, that
 // one is refused until the container here is gone.
 func vacated(l journal.Lease, it store.Item, rec store.Lease) bool {
 	return l.Claimed && rec.Claims != nil && rec.Claims.Manager && !rec.Claims.Worker &&

@@ -71,8 +71,8 @@ func (s macSteps) join(txn *store.Txn) {
 	txn.Else = append(txn.Else, store.Get(s.key))
 }
 
-// isGiven tells a hardware address that a user gave from one that follows
-// from an address of the endpoint.
+// isGiven reports whether a user gave the hardware address: else it follows from
+// an address of the endpoint.
 func (bs *bindings) isGiven(e store.Endpoint) bool {
 	if e.MAC == "" {
 		return false

@@ -309,8 +309,8 @@ func (rs *reservations) unreserve(ctx context.Context, p journal.Pool, addr neti
 	})
 }
 
-// takeName takes one name out of a reservation. Gone reports whether it is not in
-// there any more.
+// takeName takes one name out of a reservation. Gone is that it is not in there
+// any more.
 func (rs *reservations) takeName(ctx context.Context, at pool.Place, name, uuid string) (gone bool, err error) {
 	for {
 		it, err := rs.Read(ctx, at.Key())
