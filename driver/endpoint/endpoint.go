@@ -204,8 +204,8 @@ func (ep *Endpoints) makeLink(ctx context.Context, n journal.Network, e journal.
 	return nil
 }
 
-// lives tells which owners of links are endpoints of this host other than
-// self.
+// lives reports of an owner of a link whether it is an endpoint of this host
+// other than self.
 func (ep *Endpoints) lives(self string) func(name, owner string) bool {
 	return func(_, owner string) bool {
 		_, known := ep.Memory.Endpoint(owner)

@@ -72,7 +72,7 @@ func (s *Seen) Times() (pruned, deleted time.Time) {
 	return s.pruned, s.deleted
 }
 
-// WantsLabels tells, once, that the labels may have changed.
+// WantsLabels reports, once, whether the labels may have changed.
 func (s *Seen) WantsLabels() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -326,7 +326,8 @@ func NewImportedContainer(c engine.ContainerDetail, a engine.Attachment, driver 
 	return moved
 }
 
-// dockersMAC tells the MAC that engines before 28 make of an address.
+// dockersMAC reports whether a MAC is the one that engines before 28 make of an
+// address.
 func dockersMAC(mac net.HardwareAddr, addr netip.Addr) bool {
 	return addr.Is4() && slices.Equal(mac, append([]byte{0x02, 0x42}, addr.AsSlice()...))
 }

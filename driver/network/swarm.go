@@ -103,8 +103,7 @@ func (sw *Swarm) FreeLostNetworks(ctx context.Context, s *host.Suspects, away in
 	return failed
 }
 
-// hasEnded tells the task states after which the swarm gives a task's
-// addresses back (swarmkit api.TaskState).
+// hasEnded reports whether the swarm gives a task's addresses back in that state (swarmkit api.TaskState).
 func hasEnded(state string) bool {
 	return slices.Contains([]string{"complete", "shutdown", "failed", "rejected", "remove", "orphaned"}, state)
 }

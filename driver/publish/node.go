@@ -200,8 +200,8 @@ func (ps *Node) usersOf(name string) []string {
 	return users
 }
 
-// isContainerLink tells links that containers get from what can be a parent:
-// they come and go with every start.
+// isContainerLink reports whether a link is one that containers get, which come
+// and go with every start, and no parent.
 func isContainerLink(i parentfile.Interface) bool {
 	return i.Kind == "macvlan" || i.Kind == "ipvlan" || i.Kind == "veth" && i.Master != ""
 }

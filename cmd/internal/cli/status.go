@@ -21,11 +21,7 @@ func newStatusCommand() *cobra.Command {
 		Use:   "status",
 		Short: "Show what this host's agent knows and waits for",
 		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := clientOf(c)
-			if err != nil {
-				return err
-			}
+		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			var status api.Status
 			if err := client.Get(c.Context(), api.StatusRoute, &status); err != nil {
 				return err
@@ -34,7 +30,7 @@ func newStatusCommand() *cobra.Command {
 				return printJSON(c.OutOrStdout(), status)
 			}
 			return printStatus(c.OutOrStdout(), status, time.Now())
-		},
+		}),
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	config.AddAgentFlags(c.Flags())
