@@ -129,8 +129,8 @@ func (w *World) Running() []*Host {
 // fixed is a registry that never changes.
 type fixed gossip.Known
 
-// Known implements cluster.Registry.
+// Known implements gossip.Registry.
 func (f fixed) Known() gossip.Known { return gossip.Known(f) }
 
-// Changed implements cluster.Registry.
+// Changed implements gossip.Registry.
 func (f fixed) Changed() <-chan struct{} { return make(chan struct{}) }
