@@ -67,11 +67,28 @@ func (c *cluster) settled(name string, replicas int) {
 		}
 		if err == nil && n != replicas {
 			tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
-			err = fmt.Errorf("%d run:\n%s", n, tasks)
+			err = fmt.Errorf("%d run:\n%s\n%s", n, tasks, c.shown())
 		}
 		return err
 	})
 	c.audit()
+}
+
+// shown is what the engines say of every container, also of one that has no
+// address.
+func (c *cluster) shown() string {
+	var all strings.Builder
+	for _, h := range c.Hosts {
+		out, err := h.Docker(c.t.Context(), "ps", "-a", "--no-trunc", "--format", "{{.Names}} {{.Networks}} {{.Status}}")
+		fmt.Fprintf(&all, "%s (%v):\n%s\n", h.Name, err, out)
+		ids, err := h.Docker(c.t.Context(), "ps", "-q")
+		if err != nil || ids == "" {
+			continue
+		}
+		out, _ = h.Docker(c.t.Context(), append([]string{"inspect", "--format", "{{.Name}} {{json .NetworkSettings.Networks}}"}, strings.Fields(ids)...)...)
+		fmt.Fprintln(&all, out)
+	}
+	return all.String()
 }
 
 // container is a running container on a network of the plugin.
