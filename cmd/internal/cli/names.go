@@ -28,29 +28,20 @@ func newNamesCommand() *cobra.Command {
 
 func newNamesList() *cobra.Command {
 	var from string
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "ls", Short: "List every name and who has it", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var views []api.NameView
-			if err := client.Get(c.Context(), api.NamesRoute+"?from="+url.QueryEscape(from), &views); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), views)
-			}
-			var doubts []string
-			if err := client.Get(c.Context(), api.DoubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
-				return err
-			}
-			printDoubts(c.ErrOrStderr(), doubts)
-			return printNames(c.OutOrStdout(), views)
-		}),
-	}
+	c := &cobra.Command{Use: "ls", Short: "List every name and who has it", Args: cobra.NoArgs}
 	c.Flags().StringVar(&from, "from", "", "only what this container sees")
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	seen := func(c *cobra.Command, client *api.Client, _ []string) (views []api.NameView, err error) {
+		err = client.Get(c.Context(), api.NamesRoute+"?from="+url.QueryEscape(from), &views)
+		return views, err
+	}
+	return showing(c, seen, func(c *cobra.Command, client *api.Client, views []api.NameView) error {
+		var doubts []string
+		if err := client.Get(c.Context(), api.DoubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
+			return err
+		}
+		printDoubts(c.ErrOrStderr(), doubts)
+		return printNames(c.OutOrStdout(), views)
+	})
 }
 
 func printNames(out io.Writer, views []api.NameView) error {

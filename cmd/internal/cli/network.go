@@ -78,43 +78,17 @@ func waitNetwork(ctx context.Context, client *api.Client, name string) (api.Netw
 }
 
 func newNetworkList() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "ls", Short: "List the networks of the whole cluster", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var views []api.NetworkView
-			if err := client.Get(c.Context(), api.NetworksRoute, &views); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), views)
-			}
-			return printNetworkViews(c.OutOrStdout(), views, time.Now())
-		}),
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	c := &cobra.Command{Use: "ls", Short: "List the networks of the whole cluster", Args: cobra.NoArgs}
+	return showing(c, at[[]api.NetworkView](api.NetworksRoute), aged(printNetworkViews))
 }
 
 func newNetworkInspect() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, endpoints", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			var view api.NetworkView
-			if err := client.Get(c.Context(), api.Named(api.NetworkRoute, args[0]), &view); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), view)
-			}
-			return printNetwork(c.OutOrStdout(), view, time.Now())
-		}),
+	c := &cobra.Command{Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, endpoints", Args: cobra.ExactArgs(1)}
+	named := func(c *cobra.Command, client *api.Client, args []string) (view api.NetworkView, err error) {
+		err = client.Get(c.Context(), api.Named(api.NetworkRoute, args[0]), &view)
+		return view, err
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	return showing(c, named, aged(printNetwork))
 }
 
 func newNetworkRemove() *cobra.Command {

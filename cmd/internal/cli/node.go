@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"text/tabwriter"
@@ -23,47 +24,22 @@ func newNodeCommand() *cobra.Command {
 }
 
 func newNodeList() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "ls", Short: "List the nodes: state, address, version, networks, endpoints, for how long", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var views []api.NodeView
-			if err := client.Get(c.Context(), api.NodesRoute, &views); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), views)
-			}
-			return printNodes(c.OutOrStdout(), views, time.Now())
-		}),
-	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	c := &cobra.Command{Use: "ls", Short: "List the nodes: state, address, version, networks, endpoints, for how long", Args: cobra.NoArgs}
+	return showing(c, at[[]api.NodeView](api.NodesRoute), aged(printNodes))
 }
 
 func newNodeInspect() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use: "inspect NODE", Short: "Show a host by its name or node: its interfaces and who uses them, and how each network fares there", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			var views []api.NodeView
-			if err := client.Get(c.Context(), api.NodesRoute, &views); err != nil {
-				return err
-			}
-			v, err := viewCalled(views, args[0])
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), v)
-			}
-			return printNode(c.OutOrStdout(), v, time.Now())
-		}),
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	called := func(c *cobra.Command, client *api.Client, args []string) (view api.NodeView, err error) {
+		var views []api.NodeView
+		if err := client.Get(c.Context(), api.NodesRoute, &views); err != nil {
+			return view, err
+		}
+		return viewCalled(views, args[0])
+	}
+	return showing(c, called, aged(printNode))
 }
 
 func newNodeDrain() *cobra.Command {
@@ -115,30 +91,18 @@ func newNodeEvict() *cobra.Command {
 
 // newMembersCommand is `gvlan members`.
 func newMembersCommand() *cobra.Command {
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "members", Short: "Show the gossip's own view beside etcd's: a fault that goes one way shows here", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var views []api.MemberView
-			if err := client.Get(c.Context(), api.MembersRoute, &views); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), views)
-			}
-			terminal.InCells(&views)
-			now := time.Now()
-			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED\tREMARKS")
-			for _, v := range views {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied, orDash(strings.Join(v.Remarks, ", ")))
-			}
-			return table.Flush()
-		}),
+	c := &cobra.Command{Use: "members", Short: "Show the gossip's own view beside etcd's: a fault that goes one way shows here", Args: cobra.NoArgs}
+	return showing(c, at[[]api.MemberView](api.MembersRoute), aged(printMembers))
+}
+
+func printMembers(out io.Writer, views []api.MemberView, now time.Time) error {
+	terminal.InCells(&views)
+	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED\tREMARKS")
+	for _, v := range views {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied, orDash(strings.Join(v.Remarks, ", ")))
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	return table.Flush()
 }
 
 // newKeyCommand is `gvlan key`.

@@ -30,11 +30,7 @@ func newRecoverCommand() *cobra.Command {
 			"Also says that this host is the node of its name, where another install of gvlan had that name\n" +
 			"before: this one then looks after what the store keeps of that node.",
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			client, err := clientOf(c)
-			if err != nil {
-				return err
-			}
+		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			r, err := awaitRecovery(c.Context(), client, without, wait)
 			if err != nil {
 				return err
@@ -48,7 +44,7 @@ func newRecoverCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintf(c.OutOrStdout(), "cluster %s is trusted again\n", r.Cluster)
 			return err
-		},
+		}),
 	}
 	c.Flags().StringSliceVar(&without, "without", nil, "go on without these nodes, whose agents cannot be started")
 	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the others")

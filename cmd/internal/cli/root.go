@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -73,6 +74,40 @@ func withAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobr
 			return err
 		}
 		return run(c, client, args)
+	}
+}
+
+// showing has a command print what ask gets from this host's agent: by show, for
+// people, or with --json as it is.
+func showing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) (T, error), show func(*cobra.Command, *api.Client, T) error) *cobra.Command {
+	var asJSON bool
+	c.RunE = withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		answer, err := ask(c, client, args)
+		if err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(c.OutOrStdout(), answer)
+		}
+		return show(c, client, answer)
+	})
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+// at is the answer of one route, for showing.
+func at[T any](route string) func(*cobra.Command, *api.Client, []string) (T, error) {
+	return func(c *cobra.Command, client *api.Client, _ []string) (answer T, err error) {
+		err = client.Get(c.Context(), route, &answer)
+		return answer, err
+	}
+}
+
+// aged prints an answer that says how old things are, for showing.
+func aged[T any](print func(io.Writer, T, time.Time) error) func(*cobra.Command, *api.Client, T) error {
+	return func(c *cobra.Command, _ *api.Client, answer T) error {
+		return print(c.OutOrStdout(), answer, time.Now())
 	}
 }
 

@@ -10,31 +10,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cmd/internal/api"
-	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
 // newStatusCommand is `gvlan status`.
 func newStatusCommand() *cobra.Command {
-	var asJSON bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what this host's agent knows and waits for",
 		Args:  cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var status api.Status
-			if err := client.Get(c.Context(), api.StatusRoute, &status); err != nil {
-				return err
-			}
-			if asJSON {
-				return printJSON(c.OutOrStdout(), status)
-			}
-			return printStatus(c.OutOrStdout(), status, time.Now())
-		}),
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
+	return showing(c, at[api.Status](api.StatusRoute), aged(printStatus))
 }
 
 // printStatus shows the status to a person at that time.
