@@ -130,8 +130,12 @@ func (h *machine) launch() {
 	socket := h.listen()
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
+	tables := h.d.Tables
 	for _, loop := range []func(context.Context) error{
 		h.session.Run, h.addresses.Run, h.d.Run,
+		func(ctx context.Context) error { return tables.Networks.Run(ctx, h.session) },
+		func(ctx context.Context) error { return tables.Live.Run(ctx, h.session) },
+		func(ctx context.Context) error { return tables.Nodes.Run(ctx, h.session) },
 		func(ctx context.Context) error { return served.Serve(ctx, socket) },
 	} {
 		work.Go(func() {
@@ -157,7 +161,13 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
+	unread := func(err error) { h.Errorf("record not readable on %s: %v", h.name, err) }
 	h.d, err = New(host.Config{
+		Tables: host.Tables{
+			Networks: store.NewTable[store.Network](store.NetworksSpan(), unread),
+			Live:     store.NewTable[store.Live](store.LiveSpan(), unread),
+			Nodes:    store.NewTable[store.Node](store.NodesSpan(), unread),
+		},
 		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
 		Memory: memory, Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},

@@ -50,8 +50,8 @@ type Config struct {
 	Swarm     bool       // this is the managed plugin of a swarm's node
 	// Solo reports whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
-	// Tables are those that the agent runs for other readers too; the driver
-	// runs what is left nil itself.
+	// Tables are those that the agent runs, for other readers too; the driver runs
+	// the rest of its mirrors.
 	Tables Tables
 	// Drained reports whether an operator wants no new containers here; nil: no.
 	Drained func() bool

@@ -25,15 +25,13 @@ type Mirrors struct {
 	Refs       *store.Table[store.Refs]
 	Live       *store.Table[store.Live]
 	Nodes      *store.Table[store.Node]
-
-	own []func(context.Context, store.KV) error // runs those that nobody else does
 }
 
 func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
 	unread := func(err error) {
 		log.Error("a record of the store cannot be read: what it said before stands", "err", err)
 	}
-	t := &Mirrors{
+	return &Mirrors{
 		Networks:   shared.Networks,
 		Tombstones: store.NewTable[store.Tombstone](store.TombstonesSpan(), unread),
 		Removals:   store.NewTable[store.Removal](store.RemovalsSpan(), unread),
@@ -41,20 +39,6 @@ func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
 		Live:       shared.Live,
 		Nodes:      shared.Nodes,
 	}
-	t.own = append(t.own, t.Tombstones.Run, t.Removals.Run, t.Refs.Run)
-	if t.Networks == nil {
-		t.Networks = store.NewTable[store.Network](store.NetworksSpan(), unread)
-		t.own = append(t.own, t.Networks.Run)
-	}
-	if t.Live == nil {
-		t.Live = store.NewTable[store.Live](store.LiveSpan(), unread)
-		t.own = append(t.own, t.Live.Run)
-	}
-	if t.Nodes == nil {
-		t.Nodes = store.NewTable[store.Node](store.NodesSpan(), unread)
-		t.own = append(t.own, t.Nodes.Run)
-	}
-	return t
 }
 
 // Tell has changed called after every change, and nodes before that after one
@@ -73,7 +57,7 @@ func (t *Mirrors) Tell(changed, nodes func()) {
 // Run keeps the driver's own tables up to date until ctx ends.
 func (t *Mirrors) Run(ctx context.Context, kv store.KV) error {
 	group, ctx := errgroup.WithContext(ctx)
-	for _, run := range t.own {
+	for _, run := range []func(context.Context, store.KV) error{t.Tombstones.Run, t.Removals.Run, t.Refs.Run} {
 		group.Go(func() error { return run(ctx, kv) })
 	}
 	return group.Wait()
