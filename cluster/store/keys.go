@@ -27,6 +27,12 @@ const (
 	lastFolder       = "/last/"
 	recoveryFolder   = "/recovery/"
 	reassertedFolder = recoveryFolder + "nodes/"
+
+	membersFolder      = "/store/members/"
+	certificatesFolder = "/store/certificates/"
+	sizeKey            = "/store/size"
+	joinSecretKey      = "/store/secret"
+	rootsKey           = "/store/roots"
 )
 
 // Docker takes any text as a name, so a name that becomes a part of a key is
@@ -143,6 +149,33 @@ func family(addr netip.Addr) string {
 }
 
 func hexAddr(addr netip.Addr) string { return hex.EncodeToString(addr.AsSlice()) }
+
+// MemberKey holds the Member of a node that has a place in the cluster's own
+// store.
+func MemberKey(node string) string { return membersFolder + part(node) }
+
+// MembersSpan covers every member of the cluster's own store.
+func MembersSpan() Span { return Prefix(membersFolder) }
+
+// SizeKey holds the Size that is wanted of the cluster's own store.
+func SizeKey() string { return sizeKey }
+
+// JoinSecretKey holds the JoinSecret.
+func JoinSecretKey() string { return joinSecretKey }
+
+// RootsKey holds the Roots.
+func RootsKey() string { return rootsKey }
+
+// CertificateKey holds the Certificate of a node with that serial number.
+func CertificateKey(node, serial string) string {
+	return certificatesFolder + part(node) + "/" + part(serial)
+}
+
+// NodeCertificatesSpan covers the certificates of one node.
+func NodeCertificatesSpan(node string) Span { return Prefix(certificatesFolder + part(node) + "/") }
+
+// CertificatesSpan covers the certificates of every node.
+func CertificatesSpan() Span { return Prefix(certificatesFolder) }
 
 // NetworksSpan covers every definition.
 func NetworksSpan() Span { return Prefix(networksFolder) }

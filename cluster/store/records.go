@@ -49,13 +49,17 @@ type Live struct {
 
 // Node describes a host. It outlives the agent and is never compared.
 type Node struct {
-	Node       string        `json:"node"`
-	Host       string        `json:"host"`
-	Address    string        `json:"address"`
-	Gossip     string        `json:"gossip,omitempty"`
-	Version    string        `json:"version"`
-	Engine     string        `json:"engine,omitempty"` // version of its Docker engine
-	Drained    bool          `json:"drained,omitempty"`
+	Node    string `json:"node"`
+	Host    string `json:"host"`
+	Address string `json:"address"`
+	Gossip  string `json:"gossip,omitempty"`
+	Version string `json:"version"`
+	Engine  string `json:"engine,omitempty"` // version of its Docker engine
+	Drained bool   `json:"drained,omitempty"`
+	// Store is the host:port at which this host would serve the cluster's own
+	// store to clients; "" where it can run no member.
+	Store      string        `json:"store,omitempty"`
+	Leaving    bool          `json:"leaving,omitempty"` // it hands its place in the store over and goes
 	Interfaces []Interface   `json:"interfaces,omitempty"`
 	Networks   []NodeNetwork `json:"networks,omitempty"`
 }

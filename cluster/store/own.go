@@ -1,0 +1,43 @@
+package store
+
+// Member is a host's place in the cluster's own store, the etcd that gvlan
+// brings along. The host that is asked to take one finds its key here.
+type Member struct {
+	Node    string `json:"node"`
+	ID      string `json:"id"`     // of the etcd member, hexadecimal
+	Peer    string `json:"peer"`   // host:port other members reach it at
+	Client  string `json:"client"` // host:port clients reach it at
+	Door    string `json:"door"`   // host:port others join at
+	Learner bool   `json:"learner,omitempty"`
+}
+
+// Size says how many voters somebody wants; without one the number follows from
+// the number of hosts.
+type Size struct {
+	Voters int `json:"voters"` // 1, 3 or 5
+}
+
+// JoinSecret is what the secret of a token is compared with. The secret itself
+// is on members' hosts only.
+type JoinSecret struct {
+	Digest string `json:"digest"` // hexadecimal SHA-256 of the secret
+	Since  int64  `json:"since"`  // unix seconds; for people
+}
+
+// Roots are the authorities that certificates of this cluster come from.
+type Roots struct {
+	PEM     []string `json:"pem"`     // their certificates, the oldest first
+	Signing string   `json:"signing"` // fingerprint of the one that signs, hexadecimal SHA-256
+	Since   int64    `json:"since"`   // unix seconds, when that one began; for people
+}
+
+// Certificate is one that was given to a node. Who is evicted finds its own
+// revoked, and so refused by every member.
+type Certificate struct {
+	Node    string `json:"node"`
+	Serial  string `json:"serial"` // hexadecimal
+	Root    string `json:"root"`   // fingerprint of the authority that signed it
+	Ends    int64  `json:"ends"`   // unix seconds
+	Member  bool   `json:"member,omitempty"`
+	Revoked bool   `json:"revoked,omitempty"`
+}
