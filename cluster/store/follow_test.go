@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -317,14 +319,13 @@ func (m *mirror) equal(t *testing.T, kv store.KV, span store.Span) {
 // was lost, all behind one address and one running mirror.
 func TestMirrorOfRealEtcd(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
 	dir := t.TempDir()
-	run := func(dir string) (stop func()) {
-		_, stop = etcdtest.ServeUntil(t, embedded.Config{Dir: dir, Listen: address, Insecure: true})
+	run := func() (stop func()) {
+		_, stop = etcdtest.ServeUntil(t, embedded.Config{Dir: dir})
 		return stop
 	}
-	stop := run(dir)
-	s := etcdtest.Open(t, etcd.Config{Endpoints: []string{address}})
+	stop := run()
+	s := etcdtest.Open(t, etcd.Config{Endpoints: []string{etcdtest.Socket(dir)}})
 	span := store.Prefix("/m/")
 	m := newMirror()
 	end := follow(t.Context(), s, span, m)
@@ -344,13 +345,16 @@ func TestMirrorOfRealEtcd(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	stop = run(dir)
+	stop = run()
 	m.equal(t, s, span)
 	putUntil(t, s, "/m/after-restart")
 	m.equal(t, s, span)
 
 	stop()
-	stop = run(t.TempDir()) // another store, at a lower revision
+	if err := os.RemoveAll(filepath.Join(dir, "member")); err != nil {
+		t.Fatal(err)
+	}
+	stop = run() // another store, at a lower revision
 	defer stop()
 	putUntil(t, s, "/m/in-the-new-store")
 	m.equal(t, s, span)

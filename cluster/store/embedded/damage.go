@@ -39,8 +39,7 @@ func (s *Server) damaged(file string, what error) error {
 // what its database took from it, etcd would wait for the rest without a word
 // and without end; other damage it meets with a panic.
 func (s *Server) inspect() error {
-	member := filepath.Join(s.config.Dir, memberDir)
-	database, log := filepath.Join(member, "snap", "db"), filepath.Join(member, "wal")
+	database, log := database(s.config.Dir), filepath.Join(s.config.Dir, memberDir, "wal")
 	applied, err := appliedIndex(database)
 	if err != nil {
 		return s.damaged(database, err)

@@ -2,13 +2,10 @@ package embedded
 
 import (
 	"context"
-	"crypto/ed25519"
 	"log/slog"
-	"net"
-	"net/netip"
 	"net/url"
-	"path/filepath"
-	"time"
+	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -22,90 +19,108 @@ import (
 	"gvlan/cluster/store/internal/zaplog"
 )
 
-// memberName is the name of the only member.
-const memberName = "gvlan"
+const (
+	// memberName is the name of a member that was given none.
+	memberName = "gvlan"
+	// alonePeerURL is where nothing listens: a member that is alone has no
+	// peers, and the address is part of its identity only.
+	alonePeerURL = "http://127.0.0.1:2380"
+	// learnersMost is how many learners a cluster may have; etcd's own limit
+	// is 1. It takes 4 to grow from one voter to five, and each member judges an
+	// addition by its own limit, so it must be the same for all.
+	learnersMost = 8
+	minVersion   = "TLS1.3"
+)
 
-// etcdConfig is etcd's own configuration. Quota and fsync are left as etcd
-// has them.
+// etcdConfig is etcd's own configuration. Election and heartbeat, fsync and
+// snapshots are left as etcd has them.
 func (s *Server) etcdConfig() *embed.Config {
 	c := embed.NewConfig()
-	c.Name = memberName
+	c.Name = s.config.Name
 	c.Dir = s.config.Dir
-	// One member has no peers, so nothing listens for them. The address is
-	// part of the member's identity only, and so is the token: a data
-	// directory that is made anew is another etcd cluster.
-	c.ListenPeerUrls = nil
-	c.AdvertisePeerUrls = []url.URL{{Scheme: "http", Host: "127.0.0.1:2380"}}
-	c.InitialCluster = c.InitialClusterFromName(memberName)
-	c.InitialClusterToken = uuid.NewString()
-
-	local := *s.door.url()
+	local := *s.door.url(s.door.client)
 	c.ListenClientUrls = []url.URL{local}
-	c.AdvertiseClientUrls = []url.URL{local}
-	if s.listen.IsValid() {
-		others := url.URL{Scheme: "http", Host: s.listen.String()}
-		if s.authority != nil {
-			others.Scheme = "https"
-			c.ClientTLSInfo = transport.TLSInfo{
-				CertFile:       filepath.Join(s.config.Dir, certFile),
-				KeyFile:        filepath.Join(s.config.Dir, keyFile),
-				TrustedCAFile:  filepath.Join(s.config.Dir, caFile),
-				ClientCertAuth: true,
-			}
-			c.TlsMinVersion = "TLS1.3"
-		}
-		c.ListenClientUrls = append(c.ListenClientUrls, others)
+	// With a socket of its own for HTTP, etcd offers nothing but gRPC on the
+	// others, and lets gRPC do TLS by itself.
+	c.ListenClientHttpUrls = []url.URL{*s.door.url(s.door.http)}
+	c.EnableGRPCGateway = false
+	if s.config.open() {
+		s.open(c)
+	} else {
+		c.ListenPeerUrls = nil
+		c.AdvertisePeerUrls = []url.URL{*must(url.Parse(alonePeerURL))}
+		c.AdvertiseClientUrls = []url.URL{local}
 	}
-
+	// The token is part of a new cluster's identity: a data directory that is
+	// made anew is another etcd cluster.
+	c.InitialClusterToken = uuid.NewString()
+	c.InitialCluster = c.InitialClusterFromName(c.Name)
+	if len(s.config.Others) > 0 {
+		c.ClusterState = embed.ClusterStateFlagExisting
+		c.InitialCluster = initialCluster(c.InitialCluster, s.config.Others)
+	}
+	c.MaxLearners = learnersMost
+	c.QuotaBackendBytes = s.config.Quota
 	c.AutoCompactionMode = embed.CompactorModePeriodic
 	c.AutoCompactionRetention = "1h"
-	c.GRPCAdditionalServerOptions = []grpc.ServerOption{grpc.ChainStreamInterceptor(s.endStreams)}
-	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zaplog.New(s.config.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel))
+	c.GRPCAdditionalServerOptions = []grpc.ServerOption{
+		grpc.ChainStreamInterceptor(s.endStreams),
+		grpc.Creds(keeper{s}), // the last that is given counts
+	}
+	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(s.log)
 	return c
 }
 
-// logLevel is how grave a line of etcd's is. While it stops, etcd reports
-// every listener it closes as an error.
+// open adds the ports for other hosts.
+func (s *Server) open(c *embed.Config) {
+	client, peer := s.advertised(s.config.Listen), s.advertised(s.config.Peer)
+	c.ListenClientUrls = append(c.ListenClientUrls, url.URL{Scheme: "https", Host: s.config.Listen.String()})
+	c.ListenPeerUrls = []url.URL{{Scheme: "https", Host: s.config.Peer.String()}}
+	// The socket is of no use to others.
+	c.AdvertiseClientUrls, c.AdvertisePeerUrls = []url.URL{*client}, []url.URL{*peer}
+	files := s.config.Files
+	c.ClientTLSInfo = transport.TLSInfo{CertFile: files.Cert, KeyFile: files.Key, TrustedCAFile: files.CA, ClientCertAuth: true}
+	c.PeerTLSInfo = c.ClientTLSInfo
+	c.PeerTLSInfo.CRLFile = files.CRL
+	// Members ask each other for the one name, whatever address they dial, and
+	// let nobody in without it: a node's certificate does not open this port.
+	c.PeerTLSInfo.ServerName = authority.ServerName
+	c.PeerTLSInfo.AllowedHostnames = []string{authority.ServerName}
+	c.PeerTLSInfo.SkipClientSANVerify = true // of the address a member comes from, which changes
+	c.TlsMinVersion = minVersion
+}
+
+// initialCluster adds the other members to this one.
+func initialCluster(self string, others map[string]string) string {
+	all := []string{self}
+	for name, peer := range others {
+		all = append(all, name+"="+peer)
+	}
+	slices.Sort(all[1:])
+	return strings.Join(all, ",")
+}
+
+// must is for what is known when it is written.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+// logLevel is how grave a line of etcd's is. While it starts, it warns of
+// what is as it must be here, and returns what is wrong; while it stops, it
+// reports every listener it closes as an error.
 func (s *Server) logLevel(l zapcore.Level) slog.Level {
+	if s.started.Load() == nil && l <= zapcore.WarnLevel {
+		return slog.LevelDebug
+	}
 	select {
 	case <-s.stopping:
 		return slog.LevelDebug
 	default:
 		return zaplog.Level(l)
 	}
-}
-
-// certify writes the server's certificate. The timer, the given one or a
-// new one, fires when it must be written again; never without TLS.
-func (s *Server) certify(timer *time.Timer) (*time.Timer, error) {
-	if timer == nil {
-		timer = time.NewTimer(time.Hour)
-		timer.Stop()
-	}
-	if s.authority == nil {
-		return timer, nil
-	}
-	cert, err := s.authority.Server(s.config.Names, hostAddresses(), s.key)
-	if err != nil {
-		return nil, err
-	}
-	// A renewed certificate keeps the key: a handshake that reads one file
-	// before and one after the renewal still finds a pair.
-	s.key, _ = cert.PrivateKey.(ed25519.PrivateKey)
-	timer.Reset(time.Until(authority.RenewAt(cert)))
-	return timer, writeServerFiles(s.config.Dir, s.authority.Root(), cert)
-}
-
-// hostAddresses are the addresses of this host, now.
-func hostAddresses() []netip.Addr {
-	var found []netip.Addr
-	all, _ := net.InterfaceAddrs() // without them the fixed name still serves
-	for _, a := range all {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			found = append(found, prefix.Addr().WithZone(""))
-		}
-	}
-	return found
 }
 
 // endStreams is a gRPC interceptor that ends watches when the server stops.

@@ -1,92 +1,147 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
+	"sync"
+	"sync/atomic"
 	"syscall"
-	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/internal/zaplog"
 )
+
+// ErrRemoved is returned by Run for a member that its cluster has removed.
+// It cannot come back with the data it has: that must go before it joins anew.
+var ErrRemoved = errors.New("the embedded etcd was removed from its cluster")
 
 // Config says where the embedded etcd keeps its data and who may reach it.
 type Config struct {
-	Dir      string   // data directory, a path from the root; made when it is not there
-	Listen   string   // IP:port for other hosts, ":2379" for every address; "" for none
-	Insecure bool     // Listen is plain TCP: whoever reaches it can change everything
-	Names    []string // host names put into the certificate, for tools other than gvlan
-	Log      *slog.Logger
+	Dir  string // data directory, a path from the root; made when it is not there
+	Name string // of the member; "" means "gvlan"
+
+	// Listen is where clients of other hosts come in, with TLS, and Peer where
+	// the other members do; both zero: this member is alone, and has a unix
+	// socket only.
+	Listen, Peer netip.AddrPort
+	// Advertise is the address that others reach both by; zero: Listen's own.
+	Advertise netip.Addr
+	Files     authority.Files // what TLS works with; read anew for each connection, but for CA on Peer, which is read when Run begins
+	// Others are the peer URLs, by name, of the members of the cluster that this
+	// one joins, each of them and not itself: it must have been added there, as
+	// PeerURL says. It counts while there is no data.
+	Others map[string]string
+	Quota  int64 // bytes; 0: etcd's own, 2 GiB
+
+	// Refused reports whether a certificate, by its serial number in hex, is
+	// accepted no more; nil: none is refused but those in Files.CRL.
+	// RefusedChanged returns a channel that is closed when its answers change
+	// after the call: connections that stand are ended then.
+	Refused        func(serial string) bool
+	RefusedChanged func() <-chan struct{}
+
+	Log *slog.Logger
 }
 
 // Server is an embedded etcd.
 type Server struct {
-	config    Config
-	door      *door
-	listen    netip.AddrPort       // zero: none
-	authority *authority.Authority // nil: no TLS
-	token     string
-	key       ed25519.PrivateKey // of the server's certificate; nil before the first
-	ready     chan struct{}
-	stopping  chan struct{} // closed when streams must end
+	config   Config
+	door     *door
+	log      *zap.Logger
+	ready    chan struct{}
+	started  atomic.Pointer[embed.Etcd] // nil before it is
+	stopping chan struct{}              // closed when streams must end
+
+	mu    sync.Mutex
+	conns map[*connection]struct{} // of clients with a certificate
 }
 
-// New checks the configuration and makes the data directory and, when the
-// server listens to other hosts with TLS, its token. Run starts it.
+// New checks the configuration and makes the data directory. Run starts the
+// server.
 func New(c Config) (*Server, error) {
-	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	c.Name = cmp.Or(c.Name, memberName)
+	if !c.Advertise.IsValid() {
+		c.Advertise = c.Listen.Addr()
+	}
+	if c.Refused == nil {
+		c.Refused = func(string) bool { return false }
+	}
+	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{}), conns: map[*connection]struct{}{}}
+	s.log = zaplog.New(c.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel)
 	var err error
-	if c.Listen != "" {
-		if s.listen, err = listenAddress(c.Listen); err != nil {
-			return nil, err
-		}
-	}
-	if s.door, err = newDoor(c.Dir); err != nil {
-		return nil, err
-	}
-	if c.Listen == "" || c.Insecure {
-		return s, nil
-	}
-	if s.token, err = keptToken(c.Dir); err != nil {
-		return nil, err
-	}
-	if s.authority, err = authority.New(s.token); err != nil {
-		return nil, fmt.Errorf("read the token in %s: %w", c.Dir, err)
-	}
-	return s, nil
+	s.door, err = newDoor(c.Dir)
+	return s, err
 }
 
-func listenAddress(text string) (netip.AddrPort, error) {
-	full := text
-	if len(text) > 0 && text[0] == ':' {
-		full = "0.0.0.0" + text
+func (c Config) open() bool { return c.Listen.IsValid() }
+
+func (c Config) check() error {
+	switch {
+	case !c.open() && (c.Peer.IsValid() || len(c.Others) > 0):
+		return errors.New("the embedded etcd has no address for clients, so it can have no other members")
+	case !c.open():
+		return nil
+	case c.Listen.Port() == 0 || !c.Peer.IsValid() || c.Peer.Port() == 0:
+		return fmt.Errorf("the embedded etcd would listen on %s for clients and on %s for members: want a port for each", c.Listen, c.Peer)
+	case c.Listen.Addr().IsUnspecified() && !c.Advertise.IsValid():
+		return fmt.Errorf("the embedded etcd would listen on %s: want the address that others reach it by", c.Listen)
 	}
-	addr, err := netip.ParseAddrPort(full)
-	if err != nil || addr.Port() == 0 {
-		return addr, fmt.Errorf("--etcd-listen %q: want an address of this host and a port, for example 0.0.0.0:2379", text)
-	}
-	return addr, nil
+	return nil
 }
 
 // Endpoint is where this host's own client finds the server, until Run
 // returned.
-func (s *Server) Endpoint() string { return s.door.url().String() }
+func (s *Server) Endpoint() string { return s.door.url(s.door.client).String() }
 
-// Token is what another host joins with; "" when none can, or anyone can.
-func (s *Server) Token() string { return s.token }
+// PeerURL is where other members find an open one.
+func (s *Server) PeerURL() string {
+	if !s.config.open() {
+		return alonePeerURL
+	}
+	return s.advertised(s.config.Peer).String()
+}
+
+// advertised is an address that others reach this member by.
+func (s *Server) advertised(listen netip.AddrPort) *url.URL {
+	return &url.URL{Scheme: "https", Host: netip.AddrPortFrom(s.config.Advertise, listen.Port()).String()}
+}
 
 // Ready is closed once the server answers.
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
+// Standing is what a member is in its cluster.
+type Standing struct {
+	ID, Leader uint64 // 0: none
+	Learner    bool
+}
+
+// Standing tells what this member is now; all zero before Run started it.
+func (s *Server) Standing() Standing {
+	etcd := s.started.Load()
+	if etcd == nil {
+		return Standing{}
+	}
+	id := etcd.Server.MemberID()
+	self := etcd.Server.Cluster().Member(id)
+	return Standing{ID: uint64(id), Leader: etcd.Server.Lead(), Learner: self != nil && self.IsLearner}
+}
+
 // Run runs the server until ctx ends, then stops it in order and returns
 // nil. The error says which directory or address is taken, and by whom, or
-// is ErrDamaged.
+// is ErrDamaged or ErrRemoved.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.door.close()
 	held, err := lock(s.config.Dir)
@@ -94,56 +149,67 @@ func (s *Server) Run(ctx context.Context) error {
 		return err
 	}
 	defer held.Close()
+	if err := settle(s.config.Dir); err != nil {
+		return err
+	}
 	if err := s.inspect(); err != nil {
 		return err
 	}
-	renew, err := s.certify(nil)
-	if err != nil {
+	if err := s.checkFiles(); err != nil {
 		return err
 	}
 	etcd, err := s.startEtcd()
 	if err != nil {
 		return s.explain(err)
 	}
+	s.started.Store(etcd)
 	defer etcd.Close()
 	defer close(s.stopping) // before Close, which waits for streams to end
 	if err := s.door.forOwnerOnly(); err != nil {
 		etcd.Server.Stop()
 		return err
 	}
+	return s.serve(ctx, etcd)
+}
+
+// serve runs a server that was started until it ends.
+func (s *Server) serve(ctx context.Context, etcd *embed.Etcd) error {
+	working, stop := context.WithCancel(ctx)
+	var wait sync.WaitGroup
+	wait.Go(func() { s.endRefused(working) })
+	defer wait.Wait()
+	defer stop()
 	select {
 	case <-etcd.Server.ReadyNotify():
+		close(s.ready)
 	case <-ctx.Done():
 		etcd.Server.Stop() // Close alone would wait for a server that never became ready
 		return nil
 	case err := <-etcd.Err():
-		etcd.Server.Stop()
-		return fmt.Errorf("run the embedded etcd: %w", err)
+		return ended(etcd, err)
+	case <-etcd.Server.StopNotify():
+		return ended(etcd, nil)
 	}
-	close(s.ready)
-	return s.serve(ctx, etcd, renew)
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-etcd.Err():
+		return ended(etcd, err)
+	case <-etcd.Server.StopNotify():
+		return ended(etcd, nil)
+	}
 }
 
-// serve renews the certificate until the server ends.
-func (s *Server) serve(ctx context.Context, etcd *embed.Etcd, renew *time.Timer) error {
-	defer renew.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-etcd.Err():
-			return fmt.Errorf("run the embedded etcd: %w", err)
-		case <-etcd.Server.StopNotify():
-			return errors.New("run the embedded etcd: it stopped by itself")
-		case <-renew.C:
-			next, err := s.certify(renew)
-			if err != nil {
-				s.config.Log.Error("certificate of the embedded etcd not renewed: trying again in an hour", "err", err)
-				renew.Reset(time.Hour)
-				continue
-			}
-			renew = next
-		}
+// ended is why a server that nobody stopped does not go on. etcd stops by
+// itself for one reason: it learned, from its log or from another member, that
+// it was removed.
+func ended(etcd *embed.Etcd, err error) error {
+	defer etcd.Server.Stop()
+	select {
+	case <-etcd.Server.StoppingNotify():
+		return ErrRemoved
+	default:
+		return fmt.Errorf("run the embedded etcd: %w", err)
 	}
 }
 
@@ -155,9 +221,8 @@ func (s *Server) explain(err error) error {
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("start the embedded etcd: %w", err)
 	}
-	addr := s.listen.String()
-	var op *net.OpError
-	if errors.As(err, &op) && op.Addr != nil {
+	addr := s.config.Listen.String()
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Addr != nil {
 		addr = op.Addr.String()
 	}
 	return fmt.Errorf("address %s for the embedded etcd is taken by another program, perhaps an etcd of this host: "+

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,7 +22,10 @@ import (
 	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/etcdtest"
 )
+
+var discard = slog.New(slog.DiscardHandler)
 
 // running is a server at work.
 type running struct {
@@ -109,9 +113,6 @@ func TestDataOutlivesTheServer(t *testing.T) {
 	if _, err := client(t, etcd.Config{Endpoints: []string{second.Endpoint()}}).Get(t.Context(), "/k"); err != nil {
 		t.Fatal(err)
 	}
-	if first.Token() != "" {
-		t.Fatal("a server that listens to nobody has a token")
-	}
 }
 
 func TestSecondServerOnOneDirectory(t *testing.T) {
@@ -132,23 +133,29 @@ func TestTakenAddress(t *testing.T) {
 	}
 	defer taken.Close()
 	address := taken.Addr().String()
-	c := embedded.Config{Dir: t.TempDir(), Listen: address, Insecure: true}
+	of := etcdtest.NewAuthority(t)
+	c := of.Member(t, of.Identity(t, "a", true), "a")
+	free := c.Listen
+	c.Listen = netip.MustParseAddrPort(address)
 	err = start(t, c).fails(t)
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.Contains(err.Error(), address) {
 		t.Fatalf("Run: %v, want that %s is taken", err, address)
 	}
-	c.Listen = "" // the failed start left the directory usable
+	c.Listen = free // the failed start left the directory usable
 	start(t, c).ready(t)
 }
 
 func TestNewRefuses(t *testing.T) {
+	address, every := netip.MustParseAddrPort("192.0.2.1:2379"), netip.MustParseAddrPort("0.0.0.0:2379")
 	for _, c := range []struct {
 		name   string
 		config embedded.Config
 		want   string
 	}{
-		{"listen without port", embedded.Config{Listen: "192.0.2.1"}, "192.0.2.1"},
-		{"listen on a name", embedded.Config{Listen: "host:2379"}, "host:2379"},
+		{"no peer port", embedded.Config{Listen: address}, "192.0.2.1"},
+		{"port 0", embedded.Config{Listen: netip.AddrPortFrom(address.Addr(), 0), Peer: address}, "192.0.2.1"},
+		{"no address to tell others", embedded.Config{Listen: every, Peer: every}, "0.0.0.0"},
+		{"alone with members", embedded.Config{Others: map[string]string{"b": "https://192.0.2.1:2380"}}, "no address"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.config.Dir = filepath.Join(t.TempDir(), "dir")
@@ -202,80 +209,96 @@ func TestStopEndsWatches(t *testing.T) {
 	}
 }
 
-func TestTokenIsKeptAndSecret(t *testing.T) {
-	dir := t.TempDir()
-	address := "127.0.0.1:" + freePort(t)
-	first := start(t, embedded.Config{Dir: dir, Listen: address}).ready(t)
-	if err := first.stop(); err != nil {
-		t.Fatal(err)
-	}
-	second := start(t, embedded.Config{Dir: dir, Listen: address}).ready(t)
-	if first.Token() == "" || first.Token() != second.Token() {
-		t.Fatalf("tokens %q and %q", first.Token(), second.Token())
-	}
-	for _, name := range []string{"token", "server.key", "server.crt", "ca.crt"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if mode := info.Mode().Perm(); mode != 0o600 {
-			t.Errorf("%s has mode %o, want 600", name, mode)
-		}
-	}
-}
-
-// Both ways: the token's holder talks to the server, others do not get far
-// enough to say anything.
-func TestTokenOpensTheServer(t *testing.T) {
-	address := "127.0.0.1:" + freePort(t)
-	server := start(t, embedded.Config{Dir: t.TempDir(), Listen: address}).ready(t)
-	shake := func(config *tls.Config) error {
-		conn, err := tls.Dial("tcp", address, config)
+// Both ways: a node of the cluster talks to the server, others do not get far
+// enough to say anything. The peers' port is for members.
+func TestWhoMayConnect(t *testing.T) {
+	of, foreign := etcdtest.NewAuthority(t), etcdtest.NewAuthority(t)
+	member := of.Identity(t, "a", true)
+	c := of.Member(t, member, "a")
+	start(t, c).ready(t)
+	shake := func(to netip.AddrPort, config *tls.Config) error {
+		config.NextProtos = []string{"h2"}
+		conn, err := tls.Dial("tcp", to.String(), config)
 		if err != nil {
 			return err
 		}
 		defer conn.Close()
 		// With TLS 1.3 the server's verdict on the client arrives with the
 		// first read.
-		if _, err := conn.Write([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00")); err != nil {
+		said := "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+		if to == c.Peer {
+			said = "GET /version HTTP/1.1\r\nHost: a\r\n\r\n"
+		}
+		if _, err := conn.Write([]byte(said)); err != nil {
 			return err
 		}
 		_, err = conn.Read(make([]byte, 1))
 		return err
 	}
-	config := func(token string) *tls.Config {
-		of, err := authority.New(token)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := of.Client("node")
-		c.NextProtos = []string{"h2"}
-		return c
+	node := of.Identity(t, "node", false)
+	pair, err := tls.LoadX509KeyPair(c.Files.Cert, c.Files.Key)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := shake(config(server.Token())); err != nil {
-		t.Fatalf("with the token: %v", err)
+	asMember := of.Client(t, "node")
+	asMember.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
+	if err := shake(c.Listen, node.Client()); err != nil {
+		t.Fatalf("with a node's certificate: %v", err)
 	}
-	var unknown *tls.CertificateVerificationError
-	if err := shake(config(authority.NewToken())); !errors.As(err, &unknown) {
-		t.Fatalf("a client with another token: %v, want that it refuses the server", err)
+	if err := shake(c.Peer, asMember); err != nil {
+		t.Fatalf("as a member, to the members' port: %v", err)
 	}
-	stranger := config(authority.NewToken())
-	stranger.RootCAs = config(server.Token()).RootCAs
-	if err := shake(stranger); err == nil {
-		t.Fatal("the server accepted a certificate of another token")
-	}
-	nobody := config(server.Token())
+	stranger := of.Client(t, "node")
+	stranger.GetClientCertificate = foreign.Client(t, "node").GetClientCertificate
+	nobody := of.Client(t, "node")
 	nobody.GetClientCertificate = nil
-	if err := shake(nobody); err == nil {
-		t.Fatal("the server accepted a client without a certificate")
+	for _, to := range []netip.AddrPort{c.Listen, c.Peer} {
+		if err := shake(to, stranger); err == nil {
+			t.Errorf("port %d took a certificate of another authority", to.Port())
+		}
+		if err := shake(to, nobody); err == nil {
+			t.Errorf("port %d took a client without a certificate", to.Port())
+		}
+	}
+	if err := shake(c.Peer, node.Client()); err == nil {
+		t.Error("the members' port took a node's certificate")
+	}
+	of.Refuse(t, member, node.Certificate(), member.MemberCertificate())
+	if err := shake(c.Listen, node.Client()); err == nil {
+		t.Error("the clients' port took a refused certificate")
+	}
+	if err := shake(c.Peer, asMember); err == nil {
+		t.Error("the members' port took a refused certificate")
+	}
+}
+
+// What etcd would meet with silence at each connection is an error at once.
+func TestFilesThatAreNoUse(t *testing.T) {
+	of := etcdtest.NewAuthority(t)
+	for name, junk := range map[string]func(authority.Files) string{
+		"certificate": func(f authority.Files) string { return f.Cert },
+		"authorities": func(f authority.Files) string { return f.CA },
+		"revoked":     func(f authority.Files) string { return f.CRL },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := of.Member(t, of.Identity(t, "a", true), "a")
+			if err := os.WriteFile(junk(c.Files), []byte("junk"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := start(t, c).fails(t); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("Run: %v, want an error with %q", err, name)
+			}
+		})
 	}
 }
 
 // Connections that never become a client do not fill the log.
 func TestStrangersFillNoLog(t *testing.T) {
-	address := "127.0.0.1:" + freePort(t)
-	lines := &lines{}
-	start(t, embedded.Config{Dir: t.TempDir(), Listen: address, Log: slog.New(slog.NewTextHandler(lines, nil))}).ready(t)
+	of := etcdtest.NewAuthority(t)
+	c := of.Member(t, of.Identity(t, "a", true), "a")
+	lines, address := &lines{}, c.Listen.String()
+	c.Log = slog.New(slog.NewTextHandler(lines, nil))
+	start(t, c).ready(t)
 	for range 200 {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
@@ -306,18 +329,4 @@ func (l *lines) with(word string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return bytes.Count(l.text.Bytes(), []byte(word))
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -67,9 +68,10 @@ type Client struct {
 	progress time.Duration
 	stream   atomic.Int64 // what new watches are on, see streamHeader
 	broken   func() error
-	turn     chan struct{}    // holds one token: whoever has it may connect
-	tls      *handshakes      // nil without TLS
-	client   *clientv3.Client // nil until connected; guarded by turn
+	turn     chan struct{}            // holds one token: whoever has it may connect
+	tls      *handshakes              // nil without TLS
+	members  atomic.Pointer[[]string] // endpoints; changed by who has the turn
+	client   *clientv3.Client         // nil until connected; guarded by turn
 	closed   context.Context
 	close    context.CancelFunc
 
@@ -80,16 +82,8 @@ type Client struct {
 // first request, and again whenever the connection is lost. The error names
 // the endpoint or setting that is wrong.
 func New(c Config) (*Client, error) {
-	if len(c.Endpoints) == 0 {
-		return nil, errors.New("no etcd endpoint is given: want for example --etcd-endpoints=https://10.0.0.1:2379")
-	}
-	for _, endpoint := range c.Endpoints {
-		if err := checkEndpoint(endpoint, c.TLS != nil); err != nil {
-			return nil, err
-		}
-		if secure(endpoint) != secure(c.Endpoints[0]) {
-			return nil, fmt.Errorf("etcd endpoints %q and %q: want all plain or all TLS", c.Endpoints[0], endpoint)
-		}
+	if err := checkEndpoints(c.Endpoints, c.TLS != nil); err != nil {
+		return nil, err
 	}
 	if c.User != "" && c.Password == "" {
 		return nil, fmt.Errorf("etcd user %q has no password", c.User)
@@ -103,9 +97,9 @@ func New(c Config) (*Client, error) {
 	if e.broken == nil {
 		e.broken = func() error { return nil }
 	}
+	e.members.Store(&c.Endpoints)
 	e.closed, e.close = context.WithCancel(context.Background())
 	e.config = clientv3.Config{
-		Endpoints:            c.Endpoints,
 		TLS:                  c.TLS,
 		Username:             c.User,
 		Password:             c.Password,
@@ -125,6 +119,21 @@ func New(c Config) (*Client, error) {
 		e.config.DialOptions = append(e.config.DialOptions, grpc.WithTransportCredentials(e.tls))
 	}
 	return e, nil
+}
+
+func checkEndpoints(endpoints []string, withTLS bool) error {
+	if len(endpoints) == 0 {
+		return errors.New("no etcd endpoint is given: want for example --etcd-endpoints=https://10.0.0.1:2379")
+	}
+	for _, endpoint := range endpoints {
+		if err := checkEndpoint(endpoint, withTLS); err != nil {
+			return err
+		}
+		if secure(endpoint) != secure(endpoints[0]) {
+			return fmt.Errorf("etcd endpoints %q and %q: want all plain or all TLS", endpoints[0], endpoint)
+		}
+	}
+	return nil
 }
 
 func checkEndpoint(endpoint string, withTLS bool) error {
@@ -177,6 +186,7 @@ func (e *Client) connected(ctx context.Context) (*clientv3.Client, error) {
 		return e.client, nil
 	}
 	config := e.config
+	config.Endpoints = e.endpoints()
 	life, end := context.WithCancel(e.closed)
 	life, cause := withCause(life)
 	config.Context = life
@@ -192,6 +202,27 @@ func (e *Client) connected(ctx context.Context) (*clientv3.Client, error) {
 	}
 	e.client = client
 	return client, nil
+}
+
+func (e *Client) endpoints() []string { return *e.members.Load() }
+
+// SetEndpoints has the client ask other members from now on. They are TLS if
+// the ones before were. Streams that stand stay until they end.
+func (e *Client) SetEndpoints(endpoints []string) error {
+	if err := checkEndpoints(endpoints, e.config.TLS != nil); err != nil {
+		return err
+	}
+	if before := e.endpoints(); secure(endpoints[0]) != secure(before[0]) && e.config.TLS == nil {
+		return fmt.Errorf("etcd endpoints %q after %q: want both plain or both TLS", endpoints[0], before[0])
+	}
+	endpoints = slices.Clone(endpoints)
+	e.turn <- struct{}{}
+	defer func() { <-e.turn }()
+	e.members.Store(&endpoints)
+	if e.client != nil {
+		e.client.SetEndpoints(endpoints...)
+	}
+	return nil
 }
 
 // Close ends every call at work and the connection.

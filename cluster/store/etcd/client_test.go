@@ -12,7 +12,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
-	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/etcdtest"
@@ -21,7 +20,7 @@ import (
 )
 
 func TestNewEtcdRefuses(t *testing.T) {
-	tlsConfig := etcdtest.ClientTLS(t, authority.NewToken())
+	tlsConfig := etcdtest.NewAuthority(t).Client(t, "node")
 	for _, c := range []struct {
 		name   string
 		config etcd.Config
@@ -69,9 +68,11 @@ func TestEtcdThatIsAway(t *testing.T) {
 // a timeout, and its cause is there to be found.
 func TestEtcdOfAnotherAuthority(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
-	etcdtest.Serve(t, embedded.Config{Listen: address})
-	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}, TLS: etcdtest.ClientTLS(t, authority.NewToken()), Attempt: time.Second})
+	of := etcdtest.NewAuthority(t)
+	server := of.Member(t, of.Identity(t, "server", true), "server")
+	etcdtest.Serve(t, server)
+	stranger := etcdtest.NewAuthority(t).Client(t, "node")
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{server.Listen.String()}, TLS: stranger, Attempt: time.Second})
 	err := complains(t, client, "etcd does not answer: its certificate is not signed by the authority this host was given (--etcd-ca, or --token of the agent that serves it): ")
 	if _, typed := errors.AsType[x509.UnknownAuthorityError](err); !typed {
 		t.Errorf("the error %v does not wrap its cause", err)
@@ -98,9 +99,11 @@ func complains(t *testing.T, client *etcd.Client, why string) error {
 // A client without a certificate of the authority is refused.
 func TestEtcdWantsAClientCertificate(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
-	server := etcdtest.Serve(t, embedded.Config{Listen: address})
-	tlsConfig := etcdtest.ClientTLS(t, server.Token())
+	of := etcdtest.NewAuthority(t)
+	server := of.Member(t, of.Identity(t, "server", true), "server")
+	etcdtest.Serve(t, server)
+	address := server.Listen.String()
+	tlsConfig := of.Client(t, "node")
 	tlsConfig.GetClientCertificate = nil
 	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}, TLS: tlsConfig, Attempt: time.Second})
 	if err := storetest.Put(t.Context(), client, "/k"); !errors.Is(err, store.ErrUnavailable) {
@@ -168,7 +171,7 @@ func TestEtcdWithUsers(t *testing.T) {
 // and in nothing of gRPC's, by a request and by a session.
 func TestEtcdThatIsAwayInPlainWords(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
+	address := etcdtest.FreeAddress(t).String()
 	why := "etcd does not answer: dial tcp " + address + ": connect: connection refused"
 	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}, Attempt: time.Second})
 	if err := complains(t, client, why); strings.Contains(err.Error(), "desc =") || strings.Contains(err.Error(), "rpc error") {
@@ -199,10 +202,10 @@ func TestEtcdThatIsAwayInPlainWords(t *testing.T) {
 
 func TestEtcdTellsOfEachReconnect(t *testing.T) {
 	t.Parallel()
-	address, dir := etcdtest.FreeAddress(t), t.TempDir()
-	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}})
+	dir := t.TempDir()
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{etcdtest.Socket(dir)}})
 	for range 2 {
-		_, stop := etcdtest.ServeUntil(t, embedded.Config{Dir: dir, Listen: address, Insecure: true})
+		_, stop := etcdtest.ServeUntil(t, embedded.Config{Dir: dir})
 		if _, err := client.Get(t.Context(), "/none"); err != nil && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrUnavailable) {
 			t.Fatal(err)
 		}

@@ -80,6 +80,9 @@ func (e *RequestError) Words() string {
 
 // unavailable reports whether waiting may cure an error.
 func unavailable(err error) bool {
+	if ofLearner(err) { // it will be a voter, or another is asked
+		return true
+	}
 	switch code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:
 		return true

@@ -76,8 +76,11 @@ func (e *Client) Commit(ctx context.Context, txn store.Txn) (store.Result, error
 		return err
 	}
 	err := e.attempt(ctx, send)
-	if refusedLogin(err) { // nothing happened, and the client has logged in again
-		err = e.attempt(ctx, send)
+	for range len(e.endpoints()) {
+		if !untouched(err) {
+			break
+		}
+		err = e.attempt(ctx, send) // the client has logged in again, or asks another member
 	}
 	if err != nil {
 		return store.Result{}, fmt.Errorf("commit: %w", explain(err))
@@ -92,11 +95,11 @@ type request func(context.Context, *clientv3.Client) error
 // once, and twice at least.
 func (e *Client) read(ctx context.Context, ask request) error {
 	var err error
-	for range max(2, len(e.config.Endpoints)) {
+	for range max(2, len(e.endpoints())) {
 		if err = e.attempt(ctx, ask); err == nil {
 			return nil
 		}
-		if ctx.Err() != nil || !refusedLogin(err) && !unavailable(err) {
+		if ctx.Err() != nil || !untouched(err) && !unavailable(err) {
 			break
 		}
 	}
@@ -105,10 +108,15 @@ func (e *Client) read(ctx context.Context, ask request) error {
 
 // attempt makes one request, within its limit.
 func (e *Client) attempt(ctx context.Context, ask request) error {
+	return e.within(ctx, e.limit, ask)
+}
+
+// within makes one request, within a limit.
+func (e *Client) within(ctx context.Context, limit time.Duration, ask request) error {
 	if err := e.broken(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, e.limit)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	client, err := e.connected(ctx)
 	if err != nil {
@@ -127,10 +135,16 @@ func (e *Client) item(kv *mvccpb.KeyValue) store.Item {
 	}
 }
 
-// refusedLogin reports whether etcd did not even look at a request, because the
-// client's login is over.
-func refusedLogin(err error) bool {
-	return isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)
+// untouched reports whether etcd did not even look at a request, because the
+// client's login is over or the member is a learner, which answers nothing: so
+// whatever it was, it may be sent again.
+func untouched(err error) bool {
+	return ofLearner(err) || isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)
+}
+
+// ofLearner reports whether a member refused because it is a learner.
+func ofLearner(err error) bool {
+	return isAny(err, rpctypes.ErrGRPCNotSupportedForLearner, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner))
 }
 
 // Grant implements Leaser.

@@ -19,9 +19,11 @@ func TestEtcd(t *testing.T) {
 
 func TestEtcdOverTLS(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
-	server := etcdtest.Serve(t, embedded.Config{Listen: address})
+	of := etcdtest.NewAuthority(t)
+	server := of.Member(t, of.Identity(t, "server", true), "server")
+	etcdtest.Serve(t, server)
+	client := of.Client(t, "node")
 	storetest.Run(t, func(t *testing.T) storetest.Subject {
-		return etcdtest.Open(t, etcd.Config{Endpoints: []string{"https://" + address}, TLS: etcdtest.ClientTLS(t, server.Token())})
+		return etcdtest.Open(t, etcd.Config{Endpoints: []string{"https://" + server.Listen.String()}, TLS: client})
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/etcdtest"
 )
@@ -15,8 +14,8 @@ import (
 func TestTLSFiles(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	etcdtest.Serve(t, embedded.Config{Dir: dir, Listen: etcdtest.FreeAddress(t)}) // writes the files
-	ca, cert, key := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
+	files := etcdtest.NewAuthority(t).Identity(t, "node", true).Files()
+	ca, cert, key := files.CA, files.Cert, files.Key
 	junk := filepath.Join(dir, "junk")
 	if err := os.WriteFile(junk, []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)

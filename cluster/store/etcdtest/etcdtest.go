@@ -4,9 +4,10 @@ package etcdtest
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -14,7 +15,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
-	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 )
@@ -100,30 +100,22 @@ func Open(t *testing.T, config etcd.Config) Subject {
 	return Subject{Connect(t, config), raw}
 }
 
-// ClientTLS is what whoever has the token connects with.
-func ClientTLS(t *testing.T, token string) *tls.Config {
-	t.Helper()
-	of, err := authority.New(token)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return of.Client("node")
-}
-
-// FreeAddress is a loopback address nobody listens on, and that the
-// certificates of an embedded etcd name.
-func FreeAddress(t *testing.T) string { return freeOn(t, "127.0.0.1") }
+// FreeAddress is a loopback address nobody listens on.
+func FreeAddress(t *testing.T) netip.AddrPort { return freeOn(t, "127.0.0.1") }
 
 // DeadAddress is one that nobody comes to listen on: a port that is free may
 // become another test's server.
-func DeadAddress(t *testing.T) string { return freeOn(t, "127.0.77.1") }
+func DeadAddress(t *testing.T) string { return freeOn(t, "127.0.77.1").String() }
 
-func freeOn(t *testing.T, host string) string {
+func freeOn(t *testing.T, host string) netip.AddrPort {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	return l.Addr().String()
+	return netip.MustParseAddrPort(l.Addr().String())
 }
+
+// Socket is the endpoint of a server with a data directory, before it runs.
+func Socket(dir string) string { return "unix://" + filepath.Join(dir, "client.sock") }

@@ -3,6 +3,8 @@ package session_test
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -59,14 +61,17 @@ func TestSessionOnEtcd(t *testing.T) {
 // address, while a session runs that writes nothing.
 func TestSessionOutlivesALostEtcd(t *testing.T) {
 	t.Parallel()
-	address := etcdtest.FreeAddress(t)
+	dir := t.TempDir()
 	run := func() (stop func()) {
-		_, stop = etcdtest.ServeUntil(t, embedded.Config{Dir: t.TempDir(), Listen: address, Insecure: true})
+		if err := os.RemoveAll(filepath.Join(dir, "member")); err != nil {
+			t.Fatal(err)
+		}
+		_, stop = etcdtest.ServeUntil(t, embedded.Config{Dir: dir})
 		return stop
 	}
 	stop := run()
 	p := &storetest.Past{}
-	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{address}})
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{etcdtest.Socket(dir)}})
 	s := session.New(client, session.Identity{Node: "a", Install: "one"}, p, discard)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -1,0 +1,284 @@
+package embedded_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/etcdtest"
+)
+
+// member is one of several servers.
+type member struct {
+	*running
+	config   embedded.Config
+	identity *authority.Identity
+	id       uint64
+}
+
+// group is a cluster of members, and a client of all of them.
+type group struct {
+	of         etcdtest.Authority
+	members    []*member
+	client     *etcd.Client
+	membership *etcd.Membership
+}
+
+// found begins a cluster of one member.
+func found(t *testing.T) *group {
+	t.Helper()
+	g := &group{of: etcdtest.NewAuthority(t)}
+	first := g.prepare(t, "a")
+	first.running = start(t, first.config).ready(t)
+	g.connect(t)
+	return g
+}
+
+// prepare makes a member that is yet to start.
+func (g *group) prepare(t *testing.T, name string) *member {
+	t.Helper()
+	identity := g.of.Identity(t, name, true)
+	m := &member{config: g.of.Member(t, identity, name), identity: identity}
+	g.members = append(g.members, m)
+	return m
+}
+
+func (g *group) endpoints() (all []string) {
+	for _, m := range g.members {
+		all = append(all, m.config.Listen.String())
+	}
+	return all
+}
+
+// connect makes a client of the members there are.
+func (g *group) connect(t *testing.T) {
+	t.Helper()
+	g.client = client(t, etcd.Config{Endpoints: g.endpoints(), TLS: g.of.Client(t, "node")})
+	g.membership = etcd.NewMembership(g.client)
+}
+
+// learner adds a member as a learner.
+func (g *group) learner(t *testing.T, name string) *member {
+	t.Helper()
+	others := map[string]string{}
+	for _, m := range g.members {
+		others[m.config.Name] = m.PeerURL()
+	}
+	m := g.prepare(t, name)
+	m.config.Others = maps.Clone(others)
+	peer := "https://" + m.config.Peer.String()
+	eventually(t, func() (err error) {
+		m.id, err = g.membership.AddLearner(t.Context(), peer)
+		return err
+	})
+	m.running = start(t, m.config).ready(t)
+	if m.PeerURL() != peer {
+		t.Fatalf("member %s is at %s, want %s", name, m.PeerURL(), peer)
+	}
+	if err := g.client.SetEndpoints(g.endpoints()); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// eventually asks again while etcd needs time.
+func eventually(t *testing.T, ask func() error) {
+	t.Helper()
+	guard := time.Now().Add(time.Minute)
+	for {
+		err := ask()
+		if err == nil {
+			return
+		}
+		wait := errors.Is(err, store.ErrUnavailable) || errors.Is(err, etcd.ErrNotInStep) || errors.Is(err, etcd.ErrAtRisk)
+		if !wait || time.Now().After(guard) {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// ends waits for Run's error.
+func (r *running) ends(t *testing.T) error {
+	t.Helper()
+	select {
+	case err := <-r.done:
+		r.done <- err
+		return err
+	case <-time.After(time.Minute):
+		t.Fatal("the server goes on")
+		return nil
+	}
+}
+
+// One becomes three, whose leader may go; who is removed knows, whether it
+// runs or starts later.
+func TestThreeMembers(t *testing.T) {
+	g := found(t)
+	put(t, g.client, "/before")
+	b, c := g.learner(t, "b"), g.learner(t, "c")
+	for _, m := range []*member{b, c} {
+		if s := m.Standing(); !s.Learner || s.ID != m.id {
+			t.Errorf("member %s stands as %+v, want a learner %x", m.config.Name, s, m.id)
+		}
+	}
+	// Two of the client's three members answer nothing now.
+	for range 6 {
+		put(t, g.client, "/while-two-learn")
+		if _, err := g.client.Get(t.Context(), "/before"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*member{b, c} {
+		eventually(t, func() error { return g.membership.Promote(t.Context(), m.id) })
+		if err := g.membership.Promote(t.Context(), m.id); err != nil {
+			t.Errorf("Promote of a voter: %v", err)
+		}
+	}
+	all, err := g.membership.Members(t.Context())
+	if err != nil || len(all) != 3 {
+		t.Fatalf("Members: %+v, %v; want three", all, err)
+	}
+	for i, m := range g.members {
+		s := m.Standing()
+		m.id = s.ID
+		got := all[indexOf(all, s.ID)]
+		want := etcd.MemberInfo{ID: s.ID, Name: m.config.Name, PeerURL: m.PeerURL(), Peer: m.config.Peer.String(), Client: m.config.Listen.String(), Started: true}
+		if got != want {
+			t.Errorf("member %d is %+v, want %+v", i, got, want)
+		}
+	}
+
+	a := g.members[0]
+	eventually(t, func() error { return g.membership.MoveLeader(t.Context(), b.id, a.config.Listen.String()) })
+	if err := g.membership.MoveLeader(t.Context(), c.id, c.config.Listen.String()); !errors.Is(err, etcd.ErrNotLeader) {
+		t.Errorf("MoveLeader of a follower: %v, want ErrNotLeader", err)
+	}
+	if s, err := g.membership.Status(t.Context(), c.config.Listen.String()); err != nil || s.ID != c.id || s.Leader != b.id || s.Learner {
+		t.Errorf("Status: %+v, %v; want leader %x", s, err, b.id)
+	}
+	if err := b.stop(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error { return write(t, g.client, "/without-the-leader") })
+
+	eventually(t, func() error { return g.membership.Remove(t.Context(), b.id) })
+	if err := g.membership.Remove(t.Context(), b.id); err != nil {
+		t.Errorf("Remove of who is removed: %v", err)
+	}
+	if err := start(t, b.config).ends(t); !errors.Is(err, embedded.ErrRemoved) {
+		t.Errorf("Run of one removed while it was away: %v, want ErrRemoved", err)
+	}
+	eventually(t, func() error { return g.membership.Remove(t.Context(), c.id) })
+	if err := c.ends(t); !errors.Is(err, embedded.ErrRemoved) {
+		t.Errorf("Run of one removed while it ran: %v, want ErrRemoved", err)
+	}
+	eventually(t, func() error { return write(t, g.client, "/alone") })
+}
+
+func indexOf(all []etcd.MemberInfo, id uint64) int {
+	for i, m := range all {
+		if m.ID == id {
+			return i
+		}
+	}
+	return 0
+}
+
+func write(t *testing.T, kv store.KV, key string) error {
+	t.Helper()
+	_, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(key, []byte("x"))}})
+	return err
+}
+
+// One that was alone opens with its data, and tells where it is now.
+func TestAloneOpens(t *testing.T) {
+	dir := t.TempDir()
+	alone := start(t, embedded.Config{Dir: dir}).ready(t)
+	put(t, client(t, etcd.Config{Endpoints: []string{alone.Endpoint()}}), "/k")
+	before := alone.Standing().ID
+	if err := alone.stop(); err != nil {
+		t.Fatal(err)
+	}
+	of := etcdtest.NewAuthority(t)
+	c := of.Member(t, of.Identity(t, "a", true), "a")
+	c.Dir = dir
+	server := start(t, c).ready(t)
+	kv := client(t, etcd.Config{Endpoints: []string{c.Listen.String()}, TLS: of.Client(t, "node")})
+	if _, err := kv.Get(t.Context(), "/k"); err != nil {
+		t.Fatal(err)
+	}
+	membership := etcd.NewMembership(kv)
+	if err := membership.Update(t.Context(), server.Standing().ID, server.PeerURL()); err != nil {
+		t.Fatal(err)
+	}
+	want := etcd.MemberInfo{ID: before, Name: "a", PeerURL: server.PeerURL(), Peer: c.Peer.String(), Client: c.Listen.String(), Started: true}
+	if all, err := membership.Members(t.Context()); err != nil || len(all) != 1 || all[0] != want {
+		t.Errorf("Members: %+v, %v; want %+v", all, err, want)
+	}
+}
+
+// A certificate that is refused while its node is connected: the watch ends,
+// nothing is written any more, and others notice nothing.
+func TestRefusedWhileConnected(t *testing.T) {
+	of := etcdtest.NewAuthority(t)
+	identity := of.Identity(t, "a", true)
+	c := of.Member(t, identity, "a")
+	start(t, c).ready(t)
+	thief, honest := of.Identity(t, "thief", false), of.Identity(t, "honest", false)
+	connect := func(of *authority.Identity) (*etcd.Client, <-chan struct{}) {
+		kv, err := etcd.New(etcd.Config{Endpoints: []string{c.Listen.String()}, TLS: of.Client(), Attempt: time.Second, Log: discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = kv.Close() })
+		eventually(t, func() error { return write(t, kv, "/k") })
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		stands, events := make(chan struct{}, 1), make(chan struct{}, 8)
+		go func() {
+			for batch, err := range kv.Watch(ctx, store.Prefix("/secret"), 0) {
+				switch {
+				case err != nil:
+					return
+				case len(batch.Events) > 0:
+					events <- struct{}{}
+				default:
+					select {
+					case stands <- struct{}{}:
+					default:
+					}
+				}
+			}
+		}()
+		<-stands
+		return kv, events
+	}
+	stolen, none := connect(thief)
+	kv, events := connect(honest)
+	of.Refuse(t, identity, thief.Certificate())
+	put(t, kv, "/secret-1")
+	<-events
+	for range 3 {
+		if err := write(t, stolen, "/stolen"); err == nil {
+			t.Error("a refused certificate wrote")
+		}
+	}
+	if _, err := kv.Get(t.Context(), "/stolen"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("Get of what a refused certificate wrote: %v, want ErrNotFound", err)
+	}
+	// Its watch tries to be taken up again, in vain.
+	put(t, kv, "/secret-2")
+	<-events
+	select {
+	case <-none:
+		t.Error("a refused certificate saw what was written")
+	case <-time.After(2 * time.Second):
+	}
+}

@@ -1,0 +1,197 @@
+package embedded_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+)
+
+// A learner alone is left, and a voter: each is a cluster of one voter after,
+// with what it had and at a revision that nobody has seen; others join it.
+func TestRenew(t *testing.T) {
+	g := found(t)
+	put(t, g.client, "/k")
+	g.learner(t, "b")
+	item, err := g.client.Get(t.Context(), "/k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := g.members
+	for _, m := range old {
+		if err := m.stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range old {
+		c := m.config
+		t.Run(c.Name, func(t *testing.T) {
+			if err := embedded.Renew(c.Dir, c.Name, m.PeerURL(), discard); err != nil {
+				t.Fatal(err)
+			}
+			c.Others = nil
+			server := start(t, c).ready(t)
+			if s := server.Standing(); s.Learner || s.Leader != s.ID || s.ID == m.id {
+				t.Errorf("it stands as %+v, want another than %x, a leader", s, m.id)
+			}
+			renewed := &group{of: g.of, members: []*member{{running: server, config: c}}}
+			renewed.connect(t)
+			if all, err := renewed.membership.Members(t.Context()); err != nil || len(all) != 1 || all[0].PeerURL != m.PeerURL() {
+				t.Errorf("Members: %+v, %v; want one, at %s", all, err, m.PeerURL())
+			}
+			kept, err := renewed.client.Get(t.Context(), "/k")
+			if err != nil || kept.Modified != item.Modified {
+				t.Fatalf("Get: %+v, %v; want revision %d", kept, err, item.Modified)
+			}
+			put(t, renewed.client, "/new")
+			made, err := renewed.client.Get(t.Context(), "/new")
+			if err != nil || made.Modified < item.Modified+1e9 {
+				t.Errorf("Get: %+v, %v; want a revision far beyond %d", made, err, item.Modified)
+			}
+			for _, err := range renewed.client.Watch(t.Context(), store.Prefix("/"), item.Modified) {
+				if !errors.Is(err, store.ErrCompacted) {
+					t.Errorf("Watch from before: %v, want ErrCompacted", err)
+				}
+				break
+			}
+			joins := renewed.learner(t, "c")
+			eventually(t, func() error { return renewed.membership.Promote(t.Context(), joins.id) })
+			eventually(t, func() error { return write(t, renewed.client, "/by-two") })
+		})
+	}
+}
+
+// Nothing to renew, and what runs, is left alone.
+func TestRenewRefuses(t *testing.T) {
+	if err := embedded.Renew(t.TempDir(), "a", "http://127.0.0.1:2380", discard); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Renew without data: %v, want ErrNotExist", err)
+	}
+	dir := t.TempDir()
+	server := start(t, embedded.Config{Dir: dir}).ready(t)
+	if err := embedded.Renew(dir, "a", server.PeerURL(), discard); err == nil {
+		t.Error("Renew of a server that runs: no error")
+	}
+	put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
+	if err := server.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "member", "snap", "db"), []byte("junk"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := embedded.Renew(dir, "a", server.PeerURL(), discard); !errors.Is(err, embedded.ErrDamaged) {
+		t.Errorf("Renew of a damaged database: %v, want ErrDamaged", err)
+	}
+}
+
+// The process ends at each step of Renew: the server runs with the old data
+// or with the new.
+func TestRenewInterrupted(t *testing.T) {
+	from := t.TempDir()
+	server := start(t, embedded.Config{Dir: from}).ready(t)
+	put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
+	before := server.Standing().ID
+	if err := server.stop(); err != nil {
+		t.Fatal(err)
+	}
+	renewed := t.TempDir()
+	copyMember(t, from, renewed, "member")
+	if err := embedded.Renew(renewed, "gvlan", server.PeerURL(), discard); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		old, made, kept string // folders that hold the old member and the new one; "" for none
+		isNew           bool
+	}{
+		"while it was made":   {"member", "building/member", "", false},
+		"when it was whole":   {"member", "member.new", "", true},
+		"when old ones lie":   {"member", "member.new", "member.old", true},
+		"between the renames": {"member.old", "member.new", "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			copyMember(t, from, dir, c.old)
+			copyMember(t, renewed, dir, c.made)
+			if c.kept != "" {
+				copyMember(t, from, dir, c.kept)
+			}
+			server := start(t, embedded.Config{Dir: dir}).ready(t)
+			if _, err := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}).Get(t.Context(), "/k"); err != nil {
+				t.Error(err)
+			}
+			if isNew := server.Standing().ID != before; isNew != c.isNew {
+				t.Errorf("it runs with the new data: %v, want %v", isNew, c.isNew)
+			}
+			for _, left := range []string{"building", "member.new"} {
+				if _, err := os.Stat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is left: %v", left, err)
+				}
+			}
+		})
+	}
+}
+
+// copyMember copies the member folder of a data directory into another.
+func copyMember(t *testing.T, from, to, as string) {
+	t.Helper()
+	if err := os.CopyFS(filepath.Join(to, as), os.DirFS(filepath.Join(from, "member"))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRestore(t *testing.T) {
+	dir := t.TempDir()
+	server := start(t, embedded.Config{Dir: dir}).ready(t)
+	kv := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})
+	put(t, kv, "/saved")
+	path := filepath.Join(t.TempDir(), "snapshot")
+	to, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(etcd.NewMembership(kv).Snapshot(t.Context(), to), to.Close()); err != nil {
+		t.Fatal(err)
+	}
+	put(t, kv, "/after")
+	last, err := kv.Get(t.Context(), "/after")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.stop(); err != nil {
+		t.Fatal(err)
+	}
+	junk := read(t, path)
+	junk[len(junk)/2] ^= 1
+	spoilt := path + "-spoilt"
+	if err := os.WriteFile(spoilt, junk, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := embedded.Restore(dir, "gvlan", server.PeerURL(), spoilt, discard); err == nil {
+		t.Fatal("Restore of a spoilt snapshot: no error")
+	}
+	for name, to := range map[string]string{"in place": dir, "elsewhere": t.TempDir()} {
+		t.Run(name, func(t *testing.T) {
+			if err := embedded.Restore(to, "gvlan", server.PeerURL(), path, discard); err != nil {
+				t.Fatal(err)
+			}
+			kv := client(t, etcd.Config{Endpoints: []string{start(t, embedded.Config{Dir: to}).ready(t).Endpoint()}})
+			if _, err := kv.Get(t.Context(), "/saved"); err != nil {
+				t.Error(err)
+			}
+			if _, err := kv.Get(t.Context(), "/after"); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("Get of what came after the snapshot: %v, want ErrNotFound", err)
+			}
+			put(t, kv, "/new")
+			if made, err := kv.Get(t.Context(), "/new"); err != nil || made.Modified <= last.Modified {
+				t.Errorf("Get: %+v, %v; want a revision beyond %d", made, err, last.Modified)
+			}
+		})
+	}
+	if _, err := os.Stat(filepath.Join(dir, "member.old", "snap", "db")); err != nil {
+		t.Errorf("what was there before: %v", err)
+	}
+}
