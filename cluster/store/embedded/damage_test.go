@@ -13,6 +13,7 @@ import (
 
 // etcd waited without end, panicked, or named no file and no way out.
 func TestDamagedData(t *testing.T) {
+	t.Parallel()
 	from := t.TempDir()
 	server := start(t, embedded.Config{Dir: from}).ready(t)
 	kv := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})

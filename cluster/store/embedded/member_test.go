@@ -120,6 +120,7 @@ func (r *running) ends(t *testing.T) error {
 // One becomes three, whose leader may go; who is removed knows, whether it
 // runs or starts later.
 func TestThreeMembers(t *testing.T) {
+	t.Parallel()
 	g := found(t)
 	put(t, g.client, "/before")
 	b, c := g.learner(t, "b"), g.learner(t, "c")
@@ -199,6 +200,7 @@ func write(t *testing.T, kv store.KV, key string) error {
 
 // One that was alone opens with its data, and tells where it is now.
 func TestAloneOpens(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	alone := start(t, embedded.Config{Dir: dir}).ready(t)
 	put(t, client(t, etcd.Config{Endpoints: []string{alone.Endpoint()}}), "/k")
@@ -227,6 +229,7 @@ func TestAloneOpens(t *testing.T) {
 // A certificate that is refused while its node is connected: the watch ends,
 // nothing is written any more, and others notice nothing.
 func TestRefusedWhileConnected(t *testing.T) {
+	t.Parallel()
 	of := etcdtest.NewAuthority(t)
 	identity := of.Identity(t, "a", true)
 	c := of.Member(t, identity, "a")

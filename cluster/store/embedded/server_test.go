@@ -103,6 +103,7 @@ func put(t *testing.T, kv store.KV, key string) {
 }
 
 func TestDataOutlivesTheServer(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "made", "on", "the", "way")
 	first := start(t, embedded.Config{Dir: dir}).ready(t)
 	put(t, client(t, etcd.Config{Endpoints: []string{first.Endpoint()}}), "/k")
@@ -116,6 +117,7 @@ func TestDataOutlivesTheServer(t *testing.T) {
 }
 
 func TestSecondServerOnOneDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	start(t, embedded.Config{Dir: dir}).ready(t)
 	err := start(t, embedded.Config{Dir: dir}).fails(t)
@@ -127,6 +129,7 @@ func TestSecondServerOnOneDirectory(t *testing.T) {
 }
 
 func TestTakenAddress(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -146,6 +149,7 @@ func TestTakenAddress(t *testing.T) {
 }
 
 func TestNewRefuses(t *testing.T) {
+	t.Parallel()
 	address, every := netip.MustParseAddrPort("192.0.2.1:2379"), netip.MustParseAddrPort("0.0.0.0:2379")
 	for _, c := range []struct {
 		name   string
@@ -171,6 +175,7 @@ func TestNewRefuses(t *testing.T) {
 
 // Ended before it began, and right after: Run returns in both cases.
 func TestRunIsCancellable(t *testing.T) {
+	t.Parallel()
 	server, err := embedded.New(embedded.Config{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -185,6 +190,7 @@ func TestRunIsCancellable(t *testing.T) {
 // A watch that is open when the server stops is ended by it: etcd alone would
 // wait 7 s for it, on each listener.
 func TestStopEndsWatches(t *testing.T) {
+	t.Parallel()
 	server := start(t, embedded.Config{Dir: t.TempDir()}).ready(t)
 	kv := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})
 	put(t, kv, "/k")
@@ -212,6 +218,7 @@ func TestStopEndsWatches(t *testing.T) {
 // Both ways: a node of the cluster talks to the server, others do not get far
 // enough to say anything. The peers' port is for members.
 func TestWhoMayConnect(t *testing.T) {
+	t.Parallel()
 	of, foreign := etcdtest.NewAuthority(t), etcdtest.NewAuthority(t)
 	member := of.Identity(t, "a", true)
 	c := of.Member(t, member, "a")
@@ -274,6 +281,7 @@ func TestWhoMayConnect(t *testing.T) {
 
 // What etcd would meet with silence at each connection is an error at once.
 func TestFilesThatAreNoUse(t *testing.T) {
+	t.Parallel()
 	of := etcdtest.NewAuthority(t)
 	for name, junk := range map[string]func(authority.Files) string{
 		"certificate": func(f authority.Files) string { return f.Cert },
@@ -294,6 +302,7 @@ func TestFilesThatAreNoUse(t *testing.T) {
 
 // Connections that never become a client do not fill the log.
 func TestStrangersFillNoLog(t *testing.T) {
+	t.Parallel()
 	of := etcdtest.NewAuthority(t)
 	c := of.Member(t, of.Identity(t, "a", true), "a")
 	lines, address := &lines{}, c.Listen.String()

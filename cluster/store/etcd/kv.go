@@ -75,14 +75,7 @@ func (e *Client) Commit(ctx context.Context, txn store.Txn) (store.Result, error
 		resp, err = client.Txn(ctx).If(e.conds(txn.If)...).Then(e.ops(txn.Then)...).Else(e.ops(txn.Else)...).Commit()
 		return err
 	}
-	err := e.attempt(ctx, send)
-	for range len(e.endpoints()) {
-		if !untouched(err) {
-			break
-		}
-		err = e.attempt(ctx, send) // the client has logged in again, or asks another member
-	}
-	if err != nil {
+	if err := e.once(ctx, e.limit, send); err != nil {
 		return store.Result{}, fmt.Errorf("commit: %w", explain(err))
 	}
 	return e.result(txn, resp.Succeeded, resp.Responses, store.Revision(resp.Header.Revision)), nil
@@ -91,19 +84,50 @@ func (e *Client) Commit(ctx context.Context, txn store.Txn) (store.Result, error
 // request is one request to etcd.
 type request func(context.Context, *clientv3.Client) error
 
+// learnerTries is how often a request may come to a learner, for each member:
+// who is asked next is in gRPC's hands, which begins anew, somewhere, when a
+// connection comes or goes.
+const learnerTries = 4
+
 // read repeats a request that changes nothing, so that each member is asked
 // once, and twice at least.
 func (e *Client) read(ctx context.Context, ask request) error {
-	var err error
-	for range max(2, len(e.endpoints())) {
-		if err = e.attempt(ctx, ask); err == nil {
+	members := len(e.endpoints())
+	tries, learners := max(2, members), learnerTries*members
+	for {
+		err := e.attempt(ctx, ask)
+		switch {
+		case err == nil:
 			return nil
+		case ofLearner(err):
+			learners--
+		case refusedLogin(err), unavailable(err):
+			tries--
+		default:
+			return explain(err)
 		}
-		if ctx.Err() != nil || !untouched(err) && !unavailable(err) {
-			break
+		if tries == 0 || learners == 0 || ctx.Err() != nil {
+			return explain(err)
 		}
 	}
-	return explain(err)
+}
+
+// once makes a request that changes something. It is sent again only where
+// nobody looked at it: the client has logged in again by then, or comes to
+// another member than the learner.
+func (e *Client) once(ctx context.Context, limit time.Duration, ask request) error {
+	logins, learners := 1, learnerTries*len(e.endpoints())
+	for {
+		err := e.within(ctx, limit, ask)
+		switch {
+		case refusedLogin(err) && logins > 0:
+			logins--
+		case ofLearner(err) && learners > 0:
+			learners--
+		default:
+			return err
+		}
+	}
 }
 
 // attempt makes one request, within its limit.
@@ -135,14 +159,14 @@ func (e *Client) item(kv *mvccpb.KeyValue) store.Item {
 	}
 }
 
-// untouched reports whether etcd did not even look at a request, because the
-// client's login is over or the member is a learner, which answers nothing: so
-// whatever it was, it may be sent again.
-func untouched(err error) bool {
-	return ofLearner(err) || isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)
+// refusedLogin reports whether etcd did not even look at a request, because the
+// client's login is over.
+func refusedLogin(err error) bool {
+	return isAny(err, rpctypes.ErrInvalidAuthToken, rpctypes.ErrAuthOldRevision, rpctypes.ErrUserEmpty)
 }
 
-// ofLearner reports whether a member refused because it is a learner.
+// ofLearner reports whether a member did not even look at a request, because it
+// is a learner.
 func ofLearner(err error) bool {
 	return isAny(err, rpctypes.ErrGRPCNotSupportedForLearner, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner))
 }

@@ -274,11 +274,7 @@ func (m *Membership) Snapshot(ctx context.Context, w io.Writer) error {
 // change makes one request that changes the membership. It is sent once, and
 // again only where nobody looked at it.
 func (m *Membership) change(ctx context.Context, ask request) error {
-	err := m.client.within(ctx, changeLimit, ask)
-	if untouched(err) {
-		err = m.client.within(ctx, changeLimit, ask)
-	}
-	return explainChange(err)
+	return explainChange(m.client.once(ctx, changeLimit, ask))
 }
 
 // at makes a request to one member, within the client's limit.
