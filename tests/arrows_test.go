@@ -71,6 +71,7 @@ var arrows = map[string][]string{
 	"cluster/store/etcd":            {"cluster/store", "cluster/store/internal/zaplog"},
 	"cluster/store/etcdtest":        {"cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd"},
 	"cluster/store/internal/zaplog": {},
+	"cluster/store/join":            {"cluster/store", "cluster/store/authority"},
 	"cluster/store/session":         {"cluster/store"},
 	"cluster/store/storetest":       {"cluster/store", "cluster/store/session"},
 

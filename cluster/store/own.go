@@ -40,4 +40,7 @@ type Certificate struct {
 	Ends    int64  `json:"ends"`   // unix seconds
 	Member  bool   `json:"member,omitempty"`
 	Revoked bool   `json:"revoked,omitempty"`
+	// Replaced: the node has said that it uses a newer one. It is not refused,
+	// and nobody waits for it any more.
+	Replaced bool `json:"replaced,omitempty"`
 }

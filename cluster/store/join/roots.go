@@ -1,0 +1,244 @@
+package join
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
+)
+
+// Stage is how far a rotation of the authority has come.
+type Stage string
+
+const (
+	// Settled: there is one authority, and no rotation.
+	Settled Stage = "settled"
+	// Spreading: the new authority is being told to every host; the old one
+	// signs.
+	Spreading Stage = "spreading"
+	// Replacing: the new authority signs; certificates of the old one are
+	// being replaced.
+	Replacing Stage = "replacing"
+)
+
+// Rotation is how far one has come, and for whom it waits.
+type Rotation struct {
+	Stage   Stage
+	Waiting []string // nodes, sorted
+}
+
+// Given is a certificate that stands in the store.
+type Given struct {
+	store.Certificate
+	Created  store.Revision // when its record came into being
+	Modified store.Revision // when that last changed
+}
+
+// Ground is what the next step of a rotation is judged by.
+type Ground struct {
+	Roots   store.Roots
+	At      store.Revision // the roots were last written at
+	Given   []Given
+	Evicted map[string]bool // nodes
+	Now     time.Time
+}
+
+// Next judges how far a rotation is. step is false while it waits, else roots
+// is what the store is to say now. A host that is away with a certificate that
+// has not ended is waited for: without the new root it could not come back.
+func (g Ground) Next() (is Rotation, roots store.Roots, step bool, err error) {
+	is.Stage, err = stageOf(g.Roots)
+	if err != nil || is.Stage == Settled {
+		return is, g.Roots, false, err
+	}
+	for _, c := range g.Given {
+		if standing(c.Certificate, g.Now) && !g.Evicted[c.Node] && late(c, is.Stage, g.Roots, g.At) {
+			is.Waiting = append(is.Waiting, c.Node)
+		}
+	}
+	slices.Sort(is.Waiting)
+	is.Waiting = slices.Compact(is.Waiting)
+	newest := g.Roots.PEM[len(g.Roots.PEM)-1]
+	if is.Stage == Replacing {
+		return is, store.Roots{PEM: []string{newest}, Signing: g.Roots.Signing, Since: g.Roots.Since}, len(is.Waiting) == 0, nil
+	}
+	signing, err := fingerprint(newest)
+	return is, store.Roots{PEM: g.Roots.PEM, Signing: signing, Since: g.Now.Unix()}, len(is.Waiting) == 0, err
+}
+
+// stageOf is the stage that the roots are of.
+func stageOf(roots store.Roots) (Stage, error) {
+	if len(roots.PEM) < 2 {
+		return Settled, nil
+	}
+	newest, err := fingerprint(roots.PEM[len(roots.PEM)-1])
+	if err != nil || roots.Signing == newest {
+		return Replacing, err
+	}
+	return Spreading, nil
+}
+
+// late reports whether a certificate has to be replaced before the rotation
+// goes on. While the new root spreads, a certificate that was given after it
+// came is the proof that its host was told.
+func late(c Given, stage Stage, roots store.Roots, at store.Revision) bool {
+	switch stage {
+	case Spreading:
+		return c.Created <= at
+	case Replacing:
+		return c.Root != roots.Signing
+	}
+	return false
+}
+
+func fingerprint(root string) (string, error) {
+	parsed, err := authority.ParseRoots([]byte(root))
+	if err != nil {
+		return "", fmt.Errorf("read a root of the cluster: %w", err)
+	}
+	return authority.Fingerprint(parsed[0]), nil
+}
+
+// standing reports whether somebody may still go by a certificate.
+func standing(c store.Certificate, now time.Time) bool {
+	return !c.Revoked && !c.Replaced && now.Unix() <= c.Ends
+}
+
+// BeginRoots begins a rotation of the authority: a new one is in this host's
+// custody, and then among the cluster's roots. ErrRotating when one is going on.
+// StepRoots brings it to its end.
+func (c *Custodian) BeginRoots(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	custody, roots, at, err := c.state(ctx)
+	if err != nil {
+		return err
+	}
+	if len(roots.PEM) > 1 {
+		return ErrRotating
+	}
+	if !holds(custody, roots) {
+		return ErrBehind
+	}
+	// One that was begun and never reached the store goes on.
+	last := custody.Authorities[len(custody.Authorities)-1]
+	if last.Fingerprint() == roots.Signing {
+		if last, err = authority.New(c.now()); err != nil {
+			return err
+		}
+		custody.Authorities = append(slices.Clone(custody.Authorities), last)
+		if err := c.id.SetCustody(custody); err != nil {
+			return err
+		}
+	}
+	roots.PEM = append(roots.PEM, rootPEM(last))
+	return c.putRoots(ctx, roots, at)
+}
+
+// StepRoots takes the next step of a rotation, if it is time for one, and says
+// how far it is. Any member may call it, as often as it likes.
+func (c *Custodian) StepRoots(ctx context.Context) (Rotation, error) {
+	for range attempts {
+		ground, err := readGround(ctx, c.kv, c.now())
+		if err != nil {
+			return Rotation{}, err
+		}
+		is, roots, step, err := ground.Next()
+		if err != nil || !step {
+			return is, err
+		}
+		// Only who holds the authority that will sign alone ends the others.
+		custody, found, err := c.id.Custody()
+		if err != nil {
+			return is, err
+		}
+		if !found || !holds(custody, roots) {
+			return is, ErrBehind
+		}
+		if err := c.putRoots(ctx, roots, ground.At); err != nil {
+			return is, err
+		}
+	}
+	return Rotation{}, fmt.Errorf("rotate the authority: %w", ErrChanged)
+}
+
+func (c *Custodian) putRoots(ctx context.Context, roots store.Roots, at store.Revision) error {
+	res, err := c.kv.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(store.RootsKey(), at)},
+		Then: []store.Op{store.Put(store.RootsKey(), store.Encode(roots))},
+	})
+	if err != nil {
+		return fmt.Errorf("write the cluster's roots: %w", err)
+	}
+	if !res.Done {
+		return fmt.Errorf("write the cluster's roots: %w", ErrChanged)
+	}
+	return nil
+}
+
+// dropOld lets go of authorities that are rotated out. Those after the store's
+// newest stay: one may be about to begin.
+func (c *Custodian) dropOld(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	custody, roots, _, err := c.state(ctx)
+	if err != nil {
+		return err
+	}
+	first := slices.IndexFunc(custody.Authorities, func(a *authority.Authority) bool {
+		return slices.ContainsFunc(roots.PEM, func(root string) bool { return samePEM(root, rootPEM(a)) })
+	})
+	if first <= 0 {
+		return nil
+	}
+	custody.Authorities = custody.Authorities[first:]
+	return c.id.SetCustody(custody)
+}
+
+// readGround reads what a rotation is judged by. The roots come first: who
+// renews after that shows it by a later revision.
+func readGround(ctx context.Context, kv store.KV, now time.Time) (Ground, error) {
+	g := Ground{Now: now, Evicted: map[string]bool{}}
+	var err error
+	if g.Roots, g.At, err = read[store.Roots](ctx, kv, store.RootsKey()); err != nil {
+		return g, err
+	}
+	if g.At == 0 {
+		return g, ErrNotFounded
+	}
+	if g.Given, err = given(ctx, kv, store.CertificatesSpan()); err != nil {
+		return g, err
+	}
+	epochs, _, err := kv.List(ctx, store.EpochsSpan())
+	if err != nil {
+		return g, fmt.Errorf("list epochs: %w", err)
+	}
+	for _, it := range epochs {
+		epoch, err := store.Decode[store.Epoch](it)
+		if err != nil {
+			return g, err
+		}
+		g.Evicted[store.NameOf(it.Key)] = epoch.Evicted
+	}
+	return g, nil
+}
+
+// given lists certificates.
+func given(ctx context.Context, kv store.KV, span store.Span) ([]Given, error) {
+	items, _, err := kv.List(ctx, span)
+	if err != nil {
+		return nil, fmt.Errorf("list certificates: %w", err)
+	}
+	var all []Given
+	for _, it := range items {
+		c, err := store.Decode[store.Certificate](it)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, Given{Certificate: c, Created: it.Created, Modified: it.Modified})
+	}
+	return all, nil
+}
