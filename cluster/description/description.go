@@ -23,7 +23,7 @@ func Publish(ctx context.Context, kv store.KV, node store.Node) error {
 			return err
 		default:
 			if had, err := store.Decode[store.Node](item); err == nil {
-				node.Drained = had.Drained
+				node.Drained, node.Leaving = had.Drained, had.Leaving
 			}
 		}
 		if done, err := swap(ctx, kv, node.Node, item.Modified, node); done || err != nil {
@@ -35,24 +35,37 @@ func Publish(ctx context.Context, kv store.KV, node store.Node) error {
 // Drain marks a node as taking no new containers, or takes the mark away.
 // What runs there stays. A node the store does not know is store.ErrNotFound.
 func Drain(ctx context.Context, kv store.KV, node string, drained bool) error {
+	return mark(ctx, kv, node, "drain", func(record *store.Node) { record.Drained = drained })
+}
+
+// Leave marks a node as one that hands its place in the cluster's own store over
+// and goes, or takes the mark away. A node the store does not know is
+// store.ErrNotFound.
+func Leave(ctx context.Context, kv store.KV, node string, leaving bool) error {
+	return mark(ctx, kv, node, "mark leaving", func(record *store.Node) { record.Leaving = leaving })
+}
+
+// mark changes what an operator wrote of a node; doing names it in errors.
+func mark(ctx context.Context, kv store.KV, node, doing string, change func(*store.Node)) error {
 	for {
 		item, err := kv.Get(ctx, store.NodeKey(node))
 		if errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("no node %q ('gvlan node ls' lists them): %w", node, err)
 		}
 		if err != nil {
-			return fmt.Errorf("drain node %s: %w", node, err)
+			return fmt.Errorf("%s node %s: %w", doing, node, err)
 		}
 		record, err := store.Decode[store.Node](item)
 		if err != nil {
-			return fmt.Errorf("drain node %s: %w", node, err)
+			return fmt.Errorf("%s node %s: %w", doing, node, err)
 		}
-		if record.Drained == drained {
+		drained, leaving := record.Drained, record.Leaving
+		change(&record)
+		if record.Drained == drained && record.Leaving == leaving {
 			return nil
 		}
-		record.Drained = drained
 		if done, err := swap(ctx, kv, node, item.Modified, record); err != nil {
-			return fmt.Errorf("drain node %s: %w", node, err)
+			return fmt.Errorf("%s node %s: %w", doing, node, err)
 		} else if done {
 			return nil
 		}

@@ -91,3 +91,23 @@ func TestPublishBegins(t *testing.T) {
 		write(t, mem, store.Put(store.NodeKey("a"), []byte("{")))
 	}
 }
+
+func TestLeave(t *testing.T) {
+	mem := storetest.NewMem()
+	write(t, mem, store.Put(store.NodeKey("a"), store.Encode(store.Node{Node: "a", Version: "1", Drained: true})))
+	for _, leaving := range []bool{true, true, false} {
+		if err := description.Leave(t.Context(), mem, "a", leaving); err != nil {
+			t.Fatal(err)
+		}
+		if err := description.Publish(t.Context(), mem, store.Node{Node: "a", Version: "2"}); err != nil {
+			t.Fatal(err)
+		}
+		want := string(store.Encode(store.Node{Node: "a", Version: "2", Drained: true, Leaving: leaving}))
+		if diff := cmp.Diff(want, noted(t, mem)); diff != "" {
+			t.Errorf("leaving %v (-want +got):\n%s", leaving, diff)
+		}
+	}
+	if err := description.Leave(t.Context(), mem, "nobody", true); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("got %v, want %v", err, store.ErrNotFound)
+	}
+}
