@@ -72,6 +72,7 @@ var arrows = map[string][]string{
 	"cluster/store/etcdtest":        {"cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd"},
 	"cluster/store/internal/zaplog": {},
 	"cluster/store/join":            {"cluster/store", "cluster/store/authority"},
+	"cluster/store/members":         {"cluster/store"},
 	"cluster/store/session":         {"cluster/store"},
 	"cluster/store/storetest":       {"cluster/store", "cluster/store/session"},
 

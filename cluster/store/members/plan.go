@@ -403,8 +403,20 @@ func (s standing) renew() (Step, bool) {
 	return Step{}, false
 }
 
+// moves reports whether the leader is listed at another address than its host
+// says it has, as one that was opened a moment ago: a learner would not find it.
+func (s standing) moves() bool {
+	for _, m := range s.voters {
+		if h, known := s.hosts[m.Node]; m.Leader && known && !h.Evicted {
+			at, err := AddressesOf(h.Base)
+			return err != nil || at.Peer != m.Peer
+		}
+	}
+	return false
+}
+
 func (s standing) addLearner() (Step, bool) {
-	if len(s.free) == 0 || len(s.learners) >= MaxLearners || len(s.lasting()) >= s.learnersWanted() {
+	if len(s.free) == 0 || len(s.learners) >= MaxLearners || len(s.lasting()) >= s.learnersWanted() || s.moves() {
 		return Step{}, false
 	}
 	h := s.free[0]
@@ -445,6 +457,8 @@ func (v View) Why(node string) string {
 		return "nothing is changed while no quorum answers"
 	case len(s.lasting()) >= s.learnersWanted() && s.lack() <= 0:
 		return s.enough()
+	case s.moves():
+		return "the leader has no address yet that others reach"
 	case len(s.learners) >= MaxLearners || len(s.lasting()) >= s.learnersWanted():
 		return "others come first"
 	case len(s.free) > 0 && s.free[0].Node != node:

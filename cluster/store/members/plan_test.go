@@ -176,6 +176,25 @@ func TestAddressTaken(t *testing.T) {
 	}
 }
 
+// A leader that was opened a moment ago is listed where only its host reaches it.
+func TestLeaderMoves(t *testing.T) {
+	for name, change := range map[string]func(*members.View){
+		"listed elsewhere": func(v *members.View) { v.Members[0].Peer = "localhost:2380" },
+		"no address":       func(v *members.View) { v.Hosts[0].Base = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := view(t, 0, "a voter leader\nb")
+			change(&v)
+			if step, found := v.Next(); found {
+				t.Errorf("next is %v", step)
+			}
+			if got, want := v.Why("b"), "the leader has no address yet that others reach"; got != want {
+				t.Errorf("b runs none: %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 func TestWhy(t *testing.T) {
 	v := view(t, 0, "a voter leader\nb voter\nc voter\nd\ne off\nf drained\ng leaving\nh evicted\ni plugin")
 	got := map[string]string{}
