@@ -472,7 +472,7 @@ func TestRemoveCommand(t *testing.T) {
 	web := h2.run("web", "lan1")
 	c.eventually("h2's reference is known", func() bool { return strings.Contains(c.refs("h2"), "web") })
 	err := h1.d.Remove(t.Context(), "lan1", false)
-	if !errors.Is(err, command.ErrInUse) {
+	if !errors.Is(err, network.ErrInUse) {
 		t.Errorf("error %v, want ErrInUse", err)
 	}
 	h1.wantErr(err, "web on h2")

@@ -28,11 +28,12 @@ const (
 	recoveryFolder   = "/recovery/"
 	reassertedFolder = recoveryFolder + "nodes/"
 
-	membersFolder      = "/store/members/"
-	certificatesFolder = "/store/certificates/"
-	sizeKey            = "/store/size"
-	joinSecretKey      = "/store/secret"
-	rootsKey           = "/store/roots"
+	ownFolder          = "/store/"
+	membersFolder      = ownFolder + "members/"
+	certificatesFolder = ownFolder + "certificates/"
+	sizeKey            = ownFolder + "size"
+	joinSecretKey      = ownFolder + "secret"
+	rootsKey           = ownFolder + "roots"
 )
 
 // Docker takes any text as a name, so a name that becomes a part of a key is
@@ -156,6 +157,10 @@ func MemberKey(node string) string { return membersFolder + part(node) }
 
 // MembersSpan covers every member of the cluster's own store.
 func MembersSpan() Span { return Prefix(membersFolder) }
+
+// OwnSpan covers what the cluster's own store keeps of itself: members,
+// certificates, roots, the join secret.
+func OwnSpan() Span { return Prefix(ownFolder) }
 
 // SizeKey holds the Size that is wanted of the cluster's own store.
 func SizeKey() string { return sizeKey }

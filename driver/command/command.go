@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,9 +29,6 @@ type Commands struct {
 	replicas   *network.Replicas
 	reconciler *reconcile.Reconciler
 }
-
-// ErrInUse: containers refer to the network.
-var ErrInUse = errors.New("network is in use")
 
 // New makes the commands of a host's services.
 func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler) *Commands {
@@ -137,7 +133,7 @@ func (cm *Commands) Remove(ctx context.Context, name string, force bool) error {
 		return err
 	}
 	if len(users) > 0 && !force {
-		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", ErrInUse, name, strings.Join(users, ", "))
+		return fmt.Errorf("%w: %s is used by %s (--force disconnects them)", network.ErrInUse, name, strings.Join(users, ", "))
 	}
 	def.Record.State, def.Record.Force = store.NetworkRemoving, force
 	return cm.replaceDefinition(ctx, def)

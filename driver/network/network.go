@@ -30,6 +30,9 @@ type Networks struct {
 	making atomic.Pointer[store.Network] // the replica the engine is being asked for
 }
 
+// ErrInUse: containers refer to the network.
+var ErrInUse = errors.New("network is in use")
+
 // NewNetworks answers for a host.
 func NewNetworks(h *host.Host) *Networks { return &Networks{Host: h} }
 

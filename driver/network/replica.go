@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gvlan/cluster/store"
@@ -69,7 +70,9 @@ type Replicas struct {
 	node       *publish.Node
 	networks   *Networks
 	swarm      *Swarm
-	missing    map[string]time.Time // as View.Missing; the loop alone has it
+	acting     sync.Mutex           // held through one look and what follows from it
+	missing    map[string]time.Time // as View.Missing; under acting
+	withdrawn  bool                 // see Withdraw; under acting
 	Clashes    trouble.Findings     // networks elsewhere that lost their name to one of this node
 }
 
@@ -109,6 +112,11 @@ const maxRounds = 8
 // syncOnce looks and acts until nothing is left to do, and says when to look
 // again.
 func (rs *Replicas) syncOnce(ctx context.Context) (time.Duration, error) {
+	rs.acting.Lock()
+	defer rs.acting.Unlock()
+	if rs.withdrawn {
+		return host.ResyncEvery, nil
+	}
 	if rs.Seen.WantsLabels() {
 		if err := rs.learnLabels(ctx); err != nil {
 			rs.Log.Warn("the engine's labels cannot be read: read again at the next look", "err", err)

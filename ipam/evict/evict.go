@@ -43,6 +43,9 @@ type Options struct {
 	Force  bool             // evict a connected node too, and one whose containers answer
 	Ask    Ask              // nil: the LAN is not asked
 	Wait   time.Duration    // after the fence; 0: DefaultWait
+	// Fenced is called as soon as the node can write no more, whether or not the
+	// rest of the eviction comes to its end; nil: nothing is.
+	Fenced func(context.Context) error
 	Now    func() time.Time // nil: time.Now
 	Log    *slog.Logger     // nil: nothing is logged
 }
@@ -109,6 +112,11 @@ func (e *eviction) run(ctx context.Context, opts Options) error {
 		return err
 	}
 	e.log.Info("node fenced", "node", e.called, "wait", opts.Wait)
+	if opts.Fenced != nil {
+		if err := opts.Fenced(ctx); err != nil {
+			return err
+		}
+	}
 	if !store.Sleep(ctx, opts.Wait) {
 		return fmt.Errorf("wait after the fence: %w", ctx.Err())
 	}
@@ -198,6 +206,31 @@ func (e *eviction) dropDescription(ctx context.Context) error {
 	}
 	if !res.Done {
 		return ErrReturned
+	}
+	return nil
+}
+
+// Resign takes a node out of the cluster that has given back all it had: its
+// own agent says so, with its last write.
+func Resign(ctx context.Context, kv store.KV, node string) error {
+	e := &eviction{kv: kv, node: node}
+	epoch, at, err := e.readEpoch(ctx)
+	if err != nil {
+		return fmt.Errorf("take node %s out of the cluster: %w", node, err)
+	}
+	epoch.Epoch++
+	epoch.Evicted = true
+	res, err := kv.Commit(ctx, store.Txn{
+		If: []store.Cond{store.Unchanged(store.EpochKey(node), at)},
+		Then: []store.Op{
+			store.Put(store.EpochKey(node), store.Encode(epoch)), store.Delete(store.RefsKey(node)), description.Delete(node),
+		},
+	})
+	if err == nil && !res.Done {
+		err = ErrReturned
+	}
+	if err != nil {
+		return fmt.Errorf("take node %s out of the cluster: %w", node, err)
 	}
 	return nil
 }

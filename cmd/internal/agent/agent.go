@@ -88,6 +88,7 @@ type Agent struct {
 	addresses *ipam.Allocator
 	driver    *driver.Driver
 	recovery  *recovery
+	moves     *moves
 
 	plugin *plugin.Plugin
 	socket net.Listener // the plugin's
@@ -112,8 +113,7 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // build opens what the agent is made of, each part after those it needs. All it
-// asks of others is the names of etcd's hosts (cluster.Advertise) and, of the
-// host of --join, its certificate; both are bounded.
+// asks of others is the names of etcd's hosts (cluster.Advertise), which is bounded.
 func (a *Agent) build(ctx context.Context) error {
 	if err := a.openMemory(); err != nil {
 		return err
@@ -122,9 +122,6 @@ func (a *Agent) build(ctx context.Context) error {
 		return err
 	}
 	if err := a.openCluster(); err != nil {
-		return err
-	}
-	if err := a.refuseForeignToken(ctx); err != nil {
 		return err
 	}
 	if err := a.openHost(); err != nil {
@@ -158,6 +155,9 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 		return err
 	}
 	a.opened = append(a.opened, a.truth)
+	if err := a.forgetFormer(); err != nil {
+		return err
+	}
 	if err := a.past.claimJournal(a.self.Node, a.config.DataDir); err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 // openCluster prepares what follows the store and tells other nodes: who is
 // there, what is shown, which names there are.
 func (a *Agent) openCluster() error {
-	a.nodes = &nodes{config: a.config, self: a.self, session: a.session, directory: cluster.NewDirectory(a.log), log: a.log}
+	a.nodes = &nodes{config: a.config, self: a.self, session: a.session, seeds: a.truth.memberHosts(), directory: cluster.NewDirectory(a.log), log: a.log}
 	if err := a.nodes.join(a.address); err != nil {
 		return err
 	}
@@ -188,17 +188,6 @@ func (a *Agent) openCluster() error {
 	a.records.networks.Tell(a.names.zone.ApplyNetworks)
 	a.records.endpoints.Tell(a.names.zone.ApplyEndpoints)
 	return nil
-}
-
-// refuseForeignToken stops an agent that never joined a cluster when its token
-// is another cluster's. One that did join has containers to look after, whatever
-// became of the host it joined: `gvlan status` says what is wrong.
-func (a *Agent) refuseForeignToken(ctx context.Context) error {
-	joined, err := a.past.LoadPast()
-	if err != nil || joined.Cluster != "" {
-		return err
-	}
-	return a.truth.checkJoin(ctx)
 }
 
 // openHost opens this host's kernel and engine.
@@ -238,10 +227,10 @@ func (a *Agent) openDriver() (err error) {
 		OnHost: a.config.HostPath,
 		Node: store.Node{
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
-			Gossip: gossipAddress(a.config, a.address), Version: a.version,
+			Gossip: gossipAddress(a.config, a.address), Version: a.version, Store: a.truth.storeAddress(),
 		},
 		Tables: host.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes()},
-		Swarm:  a.config.Swarm, Solo: a.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
+		Swarm:  a.config.Swarm, Solo: a.truth.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
 		made.Resolvers = a.names.sandboxes
@@ -250,6 +239,10 @@ func (a *Agent) openDriver() (err error) {
 		return err
 	}
 	endpoints.driver = a.driver
+	a.moves = &moves{
+		own: a.truth.own, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
+		made: make(chan struct{}),
+	}
 	a.recovery = &recovery{
 		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, peers: a.nodes.peers,
 		past: a.past, restartFailed: a.config.RestartFailed, log: a.log,
@@ -290,18 +283,29 @@ func (a *Agent) openSockets() (err error) {
 		return err
 	}
 	statusAnswer{
-		self: a.self, version: a.version, started: a.started, solo: a.solo(), truth: a.truth, session: a.session,
+		self: a.self, version: a.version, started: a.started, truth: a.truth, session: a.session,
 		addresses: a.addresses, driver: a.driver, engine: a.engine, nodes: a.nodes,
 	}.register(a.status)
 	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
-	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log}.register(a.status)
+	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log, ownStore: a.truth.own != nil}.register(a.status)
 	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, nodes: a.nodes, records: a.records}.register(a.status)
 	a.recovery.register(a.status)
+	a.moves.register(a.status)
+	storeAnswers{own: a.truth.own, client: a.truth.client, nodes: a.nodes, session: a.session}.register(a.status)
 	return nil
 }
 
-// solo reports whether no other host shares this agent's etcd.
-func (a *Agent) solo() bool { return a.config.Mode() == config.ModeSolo }
+// forgetFormer drops what this host remembers of the store it used before it
+// came to another.
+func (a *Agent) forgetFormer() error {
+	if a.truth.own == nil || !a.truth.own.Moved() {
+		return nil
+	}
+	if err := errors.Join(a.past.forget(), forgetPeers(a.config)); err != nil {
+		return err
+	}
+	return a.truth.own.Settle()
+}
 
 // run runs the parts until ctx ends, or one of them does. They stop in the order
 // of who needs whom: Docker loses its socket and the loops end, then the
@@ -309,11 +313,12 @@ func (a *Agent) solo() bool { return a.config.Mode() == config.ModeSolo }
 // told to stop for good says so to its peers before all that; one that broke, or
 // that a successor replaces, is back before they notice.
 func (a *Agent) run(ctx context.Context) error {
-	etcd := start(a.truth.run)
+	etcd := start(func(ctx context.Context) error { return a.truth.run(ctx, a.session) })
 	sess := start(a.session.Run)
 	service := start(a.serve)
 	select {
 	case <-ctx.Done():
+	case <-a.moves.made:
 	case <-etcd.ended:
 	case <-sess.ended:
 	case <-service.ended:
@@ -324,7 +329,7 @@ func (a *Agent) run(ctx context.Context) error {
 	service.stop()
 	sess.stop()
 	etcd.stop()
-	return errors.Join(service.err, sess.err, etcd.err)
+	return errors.Join(service.err, sess.err, etcd.err, a.moves.outcome())
 }
 
 // running is a part that was started and is stopped on its own, whatever

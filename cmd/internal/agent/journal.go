@@ -97,6 +97,9 @@ func (p past) saveReturned(epoch int64, cluster string) error {
 	return p.bucket.Put("returned", append(binary.BigEndian.AppendUint64(nil, uint64(epoch)), cluster...))
 }
 
+// forget drops what is remembered of a cluster.
+func (p past) forget() error { return errors.Join(p.SavePast(session.Memory{}), p.saveReturned(0, "")) }
+
 // claimJournal refuses a journal of another node: what it holds belongs to
 // that one, which may live, and a release from it would be taken for its own.
 // One that no store was opened with yet holds nothing: its node's name was

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -52,17 +51,17 @@ func (a networkAnswers) inspect(r *http.Request) (any, error) {
 }
 
 func (a networkAnswers) create(r *http.Request) (any, error) {
-	var request engine.NetworkRequest
-	if err := json.NewDecoder(r.Body).Decode(&request); err != nil {
-		return nil, fmt.Errorf("read the request: %w", err)
+	request, err := api.BodyOf[engine.NetworkRequest](r)
+	if err != nil {
+		return nil, err
 	}
 	return a.driver.Define(r.Context(), request)
 }
 
 func (a networkAnswers) set(r *http.Request) (any, error) {
-	var change api.NetworkChange
-	if err := json.NewDecoder(r.Body).Decode(&change); err != nil {
-		return nil, fmt.Errorf("read the request: %w", err)
+	change, err := api.BodyOf[api.NetworkChange](r)
+	if err != nil {
+		return nil, err
 	}
 	return struct{}{}, a.driver.Set(r.Context(), api.NameIn(r), change.Changes)
 }

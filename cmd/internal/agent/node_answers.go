@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/description"
 	"gvlan/cluster/gossip"
+	"gvlan/cluster/store/join"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/ipam/evict"
@@ -25,6 +27,8 @@ type nodeAnswers struct {
 	session *session.Session
 	lan     lan
 	log     *slog.Logger
+	// ownStore: the store is the cluster's own, which gives certificates.
+	ownStore bool
 }
 
 // register adds the routes of the node, members and key commands to the
@@ -106,12 +110,23 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 		evictions.Go(func() (err error) {
 			taken[i], err = evict.Node(r.Context(), a.session, node, evict.Options{
 				Called: api.CallAgents(names)(node), Force: force, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log,
+				Fenced: func(ctx context.Context) error { return a.revoke(ctx, node) },
 			})
 			return err
 		})
 	}
 	err = evictions.Wait()
 	return addTaken(taken), err
+}
+
+// revoke ends the certificates of a node that was fenced, so that its host, or
+// who took it, reaches the store no more.
+func (a nodeAnswers) revoke(ctx context.Context, node string) error {
+	if !a.ownStore {
+		return nil
+	}
+	_, err := join.Revoke(ctx, a.session, node)
+	return err
 }
 
 // toEvict are the nodes of a host to evict: those that are not connected where

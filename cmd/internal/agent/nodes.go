@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,6 +31,7 @@ type nodes struct {
 	session *session.Session
 	log     *slog.Logger
 
+	seeds     []string // hosts to call first: where the store's members are, agents are too
 	directory *cluster.Directory
 	peers     *gossip.Membership // nil with --gossip off: correct, only slower to notice
 }
@@ -41,19 +45,21 @@ func (n *nodes) join(at netip.Addr) (err error) {
 	n.peers, err = gossip.New(gossip.Config{
 		Node: n.self.Node, Registry: n.directory,
 		Address: at, Port: n.config.Gossip.Port,
-		Join: joinPeers(n.config), Cache: filepath.Join(n.config.DataDir, "peers.json"),
+		Join: n.seeds, Cache: peersCache(n.config),
 		MTU: mtuAt(at), Log: n.log,
 	})
 	return err
 }
 
-// joinPeers is the host of --join: where its etcd is, its agent is too.
-func joinPeers(c config.Config) []string {
-	host, _, err := net.SplitHostPort(c.Join.Address)
-	if err != nil {
-		return nil // none was given
+// peersCache is where the membership remembers whom it knew.
+func peersCache(c config.Config) string { return filepath.Join(c.DataDir, "peers.json") }
+
+// forgetPeers drops that: they are of another cluster.
+func forgetPeers(c config.Config) error {
+	if err := os.Remove(peersCache(c)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the nodes of the cluster before: %w", err)
 	}
-	return []string{host}
+	return nil
 }
 
 // gossipAddress is what peers reach the membership by, "" without one.
@@ -199,4 +205,75 @@ func (n *nodes) rank(node string) int {
 		return last
 	}
 	return 0
+}
+
+// lan asks the networks this host has a parent for.
+type lan struct {
+	directory *cluster.Directory
+	node      string // this one
+	askAt     func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	log       *slog.Logger
+}
+
+// ask implements evict.Ask by asking at this host's own parent of each
+// endpoint's network. Where a parent cannot be asked at, its endpoints were not
+// asked for.
+func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
+	parents := map[string]string{} // network uuid: interface here
+	for _, n := range l.directory.Known().Nodes[l.node].Description.Networks {
+		parents[n.UUID] = n.Parent
+	}
+	asked := map[string]*inquiry{} // by interface
+	for _, e := range endpoints {
+		parent := parents[e.Network]
+		if asked[parent] == nil {
+			asked[parent] = &inquiry{}
+		}
+		asked[parent].addrs = append(asked[parent].addrs, addressesOf(e)...)
+	}
+	l.askAll(ctx, asked)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	for parent, q := range asked {
+		if q.err != nil {
+			l.log.Warn("the LAN was not asked who has a node's addresses: no question leaves by this parent", "parent", parent, "err", q.err)
+		}
+	}
+	for _, e := range endpoints {
+		q := asked[parents[e.Network]]
+		switch {
+		case slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
+			answering = append(answering, e)
+		case q.err != nil:
+			unasked = append(unasked, e)
+		}
+	}
+	return answering, unasked, nil
+}
+
+// inquiry is what is asked at one interface, and what came of it.
+type inquiry struct {
+	addrs []netip.Addr
+	found []netip.Addr
+	err   error
+}
+
+// askAll asks at all interfaces at once.
+func (l lan) askAll(ctx context.Context, asked map[string]*inquiry) {
+	var all sync.WaitGroup
+	for parent, q := range asked {
+		all.Go(func() { q.found, q.err = l.askAt(ctx, parent, q.addrs) })
+	}
+	all.Wait()
+}
+
+// addressesOf returns an endpoint's addresses, which its record has as CIDR.
+func addressesOf(e store.Endpoint) (all []netip.Addr) {
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, prefix.Addr())
+		}
+	}
+	return all
 }

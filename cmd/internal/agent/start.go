@@ -8,15 +8,23 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/hosting"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/datadir"
 	"gvlan/cmd/internal/systemd"
 	"gvlan/cmd/internal/terminal"
+	"gvlan/ipam/node"
+	"gvlan/ipam/pool"
 )
 
 // ErrSucceeded ends the context of an agent whose successor is about to
@@ -50,12 +58,8 @@ func Run(ctx context.Context, loaded config.Settings, version string) (retErr er
 	if err != nil {
 		return err
 	}
-	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.File, "mode", string(c.Mode()))
-	log.Info("this agent " + c.Mode().Explain())
-	a, err := New(ctx, c, self, Outside{}, version, log)
-	if err == nil {
-		err = a.Run(ctx)
-	}
+	log.Info("agent starts", "version", version, "node", self.Node, "install", self.Install, "config", loaded.File)
+	err = runUntilEnd(ctx, c, self, version, log)
 	if held, ok := errors.AsType[*store.HeldError](err); ok && held.Clone {
 		// This folder is a copy of the elder's. With an id of its own it takes
 		// nothing of the elder's, also once that one is switched off.
@@ -63,6 +67,22 @@ func Run(ctx context.Context, loaded config.Settings, version string) (retErr er
 		err = errors.Join(err, made)
 	}
 	return err
+}
+
+// runUntilEnd runs this host's agent, built anew whenever the host comes to
+// another store: what an agent is made of rests on the store it uses.
+func runUntilEnd(ctx context.Context, c config.Config, self Identity, version string, log *slog.Logger) error {
+	for {
+		a, err := New(ctx, c, self, Outside{}, version, log)
+		if err == nil {
+			log.Info("this agent " + a.truth.standing())
+			err = a.Run(ctx)
+		}
+		if !errors.Is(err, hosting.ErrMoved) || ctx.Err() != nil {
+			return err
+		}
+		log.Info("this host uses another store from now on: its agent begins anew with it")
+	}
 }
 
 // whoAmI gathers this agent's identity from its folder and its host.
@@ -143,4 +163,68 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 		return slog.Attr{}
 	}
 	return a
+}
+
+// advertised is the address other hosts reach this one by: the one that was
+// given, the first of the interface that was given, the one the store is served
+// on to others, or the source address the kernel picks towards the etcd in use.
+func advertised(ctx context.Context, c config.Config) (netip.Addr, error) {
+	if c.Advertise != "" || c.External() {
+		return cluster.Advertise(ctx, c.Advertise, hostsOf(c.Etcd.Endpoints))
+	}
+	if at, err := netip.ParseAddrPort(c.Etcd.Listen); err == nil && !at.Addr().IsUnspecified() && !at.Addr().IsLoopback() {
+		return at.Addr(), nil
+	}
+	served, members, err := hosting.Remembered(c.DataDir)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if at, err := netip.ParseAddrPort(served); err == nil && mtuAt(at.Addr()) > 0 {
+		return at.Addr(), nil
+	}
+	if c.Join.Address != "" {
+		members = append(members, hosting.WithPort(c.Join.Address))
+	}
+	return cluster.Advertise(ctx, "", members)
+}
+
+// hostsOf are the host:port of URLs.
+func hostsOf(endpoints []string) (hosts []string) {
+	for _, endpoint := range endpoints {
+		if u, err := url.Parse(endpoint); err == nil {
+			hosts = append(hosts, u.Host)
+		}
+	}
+	return hosts
+}
+
+// mtuAt is the MTU of the interface that has an address, in bytes; 0 when
+// none has it.
+func mtuAt(addr netip.Addr) int {
+	links, err := net.Interfaces()
+	if err != nil {
+		return 0
+	}
+	for _, link := range links {
+		addrs, err := link.Addrs()
+		if err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+			prefix, err := netip.ParsePrefix(a.String())
+			return err == nil && prefix.Addr() == addr
+		}) {
+			return link.MTU
+		}
+	}
+	return 0
+}
+
+// defaultPools are the configured blocks as runs of subnets.
+func defaultPools(c config.Pools) []node.DefaultPools {
+	var pools []node.DefaultPools
+	for _, b := range slices.Concat(c.Default4, c.Default6) {
+		pools = append(pools, node.DefaultPools{
+			First: netip.PrefixFrom(b.Base.Addr(), b.Bits),
+			Last:  netip.PrefixFrom(pool.LastOf(b.Base), b.Bits).Masked(),
+		})
+	}
+	return pools
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,7 +22,6 @@ type statusAnswer struct {
 	self      Identity
 	version   string
 	started   time.Time
-	solo      bool
 	truth     *truth
 	session   *session.Session
 	addresses *ipam.Allocator
@@ -46,8 +44,8 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := api.Status{
 		Node: a.self.Node, Host: a.self.Host, Version: a.version, Started: a.started,
-		Cluster: a.session.Cluster(), Solo: a.solo,
-		Etcd:            api.EtcdStatus{Endpoints: a.truth.endpoints, Trusted: true},
+		Cluster: a.session.Cluster(), Solo: a.truth.solo(),
+		Etcd:            api.EtcdStatus{Endpoints: a.truth.addresses(), Trusted: true},
 		PendingReleases: a.addresses.Pending(), Warnings: a.driver.Warnings(),
 	}
 	for _, c := range a.addresses.Conflicts() {
@@ -107,7 +105,7 @@ func (a statusAnswer) etcdNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	if err := a.session.Trusted(); err != nil {
-		return cmp.Or(a.truth.checkJoin(ctx), err)
+		return err
 	}
 	_, err := a.session.Get(ctx, store.MetaKey())
 	if said, ok := errors.AsType[*etcd.RequestError](err); ok {

@@ -73,6 +73,14 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 	})
 }
 
+// BodyOf reads what a client sent with Client.Send.
+func BodyOf[T any](r *http.Request) (body T, err error) {
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+		return body, fmt.Errorf("read the request: %w", err)
+	}
+	return body, nil
+}
+
 // problem is the body of an answer that failed.
 type problem struct {
 	Error string `json:"error"`

@@ -60,8 +60,21 @@ func printSettings(out, warn io.Writer, l config.Settings) error {
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the settings: %w", err)
 	}
-	fmt.Fprintf(out, "\nvalid; this agent %s\n", l.Config.Mode().Explain())
+	fmt.Fprintf(out, "\nvalid; this agent %s\n", whose(l.Config))
 	return nil
+}
+
+// whose says in a sentence whose store an agent with these settings uses.
+func whose(c config.Config) string {
+	switch {
+	case c.External():
+		return "uses an existing etcd cluster"
+	case c.Join.Address != "":
+		return "joins the cluster of " + c.Join.Address + ", once"
+	case c.Etcd.Listen != "":
+		return "serves a member of its cluster's own store at " + c.Etcd.Listen
+	}
+	return "is solo until gvlan init opens its store to others, or gvlan join brings it into a cluster"
 }
 
 // newConfigReferenceCommand is `gvlan config reference`.

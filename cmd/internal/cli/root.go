@@ -47,7 +47,8 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand())
+	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand(),
+		newInitCommand(), newJoinCommand(), newLeaveCommand(), newTokenCommand(), newStoreCommand())
 	return root
 }
 

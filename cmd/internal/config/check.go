@@ -46,7 +46,7 @@ func (c *Config) checkHost() error {
 	if c.Swarm && (c.DriverName == "gvlan" || c.DriverName == "gvlan:latest") {
 		problems = append(problems, errors.New("--swarm with --driver-name gvlan: a managed plugin of that name hides the socket plugin from Docker; give for example gvlan-swarm:latest"))
 	}
-	if c.Swarm && c.Mode() == ModeSolo {
+	if c.Swarm && !c.External() && c.Join.Address == "" {
 		problems = append(problems, errors.New("--swarm without --etcd-endpoints or --join: each node of the swarm would give the same addresses; set GVLAN_ETCD_ENDPOINTS (docker plugin set) before enabling the plugin"))
 	}
 	if c.NodeName != "" && !nameForm.MatchString(c.NodeName) {
@@ -109,10 +109,9 @@ func (l *Settings) checkTruth() error {
 	token := c.Join.Token != "" || c.Join.TokenFile != ""
 	clash(external, joins, "--join with --etcd-endpoints: both say which etcd to use; give one")
 	clash(external, listens, "--etcd-listen with --etcd-endpoints: an agent that uses an existing etcd has none of its own to serve; give one")
-	clash(joins, listens, "--etcd-listen with --join: an agent that joins another has no etcd of its own to serve; give one")
-	clash(c.Etcd.Insecure, !listens, "--etcd-insecure without --etcd-listen: it says how that is served")
-	clash(joins, !token, "--join without --token or --token-file: give the one the other agent printed")
-	clash(token, !joins, "--token or --token-file without --join: say which agent it is for")
+	clash(c.Swarm, listens, "--etcd-listen with --swarm: a managed plugin is a client of the store only")
+	clash(joins, !token, "--join without --token or --token-file: give the one that `gvlan token show` prints on that host")
+	clash(token, !joins, "--token or --token-file without --join: say whose it is")
 	clash(c.Join.Token != "", c.Join.TokenFile != "", "--token with --token-file: give one")
 	if c.Join.Token != "" {
 		problems = append(problems, checkToken("token", c.Join.Token))
@@ -169,10 +168,10 @@ func (l *Settings) checkListen() error {
 		}
 	}
 	if c.Etcd.Listen != "" {
-		hostPort("etcd-listen", c.Etcd.Listen)
+		problems = append(problems, c.checkEtcdListen())
 	}
-	if c.Join.Address != "" {
-		hostPort("join", c.Join.Address)
+	if c.Join.Address != "" && strings.Contains(c.Join.Address, "/") {
+		problems = append(problems, fmt.Errorf("--join %q: give HOST or HOST:PORT of a member", c.Join.Address))
 	}
 	for _, listen := range c.DNS.Listen {
 		hostPort("dns-listen", listen)
@@ -184,6 +183,20 @@ func (l *Settings) checkListen() error {
 		problems = append(problems, errors.New("--dns-listen with --dns off: nothing would listen; give one"))
 	}
 	return errors.Join(problems...)
+}
+
+// checkEtcdListen wants an address: the certificate of a member names it, and
+// etcd listens on none that it has to look up. The two ports after it are used as
+// well.
+func (c *Config) checkEtcdListen() error {
+	host, port, err := net.SplitHostPort(c.Etcd.Listen)
+	number, portErr := parsePort(port)
+	if err == nil && portErr == nil && number <= 65535-2 {
+		if _, err := netip.ParseAddr(host); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("--etcd-listen %q: give an address of this host and a port up to 65533, for example 192.168.1.10:2379; the two ports after it are used as well", c.Etcd.Listen)
 }
 
 func isPort(text string) bool {
@@ -232,7 +245,7 @@ func (c *Config) checkParents() error {
 // checkToken refuses what no agent ever printed. The error names the option
 // and never the token.
 func checkToken(option, token string) error {
-	if _, err := authority.New(token); err != nil {
+	if _, err := authority.ParseToken(token); err != nil {
 		return fmt.Errorf("--%s: %w", option, err)
 	}
 	return nil

@@ -26,7 +26,7 @@ func loadFrom(t *testing.T, words ...string) Settings {
 }
 
 // goodToken has the form of a token.
-const goodToken = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+const goodToken = "gvlan1-aaisem2ekvthpcezvk54zxpo74abcirtirkwm54itgvlxtg5537q-abcdefghijklmnopqrstuvwxyz"
 
 func TestContradictions(t *testing.T) {
 	tests := []struct {
@@ -36,23 +36,27 @@ func TestContradictions(t *testing.T) {
 	}{
 		{name: "defaults"},
 		{name: "listen", words: "--etcd-listen 0.0.0.0:2379"},
-		{name: "listen in the clear", words: "--etcd-listen [::]:2379 --etcd-insecure"},
+		{name: "listen on IPv6", words: "--etcd-listen [::]:2379"},
 		{name: "join", words: "--join 10.0.0.1:2379 --token " + goodToken},
+		{name: "join by the default port", words: "--join 10.0.0.1 --token " + goodToken},
+		{name: "join, and serve a member somewhere", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-listen 0.0.0.0:2379"},
 		{name: "existing cluster", words: "--etcd-endpoints https://10.0.0.1:2379,https://[fd00::1]:2379 --etcd-ca ca.pem --etcd-cert c.pem --etcd-key k.pem --etcd-user u --etcd-password p"},
 		{name: "swarm", words: "--swarm --etcd-endpoints http://10.0.0.1:2379"},
 		{name: "dns off", words: "--dns off --gossip off"},
 		{name: "advertise an interface", words: "--advertise bond0.65"},
 
 		{name: "join and endpoints", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-endpoints http://10.0.0.1:2379", want: "--join with --etcd-endpoints"},
-		{name: "join without a port", words: "--join 10.0.0.1 --token " + goodToken, want: `--join "10.0.0.1": give HOST:PORT`},
+		{name: "join by a URL", words: "--join https://10.0.0.1 --token " + goodToken, want: `--join "https://10.0.0.1": give HOST or HOST:PORT`},
 		{name: "join without a token", words: "--join 10.0.0.1:2379", want: "--join without --token"},
-		{name: "token that was cut off", words: "--join 10.0.0.1:2379 --token abc", want: "--token: the token is not one that gvlan printed: want 43 characters of base64url, got 3 characters"},
+		{name: "token that was cut off", words: "--join 10.0.0.1:2379 --token abc", want: "--token: not a token that gvlan printed"},
 		{name: "token without join", words: "--token " + goodToken, want: "without --join"},
 		{name: "two tokens", words: "--join 10.0.0.1:2379 --token " + goodToken + " --token-file f", want: "--token with --token-file"},
-		{name: "join and listen", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --join"},
+		{name: "a plugin that listens", words: "--swarm --join 10.0.0.1 --token " + goodToken + " --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --swarm"},
 		{name: "endpoints and listen", words: "--etcd-endpoints http://10.0.0.1:2379 --etcd-listen 0.0.0.0:2379", want: "--etcd-listen with --etcd-endpoints"},
-		{name: "insecure without listen", words: "--etcd-insecure", want: "--etcd-insecure without --etcd-listen"},
-		{name: "listen without a host", words: "--etcd-listen :2379", want: `--etcd-listen ":2379": give HOST:PORT`},
+		{name: "an old token", words: "--join 10.0.0.1 --token AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8", want: "--token: the token is of an older gvlan"},
+		{name: "listen without a host", words: "--etcd-listen :2379", want: `--etcd-listen ":2379": give an address of this host and a port up to 65533`},
+		{name: "listen at a name", words: "--etcd-listen host1:2379", want: `--etcd-listen "host1:2379": give an address`},
+		{name: "listen at the last port", words: "--etcd-listen 10.0.0.1:65534", want: "the two ports after it are used as well"},
 
 		{name: "certificates without endpoints", words: "--etcd-ca ca.pem", want: "without --etcd-endpoints"},
 		{name: "certificate without key", words: "--etcd-endpoints https://h:1 --etcd-cert c.pem", want: "--etcd-cert and --etcd-key"},
@@ -129,32 +133,14 @@ func TestSwarmDefaults(t *testing.T) {
 	}
 }
 
-func TestMode(t *testing.T) {
-	tests := []struct {
-		words string
-		want  Mode
-	}{
-		{"", ModeSolo},
-		{"--etcd-listen 0.0.0.0:2379", ModeListen},
-		{"--join 10.0.0.1:2379 --token " + goodToken, ModeJoin},
-		{"--etcd-endpoints http://10.0.0.1:2379", ModeExternal},
-	}
-	for _, test := range tests {
-		loaded := loadFrom(t, strings.Fields(test.words)...)
-		if got := loaded.Config.Mode(); got != test.want {
-			t.Errorf("mode with %q is %s, want %s", test.words, got, test.want)
-		}
-	}
-}
-
 func TestTokenFileIsChecked(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(path, []byte("not-a-token\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c := Config{Join: Join{TokenFile: path}}
-	err := c.ReadSecrets()
-	if err == nil || !strings.Contains(err.Error(), "--token-file: ") || !strings.Contains(err.Error(), "got 11 characters") {
+	_, err := c.JoinToken()
+	if err == nil || !strings.Contains(err.Error(), "--token-file: ") {
 		t.Errorf("error is %v, want one that names --token-file and the length", err)
 	}
 	if err != nil && strings.Contains(err.Error(), "not-a-token") {

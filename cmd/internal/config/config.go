@@ -41,14 +41,14 @@ type Etcd struct {
 	Key          string // PEM file
 	User         string
 	Password     string
-	PasswordFile string // Password is read from it
-	Listen       string // host:port the embedded etcd serves other hosts on; "" keeps it to this host
-	Insecure     bool   // Listen without TLS
+	PasswordFile string        // Password is read from it
+	Listen       string        // host:port this host serves a member of the cluster's own store at; "" leaves that to `gvlan init`
+	MemberGone   time.Duration // a member of it may be away before another host takes its place
 }
 
-// Join says whose embedded etcd to use.
+// Join says which cluster to join, once, as `gvlan join` does.
 type Join struct {
-	Address   string // host:port
+	Address   string // host or host:port of one of its members
 	Token     string
 	TokenFile string // Token is read from it
 }
@@ -99,41 +99,8 @@ type Parents struct {
 	Networks map[string]string
 }
 
-// Mode is whose etcd holds what an agent knows.
-type Mode string
-
-const (
-	ModeSolo     Mode = "solo"     // embedded etcd, this host only
-	ModeListen   Mode = "listen"   // embedded etcd, other hosts may join
-	ModeJoin     Mode = "join"     // the embedded etcd of another host
-	ModeExternal Mode = "external" // an existing etcd cluster
-)
-
-// Mode follows from which of the three ways was given.
-func (c *Config) Mode() Mode {
-	switch {
-	case len(c.Etcd.Endpoints) > 0:
-		return ModeExternal
-	case c.Join.Address != "":
-		return ModeJoin
-	case c.Etcd.Listen != "":
-		return ModeListen
-	}
-	return ModeSolo
-}
-
-// Explain says in a sentence what the mode means for the user.
-func (m Mode) Explain() string {
-	switch m {
-	case ModeListen:
-		return "serves its own etcd to other hosts"
-	case ModeJoin:
-		return "uses the etcd of the host it joins"
-	case ModeExternal:
-		return "uses an existing etcd cluster"
-	}
-	return "is solo: its networks and addresses are known to this host only, until others join it (--etcd-listen) or it joins others (--join, --etcd-endpoints)"
-}
+// External reports whether an etcd that is not gvlan's holds what agents know.
+func (c *Config) External() bool { return len(c.Etcd.Endpoints) > 0 }
 
 // SwarmSuffix keeps a managed plugin and a socket agent on one host apart.
 const SwarmSuffix = ".swarm"

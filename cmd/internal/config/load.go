@@ -204,21 +204,22 @@ func (l *Settings) chosen(name string) bool {
 	})
 }
 
-// ReadSecrets replaces the *-file settings by the files' content.
+// ReadSecrets replaces the *-file settings by the files' content, but for the
+// token: a host that has joined needs none, and its file may be gone.
 func (c *Config) ReadSecrets() error {
 	return errors.Join(
-		c.readToken(),
 		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
 		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
 	)
 }
 
-func (c *Config) readToken() error {
-	err := readSecret("token-file", c.Join.TokenFile, &c.Join.Token)
-	if err != nil || c.Join.TokenFile == "" {
-		return err
+// JoinToken is the token to join with, read anew where it is in a file.
+func (c *Config) JoinToken() (string, error) {
+	token := c.Join.Token
+	if err := readSecret("token-file", c.Join.TokenFile, &token); err != nil || c.Join.TokenFile == "" {
+		return token, err
 	}
-	return checkToken("token-file", c.Join.Token)
+	return token, checkToken("token-file", token)
 }
 
 func readSecret(name, path string, into *string) error {

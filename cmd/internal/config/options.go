@@ -85,13 +85,13 @@ func etcdOptions() []option {
 
 func joinOptions() []option {
 	return []option{
-		{Name: "etcd-listen", usage: "`HOST:PORT` to serve the embedded etcd to other hosts on, with TLS; prints the line they join with",
+		{Name: "etcd-listen", usage: "`HOST:PORT` of this host at which it serves a member of the store, with TLS, and the two ports after it; a host that is of no cluster begins one, as gvlan init does",
 			field: func(c *Config) any { return &c.Etcd.Listen }},
-		{Name: "etcd-insecure", preset: "off", usage: "serve --etcd-listen without TLS: whoever reaches the port rules the cluster",
-			field: func(c *Config) any { return &c.Etcd.Insecure }},
-		{Name: "join", usage: "`HOST:PORT` of an agent that runs with --etcd-listen",
+		{Name: "member-gone", preset: "10m", usage: "`DURATION` a member of the store may be away before another host takes its place",
+			field: func(c *Config) any { return &c.Etcd.MemberGone }},
+		{Name: "join", usage: "`HOST[:PORT]` of a member of the cluster to join, once, as gvlan join does",
 			field: func(c *Config) any { return &c.Join.Address }},
-		{Name: "token", secret: true, usage: "`TOKEN` that agent printed; better --token-file",
+		{Name: "token", secret: true, usage: "`TOKEN` to join with, as gvlan token show prints it; better --token-file",
 			field: func(c *Config) any { return &c.Join.Token }},
 		{Name: "token-file", usage: "`FILE` whose content is the token",
 			field: func(c *Config) any { return &c.Join.TokenFile }},

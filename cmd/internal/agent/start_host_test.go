@@ -2,7 +2,6 @@ package agent
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -37,14 +36,6 @@ func TestMTUAt(t *testing.T) {
 	}
 	if got := mtuAt(netip.MustParseAddr("192.0.2.1")); got != 0 {
 		t.Errorf("the MTU of an interface that is not here is %d", got)
-	}
-}
-
-func TestJoinPeers(t *testing.T) {
-	for join, want := range map[string][]string{"192.0.2.1:2379": {"192.0.2.1"}, "[2001:db8::1]:2379": {"2001:db8::1"}, "": nil} {
-		if got := joinPeers(config.Config{Join: config.Join{Address: join}}); !slices.Equal(got, want) {
-			t.Errorf("--join %s gives the peers %v, want %v", join, got, want)
-		}
 	}
 }
 
@@ -89,20 +80,5 @@ func TestAdvertised(t *testing.T) {
 				t.Errorf("advertised %s, want %s", got, test.want)
 			}
 		})
-	}
-}
-
-func TestEtcdHosts(t *testing.T) {
-	for name, test := range map[string]struct {
-		config config.Config
-		want   []string
-	}{
-		"existing cluster": {config.Config{Etcd: config.Etcd{Endpoints: []string{"https://10.0.0.1:2379", "http://[fd00::1]:2379"}}}, []string{"10.0.0.1:2379", "[fd00::1]:2379"}},
-		"joined":           {config.Config{Join: config.Join{Address: "10.0.0.1:2379"}}, []string{"10.0.0.1:2379"}},
-		"its own":          {config.Config{Etcd: config.Etcd{Listen: "0.0.0.0:2379"}}, nil},
-	} {
-		if got := etcdHosts(test.config); !slices.Equal(got, test.want) {
-			t.Errorf("%s: %v, want %v", name, got, test.want)
-		}
 	}
 }

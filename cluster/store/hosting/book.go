@@ -1,0 +1,119 @@
+package hosting
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"gvlan/cluster/store/join"
+)
+
+// DefaultPort is where a member serves clients unless told otherwise: etcd's.
+const DefaultPort = 2379
+
+const bookFile = "store.json"
+
+// Book is what a host of a cluster remembers of the store, so that it starts
+// again while any member is there.
+type Book struct {
+	// Base is the host:port this host serves clients at as a member; its peers
+	// and its door have the ports after it. "" where it can run none.
+	Base    string       `json:"base,omitempty"`
+	Members []join.Place `json:"members"` // never empty
+	// Moved says that this host has just come from another store, which it has
+	// not forgotten yet.
+	Moved bool `json:"moved,omitempty"`
+}
+
+// readBook returns the book of a data directory; false for a host that is of no
+// cluster.
+func readBook(dir string) (b Book, found bool, err error) {
+	raw, err := os.ReadFile(filepath.Join(dir, bookFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, false, nil
+	}
+	if err != nil {
+		return b, false, fmt.Errorf("read where the store is: %w", err)
+	}
+	if err := json.Unmarshal(raw, &b); err != nil {
+		return b, false, fmt.Errorf("read where the store is: %s: %w", filepath.Join(dir, bookFile), err)
+	}
+	if len(b.Members) == 0 {
+		return b, false, fmt.Errorf("read where the store is: %s names no member", filepath.Join(dir, bookFile))
+	}
+	return b, true, nil
+}
+
+// Remembered is where a host of a cluster serves its member, "" where it runs
+// none, and where its members are; nothing for a host that is of no cluster.
+func Remembered(dir string) (base string, members []string, err error) {
+	b, _, err := readBook(dir)
+	return b.Base, clients(b.Members), err
+}
+
+// write replaces the book in one step.
+func (b Book) write(dir string) error {
+	raw, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return fmt.Errorf("keep where the store is: %w", err)
+	}
+	if err := replace(filepath.Join(dir, bookFile), append(raw, '\n')); err != nil {
+		return fmt.Errorf("keep where the store is: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file of root's own so that a power cut leaves the old one or
+// the new one.
+func replace(path string, raw []byte) error {
+	draft, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = draft.Write(raw)
+	if err = errors.Join(err, draft.Sync(), draft.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+// syncFolder has the names in a folder on disk.
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
+
+func splitBase(base string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(base)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q: want HOST:PORT: %w", base, err)
+	}
+	port, err = strconv.Atoi(text)
+	if err != nil {
+		return "", 0, fmt.Errorf("address %q: want HOST:PORT: %w", base, err)
+	}
+	return host, port, nil
+}
+
+// WithPort adds the default port to an address that has none.
+func WithPort(address string) string {
+	if addr, err := netip.ParseAddr(address); err == nil {
+		return netip.AddrPortFrom(addr, DefaultPort).String()
+	}
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(address, strconv.Itoa(DefaultPort))
+}

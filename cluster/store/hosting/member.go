@@ -1,0 +1,287 @@
+package hosting
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/embedded"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/join"
+	"gvlan/cluster/store/members"
+)
+
+// turnOfMember is how long members wait for one another before they begin anew.
+const turnOfMember = 10 * time.Second
+
+// again is the pause before a member that did not start is tried again.
+const again = 2 * time.Second
+
+// runSolo runs the store of a host that shares it with nobody.
+func (s *Store) runSolo(ctx context.Context) error {
+	err := s.solo.Run(ctx)
+	if !errors.Is(err, embedded.ErrDamaged) {
+		return err
+	}
+	return s.damaged(ctx, err)
+}
+
+// damaged goes on as while the store is away, because containers need the agent.
+func (s *Store) damaged(ctx context.Context, err error) error {
+	s.setTrouble(err)
+	s.log.Error("the store's own data on this host is damaged: no member runs here, what runs goes on, no new address is given", "err", err)
+	<-ctx.Done()
+	return nil
+}
+
+// hasData reports whether a member has run here and was not removed since.
+func (s *Store) hasData() bool {
+	_, err := os.Stat(filepath.Join(s.memberDir(), "member"))
+	return err == nil
+}
+
+// host runs a member whenever this host has one or is asked to, until ctx ends.
+func (s *Store) host(ctx context.Context, kv store.KV, client *etcd.Client) error {
+	removed := "" // id of the member that was here and is out of the cluster
+	for ctx.Err() == nil {
+		others := map[string]string{}
+		if !s.hasData() {
+			asked, v, ok := s.awaitAsking(ctx, removed)
+			if !ok {
+				return nil
+			}
+			if err := s.prepare(ctx, kv); err != nil {
+				s.log.Warn("this host is asked to run a member of the store and cannot yet: tried again in two seconds", "err", err)
+				store.Sleep(ctx, again)
+				continue
+			}
+			for _, m := range v.members {
+				if m.Node != s.config.Node {
+					others[m.Node] = peerURL(m.Peer)
+				}
+			}
+			removed = asked.ID
+		} else if m, there := s.picture.now().member(s.config.Node); there {
+			removed = m.ID
+		}
+		err := s.runMember(ctx, kv, client, others)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil: // to be started with what has changed
+		case errors.Is(err, embedded.ErrRemoved):
+			s.log.Info("the member of this host is out of the store, which others go on with: its data is deleted", "id", removed)
+			if err := errors.Join(os.RemoveAll(s.memberDir()), s.identity.DropCustody()); err != nil {
+				return fmt.Errorf("delete the data of a member that was removed: %w", err)
+			}
+		case errors.Is(err, embedded.ErrDamaged):
+			return s.damaged(ctx, err)
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			return s.notHere(err)
+		default:
+			s.setTrouble(err)
+			s.log.Error("the member of this host does not run: tried again in two seconds", "err", err)
+			store.Sleep(ctx, again)
+			s.setTrouble(nil)
+		}
+	}
+	return nil
+}
+
+// notHere says which option is wrong where the kernel only says that an address
+// is not this host's.
+func (s *Store) notHere(err error) error {
+	everywhere := "0.0.0.0"
+	at, parseErr := netip.ParseAddrPort(s.config.Listen)
+	if parseErr != nil {
+		return err
+	}
+	if at.Addr().Is6() {
+		everywhere = "::"
+	}
+	return fmt.Errorf("--etcd-listen %s: this host does not have that address: give one of its own, or %s for all of them: %w",
+		s.config.Listen, netip.AddrPortFrom(netip.MustParseAddr(everywhere), at.Port()), err)
+}
+
+// awaitAsking waits until the store has a place for this host, which is not the
+// one it lost; false when ctx ended.
+func (s *Store) awaitAsking(ctx context.Context, removed string) (store.Member, view, bool) {
+	for {
+		v := s.picture.now()
+		if m, asked := v.member(s.config.Node); asked && m.ID != removed {
+			return m, v, true
+		}
+		select {
+		case <-ctx.Done():
+			return store.Member{}, v, false
+		case <-v.changed:
+		}
+	}
+}
+
+// runMember runs the member with its door and its duties, until ctx ends, the
+// member does (ErrRemoved, ErrDamaged), or something it started with has
+// changed (nil).
+func (s *Store) runMember(ctx context.Context, kv store.KV, client *etcd.Client, others map[string]string) error {
+	config, err := s.memberConfig(others)
+	if err != nil {
+		return err
+	}
+	server, err := embedded.New(config)
+	if err != nil {
+		return err
+	}
+	s.setServer(server)
+	defer s.setServer(nil)
+	group, ctx := errgroup.WithContext(ctx)
+	ended := errors.New("the member ended")
+	group.Go(func() error {
+		err := server.Run(ctx)
+		if err == nil {
+			err = ended
+		}
+		return err
+	})
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-server.Ready():
+		}
+		return s.serve(ctx, kv, client, server)
+	})
+	group.Go(func() error {
+		if s.rootsChange(ctx) {
+			return ended // etcd reads its authorities once
+		}
+		return nil
+	})
+	if err := group.Wait(); !errors.Is(err, ended) {
+		return err
+	}
+	return nil
+}
+
+// rootsChange waits until the cluster's authorities are others than those the
+// member started with, and then for this host's turn: members do not begin anew
+// all at once. It returns false when ctx ended.
+func (s *Store) rootsChange(ctx context.Context) bool {
+	for at := s.identity.Roots(); store.Sleep(ctx, again); {
+		if !bytes.Equal(at, s.identity.Roots()) {
+			turn := slices.IndexFunc(s.picture.now().members, func(m store.Member) bool { return m.Node == s.config.Node })
+			return store.Sleep(ctx, time.Duration(max(turn, 0))*turnOfMember)
+		}
+	}
+	return false
+}
+
+// running is the member that runs here; nil: none does.
+func (s *Store) running() *embedded.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server
+}
+
+func (s *Store) setServer(server *embedded.Server) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.server = server
+}
+
+func (s *Store) memberConfig(others map[string]string) (embedded.Config, error) {
+	at, err := members.AddressesOf(s.Base())
+	if err != nil {
+		return embedded.Config{}, err
+	}
+	client, clientErr := netip.ParseAddrPort(s.listening(at.Client))
+	peer, peerErr := netip.ParseAddrPort(s.listening(at.Peer))
+	told, toldErr := netip.ParseAddrPort(at.Client)
+	if err := errors.Join(clientErr, peerErr, toldErr); err != nil {
+		return embedded.Config{}, fmt.Errorf("serve the store at %s: want an address, no name: %w", s.Base(), err)
+	}
+	return embedded.Config{
+		Dir: s.memberDir(), Name: s.config.Node, Listen: client, Peer: peer, Advertise: told.Addr(),
+		Files: s.identity.Files(), Others: others,
+		Refused: s.identity.Refused, RefusedChanged: s.identity.RefusedChanged,
+		Log: s.log,
+	}, nil
+}
+
+// serve does what a host with a member does beside running it: the door, and
+// the care of the cluster while this member leads.
+func (s *Store) serve(ctx context.Context, kv store.KV, client *etcd.Client, server *embedded.Server) error {
+	at, err := members.AddressesOf(s.Base())
+	if err != nil {
+		return err
+	}
+	listener, err := join.Listen(ctx, s.listening(at.Door))
+	if err != nil {
+		return err
+	}
+	cluster := roster{etcd: etcd.NewMembership(client), own: at.Client}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		return join.NewDoor(kv, s.identity, join.NewCustodian(kv, s.identity, s.config.Now), s.config.Now, s.log).Run(ctx, listener)
+	})
+	group.Go(func() error { return s.keepPeerURL(ctx, cluster, server) })
+	group.Go(func() error {
+		return members.NewSteward(members.Config{
+			Node: s.config.Node, KV: kv, Roster: cluster, Membership: cluster, Patience: s.config.Patience, Now: s.config.Now, Log: s.log,
+		}).Run(ctx)
+	})
+	return group.Wait()
+}
+
+// listening is where this host itself listens for an address that others reach it
+// by: on all its addresses, if --etcd-listen says so.
+func (s *Store) listening(address string) string {
+	given, err := netip.ParseAddrPort(s.config.Listen)
+	_, port, splitErr := net.SplitHostPort(address)
+	if err != nil || splitErr != nil {
+		return address
+	}
+	return net.JoinHostPort(given.Addr().String(), port)
+}
+
+// prepare gets what a member needs before it starts: the cluster's keys, and a
+// certificate as a member.
+func (s *Store) prepare(ctx context.Context, kv store.KV) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*doorPatience)
+	defer cancel()
+	custodian := join.NewCustodian(kv, s.identity, s.config.Now)
+	if err := custodian.Refresh(ctx, s.asker(), s.config.Node); err != nil {
+		return fmt.Errorf("take over the cluster's keys: %w", err)
+	}
+	return custodian.Own(ctx, s.subject(true))
+}
+
+// keepPeerURL has the other members find this one where it is: a host that was
+// solo had no address, and one may get another.
+func (s *Store) keepPeerURL(ctx context.Context, cluster roster, server *embedded.Server) error {
+	for ctx.Err() == nil {
+		err := cluster.settle(ctx, server.Standing().ID, server.PeerURL())
+		if err == nil || ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("the other members are not told yet where this one is: tried again in two seconds", "at", server.PeerURL(), "err", err)
+		store.Sleep(ctx, again)
+	}
+	return nil
+}
+
+// Survey is the membership as this host sees it, whether or not it runs a
+// member.
+func (s *Store) Survey(ctx context.Context, kv store.KV, client *etcd.Client) (members.Survey, error) {
+	return members.Look(ctx, kv, roster{etcd: etcd.NewMembership(client)})
+}

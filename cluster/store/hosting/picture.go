@@ -1,0 +1,98 @@
+package hosting
+
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/join"
+)
+
+// picture is what the store says of its own members: a mirror, which may lag. It
+// also tells of every change of what the store keeps of itself.
+type picture struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	listed  bool // the first listing has arrived
+	members map[string]store.Member
+	changed chan struct{} // closed at the next change
+}
+
+func newPicture(log *slog.Logger) *picture {
+	return &picture{log: log, members: map[string]store.Member{}, changed: make(chan struct{})}
+}
+
+// apply takes over what store.Follow reports of store.OwnSpan.
+func (p *picture) apply(c store.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.Reset {
+		p.listed, p.members = true, map[string]store.Member{}
+		for _, it := range c.Items {
+			p.take(it, false)
+		}
+	}
+	for _, ev := range c.Events {
+		p.take(ev.Item, ev.Deleted)
+	}
+	if c.Reset || len(c.Events) > 0 {
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+func (p *picture) take(it store.Item, gone bool) {
+	if !store.MembersSpan().Contains(it.Key) {
+		return
+	}
+	node := store.NameOf(it.Key)
+	delete(p.members, node)
+	if gone {
+		return
+	}
+	record, err := store.Decode[store.Member](it)
+	if err != nil {
+		p.log.Error("the record of a member cannot be read: it is left out", "err", err)
+		return
+	}
+	p.members[node] = record
+}
+
+// view is a picture at one moment.
+type view struct {
+	listed  bool
+	members []store.Member  // by node
+	changed <-chan struct{} // closed at the next change
+}
+
+func (p *picture) now() view {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return view{
+		listed: p.listed, changed: p.changed,
+		members: slices.SortedFunc(maps.Values(p.members), func(a, b store.Member) int { return strings.Compare(a.Node, b.Node) }),
+	}
+}
+
+// member is what the store says of one node's place in it.
+func (v view) member(node string) (store.Member, bool) {
+	i := slices.IndexFunc(v.members, func(m store.Member) bool { return m.Node == node })
+	if i < 0 {
+		return store.Member{}, false
+	}
+	return v.members[i], true
+}
+
+// places are the members that answer clients; a learner refuses them.
+func (v view) places() (all []join.Place) {
+	for _, m := range v.members {
+		if !m.Learner {
+			all = append(all, join.Place{Node: m.Node, Client: m.Client, Door: m.Door})
+		}
+	}
+	return all
+}

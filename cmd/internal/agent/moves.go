@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gvlan/cluster/description"
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/hosting"
+	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/api"
+	"gvlan/driver"
+	"gvlan/driver/journal"
+	"gvlan/ipam"
+	"gvlan/ipam/evict"
+)
+
+// releasesLook is how often what is given back is looked at.
+const releasesLook = 100 * time.Millisecond
+
+// moves are the commands after which this host uses another store: init, join
+// and leave. Each changes what this host's folder says, answers, and has the
+// agent begin anew; nothing of it is half done when the agent dies in between.
+type moves struct {
+	own     *hosting.Store // nil: the store is somebody else's
+	memory  *journal.Memory
+	session *session.Session
+	driver  *driver.Driver
+	nodes   *nodes
+	log     *slog.Logger
+
+	addresses *ipam.Allocator
+
+	one  sync.Mutex    // one at a time
+	made chan struct{} // closed by the first, which is the last of this agent
+}
+
+// register adds the routes of the moves to the server.
+func (m *moves) register(server *api.Server) {
+	server.Handle("POST "+api.StoreInitRoute, m.init)
+	server.Handle("POST "+api.StoreJoinRoute, m.join)
+	server.Handle("POST "+api.StoreLeaveRoute, m.leave)
+}
+
+// outcome is hosting.ErrMoved once this host uses another store.
+func (m *moves) outcome() error {
+	select {
+	case <-m.made:
+		return hosting.ErrMoved
+	default:
+		return nil
+	}
+}
+
+// errExternal refuses what is about the cluster's own store.
+var errExternal = errors.New("this agent uses an etcd that is not gvlan's (--etcd-endpoints): its members, tokens and backups are its operator's")
+
+// move runs one move alone, and has the agent begin anew when it succeeded.
+func (m *moves) move(do func(own *hosting.Store) error) error {
+	if m.own == nil {
+		return errExternal
+	}
+	m.one.Lock()
+	defer m.one.Unlock()
+	if m.outcome() != nil {
+		return errors.New("this host is just coming to another store: try again in a moment")
+	}
+	if err := do(m.own); err != nil {
+		return err
+	}
+	close(m.made)
+	return nil
+}
+
+// init makes a solo host's store one that others can join.
+func (m *moves) init(r *http.Request) (any, error) {
+	asked, err := api.BodyOf[api.StoreInit](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, m.move(func(own *hosting.Store) error {
+		if own.Standing() != hosting.Solo {
+			return fmt.Errorf("this host is of a cluster already: gvlan token show prints how others join it")
+		}
+		return own.Begin(asked.Listen)
+	})
+}
+
+// join brings a solo host into a cluster. What it has of its own would be
+// unknown there, so it is refused while there is any.
+func (m *moves) join(r *http.Request) (any, error) {
+	asked, err := api.BodyOf[api.StoreJoin](r)
+	if err != nil {
+		return nil, err
+	}
+	return struct{}{}, m.move(func(own *hosting.Store) error {
+		if own.Standing() == hosting.Cluster && !errors.Is(own.Trouble(), hosting.ErrExiled) {
+			return errors.New("this host is of a cluster already: gvlan leave takes it out of that one first")
+		}
+		if own.Standing() == hosting.Solo {
+			if err := m.clear(r.Context(), asked.Discard); err != nil {
+				return err
+			}
+		}
+		return own.Join(r.Context(), hosting.WithPort(asked.Address), asked.Token)
+	})
+}
+
+// clear makes sure that this host has nothing which its store alone knows.
+func (m *moves) clear(ctx context.Context, discard bool) error {
+	var names []string
+	for _, n := range m.memory.Networks() {
+		names = append(names, n.Title())
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	if !discard {
+		return fmt.Errorf("this host has networks of its own, which the cluster does not know: %s; "+
+			"remove them first (docker network rm), or have them removed by adding --discard; the cluster's own networks are there right after", strings.Join(names, ", "))
+	}
+	return m.driver.Withdraw(ctx, "this host joins a cluster")
+}
+
+// leave makes this host solo. What runs on its networks would have addresses
+// that the cluster gives to others, so it is refused while anything does.
+func (m *moves) leave(r *http.Request) (any, error) {
+	return struct{}{}, m.move(func(own *hosting.Store) error {
+		if own.Standing() != hosting.Cluster {
+			return errors.New("this host is of no cluster: there is nothing to leave")
+		}
+		return m.handOver(r.Context(), own)
+	})
+}
+
+// handOver takes this host out of its cluster: its place in the store first, then
+// its networks, then its name.
+func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
+	if m.alone() {
+		return errors.New("no other host of this cluster can have the store: it would be gone. To begin anew, stop the agent and empty its data directory")
+	}
+	if err := description.Leave(ctx, m.session, m.session.Node(), true); err != nil {
+		return err
+	}
+	err := own.AwaitHandedOver(ctx)
+	if err == nil {
+		err = m.driver.Withdraw(ctx, "this host leaves the cluster")
+	}
+	if err == nil {
+		err = m.awaitReleases(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, description.Leave(context.WithoutCancel(ctx), m.session, m.session.Node(), false))
+	}
+	if err := evict.Resign(ctx, m.session, m.session.Node()); err != nil {
+		return err
+	}
+	return own.Leave()
+}
+
+// alone reports whether this host has the store, and no other host is known that
+// can have it. Managed plugins cannot.
+func (m *moves) alone() bool {
+	if !m.own.HasMember() {
+		return false
+	}
+	for _, row := range m.nodes.rows() {
+		if row.Node != m.session.Node() && row.Store.Live != nil && row.Store.Description.Store != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitReleases waits until the store has taken what this host gave back.
+func (m *moves) awaitReleases(ctx context.Context) error {
+	for m.addresses.Pending() > 0 {
+		if !store.Sleep(ctx, releasesLook) {
+			return fmt.Errorf("%d addresses are not given back yet: %w", m.addresses.Pending(), ctx.Err())
+		}
+	}
+	return nil
+}

@@ -1,0 +1,71 @@
+package api
+
+// Routes of the commands about the cluster's own store.
+const (
+	StoreRoute       = "/v1/store"            // GET: StoreView
+	StoreInitRoute   = "/v1/store/init"       // POST StoreInit: JoinLine
+	StoreJoinRoute   = "/v1/store/join"       // POST StoreJoin
+	StoreLeaveRoute  = "/v1/store/leave"      // POST
+	StoreSizeRoute   = "/v1/store/size"       // POST StoreSize
+	TokenRoute       = "/v1/token"            // GET: JoinLine
+	TokenRotateRoute = "/v1/token/rotate"     // POST: JoinLine
+	CARotateRoute    = "/v1/authority/rotate" // POST: AuthorityRotation
+	CAStateRoute     = "/v1/authority"        // GET: AuthorityRotation
+)
+
+// StoreInit begins a cluster.
+type StoreInit struct {
+	Listen string `json:"listen,omitempty"` // HOST:PORT of this host; "" for the address others reach it by
+}
+
+// JoinLine is what another host joins with.
+type JoinLine struct {
+	Address string `json:"address"` // host:port
+	Token   string `json:"token"`
+}
+
+// StoreJoin has this host join a cluster.
+type StoreJoin struct {
+	Address string `json:"address"` // host or host:port of a member
+	Token   string `json:"token"`
+	Discard bool   `json:"discard,omitempty"` // take down what this host has of its own
+}
+
+// StoreSize says how many voters are wanted.
+type StoreSize struct {
+	Voters int `json:"voters"`
+}
+
+// StoreView is the cluster's own store as this host sees it.
+type StoreView struct {
+	Standing string        `json:"standing"` // solo, joining, cluster or external
+	Want     int           `json:"want"`     // voters somebody asked for; 0: by the number of hosts
+	Members  []StoreMember `json:"members"`
+	Hosts    []StoreHost   `json:"hosts"` // that run no member, and why
+}
+
+// StoreMember is one member.
+type StoreMember struct {
+	Node    string   `json:"node"`
+	Host    string   `json:"host"`
+	Address string   `json:"address"`       // for clients
+	Role    string   `json:"role"`          // leader, voter or learner
+	Why     string   `json:"why,omitempty"` // it does not answer
+	Lag     uint64   `json:"lag"`           // entries of the log it has not applied yet
+	Size    int64    `json:"size"`          // bytes of its database
+	InUse   int64    `json:"in_use"`        // bytes of that which hold something
+	Alarms  []string `json:"alarms,omitempty"`
+}
+
+// StoreHost is a host without a member.
+type StoreHost struct {
+	Node string `json:"node"`
+	Host string `json:"host"`
+	Why  string `json:"why"`
+}
+
+// AuthorityRotation is how far a change of the authority is.
+type AuthorityRotation struct {
+	Stage   string   `json:"stage"`   // settled: none is under way
+	Waiting []string `json:"waiting"` // hosts
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/terminal"
+)
+
+// settleWait is how long init, join and leave wait for the agent to stand on its
+// new store.
+const settleWait = 2 * time.Minute
+
+// settledLook is how often they look.
+const settledLook = 200 * time.Millisecond
+
+// newInitCommand is `gvlan init`.
+func newInitCommand() *cobra.Command {
+	var listen string
+	var wait time.Duration
+	c := &cobra.Command{
+		Use:   "init",
+		Short: "Open this host's store, so that other hosts can join it",
+		Long: "Makes the cluster's authority and a join secret, and serves the store of this host, with TLS both ways, to\n" +
+			"the hosts that join. Networks and containers of this host stay. Prints the line other hosts join with.",
+		Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+			out := c.OutOrStdout()
+			fmt.Fprintln(out, "opening the store of this host: making its authority and its certificates ...")
+			if err := client.Send(c.Context(), http.MethodPost, api.StoreInitRoute, api.StoreInit{Listen: listen}, &struct{}{}); err != nil {
+				return err
+			}
+			if err := settled(c, client, wait, func(s api.Status) bool { return !s.Solo }); err != nil {
+				return err
+			}
+			return printJoinLine(c.Context(), out, client, wait)
+		}),
+	}
+	c.Flags().StringVar(&listen, "listen", "", "serve at `HOST[:PORT]` of this host; default is the address others reach it by, and port 2379. The two ports after it are used as well")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+// newJoinCommand is `gvlan join`.
+func newJoinCommand() *cobra.Command {
+	var tokenFile string
+	var discard bool
+	var wait time.Duration
+	c := &cobra.Command{
+		Use:   "join HOST[:PORT] [TOKEN]",
+		Short: "Join the cluster that a host is of",
+		Long: "Brings this host, whose agent is solo so far, into the cluster of another. TOKEN is what `gvlan token show`\n" +
+			"prints on a host that runs a member of the store. Containers that are not on gvlan's networks are not touched.",
+		Args: cobra.RangeArgs(1, 2),
+		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			token, err := tokenOf(c.InOrStdin(), args[1:], tokenFile)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "asking %s to let this host in ...\n", args[0])
+			asked := api.StoreJoin{Address: args[0], Token: token, Discard: discard}
+			if err := client.Send(c.Context(), http.MethodPost, api.StoreJoinRoute, asked, &struct{}{}); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "let in: this host's agent begins anew with the cluster's store ...")
+			return settled(c, client, wait, func(s api.Status) bool { return !s.Solo })
+		}),
+	}
+	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token from `FILE`, - for standard input, so that no list of processes shows it")
+	c.Flags().BoolVar(&discard, "discard", false, "take down the networks that this host has of its own")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+// tokenOf reads the token from where it was given. An argument is taken out of
+// the list of processes.
+func tokenOf(in io.Reader, args []string, file string) (string, error) {
+	switch {
+	case len(args) > 0 && file != "":
+		return "", errors.New("TOKEN with --token-file: give one")
+	case len(args) > 0:
+		token := strings.Clone(args[0])
+		terminal.HideArgument(args[0])
+		return token, nil
+	case file == "":
+		return "", errors.New("no token is given: gvlan join HOST TOKEN, or --token-file FILE; `gvlan token show` on a host that runs a member prints it")
+	}
+	var raw []byte
+	var err error
+	if file == "-" {
+		raw, err = io.ReadAll(io.LimitReader(in, 4096))
+	} else {
+		raw, err = os.ReadFile(file)
+	}
+	if err != nil {
+		return "", fmt.Errorf("read --token-file: %w", err)
+	}
+	return strings.TrimSpace(string(raw)), nil
+}
+
+// newLeaveCommand is `gvlan leave`.
+func newLeaveCommand() *cobra.Command {
+	var wait time.Duration
+	c := &cobra.Command{
+		Use:   "leave",
+		Short: "Take this host out of its cluster",
+		Long: "Hands this host's place in the store over to another host, takes the cluster's networks off this host and\n" +
+			"makes it solo again. Refused while containers of this host, running or stopped, are on gvlan's networks.",
+		Args: cobra.NoArgs,
+		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+			fmt.Fprintln(c.OutOrStdout(), "handing over what this host has of the cluster ...")
+			ctx, cancel := context.WithTimeout(c.Context(), wait)
+			defer cancel()
+			if err := client.Ask(ctx, http.MethodPost, api.StoreLeaveRoute, &struct{}{}); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "this host is out of the cluster: its agent begins anew ...")
+			return settled(c, client, wait, func(s api.Status) bool { return s.Solo })
+		}),
+	}
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait")
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+// settled waits until the agent has begun anew and would give addresses, and
+// prints its status.
+func settled(c *cobra.Command, client *api.Client, wait time.Duration, there func(api.Status) bool) error {
+	end := time.Now().Add(wait)
+	for {
+		var s api.Status
+		err := client.Get(c.Context(), api.StatusRoute, &s)
+		if err == nil && there(s) && s.Etcd.Trusted {
+			return printStatus(c.OutOrStdout(), s, time.Now())
+		}
+		if time.Now().After(end) || !store.Sleep(c.Context(), settledLook) {
+			if err == nil {
+				err = errors.New(cmp.Or(s.Etcd.Why, "it still uses the store it had"))
+			}
+			return fmt.Errorf("the agent is not ready yet (gvlan status says when it is): %w", err)
+		}
+	}
+}
+
+// newTokenCommand is `gvlan token`.
+func newTokenCommand() *cobra.Command {
+	c := &cobra.Command{Use: "token", Short: "What other hosts join this cluster with"}
+	var quiet bool
+	show := &cobra.Command{Use: "show", Short: "Print the line other hosts join with", Args: cobra.NoArgs}
+	shown := showing(show, at[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
+		if quiet {
+			_, err := fmt.Fprintln(c.OutOrStdout(), line.Token)
+			return err
+		}
+		return sayJoinLine(c.OutOrStdout(), line)
+	})
+	shown.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the token only")
+	rotate := &cobra.Command{
+		Use: "rotate", Short: "Make a new join secret; the old one joins nobody any more, and hosts that have joined notice nothing", Args: cobra.NoArgs,
+	}
+	rotated := showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (line api.JoinLine, err error) {
+		err = client.Ask(c.Context(), http.MethodPost, api.TokenRotateRoute, &line)
+		return line, err
+	}, func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
+		return sayJoinLine(c.OutOrStdout(), line)
+	})
+	c.AddCommand(shown, rotated)
+	return c
+}
+
+// printJoinLine waits until the store has what others join with.
+func printJoinLine(ctx context.Context, out io.Writer, client *api.Client, wait time.Duration) error {
+	for end := time.Now().Add(wait); ; {
+		var line api.JoinLine
+		err := client.Get(ctx, api.TokenRoute, &line)
+		if err == nil {
+			return sayJoinLine(out, line)
+		}
+		if time.Now().After(end) || !store.Sleep(ctx, settledLook) {
+			return err
+		}
+	}
+}
+
+func sayJoinLine(out io.Writer, line api.JoinLine) error {
+	address := line.Address
+	if host, port, err := net.SplitHostPort(address); err == nil && port == "2379" && !strings.Contains(host, ":") {
+		address = host
+	}
+	_, err := fmt.Fprintf(out, "\nother hosts join this cluster with:\n\n    gvlan join %s %s\n\n", address, line.Token)
+	return err
+}
