@@ -20,6 +20,7 @@ const (
 	tokenFamily = "gvlan" // what tokens of any format begin with
 	secretBytes = 16
 	oldBytes    = 32 // of a token that was the authority's key itself
+	tokenLength = len(tokenPrefix) + (sha256.Size*8+4)/5 + 1 + (secretBytes*8+4)/5
 )
 
 var (
@@ -55,8 +56,7 @@ func ParseToken(text string) (Token, error) {
 	raw, okFingerprint := unspell(fingerprint, sha256.Size)
 	_, okSecret := unspell(secret, secretBytes)
 	if !ok || !okFingerprint || !okSecret {
-		return Token{}, fmt.Errorf("%w: want %s and %d characters, got %d characters: copy it whole",
-			ErrToken, tokenPrefix, len(Token{Fingerprint: strings.Repeat("00", sha256.Size), Secret: spell(make([]byte, secretBytes))}.String())-len(tokenPrefix), len(text))
+		return Token{}, fmt.Errorf("%w: want %d characters that begin with %s, got %d: copy it whole", ErrToken, tokenLength, tokenPrefix, len(text))
 	}
 	return Token{Fingerprint: hex.EncodeToString(raw), Secret: secret}, nil
 }
