@@ -164,8 +164,8 @@ func (c *Custodian) Own(ctx context.Context, subject authority.Subject) error {
 	return Settle(ctx, c.kv, c.id)
 }
 
-// Refuse has this host refuse what was revoked; on a member's host the list
-// that etcd reads says so too.
+// Refuse has this host refuse what was revoked. On a member's host, which has
+// custody, the list that etcd reads says so too.
 func (c *Custodian) Refuse(ctx context.Context) error {
 	serials, err := Refused(ctx, c.kv, c.now())
 	if err != nil {
@@ -173,6 +173,9 @@ func (c *Custodian) Refuse(ctx context.Context) error {
 	}
 	c.id.SetRefused(serials)
 	signing, _, err := c.signing(ctx)
+	if errors.Is(err, ErrNoCustody) {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("sign the list of refused certificates: %w", err)
 	}

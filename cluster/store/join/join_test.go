@@ -5,8 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -20,13 +22,17 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/join"
+	"gvlan/cluster/store/session"
+	"gvlan/cluster/store/storetest"
 )
 
 func TestJoin(t *testing.T) {
 	c := newCluster(t)
 	first := c.founder("first")
 	h := c.host("second")
-	answer := h.join(first)
+	answer, err := h.asker.Join(t.Context(), first.door, first.token(), h.who())
+	h.must(err)
+	h.must(h.id.Accept(answer.Certificate, answer.Roots))
 	if answer.Cluster != "the-cluster" || len(answer.Members) != 1 || answer.Members[0] != (join.Place{Node: "first", Client: "192.0.2.7:2379", Door: first.door}) {
 		t.Errorf("cluster %q with members %v", answer.Cluster, answer.Members)
 	}
@@ -326,6 +332,8 @@ func TestRevoke(t *testing.T) {
 	c := newCluster(t)
 	first := c.founder("first")
 	second := c.newMember("second", first)
+	h := c.host("third")
+	h.join(first)
 	for range 120 { // more than one transaction takes
 		csr := make([]byte, 16)
 		_, _ = rand.Read(csr)
@@ -344,10 +352,18 @@ func TestRevoke(t *testing.T) {
 	}
 	first.must(first.custodian.Refuse(t.Context()))
 	if !first.id.Refused(authority.Serial(second.id.Certificate())) || first.id.Refused(authority.Serial(first.id.Certificate())) {
-		t.Error("the list that etcd reads is another")
+		t.Error("this host refuses others")
 	}
-	_, err = first.asker.Members(t.Context(), second.door)
-	wantErr(t, err, join.ErrNotTrusted)
+	raw, err := os.ReadFile(first.id.Files().CRL)
+	first.must(err)
+	if list, err := x509.ParseRevocationList(raw); err != nil || len(list.RevokedCertificateEntries) != 122 {
+		t.Errorf("the list that etcd reads is not of 122: %v", err)
+	}
+	h.must(h.custodian.Refuse(t.Context()))
+	for _, h := range []*host{first, h} {
+		_, err = h.asker.Members(t.Context(), second.door)
+		wantErr(t, err, join.ErrNotTrusted)
+	}
 }
 
 func TestFoundAgain(t *testing.T) {
@@ -439,12 +455,12 @@ func TestDoorIsBounded(t *testing.T) {
 	// A request has an end.
 	config := &tls.Config{InsecureSkipVerify: true}
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}}
-	large := bytes.NewReader(append([]byte(`{"secret":"`), bytes.Repeat([]byte("x"), 1<<20)...))
-	resp, err := client.Post("https://"+first.door+"/v1/join", "application/json", large)
+	large := `{"secret":"` + strings.Repeat("x", 100<<10) + `"}`
+	resp, err := client.Post("https://"+first.door+"/v1/join", "application/json", strings.NewReader(large))
 	if err == nil {
 		_ = resp.Body.Close()
 		if resp.StatusCode != http.StatusBadRequest {
-			t.Errorf("a request of 1 MiB: status %d", resp.StatusCode)
+			t.Errorf("a request of 100 KiB: status %d", resp.StatusCode)
 		}
 	}
 }
@@ -520,4 +536,46 @@ func TestDoorOf(t *testing.T) {
 			t.Errorf("door of %q is %q (%v), want %q", base, got, err, want)
 		}
 	}
+}
+
+// TestThroughASession does with a node's right to write what others here do
+// with the bare store, and ends with the right.
+func TestThroughASession(t *testing.T) {
+	c := newCluster(t)
+	s := session.New(c.mem, session.Identity{Node: "first", Install: "i", Boot: "b"}, &storetest.Past{}, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	defer func() { cancel(); <-ended }()
+	<-s.Opened()
+	h := c.host("first")
+	h.custodian = join.NewCustodian(s, h.id, c.clock.Now)
+	h.must(h.custodian.Found(ctx))
+	for range 60 { // as many as take more than one transaction to revoke
+		h.must(h.custodian.Own(ctx, authority.Subject{Node: "first"}))
+	}
+	if _, err := join.Revoke(ctx, s, "first"); err != nil {
+		t.Error(err)
+	}
+	if serials, err := join.Refused(ctx, c.mem, c.clock.Now()); err != nil || len(serials) != 120 {
+		t.Errorf("%d refused (%v), want 120", len(serials), err)
+	}
+	c.put(store.Put(store.EpochKey("first"), store.Encode(store.Epoch{Epoch: 99, Evicted: true})))
+	wantErr(t, h.custodian.Own(ctx, authority.Subject{Node: "first"}), store.ErrFenced)
+}
+
+// TestWhoIsNoMemberAnyMore: nobody waits for a certificate that was let go of.
+func TestWhoIsNoMemberAnyMore(t *testing.T) {
+	c := newCluster(t)
+	first := c.founder("first")
+	second := c.newMember("second", first)
+	second.must(second.close())
+	first.must(first.custodian.BeginRoots(t.Context()))
+	c.put(store.Delete(store.MemberKey("second")))
+	second.must(second.id.DropMember())
+	second.must(second.id.DropCustody())
+	second.door = ""
+	second.care(first)
+	first.care(nil)
+	first.step(join.Rotation{Stage: join.Replacing, Waiting: []string{"first", "second"}})
 }

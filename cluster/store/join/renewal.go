@@ -46,33 +46,37 @@ func Due(ctx context.Context, kv store.KV, id *authority.Identity, now time.Time
 }
 
 // Settle says in the store which certificates this host goes by: nobody waits
-// for older ones any more. What a restored store does not know of them comes
-// back. It is called after a certificate was accepted, and at each start.
+// for its others any more. What a restored store does not know of them comes
+// back. It is called after a certificate was accepted or dropped, and at each
+// start; not while one is asked for.
 func Settle(ctx context.Context, kv store.KV, id *authority.Identity) error {
+	node, _, found := ownRecord(id, false)
+	if !found {
+		return nil // it has none as a member either
+	}
 	for _, member := range []bool{false, true} {
 		own, _, found := ownRecord(id, member)
-		if !found {
-			continue
-		}
 		key := store.CertificateKey(own.Node, own.Serial)
-		if _, err := kv.Commit(ctx, store.Txn{
-			If:   []store.Cond{store.Absent(key)},
-			Then: []store.Op{store.Put(key, store.Encode(own))},
-		}); err != nil {
-			return fmt.Errorf("record the certificate of this host: %w", err)
+		if found {
+			if _, err := kv.Commit(ctx, store.Txn{
+				If:   []store.Cond{store.Absent(key)},
+				Then: []store.Op{store.Put(key, store.Encode(own))},
+			}); err != nil {
+				return fmt.Errorf("record the certificate of this host: %w", err)
+			}
 		}
-		all, err := given(ctx, kv, store.NodeCertificatesSpan(own.Node))
+		all, err := given(ctx, kv, store.NodeCertificatesSpan(node.Node))
 		if err != nil {
 			return err
 		}
-		var older []Given
+		var wrong []Given
 		for _, c := range all {
-			if c.Member == member && c.Serial != own.Serial && !c.Replaced {
-				c.Replaced = true
-				older = append(older, c)
+			if replaced := c.Serial != own.Serial; c.Member == member && c.Replaced != replaced {
+				c.Replaced = replaced
+				wrong = append(wrong, c)
 			}
 		}
-		if err := rewrite(ctx, kv, older); err != nil {
+		if err := rewrite(ctx, kv, wrong); err != nil {
 			return fmt.Errorf("say which certificate this host goes by: %w", err)
 		}
 	}
