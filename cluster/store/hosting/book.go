@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 
 	"gvlan/cluster/store/join"
 )
@@ -48,6 +49,33 @@ func readBook(dir string) (b Book, found bool, err error) {
 		return b, false, fmt.Errorf("read where the store is: %s names no member", filepath.Join(dir, bookFile))
 	}
 	return b, true, nil
+}
+
+// bookOf is the book of a running host, in memory and on disk.
+type bookOf struct {
+	dir string
+
+	mu  sync.Mutex
+	now Book
+}
+
+func (b *bookOf) read() Book {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.now
+}
+
+// rewrite changes the book, here and on disk.
+func (b *bookOf) rewrite(change func(*Book)) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	book := b.now
+	change(&book)
+	if err := book.write(b.dir); err != nil {
+		return err
+	}
+	b.now = book
+	return nil
 }
 
 // Remembered is where a host of a cluster serves its member, "" where it runs
@@ -95,16 +123,16 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-func splitBase(base string) (host string, port int, err error) {
+func splitBase(base string) (host string, port uint16, err error) {
 	host, text, err := net.SplitHostPort(base)
 	if err != nil {
 		return "", 0, fmt.Errorf("address %q: want HOST:PORT: %w", base, err)
 	}
-	port, err = strconv.Atoi(text)
+	number, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
 		return "", 0, fmt.Errorf("address %q: want HOST:PORT: %w", base, err)
 	}
-	return host, port, nil
+	return host, uint16(number), nil
 }
 
 // WithPort adds the default port to an address that has none.

@@ -5,9 +5,10 @@
 //	book.go     which cluster this host is of, and where its members are
 //	store.go    what a host stands for: solo, of a cluster, or about to join one
 //	picture.go  what the store itself says of its members and certificates
-//	member.go   running the member, from the asking to the end
+//	seat.go     the member, from the asking to the end
 //	papers.go   certificates, roots and the join secret, kept up to date
-//	knock.go    asking members' doors, when the store does not answer
+//	doors.go    asking members' doors, when the store does not answer
+//	roster.go   the membership as the steward wants it
 //
 // See DESIGN.md in this folder.
 package hosting

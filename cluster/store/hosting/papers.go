@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	"gvlan/cluster/store"
@@ -20,14 +22,48 @@ const (
 	papersPatience = 30 * time.Second
 )
 
-// keepPapers keeps this host's certificates, what it refuses and, on a member's
+// papers are what this host proves itself with, and what it keeps for the
+// cluster.
+type papers struct {
+	node, host string
+	now        func() time.Time
+	identity   *authority.Identity
+	doors      *doors
+	picture    *picture
+	log        *slog.Logger
+
+	mu        sync.Mutex
+	kv        store.KV        // nil before begin
+	custodian *join.Custodian // likewise
+}
+
+// begin says which store the papers are of.
+func (p *papers) begin(kv store.KV) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kv, p.custodian = kv, join.NewCustodian(kv, p.identity, p.now)
+}
+
+// keeper is what this host does with the cluster's keys; ErrNoMember where it
+// keeps none.
+func (p *papers) keeper() (*join.Custodian, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, keeps, err := p.identity.Custody()
+	if err == nil && (!keeps || p.custodian == nil) {
+		err = ErrNoMember
+	}
+	return p.custodian, err
+}
+
+// keep keeps this host's certificates, what it refuses and, on a member's
 // host, its custody as the store wants them, until ctx ends.
-func (s *Store) keepPapers(ctx context.Context, kv store.KV) error {
+func (p *papers) keep(ctx context.Context) error {
 	said := ""
 	for ctx.Err() == nil {
-		changed := s.picture.now().changed
+		changed := p.picture.now().changed
 		once, cancel := context.WithTimeout(ctx, papersPatience)
-		err := s.updatePapers(once, kv)
+		err := p.update(once)
 		cancel()
 		switch {
 		case err == nil:
@@ -35,7 +71,7 @@ func (s *Store) keepPapers(ctx context.Context, kv store.KV) error {
 		case errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil:
 		case err.Error() != said:
 			said = err.Error()
-			s.log.Warn("this host's certificates are not as the cluster wants them: looked at again within a minute", "err", err)
+			p.log.Warn("this host's certificates are not as the cluster wants them: looked at again within a minute", "err", err)
 		}
 		if err != nil {
 			store.Sleep(ctx, again)
@@ -53,57 +89,57 @@ func (s *Store) keepPapers(ctx context.Context, kv store.KV) error {
 	return nil
 }
 
-// updatePapers looks once. The order is that of join: roots and custody are taken
+// update looks once. The order is that of join: roots and custody are taken
 // over before a certificate is renewed, since a new one is the proof that they
 // were.
-func (s *Store) updatePapers(ctx context.Context, kv store.KV) error {
-	custodian := join.NewCustodian(kv, s.identity, s.config.Now)
-	_, keeps, err := s.identity.Custody()
+func (p *papers) update(ctx context.Context) error {
+	kv, custodian := p.kv, p.custodian
+	_, keeps, err := p.identity.Custody()
 	if err != nil {
 		return err
 	}
 	if keeps {
-		if err := s.updateCustody(ctx, kv, custodian); err != nil {
+		if err := p.updateCustody(ctx); err != nil {
 			return err
 		}
 	}
-	if _, err := join.TakeRoots(ctx, kv, s.identity); err != nil {
+	if _, err := join.TakeRoots(ctx, kv, p.identity); err != nil {
 		return err
 	}
 	if keeps {
-		if err := errors.Join(custodian.Refuse(ctx), join.Prune(ctx, kv, s.config.Now())); err != nil {
+		if err := errors.Join(custodian.Refuse(ctx), join.Prune(ctx, kv, p.now())); err != nil {
 			return err
 		}
 		if _, err := custodian.StepRoots(ctx); err != nil {
 			return err
 		}
-	} else if refused, err := join.Refused(ctx, kv, s.config.Now()); err != nil {
+	} else if refused, err := join.Refused(ctx, kv, p.now()); err != nil {
 		return err
 	} else {
-		s.identity.SetRefused(refused)
+		p.identity.SetRefused(refused)
 	}
-	if err := s.renew(ctx, kv, custodian, keeps); err != nil {
+	if err := p.renew(ctx, keeps); err != nil {
 		return err
 	}
-	return join.Settle(ctx, kv, s.identity)
+	return join.Settle(ctx, kv, p.identity)
 }
 
 // updateCustody founds what was begun here, and takes over what was rotated by
 // another member.
-func (s *Store) updateCustody(ctx context.Context, kv store.KV, custodian *join.Custodian) error {
-	if _, err := join.Roots(ctx, kv); errors.Is(err, join.ErrNotFounded) {
-		return custodian.Found(ctx)
+func (p *papers) updateCustody(ctx context.Context) error {
+	if _, err := join.Roots(ctx, p.kv); errors.Is(err, join.ErrNotFounded) {
+		return p.custodian.Found(ctx)
 	}
-	ok, err := custodian.InStep(ctx)
+	ok, err := p.custodian.InStep(ctx)
 	if err != nil || ok {
 		return err
 	}
-	return custodian.Refresh(ctx, s.asker(), s.config.Node)
+	return p.custodian.Refresh(ctx, p.doors.asker, p.node)
 }
 
 // renew replaces certificates that are due.
-func (s *Store) renew(ctx context.Context, kv store.KV, custodian *join.Custodian, keeps bool) error {
-	due, err := join.Due(ctx, kv, s.identity, s.config.Now())
+func (p *papers) renew(ctx context.Context, keeps bool) error {
+	due, err := join.Due(ctx, p.kv, p.identity, p.now())
 	if err != nil {
 		return err
 	}
@@ -111,50 +147,53 @@ func (s *Store) renew(ctx context.Context, kv store.KV, custodian *join.Custodia
 	case !due.Node && !due.Member:
 		return nil
 	case keeps:
-		return custodian.Own(ctx, s.subject(true))
+		return p.own(ctx)
 	}
-	return s.askEach(func(door string) error { return s.asker().Renew(ctx, door) })
+	return p.doors.each(func(door string) error { return p.doors.asker.Renew(ctx, door) })
 }
 
-// askEach asks one door after the other until one answers as wanted.
-func (s *Store) askEach(ask func(door string) error) error {
-	failed := fmt.Errorf("%w: no member is known", join.ErrUnreachable)
-	for _, p := range s.Places() {
-		if p.Node == s.config.Node && s.HasMember() {
-			continue // its own door has no more than this host has
-		}
-		if failed = ask(p.Door); failed == nil {
-			return nil
-		}
-	}
-	return failed
+// own has this host certify itself, as a node and as a member.
+func (p *papers) own(ctx context.Context) error {
+	return p.custodian.Own(ctx, subjectOf(p.node, p.host, true))
 }
 
-// subject is this host as a certificate names it.
-func (s *Store) subject(member bool) authority.Subject {
-	subject := authority.Subject{Node: s.config.Node, Member: member}
+// forMember gets what a member needs before it starts: the cluster's keys, and a
+// certificate as a member.
+func (p *papers) forMember(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, papersPatience)
+	defer cancel()
+	if err := p.custodian.Refresh(ctx, p.doors.asker, p.node); err != nil {
+		return fmt.Errorf("take over the cluster's keys: %w", err)
+	}
+	return p.own(ctx)
+}
+
+// subjectOf is this host as a certificate names it.
+func subjectOf(node, host string, member bool) authority.Subject {
+	subject := authority.Subject{Node: node, Member: member}
 	if member {
-		subject.Names, subject.Addresses = []string{s.config.Host}, hostAddresses()
+		subject.Names, subject.Addresses = []string{host}, hostAddresses()
 	}
 	return subject
 }
 
 // signOwn gives this host both certificates before there is a store to record
 // them in: Found and Own do that later.
-func (s *Store) signOwn(root *authority.Authority) error {
+func signOwn(id *authority.Identity, root *authority.Authority, subject authority.Subject, now time.Time) error {
 	for _, member := range []bool{false, true} {
-		csr, err := s.identity.Request(member)
+		csr, err := id.Request(member)
 		if err != nil {
 			return err
 		}
-		cert, err := root.Sign(csr, s.subject(member), s.config.Now())
+		subject.Member = member
+		cert, err := root.Sign(csr, subject, now)
 		if err != nil {
 			return err
 		}
 		if member {
-			err = s.identity.AcceptMember(cert.Raw)
+			err = id.AcceptMember(cert.Raw)
 		} else {
-			err = s.identity.Accept(cert.Raw, nil)
+			err = id.Accept(cert.Raw, nil)
 		}
 		if err != nil {
 			return err

@@ -1,7 +1,6 @@
 package hosting
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,87 +68,125 @@ type Config struct {
 type Store struct {
 	config   Config
 	log      *slog.Logger
-	identity *authority.Identity
-	picture  *picture
 	standing Standing
+	identity *authority.Identity
+	book     *bookOf
 	solo     *embedded.Server // of a host that shares its store with nobody
+	picture  *picture
+	trouble  *trouble
+	doors    *doors
+	papers   *papers
+	seat     *seat
+}
 
-	mu      sync.Mutex
-	book    Book
-	server  *embedded.Server // nil while no member runs here
-	trouble error            // why the store cannot answer this host, beyond silence; nil: nothing known
+// trouble is why the store cannot answer this host, beyond silence.
+type trouble struct {
+	mu  sync.Mutex
+	err error // nil: nothing is known
+}
+
+func (t *trouble) get() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+// set takes the place of a trouble of the same kind or of none; any other stays.
+// It reports whether it did.
+func (t *trouble) set(kind, err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil && !errors.Is(t.err, kind) {
+		return false
+	}
+	t.err = err
+	return true
 }
 
 // Open reads what this host stands for, and begins a cluster where it is told
 // to and is of none yet. Nothing runs before Run.
 func Open(c Config) (*Store, error) {
-	s := &Store{config: c, log: c.Log, picture: newPicture(c.Log)}
+	s := &Store{config: c, log: c.Log, picture: newPicture(c.Log), trouble: &trouble{}}
 	var err error
 	if s.identity, err = authority.OpenIdentity(filepath.Join(c.Dir, identityFolder), c.Node, c.Now); err != nil {
 		return nil, err
 	}
-	var found bool
-	if s.book, found, err = readBook(c.Dir); err != nil {
+	book, found, err := readBook(c.Dir)
+	if err != nil {
 		return nil, err
 	}
+	s.book = &bookOf{dir: c.Dir, now: book}
 	if !found && c.Listen != "" && c.Join == "" {
 		if err := s.Begin(c.Listen); err != nil {
 			return nil, err
 		}
 		found = true
 	}
+	s.doors = &doors{node: c.Node, identity: s.identity, asker: join.NewAsker(s.identity, c.Now), book: s.book, picture: s.picture, trouble: s.trouble, log: c.Log}
+	s.papers = &papers{node: c.Node, host: c.Host, now: c.Now, identity: s.identity, doors: s.doors, picture: s.picture, log: c.Log}
+	s.seat = &seat{config: c, dir: filepath.Join(c.Dir, memberFolder), identity: s.identity, book: s.book, papers: s.papers, picture: s.picture, trouble: s.trouble, log: c.Log}
 	switch {
 	case found:
 		s.standing = Cluster
-		if s.book.Moved { // what lies there is of the store before
-			if err := os.RemoveAll(s.memberDir()); err != nil {
-				return nil, fmt.Errorf("delete the store this host had of its own: %w", err)
-			}
-		}
-		return s, s.rebase()
+		return s, s.settleIn()
 	case c.Join != "":
 		s.standing = Joining
-		s.setTrouble(fmt.Errorf("%w: joining %s: not asked yet", store.ErrUnavailable, c.Join))
+		s.trouble.set(ErrOutside, fmt.Errorf("%w: %w: joining %s: not asked yet", store.ErrUnavailable, ErrOutside, c.Join))
 	default:
 		s.standing = Solo
-		s.solo, err = embedded.New(embedded.Config{Dir: s.memberDir(), Name: s.config.Node, Log: s.log})
+		s.solo, err = embedded.New(embedded.Config{Dir: s.seat.dir, Name: c.Node, Log: c.Log})
 	}
 	return s, err
 }
 
-// rebase takes another address to serve at, if this host was given one.
-func (s *Store) rebase() error {
-	if s.config.Client {
-		return nil
-	}
-	base := s.ownBase(s.config.Listen)
-	if s.config.Listen == "" && s.book.Base != "" {
-		_, port, err := splitBase(s.book.Base)
-		if err != nil {
-			return err
+// settleIn prepares a host of a cluster: what it has of a store before is
+// deleted, and it serves where it is told to now.
+func (s *Store) settleIn() error {
+	book := s.book.read()
+	if book.Moved {
+		if err := os.RemoveAll(s.seat.dir); err != nil {
+			return fmt.Errorf("delete the store this host had of its own: %w", err)
 		}
-		base = netip.AddrPortFrom(s.config.Address, uint16(port)).String()
 	}
-	if base == s.book.Base {
-		return nil
+	base, err := s.rebased(book)
+	if err != nil || base == book.Base {
+		return err
 	}
-	for i := range s.book.Members {
-		if s.book.Members[i].Node == s.config.Node {
-			place, err := s.placeAt(base)
-			if err != nil {
-				return err
+	place, err := s.placeAt(base)
+	if err != nil {
+		return err
+	}
+	return s.book.rewrite(func(b *Book) {
+		b.Base, b.Members = base, slices.Clone(b.Members)
+		for i, m := range b.Members {
+			if m.Node == s.config.Node {
+				b.Members[i] = place
 			}
-			s.book.Members[i] = place
 		}
+	})
+}
+
+// rebased is where this host is to serve a member from now on. A host whose
+// network is not up yet keeps the address it had.
+func (s *Store) rebased(book Book) (string, error) {
+	switch {
+	case s.config.Client:
+		return "", nil
+	case s.config.Listen != "":
+		return s.ownBase(s.config.Listen), nil
+	case book.Base == "":
+		return s.ownBase(""), nil
+	case s.config.Address.IsLoopback():
+		return book.Base, nil
 	}
-	s.book.Base = base
-	return s.book.write(s.config.Dir)
+	_, port, err := splitBase(book.Base)
+	return netip.AddrPortFrom(s.config.Address, port).String(), err
 }
 
 // ownBase is the base address of this host when it is told to listen there:
 // what others can reach, and never 0.0.0.0.
 func (s *Store) ownBase(listen string) string {
-	host, port, err := net.SplitHostPort(cmp.Or(WithPort(listen), fmt.Sprint(":", DefaultPort)))
+	host, port, err := net.SplitHostPort(WithPort(listen))
 	if err != nil || listen == "" {
 		return netip.AddrPortFrom(s.config.Address, DefaultPort).String()
 	}
@@ -168,43 +206,16 @@ func (s *Store) Standing() Standing { return s.standing }
 
 // Base is the host:port this host serves, or would serve, a member at; "" where
 // it never does.
-func (s *Store) Base() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.book.Base
-}
+func (s *Store) Base() string { return s.book.read().Base }
 
 // Moved reports whether this host has come from another store since Settle.
-func (s *Store) Moved() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.book.Moved
-}
+func (s *Store) Moved() bool { return s.book.read().Moved }
 
 // Settle says that nothing of the store before is remembered any more.
-func (s *Store) Settle() error {
-	return s.rewrite(func(b *Book) { b.Moved = false })
-}
-
-// rewrite changes the book, here and on disk.
-func (s *Store) rewrite(change func(*Book)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	book := s.book
-	change(&book)
-	if err := book.write(s.config.Dir); err != nil {
-		return err
-	}
-	s.book = book
-	return nil
-}
+func (s *Store) Settle() error { return s.book.rewrite(func(b *Book) { b.Moved = false }) }
 
 // Places are the members this host knows of.
-func (s *Store) Places() []join.Place {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.book.Members
-}
+func (s *Store) Places() []join.Place { return s.book.read().Members }
 
 // Endpoints are where the agent's client finds the store.
 func (s *Store) Endpoints() []string {
@@ -235,37 +246,68 @@ func (s *Store) TLS() *tls.Config {
 // Trouble is why no request can be answered now that waiting does not cure: this
 // host has not been let in yet, or is no more, or its own data is damaged. nil
 // otherwise.
-func (s *Store) Trouble() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.trouble
-}
-
-func (s *Store) setTrouble(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trouble = err
-}
-
-func (s *Store) memberDir() string { return filepath.Join(s.config.Dir, memberFolder) }
+func (s *Store) Trouble() error { return s.trouble.get() }
 
 // Run does this host's part until ctx ends. It returns ErrMoved when this host
 // was let into the cluster it was told to join, or was put out of its own.
 func (s *Store) Run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	switch s.standing {
 	case Solo:
-		return s.runSolo(ctx)
+		return s.seat.runSolo(ctx, s.solo)
 	case Joining:
-		return s.knockToJoin(ctx)
+		return s.knock(ctx)
 	}
+	s.papers.begin(kv)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return s.followStore(ctx, kv, client) })
-	group.Go(func() error { return s.keepPapers(ctx, kv) })
-	group.Go(func() error { return s.askDoors(ctx, kv, client) })
+	group.Go(func() error { return s.follow(ctx, kv, client) })
+	group.Go(func() error { return s.papers.keep(ctx) })
+	group.Go(func() error { return s.doors.ask(ctx, kv, client) })
 	if !s.config.Client {
-		group.Go(func() error { return s.host(ctx, kv, client) })
+		group.Go(func() error { return s.seat.run(ctx, kv, client) })
 	}
 	return group.Wait()
+}
+
+// knockAgain is the pause between two askings to be let in, and knockPatience how
+// long one may take.
+const (
+	knockAgain    = 2 * time.Second
+	knockPatience = 10 * time.Second
+)
+
+// ErrOutside: this host has not been let into the cluster it was told to join.
+var ErrOutside = errors.New("this host waits to be let into its cluster")
+
+// knock asks to be let in until it is, which is ErrMoved, or ctx ends.
+func (s *Store) knock(ctx context.Context) error {
+	said := ""
+	for ctx.Err() == nil {
+		token, err := s.config.Token()
+		if err == nil {
+			once, cancel := context.WithTimeout(ctx, knockPatience)
+			err = s.Join(once, s.config.Join, token)
+			cancel()
+		}
+		if err == nil {
+			s.log.Info("this host was let into the cluster", "by", s.config.Join)
+			return ErrMoved
+		}
+		s.trouble.set(ErrOutside, fmt.Errorf("%w: %w: joining %s: %w", store.ErrUnavailable, ErrOutside, s.config.Join, err))
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			said = text
+			s.log.Warn("this host is not let into the cluster yet: asked again every two seconds", "by", s.config.Join, "err", err)
+		}
+		store.Sleep(ctx, knockAgain)
+	}
+	return nil
+}
+
+// follow keeps the picture and the book as the store says, until ctx ends.
+func (s *Store) follow(ctx context.Context, kv store.KV, client *etcd.Client) error {
+	return store.Follow(ctx, kv, store.OwnSpan(), func(c store.Change) {
+		s.picture.apply(c)
+		s.doors.take(s.picture.now().places(), client)
+	})
 }
 
 // Begin makes this host's store one that others can join, at HOST:PORT. It takes
@@ -292,10 +334,10 @@ func (s *Store) Begin(listen string) error {
 	if err := s.identity.SetRoots(authority.CertificatePEM(root.Root())); err != nil {
 		return err
 	}
-	if err := s.signOwn(root); err != nil {
+	if err := signOwn(s.identity, root, subjectOf(s.config.Node, s.config.Host, true), s.config.Now()); err != nil {
 		return err
 	}
-	return s.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}} })
+	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}} })
 }
 
 // Join has this host let in by the cluster that a member of at HOST:PORT is of. It
@@ -309,7 +351,7 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 	if err != nil {
 		return err
 	}
-	answer, err := s.asker().Join(ctx, door, parsed, join.Applicant{Node: s.config.Node, Host: s.config.Host, Install: s.config.Install})
+	answer, err := s.doors.asker.Join(ctx, door, parsed, join.Applicant{Node: s.config.Node, Host: s.config.Host, Install: s.config.Install})
 	if err != nil {
 		return err
 	}
@@ -321,13 +363,13 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 		book.Base = s.ownBase(s.config.Listen)
 	}
 	book.Members = answer.Members
-	return s.rewrite(func(b *Book) { *b = book })
+	return s.book.rewrite(func(b *Book) { *b = book })
 }
 
 // Leave makes this host solo again, with an empty store. It takes effect when
 // the Store is opened anew.
 func (s *Store) Leave() error {
-	if err := errors.Join(os.RemoveAll(s.memberDir()), s.identity.Forget()); err != nil {
+	if err := errors.Join(os.RemoveAll(s.seat.dir), s.identity.Forget()); err != nil {
 		return fmt.Errorf("leave the cluster: %w", err)
 	}
 	if err := os.Remove(filepath.Join(s.config.Dir, bookFile)); err != nil {
@@ -336,19 +378,9 @@ func (s *Store) Leave() error {
 	return syncFolder(s.config.Dir)
 }
 
-// custodian is what this host does with the cluster's keys; ErrNoMember where it
-// keeps none.
-func (s *Store) custodian(kv store.KV) (*join.Custodian, error) {
-	_, keeps, err := s.identity.Custody()
-	if err == nil && !keeps {
-		err = ErrNoMember
-	}
-	return join.NewCustodian(kv, s.identity, s.config.Now), err
-}
-
 // Token is what another host joins with. ErrNoMember where this host keeps none.
-func (s *Store) Token(ctx context.Context, kv store.KV) (authority.Token, error) {
-	custodian, err := s.custodian(kv)
+func (s *Store) Token(ctx context.Context) (authority.Token, error) {
+	custodian, err := s.papers.keeper()
 	if err != nil {
 		return authority.Token{}, err
 	}
@@ -356,8 +388,8 @@ func (s *Store) Token(ctx context.Context, kv store.KV) (authority.Token, error)
 }
 
 // RotateToken ends the token and makes another. Errors as of Token.
-func (s *Store) RotateToken(ctx context.Context, kv store.KV) (authority.Token, error) {
-	custodian, err := s.custodian(kv)
+func (s *Store) RotateToken(ctx context.Context) (authority.Token, error) {
+	custodian, err := s.papers.keeper()
 	if err != nil {
 		return authority.Token{}, err
 	}
@@ -366,8 +398,8 @@ func (s *Store) RotateToken(ctx context.Context, kv store.KV) (authority.Token, 
 
 // RotateAuthority begins to replace the authority, which members then bring to
 // its end. Errors as of Token, and join.ErrRotating.
-func (s *Store) RotateAuthority(ctx context.Context, kv store.KV) error {
-	custodian, err := s.custodian(kv)
+func (s *Store) RotateAuthority(ctx context.Context) error {
+	custodian, err := s.papers.keeper()
 	if err != nil {
 		return err
 	}
@@ -375,8 +407,8 @@ func (s *Store) RotateAuthority(ctx context.Context, kv store.KV) error {
 }
 
 // Rotation says how far that is.
-func (s *Store) Rotation(ctx context.Context, kv store.KV) (join.Rotation, error) {
-	custodian, err := s.custodian(kv)
+func (s *Store) Rotation(ctx context.Context) (join.Rotation, error) {
+	custodian, err := s.papers.keeper()
 	if err != nil {
 		return join.Rotation{}, err
 	}
@@ -386,7 +418,7 @@ func (s *Store) Rotation(ctx context.Context, kv store.KV) (join.Rotation, error
 // HasMember reports whether this host runs a member, or is about to.
 func (s *Store) HasMember() bool {
 	_, asked := s.picture.now().member(s.config.Node)
-	return asked || s.running() != nil
+	return asked || s.seat.running() != nil
 }
 
 // AwaitHandedOver waits until no member runs here, and none is asked to.
@@ -397,4 +429,10 @@ func (s *Store) AwaitHandedOver(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Survey is the membership as this host sees it, whether or not it runs a
+// member.
+func (s *Store) Survey(ctx context.Context, kv store.KV, client *etcd.Client) (members.Survey, error) {
+	return members.Look(ctx, kv, roster{etcd: etcd.NewMembership(client)})
 }

@@ -42,7 +42,7 @@ func (a storeAnswers) register(server *api.Server) {
 
 // token is the line others join with, on a host that keeps the secret.
 func (a storeAnswers) token(r *http.Request) (any, error) {
-	token, err := a.own.Token(r.Context(), a.session)
+	token, err := a.own.Token(r.Context())
 	return a.line(token, err)
 }
 
@@ -71,7 +71,7 @@ func (a storeAnswers) elsewhere(err error) error {
 }
 
 func (a storeAnswers) rotateToken(r *http.Request) (any, error) {
-	token, err := a.own.RotateToken(r.Context(), a.session)
+	token, err := a.own.RotateToken(r.Context())
 	return a.line(token, err)
 }
 
@@ -131,7 +131,7 @@ func baseOf(hosts []members.Host, node string) string {
 
 // authority says how far a change of the authority is.
 func (a storeAnswers) authority(r *http.Request) (any, error) {
-	at, err := a.own.Rotation(r.Context(), a.session)
+	at, err := a.own.Rotation(r.Context())
 	if err != nil {
 		return nil, a.elsewhere(err)
 	}
@@ -143,7 +143,7 @@ func (a storeAnswers) authority(r *http.Request) (any, error) {
 }
 
 func (a storeAnswers) rotateAuthority(r *http.Request) (any, error) {
-	if err := a.own.RotateAuthority(r.Context(), a.session); err != nil {
+	if err := a.own.RotateAuthority(r.Context()); err != nil {
 		return nil, a.elsewhere(err)
 	}
 	return a.authority(r)

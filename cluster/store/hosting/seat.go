@@ -5,17 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/join"
@@ -28,9 +31,25 @@ const turnOfMember = 10 * time.Second
 // again is the pause before a member that did not start is tried again.
 const again = 2 * time.Second
 
+// seat is this host's place in the store, while it has one, and the member that
+// runs there.
+type seat struct {
+	config   Config
+	dir      string // of the member's data
+	identity *authority.Identity
+	book     *bookOf
+	papers   *papers
+	picture  *picture
+	trouble  *trouble
+	log      *slog.Logger
+
+	mu     sync.Mutex
+	server *embedded.Server // nil while no member runs here
+}
+
 // runSolo runs the store of a host that shares it with nobody.
-func (s *Store) runSolo(ctx context.Context) error {
-	err := s.solo.Run(ctx)
+func (s *seat) runSolo(ctx context.Context, solo *embedded.Server) error {
+	err := solo.Run(ctx)
 	if !errors.Is(err, embedded.ErrDamaged) {
 		return err
 	}
@@ -38,21 +57,21 @@ func (s *Store) runSolo(ctx context.Context) error {
 }
 
 // damaged goes on as while the store is away, because containers need the agent.
-func (s *Store) damaged(ctx context.Context, err error) error {
-	s.setTrouble(err)
+func (s *seat) damaged(ctx context.Context, err error) error {
+	s.trouble.set(embedded.ErrDamaged, err)
 	s.log.Error("the store's own data on this host is damaged: no member runs here, what runs goes on, no new address is given", "err", err)
 	<-ctx.Done()
 	return nil
 }
 
 // hasData reports whether a member has run here and was not removed since.
-func (s *Store) hasData() bool {
-	_, err := os.Stat(filepath.Join(s.memberDir(), "member"))
+func (s *seat) hasData() bool {
+	_, err := os.Stat(filepath.Join(s.dir, "member"))
 	return err == nil
 }
 
-// host runs a member whenever this host has one or is asked to, until ctx ends.
-func (s *Store) host(ctx context.Context, kv store.KV, client *etcd.Client) error {
+// run runs a member whenever this host has one or is asked to, until ctx ends.
+func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	removed := "" // id of the member that was here and is out of the cluster
 	for ctx.Err() == nil {
 		others := map[string]string{}
@@ -61,7 +80,7 @@ func (s *Store) host(ctx context.Context, kv store.KV, client *etcd.Client) erro
 			if !ok {
 				return nil
 			}
-			if err := s.prepare(ctx, kv); err != nil {
+			if err := s.papers.forMember(ctx); err != nil {
 				s.log.Warn("this host is asked to run a member of the store and cannot yet: tried again in two seconds", "err", err)
 				store.Sleep(ctx, again)
 				continue
@@ -82,18 +101,16 @@ func (s *Store) host(ctx context.Context, kv store.KV, client *etcd.Client) erro
 		case err == nil: // to be started with what has changed
 		case errors.Is(err, embedded.ErrRemoved):
 			s.log.Info("the member of this host is out of the store, which others go on with: its data is deleted", "id", removed)
-			if err := errors.Join(os.RemoveAll(s.memberDir()), s.identity.DropCustody()); err != nil {
+			if err := errors.Join(os.RemoveAll(s.dir), s.identity.DropCustody(), s.identity.DropMember()); err != nil {
 				return fmt.Errorf("delete the data of a member that was removed: %w", err)
 			}
 		case errors.Is(err, embedded.ErrDamaged):
 			return s.damaged(ctx, err)
-		case errors.Is(err, syscall.EADDRNOTAVAIL):
+		case errors.Is(err, syscall.EADDRNOTAVAIL) && s.config.Listen != "":
 			return s.notHere(err)
 		default:
-			s.setTrouble(err)
 			s.log.Error("the member of this host does not run: tried again in two seconds", "err", err)
 			store.Sleep(ctx, again)
-			s.setTrouble(nil)
 		}
 	}
 	return nil
@@ -101,7 +118,7 @@ func (s *Store) host(ctx context.Context, kv store.KV, client *etcd.Client) erro
 
 // notHere says which option is wrong where the kernel only says that an address
 // is not this host's.
-func (s *Store) notHere(err error) error {
+func (s *seat) notHere(err error) error {
 	everywhere := "0.0.0.0"
 	at, parseErr := netip.ParseAddrPort(s.config.Listen)
 	if parseErr != nil {
@@ -116,7 +133,7 @@ func (s *Store) notHere(err error) error {
 
 // awaitAsking waits until the store has a place for this host, which is not the
 // one it lost; false when ctx ended.
-func (s *Store) awaitAsking(ctx context.Context, removed string) (store.Member, view, bool) {
+func (s *seat) awaitAsking(ctx context.Context, removed string) (store.Member, view, bool) {
 	for {
 		v := s.picture.now()
 		if m, asked := v.member(s.config.Node); asked && m.ID != removed {
@@ -133,7 +150,7 @@ func (s *Store) awaitAsking(ctx context.Context, removed string) (store.Member, 
 // runMember runs the member with its door and its duties, until ctx ends, the
 // member does (ErrRemoved, ErrDamaged), or something it started with has
 // changed (nil).
-func (s *Store) runMember(ctx context.Context, kv store.KV, client *etcd.Client, others map[string]string) error {
+func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, others map[string]string) error {
 	config, err := s.memberConfig(others)
 	if err != nil {
 		return err
@@ -176,7 +193,7 @@ func (s *Store) runMember(ctx context.Context, kv store.KV, client *etcd.Client,
 // rootsChange waits until the cluster's authorities are others than those the
 // member started with, and then for this host's turn: members do not begin anew
 // all at once. It returns false when ctx ended.
-func (s *Store) rootsChange(ctx context.Context) bool {
+func (s *seat) rootsChange(ctx context.Context) bool {
 	for at := s.identity.Roots(); store.Sleep(ctx, again); {
 		if !bytes.Equal(at, s.identity.Roots()) {
 			turn := slices.IndexFunc(s.picture.now().members, func(m store.Member) bool { return m.Node == s.config.Node })
@@ -187,20 +204,20 @@ func (s *Store) rootsChange(ctx context.Context) bool {
 }
 
 // running is the member that runs here; nil: none does.
-func (s *Store) running() *embedded.Server {
+func (s *seat) running() *embedded.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server
 }
 
-func (s *Store) setServer(server *embedded.Server) {
+func (s *seat) setServer(server *embedded.Server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.server = server
 }
 
-func (s *Store) memberConfig(others map[string]string) (embedded.Config, error) {
-	at, err := members.AddressesOf(s.Base())
+func (s *seat) memberConfig(others map[string]string) (embedded.Config, error) {
+	at, err := members.AddressesOf(s.book.read().Base)
 	if err != nil {
 		return embedded.Config{}, err
 	}
@@ -208,10 +225,10 @@ func (s *Store) memberConfig(others map[string]string) (embedded.Config, error) 
 	peer, peerErr := netip.ParseAddrPort(s.listening(at.Peer))
 	told, toldErr := netip.ParseAddrPort(at.Client)
 	if err := errors.Join(clientErr, peerErr, toldErr); err != nil {
-		return embedded.Config{}, fmt.Errorf("serve the store at %s: want an address, no name: %w", s.Base(), err)
+		return embedded.Config{}, fmt.Errorf("serve the store at %s: want an address, no name: %w", s.book.read().Base, err)
 	}
 	return embedded.Config{
-		Dir: s.memberDir(), Name: s.config.Node, Listen: client, Peer: peer, Advertise: told.Addr(),
+		Dir: s.dir, Name: s.config.Node, Listen: client, Peer: peer, Advertise: told.Addr(),
 		Files: s.identity.Files(), Others: others,
 		Refused: s.identity.Refused, RefusedChanged: s.identity.RefusedChanged,
 		Log: s.log,
@@ -220,8 +237,8 @@ func (s *Store) memberConfig(others map[string]string) (embedded.Config, error) 
 
 // serve does what a host with a member does beside running it: the door, and
 // the care of the cluster while this member leads.
-func (s *Store) serve(ctx context.Context, kv store.KV, client *etcd.Client, server *embedded.Server) error {
-	at, err := members.AddressesOf(s.Base())
+func (s *seat) serve(ctx context.Context, kv store.KV, client *etcd.Client, server *embedded.Server) error {
+	at, err := members.AddressesOf(s.book.read().Base)
 	if err != nil {
 		return err
 	}
@@ -232,7 +249,7 @@ func (s *Store) serve(ctx context.Context, kv store.KV, client *etcd.Client, ser
 	cluster := roster{etcd: etcd.NewMembership(client), own: at.Client}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return join.NewDoor(kv, s.identity, join.NewCustodian(kv, s.identity, s.config.Now), s.config.Now, s.log).Run(ctx, listener)
+		return join.NewDoor(kv, s.identity, s.papers.custodian, s.config.Now, s.log).Run(ctx, listener)
 	})
 	group.Go(func() error { return s.keepPeerURL(ctx, cluster, server) })
 	group.Go(func() error {
@@ -245,7 +262,7 @@ func (s *Store) serve(ctx context.Context, kv store.KV, client *etcd.Client, ser
 
 // listening is where this host itself listens for an address that others reach it
 // by: on all its addresses, if --etcd-listen says so.
-func (s *Store) listening(address string) string {
+func (s *seat) listening(address string) string {
 	given, err := netip.ParseAddrPort(s.config.Listen)
 	_, port, splitErr := net.SplitHostPort(address)
 	if err != nil || splitErr != nil {
@@ -254,21 +271,9 @@ func (s *Store) listening(address string) string {
 	return net.JoinHostPort(given.Addr().String(), port)
 }
 
-// prepare gets what a member needs before it starts: the cluster's keys, and a
-// certificate as a member.
-func (s *Store) prepare(ctx context.Context, kv store.KV) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*doorPatience)
-	defer cancel()
-	custodian := join.NewCustodian(kv, s.identity, s.config.Now)
-	if err := custodian.Refresh(ctx, s.asker(), s.config.Node); err != nil {
-		return fmt.Errorf("take over the cluster's keys: %w", err)
-	}
-	return custodian.Own(ctx, s.subject(true))
-}
-
 // keepPeerURL has the other members find this one where it is: a host that was
 // solo had no address, and one may get another.
-func (s *Store) keepPeerURL(ctx context.Context, cluster roster, server *embedded.Server) error {
+func (s *seat) keepPeerURL(ctx context.Context, cluster roster, server *embedded.Server) error {
 	for ctx.Err() == nil {
 		err := cluster.settle(ctx, server.Standing().ID, server.PeerURL())
 		if err == nil || ctx.Err() != nil {
@@ -278,10 +283,4 @@ func (s *Store) keepPeerURL(ctx context.Context, cluster roster, server *embedde
 		store.Sleep(ctx, again)
 	}
 	return nil
-}
-
-// Survey is the membership as this host sees it, whether or not it runs a
-// member.
-func (s *Store) Survey(ctx context.Context, kv store.KV, client *etcd.Client) (members.Survey, error) {
-	return members.Look(ctx, kv, roster{etcd: etcd.NewMembership(client)})
 }

@@ -1,0 +1,93 @@
+package hosting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/join"
+)
+
+// How often doors are asked while the store says nothing, and how long asking may
+// take.
+const (
+	doorsAgain   = 10 * time.Second
+	doorPatience = 10 * time.Second
+)
+
+// doors are those of the members this host knows.
+type doors struct {
+	node     string // this one
+	identity *authority.Identity
+	asker    *join.Asker
+	book     *bookOf
+	picture  *picture
+	trouble  *trouble
+	log      *slog.Logger
+}
+
+// each asks one door after the other until one answers as wanted. This host's own
+// is left out: it has no more than the host has.
+func (d *doors) each(ask func(door string) error) error {
+	failed := fmt.Errorf("%w: no other member is known", join.ErrUnreachable)
+	for _, p := range d.book.read().Members {
+		if p.Node == d.node {
+			continue
+		}
+		if failed = ask(p.Door); failed == nil {
+			return nil
+		}
+	}
+	return failed
+}
+
+// take notes where the members are, here, for the client and for the next start.
+func (d *doors) take(places []join.Place, client *etcd.Client) {
+	if len(places) == 0 || slices.Equal(places, d.book.read().Members) {
+		return
+	}
+	err := errors.Join(client.SetEndpoints(clients(places)), d.book.rewrite(func(b *Book) { b.Members = places }))
+	if err != nil {
+		d.log.Error("the members' addresses are not kept: after a restart this host looks at those it knew", "err", err)
+	}
+}
+
+// ErrExiled: this host was evicted, or its certificate ended while it was away.
+var ErrExiled = errors.New("this host is of its cluster no more: gvlan join lets it in again")
+
+// ask asks where the members are while the store itself says nothing to this
+// host, and so learns whether this host is still of the cluster.
+func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error {
+	for store.Sleep(ctx, doorsAgain) {
+		once, cancel := context.WithTimeout(ctx, doorPatience)
+		_, err := kv.Get(once, store.MetaKey())
+		cancel()
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			d.trouble.set(ErrExiled, nil)
+			continue
+		}
+		once, cancel = context.WithTimeout(ctx, doorPatience)
+		var places []join.Place
+		err = d.each(func(door string) (err error) {
+			places, err = d.asker.Members(once, door)
+			return err
+		})
+		cancel()
+		switch {
+		case errors.Is(err, join.ErrRevoked), errors.Is(err, join.ErrCertificate):
+			if d.trouble.set(ErrExiled, fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ErrExiled, err)) {
+				d.log.Error("this host is of its cluster no more: what runs goes on, no new address is given; gvlan join lets it in again", "err", err)
+			}
+		case err == nil:
+			d.trouble.set(ErrExiled, nil)
+			d.take(places, client)
+		}
+	}
+	return nil
+}
