@@ -57,7 +57,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.InitialCluster = c.InitialClusterFromName(c.Name)
 	if len(s.config.Others) > 0 {
 		c.ClusterState = embed.ClusterStateFlagExisting
-		c.InitialCluster = initialCluster(c.InitialCluster, s.config.Others)
+		c.InitialCluster = initialCluster(c.Name, c.InitialCluster, s.config.Others)
 	}
 	c.MaxLearners = learnersMost
 	c.QuotaBackendBytes = s.config.Quota
@@ -65,7 +65,7 @@ func (s *Server) etcdConfig() *embed.Config {
 	c.AutoCompactionRetention = "1h"
 	c.GRPCAdditionalServerOptions = []grpc.ServerOption{
 		grpc.ChainStreamInterceptor(s.endStreams),
-		grpc.Creds(keeper{s}), // the last that is given counts
+		grpc.Creds(s.keeper), // the last that is given counts
 	}
 	c.ZapLoggerBuilder = embed.NewZapLoggerBuilder(s.log)
 	return c
@@ -91,10 +91,12 @@ func (s *Server) open(c *embed.Config) {
 }
 
 // initialCluster adds the other members to this one.
-func initialCluster(self string, others map[string]string) string {
+func initialCluster(name, self string, others map[string]string) string {
 	all := []string{self}
-	for name, peer := range others {
-		all = append(all, name+"="+peer)
+	for other, peer := range others {
+		if other != name {
+			all = append(all, other+"="+peer)
+		}
 	}
 	slices.Sort(all[1:])
 	return strings.Join(all, ",")

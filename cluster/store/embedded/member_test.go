@@ -1,9 +1,16 @@
 package embedded_test
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
-	"maps"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -63,28 +70,106 @@ func (g *group) connect(t *testing.T) {
 	g.membership = etcd.NewMembership(g.client)
 }
 
-// learner adds a member as a learner.
+// learner adds a member as a learner, and runs it.
 func (g *group) learner(t *testing.T, name string) *member {
 	t.Helper()
-	others := map[string]string{}
-	for _, m := range g.members {
-		others[m.config.Name] = m.PeerURL()
+	m := g.add(t, name)
+	m.running = start(t, m.config).ready(t)
+	if got, want := m.PeerURL(), m.peerURL(); got != want {
+		t.Fatalf("member %s is at %s, want %s", name, got, want)
 	}
+	g.reach(t)
+	return m
+}
+
+// add adds a member as a learner, which is yet to start.
+func (g *group) add(t *testing.T, name string) *member {
+	t.Helper()
 	m := g.prepare(t, name)
-	m.config.Others = maps.Clone(others)
-	peer := "https://" + m.config.Peer.String()
+	m.config.Others = map[string]string{}
+	for _, other := range g.members {
+		m.config.Others[other.config.Name] = other.peerURL()
+	}
 	eventually(t, func() (err error) {
-		m.id, err = g.membership.AddLearner(t.Context(), peer)
+		m.id, err = g.membership.AddLearner(t.Context(), m.peerURL())
 		return err
 	})
-	m.running = start(t, m.config).ready(t)
-	if m.PeerURL() != peer {
-		t.Fatalf("member %s is at %s, want %s", name, m.PeerURL(), peer)
-	}
+	return m
+}
+
+// reach has the client ask all members.
+func (g *group) reach(t *testing.T) {
+	t.Helper()
 	if err := g.client.SetEndpoints(g.endpoints()); err != nil {
 		t.Fatal(err)
 	}
-	return m
+}
+
+func (m *member) peerURL() string { return "https://" + m.config.Peer.String() }
+
+// memberVariable has the test binary run a member instead of tests.
+const memberVariable = "GVLAN_TEST_MEMBER"
+
+// process is what another process needs to run a member.
+type process struct {
+	Dir, Name    string
+	Listen, Peer netip.AddrPort
+	Files        authority.Files
+	Others       map[string]string
+}
+
+func TestMain(m *testing.M) {
+	if of := os.Getenv(memberVariable); of != "" {
+		fmt.Fprintln(os.Stderr, runMember(of))
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+func runMember(of string) error {
+	var p process
+	if err := json.Unmarshal([]byte(of), &p); err != nil {
+		return err
+	}
+	server, err := embedded.New(embedded.Config{Dir: p.Dir, Name: p.Name, Listen: p.Listen, Peer: p.Peer, Files: p.Files, Others: p.Others, Log: discard})
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-server.Ready()
+		fmt.Println("ready")
+	}()
+	return server.Run(context.Background())
+}
+
+// spawn runs a member in a process of its own until kill is called, or the
+// test ends.
+func spawn(t *testing.T, c embedded.Config) (kill func()) {
+	t.Helper()
+	of, err := json.Marshal(process{c.Dir, c.Name, c.Listen, c.Peer, c.Files, c.Others})
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), memberVariable+"="+string(of))
+	command.Stderr = t.Output()
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	kill = sync.OnceFunc(func() {
+		_ = command.Process.Kill()
+		_ = command.Wait()
+	})
+	t.Cleanup(kill)
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the member's process says %q, %v", line, err)
+	}
+	return kill
 }
 
 // eventually asks again while etcd needs time.
@@ -117,17 +202,17 @@ func (r *running) ends(t *testing.T) error {
 	}
 }
 
-// One becomes three, whose leader may go; who is removed knows, whether it
+// One becomes three, whose leader may be killed; who is removed knows, whether it
 // runs or starts later.
 func TestThreeMembers(t *testing.T) {
 	t.Parallel()
 	g := found(t)
 	put(t, g.client, "/before")
-	b, c := g.learner(t, "b"), g.learner(t, "c")
-	for _, m := range []*member{b, c} {
-		if s := m.Standing(); !s.Learner || s.ID != m.id {
-			t.Errorf("member %s stands as %+v, want a learner %x", m.config.Name, s, m.id)
-		}
+	b := g.add(t, "b")
+	kill := spawn(t, b.config)
+	c := g.learner(t, "c")
+	if s := c.Standing(); !s.Learner || s.ID != c.id {
+		t.Errorf("member c stands as %+v, want a learner %x", s, c.id)
 	}
 	// Two of the client's three members answer nothing now.
 	for range 6 {
@@ -146,17 +231,16 @@ func TestThreeMembers(t *testing.T) {
 	if err != nil || len(all) != 3 {
 		t.Fatalf("Members: %+v, %v; want three", all, err)
 	}
+	a := g.members[0]
+	a.id = a.Standing().ID
 	for i, m := range g.members {
-		s := m.Standing()
-		m.id = s.ID
-		got := all[indexOf(all, s.ID)]
-		want := etcd.MemberInfo{ID: s.ID, Name: m.config.Name, PeerURL: m.PeerURL(), Peer: m.config.Peer.String(), Client: m.config.Listen.String(), Started: true}
+		got := all[indexOf(all, m.id)]
+		want := etcd.MemberInfo{ID: m.id, Name: m.config.Name, PeerURL: m.peerURL(), Peer: m.config.Peer.String(), Client: m.config.Listen.String(), Started: true}
 		if got != want {
 			t.Errorf("member %d is %+v, want %+v", i, got, want)
 		}
 	}
 
-	a := g.members[0]
 	eventually(t, func() error { return g.membership.MoveLeader(t.Context(), b.id, a.config.Listen.String()) })
 	if err := g.membership.MoveLeader(t.Context(), c.id, c.config.Listen.String()); !errors.Is(err, etcd.ErrNotLeader) {
 		t.Errorf("MoveLeader of a follower: %v, want ErrNotLeader", err)
@@ -164,9 +248,7 @@ func TestThreeMembers(t *testing.T) {
 	if s, err := g.membership.Status(t.Context(), c.config.Listen.String()); err != nil || s.ID != c.id || s.Leader != b.id || s.Learner {
 		t.Errorf("Status: %+v, %v; want leader %x", s, err, b.id)
 	}
-	if err := b.stop(); err != nil {
-		t.Fatal(err)
-	}
+	kill()
 	eventually(t, func() error { return write(t, g.client, "/without-the-leader") })
 
 	eventually(t, func() error { return g.membership.Remove(t.Context(), b.id) })

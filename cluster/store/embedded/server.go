@@ -38,8 +38,8 @@ type Config struct {
 	Advertise netip.Addr
 	Files     authority.Files // what TLS works with; read anew for each connection, but for CA on Peer, which is read when Run begins
 	// Others are the peer URLs, by name, of the members of the cluster that this
-	// one joins, each of them and not itself: it must have been added there, as
-	// PeerURL says. It counts while there is no data.
+	// one joins, each of them; one of its own name is passed over. It must have
+	// been added there, as PeerURL says. They count while there is no data.
 	Others map[string]string
 	Quota  int64 // bytes; 0: etcd's own, 2 GiB
 
@@ -57,13 +57,11 @@ type Config struct {
 type Server struct {
 	config   Config
 	door     *door
+	keeper   *keeper
 	log      *zap.Logger
 	ready    chan struct{}
 	started  atomic.Pointer[embed.Etcd] // nil before it is
 	stopping chan struct{}              // closed when streams must end
-
-	mu    sync.Mutex
-	conns map[*connection]struct{} // of clients with a certificate
 }
 
 // New checks the configuration and makes the data directory. Run starts the
@@ -79,8 +77,9 @@ func New(c Config) (*Server, error) {
 	if c.Refused == nil {
 		c.Refused = func(string) bool { return false }
 	}
-	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{}), conns: map[*connection]struct{}{}}
+	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
 	s.log = zaplog.New(c.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel)
+	s.keeper = newKeeper(c, s.log)
 	var err error
 	s.door, err = newDoor(c.Dir)
 	return s, err
@@ -155,8 +154,11 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := s.inspect(); err != nil {
 		return err
 	}
-	if err := s.checkFiles(); err != nil {
-		return err
+	if s.config.open() {
+		// etcd would refuse every peer without a word.
+		if _, err := s.keeper.clientTLS(); err != nil {
+			return err
+		}
 	}
 	etcd, err := s.startEtcd()
 	if err != nil {
@@ -176,7 +178,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) serve(ctx context.Context, etcd *embed.Etcd) error {
 	working, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
-	wait.Go(func() { s.endRefused(working) })
+	wait.Go(func() { s.keeper.endRefused(working) })
 	defer wait.Wait()
 	defer stop()
 	select {

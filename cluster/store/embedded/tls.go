@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -31,24 +32,34 @@ var (
 // read for each connection, so that renewed certificates, another authority and
 // refused serial numbers count at once; and it knows the connections that stand,
 // so that they can be ended. etcd's own would do neither.
-type keeper struct{ server *Server }
+type keeper struct {
+	config Config
+	log    *zap.Logger
+
+	mu    sync.Mutex
+	conns map[*connection]struct{} // of clients with a certificate
+}
+
+func newKeeper(c Config, log *zap.Logger) *keeper {
+	return &keeper{config: c, log: log, conns: map[*connection]struct{}{}}
+}
 
 // ServerHandshake implements credentials.TransportCredentials. Whoever comes
 // by the unix socket was let in by its mode.
-func (k keeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (k *keeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	if raw.LocalAddr().Network() == "unix" {
 		return insecure.NewCredentials().ServerHandshake(raw)
 	}
 	conn, info, err := k.handshake(raw)
 	if err != nil {
-		k.server.log.Warn("rejected connection", zap.String("from", raw.RemoteAddr().String()), zap.Error(err))
+		k.log.Warn("rejected connection", zap.String("from", raw.RemoteAddr().String()), zap.Error(err))
 		return nil, nil, errors.Join(err, raw.Close())
 	}
 	return conn, info, nil
 }
 
-func (k keeper) handshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	config, err := k.server.clientTLS()
+func (k *keeper) handshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	config, err := k.clientTLS()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -65,58 +76,58 @@ func (k keeper) handshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) 
 			serials = append(serials, authority.Serial(cert))
 		}
 	}
-	known := &connection{Conn: conn, raw: raw, server: k.server, serials: serials}
-	k.server.mu.Lock()
-	k.server.conns[known] = struct{}{}
-	k.server.mu.Unlock()
-	if k.server.refuses(serials) { // since the handshake
+	known := &connection{Conn: conn, raw: raw, keeper: k, serials: serials}
+	k.mu.Lock()
+	k.conns[known] = struct{}{}
+	k.mu.Unlock()
+	if k.refuses(serials) { // since the handshake
 		return nil, nil, errors.Join(errRefused, known.Close())
 	}
 	return known, info, nil
 }
 
 // ClientHandshake implements credentials.TransportCredentials.
-func (k keeper) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
+func (k *keeper) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	return nil, nil, errServesOnly
 }
 
 // Info implements credentials.TransportCredentials.
-func (k keeper) Info() credentials.ProtocolInfo {
+func (k *keeper) Info() credentials.ProtocolInfo {
 	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
-func (k keeper) Clone() credentials.TransportCredentials { return k }
+func (k *keeper) Clone() credentials.TransportCredentials { return k }
 
 // OverrideServerName implements credentials.TransportCredentials.
-func (k keeper) OverrideServerName(string) error { return errServesOnly }
+func (k *keeper) OverrideServerName(string) error { return errServesOnly }
 
 // connection is a client's that showed a certificate.
 type connection struct {
 	net.Conn
 	raw     net.Conn
-	server  *Server
+	keeper  *keeper
 	serials []string
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
-	c.server.mu.Lock()
-	delete(c.server.conns, c)
-	c.server.mu.Unlock()
+	c.keeper.mu.Lock()
+	delete(c.keeper.conns, c)
+	c.keeper.mu.Unlock()
 	return c.Conn.Close()
 }
 
 // endRefused ends the connections of certificates that are refused from now
 // on, until ctx ends.
-func (s *Server) endRefused(ctx context.Context) {
-	if s.config.RefusedChanged == nil {
+func (k *keeper) endRefused(ctx context.Context) {
+	if k.config.RefusedChanged == nil {
 		return
 	}
 	for ctx.Err() == nil {
-		changed := s.config.RefusedChanged()
-		for _, c := range s.connections() {
-			if s.refuses(c.serials) {
+		changed := k.config.RefusedChanged()
+		for _, c := range k.connections() {
+			if k.refuses(c.serials) {
 				_ = c.raw.Close() // no farewell, which would wait for who is refused; gRPC closes the rest
 			}
 		}
@@ -127,18 +138,18 @@ func (s *Server) endRefused(ctx context.Context) {
 	}
 }
 
-func (s *Server) connections() (all []*connection) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
+func (k *keeper) connections() (all []*connection) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for c := range k.conns {
 		all = append(all, c)
 	}
 	return all
 }
 
-func (s *Server) refuses(serials []string) bool {
+func (k *keeper) refuses(serials []string) bool {
 	for _, serial := range serials {
-		if s.config.Refused(serial) {
+		if k.config.Refused(serial) {
 			return true
 		}
 	}
@@ -146,16 +157,16 @@ func (s *Server) refuses(serials []string) bool {
 }
 
 // clientTLS is how a client must prove itself now.
-func (s *Server) clientTLS() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(s.config.Files.Cert, s.config.Files.Key)
+func (k *keeper) clientTLS() (*tls.Config, error) {
+	pair, err := tls.LoadX509KeyPair(k.config.Files.Cert, k.config.Files.Key)
 	if err != nil {
 		return nil, fmt.Errorf("read the certificate of the embedded etcd: %w", err)
 	}
-	authorities, err := pool(s.config.Files.CA)
+	authorities, err := pool(k.config.Files.CA)
 	if err != nil {
 		return nil, err
 	}
-	revoked, err := revocations(s.config.Files.CRL)
+	revoked, err := revocations(k.config.Files.CRL)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +177,7 @@ func (s *Server) clientTLS() (*tls.Config, error) {
 		ClientCAs:    authorities,
 		VerifyConnection: func(state tls.ConnectionState) error {
 			for _, cert := range state.PeerCertificates {
-				if revoked(cert) || s.config.Refused(authority.Serial(cert)) {
+				if revoked(cert) || k.config.Refused(authority.Serial(cert)) {
 					return errRefused
 				}
 			}
@@ -204,14 +215,4 @@ func revocations(path string) (revoked func(*x509.Certificate) bool, err error) 
 			return e.SerialNumber.Cmp(cert.SerialNumber) == 0
 		})
 	}, nil
-}
-
-// checkFiles looks at what TLS works with before etcd does, which would
-// refuse every peer without a word.
-func (s *Server) checkFiles() error {
-	if !s.config.open() {
-		return nil
-	}
-	_, err := s.clientTLS()
-	return err
 }

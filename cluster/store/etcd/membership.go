@@ -306,7 +306,7 @@ func explainChange(err error) error {
 		{ErrNotInStep, []error{rpctypes.ErrMemberLearnerNotReady}},
 		{ErrNoMember, []error{rpctypes.ErrMemberNotFound}},
 		{ErrKnown, []error{rpctypes.ErrMemberExist, rpctypes.ErrPeerURLExist}},
-		{ErrAtRisk, []error{rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrUnhealthy, rpctypes.ErrTooManyLearners}},
+		{ErrAtRisk, []error{rpctypes.ErrMemberNotEnoughStarted, rpctypes.ErrUnhealthy}},
 		{ErrNotLeader, []error{rpctypes.ErrNotLeader, rpctypes.ErrBadLeaderTransferee}},
 	} {
 		if isAny(err, c.said...) {
