@@ -221,6 +221,14 @@ func TestThreeMembers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	for range 6 {
+		eventually(t, func() (err error) {
+			for _, err = range g.client.Watch(t.Context(), store.Prefix("/"), 0) {
+				break
+			}
+			return err
+		})
+	}
 	for _, m := range []*member{b, c} {
 		eventually(t, func() error { return g.membership.Promote(t.Context(), m.id) })
 		if err := g.membership.Promote(t.Context(), m.id); err != nil {
@@ -257,6 +265,18 @@ func TestThreeMembers(t *testing.T) {
 	}
 	if err := start(t, b.config).ends(t); !errors.Is(err, embedded.ErrRemoved) {
 		t.Errorf("Run of one removed while it was away: %v, want ErrRemoved", err)
+	}
+	if err := embedded.Discard(b.config.Dir); err != nil {
+		t.Fatal(err)
+	}
+	b.config.Others = map[string]string{"a": a.peerURL(), "b": "https://127.0.0.1:1", "c": c.peerURL()} // its own name counts for nothing
+	eventually(t, func() (err error) {
+		b.id, err = g.membership.AddLearner(t.Context(), b.peerURL())
+		return err
+	})
+	b.running = start(t, b.config).ready(t)
+	if s := b.Standing(); !s.Learner || s.ID != b.id {
+		t.Errorf("member b stands as %+v, want a learner %x", s, b.id)
 	}
 	eventually(t, func() error { return g.membership.Remove(t.Context(), c.id) })
 	if err := c.ends(t); !errors.Is(err, embedded.ErrRemoved) {

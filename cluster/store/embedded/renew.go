@@ -54,6 +54,28 @@ func Restore(dir, name, peerURL, snapshotPath string, log *slog.Logger) error {
 	})
 }
 
+// Discard removes what a member has, while it is stopped, and what Renew and
+// Restore kept: it is new after, and may join a cluster.
+func Discard(dir string) error {
+	held, err := lock(dir)
+	if err != nil {
+		return err
+	}
+	defer held.Close()
+	if err := settle(dir); err != nil {
+		return err
+	}
+	// In one step: half a member is damage.
+	member, gone := filepath.Join(dir, memberDir), filepath.Join(dir, buildingDir)
+	if exists(member) {
+		err = os.Rename(member, gone)
+	}
+	if err = errors.Join(err, os.RemoveAll(gone), os.RemoveAll(filepath.Join(dir, oldDir))); err != nil {
+		return fmt.Errorf("discard the data of the embedded etcd: %w", err)
+	}
+	return nil
+}
+
 func replace(dir string, log *slog.Logger, c snapshot.RestoreConfig) error {
 	door, err := newDoor(dir) // makes the directory, and closes it to others
 	if err != nil {

@@ -197,3 +197,29 @@ func TestRestore(t *testing.T) {
 		t.Errorf("what was there before: %v", err)
 	}
 }
+
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	server := start(t, embedded.Config{Dir: dir}).ready(t)
+	if err := embedded.Discard(dir); err == nil {
+		t.Error("Discard of a server that runs: no error")
+	}
+	put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
+	if err := server.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := embedded.Renew(dir, "gvlan", server.PeerURL(), discard); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := embedded.Discard(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, left := range []string{"building", "member", "member.new", "member.old"} {
+		if _, err := os.Stat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", left, err)
+		}
+	}
+}

@@ -22,7 +22,7 @@ import (
 )
 
 // ErrRemoved is returned by Run for a member that its cluster has removed.
-// It cannot come back with the data it has: that must go before it joins anew.
+// It cannot come back with the data it has: Discard it before it joins anew.
 var ErrRemoved = errors.New("the embedded etcd was removed from its cluster")
 
 // Config says where the embedded etcd keeps its data and who may reach it.
