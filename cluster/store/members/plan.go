@@ -416,7 +416,7 @@ func (s standing) moves() bool {
 }
 
 func (s standing) addLearner() (Step, bool) {
-	if len(s.free) == 0 || len(s.learners) >= MaxLearners || len(s.lasting()) >= s.learnersWanted() || s.moves() {
+	if len(s.free) == 0 || len(s.lasting()) >= s.learnersWanted() || s.moves() {
 		return Step{}, false
 	}
 	h := s.free[0]
@@ -459,7 +459,7 @@ func (v View) Why(node string) string {
 		return s.enough()
 	case s.moves():
 		return "the leader has no address yet that others reach"
-	case len(s.learners) >= MaxLearners || len(s.lasting()) >= s.learnersWanted():
+	case len(s.lasting()) >= s.learnersWanted():
 		return "others come first"
 	case len(s.free) > 0 && s.free[0].Node != node:
 		return "others come first"

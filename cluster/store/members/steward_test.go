@@ -30,8 +30,9 @@ type cluster struct {
 	behind  map[string]uint64
 	leader  uint64
 	ids     uint64
-	early   int   // promotions to refuse
-	refused error // what every call says
+	lost    map[string]bool // by node; knows no leader
+	early   int             // promotions to refuse
+	refused error           // what every call says
 	done    []string
 }
 
@@ -73,6 +74,9 @@ func (c *cluster) Status(_ context.Context, client string) (members.MemberStatus
 	defer c.mu.Unlock()
 	for _, m := range c.list {
 		if m.Client == client && !c.silent[m.Name] {
+			if c.lost[m.Name] {
+				return members.MemberStatus{ID: m.ID, Index: 9, Applied: 9}, c.refused
+			}
 			return members.MemberStatus{ID: m.ID, Leader: c.leader, Learner: m.Learner, Index: 5000, Applied: 5000 - c.behind[m.Name]}, c.refused
 		}
 	}
@@ -236,6 +240,9 @@ func TestGrows(t *testing.T) {
 	if diff := cmp.Diff([]string{"add b:2380", "add c:2380", "promote b", "promote c"}, r.steps()); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
+	if log := r.log.String(); strings.Contains(log, "level=WARN") {
+		t.Errorf("a learner that is not in step yet is no trouble:\n%s", log)
+	}
 	want := store.Member{Node: "b", ID: "a2", Peer: "b:2380", Client: "b:2379", Door: "b:2381"}
 	if got, found, err := members.Record(t.Context(), r.kv, "b"); got != want || !found || err != nil {
 		t.Errorf("record %+v, %v, %v, want %+v", got, found, err, want)
@@ -249,9 +256,14 @@ func TestLearnerThatLagsIsNotPromoted(t *testing.T) {
 	c := newCluster("a")
 	c.behind["c"] = 4000
 	r := begin(t, c, nil, "a", "b", "c")
-	r.recorded("+a", "b", "c")
+	r.until("all answer", func() bool {
+		got, err := members.Look(t.Context(), r.kv, c)
+		return err == nil && len(got.Statuses) == 3
+	})
 	time.Sleep(50 * time.Millisecond)
-	r.recorded("+a", "b", "c")
+	if diff := cmp.Diff([]string{"add b:2380", "add c:2380"}, r.steps()); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
 	r.set(func() { delete(c.behind, "c") })
 	r.recorded("+a", "+b", "+c")
 }
@@ -395,7 +407,8 @@ func TestTellsOnce(t *testing.T) {
 
 func TestLook(t *testing.T) {
 	c := threeVoters()
-	c.silent["c"], c.behind["b"] = true, 7
+	c.join("e", true)
+	c.silent["c"], c.behind["b"], c.lost = true, 7, map[string]bool{"e": true}
 	r := begin(t, c, func(cfg *members.Config) { cfg.Node = "d" }, "a", "b", "c", "d")
 	got, err := members.Look(t.Context(), r.kv, c)
 	if err != nil {
@@ -405,11 +418,12 @@ func TestLook(t *testing.T) {
 		{ID: 0xa1, Node: "a", Peer: "a:2380", Started: true, Answers: true, Leader: true, InStep: true},
 		{ID: 0xa2, Node: "b", Peer: "b:2380", Started: true, Answers: true, InStep: true, Lag: 7},
 		{ID: 0xa3, Node: "c", Peer: "c:2380", Started: true},
+		{ID: 0xa4, Node: "e", Peer: "e:2380", Learner: true, Started: true, Lag: 4991},
 	}
 	if diff := cmp.Diff(want, got.Members); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)
 	}
-	if answered := slices.Sorted(maps.Keys(got.Statuses)); !slices.Equal(answered, []uint64{0xa1, 0xa2}) {
+	if answered := slices.Sorted(maps.Keys(got.Statuses)); !slices.Equal(answered, []uint64{0xa1, 0xa2, 0xa4}) {
 		t.Errorf("statuses of %x", answered)
 	}
 	if got.Goal() != 3 || got.Why("d") != "3 are enough" {
