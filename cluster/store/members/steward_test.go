@@ -354,10 +354,11 @@ func TestLearnerWithoutARecord(t *testing.T) {
 	}
 }
 
-// An evicted host's description goes before its member does.
+// An evicted host's description goes before its member does, which nobody waits
+// for.
 func TestEvicted(t *testing.T) {
 	c := threeVoters()
-	r := begin(t, c, nil, "a", "b", "c", "d")
+	r := begin(t, c, func(cfg *members.Config) { cfg.Patience = time.Hour }, "a", "b", "c", "d")
 	r.recorded("+a", "+b", "+c")
 	r.set(func() { c.silent["c"] = true })
 	r.write(store.Put(store.EpochKey("c"), store.Encode(store.Epoch{Evicted: true})),
