@@ -60,6 +60,10 @@ func (s *Server) etcdConfig() *embed.Config {
 		c.InitialCluster = initialCluster(c.Name, c.InitialCluster, s.config.Others)
 	}
 	c.MaxLearners = learnersMost
+	// etcd's own check refuses a learner while any voter is silent, which is when
+	// one is needed: the silent one's place could never be taken. Who changes the
+	// membership looks at the quorum first.
+	c.StrictReconfigCheck = false
 	c.QuotaBackendBytes = s.config.Quota
 	c.AutoCompactionMode = embed.CompactorModePeriodic
 	c.AutoCompactionRetention = "1h"

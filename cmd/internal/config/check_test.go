@@ -26,7 +26,7 @@ func loadFrom(t *testing.T, words ...string) Settings {
 }
 
 // goodToken has the form of a token.
-const goodToken = "gvlan1-aaisem2ekvthpcezvk54zxpo74abcirtirkwm54itgvlxtg5537q-abcdefghijklmnopqrstuvwxyz"
+const goodToken = "gvlan1-aaisem2ekvthpcezvk54zxpo74abcirtirkwm54itgvlxtg5537q-abcdefghijklmnopqrstuvwxyy"
 
 func TestContradictions(t *testing.T) {
 	tests := []struct {
