@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -121,7 +122,7 @@ func TestSetEndpoints(t *testing.T) {
 	t.Parallel()
 	first, stop := etcdtest.ServeUntil(t, embedded.Config{})
 	second := etcdtest.Serve(t, embedded.Config{})
-	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{first.Endpoint()}})
+	client := etcdtest.Connect(t, etcd.Config{Endpoints: []string{first.Endpoint()}, Attempt: 5 * time.Second})
 	if err := storetest.Put(t.Context(), client, "/in-the-first"); err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +138,7 @@ func TestSetEndpoints(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop()
-	for range 100 {
+	for range 10 {
 		_, err := client.Get(t.Context(), "/in-the-first")
 		if errors.Is(err, store.ErrNotFound) {
 			break
