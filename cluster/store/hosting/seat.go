@@ -101,7 +101,7 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 		case err == nil: // to be started with what has changed
 		case errors.Is(err, embedded.ErrRemoved):
 			s.log.Info("the member of this host is out of the store, which others go on with: its data is deleted", "id", removed)
-			if err := errors.Join(os.RemoveAll(s.dir), s.identity.DropCustody(), s.identity.DropMember()); err != nil {
+			if err := errors.Join(embedded.Discard(s.dir), s.identity.DropCustody(), s.identity.DropMember()); err != nil {
 				return fmt.Errorf("delete the data of a member that was removed: %w", err)
 			}
 		case errors.Is(err, embedded.ErrDamaged):

@@ -358,11 +358,10 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 	if err := s.identity.Accept(answer.Certificate, answer.Roots); err != nil {
 		return err
 	}
-	book := Book{Moved: true}
-	if !s.config.Client {
-		book.Base = s.ownBase(s.config.Listen)
+	book := Book{Moved: true, Members: answer.Members} // where it serves is settled when it is opened: towards the members
+	if len(book.Members) == 0 { // of a store so new that it has not said yet where its members are
+		book.Members = []join.Place{{Client: WithPort(address), Door: door}}
 	}
-	book.Members = answer.Members
 	return s.book.rewrite(func(b *Book) { *b = book })
 }
 
@@ -384,7 +383,13 @@ func (s *Store) Token(ctx context.Context) (authority.Token, error) {
 	if err != nil {
 		return authority.Token{}, err
 	}
-	return custodian.Token(ctx)
+	token, err := custodian.Token(ctx)
+	if errors.Is(err, join.ErrBehind) { // it was rotated on another host a moment ago
+		if err = custodian.Refresh(ctx, s.doors.asker, s.config.Node); err == nil {
+			token, err = custodian.Token(ctx)
+		}
+	}
+	return token, err
 }
 
 // RotateToken ends the token and makes another. Errors as of Token.

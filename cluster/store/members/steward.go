@@ -116,7 +116,8 @@ func (s *Steward) round(ctx context.Context) error {
 		return nil
 	}
 	led := s.clocks.look(s.cfg.Now(), &view)
-	if led < s.cfg.Settle || !s.known.listed() {
+	alone := len(view.Members) == 1 // nobody else can have led, and begun anything
+	if led < s.cfg.Settle && !alone || !s.known.listed() {
 		return nil
 	}
 	step, found := view.Next()

@@ -331,14 +331,19 @@ func TestWhoDoesNotLeadDoesNothing(t *testing.T) {
 	}
 }
 
-// A leader that has just begun writes the records, and changes nothing yet.
+// A leader that has just begun writes the records, and changes nothing yet,
+// unless it is the only member: nobody led before it.
 func TestSettles(t *testing.T) {
-	r := begin(t, newCluster("a"), func(cfg *members.Config) { cfg.Settle = time.Hour }, "a", "b")
-	r.recorded("+a")
+	unsettled := func(cfg *members.Config) { cfg.Settle = time.Hour }
+	c := newCluster("a")
+	c.join("b", false)
+	r := begin(t, c, unsettled, "a", "b", "c")
+	r.recorded("+a", "+b")
 	time.Sleep(50 * time.Millisecond)
 	if steps := r.steps(); len(steps) > 0 {
 		t.Errorf("steps %q", steps)
 	}
+	begin(t, newCluster("a"), unsettled, "a", "b").recorded("+a", "b")
 }
 
 // The steward died between adding a learner and writing its record.

@@ -179,7 +179,7 @@ func advertised(ctx context.Context, c config.Config) (netip.Addr, error) {
 	if err != nil {
 		return netip.Addr{}, err
 	}
-	if at, err := netip.ParseAddrPort(served); err == nil && mtuAt(at.Addr()) > 0 {
+	if at, err := netip.ParseAddrPort(served); err == nil && !at.Addr().IsLoopback() && mtuAt(at.Addr()) > 0 {
 		return at.Addr(), nil
 	}
 	if c.Join.Address != "" {
