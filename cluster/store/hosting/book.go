@@ -26,7 +26,8 @@ type Book struct {
 	// Base is the host:port this host serves clients at as a member; its peers
 	// and its door have the ports after it. "" where it can run none.
 	Base    string       `json:"base,omitempty"`
-	Members []join.Place `json:"members"` // never empty
+	Members []join.Place `json:"members"`           // never empty
+	Cluster string       `json:"cluster,omitempty"` // uuid, of who let this host in; "" where it was not told
 	// Moved says that this host has just come from another store, which it has
 	// not forgotten yet.
 	Moved bool `json:"moved,omitempty"`

@@ -70,12 +70,19 @@ func (s *seat) hasData() bool {
 	return err == nil
 }
 
+// alone reports whether the only member that this host knows of is its own. One
+// without data begins anew: nobody else could ask it to.
+func (s *seat) alone() bool {
+	known := s.book.read().Members
+	return len(known) == 1 && known[0].Node == s.config.Node
+}
+
 // run runs a member whenever this host has one or is asked to, until ctx ends.
 func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	removed := "" // id of the member that was here and is out of the cluster
 	for ctx.Err() == nil {
 		others := map[string]string{}
-		if !s.hasData() {
+		if !s.hasData() && !s.alone() {
 			asked, v, ok := s.awaitAsking(ctx, removed)
 			if !ok {
 				return nil

@@ -211,6 +211,10 @@ func (s *Store) Base() string { return s.book.read().Base }
 // Moved reports whether this host has come from another store since Settle.
 func (s *Store) Moved() bool { return s.book.read().Moved }
 
+// Cluster is the uuid of the cluster that let this host in; "" where it was not
+// told.
+func (s *Store) Cluster() string { return s.book.read().Cluster }
+
 // Settle says that nothing of the store before is remembered any more.
 func (s *Store) Settle() error { return s.book.rewrite(func(b *Book) { b.Moved = false }) }
 
@@ -358,8 +362,8 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 	if err := s.identity.Accept(answer.Certificate, answer.Roots); err != nil {
 		return err
 	}
-	book := Book{Moved: true, Members: answer.Members} // where it serves is settled when it is opened: towards the members
-	if len(book.Members) == 0 { // of a store so new that it has not said yet where its members are
+	book := Book{Moved: true, Members: answer.Members, Cluster: answer.Cluster} // where it serves is settled when it is opened: towards the members
+	if len(book.Members) == 0 {                                                 // of a store so new that it has not said yet where its members are
 		book.Members = []join.Place{{Client: WithPort(address), Door: door}}
 	}
 	return s.book.rewrite(func(b *Book) { *b = book })

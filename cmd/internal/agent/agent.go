@@ -296,15 +296,23 @@ func (a *Agent) openSockets() (err error) {
 }
 
 // forgetFormer drops what this host remembers of the store it used before it
-// came to another.
+// came to another. One that was let into its own cluster again, after an eviction,
+// keeps it.
 func (a *Agent) forgetFormer() error {
-	if a.truth.own == nil || !a.truth.own.Moved() {
+	own := a.truth.own
+	if own == nil || !own.Moved() {
 		return nil
 	}
-	if err := errors.Join(a.past.forget(), forgetPeers(a.config)); err != nil {
+	known, err := a.past.LoadPast()
+	if err != nil {
 		return err
 	}
-	return a.truth.own.Settle()
+	if own.Cluster() == "" || known.Cluster != own.Cluster() {
+		if err := errors.Join(a.past.forget(), forgetPeers(a.config)); err != nil {
+			return err
+		}
+	}
+	return own.Settle()
 }
 
 // run runs the parts until ctx ends, or one of them does. They stop in the order

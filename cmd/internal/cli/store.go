@@ -183,6 +183,39 @@ func newTokenCommand() *cobra.Command {
 	return c
 }
 
+// newAuthorityCommand is `gvlan ca`.
+func newAuthorityCommand() *cobra.Command {
+	c := &cobra.Command{Use: "ca", Short: "The authority that certificates of this cluster come from"}
+	show := func(c *cobra.Command, _ *api.Client, r api.AuthorityRotation) error {
+		return printRotation(c.OutOrStdout(), r)
+	}
+	status := &cobra.Command{Use: "status", Short: "Say how far a change of the authority is", Args: cobra.NoArgs}
+	rotate := &cobra.Command{
+		Use: "rotate", Short: "Replace the authority", Args: cobra.NoArgs,
+		Long: "Makes a new authority. Both count until every host has a certificate of the new one, which hosts see to by\n" +
+			"themselves; hosts that are away are waited for until their certificates end, or they are evicted.",
+	}
+	c.AddCommand(showing(status, at[api.AuthorityRotation](api.CAStateRoute), show), showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (r api.AuthorityRotation, err error) {
+		err = client.Ask(c.Context(), http.MethodPost, api.CARotateRoute, &r)
+		return r, err
+	}, show))
+	return c
+}
+
+func printRotation(out io.Writer, r api.AuthorityRotation) error {
+	line := "the authority is settled: no change is under way"
+	switch {
+	case r.Stage == "settled":
+	case len(r.Waiting) == 0:
+		line = "the authority is being replaced (" + r.Stage + "): waiting for nobody"
+	default:
+		terminal.InCells(&r)
+		line = "the authority is being replaced (" + r.Stage + "): waiting for " + strings.Join(r.Waiting, ", ")
+	}
+	_, err := fmt.Fprintln(out, line)
+	return err
+}
+
 // printJoinLine waits until the store has what others join with.
 func printJoinLine(ctx context.Context, out io.Writer, client *api.Client, wait time.Duration) error {
 	for end := time.Now().Add(wait); ; {
