@@ -11,6 +11,7 @@ package plugin
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	dockeripam "github.com/docker/go-plugins-helpers/ipam"
@@ -37,6 +37,9 @@ import (
 // gets four fifths of it, so that a request ends with a sentence rather than
 // a broken connection.
 const handlerTimeout = 5 * time.Second
+
+// stopTimeout is when requests in flight have ended whatever they wait for.
+const stopTimeout = handlerTimeout + time.Second
 
 // manifest is the answer to Plugin.Activate: both drivers on one socket.
 const manifest = `{"Implements":["NetworkDriver","IpamDriver"]}`
@@ -104,18 +107,20 @@ type Plugin struct {
 	driver    Driver
 	addresses Addresses
 	asked     askedFor // names that engines from 29 tell with an address request
-	handler   sdk.Handler
+	mux       *http.ServeMux
 	log       *slog.Logger
 	// swarm makes the plugin report scope "global", which a managed plugin
 	// needs for swarm networks and a socket plugin must not report.
 	swarm bool
-	gate  sync.RWMutex // read-held by every request, taken for good on stop
 }
 
 // New serves a driver and its addresses. With swarm set the driver reports
 // global scope, which only a managed plugin may.
 func New(d Driver, addresses Addresses, swarm bool, log *slog.Logger) *Plugin {
-	p := &Plugin{driver: d, addresses: addresses, handler: sdk.NewHandler(manifest), log: log, swarm: swarm}
+	p := &Plugin{driver: d, addresses: addresses, mux: http.NewServeMux(), log: log, swarm: swarm}
+	p.mux.HandleFunc("/Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
+		sdk.EncodeResponse(w, json.RawMessage(manifest), false)
+	})
 	p.routeNetwork()
 	p.routeIPAM()
 	return p
@@ -142,20 +147,24 @@ func Listen(folder, name string) (net.Listener, error) {
 	return l, nil
 }
 
-// Serve answers on l until ctx ends, then lets requests in flight finish.
+// Serve answers on l until ctx ends, then lets requests in flight finish. When it
+// returns no connection is left: Docker keeps its own for later calls, and an
+// agent that begins anew in this process is to get those.
 func (p *Plugin) Serve(ctx context.Context, l net.Listener) error {
+	server := &http.Server{Handler: p.mux, ReadHeaderTimeout: handlerTimeout}
 	served := make(chan error, 1)
-	go func() { served <- p.handler.Serve(l) }()
+	go func() { served <- server.Serve(l) }()
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve the plugin socket: %w", err)
 	case <-ctx.Done():
 	}
-	l.Close()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if server.Shutdown(grace) != nil { // of who connected and asked nothing
+		_ = server.Close()
+	}
 	<-served
-	// Taking the gate for writing waits for the requests in flight and turns
-	// later ones away.
-	p.gate.Lock()
 	return nil
 }
 
@@ -177,17 +186,12 @@ type ipamError struct{ Error string }
 // handle registers one method. An empty or broken body is Docker's retry of
 // a request whose body was already consumed: it gets 400 and has no effect.
 func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.Context, Req) (Res, error)) {
-	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
+	p.mux.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
 		var req Req
 		if err := sdk.DecodeRequest(w, r, &req); err != nil {
 			p.log.Warn("request without a body refused", "method", method, "err", err)
 			return
 		}
-		if !p.gate.TryRLock() {
-			http.Error(w, "gvlan is stopping", http.StatusServiceUnavailable)
-			return
-		}
-		defer p.gate.RUnlock()
 		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
 		defer cancel()
 		began := time.Now()
@@ -203,14 +207,14 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 
 // fixed registers a method that has no request body.
 func fixed[Res any](p *Plugin, method string, answer func() Res) {
-	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, _ *http.Request) {
+	p.mux.HandleFunc("/"+method, func(w http.ResponseWriter, _ *http.Request) {
 		sdk.EncodeResponse(w, answer(), false)
 	})
 }
 
 // missing registers a method that Docker is content to find unimplemented.
 func missing(p *Plugin, method string) {
-	p.handler.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
+	p.mux.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 	})
 }
