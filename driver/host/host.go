@@ -186,7 +186,7 @@ func (h *Host) Hosts() plan.Hosts {
 func (c Config) Host() string { return cmp.Or(c.Node.Host, c.Self.Node()) }
 
 // SoloWarning is for a network that is defined where nobody else sees it.
-const SoloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (start the agent with --etcd-listen and join the others)"
+const SoloWarning = "this agent is solo: no other host shares its etcd, so the network exists on this host only (gvlan init opens this host's store to others, gvlan join brings the host into a cluster)"
 
 // IsSolo reports whether no other host shares this agent's store.
 func (h *Host) IsSolo() bool { return h.Cfg.Solo != nil && h.Cfg.Solo() }
