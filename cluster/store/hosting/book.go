@@ -26,7 +26,7 @@ type Book struct {
 	// Base is the host:port this host serves clients at as a member; its peers
 	// and its door have the ports after it. "" where it can run none.
 	Base    string       `json:"base,omitempty"`
-	Members []join.Place `json:"members"`           // never empty
+	Members []join.Place `json:"members"`           // empty: this host is of no cluster any more
 	Cluster string       `json:"cluster,omitempty"` // uuid, of who let this host in; "" where it was not told
 	// Moved says that this host has just come from another store, which it has
 	// not forgotten yet.
@@ -34,7 +34,7 @@ type Book struct {
 }
 
 // readBook returns the book of a data directory; false for a host that is of no
-// cluster.
+// cluster, whose book says at most that it has left one.
 func readBook(dir string) (b Book, found bool, err error) {
 	raw, err := os.ReadFile(filepath.Join(dir, bookFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -46,10 +46,10 @@ func readBook(dir string) (b Book, found bool, err error) {
 	if err := json.Unmarshal(raw, &b); err != nil {
 		return b, false, fmt.Errorf("read where the store is: %s: %w", filepath.Join(dir, bookFile), err)
 	}
-	if len(b.Members) == 0 {
+	if len(b.Members) == 0 && !b.Moved {
 		return b, false, fmt.Errorf("read where the store is: %s names no member", filepath.Join(dir, bookFile))
 	}
-	return b, true, nil
+	return b, len(b.Members) > 0, nil
 }
 
 // bookOf is the book of a running host, in memory and on disk.
@@ -77,6 +77,21 @@ func (b *bookOf) rewrite(change func(*Book)) error {
 	}
 	b.now = book
 	return nil
+}
+
+// settle says that nothing of the store before is remembered any more. A host
+// that left its cluster needs no book then.
+func (b *bookOf) settle() error {
+	if len(b.read().Members) > 0 {
+		return b.rewrite(func(b *Book) { b.Moved = false })
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := os.Remove(filepath.Join(b.dir, bookFile)); err != nil {
+		return fmt.Errorf("forget the store before: %w", err)
+	}
+	b.now = Book{}
+	return syncFolder(b.dir)
 }
 
 // Remembered is where a host of a cluster serves its member, "" where it runs

@@ -52,7 +52,11 @@ func (d *doors) take(places []join.Place, client *etcd.Client) {
 	if len(places) == 0 || slices.Equal(places, d.book.read().Members) {
 		return
 	}
-	err := errors.Join(client.SetEndpoints(clients(places)), d.book.rewrite(func(b *Book) { b.Members = places }))
+	err := errors.Join(client.SetEndpoints(clients(places)), d.book.rewrite(func(b *Book) {
+		if !b.Moved { // else it is another store's book already
+			b.Members = places
+		}
+	}))
 	if err != nil {
 		d.log.Error("the members' addresses are not kept: after a restart this host looks at those it knew", "err", err)
 	}

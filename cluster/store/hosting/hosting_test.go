@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -350,22 +348,3 @@ func TestJoinsWhenItIsTold(t *testing.T) {
 	h2.end()
 	h1.end()
 }
-
-// TestForgottenPlaces: a book without members is refused, not taken for solo.
-func TestForgottenPlaces(t *testing.T) {
-	h := newHost(t, "h1")
-	h.start()
-	h.waitTrusted()
-	if err := h.store.Begin(h.config.Address.String()); err != nil {
-		t.Fatal(err)
-	}
-	h.end()
-	if err := overwrite(filepath.Join(h.config.Dir, "store.json"), `{"members": []}`); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := hosting.Open(h.config); err == nil || !strings.Contains(err.Error(), "names no member") {
-		t.Errorf("error is %v, want one that says that no member is named", err)
-	}
-}
-
-func overwrite(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }

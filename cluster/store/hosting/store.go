@@ -116,6 +116,11 @@ func Open(c Config) (*Store, error) {
 		return nil, err
 	}
 	s.book = &bookOf{dir: c.Dir, now: book}
+	if !found && book.Moved {
+		if err := errors.Join(os.RemoveAll(filepath.Join(c.Dir, memberFolder)), s.identity.Forget()); err != nil {
+			return nil, fmt.Errorf("delete what is left of the cluster that this host was of: %w", err)
+		}
+	}
 	if !found && c.Listen != "" && c.Join == "" {
 		if err := s.Begin(c.Listen); err != nil {
 			return nil, err
@@ -216,7 +221,7 @@ func (s *Store) Moved() bool { return s.book.read().Moved }
 func (s *Store) Cluster() string { return s.book.read().Cluster }
 
 // Settle says that nothing of the store before is remembered any more.
-func (s *Store) Settle() error { return s.book.rewrite(func(b *Book) { b.Moved = false }) }
+func (s *Store) Settle() error { return s.book.settle() }
 
 // Places are the members this host knows of.
 func (s *Store) Places() []join.Place { return s.book.read().Members }
@@ -341,7 +346,7 @@ func (s *Store) Begin(listen string) error {
 	if err := signOwn(s.identity, root, subjectOf(s.config.Node, s.config.Host, true), s.config.Now()); err != nil {
 		return err
 	}
-	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}} })
+	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}, Moved: b.Moved} })
 }
 
 // Join has this host let in by the cluster that a member of at HOST:PORT is of. It
@@ -370,15 +375,9 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 }
 
 // Leave makes this host solo again, with an empty store. It takes effect when
-// the Store is opened anew.
+// the Store is opened anew, which deletes what is left of the cluster.
 func (s *Store) Leave() error {
-	if err := errors.Join(os.RemoveAll(s.seat.dir), s.identity.Forget()); err != nil {
-		return fmt.Errorf("leave the cluster: %w", err)
-	}
-	if err := os.Remove(filepath.Join(s.config.Dir, bookFile)); err != nil {
-		return fmt.Errorf("leave the cluster: %w", err)
-	}
-	return syncFolder(s.config.Dir)
+	return s.book.rewrite(func(b *Book) { *b = Book{Moved: true} })
 }
 
 // Token is what another host joins with. ErrNoMember where this host keeps none.

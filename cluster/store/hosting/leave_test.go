@@ -1,0 +1,68 @@
+package hosting
+
+import (
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/join"
+)
+
+// TestLeave: a host that left its cluster is solo at the next start, has neither
+// keys nor data of it, and says that it moved until that is settled. What is still
+// heard of the cluster's members brings none of it back.
+func TestLeave(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *Store {
+		t.Helper()
+		s, err := Open(Config{Dir: dir, Node: "h1", Host: "h1", Install: "i1", Address: netip.MustParseAddr("192.0.2.1"), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	solo := open()
+	if solo.Standing() != Solo || solo.Moved() {
+		t.Fatalf("a host begins as %s, moved %v", solo.Standing(), solo.Moved())
+	}
+	if err := solo.Begin(""); err != nil {
+		t.Fatal(err)
+	}
+	old := filepath.Join(dir, memberFolder, "member")
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	member := open()
+	if member.Standing() != Cluster {
+		t.Fatalf("after Begin the host is %s", member.Standing())
+	}
+	if err := member.Leave(); err != nil {
+		t.Fatal(err)
+	}
+	client, err := etcd.New(etcd.Config{Endpoints: []string{"127.0.0.1:1"}, Log: member.log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	member.doors.take([]join.Place{{Node: "h2", Client: "192.0.2.2:2379"}}, client)
+	left := open()
+	if left.Standing() != Solo || !left.Moved() {
+		t.Fatalf("after Leave the host is %s, moved %v", left.Standing(), left.Moved())
+	}
+	if _, err := os.Stat(old); err == nil {
+		t.Error("the cluster's data is left")
+	}
+	if keys, err := os.ReadDir(filepath.Join(dir, identityFolder)); len(keys) > 0 || err != nil {
+		t.Errorf("of the cluster's keys %v are left (%v)", keys, err)
+	}
+	if err := left.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if again := open(); again.Standing() != Solo || again.Moved() {
+		t.Errorf("then the host is %s, moved %v", again.Standing(), again.Moved())
+	}
+}
