@@ -208,7 +208,10 @@ func TestRemovalReachesEveryHost(t *testing.T) {
 	c.pass(quiet)
 	h1.lacks("lan1")
 	h2.lacks("lan1")
-	c.eventually("the tombstone", func() bool { _, err := c.mem.Get(context.Background(), store.TombstoneKey(uuid)); return err == nil })
+	c.eventually("the tombstone goes, since both have settled it", func() bool {
+		_, err := c.mem.Get(context.Background(), store.TombstoneKey(uuid))
+		return errors.Is(err, store.ErrNotFound)
+	})
 	c.eventually("the answers go", func() bool { return len(c.records(store.RemovalsSpan())) == 0 })
 	c.nothingLeft()
 }
@@ -323,6 +326,41 @@ func TestRemovalIsRevivedByAReferenceOfAHostThatIsAway(t *testing.T) {
 		_, remembered := h1.d.Memory.Network(old.ID)
 		return !remembered && h1.replica("lan1").ID != old.ID
 	})
+}
+
+// TestTombstoneWaitsForAHostThatIsAway: it is what tells that host that its
+// network was removed, and not lost by the store.
+func TestTombstoneWaitsForAHostThatIsAway(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	uuid := h1.replica("lan1").UUID
+	h2.replica("lan1")
+	c.eventually("both hosts are described", func() bool { return len(c.records(store.NodesSpan())) == 2 })
+	h2.stop()
+	h1.rm("lan1")
+	c.pass(quiet)
+	h1.lacks("lan1")
+	c.eventually("the host that is here has settled it", func() bool {
+		it, err := c.mem.Get(context.Background(), store.RemovalKey(uuid, "h1"))
+		answer, decodeErr := store.Decode[store.Removal](it)
+		return err == nil && decodeErr == nil && answer.Settled
+	})
+	for range 3 {
+		h1.settle()
+	}
+	if _, err := c.mem.Get(context.Background(), store.TombstoneKey(uuid)); err != nil {
+		t.Fatalf("the tombstone, with a host away: %v", err)
+	}
+	h2.start()
+	h2.lacks("lan1")
+	c.eventually("the tombstone goes, with the answers", func() bool {
+		_, err := c.mem.Get(context.Background(), store.TombstoneKey(uuid))
+		return errors.Is(err, store.ErrNotFound) && len(c.records(store.RemovalsSpan())) == 0
+	})
+	if _, ok := c.definition("lan1"); ok {
+		t.Error("the network is defined again")
+	}
+	c.nothingLeft()
 }
 
 // refs is what a node refers to, as written.

@@ -162,7 +162,8 @@ type Container struct {
 	Ports    []string          `json:"ports,omitempty"`  // exposed: "80/tcp"
 }
 
-// Removal is one node's answer to a definition in state removing.
+// Removal is one node's answer to a definition in state removing, and then to
+// its tombstone.
 type Removal struct {
 	Node string `json:"node"`
 	Gone bool   `json:"gone"`           // no replica is left there
@@ -171,10 +172,14 @@ type Removal struct {
 	// was written after the removal was turned back must not count for a
 	// later one.
 	At Revision `json:"at"`
+	// Settled: nothing of the removed network is left on the node, neither in
+	// its engine nor in its journal, so it needs the tombstone no more.
+	Settled bool `json:"settled,omitempty"`
 }
 
 // Tombstone is a definition that was removed, for nodes that were away and
-// for a prune that is recognised late.
+// for a prune that is recognised late. It goes once every node of the cluster
+// has settled it.
 type Tombstone struct {
 	Network Network `json:"network"`
 	By      string  `json:"by"`    // node

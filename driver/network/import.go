@@ -208,6 +208,16 @@ func isImport(network string) bool {
 	return is
 }
 
+// imported are the uuids of networks among those that addresses are held for.
+func imported(joined []string) (uuids []string) {
+	for _, name := range joined {
+		if uuid, is := store.ImportNetworkOf(name); is {
+			uuids = append(uuids, uuid)
+		}
+	}
+	return uuids
+}
+
 // CloseImports lets go of imports whose network stands here and whose
 // addresses were all taken over or given up, and of those whose definition is
 // gone, or never came to be.

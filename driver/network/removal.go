@@ -94,6 +94,37 @@ func (rs *Replicas) bury(ctx context.Context, s plan.Step) error {
 	return err
 }
 
+// settle says that nothing of a removed network is left here.
+func (rs *Replicas) settle(ctx context.Context, s plan.Step) error {
+	grave, node := s.Definition, rs.Self.Node()
+	answer := store.Removal{Node: node, Gone: true, Settled: true, At: grave.Modified}
+	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(grave.Key, grave.Modified)},
+		Then: []store.Op{store.Put(store.RemovalKey(grave.Record.UUID, node), store.Encode(answer))},
+	})
+	if err == nil && res.Done {
+		failpoint.Reach("removal: settled")
+		rs.Tables.Removals.Await(res.Revision)
+	}
+	return err
+}
+
+// clear ends a tombstone that every node has settled. One that is needed again,
+// because it was revived meanwhile, is gone already.
+func (rs *Replicas) clear(ctx context.Context, s plan.Step) error {
+	grave := s.Definition
+	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(grave.Key, grave.Modified)},
+		Then: []store.Op{store.Delete(grave.Key)},
+	})
+	if err == nil && res.Done {
+		failpoint.Reach("removal: tombstone cleared")
+		rs.Tables.Tombstones.Await(res.Revision)
+		rs.Log.Info("every node has settled the removal of a network: its tombstone is gone", "network", grave.Record.Name, "uuid", grave.Record.UUID)
+	}
+	return err
+}
+
 // sweptAtOnce is how many answers one transaction takes away.
 const sweptAtOnce = 100
 

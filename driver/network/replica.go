@@ -183,13 +183,15 @@ func (rs *Replicas) look(ctx context.Context) (plan.View, bool, error) {
 	removals, ok3 := rs.Tables.Removals.Rows()
 	refs, ok4 := rs.Tables.Refs.Rows()
 	live, ok5 := rs.Tables.Live.Rows()
-	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || rs.Self.Trusted() != nil {
+	nodes, ok6 := rs.Tables.Nodes.Rows()
+	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || rs.Self.Trusted() != nil {
 		return plan.View{}, false, nil
 	}
 	v := plan.View{
 		Node: rs.Self.Node(), Now: rs.Now(), Hosts: rs.Hosts(),
 		Definitions: plan.ByName(definitions), Tombstones: plan.ByUUID(tombstones),
 		Removals: plan.ByNode(removals), Refs: plan.Records(refs), Live: plan.NamesOf(live),
+		Known: plan.NamesOf(nodes), Imports: imported(rs.Addresses.Joined()),
 		Waiting: rs.Troubles.Waiting, SwarmOnly: rs.Cfg.Swarm,
 	}
 	v.Pruned, v.Deleted = rs.Seen.Times()
@@ -263,6 +265,10 @@ func (rs *Replicas) act(ctx context.Context, s plan.Step) error {
 	case plan.Complain:
 		rs.Troubles.Tell(plan.NameTaken(s.Definition.Record), fmt.Errorf("make network %s on this host: %w: %s", s.Title(), engine.ErrNameTaken, s.Why))
 		return nil
+	case plan.Settle:
+		return rs.settle(ctx, s)
+	case plan.Clear:
+		return rs.clear(ctx, s)
 	case plan.Sweep:
 		return rs.sweepAnswers(ctx, s)
 	case plan.Detach:

@@ -110,16 +110,66 @@ func (v View) planRemoval(def store.Row[store.Network]) []Step {
 	return []Step{{Do: Bury, Definition: def}}
 }
 
-// planAnswers is for the answers to removals that ended, one way or the other:
-// the first of the live nodes takes them away. They are no part of the step
-// that ended it, which etcd bounds to 128 operations and a cluster does not.
+// planTombstones is for definitions that were removed. Each node says when it
+// needs a tombstone no more, as an answer that outlives the removal; when all
+// have, those that were away too, the first of the live nodes takes it away.
+func (v View) planTombstones() []Step {
+	var steps []Step
+	for _, uuid := range slices.Sorted(maps.Keys(v.Tombstones)) {
+		grave := v.Tombstones[uuid]
+		step := Step{Definition: store.Row[store.Network]{
+			Key: grave.Key, Record: grave.Record.Network, Created: grave.Created, Modified: grave.Modified,
+		}}
+		switch {
+		case !v.settled(grave, v.Node):
+			if !v.remembers(uuid) {
+				step.Do = Settle
+				steps = append(steps, step)
+			}
+		case v.sweeps() && !slices.ContainsFunc(slices.Concat(v.Live, v.Known), func(node string) bool { return !v.settled(grave, node) }):
+			step.Do = Clear
+			steps = append(steps, step)
+		}
+	}
+	return steps
+}
+
+// sweeps reports whether this node does what one node has to do for all.
+func (v View) sweeps() bool { return len(v.Live) > 0 && v.Live[0] == v.Node }
+
+// settled reports whether a node said that it needs this tombstone no more.
+func (v View) settled(grave store.Row[store.Tombstone], node string) bool {
+	answer := v.Removals[grave.Record.Network.UUID][node]
+	return answer.Settled && answer.At == grave.Modified
+}
+
+// remembers reports whether anything here may still ask what became of a
+// definition: a network of the journal or the engine, an import, or what a
+// stopped container keeps.
+func (v View) remembers(uuid string) bool {
+	if slices.ContainsFunc(v.Journal, func(n journal.Network) bool { return n.UUID == uuid }) || slices.Contains(v.Imports, uuid) {
+		return true
+	}
+	for _, e := range v.Engine {
+		if e.Labels[ReplicaLabel] == uuid {
+			return true
+		}
+	}
+	refs := v.Refs[v.Node]
+	return len(refs.Networks[uuid]) > 0 || slices.ContainsFunc(refs.Kept, func(k store.Kept) bool { return k.Network == uuid })
+}
+
+// planAnswers is for the answers to removals that ended, one way or the other,
+// and left no tombstone: the first of the live nodes takes them away. They are
+// no part of the step that ended it, which etcd bounds to 128 operations and a
+// cluster does not.
 func (v View) planAnswers() []Step {
-	if len(v.Live) == 0 || v.Live[0] != v.Node {
+	if !v.sweeps() {
 		return nil
 	}
 	var steps []Step
 	for _, uuid := range slices.Sorted(maps.Keys(v.Removals)) {
-		if def, ok := v.byUUID(uuid); !ok || def.Record.State != store.NetworkRemoving {
+		if def, ok := v.byUUID(uuid); (!ok || def.Record.State != store.NetworkRemoving) && !v.buried(uuid) {
 			steps = append(steps, Step{Do: Sweep, Definition: store.Row[store.Network]{Record: store.Network{UUID: uuid}}})
 		}
 	}

@@ -4,7 +4,7 @@
 // two steps leaves a view from which the next plan goes on.
 //
 //	network.go     for each network the journal has
-//	definition.go  for each definition, and each node's answer to a removal
+//	definition.go  for each definition, each node's answer to a removal, and what was removed
 //	same.go        what of a definition and of an engine's network is compared
 //
 // See DESIGN.md in this folder.
@@ -57,6 +57,8 @@ const (
 	Answer      Action = "answer"       // this node's Removal
 	Revive      Action = "revive"       // removing -> active
 	Bury        Action = "bury"         // removing -> tombstone
+	Settle      Action = "settle"       // this node needs the tombstone no more
+	Clear       Action = "clear"        // the tombstone: nobody needs it any more
 	Sweep       Action = "sweep"        // the answers to a removal that is over
 	Complain    Action = "complain"     // the replica cannot be made now
 	SwarmCommit Action = "swarm commit" // make the definition of a swarm network
@@ -70,7 +72,7 @@ type Step struct {
 	Do         Action
 	Network    journal.Network          // zero for one the journal does not have
 	Engine     engine.Network           // zero for one the engine does not have
-	Definition store.Row[store.Network] // zero for none
+	Definition store.Row[store.Network] // zero for none; of Settle and Clear what the tombstone says, with the tombstone's key and revisions
 	Stage      journal.Stage            // of NoteStage
 	Why        string                   // for people
 }
@@ -85,6 +87,7 @@ func Steps(v View) []Step {
 	for _, name := range slices.Sorted(maps.Keys(v.Definitions)) {
 		steps = append(steps, v.planDefinition(v.Definitions[name], have)...)
 	}
+	steps = append(steps, v.planTombstones()...)
 	return append(steps, v.planAnswers()...)
 }
 

@@ -241,6 +241,36 @@ func TestPlan(t *testing.T) {
 			e.Labels = map[string]string{ReplicaLabel: "u1"}
 			v.Engine["e1"] = e
 		}, []string{"bind"}},
+
+		{"removed: nothing of it is left here", func(v *View) { v.buryGone() }, []string{"settle"}},
+		{"removed: Docker's deletion is not settled yet", func(v *View) {
+			v.buryGone()
+			v.Journal = []journal.Network{{UUID: "u1", ID: "e1", Stage: journal.StageGone, Since: v.Now.UnixMilli()}}
+			v.Engine = world().Engine
+		}, nil},
+		{"removed: the engine has a replica that the journal lost", func(v *View) {
+			v.buryGone()
+			v.Engine = map[string]engine.Network{"e1": {ID: "e1", Name: "lan1", Driver: "gvlan", Labels: map[string]string{ReplicaLabel: "u1"}}}
+		}, nil},
+		{"removed: an import of it is not over", func(v *View) { v.buryGone(); v.Imports = []string{"u1"} }, nil},
+		{"removed: a stopped container's record names it", func(v *View) { v.buryGone(); v.Refs["h1"] = refs("db") }, nil},
+		{"removed: a stopped container keeps an address of it", func(v *View) { v.buryGone(); v.Refs["h1"] = store.Refs{Kept: []store.Kept{{Network: "u1"}}} }, nil},
+		{"removed: settled here, not on the other", func(v *View) { v.buryGone("h1") }, nil},
+		{"removed: settled by all that are connected, not by one that is away", func(v *View) { v.buryGone("h1", "h2"); v.Known = []string{"h1", "h2", "h9"} }, nil},
+		{"removed: settled by all", func(v *View) { v.buryGone("h1", "h2", "h9"); v.Known = []string{"h1", "h2", "h9"} }, []string{"clear"}},
+		{"removed: settled by all, another node clears", func(v *View) { v.buryGone("h1", "h2"); v.Live = []string{"h0", "h1"} }, nil},
+		{"removed: settled once, revived, removed again", func(v *View) {
+			v.buryGone("h1", "h2")
+			again := v.Removals["u1"]["h2"]
+			again.At--
+			v.Removals["u1"]["h2"] = again
+		}, nil},
+		{"removed: only answers to the removal itself", func(v *View) {
+			v.buryGone()
+			v.removal("h1", store.Removal{Gone: true, At: 7})
+			v.removal("h2", store.Removal{Gone: true, At: 7})
+		}, []string{"settle"}},
+		{"its tombstone is cleared", func(v *View) { v.buryGone("h1", "h2"); v.Tombstones = nil }, []string{"sweep"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,6 +298,19 @@ func TestPlan(t *testing.T) {
 func (v *View) bury() {
 	v.Tombstones["u1"] = store.Row[store.Tombstone]{Record: store.Tombstone{Network: v.Definitions["lan1"].Record}}
 	v.Definitions = nil
+}
+
+// buryGone makes lan1 one that was removed and is not here; the nodes have
+// settled it.
+func (v *View) buryGone(settled ...string) {
+	v.bury()
+	grave := v.Tombstones["u1"]
+	grave.Key, grave.Created, grave.Modified = "/tombstones/u1", 9, 9
+	v.Tombstones["u1"] = grave
+	v.Journal, v.Engine = nil, nil
+	for _, node := range settled {
+		v.removal(node, store.Removal{Gone: true, Settled: true, At: 9})
+	}
 }
 
 // deletedHere makes lan1 one that Docker deleted that long ago.

@@ -36,6 +36,8 @@ type View struct {
 	Removals    map[string]map[string]store.Removal   // by uuid and node
 	Refs        map[string]store.Refs                 // by node
 	Live        []string                              // nodes
+	Known       []string                              // that are described: also those that are away
+	Imports     []string                              // uuids of networks whose addresses are being taken in here
 	Kept        []store.Kept                          // what stopped containers here want again
 	Hosts       Hosts                                 // names for messages
 	SwarmOnly   bool                                  // the managed plugin: plain networks are the socket agent's

@@ -55,6 +55,8 @@ var failpoints = []struct {
 	{"detach: one disconnected", 1, diesForced},
 	{"removal: retired", 0, diesRemoving},
 	{"removal: answered", 0, diesRemoving},
+	{"removal: settled", 1, diesRemoving},
+	{"removal: tombstone cleared", 0, diesRemoving},
 	{"removal: answers swept", 0, diesRemoving},
 	{"replica: marked", 1, diesRemoving},
 	{"delete: journaled", 1, diesRemoving},
