@@ -29,6 +29,15 @@ type Roots struct {
 	PEM     []string `json:"pem"`     // their certificates, the oldest first
 	Signing string   `json:"signing"` // fingerprint of the one that signs, hexadecimal SHA-256
 	Since   int64    `json:"since"`   // unix seconds, when that one began; for people
+	// Exposed is what a host took with it that was evicted; nil: nothing that is
+	// not replaced already.
+	Exposed *Exposed `json:"exposed,omitempty"`
+}
+
+// Exposed is what has to be replaced, because a host that was evicted had it.
+type Exposed struct {
+	Roots  []string `json:"roots"`  // fingerprints of authorities
+	Secret string   `json:"secret"` // digest, as in JoinSecret
 }
 
 // Certificate is one that was given to a node. Who is evicted finds its own
@@ -43,4 +52,6 @@ type Certificate struct {
 	// Replaced: the node has said that it uses a newer one. It is not refused,
 	// and nobody waits for it any more.
 	Replaced bool `json:"replaced,omitempty"`
+	// Custody: who showed this one was handed the authority's key.
+	Custody bool `json:"custody,omitempty"`
 }

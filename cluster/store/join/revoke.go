@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,30 +15,66 @@ const batch = 50
 
 // Revoke marks all certificates of a node revoked. It is called after the
 // node's epoch was raised: no certificate is given to an evicted node that
-// shows an old one. member says that the node had the cluster's authority, so
-// that only its rotation (and that of the secret) shuts out whoever has the
-// host's disk.
-func Revoke(ctx context.Context, kv store.KV, node string) (member bool, err error) {
+// shows an old one. keeper says that the node had the cluster's authority and
+// secret: whoever has its disk could let itself in again. So the store says, before
+// that certificate is revoked, that both are exposed, and custodians replace
+// them (StepRoots).
+func Revoke(ctx context.Context, kv store.KV, node string) (keeper bool, err error) {
 	for { // until a listing shows none: one may be given meanwhile
 		all, err := given(ctx, kv, store.NodeCertificatesSpan(node))
 		if err != nil {
-			return member, err
+			return keeper, err
 		}
 		var left []Given
+		exposed := false
 		for _, c := range all {
-			member = member || c.Member
+			keeper = keeper || c.Member || c.Custody
 			if !c.Revoked {
+				exposed = exposed || c.Member || c.Custody
 				c.Revoked = true
 				left = append(left, c)
 			}
 		}
+		if exposed {
+			if err := expose(ctx, kv); err != nil {
+				return keeper, fmt.Errorf("say what node %s had of the cluster's keys: %w", node, err)
+			}
+		}
 		if len(left) == 0 {
-			return member, nil
+			return keeper, nil
 		}
 		if err := rewrite(ctx, kv, left); err != nil {
-			return member, fmt.Errorf("revoke the certificates of node %s: %w", node, err)
+			return keeper, fmt.Errorf("revoke the certificates of node %s: %w", node, err)
 		}
 	}
+}
+
+// expose notes that all the cluster's keys of this moment are known to somebody
+// who is out.
+func expose(ctx context.Context, kv store.KV) error {
+	for range attempts {
+		roots, at, err := read[store.Roots](ctx, kv, store.RootsKey())
+		if err != nil || at == 0 {
+			return err // at 0: there are no keys
+		}
+		secret, _, err := read[store.JoinSecret](ctx, kv, store.JoinSecretKey())
+		if err != nil {
+			return err
+		}
+		exposed := &store.Exposed{Secret: secret.Digest}
+		for _, root := range roots.PEM {
+			known, err := fingerprint(root)
+			if err != nil {
+				return err
+			}
+			exposed.Roots = append(exposed.Roots, known)
+		}
+		roots.Exposed = exposed
+		if err := putRoots(ctx, kv, roots, at); !errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
+	return ErrChanged
 }
 
 // rewrite writes records over themselves, each if nobody else did meanwhile.

@@ -2,6 +2,7 @@ package join
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -63,10 +64,10 @@ func (g Ground) Next() (is Rotation, roots store.Roots, step bool, err error) {
 	is.Waiting = slices.Compact(is.Waiting)
 	newest := g.Roots.PEM[len(g.Roots.PEM)-1]
 	if is.Stage == Replacing {
-		return is, store.Roots{PEM: []string{newest}, Signing: g.Roots.Signing, Since: g.Roots.Since}, len(is.Waiting) == 0, nil
+		return is, store.Roots{PEM: []string{newest}, Signing: g.Roots.Signing, Since: g.Roots.Since, Exposed: g.Roots.Exposed}, len(is.Waiting) == 0, nil
 	}
 	signing, err := fingerprint(newest)
-	return is, store.Roots{PEM: g.Roots.PEM, Signing: signing, Since: g.Now.Unix()}, len(is.Waiting) == 0, err
+	return is, store.Roots{PEM: g.Roots.PEM, Signing: signing, Since: g.Now.Unix(), Exposed: g.Roots.Exposed}, len(is.Waiting) == 0, err
 }
 
 // stageOf is the stage that the roots are of.
@@ -110,7 +111,11 @@ func standing(c store.Certificate, now time.Time) bool {
 // BeginRoots begins a rotation of the authority: a new one is in this host's
 // custody, and then among the cluster's roots. ErrRotating when one is going on.
 // StepRoots brings it to its end.
-func (c *Custodian) BeginRoots(ctx context.Context) error {
+func (c *Custodian) BeginRoots(ctx context.Context) error { return c.begin(ctx, nil) }
+
+// begin does. Of an exposure it goes on with no authority that the store does not
+// have: who was evicted may have seen that one here.
+func (c *Custodian) begin(ctx context.Context, exposed *store.Exposed) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	custody, roots, at, err := c.state(ctx)
@@ -125,6 +130,13 @@ func (c *Custodian) BeginRoots(ctx context.Context) error {
 	}
 	// One that was begun and never reached the store goes on.
 	last := custody.Authorities[len(custody.Authorities)-1]
+	if exposed != nil {
+		if !slices.Contains(exposed.Roots, roots.Signing) {
+			return ErrChanged // it was replaced meanwhile
+		}
+		last, _ = custody.Authority(roots.Signing)
+		custody.Authorities = []*authority.Authority{last}
+	}
 	if last.Fingerprint() == roots.Signing {
 		if last, err = authority.New(c.now()); err != nil {
 			return err
@@ -135,12 +147,17 @@ func (c *Custodian) BeginRoots(ctx context.Context) error {
 		}
 	}
 	roots.PEM = append(roots.PEM, rootPEM(last))
-	return c.putRoots(ctx, roots, at)
+	return putRoots(ctx, c.kv, roots, at)
 }
 
 // StepRoots takes the next step of a rotation, if it is time for one, and says
-// how far it is. Any member may call it, as often as it likes.
+// how far it is. Where an evicted host had the cluster's keys, it replaces the
+// secret and begins a rotation by itself. Any member may call it, as often as it
+// likes.
 func (c *Custodian) StepRoots(ctx context.Context) (Rotation, error) {
+	if err := c.replaceExposed(ctx); err != nil {
+		return Rotation{}, err
+	}
 	for range attempts {
 		ground, err := readGround(ctx, c.kv, c.now())
 		if err != nil {
@@ -158,15 +175,46 @@ func (c *Custodian) StepRoots(ctx context.Context) (Rotation, error) {
 		if !found || !holds(custody, roots) {
 			return is, ErrBehind
 		}
-		if err := c.putRoots(ctx, roots, ground.At); err != nil {
+		if err := putRoots(ctx, c.kv, roots, ground.At); err != nil {
 			return is, err
 		}
 	}
 	return Rotation{}, fmt.Errorf("rotate the authority: %w", ErrChanged)
 }
 
-func (c *Custodian) putRoots(ctx context.Context, roots store.Roots, at store.Revision) error {
-	res, err := c.kv.Commit(ctx, store.Txn{
+// replaceExposed replaces what an evicted host had of the cluster's keys, until
+// that is of no use to it. What another member does at the same time is as good.
+func (c *Custodian) replaceExposed(ctx context.Context) error {
+	roots, at, err := read[store.Roots](ctx, c.kv, store.RootsKey())
+	if err != nil || roots.Exposed == nil {
+		return err
+	}
+	secret, _, err := read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
+	if err != nil {
+		return err
+	}
+	if secret.Digest == roots.Exposed.Secret {
+		if _, err := c.rotateSecret(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) {
+			return fmt.Errorf("replace the secret that an evicted host knows: %w", err)
+		}
+	}
+	switch {
+	case len(roots.PEM) > 1: // one that is under way comes to its end first
+	case slices.Contains(roots.Exposed.Roots, roots.Signing):
+		if err := c.begin(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrRotating) {
+			return fmt.Errorf("replace the authority that an evicted host had: %w", err)
+		}
+	case secret.Digest != roots.Exposed.Secret:
+		roots.Exposed = nil
+		if err := putRoots(ctx, c.kv, roots, at); err != nil && !errors.Is(err, ErrChanged) {
+			return err
+		}
+	}
+	return nil
+}
+
+func putRoots(ctx context.Context, kv store.KV, roots store.Roots, at store.Revision) error {
+	res, err := kv.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(store.RootsKey(), at)},
 		Then: []store.Op{store.Put(store.RootsKey(), store.Encode(roots))},
 	})

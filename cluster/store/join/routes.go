@@ -71,7 +71,8 @@ func refusalOf(err error) (status int, said refusal) {
 
 // caller is a node that has shown a certificate which stands.
 type caller struct {
-	node string
+	node   string
+	record store.Certificate
 	// still holds until the certificate is revoked or the node evicted.
 	still []store.Cond
 }
@@ -123,7 +124,7 @@ func (d *Door) caller(ctx context.Context, r *http.Request) (caller, error) {
 	if record.Revoked || epoch.Evicted {
 		return caller{}, fmt.Errorf("node %q: %w", node, ErrRevoked)
 	}
-	return caller{node: node, still: []store.Cond{store.Unchanged(key, at), store.Unchanged(epochKey, epochAt)}}, nil
+	return caller{node: node, record: record, still: []store.Cond{store.Unchanged(key, at), store.Unchanged(epochKey, epochAt)}}, nil
 }
 
 // join lets a host in that knows the secret. running is the door's context.
@@ -221,8 +222,31 @@ func (d *Door) custody(ctx context.Context, _ *http.Request, who caller) (any, e
 	if err != nil {
 		return nil, err
 	}
+	if err := d.noteKeeper(ctx, who); err != nil {
+		return nil, err
+	}
 	d.log.Info("custody handed over", "node", who.node)
 	return json.RawMessage(raw), nil
+}
+
+// noteKeeper records that a node is handed the authority, before it is: an
+// eviction finds that.
+func (d *Door) noteKeeper(ctx context.Context, who caller) error {
+	if who.record.Custody {
+		return nil
+	}
+	who.record.Custody = true
+	res, err := d.kv.Commit(ctx, store.Txn{
+		If:   who.still,
+		Then: []store.Op{store.Put(store.CertificateKey(who.node, who.record.Serial), store.Encode(who.record))},
+	})
+	if err == nil && !res.Done {
+		err = ErrChanged
+	}
+	if err != nil {
+		return fmt.Errorf("record that node %s is handed the authority: %w", who.node, err)
+	}
+	return nil
 }
 
 // member gives a host with a place in the store the certificate to serve with,

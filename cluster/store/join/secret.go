@@ -32,15 +32,24 @@ func (c *Custodian) Token(ctx context.Context) (authority.Token, error) {
 // returns. Who is in stays in. It lies in this host's custody before the store
 // compares with it; other members fetch it (Refresh).
 func (c *Custodian) RotateSecret(ctx context.Context) (authority.Token, error) {
+	return c.rotateSecret(ctx, nil)
+}
+
+// rotateSecret does; of an exposure only while the secret is the exposed one,
+// else it is ErrChanged.
+func (c *Custodian) rotateSecret(ctx context.Context, exposed *store.Exposed) (authority.Token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	custody, roots, _, err := c.state(ctx)
 	if err != nil {
 		return authority.Token{}, err
 	}
-	_, at, err := read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
+	now, at, err := read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
 	if err != nil {
 		return authority.Token{}, err
+	}
+	if exposed != nil && now.Digest != exposed.Secret {
+		return authority.Token{}, ErrChanged
 	}
 	before := custody.Secret
 	custody.Secret = authority.NewSecret()

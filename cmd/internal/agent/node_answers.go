@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -14,7 +15,9 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/description"
 	"gvlan/cluster/gossip"
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/join"
+	"gvlan/cluster/store/members"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/ipam/evict"
@@ -104,6 +107,11 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 		return nil, err
 	}
 	nodes = toEvict(a.nodes.rows(), nodes)
+	if a.ownStore {
+		if err := sparesVoters(r.Context(), a.session, nodes, api.CallNodes(names)); err != nil {
+			return nil, err
+		}
+	}
 	taken := make([]evict.Taken, len(nodes))
 	var evictions errgroup.Group
 	for i, node := range nodes {
@@ -125,8 +133,36 @@ func (a nodeAnswers) revoke(ctx context.Context, node string) error {
 	if !a.ownStore {
 		return nil
 	}
-	_, err := join.Revoke(ctx, a.session, node)
+	keeper, err := join.Revoke(ctx, a.session, node)
+	if err == nil && keeper {
+		a.log.Warn("the evicted node had the cluster's keys: its join token and its authority are replaced, by themselves; `gvlan token show` has the new token", "node", node)
+	}
 	return err
+}
+
+// sparesVoters refuses to evict every voter of the cluster's own store: nothing
+// could be written any more, the rest of the eviction neither.
+func sparesVoters(ctx context.Context, kv store.KV, nodes []string, called func(string) string) error {
+	records, err := members.Records(ctx, kv)
+	if err != nil {
+		return err
+	}
+	var voters []string
+	for _, m := range records {
+		switch {
+		case m.Learner:
+		case !slices.Contains(nodes, m.Node):
+			return nil
+		default:
+			voters = append(voters, called(m.Node))
+		}
+	}
+	if len(voters) == 0 {
+		return nil // the steward has not written who they are yet
+	}
+	host := strings.Join(voters, ", ")
+	return fmt.Errorf("%s keeps the cluster's only voting copy of the store, which would be lost: let another host take over first "+
+		"(gvlan node drain %s, until gvlan store ls shows another leader), or end this cluster (gvlan leave, on each host)", host, host)
 }
 
 // toEvict are the nodes of a host to evict: those that are not connected where

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -8,6 +9,7 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 )
 
 // TestWhichAgentsAnEvictionMeans: `gvlan node evict HOST` must not take the
@@ -37,6 +39,42 @@ func TestWhichAgentsAnEvictionMeans(t *testing.T) {
 	for _, test := range tests {
 		if diff := cmp.Diff(test.want, toEvict(test.rows, both)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+	}
+}
+
+// TestTheOnlyVoterIsNotEvicted: nothing could be written any more.
+func TestTheOnlyVoterIsNotEvicted(t *testing.T) {
+	called := func(node string) string { return node + ".example" }
+	for _, test := range []struct {
+		name            string
+		voters, learner []string
+		evict           []string
+		refused         bool
+	}{
+		{"the only one", []string{"h1"}, nil, []string{"h1", "h1.swarm"}, true},
+		{"the only one beside a learner", []string{"h1"}, []string{"h2"}, []string{"h1"}, true},
+		{"a learner", []string{"h1"}, []string{"h2"}, []string{"h2"}, false},
+		{"one of three", []string{"h1", "h2", "h3"}, nil, []string{"h1"}, false},
+		{"a host without a member", []string{"h1"}, nil, []string{"h2"}, false},
+		{"nobody knows yet", nil, nil, []string{"h1"}, false},
+	} {
+		mem := storetest.NewMem()
+		put := func(node string, learner bool) {
+			member := store.Member{Node: node, Learner: learner}
+			if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.MemberKey(node), store.Encode(member))}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, node := range test.voters {
+			put(node, false)
+		}
+		for _, node := range test.learner {
+			put(node, true)
+		}
+		err := sparesVoters(t.Context(), mem, test.evict, called)
+		if (err != nil) != test.refused || err != nil && !strings.Contains(err.Error(), "gvlan node drain h1.example") {
+			t.Errorf("%s: %v, refused: want %v", test.name, err, test.refused)
 		}
 	}
 }
