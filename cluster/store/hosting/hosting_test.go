@@ -181,7 +181,7 @@ func join(t *testing.T, node string, by *host) *host {
 	h.start()
 	h.waitTrusted()
 	token := by.token()
-	if err := h.store.Join(t.Context(), by.store.Base(), token); err != nil {
+	if err := h.store.Join(t.Context(), by.store.Base(), token, nil); err != nil {
 		t.Fatal(err)
 	}
 	h.restart()
@@ -295,7 +295,7 @@ func TestJoinIsRefused(t *testing.T) {
 		"nobody there":       {netip.AddrPortFrom(freeBase(t).Addr(), 2379).String(), token, "no gvlan answers"},
 		"of another cluster": {h1.store.Base(), begin(t, "h3").token(), "the token is not valid there"},
 	} {
-		err := h2.store.Join(t.Context(), test.address, test.token)
+		err := h2.store.Join(t.Context(), test.address, test.token, nil)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: error is %v, want one with %q", name, err, test.want)
 		}

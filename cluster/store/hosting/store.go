@@ -55,6 +55,7 @@ type Config struct {
 	Install  string     // id of the data directory
 	Host     string     // host name, for certificates and people
 	Address  netip.Addr // others reach this host by
+	Prefix   string     // of every key; "" means etcd.DefaultPrefix
 	Listen   string     // HOST:PORT to serve a member at: a host that is of no cluster begins one there; "" leaves that to Begin
 	Client   bool       // this host is never asked to run a member
 	Join     string     // HOST:PORT of a member to join by; "" for none
@@ -294,7 +295,7 @@ func (s *Store) knock(ctx context.Context) error {
 		token, err := s.config.Token()
 		if err == nil {
 			once, cancel := context.WithTimeout(ctx, knockPatience)
-			err = s.Join(once, s.config.Join, token)
+			err = s.Join(once, s.config.Join, token, nil)
 			cancel()
 		}
 		if err == nil {
@@ -351,7 +352,9 @@ func (s *Store) Begin(listen string) error {
 
 // Join has this host let in by the cluster that a member of at HOST:PORT is of. It
 // takes effect when the Store is opened anew; the host's own store is gone then.
-func (s *Store) Join(ctx context.Context, address, token string) error {
+// What is to be looked at in the cluster's store before that looks by may, which
+// ends the joining with an error; nil: nothing is.
+func (s *Store) Join(ctx context.Context, address, token string, may func(context.Context, store.KV) error) error {
 	parsed, err := authority.ParseToken(token)
 	if err != nil {
 		return err
@@ -370,6 +373,15 @@ func (s *Store) Join(ctx context.Context, address, token string) error {
 	book := Book{Moved: true, Members: answer.Members, Cluster: answer.Cluster} // where it serves is settled when it is opened: towards the members
 	if len(book.Members) == 0 {                                                 // of a store so new that it has not said yet where its members are
 		book.Members = []join.Place{{Client: WithPort(address), Door: door}}
+	}
+	if may != nil {
+		client, err := etcd.New(etcd.Config{Endpoints: clients(book.Members), TLS: s.identity.Client(), Prefix: s.config.Prefix, Log: s.log})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(may(ctx, client), client.Close()); err != nil {
+			return err
+		}
 	}
 	return s.book.rewrite(func(b *Book) { *b = book })
 }

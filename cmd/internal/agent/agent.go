@@ -74,6 +74,7 @@ type Agent struct {
 	journal *disk.Journal
 	memory  *journal.Memory // networks, endpoints, addresses
 	past    past            // the cluster
+	arrived bool            // from another store, with networks
 	address netip.Addr      // other hosts reach this one by
 
 	truth   *truth
@@ -245,7 +246,7 @@ func (a *Agent) openDriver() (err error) {
 	}
 	a.recovery = &recovery{
 		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, peers: a.nodes.peers,
-		past: a.past, restartFailed: a.config.RestartFailed, log: a.log,
+		past: a.past, restartFailed: a.config.RestartFailed, arrived: a.arrived, log: a.log,
 	}
 	return nil
 }
@@ -312,6 +313,7 @@ func (a *Agent) forgetFormer() error {
 			return err
 		}
 	}
+	a.arrived = len(a.memory.Networks()) > 0
 	return own.Settle()
 }
 
@@ -392,7 +394,7 @@ func (a *Agent) serve(ctx context.Context) error {
 
 	loop(a.recovery.reassert)
 	loop(a.recovery.settleName)
-	loop(a.recovery.returnEvicted)
+	loop(a.recovery.takeAgain)
 	loop(a.recovery.startAgain)
 	quarantines := evict.Quarantines{KV: a.session, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log}
 	loop(quarantines.Run)

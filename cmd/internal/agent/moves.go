@@ -104,30 +104,67 @@ func (m *moves) join(r *http.Request) (any, error) {
 		if own.Standing() == hosting.Cluster && !errors.Is(own.Trouble(), hosting.ErrExiled) {
 			return errors.New("this host is of a cluster already: gvlan leave takes it out of that one first")
 		}
-		if own.Standing() == hosting.Solo {
-			if err := m.clear(r.Context(), asked.Discard); err != nil {
-				return err
-			}
-		}
-		return own.Join(r.Context(), hosting.WithPort(asked.Address), asked.Token)
+		return m.joinWith(r.Context(), own, asked)
 	})
 }
 
-// clear makes sure that this host has nothing which its store alone knows.
-func (m *moves) clear(ctx context.Context, discard bool) error {
-	var names []string
+// joinWith joins, with what this host has of its own, without, or not at all.
+func (m *moves) joinWith(ctx context.Context, own *hosting.Store, asked api.StoreJoin) error {
+	var may func(context.Context, store.KV) error
+	if titles := m.ownNetworks(); own.Standing() == hosting.Solo && len(titles) > 0 {
+		switch {
+		case asked.Import:
+			may = m.fitsInto
+		case asked.Discard:
+			if err := m.driver.Withdraw(ctx, "this host joins a cluster"); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("this host has networks of its own, which the cluster does not know: %s: bring them along, with the addresses of their containers, by adding --import, "+
+				"or have them removed by adding --discard", strings.Join(titles, ", "))
+		}
+	}
+	return own.Join(ctx, hosting.WithPort(asked.Address), asked.Token, may)
+}
+
+func (m *moves) ownNetworks() (titles []string) {
 	for _, n := range m.memory.Networks() {
-		names = append(names, n.Title())
+		titles = append(titles, n.Title())
 	}
-	if len(names) == 0 {
-		return nil
+	slices.Sort(titles)
+	return titles
+}
+
+// fitsInto refuses a store that has a network of the name of one of this host's,
+// or has given an address that this host has given.
+func (m *moves) fitsInto(ctx context.Context, kv store.KV) error {
+	names := map[string]bool{}
+	for _, n := range m.memory.Networks() {
+		names[n.Name] = n.Name != "" && n.Stage != journal.StageLocal
 	}
-	slices.Sort(names)
-	if !discard {
-		return fmt.Errorf("this host has networks of its own, which the cluster does not know: %s; "+
-			"remove them first (docker network rm), or have them removed by adding --discard; the cluster's own networks are there right after", strings.Join(names, ", "))
+	defined, err := listAll[store.Network](ctx, kv, store.NetworksSpan())
+	if err != nil {
+		return fmt.Errorf("see what the cluster has: %w", err)
 	}
-	return m.driver.Withdraw(ctx, "this host joins a cluster")
+	var clashes []string
+	for _, def := range defined {
+		if names[def.Name] {
+			clashes = append(clashes, "a network is called "+def.Name+" there as well")
+		}
+	}
+	for _, l := range m.memory.Leases(func(l journal.Lease) bool { return l.State != journal.Releasing }) {
+		_, err := kv.Get(ctx, store.LeaseKey(l.Segment, l.Address))
+		switch {
+		case err == nil:
+			clashes = append(clashes, fmt.Sprintf("address %s is taken there", l.Address))
+		case !errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("see what the cluster has: %w", err)
+		}
+	}
+	if len(clashes) > 0 {
+		return fmt.Errorf("this host's networks do not fit into the cluster: %s: remove or change them here first, or join with --discard", strings.Join(clashes, "; "))
+	}
+	return nil
 }
 
 // leave makes this host solo. What runs on its networks would have addresses

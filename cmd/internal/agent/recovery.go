@@ -31,6 +31,7 @@ type recovery struct {
 	peers         *gossip.Membership // nil with --gossip off
 	past          past
 	restartFailed bool // --restart-failed
+	arrived       bool // this host has come from another store, with what it had there
 	log           *slog.Logger
 }
 
@@ -81,18 +82,22 @@ func (rec *recovery) reassertOnce(ctx context.Context, round string) ([]ipam.Con
 	return conflicts, rec.session.Reasserted(ctx, round)
 }
 
-// returnEvicted re-takes, after an eviction, what is still free of what this
-// node's containers have.
-func (rec *recovery) returnEvicted(ctx context.Context) error {
+// takeAgain takes, after an eviction, what is still free of what this node's
+// containers have, and in a cluster that this host has just joined all of it.
+func (rec *recovery) takeAgain(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-rec.session.Opened():
 	}
-	if !rec.session.WasEvicted() {
+	switch {
+	case rec.session.WasEvicted():
+		rec.log.Warn("this node was evicted while it was away: its containers' addresses are taken again where they are free")
+	case rec.arrived:
+		rec.log.Info("this host brings its networks and addresses along: they are written into the cluster's store")
+	default:
 		return nil
 	}
-	rec.log.Warn("this node was evicted while it was away: its containers' addresses are taken again where they are free")
 	for {
 		_, err := rec.addresses.Reassert(ctx)
 		if err == nil {

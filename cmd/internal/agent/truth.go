@@ -52,7 +52,7 @@ func openOwn(c config.Config, self Identity, address netip.Addr, log *slog.Logge
 	}
 	return hosting.Open(hosting.Config{
 		Dir: c.DataDir, Node: self.Node, Install: self.Install, Host: self.Host, Address: address,
-		Listen: c.Etcd.Listen, Client: c.Swarm, Join: join, Token: c.JoinToken,
+		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Join: join, Token: c.JoinToken,
 		Patience: c.Etcd.MemberGone, Now: time.Now, Log: log,
 	})
 }

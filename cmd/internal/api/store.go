@@ -28,7 +28,8 @@ type JoinLine struct {
 type StoreJoin struct {
 	Address string `json:"address"` // host or host:port of a member
 	Token   string `json:"token"`
-	Discard bool   `json:"discard,omitempty"` // take down what this host has of its own
+	Import  bool   `json:"import,omitempty"`  // bring what this host has of its own along
+	Discard bool   `json:"discard,omitempty"` // take it down
 }
 
 // StoreSize says how many voters are wanted.

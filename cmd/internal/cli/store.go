@@ -58,7 +58,7 @@ func newInitCommand() *cobra.Command {
 // newJoinCommand is `gvlan join`.
 func newJoinCommand() *cobra.Command {
 	var tokenFile string
-	var discard bool
+	var discard, bring bool
 	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "join HOST[:PORT] [TOKEN]",
@@ -72,7 +72,7 @@ func newJoinCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(c.OutOrStdout(), "asking %s to let this host in ...\n", args[0])
-			asked := api.StoreJoin{Address: args[0], Token: token, Discard: discard}
+			asked := api.StoreJoin{Address: args[0], Token: token, Import: bring, Discard: discard}
 			if err := client.Send(c.Context(), http.MethodPost, api.StoreJoinRoute, asked, &struct{}{}); err != nil {
 				return err
 			}
@@ -81,7 +81,9 @@ func newJoinCommand() *cobra.Command {
 		}),
 	}
 	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token from `FILE`, - for standard input, so that no list of processes shows it")
+	c.Flags().BoolVar(&bring, "import", false, "bring the networks that this host has of its own along, with the addresses of their containers")
 	c.Flags().BoolVar(&discard, "discard", false, "take down the networks that this host has of its own")
+	c.MarkFlagsMutuallyExclusive("import", "discard")
 	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
 	config.AddAgentFlags(c.Flags())
 	return c
