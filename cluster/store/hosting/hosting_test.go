@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -59,11 +60,12 @@ func newHost(t *testing.T, node string) *host {
 	}}
 }
 
-// freeBase is a loopback address of its own, so that no two hosts share one.
+// freeBase is a loopback address of its own, so that no two hosts share one, nor
+// two runs of these tests.
 func freeBase(t *testing.T) netip.AddrPort {
 	t.Helper()
-	n := addresses.Add(1)
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 77, byte(n >> 8), byte(n)}), hosting.DefaultPort)
+	n, run := addresses.Add(1), os.Getpid()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 100 + byte(run>>8)%100, byte(run), byte(n)}), hosting.DefaultPort)
 }
 
 // addresses counts those that were given out.
