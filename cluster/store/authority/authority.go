@@ -25,8 +25,10 @@ const (
 	// ServerName is what clients ask a member's certificate for, whatever
 	// address they reach it by: a member keeps it when its addresses change.
 	ServerName = "etcd.gvlan.internal"
-	// lifetime of a certificate; it is renewed when half of it is over.
-	lifetime = 30 * 24 * time.Hour
+	// lifetime of a certificate; it is renewed when half of it is over. A host
+	// that is off for longer has to join again: a lab may rest over a summer. Who
+	// is to be shut out is revoked.
+	lifetime = 365 * 24 * time.Hour
 	// backdate is how far behind the clock of another host may be.
 	backdate = 24 * time.Hour
 

@@ -168,6 +168,19 @@ func (p *papers) forMember(ctx context.Context) error {
 	return p.own(ctx)
 }
 
+// revive certifies a member's host whose certificates ended while it was off:
+// with the cluster's keys it need not ask anybody, and if all hosts were off
+// nobody could answer. The store hears of it when it runs.
+func (p *papers) revive() error {
+	cert := p.identity.MemberCertificate()
+	custody, keeps, err := p.identity.Custody()
+	if err != nil || !keeps || cert != nil && p.now().Before(cert.NotAfter) {
+		return err
+	}
+	newest := custody.Authorities[len(custody.Authorities)-1]
+	return signOwn(p.identity, newest, subjectOf(p.node, p.host, true), p.now())
+}
+
 // subjectOf is this host as a certificate names it.
 func subjectOf(node, host string, member bool) authority.Subject {
 	subject := authority.Subject{Node: node, Member: member}

@@ -87,6 +87,17 @@ func (v view) member(node string) (store.Member, bool) {
 	return v.members[i], true
 }
 
+// peersOf are the URLs at which the members but one node's meet, by node.
+func (v view) peersOf(node string) map[string]string {
+	all := map[string]string{}
+	for _, m := range v.members {
+		if m.Node != node {
+			all[m.Node] = peerURL(m.Peer)
+		}
+	}
+	return all
+}
+
 // places are the members that answer clients; a learner refuses them.
 func (v view) places() (all []join.Place) {
 	for _, m := range v.members {

@@ -79,11 +79,11 @@ func (s *seat) alone() bool {
 
 // run runs a member whenever this host has one or is asked to, until ctx ends.
 func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error {
-	removed := "" // id of the member that was here and is out of the cluster
+	removed, said := "", "" // id of the member that was here and is out of the cluster; the last failure
 	for ctx.Err() == nil {
 		others := map[string]string{}
 		if !s.hasData() && !s.alone() {
-			asked, v, ok := s.awaitAsking(ctx, removed)
+			v, ok := s.awaitAsking(ctx, removed)
 			if !ok {
 				return nil
 			}
@@ -92,35 +92,71 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 				store.Sleep(ctx, again)
 				continue
 			}
-			for _, m := range v.members {
-				if m.Node != s.config.Node {
-					others[m.Node] = peerURL(m.Peer)
-				}
-			}
-			removed = asked.ID
-		} else if m, there := s.picture.now().member(s.config.Node); there {
-			removed = m.ID
+			others = v.peersOf(s.config.Node)
+		} else if err := s.papers.revive(); err != nil {
+			s.log.Error("the member's certificate has ended, and there is no new one: other members refuse this one", "err", err)
 		}
 		err := s.runMember(ctx, kv, client, others)
+		if m, there := s.picture.now().member(s.config.Node); there && errors.Is(err, embedded.ErrRemoved) {
+			removed = m.ID
+		}
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil: // to be started with what has changed
 		case errors.Is(err, embedded.ErrRemoved):
 			s.log.Info("the member of this host is out of the store, which others go on with: its data is deleted", "id", removed)
-			if err := errors.Join(embedded.Discard(s.dir), s.identity.DropCustody(), s.identity.DropMember()); err != nil {
-				return fmt.Errorf("delete the data of a member that was removed: %w", err)
+			if err := s.empty(); err != nil {
+				return err
 			}
 		case errors.Is(err, embedded.ErrDamaged):
-			return s.damaged(ctx, err)
+			if err := s.beginAnew(ctx, err); err != nil {
+				return err
+			}
 		case errors.Is(err, syscall.EADDRNOTAVAIL) && s.config.Listen != "":
 			return s.notHere(err)
 		default:
-			s.log.Error("the member of this host does not run: tried again in two seconds", "err", err)
+			if text := err.Error(); text != said {
+				said = text
+				s.log.Error("the member of this host does not run: tried again every two seconds", "err", err)
+			}
 			store.Sleep(ctx, again)
 		}
 	}
 	return nil
+}
+
+// empty deletes what this host had of a member.
+func (s *seat) empty() error {
+	if err := errors.Join(embedded.Discard(s.dir), s.identity.DropCustody(), s.identity.DropMember()); err != nil {
+		return fmt.Errorf("delete the data of a member that was here: %w", err)
+	}
+	return nil
+}
+
+// beginAnew gives up data that is damaged once the others have given this host
+// another place: then they have all there is. Alone it keeps them.
+func (s *seat) beginAnew(ctx context.Context, damage error) error {
+	if s.alone() {
+		return s.damaged(ctx, damage)
+	}
+	s.log.Error("the store's own data on this host is damaged: no member runs here until the other members, who have it too, give this host another place", "err", damage)
+	had := ""
+	for v := s.picture.now(); had == ""; v = s.picture.now() {
+		if m, there := v.member(s.config.Node); there {
+			had = m.ID
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-v.changed:
+		}
+	}
+	if _, asked := s.awaitAsking(ctx, had); !asked {
+		return nil
+	}
+	return s.empty()
 }
 
 // notHere says which option is wrong where the kernel only says that an address
@@ -140,15 +176,15 @@ func (s *seat) notHere(err error) error {
 
 // awaitAsking waits until the store has a place for this host, which is not the
 // one it lost; false when ctx ended.
-func (s *seat) awaitAsking(ctx context.Context, removed string) (store.Member, view, bool) {
+func (s *seat) awaitAsking(ctx context.Context, removed string) (view, bool) {
 	for {
 		v := s.picture.now()
 		if m, asked := v.member(s.config.Node); asked && m.ID != removed {
-			return m, v, true
+			return v, true
 		}
 		select {
 		case <-ctx.Done():
-			return store.Member{}, v, false
+			return v, false
 		case <-v.changed:
 		}
 	}

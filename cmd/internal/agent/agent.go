@@ -152,7 +152,7 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 	}
 	if a.outside.Store != nil {
 		a.truth = &truth{backend: a.outside.Store, log: a.log}
-	} else if a.truth, err = newTruth(a.config, a.self, a.address, a.log); err != nil {
+	} else if a.truth, err = newTruth(a.config, a.self, a.address, len(a.memory.Networks()), a.log); err != nil {
 		return err
 	}
 	a.opened = append(a.opened, a.truth)

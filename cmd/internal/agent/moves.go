@@ -200,6 +200,7 @@ func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
 	if err := evict.Resign(ctx, m.session, m.session.Node()); err != nil {
 		return err
 	}
+	m.nodes.leave()
 	return own.Leave()
 }
 

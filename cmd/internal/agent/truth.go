@@ -24,14 +24,14 @@ type truth struct {
 }
 
 // newTruth prepares the client and what it needs. Nothing connects before run.
-// Other hosts reach this one by address.
-func newTruth(c config.Config, self Identity, address netip.Addr, log *slog.Logger) (t *truth, err error) {
+// Other hosts reach this one by address; it has that many networks.
+func newTruth(c config.Config, self Identity, address netip.Addr, networks int, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log}
 	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Log: log}
 	if c.External() {
 		client.Endpoints, t.endpoints = c.Etcd.Endpoints, c.Etcd.Endpoints
 		client.TLS, err = etcd.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
-	} else if t.own, err = openOwn(c, self, address, log); err == nil {
+	} else if t.own, err = openOwn(c, self, address, networks, log); err == nil {
 		client.Endpoints, client.TLS, client.Broken = t.own.Endpoints(), t.own.TLS(), t.own.Trouble
 	}
 	if err != nil {
@@ -44,17 +44,26 @@ func newTruth(c config.Config, self Identity, address netip.Addr, log *slog.Logg
 	return t, nil
 }
 
-// openOwn prepares this host's part in the cluster's own store.
-func openOwn(c config.Config, self Identity, address netip.Addr, log *slog.Logger) (*hosting.Store, error) {
-	join := c.Join.Address
-	if join != "" {
-		join = hosting.WithPort(join)
-	}
-	return hosting.Open(hosting.Config{
+// openOwn prepares this host's part in the cluster's own store. The host has that
+// many networks.
+func openOwn(c config.Config, self Identity, address netip.Addr, networks int, log *slog.Logger) (*hosting.Store, error) {
+	own := hosting.Config{
 		Dir: c.DataDir, Node: self.Node, Install: self.Install, Host: self.Host, Address: address,
-		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Join: join, Token: c.JoinToken,
+		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Token: c.JoinToken,
 		Patience: c.Etcd.MemberGone, Now: time.Now, Log: log,
-	})
+	}
+	_, known, err := hosting.Remembered(c.DataDir)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case c.Join.Address == "" || len(known) > 0: // a host joins once
+	case networks > 0:
+		log.Error("--join is not followed, for this host has networks of its own: nothing of them may be lost or brought along unasked; run gvlan join with --import or --discard", "join", c.Join.Address, "networks", networks)
+	default:
+		own.Join = hosting.WithPort(c.Join.Address)
+	}
+	return hosting.Open(own)
 }
 
 // run does this host's part in the store until ctx ends.

@@ -44,7 +44,7 @@ func TestDamagedTruth(t *testing.T) {
 	if err := os.WriteFile(database, make([]byte, 16384), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
