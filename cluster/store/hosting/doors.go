@@ -32,17 +32,22 @@ type doors struct {
 	log      *slog.Logger
 }
 
-// each asks one door after the other until one answers as wanted. This host's own
-// is left out: it has no more than the host has.
+// each asks one door after the other until one answers as wanted; else it returns
+// what all said. This host's own is left out: it has no more than the host has.
 func (d *doors) each(ask func(door string) error) error {
-	failed := fmt.Errorf("%w: no other member is known", join.ErrUnreachable)
+	var failed error
 	for _, p := range d.book.read().Members {
 		if p.Node == d.node {
 			continue
 		}
-		if failed = ask(p.Door); failed == nil {
+		err := ask(p.Door)
+		if err == nil {
 			return nil
 		}
+		failed = errors.Join(failed, err)
+	}
+	if failed == nil {
+		failed = fmt.Errorf("%w: no other member is known", join.ErrUnreachable)
 	}
 	return failed
 }
@@ -62,7 +67,8 @@ func (d *doors) take(places []join.Place, client *etcd.Client) {
 	}
 }
 
-// ErrExiled: this host was evicted, or its certificate ended while it was away.
+// ErrExiled: this host was evicted, or its certificate ended, or the authority was
+// replaced, while it was away.
 var ErrExiled = errors.New("this host is of its cluster no more: gvlan join lets it in again")
 
 // ask asks where the members are while the store itself says nothing to this
@@ -84,7 +90,7 @@ func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error
 		})
 		cancel()
 		switch {
-		case errors.Is(err, join.ErrRevoked), errors.Is(err, join.ErrCertificate):
+		case errors.Is(err, join.ErrRevoked), errors.Is(err, join.ErrCertificate), errors.Is(err, join.ErrNotTrusted):
 			if d.trouble.set(ErrExiled, fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ErrExiled, err)) {
 				d.log.Error("this host is of its cluster no more: what runs goes on, no new address is given; gvlan join lets it in again", "err", err)
 			}

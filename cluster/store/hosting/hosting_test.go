@@ -101,19 +101,20 @@ func (h *host) start() {
 	go func() { held <- h.session.Run(ctx) }()
 	go func(s *session.Session, own *hosting.Store) { h.describe(ctx, s, own) }(h.session, h.store)
 	go func(client *etcd.Client) {
-		var moved error
-		select {
+		var sessionErr, storeErr error
+		select { // whatever ends first ends the other
 		case <-ctx.Done():
-		case moved = <-served:
-			served <- moved
+			sessionErr = <-held
+			release()
+			storeErr = <-served
+		case sessionErr = <-held:
+			release()
+			storeErr = <-served
+		case storeErr = <-served:
 			stop()
+			sessionErr = <-held
 		}
-		sessionErr := <-held
 		release()
-		storeErr := <-served
-		if moved != nil && errors.Is(moved, hosting.ErrMoved) {
-			storeErr = moved
-		}
 		h.ended <- errors.Join(sessionErr, storeErr, client.Close())
 	}(h.client)
 	h.t.Cleanup(stop)
@@ -176,8 +177,8 @@ func (h *host) token() string {
 	return text
 }
 
-// join makes a host that joins the cluster of another.
-func join(t *testing.T, node string, by *host) *host {
+// joinTo makes a host that joins the cluster of another.
+func joinTo(t *testing.T, node string, by *host) *host {
 	t.Helper()
 	h := newHost(t, node)
 	h.start()
@@ -256,11 +257,11 @@ func TestThreeVoters(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")
 	h1.roles("h1 voter")
-	h2 := join(t, "h2", h1)
+	h2 := joinTo(t, "h2", h1)
 	h1.roles("h1 voter, h2 learner")
-	h3 := join(t, "h3", h2)
+	h3 := joinTo(t, "h3", h2)
 	h1.roles("h1 voter, h2 voter, h3 voter")
-	h4 := join(t, "h4", h1)
+	h4 := joinTo(t, "h4", h1)
 
 	// Any one may die: the others go on, and it finds them again.
 	h1.end()

@@ -451,6 +451,23 @@ func (s *Store) AwaitHandedOver(ctx context.Context) error {
 	return nil
 }
 
+// Expel takes the member of an evicted node out at once, so that its host cannot
+// come in by it: certificates are looked at when a connection is made, and those
+// between members stand for long. Without a member there is nothing to do.
+func (s *Store) Expel(ctx context.Context, client *etcd.Client, node string) error {
+	membership := etcd.NewMembership(client)
+	all, err := membership.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.Name == node {
+			return membership.Remove(ctx, m.ID)
+		}
+	}
+	return nil
+}
+
 // Survey is the membership as this host sees it, whether or not it runs a
 // member.
 func (s *Store) Survey(ctx context.Context, kv store.KV, client *etcd.Client) (members.Survey, error) {
