@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"testing"
@@ -318,6 +319,8 @@ func TestAloneOpens(t *testing.T) {
 	if _, err := kv.Get(t.Context(), "/k"); err != nil {
 		t.Fatal(err)
 	}
+	// Root of its host still comes in by the socket, without a certificate.
+	put(t, client(t, etcd.Config{Endpoints: []string{"unix://" + filepath.Join(dir, "client.sock")}}), "/by-socket")
 	membership := etcd.NewMembership(kv)
 	if err := membership.Update(t.Context(), server.Standing().ID, server.PeerURL()); err != nil {
 		t.Fatal(err)

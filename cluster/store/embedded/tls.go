@@ -14,7 +14,6 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"gvlan/cluster/store/authority"
 )
@@ -48,7 +47,9 @@ func newKeeper(c Config, log *zap.Logger) *keeper {
 // by the unix socket was let in by its mode.
 func (k *keeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	if raw.LocalAddr().Network() == "unix" {
-		return insecure.NewCredentials().ServerHandshake(raw)
+		// No word of the connection at all: etcd, which asks for certificates,
+		// takes any for that of one.
+		return raw, nil, nil
 	}
 	conn, info, err := k.handshake(raw)
 	if err != nil {
