@@ -212,7 +212,9 @@ func (r *records) addLease(it store.Item, defined, local map[string]bool) error 
 // list reads a span of the store.
 func (c *cluster) list(span store.Span) []store.Item {
 	c.t.Helper()
-	got := must(c.store.Get(c.t.Context(), prefix+span.From, clientv3.WithRange(prefix+span.To)))(c.t)
+	ctx, cancel := context.WithTimeout(c.t.Context(), patience) // a member that is gone does not answer
+	defer cancel()
+	got := must(c.store.Get(ctx, prefix+span.From, clientv3.WithRange(prefix+span.To)))(c.t)
 	var items []store.Item
 	for _, kv := range got.Kvs {
 		items = append(items, store.Item{Key: strings.TrimPrefix(string(kv.Key), prefix), Value: kv.Value})
