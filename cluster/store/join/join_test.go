@@ -279,10 +279,19 @@ func TestCustodyIsForMembers(t *testing.T) {
 	_, err = h.custodian.Token(t.Context())
 	wantErr(t, err, join.ErrBehind)
 	wantErr(t, h.custodian.Take(t.Context(), custody), join.ErrBehind)
+	// Who changes one of the keys has the others: else nobody had all of them to
+	// hand over.
+	wantErr(t, h.custodian.BeginRoots(t.Context()), join.ErrBehind)
 	h.must(h.custodian.Refresh(t.Context(), h.asker, "second"))
 	if h.token() != token {
 		t.Error("the new secret was not fetched")
 	}
+	first.must(first.custodian.BeginRoots(t.Context()))
+	_, err = h.custodian.RotateSecret(t.Context())
+	wantErr(t, err, join.ErrBehind)
+	h.must(h.custodian.Refresh(t.Context(), h.asker, "second"))
+	_, err = h.custodian.RotateSecret(t.Context())
+	h.must(err)
 }
 
 func TestRenewal(t *testing.T) {

@@ -109,7 +109,8 @@ func standing(c store.Certificate, now time.Time) bool {
 }
 
 // BeginRoots begins a rotation of the authority: a new one is in this host's
-// custody, and then among the cluster's roots. ErrRotating when one is going on.
+// custody, and then among the cluster's roots. ErrRotating when one is going on,
+// ErrBehind when this host does not have all of the cluster's keys.
 // StepRoots brings it to its end.
 func (c *Custodian) BeginRoots(ctx context.Context) error { return c.begin(ctx, nil) }
 
@@ -125,7 +126,12 @@ func (c *Custodian) begin(ctx context.Context, exposed *store.Exposed) error {
 	if len(roots.PEM) > 1 {
 		return ErrRotating
 	}
-	if !holds(custody, roots) {
+	secret, secretAt, err := read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
+	if err != nil {
+		return err
+	}
+	// As with the secret: who changes one of the keys has all of them.
+	if !holds(custody, roots) || !authority.Matches(custody.Secret, secret.Digest) {
 		return ErrBehind
 	}
 	// One that was begun and never reached the store goes on.
@@ -147,7 +153,7 @@ func (c *Custodian) begin(ctx context.Context, exposed *store.Exposed) error {
 		}
 	}
 	roots.PEM = append(roots.PEM, rootPEM(last))
-	return putRoots(ctx, c.kv, roots, at)
+	return putRoots(ctx, c.kv, roots, at, store.Unchanged(store.JoinSecretKey(), secretAt))
 }
 
 // StepRoots takes the next step of a rotation, if it is time for one, and says
@@ -175,7 +181,8 @@ func (c *Custodian) StepRoots(ctx context.Context) (Rotation, error) {
 		if !found || !holds(custody, roots) {
 			return is, ErrBehind
 		}
-		if err := putRoots(ctx, c.kv, roots, ground.At); err != nil {
+		// Another member may just have taken the same step.
+		if err := putRoots(ctx, c.kv, roots, ground.At); err != nil && !errors.Is(err, ErrChanged) {
 			return is, err
 		}
 	}
@@ -194,14 +201,14 @@ func (c *Custodian) replaceExposed(ctx context.Context) error {
 		return err
 	}
 	if secret.Digest == roots.Exposed.Secret {
-		if _, err := c.rotateSecret(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) {
+		if _, err := c.rotateSecret(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrBehind) {
 			return fmt.Errorf("replace the secret that an evicted host knows: %w", err)
 		}
 	}
 	switch {
 	case len(roots.PEM) > 1: // one that is under way comes to its end first
 	case slices.Contains(roots.Exposed.Roots, roots.Signing):
-		if err := c.begin(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrRotating) {
+		if err := c.begin(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrRotating) && !errors.Is(err, ErrBehind) {
 			return fmt.Errorf("replace the authority that an evicted host had: %w", err)
 		}
 	case secret.Digest != roots.Exposed.Secret:
@@ -213,9 +220,9 @@ func (c *Custodian) replaceExposed(ctx context.Context) error {
 	return nil
 }
 
-func putRoots(ctx context.Context, kv store.KV, roots store.Roots, at store.Revision) error {
+func putRoots(ctx context.Context, kv store.KV, roots store.Roots, at store.Revision, while ...store.Cond) error {
 	res, err := kv.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(store.RootsKey(), at)},
+		If:   append(while, store.Unchanged(store.RootsKey(), at)),
 		Then: []store.Op{store.Put(store.RootsKey(), store.Encode(roots))},
 	})
 	if err != nil {

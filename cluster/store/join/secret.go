@@ -30,7 +30,8 @@ func (c *Custodian) Token(ctx context.Context) (authority.Token, error) {
 
 // RotateSecret ends the secret: from now on hosts join with the token it
 // returns. Who is in stays in. It lies in this host's custody before the store
-// compares with it; other members fetch it (Refresh).
+// compares with it; other members fetch it (Refresh). ErrBehind when this host
+// does not have every authority of the cluster.
 func (c *Custodian) RotateSecret(ctx context.Context) (authority.Token, error) {
 	return c.rotateSecret(ctx, nil)
 }
@@ -40,9 +41,14 @@ func (c *Custodian) RotateSecret(ctx context.Context) (authority.Token, error) {
 func (c *Custodian) rotateSecret(ctx context.Context, exposed *store.Exposed) (authority.Token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	custody, roots, _, err := c.state(ctx)
+	custody, roots, rootsAt, err := c.state(ctx)
 	if err != nil {
 		return authority.Token{}, err
+	}
+	// Some member always has all of the keys, for the others to take over: who
+	// changes one of them has the others.
+	if !holds(custody, roots) {
+		return authority.Token{}, ErrBehind
 	}
 	now, at, err := read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
 	if err != nil {
@@ -57,7 +63,7 @@ func (c *Custodian) rotateSecret(ctx context.Context, exposed *store.Exposed) (a
 		return authority.Token{}, err
 	}
 	res, err := c.kv.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(store.JoinSecretKey(), at)},
+		If:   []store.Cond{store.Unchanged(store.JoinSecretKey(), at), store.Unchanged(store.RootsKey(), rootsAt)},
 		Then: []store.Op{store.Put(store.JoinSecretKey(), store.Encode(store.JoinSecret{Digest: authority.Digest(custody.Secret), Since: c.now().Unix()}))},
 	})
 	if err != nil { // nobody knows which of the two counts: InStep will
