@@ -31,6 +31,9 @@ type papers struct {
 	doors      *doors
 	picture    *picture
 	log        *slog.Logger
+	// inStep reports whether the member that runs here, if one does, was started
+	// with the roots that this host has now.
+	inStep func() bool
 
 	mu        sync.Mutex
 	kv        store.KV        // nil before begin
@@ -68,7 +71,7 @@ func (p *papers) keep(ctx context.Context) error {
 		switch {
 		case err == nil:
 			said = ""
-		case errors.Is(err, store.ErrUnavailable) || ctx.Err() != nil:
+		case errors.Is(err, store.ErrUnavailable) || errors.Is(err, errNotInStep) || ctx.Err() != nil:
 		case err.Error() != said:
 			said = err.Error()
 			p.log.Warn("this host's certificates are not as the cluster wants them: looked at again within a minute", "err", err)
@@ -137,7 +140,12 @@ func (p *papers) updateCustody(ctx context.Context) error {
 	return p.custodian.Refresh(ctx, p.doors.asker, p.node)
 }
 
-// renew replaces certificates that are due.
+// errNotInStep puts renewals off for the moment that a member needs to begin anew.
+var errNotInStep = errors.New("the member on this host has yet to begin anew with the cluster's roots")
+
+// renew replaces certificates that are due. A new one is the proof that this host
+// knows the cluster's roots, after which others may show certificates of the
+// newest: so its member has to know them first, which reads them once.
 func (p *papers) renew(ctx context.Context, keeps bool) error {
 	due, err := join.Due(ctx, p.kv, p.identity, p.now())
 	if err != nil {
@@ -146,6 +154,8 @@ func (p *papers) renew(ctx context.Context, keeps bool) error {
 	switch {
 	case !due.Node && !due.Member:
 		return nil
+	case !p.inStep():
+		return errNotInStep
 	case keeps:
 		return p.own(ctx)
 	}

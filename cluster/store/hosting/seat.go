@@ -45,6 +45,7 @@ type seat struct {
 
 	mu     sync.Mutex
 	server *embedded.Server // nil while no member runs here
+	roots  []byte           // that it was started with
 }
 
 // runSolo runs the store of a host that shares it with nobody.
@@ -194,6 +195,8 @@ func (s *seat) awaitAsking(ctx context.Context, removed string) (view, bool) {
 // member does (ErrRemoved, ErrDamaged), or something it started with has
 // changed (nil).
 func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, others map[string]string) error {
+	s.startsWith(s.identity.Roots())
+	defer s.startsWith(nil)
 	config, err := s.memberConfig(others)
 	if err != nil {
 		return err
@@ -237,13 +240,28 @@ func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, 
 // member started with, and then for this host's turn: members do not begin anew
 // all at once. It returns false when ctx ended.
 func (s *seat) rootsChange(ctx context.Context) bool {
-	for at := s.identity.Roots(); store.Sleep(ctx, again); {
-		if !bytes.Equal(at, s.identity.Roots()) {
+	for store.Sleep(ctx, again) {
+		if !s.inStep() {
 			turn := slices.IndexFunc(s.picture.now().members, func(m store.Member) bool { return m.Node == s.config.Node })
 			return store.Sleep(ctx, time.Duration(max(turn, 0))*turnOfMember)
 		}
 	}
 	return false
+}
+
+// inStep reports whether the member that runs here, if one does, was started with
+// the roots that this host has now.
+func (s *seat) inStep() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.roots == nil || bytes.Equal(s.roots, s.identity.Roots())
+}
+
+// startsWith notes the roots that a member is about to read; nil: none runs.
+func (s *seat) startsWith(roots []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.roots = roots
 }
 
 // running is the member that runs here; nil: none does.

@@ -131,6 +131,7 @@ func Open(c Config) (*Store, error) {
 	s.doors = &doors{node: c.Node, identity: s.identity, asker: join.NewAsker(s.identity, c.Now), book: s.book, picture: s.picture, trouble: s.trouble, log: c.Log}
 	s.papers = &papers{node: c.Node, host: c.Host, now: c.Now, identity: s.identity, doors: s.doors, picture: s.picture, log: c.Log}
 	s.seat = &seat{config: c, dir: filepath.Join(c.Dir, memberFolder), identity: s.identity, book: s.book, papers: s.papers, picture: s.picture, trouble: s.trouble, log: c.Log}
+	s.papers.inStep = s.seat.inStep
 	switch {
 	case found:
 		s.standing = Cluster
