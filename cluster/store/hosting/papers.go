@@ -32,8 +32,8 @@ type papers struct {
 	picture    *picture
 	log        *slog.Logger
 	// inStep reports whether the member that runs here, if one does, was started
-	// with the roots that this host has now.
-	inStep func() bool
+	// with these roots.
+	inStep func(roots []byte) bool
 
 	mu        sync.Mutex
 	kv        store.KV        // nil before begin
@@ -71,7 +71,7 @@ func (p *papers) keep(ctx context.Context) error {
 		switch {
 		case err == nil:
 			said = ""
-		case errors.Is(err, store.ErrUnavailable) || errors.Is(err, errNotInStep) || ctx.Err() != nil:
+		case errors.Is(err, store.ErrUnavailable) || errors.Is(err, errNotInStep) || errors.Is(err, join.ErrChanged) || ctx.Err() != nil:
 		case err.Error() != said:
 			said = err.Error()
 			p.log.Warn("this host's certificates are not as the cluster wants them: looked at again within a minute", "err", err)
@@ -148,23 +148,25 @@ var errNotInStep = errors.New("the member on this host has yet to begin anew wit
 // newest: so its member has to know them first, which reads them once.
 func (p *papers) renew(ctx context.Context, keeps bool) error {
 	due, err := join.Due(ctx, p.kv, p.identity, p.now())
-	if err != nil {
+	if err != nil || !due.Node && !due.Member {
 		return err
 	}
-	switch {
-	case !due.Node && !due.Member:
-		return nil
-	case !p.inStep():
-		return errNotInStep
-	case keeps:
-		return p.own(ctx)
+	if keeps {
+		roots, at, err := join.RootsNow(ctx, p.kv)
+		if err != nil {
+			return err
+		}
+		if !p.inStep(roots) {
+			return errNotInStep
+		}
+		return p.own(ctx, store.Unchanged(store.RootsKey(), at))
 	}
 	return p.doors.each(func(door string) error { return p.doors.asker.Renew(ctx, door) })
 }
 
 // own has this host certify itself, as a node and as a member.
-func (p *papers) own(ctx context.Context) error {
-	return p.custodian.Own(ctx, subjectOf(p.node, p.host, true))
+func (p *papers) own(ctx context.Context, while ...store.Cond) error {
+	return p.custodian.Own(ctx, subjectOf(p.node, p.host, true), while...)
 }
 
 // forMember gets what a member needs before it starts: the cluster's keys, and a

@@ -241,7 +241,7 @@ func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, 
 // all at once. It returns false when ctx ended.
 func (s *seat) rootsChange(ctx context.Context) bool {
 	for store.Sleep(ctx, again) {
-		if !s.inStep() {
+		if !s.inStep(s.identity.Roots()) {
 			turn := slices.IndexFunc(s.picture.now().members, func(m store.Member) bool { return m.Node == s.config.Node })
 			return store.Sleep(ctx, time.Duration(max(turn, 0))*turnOfMember)
 		}
@@ -250,11 +250,11 @@ func (s *seat) rootsChange(ctx context.Context) bool {
 }
 
 // inStep reports whether the member that runs here, if one does, was started with
-// the roots that this host has now.
-func (s *seat) inStep() bool {
+// these roots.
+func (s *seat) inStep(roots []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.roots == nil || bytes.Equal(s.roots, s.identity.Roots())
+	return s.roots == nil || bytes.Equal(s.roots, roots)
 }
 
 // startsWith notes the roots that a member is about to read; nil: none runs.

@@ -136,8 +136,9 @@ func (c *Custodian) Issue(ctx context.Context, csr []byte, subject authority.Sub
 }
 
 // Own gives this host a new node certificate, and a new member certificate for
-// the names and addresses of the subject.
-func (c *Custodian) Own(ctx context.Context, subject authority.Subject) error {
+// the names and addresses of the subject, while the conditions hold; else it is
+// ErrChanged.
+func (c *Custodian) Own(ctx context.Context, subject authority.Subject, while ...store.Cond) error {
 	for _, member := range []bool{false, true} {
 		csr, err := c.id.Request(member)
 		if err != nil {
@@ -148,7 +149,7 @@ func (c *Custodian) Own(ctx context.Context, subject authority.Subject) error {
 			return err
 		}
 		subject.Member = member
-		cert, err := c.Issue(ctx, csr, subject)
+		cert, err := c.Issue(ctx, csr, subject, while...)
 		if err != nil {
 			return err
 		}
@@ -275,11 +276,17 @@ func (c *Custodian) state(ctx context.Context) (custody authority.Custody, roots
 // Roots are the cluster's, as PEM, the oldest first; ErrNotFounded when there
 // are none.
 func Roots(ctx context.Context, kv store.KV) ([]byte, error) {
+	all, _, err := RootsNow(ctx, kv)
+	return all, err
+}
+
+// RootsNow is Roots, and the revision they were last written at.
+func RootsNow(ctx context.Context, kv store.KV) ([]byte, store.Revision, error) {
 	roots, at, err := read[store.Roots](ctx, kv, store.RootsKey())
 	if err == nil && at == 0 {
 		err = ErrNotFounded
 	}
-	return bundle(roots), err
+	return bundle(roots), at, err
 }
 
 // Places are where the members of the cluster's own store are reached.
