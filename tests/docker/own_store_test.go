@@ -184,10 +184,11 @@ func (c *cluster) powerCut(hosts ...*lab.Host) {
 	off.Wait()
 }
 
-// diskLost empties what a host that is off has of gvlan and Docker.
+// diskLost empties what a host that is off has of gvlan and Docker, but for
+// images.
 func (c *cluster) diskLost(h *lab.Host) {
 	c.t.Helper()
-	h.MustExec(c.t, "sh", "-c", "rm -rf /var/lib/gvlan/* /var/lib/docker/*")
+	h.MustExec(c.t, "sh", "-c", "rm -rf /var/lib/gvlan/* /var/lib/docker/containers/* /var/lib/docker/network")
 }
 
 // starts runs containers one after the other on each of its hosts, the latest
@@ -274,7 +275,7 @@ func (s *starts) goOn(hosts ...*lab.Host) {
 		defer s.mu.Unlock()
 		for _, h := range hosts {
 			if s.up[h.Name] <= before[h.Name] {
-				return fmt.Errorf("%s has started %d of %d, the last refusal was %v", h.Name, s.up[h.Name], s.begun[h.Name], s.failed[h.Name])
+				return fmt.Errorf("%s has started %d of %d, the last refusal was: %s", h.Name, s.up[h.Name], s.begun[h.Name], fmt.Sprint(s.failed[h.Name]))
 			}
 		}
 		return nil
