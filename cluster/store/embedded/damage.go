@@ -120,12 +120,21 @@ func loggedIndex(dir string) (index uint64, err error) {
 	return index, err
 }
 
-// startEtcd starts etcd, which panics on some damage.
+// startEtcd starts etcd, which panics on some damage, and gives up on some.
 func (s *Server) startEtcd() (etcd *embed.Etcd, err error) {
-	panicked := guarded(func() error {
-		etcd, err = embed.StartEtcd(s.etcdConfig())
-		return nil
+	var panicked error
+	finished := attempt(func() {
+		panicked = guarded(func() error {
+			etcd, err = embed.StartEtcd(s.etcdConfig())
+			return nil
+		})
 	})
+	if !finished {
+		panicked = s.collapse.explain(s.config.Dir)
+	}
+	if errors.Is(panicked, ErrNoSpace) {
+		return nil, fmt.Errorf("%w: %w", ErrStuck, panicked) // it has files open
+	}
 	if panicked != nil {
 		return nil, s.damaged(filepath.Join(s.config.Dir, memberDir), panicked)
 	}

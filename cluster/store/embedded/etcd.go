@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -30,6 +31,9 @@ const (
 	// addition by its own limit, so it must be the same for all.
 	learnersMost = 8
 	minVersion   = "TLS1.3"
+	// slow is how long a request may take before etcd warns of it. It would at
+	// 0.1 s, which an SD card takes for a write whenever it tidies up.
+	slow = 3 * time.Second
 )
 
 // etcdConfig is etcd's own configuration. Election and heartbeat, fsync and
@@ -59,6 +63,7 @@ func (s *Server) etcdConfig() *embed.Config {
 		c.ClusterState = embed.ClusterStateFlagExisting
 		c.InitialCluster = initialCluster(c.Name, c.InitialCluster, s.config.Others)
 	}
+	c.WarningApplyDuration, c.WarningUnaryRequestDuration = slow, slow
 	c.MaxLearners = learnersMost
 	// etcd's own check refuses a learner while any voter is silent, which is when
 	// one is needed: the silent one's place could never be taken. Who changes the
@@ -117,15 +122,15 @@ func must[T any](value T, err error) T {
 // logLevel is how grave a line of etcd's is. While it starts, it warns of
 // what is as it must be here, and returns what is wrong; while it stops, it
 // reports every listener it closes as an error.
-func (s *Server) logLevel(l zapcore.Level) slog.Level {
-	if s.started.Load() == nil && l <= zapcore.WarnLevel {
+func (s *Server) logLevel(e zapcore.Entry) slog.Level {
+	if s.started.Load() == nil && e.Level <= zapcore.WarnLevel || meansNothing(e.Message) {
 		return slog.LevelDebug
 	}
 	select {
 	case <-s.stopping:
 		return slog.LevelDebug
 	default:
-		return zaplog.Level(l)
+		return zaplog.Level(e)
 	}
 }
 

@@ -50,6 +50,9 @@ type Config struct {
 	Refused        func(serial string) bool
 	RefusedChanged func() <-chan struct{}
 
+	// Space says how many bytes are free for files in a folder; nil: Space.
+	Space func(dir string) (free int64, err error)
+
 	Log *slog.Logger
 }
 
@@ -62,6 +65,7 @@ type Server struct {
 	ready    chan struct{}
 	started  atomic.Pointer[embed.Etcd] // nil before it is
 	stopping chan struct{}              // closed when streams must end
+	collapse *collapse
 }
 
 // New checks the configuration and makes the data directory. Run starts the
@@ -77,8 +81,12 @@ func New(c Config) (*Server, error) {
 	if c.Refused == nil {
 		c.Refused = func(string) bool { return false }
 	}
-	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{})}
-	s.log = zaplog.New(c.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel)
+	if c.Space == nil {
+		c.Space = Space
+	}
+	s := &Server{config: c, ready: make(chan struct{}), stopping: make(chan struct{}), collapse: newCollapse()}
+	s.log = zaplog.New(c.Log.With("part", "etcd"), zapcore.WarnLevel, s.logLevel).
+		WithOptions(zap.WithFatalHook(s.collapse), zap.WithPanicHook(s.collapse))
 	s.keeper = newKeeper(c, s.log)
 	var err error
 	s.door, err = newDoor(c.Dir)
@@ -140,14 +148,17 @@ func (s *Server) Standing() Standing {
 
 // Run runs the server until ctx ends, then stops it in order and returns
 // nil. The error says which directory or address is taken, and by whom, or
-// is ErrDamaged or ErrRemoved.
-func (s *Server) Run(ctx context.Context) error {
+// is ErrDamaged, ErrRemoved, ErrNoSpace or ErrStuck.
+func (s *Server) Run(ctx context.Context) (err error) {
 	defer s.door.close()
 	held, err := lock(s.config.Dir)
 	if err != nil {
 		return err
 	}
 	defer held.Close()
+	if err := s.config.enough(RoomFrom); err != nil {
+		return err
+	}
 	if err := settle(s.config.Dir); err != nil {
 		return err
 	}
@@ -165,7 +176,11 @@ func (s *Server) Run(ctx context.Context) error {
 		return s.explain(err)
 	}
 	s.started.Store(etcd)
-	defer etcd.Close()
+	defer func() {
+		if !s.collapse.end(etcd) {
+			err = fmt.Errorf("%w: %w", ErrStuck, s.collapse.explain(s.config.Dir))
+		}
+	}()
 	defer close(s.stopping) // before Close, which waits for streams to end
 	if err := s.door.forOwnerOnly(); err != nil {
 		etcd.Server.Stop()
@@ -179,6 +194,12 @@ func (s *Server) serve(ctx context.Context, etcd *embed.Etcd) error {
 	working, stop := context.WithCancel(ctx)
 	var wait sync.WaitGroup
 	wait.Go(func() { s.keeper.endRefused(working) })
+	full := make(chan error, 1)
+	wait.Go(func() {
+		if err := s.config.awaitFull(working); err != nil {
+			full <- err
+		}
+	})
 	defer wait.Wait()
 	defer stop()
 	select {
@@ -191,10 +212,17 @@ func (s *Server) serve(ctx context.Context, etcd *embed.Etcd) error {
 		return ended(etcd, err)
 	case <-etcd.Server.StopNotify():
 		return ended(etcd, nil)
+	case <-s.collapse.happened:
+		etcd.Server.HardStop()
+		return s.collapse.explain(s.config.Dir)
 	}
 	select {
 	case <-ctx.Done():
 		return nil
+	case err := <-full:
+		return err
+	case <-s.collapse.happened:
+		return s.collapse.explain(s.config.Dir)
 	case err := <-etcd.Err():
 		return ended(etcd, err)
 	case <-etcd.Server.StopNotify():
@@ -217,8 +245,11 @@ func ended(etcd *embed.Etcd, err error) error {
 
 // explain says what a failed start means.
 func (s *Server) explain(err error) error {
-	if errors.Is(err, ErrDamaged) {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrStuck) {
 		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return noSpace(s.config.Dir, err)
 	}
 	if !errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("start the embedded etcd: %w", err)

@@ -19,15 +19,15 @@ const (
 )
 
 // New returns a zap logger that writes what is at least as grave as from to
-// log, at the slog level as gives for it; the same message, whatever its
+// log, at the slog level that as gives for it; the same message, whatever its
 // fields, some times a minute only.
-func New(log *slog.Logger, from zapcore.Level, as func(zapcore.Level) slog.Level) *zap.Logger {
+func New(log *slog.Logger, from zapcore.Level, as func(zapcore.Entry) slog.Level) *zap.Logger {
 	return zap.New(zapcore.NewSamplerWithOptions(&core{LevelEnabler: from, log: log, as: as}, samePeriod, sameMost, 0))
 }
 
 // Level maps zap's levels to the slog levels of the same meaning.
-func Level(l zapcore.Level) slog.Level {
-	switch {
+func Level(e zapcore.Entry) slog.Level {
+	switch l := e.Level; {
 	case l <= zapcore.DebugLevel:
 		return slog.LevelDebug
 	case l == zapcore.InfoLevel:
@@ -40,12 +40,12 @@ func Level(l zapcore.Level) slog.Level {
 
 // Debug maps every level to slog's debug level, for a logger whose warnings
 // its caller gets as errors anyhow.
-func Debug(zapcore.Level) slog.Level { return slog.LevelDebug }
+func Debug(zapcore.Entry) slog.Level { return slog.LevelDebug }
 
 type core struct {
 	zapcore.LevelEnabler
 	log *slog.Logger
-	as  func(zapcore.Level) slog.Level
+	as  func(zapcore.Entry) slog.Level
 }
 
 // With implements zapcore.Core.
@@ -55,7 +55,7 @@ func (c *core) With(fields []zapcore.Field) zapcore.Core {
 
 // Check implements zapcore.Core.
 func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) && c.log.Enabled(context.Background(), c.as(e.Level)) {
+	if c.Enabled(e.Level) && c.log.Enabled(context.Background(), c.as(e)) {
 		return ce.AddCore(e, c)
 	}
 	return ce
@@ -63,7 +63,7 @@ func (c *core) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checked
 
 // Write implements zapcore.Core.
 func (c *core) Write(e zapcore.Entry, fields []zapcore.Field) error {
-	c.log.Log(context.Background(), c.as(e.Level), e.Message, attrs(fields)...)
+	c.log.Log(context.Background(), c.as(e), e.Message, attrs(fields)...)
 	return nil
 }
 
