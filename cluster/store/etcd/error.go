@@ -87,7 +87,8 @@ func unavailable(err error) bool {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Aborted, codes.Internal, codes.Unknown:
 		return true
 	case codes.ResourceExhausted:
-		return isAny(err, rpctypes.ErrTooManyRequests) // the other one is "database space exceeded"
+		// Its quota may be used up too: who looks after it makes room.
+		return isAny(err, rpctypes.ErrTooManyRequests, rpctypes.ErrNoSpace)
 	}
 	return false
 }

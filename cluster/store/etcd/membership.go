@@ -205,6 +205,20 @@ func (m *Membership) Defragment(ctx context.Context, endpoint string) error {
 	return nil
 }
 
+// Compact forgets what was before a revision, and returns once the space of that
+// can be given back. It takes as long as it takes; store.ErrCompacted says that
+// it was forgotten before.
+func (m *Membership) Compact(ctx context.Context, revision int64) error {
+	client, err := m.client.connected(ctx)
+	if err == nil {
+		_, err = client.Compact(ctx, revision, clientv3.WithCompactPhysical())
+	}
+	if err != nil {
+		return fmt.Errorf("have etcd forget what was before revision %d: %w", revision, explain(err))
+	}
+	return nil
+}
+
 // Alarm is why a cluster takes nothing in.
 type Alarm struct {
 	Member  uint64

@@ -43,6 +43,8 @@ type seat struct {
 	trouble  *trouble
 	log      *slog.Logger
 
+	full bool // the disk is, since a member ran last; of the one goroutine that runs it
+
 	mu     sync.Mutex
 	server *embedded.Server // nil while no member runs here
 	roots  []byte           // that it was started with
@@ -50,11 +52,42 @@ type seat struct {
 
 // runSolo runs the store of a host that shares it with nobody.
 func (s *seat) runSolo(ctx context.Context, solo *embedded.Server) error {
-	err := solo.Run(ctx)
-	if !errors.Is(err, embedded.ErrDamaged) {
-		return err
+	for {
+		s.setServer(solo)
+		err := solo.Run(ctx)
+		s.setServer(nil)
+		s.noteRoom(solo, err)
+		switch {
+		case errors.Is(err, embedded.ErrDamaged):
+			return s.damaged(ctx, err)
+		case !errors.Is(err, embedded.ErrNoSpace) || errors.Is(err, embedded.ErrStuck):
+			return err
+		}
+		if !store.Sleep(ctx, again) {
+			return nil
+		}
+		if solo, err = embedded.New(soloConfig(s.config, s.dir)); err != nil {
+			return err
+		}
 	}
-	return s.damaged(ctx, err)
+}
+
+// soloConfig is that of the member of a host that shares its store with nobody.
+func soloConfig(c Config, dir string) embedded.Config {
+	return embedded.Config{Dir: dir, Name: c.Node, Log: c.Log}
+}
+
+// noteRoom says that the disk is full, once until the member has run again.
+func (s *seat) noteRoom(server *embedded.Server, err error) {
+	select {
+	case <-server.Ready():
+		s.full = false
+	default:
+	}
+	if errors.Is(err, embedded.ErrNoSpace) && !s.full {
+		s.log.Error("no member of the store runs on this host until there is room: it is looked at every two seconds", "err", err)
+		s.full = true
+	}
 }
 
 // damaged goes on as while the store is away, because containers need the agent.
@@ -114,6 +147,10 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 			if err := s.beginAnew(ctx, err); err != nil {
 				return err
 			}
+		case errors.Is(err, embedded.ErrStuck):
+			return err // a process that is started anew goes on
+		case errors.Is(err, embedded.ErrNoSpace):
+			store.Sleep(ctx, again)
 		case errors.Is(err, syscall.EADDRNOTAVAIL) && s.config.Listen != "":
 			return s.notHere(err)
 		default:
@@ -230,10 +267,12 @@ func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, 
 		}
 		return nil
 	})
-	if err := group.Wait(); !errors.Is(err, ended) {
-		return err
+	err = group.Wait()
+	s.noteRoom(server, err)
+	if errors.Is(err, ended) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // rootsChange waits until the cluster's authorities are others than those the
@@ -269,6 +308,16 @@ func (s *seat) running() *embedded.Server {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.server
+}
+
+// leads reports whether the member that leads runs here.
+func (s *seat) leads() bool {
+	server := s.running()
+	if server == nil {
+		return false
+	}
+	is := server.Standing()
+	return is.ID != 0 && is.ID == is.Leader
 }
 
 func (s *seat) setServer(server *embedded.Server) {

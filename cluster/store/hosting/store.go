@@ -78,6 +78,7 @@ type Store struct {
 	doors    *doors
 	papers   *papers
 	seat     *seat
+	health   *health
 }
 
 // trouble is why the store cannot answer this host, beyond silence.
@@ -132,6 +133,7 @@ func Open(c Config) (*Store, error) {
 	s.papers = &papers{node: c.Node, host: c.Host, now: c.Now, identity: s.identity, doors: s.doors, picture: s.picture, log: c.Log}
 	s.seat = &seat{config: c, dir: filepath.Join(c.Dir, memberFolder), identity: s.identity, book: s.book, papers: s.papers, picture: s.picture, trouble: s.trouble, log: c.Log}
 	s.papers.inStep = s.seat.inStep
+	s.health = &health{dir: s.seat.dir, seat: s.seat, space: embedded.Space, now: c.Now}
 	switch {
 	case found:
 		s.standing = Cluster
@@ -141,7 +143,7 @@ func Open(c Config) (*Store, error) {
 		s.trouble.set(ErrOutside, fmt.Errorf("%w: %w: joining %s: not asked yet", store.ErrUnavailable, ErrOutside, c.Join))
 	default:
 		s.standing = Solo
-		s.solo, err = embedded.New(embedded.Config{Dir: s.seat.dir, Name: c.Node, Log: c.Log})
+		s.solo, err = embedded.New(soloConfig(c, s.seat.dir))
 	}
 	return s, err
 }
@@ -264,7 +266,10 @@ func (s *Store) Trouble() error { return s.trouble.get() }
 func (s *Store) Run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	switch s.standing {
 	case Solo:
-		return s.seat.runSolo(ctx, s.solo)
+		group, ctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return s.seat.runSolo(ctx, s.solo) })
+		group.Go(func() error { return s.health.run(ctx, client, s.solo.Endpoint()) })
+		return group.Wait()
 	case Joining:
 		return s.knock(ctx)
 	}
@@ -273,6 +278,7 @@ func (s *Store) Run(ctx context.Context, kv store.KV, client *etcd.Client) error
 	group.Go(func() error { return s.follow(ctx, kv, client) })
 	group.Go(func() error { return s.papers.keep(ctx) })
 	group.Go(func() error { return s.doors.ask(ctx, kv, client) })
+	group.Go(func() error { return s.health.run(ctx, client, "") })
 	if !s.config.Client {
 		group.Go(func() error { return s.seat.run(ctx, kv, client) })
 	}
@@ -468,6 +474,10 @@ func (s *Store) Expel(ctx context.Context, client *etcd.Client, node string) err
 	}
 	return nil
 }
+
+// Warnings are what is wrong with the store, each with its cure; called is how people
+// call a node's host.
+func (s *Store) Warnings(called func(node string) string) []string { return s.health.warnings(called) }
 
 // Survey is the membership as this host sees it, whether or not it runs a
 // member.

@@ -51,6 +51,9 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 	for _, c := range a.addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
+	if a.truth.own != nil {
+		s.Warnings = append(s.Warnings, a.truth.own.Warnings(api.CallNodes(a.nodes.names()))...)
+	}
 	s.Gossip = a.nodes.status()
 	a.engineNow(ctx, &s)
 	for _, n := range a.driver.Report() {

@@ -93,7 +93,7 @@ func (a storeAnswers) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	view.Want = found.Want
+	view.Want, view.Warnings = found.Want, a.own.Warnings(api.CallNodes(a.nodes.names()))
 	called := api.CallNodes(a.nodes.names())
 	for _, m := range found.Members {
 		at, told := found.Statuses[m.ID]

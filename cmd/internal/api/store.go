@@ -42,7 +42,8 @@ type StoreView struct {
 	Standing string        `json:"standing"` // solo, joining, cluster or external
 	Want     int           `json:"want"`     // voters somebody asked for; 0: by the number of hosts
 	Members  []StoreMember `json:"members"`
-	Hosts    []StoreHost   `json:"hosts"` // that run no member, and why
+	Hosts    []StoreHost   `json:"hosts"`    // that run no member, and why
+	Warnings []string      `json:"warnings"` // what is wrong with it, each with its cure
 }
 
 // StoreMember is one member.

@@ -57,6 +57,9 @@ func printStore(out io.Writer, v api.StoreView) error {
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the store: %w", err)
 	}
+	for _, w := range v.Warnings {
+		fmt.Fprintf(out, "warning: %s\n", w)
+	}
 	return nil
 }
 
