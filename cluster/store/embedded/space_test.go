@@ -60,6 +60,7 @@ func TestSpace(t *testing.T) {
 // A disk that is full from one moment to the next costs the member, and not the
 // process: what etcd would end it for is an error of Run.
 func TestDiskIsFullAtOnce(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("mounts a file system: needs root")
 	}

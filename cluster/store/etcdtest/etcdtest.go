@@ -88,15 +88,22 @@ func (s Subject) Compact(ctx context.Context, rev store.Revision) error {
 	return err
 }
 
-// Open makes a subject in an etcd that others use too, with keys of its own.
+// Open makes a subject in an etcd that others use too, with keys of its own
+// below the prefix.
 func Open(t *testing.T, config etcd.Config) Subject {
 	t.Helper()
-	config.Prefix = "/test/" + rand.Text()
 	raw, err := clientv3.New(clientv3.Config{Endpoints: config.Endpoints, TLS: config.TLS})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = raw.Close() })
+	return OpenWith(t, config, raw)
+}
+
+// OpenWith is Open with a client that may compact.
+func OpenWith(t *testing.T, config etcd.Config, raw *clientv3.Client) Subject {
+	t.Helper()
+	config.Prefix += "/test/" + rand.Text()
 	return Subject{Connect(t, config), raw}
 }
 
