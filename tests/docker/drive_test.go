@@ -69,6 +69,7 @@ type status struct {
 		Name, UUID, Scope, State, Parent, Why string
 		Endpoints                             int
 	}
+	Solo bool
 	Etcd struct {
 		Trusted bool
 		Why     string
