@@ -1,81 +1,242 @@
 package docker_test
 
 import (
+	"bufio"
 	"bytes"
+	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
+	"gvlan/cluster/store/authority"
 	"gvlan/tests/lab"
 )
 
-// TestDoors: no listening socket of an agent does anything for who has no
-// credential: another user of the host, a container with the host's network,
-// the LAN. The agent has every listener there is: the embedded etcd for
-// itself and for others, both sockets, gossip, names.
+// TestDoors: no listening socket of an agent that runs a member of the store does
+// anything for who has no credential, or one that is worth nothing: a token that
+// was rotated, the certificates of a host that was evicted, those of another
+// cluster. The agent has every listener there is.
 func TestDoors(t *testing.T) {
 	t.Parallel()
-	c := newBareCluster(t, options{hosts: lab.Same(1, lab.Docker28)})
-	h := c.Hosts[0]
-	c.agents[0] = c.agent(h, append(c.args, "--etcd-listen", "0.0.0.0:2379", "--gossip", "on")...)
-	c.waitTrusted(h)
+	c := newOwnCluster(t, options{hosts: lab.Same(2, lab.Docker28), args: []string{"--gossip", "on"}})
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	words := c.begin(h1)
+	c.joinAtOnce(words, h2)
+	c.waitMembers(c.Hosts, 1, 1)
+	old := words[2]
+	stolen := credentialsIn(t, h2.Path("/var/lib/gvlan/identity"))
+	c.evicts(h1, h2, stolen[0])
+	if c.gvlan(h1, "token", "rotate", "--json") == "" || c.gvlan(h1, "token", "show", "-q") == old {
+		t.Fatal("after it was rotated the token is what it was")
+	}
+
 	var has doors
+	want := []uint16{2379, 2380, 2381, 5354, 7947} // clients, peers, the door; names; gossip
 	eventually(t, "every listener", func() error {
-		has = doorsOf(t, h)
-		if len(has.ports) < 3 || len(has.sockets) < 2 { // etcd, gossip, names; plugin, status
-			return fmt.Errorf("the agent listens on %v, want at least three ports and two sockets", has)
+		has = doorsOf(t, h1)
+		if diff := cmp.Diff(want, has.numbers()); diff != "" {
+			return fmt.Errorf("the agent listens on these ports (-want +got):\n%s", diff)
 		}
 		return nil
 	})
+	shown := map[string]tls.Certificate{"no certificate": {}}
+	for i, kind := range []string{"node's", "member's"} {
+		shown["an evicted "+kind+" certificate"] = stolen[i]
+		shown["another cluster's "+kind+" certificate"] = strangers(t)[i]
+	}
 	for _, at := range has.ports {
-		for name, knock := range map[string]func(net.Conn) ([]byte, error){
-			"etcd's HTTP": sends("GET /version HTTP/1.1\r\nHost: gvlan\r\n\r\n"),
-			"gRPC":        sends(preface),
-			"gRPC in TLS without a certificate": func(conn net.Conn) ([]byte, error) {
-				in := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
+		knocks(t, h1, at, shown)
+		if out, err := h1.Docker(t.Context(), "run", "--rm", "--network", "host", "busybox", "wget", "-q", "-O", "-", fmt.Sprintf("http://%s/version", at)); err == nil {
+			t.Errorf("a container with the host's network is answered by %s: %s", at, out)
+		}
+	}
+	_, secret, _ := strings.Cut(strings.TrimPrefix(old, "gvlan1-"), "-")
+	atTheDoor(t, h1, shown, secret)
+	for _, path := range has.sockets {
+		const connect = `IO::Socket::UNIX->new(Peer => $ARGV[0]) and print "open"; print "$!"`
+		out := h1.MustExec(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "perl", "-MIO::Socket::UNIX", "-e", connect, path)
+		if out != "Permission denied" {
+			t.Errorf("another user opens %s: %s, want that permission is denied", path, out)
+		}
+	}
+	if len(has.sockets) != 4 { // plugin, status, and two of etcd
+		t.Errorf("the agent listens on the sockets %q, want four", has.sockets)
+	}
+}
+
+// evictedWithin is how soon etcd refuses the certificate of a host that was
+// evicted.
+const evictedWithin = time.Minute
+
+// evicts has a host be gone and evicted, while somebody holds a connection to the
+// store with its certificate.
+func (c *cluster) evicts(h1, h2 *lab.Host, stolen tls.Certificate) {
+	c.t.Helper()
+	thief := must(clientv3.New(clientv3.Config{
+		Endpoints: []string{"https://10.99.0.1:2379"}, TLS: showing(stolen),
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, at string) (net.Conn, error) {
+			return c.Peer.DialContext(ctx, "tcp", at)
+		})},
+	}))(c.t)
+	defer thief.Close()
+	steals := func() error {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		_, err := thief.Get(ctx, prefix, clientv3.WithPrefix())
+		return err
+	}
+	if err := steals(); err != nil {
+		c.t.Fatalf("the certificate of a host of the cluster: %v", err)
+	}
+	if err := c.agents[1].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.waitState([]*lab.Host{h1}, h2.Name, down)
+	c.gvlan(h1, "node", "evict", h2.Name)
+	began := time.Now()
+	eventually(c.t, "the certificate to be refused", func() error {
+		if steals() == nil {
+			return errors.New("it reads the store")
+		}
+		return nil
+	})
+	if took := time.Since(began); took > evictedWithin {
+		c.t.Errorf("the certificate of an evicted host was refused after %s, want %s at most", took, evictedWithin)
+	}
+	c.waitMembers([]*lab.Host{h1}, 1, 0)
+}
+
+// credentialsIn are the certificates, a node's and a member's, of an identity.
+func credentialsIn(t *testing.T, folder string) (found [2]tls.Certificate) {
+	t.Helper()
+	for i, name := range []string{"node", "member"} {
+		base := filepath.Join(folder, name)
+		found[i] = must(tls.LoadX509KeyPair(base+".crt", base+".key"))(t)
+	}
+	return found
+}
+
+// strangers are such as another cluster gives a host of the same name.
+func strangers(t *testing.T) [2]tls.Certificate {
+	t.Helper()
+	root := must(authority.New(time.Now()))(t)
+	folder := filepath.Join(t.TempDir(), "identity")
+	id := must(authority.OpenIdentity(folder, "h1", time.Now))(t)
+	node := must(root.Sign(must(id.Request(false))(t), authority.Subject{Node: "h1"}, time.Now()))(t)
+	member := must(root.Sign(must(id.Request(true))(t), authority.Subject{Node: "h1", Member: true, Names: []string{"h1"}}, time.Now()))(t)
+	if err := errors.Join(id.Accept(node.Raw, authority.CertificatePEM(root.Root())), id.AcceptMember(member.Raw)); err != nil {
+		t.Fatal(err)
+	}
+	return credentialsIn(t, folder)
+}
+
+// showing presents a certificate, if there is one, whichever the server asks for.
+func showing(cert tls.Certificate, protocols ...string) *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true, NextProtos: protocols, // who is asked does not matter here
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil },
+	}
+}
+
+// knocks says the beginnings of every protocol to a port, in clear and in TLS.
+func knocks(t *testing.T, h *lab.Host, at netip.AddrPort, shown map[string]tls.Certificate) {
+	t.Helper()
+	const version = "GET /version HTTP/1.1\r\nHost: gvlan\r\n\r\n"
+	said := map[string]func(net.Conn) ([]byte, error){"HTTP": sends(version), "gRPC": sends(preface)}
+	for who, cert := range shown {
+		for name, it := range map[string]struct{ protocol, text string }{"HTTP": {"http/1.1", version}, "gRPC": {"h2", preface}} {
+			said[name+" in TLS with "+who] = func(conn net.Conn) ([]byte, error) {
+				in := tls.Client(conn, showing(cert, it.protocol))
 				if in.Handshake() != nil {
 					return nil, nil
 				}
-				if _, err := in.Write([]byte(preface)); err != nil {
+				if _, err := in.Write([]byte(it.text)); err != nil {
 					return nil, nil
 				}
 				answer, _ := io.ReadAll(in)
 				return answer, nil
-			},
-		} {
-			conn, err := h.DialContext(t.Context(), "tcp", at.String())
-			if err != nil {
-				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(patience)) // a guard, not a measure
-			answer, err := knock(conn)
-			if err != nil {
-				t.Errorf("%s to %s: %v", name, at, err)
-			}
-			if alert := bytes.HasPrefix(answer, []byte{21, 3}); len(answer) > 0 && !alert {
-				t.Errorf("%s to %s is answered: %q", name, at, answer)
-			}
-			_ = conn.Close()
-		}
-		if out, err := h.Docker(t.Context(), "run", "--rm", "--network", "host", "busybox", "wget", "-q", "-O", "-", fmt.Sprintf("http://%s/version", at)); err == nil {
-			t.Errorf("a container with the host's network is answered by %s: %s", at, out)
 		}
 	}
-	for _, path := range has.sockets {
-		const connect = `IO::Socket::UNIX->new(Peer => $ARGV[0]) and print "open"; print "$!"`
-		out := h.MustExec(t, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "perl", "-MIO::Socket::UNIX", "-e", connect, path)
-		if out != "Permission denied" {
-			t.Errorf("another user opens %s: %s, want that permission is denied", path, out)
+	for name, knock := range said {
+		conn, err := h.DialContext(t.Context(), "tcp", at.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(patience)) // a guard, not a measure
+		answer, err := knock(conn)
+		if err != nil {
+			t.Errorf("%s to %s: %v", name, at, err)
+		}
+		if !answersNothing(answer) {
+			t.Errorf("%s to %s is answered: %q", name, at, answer)
+		}
+		_ = conn.Close()
+	}
+}
+
+// answersNothing reports whether an answer is none: silence, an alert of TLS, or HTTP's
+// word that there is nothing.
+func answersNothing(answer []byte) bool {
+	if len(answer) == 0 || bytes.HasPrefix(answer, []byte{21, 3}) {
+		return true
+	}
+	said, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(answer)), nil)
+	if err != nil {
+		return false
+	}
+	defer said.Body.Close()
+	return said.StatusCode >= http.StatusBadRequest && said.StatusCode < http.StatusInternalServerError
+}
+
+// atTheDoor asks everything that hosts ask at the door. With a secret that was
+// rotated it says that it is wrong; with what is no certificate, that.
+func atTheDoor(t *testing.T, h *lab.Host, shown map[string]tls.Certificate, secret string) {
+	t.Helper()
+	for who, cert := range shown {
+		door := &http.Client{Timeout: patience, Transport: &http.Transport{
+			TLSClientConfig: showing(cert), DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return h.DialContext(ctx, network, addr)
+			},
+		}}
+		for route, wants := range map[string][]string{
+			"POST /v1/join":    {"token"},
+			"POST /v1/renew":   {"certificate", "revoked"},
+			"POST /v1/custody": {"certificate", "revoked"},
+			"POST /v1/member":  {"certificate", "revoked"},
+			"GET /v1/members":  {"certificate", "revoked"},
+		} {
+			method, path, _ := strings.Cut(route, " ")
+			body := fmt.Sprintf(`{"secret": %q, "node": "h9", "host": "h9", "csr": ""}`, secret)
+			asked := must(http.NewRequestWithContext(t.Context(), method, "https://10.99.0.1:2381"+path, strings.NewReader(body)))(t)
+			answer, err := door.Do(asked)
+			if err != nil {
+				t.Errorf("%s with %s: %v", route, who, err)
+				continue
+			}
+			text := must(io.ReadAll(answer.Body))(t)
+			_ = answer.Body.Close()
+			var said struct{ Code string }
+			if err := json.Unmarshal(text, &said); err != nil || !slices.Contains(wants, said.Code) || len(text) > len(`{"code":"certificate"}`)+1 {
+				t.Errorf("%s with %s: %s %s, want nothing but one of %q", route, who, answer.Status, text, wants)
+			}
 		}
 	}
 }
@@ -105,6 +266,15 @@ func sends(text string) func(net.Conn) ([]byte, error) {
 type doors struct {
 	ports   []netip.AddrPort // where to reach them from the host itself
 	sockets []string
+}
+
+// numbers are the ports, in order, each once.
+func (d doors) numbers() (all []uint16) {
+	for _, at := range d.ports {
+		all = append(all, at.Port())
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 func doorsOf(t *testing.T, h *lab.Host) (found doors) {
