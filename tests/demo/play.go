@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"gvlan/tests/lab"
@@ -21,40 +20,69 @@ func (d *demo) play() error {
 	return nil
 }
 
-// agents starts the first agent on an etcd of its own and lets the second
-// join it with the line that the first one printed.
+// agents starts both agents, has the first one's host begin a cluster and the
+// second join it with the line that the first one printed.
 func (d *demo) agents() error {
-	say("The first agent brings its own etcd and says how others join it.")
-	a1, err := d.agent(d.h1, "--etcd-listen", "0.0.0.0:2379")
+	say("Each host runs an agent, and shares nothing with others yet.")
+	for _, h := range d.Hosts {
+		if _, err := d.agent(h); err != nil {
+			return err
+		}
+		if err := d.ready(h); err != nil {
+			return err
+		}
+	}
+	say("One of them begins a cluster, and says how others join it.")
+	out, err := d.do(d.h1, "gvlan", "init")
 	if err != nil {
 		return err
 	}
-	var join string
-	err = d.wait("the join line", func() error {
-		log, err := os.ReadFile(a1.Log)
-		if err != nil {
-			return fmt.Errorf("read the agent's log: %w", err)
+	join, err := joinLine(out)
+	if err != nil {
+		return err
+	}
+	say("The other joins it with that line. Nothing is started again, and no file is edited.")
+	if _, err := d.do(d.h2, join...); err != nil {
+		return err
+	}
+	return d.members()
+}
+
+// joinLine is the line that other hosts join with.
+func joinLine(out string) ([]string, error) {
+	for line := range strings.Lines(out) {
+		if words := strings.Fields(line); len(words) == 4 && words[0] == "gvlan" && words[1] == "join" {
+			return words, nil
 		}
-		for line := range strings.Lines(string(log)) {
-			if _, rest, ok := strings.Cut(line, "other hosts join this one with: "); ok {
-				join, _, _ = strings.Cut(rest, `"`)
-				printed(line)
+	}
+	return nil, fmt.Errorf("gvlan init prints no line to join with: %q", out)
+}
+
+// members shows where the cluster's store is: on the second host, too.
+func (d *demo) members() error {
+	say("The cluster's store is etcd, run by the agents: with two hosts one votes and the other keeps a live copy; from three on three vote, by themselves.")
+	err := d.wait("h2 to keep a copy of the store", func() error {
+		out, err := d.h1.Exec(d.ctx, "gvlan", "store", "ls", "--json")
+		if err != nil {
+			return err
+		}
+		var view struct {
+			Members []struct{ Host, Role, Why string }
+		}
+		if err := json.Unmarshal([]byte(out), &view); err != nil {
+			return err
+		}
+		for _, m := range view.Members {
+			if m.Host == d.h2.Name && m.Role == "learner" && m.Why == "" {
 				return nil
 			}
 		}
-		return errors.New("the agent has not printed it")
+		return fmt.Errorf("the members are %+v", view.Members)
 	})
 	if err != nil {
 		return err
 	}
-	if err := d.ready(d.h1); err != nil {
-		return err
-	}
-	say("The second agent joins it with that line.")
-	if _, err := d.agent(d.h2, strings.Fields(join)[2:]...); err != nil {
-		return err
-	}
-	return d.ready(d.h2)
+	return d.want("learner", d.h2, "gvlan", "store", "ls")
 }
 
 // agent starts an agent in the background.
