@@ -235,7 +235,7 @@ func atTheDoor(t *testing.T, h *lab.Host, shown map[string]tls.Certificate, secr
 			_ = answer.Body.Close()
 			var said struct{ Code string }
 			if err := json.Unmarshal(text, &said); err != nil || !slices.Contains(wants, said.Code) || len(text) > len(`{"code":"certificate"}`)+1 {
-				t.Errorf("%s with %s: %s %s, want nothing but one of %q", route, who, answer.Status, text, wants)
+				t.Errorf("%s with %s: %s %.60s, want nothing but one of %q", route, who, answer.Status, text, wants)
 			}
 		}
 	}
