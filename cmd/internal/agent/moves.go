@@ -116,8 +116,8 @@ func (m *moves) joinWith(ctx context.Context, own *hosting.Store, asked api.Stor
 		case asked.Import:
 			may = m.fitsInto
 		case asked.Discard:
-			if err := m.driver.Withdraw(ctx, "this host joins a cluster"); err != nil {
-				return err
+			may = func(ctx context.Context, _ store.KV) error {
+				return m.driver.Withdraw(ctx, "this host joins a cluster")
 			}
 		default:
 			return fmt.Errorf("this host has networks of its own, which the cluster does not know: %s: bring them along, with the addresses of their containers, by adding --import, "+
