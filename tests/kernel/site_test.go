@@ -94,10 +94,11 @@ func (s *site) waitLocal(h *lab.Host) {
 func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
 	s.t.Helper()
 	args := []string{"agent", "--node-name", h.Name, "--boot-wait", "0s"}
+	at := s.Hosts[0].Addr4.String()
 	if first {
-		args = append(args, "--etcd-listen", s.Hosts[0].Addr4.String()+":2379", "--etcd-insecure")
+		args = append(args, "--etcd-listen", at+":2379")
 	} else {
-		args = append(args, "--etcd-endpoints", "http://"+s.Hosts[0].Addr4.String()+":2379")
+		args = append(args, "--join", at, "--token", s.Hosts[0].MustExec(s.t, s.program, "token", "show", "-q"))
 	}
 	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: args})
 	if err != nil {
