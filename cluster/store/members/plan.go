@@ -448,7 +448,7 @@ func (v View) Why(node string) string {
 	case h.Leaving:
 		return "leaves"
 	case h.Base == "":
-		return "can run none"
+		return "a managed plugin runs none"
 	case h.Drained:
 		return "drained"
 	case !h.Live:

@@ -203,7 +203,7 @@ func TestWhy(t *testing.T) {
 	}
 	want := map[string]string{
 		"a": "", "b": "", "c": "", "d": "3 are enough", "e": "not connected", "f": "drained", "g": "leaves",
-		"h": "evicted", "i": "can run none",
+		"h": "evicted", "i": "a managed plugin runs none",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("why (-want +got):\n%s", diff)
