@@ -173,15 +173,7 @@ func (c *cluster) installPlugin(h *lab.Host) error {
 }
 
 // enablePlugin tells a plugin where the store is, and has it run.
-func (c *cluster) enablePlugin(h *lab.Host) error {
-	set := append([]string{"plugin", "set", alias, "GVLAN_NODE_NAME=" + h.Name, "GVLAN_LOG_LEVEL=debug"}, c.access...)
-	_, err := h.Docker(c.t.Context(), set...)
-	if err != nil {
-		return err
-	}
-	_, err = h.Docker(c.t.Context(), "plugin", "enable", alias)
-	return err
-}
+func (c *cluster) enablePlugin(h *lab.Host) error { return c.enableWith(h, c.access...) }
 
 // buildPlugin runs deploy/plugin/build.sh on a host, in a copy of the
 // folders it needs.
