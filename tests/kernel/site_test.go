@@ -98,7 +98,7 @@ func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
 	if first {
 		args = append(args, "--etcd-listen", at+":2379")
 	} else {
-		args = append(args, "--join", at, "--token", s.Hosts[0].MustExec(s.t, s.program, "token", "show", "-q"))
+		args = append(args, "--join", at, "--token", s.token())
 	}
 	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: args})
 	if err != nil {
@@ -106,6 +106,17 @@ func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
 	}
 	s.waitTrusted(h)
 	return agent
+}
+
+// token is what hosts join the first one with, which has it a moment after its
+// store answers.
+func (s *site) token() (token string) {
+	s.t.Helper()
+	s.eventually("a token", func() (err error) {
+		token, err = s.Hosts[0].Exec(s.t.Context(), s.program, "token", "show", "-q")
+		return err
+	})
+	return token
 }
 
 // waitTrusted waits until the agent of a host would give addresses.
