@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,15 +54,13 @@ func TestJoin(t *testing.T) {
 			c.run(h2, "lan1", "new")
 			leaves(c)
 
-			c.gvlan(h2, words...)
-			c.waitMembers(c.Hosts, 1, 1)
-			c.waitNetwork(h2, "lan1")
-			c.run(h2, "lan1", "again")
+			bringsAlong(c, words)
 			c.oneOwner(web, h1)
-			h2.MustDocker(t, "rm", "-f", "again")
 			h1.MustDocker(t, "rm", "-f", "web")
-			h2.MustDocker(t, "network", "rm", "lan1")
+			h2.MustDocker(t, "rm", "-f", "kept", "again")
+			h2.MustDocker(t, "network", "rm", "lan1", "own")
 			c.waitNoNetwork(h1, "lan1")
+			c.waitNoNetwork(h1, "own")
 		})
 	}
 }
@@ -78,10 +77,10 @@ func joins(c *cluster, words []string) {
 	h2.MustDocker(c.t, "rm", "-f", "mine")
 	c.refuses(h2, "ask at 10.99.0.77:2381: no gvlan answers", "join", "--discard", "10.99.0.77", words[2])
 	c.refuses(h2, "the token is not valid there", "join", "--discard", words[1], words[2][:len(words[2])-4]+"aaaa")
-	if s := c.status(h2); !s.Solo || !s.Etcd.Trusted {
+	if s := c.status(h2); !s.Solo || !s.Etcd.Trusted || !slices.Contains(c.networks(h2), "own") {
 		c.t.Errorf("status of a host that was not let in: %+v, want it solo as before", s)
 	}
-	out := c.gvlan(h2, append(words, "--discard")...)
+	out := c.gvlan(h2, append(slices.Clone(words), "--discard")...)
 	if s := c.status(h2); s.Solo || !s.Etcd.Trusted {
 		c.t.Errorf("after %q the status is %+v, want a host of the cluster that gives addresses", out, s)
 	}
@@ -118,6 +117,23 @@ func leaves(c *cluster) {
 	}
 }
 
+// bringsAlong has the second host join with a network of its own, on which a
+// container runs: that is the cluster's then.
+func bringsAlong(c *cluster, words []string) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	h2.MustDocker(c.t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.152.0.0/24", "-o", "parent=eth1", "own")
+	kept := c.run(h2, "own", "kept")
+	c.gvlan(h2, append(slices.Clone(words), "--import")...)
+	c.goesOn(h2, "kept", 1)
+	c.waitMembers(c.Hosts, 1, 1)
+	c.waitNetwork(h1, "own")
+	c.waitNetwork(h2, "own")
+	c.waitNetwork(h2, "lan1")
+	c.oneOwner(kept, h2)
+	c.refused(h1, "in use by container kept on node h2 (network own)", "run", "--rm", "--network", "own", "--ip", kept.String(), "busybox", "true")
+	c.run(h2, "lan1", "again")
+}
+
 // goesOn: the very process that a container began with runs, in an agent that
 // has not been started again.
 func (c *cluster) goesOn(h *lab.Host, name string, agent int) {
@@ -151,7 +167,13 @@ func TestJoinBySettings(t *testing.T) {
 	c.agents[0] = c.agent(h1, append(c.args, "--etcd-listen", "0.0.0.0:2379")...)
 	c.waitTrusted(h1)
 	c.waitWhy(h2, "the token is not valid there")
-	writeToken(c.gvlan(h1, "token", "show", "-q"))
+	eventually(t, "a token", func() error { // a moment after the store answers
+		token, err := h1.Exec(t.Context(), c.binary, "token", "show", "-q")
+		if err == nil {
+			writeToken(token)
+		}
+		return err
+	})
 	c.waitTrusted(h2)
 	c.waitMembers(c.Hosts, 1, 1)
 	c.network(h2, "lan1", "--subnet", "10.153.0.0/24", "-o", "parent=eth1")
