@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"gvlan/tests/lab"
 )
 
-// cluster is a lab whose hosts share the embedded etcd of the first one, as
-// the quick start of README does it, with one network on all of them.
+// cluster is a lab whose hosts are a cluster with a store of its own, which the
+// first one begins and the others join, with one network on all of them.
 type cluster struct {
 	*lab.Lab
 	agents []*lab.Agent
@@ -48,7 +46,7 @@ func (c *cluster) form(ctx context.Context, binary string) error {
 		}
 		c.agents = append(c.agents, a)
 		if i == 0 {
-			if args, err = c.joining(ctx); err != nil {
+			if args, err = c.joining(ctx, binary); err != nil {
 				return err
 			}
 		}
@@ -69,23 +67,19 @@ func (c *cluster) form(ctx context.Context, binary string) error {
 	return nil
 }
 
-// joining reads from the first agent's log what it tells the others to join
-// with.
-func (c *cluster) joining(ctx context.Context) (args []string, err error) {
-	err = until(ctx, func() error {
-		text, err := os.ReadFile(c.agents[0].Log)
-		if err != nil {
-			return err
-		}
-		_, rest, found := strings.Cut(string(text), "other hosts join this one with: gvlan agent ")
-		if !found {
-			return errors.New("the first agent said no line to join with")
-		}
-		line, _, _ := strings.Cut(rest, `"`)
-		args = strings.Fields(line)
-		return nil
+// joining is what the other hosts join the first one with.
+func (c *cluster) joining(ctx context.Context, binary string) (args []string, err error) {
+	first := c.Hosts[0]
+	program, err := c.Install(binary)
+	if err != nil {
+		return nil, err
+	}
+	var token string
+	err = until(ctx, func() (err error) { // once its store answers
+		token, err = first.Exec(ctx, program, "token", "show", "-q")
+		return err
 	})
-	return args, err
+	return []string{"--join", first.Addr4.String(), "--token", token}, err
 }
 
 // until repeats an attempt until it succeeds or ctx ends.
