@@ -67,6 +67,7 @@ var arrows = map[string][]string{
 	"cluster/gossip":                {"cluster/store"},
 	"cluster/store":                 {},
 	"cluster/store/authority":       {},
+	"cluster/store/backup":          {},
 	"cluster/store/embedded":        {"cluster/store/authority", "cluster/store/internal/zaplog"},
 	"cluster/store/etcd":            {"cluster/store", "cluster/store/internal/zaplog"},
 	"cluster/store/etcdtest":        {"cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd"},
