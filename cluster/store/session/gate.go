@@ -1,8 +1,12 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
+
+	"github.com/google/uuid"
 
 	"gvlan/cluster/store"
 )
@@ -66,4 +70,27 @@ func (g *gateState) follow(c store.Change) (failed error) {
 		g.gate, g.at, g.seen = known.gate, known.at, known.seen
 	}
 	return failed
+}
+
+// CloseGate closes the gate of a store that somebody made anew of an older copy,
+// before anybody else finds it: what is lost may be the writes of nodes that are
+// not there to miss them.
+func CloseGate(ctx context.Context, kv store.KV, node, why string) error {
+	gate, err := newGate(node, why)
+	if err == nil {
+		_, err = kv.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.GateKey(), store.Encode(gate))}})
+	}
+	if err != nil {
+		return fmt.Errorf("close the cluster's gate: %w", err)
+	}
+	return nil
+}
+
+// newGate is a gate of a round of its own.
+func newGate(node, why string) (store.Gate, error) {
+	round, err := uuid.NewRandom()
+	if err != nil {
+		return store.Gate{}, fmt.Errorf("name a recovery: %w", err)
+	}
+	return store.Gate{Round: round.String(), Node: node, Why: why, Since: time.Now().Unix()}, nil
 }

@@ -96,6 +96,12 @@ func (o *opening) tryOpen(ctx context.Context) (store.LeaseID, error) {
 		_ = o.backend.Revoke(ctx, lease) // else it expires by itself
 		return 0, errRaced
 	}
+	for _, op := range gateOps { // not what it took the place of, which the watch tells later
+		if err := view.gate.apply(store.Item{Key: op.Key, Value: op.Value, Modified: res.Revision}, false); err != nil {
+			return 0, err
+		}
+		view.rev = res.Revision
+	}
 	o.state.adopt(view, epoch, &holding{epochRev: res.Revision})
 	o.saver.save()
 	select {

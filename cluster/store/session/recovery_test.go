@@ -439,3 +439,38 @@ func TestALateAnswerDoesNotCloseTheGate(t *testing.T) {
 		}
 	})
 }
+
+// A gate that was closed in a copy before anybody used it holds for nodes that miss
+// nothing, and one that misses something closes it anew: its own round is the one it
+// knows at once.
+func TestACopyBeginsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, p := storetest.NewMem(), &storetest.Past{}
+		a := node(t, mem, "a", p)
+		copied := mem.Snapshot()
+		if err := gives(t, a, "/given"); err != nil {
+			t.Fatal(err)
+		}
+		later()
+		a.leave()
+		mem.RestoreBumped(copied)
+		if err := session.CloseGate(t.Context(), mem, "z", "it was restored"); err != nil {
+			t.Fatal(err)
+		}
+		b := node(t, mem, "b", &storetest.Past{})
+		later()
+		if err := gives(t, b, "/given"); !errors.Is(err, store.ErrSuspect) || !strings.Contains(err.Error(), "it was restored") {
+			t.Errorf("who misses nothing gives: %v, want ErrSuspect and why", err)
+		}
+		first := b.Round()
+		a = node(t, mem, "a", p)
+		<-a.Opened()
+		if round := a.Round(); round == first || round == "" {
+			t.Errorf("who misses a write is in round %q, and that of before was %q", round, first)
+		}
+		later()
+		if b.Round() != a.Round() {
+			t.Error("they are in two rounds")
+		}
+	})
+}

@@ -281,6 +281,10 @@ func (s *Session) Accept(ctx context.Context) error {
 	return nil
 }
 
+// Seen is the highest revision that this node knows of its cluster's store; 0
+// where it knows none, or the store has lost its past.
+func (s *Session) Seen() store.Revision { return s.state.seen() }
+
 // Round is the gate's while it is closed, else "".
 func (s *Session) Round() string {
 	gate, _, _ := s.state.recovery()

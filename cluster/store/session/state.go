@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
-
 	"gvlan/cluster/store"
 )
 
@@ -243,6 +241,16 @@ func (s *state) endWatches() {
 // nowLocked is the store as it is.
 func (s *state) nowLocked() Memory { return s.belief.now(s.gate.recovery.Count) }
 
+// seen is Session.Seen.
+func (s *state) seen() store.Revision {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.belief.known.Revision == neverReached {
+		return s.belief.highest
+	}
+	return max(s.belief.highest, s.belief.known.Revision)
+}
+
 // asItIs is the store as it is, under the holding.
 func (s *state) asItIs() (Memory, *holding) {
 	s.mu.Lock()
@@ -431,11 +439,10 @@ func (s *state) closing(view openingView) (conds []store.Cond, ops []store.Op, e
 	if !s.belief.lostPast() || known || s.belief.covered(view.meta, view.gate.recovery) {
 		return nil, nil, nil
 	}
-	round, err := uuid.NewRandom()
+	gate, err := newGate(s.right.id.Node, s.belief.why)
 	if err != nil {
-		return nil, nil, fmt.Errorf("name a recovery: %w", err)
+		return nil, nil, err
 	}
-	gate := store.Gate{Round: round.String(), Node: s.right.id.Node, Why: s.belief.why, Since: time.Now().Unix()}
 	return []store.Cond{store.Unchanged(store.GateKey(), view.gate.at)}, []store.Op{store.Put(store.GateKey(), store.Encode(gate))}, nil
 }
 
