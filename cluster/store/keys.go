@@ -34,6 +34,7 @@ const (
 	sizeKey            = ownFolder + "size"
 	joinSecretKey      = ownFolder + "secret"
 	rootsKey           = ownFolder + "roots"
+	lifeKey            = ownFolder + "life"
 )
 
 // Docker takes any text as a name, so a name that becomes a part of a key is
@@ -167,6 +168,9 @@ func SizeKey() string { return sizeKey }
 
 // JoinSecretKey holds the JoinSecret.
 func JoinSecretKey() string { return joinSecretKey }
+
+// LifeKey holds the Life; absent in the first.
+func LifeKey() string { return lifeKey }
 
 // RootsKey holds the Roots.
 func RootsKey() string { return rootsKey }

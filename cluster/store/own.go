@@ -55,3 +55,26 @@ type Certificate struct {
 	// Custody: who showed this one was handed the authority's key.
 	Custody bool `json:"custody,omitempty"`
 }
+
+// Life is which life of the cluster's own store this is: it begins another one
+// when a host makes a new cluster of what it has, because the majority was lost,
+// or of a backup. Data of different lives never meet in one etcd cluster.
+type Life struct {
+	Number int64  `json:"number"` // 0: the first
+	ID     string `json:"id"`     // random, of two that two hosts began on their own; "" of the first
+	Node   string `json:"node"`   // that began it
+	Since  int64  `json:"since"`  // unix seconds; for people
+	From   int64  `json:"from"`   // revision of the copy it began with
+}
+
+// Is reports whether both are one life.
+func (l Life) Is(other Life) bool { return l.Number == other.Number && l.ID == other.ID }
+
+// Beats reports whether this life is the one that goes on where both are met.
+// Of two with one number either may, and every host must choose the same.
+func (l Life) Beats(other Life) bool {
+	if l.Number != other.Number {
+		return l.Number > other.Number
+	}
+	return l.ID > other.ID
+}

@@ -23,9 +23,9 @@ const (
 	newDir      = "member.new"
 	oldDir      = "member.old"
 
-	// revisionBump is how far the revision goes ahead of the data's: beyond
+	// RevisionBump is how far the revision goes ahead of the data's: beyond
 	// what was written in vain after it, so that no revision means two things.
-	revisionBump = 1_000_000_000
+	RevisionBump = 1_000_000_000
 )
 
 // errNoData is a data directory without a database.
@@ -99,7 +99,7 @@ func replace(dir string, log *slog.Logger, c snapshot.RestoreConfig) error {
 	c.OutputDataDir = building
 	c.InitialCluster = c.Name + "=" + c.PeerURLs[0]
 	c.InitialClusterToken = uuid.NewString() // another cluster than the one it was
-	c.RevisionBump, c.MarkCompacted = revisionBump, true
+	c.RevisionBump, c.MarkCompacted = RevisionBump, true
 	zap := zaplog.New(log.With("part", "etcd"), zapcore.WarnLevel, zaplog.Level)
 	err = guarded(func() error { return snapshot.NewV3(zap).Restore(c) })
 	if err == nil {

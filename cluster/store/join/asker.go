@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
 )
 
@@ -107,6 +108,14 @@ func (a *Asker) MemberCertificate(ctx context.Context, door string) error {
 func (a *Asker) Members(ctx context.Context, door string) (places []Place, err error) {
 	err = a.ask(ctx, http.MethodGet, door, membersRoute, nil, &places)
 	return places, err
+}
+
+// Life asks which life the store of a door's host is in, and says which one this
+// host's own copy is in and the door to hear that from a member; "" when it runs
+// none. Errors as of Renew.
+func (a *Asker) Life(ctx context.Context, door string, own store.Life, ownDoor string) (standing Standing, err error) {
+	err = a.ask(ctx, http.MethodPost, door, lifeRoute, lifeRequest{Life: own, Door: ownDoor}, &standing)
+	return standing, err
 }
 
 // ask asks as the node that this host is.

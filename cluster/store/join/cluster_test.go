@@ -54,6 +54,8 @@ type cluster struct {
 	mem   *storetest.Mem
 	clock *clock
 	log   *buffer
+	life  atomic.Pointer[join.Standing] // what doors say
+	heard atomic.Pointer[string]        // door that an asker named last
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -118,6 +120,10 @@ func (h *host) open() {
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(h.c.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	door := join.NewDoor(h.c.mem, h.id, h.custodian, h.c.clock.Now, log)
+	door.Standing = func(_ store.Life, door string) join.Standing {
+		h.c.heard.Store(&door)
+		return *h.c.life.Load()
+	}
 	go func() { ended <- door.Run(ctx, l) }()
 	h.close = sync.OnceValue(func() error { cancel(); return <-ended })
 	h.c.t.Cleanup(func() {

@@ -37,7 +37,14 @@ func NewCustodian(kv store.KV, id *authority.Identity, now func() time.Time) *Cu
 // of its own. Where this host has custody already, as after a crash or when the
 // store was made anew or restored, that of this host holds from now on. Who
 // founds is the only member: others may have newer ones.
-func (c *Custodian) Found(ctx context.Context) error {
+func (c *Custodian) Found(ctx context.Context) error { return c.found(ctx, false) }
+
+// Refound has the custody of this host hold in a store that was made anew from a
+// copy: also where the copy knows authorities that were rotated out, or lacks
+// those that were rotated in.
+func (c *Custodian) Refound(ctx context.Context) error { return c.found(ctx, true) }
+
+func (c *Custodian) found(ctx context.Context, anew bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	custody, err := c.anyCustody()
@@ -52,7 +59,7 @@ func (c *Custodian) Found(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !holds(custody, roots) {
+	if anew || !holds(custody, roots) {
 		roots = c.rootsOf(custody)
 	}
 	if digest := authority.Digest(custody.Secret); secret.Digest != digest {
@@ -301,7 +308,7 @@ func Places(ctx context.Context, kv store.KV) ([]Place, error) {
 		if err != nil {
 			return nil, err
 		}
-		places = append(places, Place{Node: m.Node, Client: m.Client, Door: m.Door})
+		places = append(places, Place{Node: m.Node, Client: m.Client, Door: m.Door, Learner: m.Learner})
 	}
 	return places, nil
 }

@@ -26,6 +26,12 @@ const (
 // Door is the server of a member's host that others join and renew at. It
 // answers who has no certificate nothing but whether a secret is right.
 type Door struct {
+	// Standing is what this host says to one that asks which life the store is in,
+	// and tells the life of what it has itself and the door to ask whether that is
+	// so ("" when it runs none): its word alone counts for nothing. It must answer
+	// while the store does not, and at once. Set before Run; nil: nothing is said.
+	Standing func(asked store.Life, door string) Standing
+
 	kv        store.KV
 	id        *authority.Identity
 	custodian *Custodian

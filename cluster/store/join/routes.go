@@ -26,6 +26,7 @@ func (d *Door) routes(running context.Context) http.Handler {
 	mux.HandleFunc("POST "+custodyRoute, d.answer(d.known(d.custody)))
 	mux.HandleFunc("POST "+memberRoute, d.answer(d.known(d.member)))
 	mux.HandleFunc("GET "+membersRoute, d.answer(d.known(d.members)))
+	mux.HandleFunc("POST "+lifeRoute, d.answer(d.life))
 	return mux
 }
 
@@ -92,23 +93,11 @@ func (d *Door) known(route func(context.Context, *http.Request, caller) (any, er
 // cluster's authorities and in its time, given by the cluster to that node, not
 // revoked, and the node not evicted.
 func (d *Door) caller(ctx context.Context, r *http.Request) (caller, error) {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return caller{}, fmt.Errorf("%w: it showed none", ErrCertificate)
-	}
-	cert := r.TLS.PeerCertificates[0]
-	roots := x509.NewCertPool()
-	for _, root := range d.id.RootCertificates() {
-		roots.AddCert(root)
-	}
-	if _, err := cert.Verify(x509.VerifyOptions{
-		Roots: roots, CurrentTime: d.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	}); err != nil {
-		return caller{}, fmt.Errorf("%w: %w", ErrCertificate, err)
+	cert, err := d.signed(r)
+	if err != nil {
+		return caller{}, err
 	}
 	node, serial := cert.Subject.CommonName, authority.Serial(cert)
-	if d.id.Refused(serial) {
-		return caller{}, fmt.Errorf("node %q: %w", node, ErrRevoked)
-	}
 	key, epochKey := store.CertificateKey(node, serial), store.EpochKey(node)
 	record, at, err := read[store.Certificate](ctx, d.kv, key)
 	if err != nil {
@@ -125,6 +114,28 @@ func (d *Door) caller(ctx context.Context, r *http.Request) (caller, error) {
 		return caller{}, fmt.Errorf("node %q: %w", node, ErrRevoked)
 	}
 	return caller{node: node, record: record, still: []store.Cond{store.Unchanged(key, at), store.Unchanged(epochKey, epochAt)}}, nil
+}
+
+// signed is the certificate that came with a request: of one of the cluster's
+// authorities, in its time, and not refused.
+func (d *Door) signed(r *http.Request) (*x509.Certificate, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, fmt.Errorf("%w: it showed none", ErrCertificate)
+	}
+	cert := r.TLS.PeerCertificates[0]
+	roots := x509.NewCertPool()
+	for _, root := range d.id.RootCertificates() {
+		roots.AddCert(root)
+	}
+	if _, err := cert.Verify(x509.VerifyOptions{
+		Roots: roots, CurrentTime: d.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	if d.id.Refused(authority.Serial(cert)) {
+		return nil, fmt.Errorf("node %q: %w", cert.Subject.CommonName, ErrRevoked)
+	}
+	return cert, nil
 }
 
 // join lets a host in that knows the secret. running is the door's context.
@@ -281,6 +292,23 @@ func (d *Door) member(ctx context.Context, r *http.Request, who caller) (any, er
 // members says where the members are reached.
 func (d *Door) members(ctx context.Context, _ *http.Request, _ caller) (any, error) {
 	return Places(ctx, d.kv)
+}
+
+// life says which life the store is in. A certificate is enough that a store of an
+// older life gave: a host asks that was away when the new one began, and the copy
+// that began it may not know of the certificate.
+func (d *Door) life(_ context.Context, r *http.Request) (any, error) {
+	if _, err := d.signed(r); err != nil {
+		return nil, err
+	}
+	var asked lifeRequest
+	if err := decode(r, &asked); err != nil {
+		return nil, err
+	}
+	if d.Standing == nil {
+		return nil, store.ErrUnavailable
+	}
+	return d.Standing(asked.Life, asked.Door), nil
 }
 
 // place is a node's place in the store, or ErrNotMember.

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"gvlan/cluster/store"
 )
 
 // The routes of a door. Nothing but joining is answered without a certificate.
@@ -16,6 +18,7 @@ const (
 	custodyRoute = "/v1/custody"
 	memberRoute  = "/v1/member"
 	membersRoute = "/v1/members"
+	lifeRoute    = "/v1/life"
 )
 
 // maxRequest and maxAnswer bound what either side reads of the other, in bytes.
@@ -64,6 +67,21 @@ type Place struct {
 	Node   string `json:"node"`
 	Client string `json:"client"` // host:port
 	Door   string `json:"door"`   // host:port
+	// Learner: it has a copy, and answers no client.
+	Learner bool `json:"learner,omitempty"`
+}
+
+// lifeRequest is what a host says that asks which life the store is in.
+type lifeRequest struct {
+	Life store.Life `json:"life"`           // of what it has itself
+	Door string     `json:"door,omitempty"` // of itself, where that can be heard from a member; "" when it runs none
+}
+
+// Standing is what a door knows of the store: which life it is in, and where its
+// members are.
+type Standing struct {
+	Life    store.Life `json:"life"`
+	Members []Place    `json:"members"`
 }
 
 // refusal is how a door says no.

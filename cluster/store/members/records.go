@@ -73,6 +73,25 @@ func Record(ctx context.Context, kv store.KV, node string) (record store.Member,
 	return record, err == nil, err
 }
 
+// Restart makes one member the only one of the records: of a store that was made
+// anew by its host alone, from a copy that knows others.
+func Restart(ctx context.Context, kv store.KV, only store.Member) error {
+	all, err := Records(ctx, kv)
+	if err != nil {
+		return err
+	}
+	ops := []store.Op{store.Put(store.MemberKey(only.Node), store.Encode(only))}
+	for _, record := range all {
+		if record.Node != only.Node {
+			ops = append(ops, store.Delete(store.MemberKey(record.Node)))
+		}
+	}
+	if _, err := kv.Commit(ctx, store.Txn{Then: ops}); err != nil {
+		return fmt.Errorf("write which member is left: %w", err)
+	}
+	return nil
+}
+
 // HexID is a member's id as its record has it.
 func HexID(id uint64) string { return strconv.FormatUint(id, 16) }
 
