@@ -88,7 +88,7 @@ func TestWriteAndRead(t *testing.T) {
 		t.Fatalf("Extract: %+v, %v", got, err)
 	}
 	data := t.TempDir()
-	if err := embedded.Restore(data, "h1", "http://127.0.0.1:2380", taken, discard); err != nil {
+	if _, err := embedded.Restore(data, "h1", "http://127.0.0.1:2380", taken, 1, discard); err != nil {
 		t.Fatal(err)
 	}
 	if it, err := run(t, data).Get(t.Context(), "/k"); err != nil || it.Modified != revision {

@@ -23,20 +23,21 @@ const (
 	newDir      = "member.new"
 	oldDir      = "member.old"
 
-	// RevisionBump is how far the revision goes ahead of the data's: beyond
-	// what was written in vain after it, so that no revision means two things.
+	// RevisionBump is how far apart the revisions of two lives are: beyond what is
+	// written in one, so that no revision means two things.
 	RevisionBump = 1_000_000_000
 )
 
 // errNoData is a data directory without a database.
 var errNoData = errors.New("this host has no copy of the store")
 
-// Renew makes a new cluster of one voter from what this member has, voter or
+// Renew begins a life of the store, which is higher than any before: it makes a new cluster of one voter from what this member has, voter or
 // learner, while it is stopped: for when the majority is lost for good. What was there stays
 // in member.old until the next time. When it is interrupted, either nothing has
-// changed, or the next Run goes on.
-func Renew(dir, name, peerURL string, log *slog.Logger) error {
-	return replace(dir, log, snapshot.RestoreConfig{
+// changed, or the next Run goes on. It returns the revision of the copy; what is
+// written from now on has one that no life before had.
+func Renew(dir, name, peerURL string, life int64, log *slog.Logger) (from int64, err error) {
+	return replace(dir, life, log, snapshot.RestoreConfig{
 		SnapshotPath:  database(dir),
 		SkipHashCheck: true, // only a snapshot has one
 		Name:          name,
@@ -46,8 +47,8 @@ func Renew(dir, name, peerURL string, log *slog.Logger) error {
 
 // Restore makes a new cluster of one voter from a snapshot, in place of what
 // this member has, if anything, while it is stopped. As with Renew that stays in member.old.
-func Restore(dir, name, peerURL, snapshotPath string, log *slog.Logger) error {
-	return replace(dir, log, snapshot.RestoreConfig{
+func Restore(dir, name, peerURL, snapshotPath string, life int64, log *slog.Logger) (from int64, err error) {
+	return replace(dir, life, log, snapshot.RestoreConfig{
 		SnapshotPath: snapshotPath,
 		Name:         name,
 		PeerURLs:     []string{peerURL},
@@ -76,32 +77,39 @@ func Discard(dir string) error {
 	return nil
 }
 
-func replace(dir string, log *slog.Logger, c snapshot.RestoreConfig) error {
+func replace(dir string, life int64, log *slog.Logger, c snapshot.RestoreConfig) (from int64, err error) {
 	door, err := newDoor(dir) // makes the directory, and closes it to others
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer door.close()
 	held, err := lock(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer held.Close()
 	if err := settle(dir); err != nil {
-		return err
+		return 0, err
 	}
 	if c.SkipHashCheck {
 		if err := whole(c.SnapshotPath); err != nil {
-			return err
+			return 0, err
 		}
 	}
 	building := filepath.Join(dir, buildingDir)
 	c.OutputDataDir = building
 	c.InitialCluster = c.Name + "=" + c.PeerURLs[0]
 	c.InitialClusterToken = uuid.NewString() // another cluster than the one it was
-	c.RevisionBump, c.MarkCompacted = RevisionBump, true
-	zap := zaplog.New(log.With("part", "etcd"), zapcore.WarnLevel, zaplog.Level)
-	err = guarded(func() error { return snapshot.NewV3(zap).Restore(c) })
+	restorer := snapshot.NewV3(zaplog.New(log.With("part", "etcd"), zapcore.WarnLevel, zaplog.Level))
+	err = guarded(func() error {
+		status, err := restorer.Status(c.SnapshotPath)
+		if err != nil {
+			return err
+		}
+		from = status.Revision
+		c.RevisionBump, c.MarkCompacted = leap(from, life), true
+		return restorer.Restore(c)
+	})
 	if err == nil {
 		err = syncTree(building)
 	}
@@ -109,9 +117,15 @@ func replace(dir string, log *slog.Logger, c snapshot.RestoreConfig) error {
 		err = os.Rename(filepath.Join(building, memberDir), filepath.Join(dir, newDir))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("make a new store of %s: %w", c.SnapshotPath, err), os.RemoveAll(building))
+		return 0, errors.Join(fmt.Errorf("make a new store of %s: %w", c.SnapshotPath, err), os.RemoveAll(building))
 	}
-	return settle(dir)
+	return from, settle(dir)
+}
+
+// leap is how far the revision goes ahead of a copy's to be that of a life. A copy
+// may be of any life before, or of this one, when its making was interrupted.
+func leap(from, life int64) uint64 {
+	return uint64(max(life*RevisionBump-(from-from%RevisionBump), 1))
 }
 
 // database is where a member has what is stored.

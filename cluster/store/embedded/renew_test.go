@@ -32,7 +32,7 @@ func TestRenew(t *testing.T) {
 	for _, m := range old {
 		c := m.config
 		t.Run(c.Name, func(t *testing.T) {
-			if err := embedded.Renew(c.Dir, c.Name, m.PeerURL(), discard); err != nil {
+			if _, err := embedded.Renew(c.Dir, c.Name, m.PeerURL(), 1, discard); err != nil {
 				t.Fatal(err)
 			}
 			c.Others = nil
@@ -68,12 +68,12 @@ func TestRenew(t *testing.T) {
 // Nothing to renew, and what runs, is left alone.
 func TestRenewRefuses(t *testing.T) {
 	t.Parallel()
-	if err := embedded.Renew(t.TempDir(), "a", "http://127.0.0.1:2380", discard); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := embedded.Renew(t.TempDir(), "a", "http://127.0.0.1:2380", 1, discard); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Renew without data: %v, want ErrNotExist", err)
 	}
 	dir := t.TempDir()
 	server := start(t, embedded.Config{Dir: dir}).ready(t)
-	if err := embedded.Renew(dir, "a", server.PeerURL(), discard); err == nil {
+	if _, err := embedded.Renew(dir, "a", server.PeerURL(), 1, discard); err == nil {
 		t.Error("Renew of a server that runs: no error")
 	}
 	put(t, client(t, etcd.Config{Endpoints: []string{server.Endpoint()}}), "/k")
@@ -83,7 +83,7 @@ func TestRenewRefuses(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "member", "snap", "db"), []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := embedded.Renew(dir, "a", server.PeerURL(), discard); !errors.Is(err, embedded.ErrDamaged) {
+	if _, err := embedded.Renew(dir, "a", server.PeerURL(), 1, discard); !errors.Is(err, embedded.ErrDamaged) {
 		t.Errorf("Renew of a damaged database: %v, want ErrDamaged", err)
 	}
 }
@@ -101,7 +101,7 @@ func TestRenewInterrupted(t *testing.T) {
 	}
 	renewed := t.TempDir()
 	copyMember(t, from, renewed, "member")
-	if err := embedded.Renew(renewed, "gvlan", server.PeerURL(), discard); err != nil {
+	if _, err := embedded.Renew(renewed, "gvlan", server.PeerURL(), 1, discard); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -172,12 +172,12 @@ func TestRestore(t *testing.T) {
 	if err := os.WriteFile(spoilt, junk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := embedded.Restore(dir, "gvlan", server.PeerURL(), spoilt, discard); err == nil {
+	if _, err := embedded.Restore(dir, "gvlan", server.PeerURL(), spoilt, 1, discard); err == nil {
 		t.Fatal("Restore of a spoilt snapshot: no error")
 	}
 	for name, to := range map[string]string{"in place": dir, "elsewhere": t.TempDir()} {
 		t.Run(name, func(t *testing.T) {
-			if err := embedded.Restore(to, "gvlan", server.PeerURL(), path, discard); err != nil {
+			if _, err := embedded.Restore(to, "gvlan", server.PeerURL(), path, 1, discard); err != nil {
 				t.Fatal(err)
 			}
 			kv := client(t, etcd.Config{Endpoints: []string{start(t, embedded.Config{Dir: to}).ready(t).Endpoint()}})
@@ -209,7 +209,7 @@ func TestDiscard(t *testing.T) {
 	if err := server.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if err := embedded.Renew(dir, "gvlan", server.PeerURL(), discard); err != nil {
+	if _, err := embedded.Renew(dir, "gvlan", server.PeerURL(), 1, discard); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
@@ -221,5 +221,39 @@ func TestDiscard(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, left)); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%s is left: %v", left, err)
 		}
+	}
+}
+
+// A copy of an older life is restored after others have begun: its revisions are
+// none that those have had.
+func TestRestoreOfAnOlderLife(t *testing.T) {
+	t.Parallel()
+	dir, name := t.TempDir(), "a"
+	server := start(t, embedded.Config{Dir: dir, Name: name}).ready(t)
+	local := client(t, etcd.Config{Endpoints: []string{server.Endpoint()}})
+	put(t, local, "/k")
+	path := filepath.Join(t.TempDir(), "copy")
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(etcd.NewMembership(local).Snapshot(t.Context(), file), file.Close(), server.stop()); err != nil {
+		t.Fatal(err)
+	}
+	for life := int64(1); life <= 3; life++ {
+		from, err := embedded.Restore(dir, name, server.PeerURL(), path, life, discard)
+		if err != nil || from < 2 || from > 10 {
+			t.Fatalf("life %d from %d, %v", life, from, err)
+		}
+	}
+	if _, err := embedded.Renew(dir, name, server.PeerURL(), 3, discard); err != nil { // once more, as after a crash
+		t.Fatal(err)
+	}
+	again := start(t, embedded.Config{Dir: dir, Name: name}).ready(t)
+	local = client(t, etcd.Config{Endpoints: []string{again.Endpoint()}})
+	put(t, local, "/new")
+	made, err := local.Get(t.Context(), "/new")
+	if err != nil || made.Modified < 3e9 || made.Modified >= 4e9 {
+		t.Errorf("%+v, %v; want a revision of the third life", made, err)
 	}
 }
