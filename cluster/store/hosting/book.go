@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/join"
 )
 
@@ -31,6 +32,17 @@ type Book struct {
 	// Moved says that this host has just come from another store, which it has
 	// not forgotten yet.
 	Moved bool `json:"moved,omitempty"`
+
+	// Life is that of the data of the member here; without data it says nothing.
+	Life store.Life `json:"life,omitzero"`
+	// Former are the members of the life before, from when this host began
+	// another one until they are of it: they may come back and not know of it.
+	Former []join.Place `json:"former,omitempty"`
+	// Anew is what the member's data is still to be made of.
+	Anew *Anew `json:"anew,omitempty"`
+	// Heard is when the store last answered this host, in unix seconds; 0 while it
+	// answers.
+	Heard int64 `json:"heard,omitempty"`
 }
 
 // readBook returns the book of a data directory; false for a host that is of no

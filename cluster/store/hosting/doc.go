@@ -8,6 +8,8 @@
 //	seat.go     the member, from the asking to the end
 //	papers.go   certificates, roots and the join secret, kept up to date
 //	doors.go    asking members' doors, when the store does not answer
+//	life.go     which life of the store the data here is of
+//	anew.go     another life: recover and restore
 //	roster.go   the membership as the steward wants it
 //
 // See DESIGN.md in this folder.

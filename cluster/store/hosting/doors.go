@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"gvlan/cluster/store"
@@ -30,6 +31,37 @@ type doors struct {
 	picture  *picture
 	trouble  *trouble
 	log      *slog.Logger
+
+	mu   sync.Mutex
+	last time.Time // the store answered; zero: not since this host's agent started
+}
+
+// heard notes that the store answered.
+func (d *doors) heard(now time.Time) {
+	d.mu.Lock()
+	d.last = now
+	d.mu.Unlock()
+	d.since(0)
+}
+
+// missed notes that it did not.
+func (d *doors) missed() {
+	d.mu.Lock()
+	last := d.last
+	d.mu.Unlock()
+	if d.book.read().Heard == 0 && !last.IsZero() {
+		d.since(last.Unix())
+	}
+}
+
+// since writes down when the store was last heard; 0: it is heard.
+func (d *doors) since(heard int64) {
+	if d.book.read().Heard == heard {
+		return
+	}
+	if err := d.book.rewrite(func(b *Book) { b.Heard = heard }); err != nil {
+		d.log.Error("how long the store has been silent is not written down", "err", err)
+	}
 }
 
 // each asks one door after the other until one answers as wanted; else it returns
@@ -54,7 +86,7 @@ func (d *doors) each(ask func(door string) error) error {
 
 // take notes where the members are, here, for the client and for the next start.
 func (d *doors) take(places []join.Place, client *etcd.Client) {
-	if len(places) == 0 || slices.Equal(places, d.book.read().Members) {
+	if len(clients(places)) == 0 || slices.Equal(places, d.book.read().Members) {
 		return
 	}
 	err := errors.Join(client.SetEndpoints(clients(places)), d.book.rewrite(func(b *Book) {
@@ -80,8 +112,10 @@ func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error
 		cancel()
 		if err == nil || errors.Is(err, store.ErrNotFound) {
 			d.trouble.set(ErrExiled, nil)
+			d.heard(time.Now())
 			continue
 		}
+		d.missed()
 		once, cancel = context.WithTimeout(ctx, doorPatience)
 		var places []join.Place
 		err = d.each(func(door string) (err error) {

@@ -19,6 +19,7 @@ type picture struct {
 	mu      sync.Mutex
 	listed  bool // the first listing has arrived
 	members map[string]store.Member
+	life    store.Life
 	changed chan struct{} // closed at the next change
 }
 
@@ -31,7 +32,7 @@ func (p *picture) apply(c store.Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.Reset {
-		p.listed, p.members = true, map[string]store.Member{}
+		p.listed, p.members, p.life = true, map[string]store.Member{}, store.Life{}
 		for _, it := range c.Items {
 			p.take(it, false)
 		}
@@ -46,6 +47,13 @@ func (p *picture) apply(c store.Change) {
 }
 
 func (p *picture) take(it store.Item, gone bool) {
+	if it.Key == store.LifeKey() && !gone {
+		life, err := store.Decode[store.Life](it)
+		if err != nil {
+			p.log.Error("which life the store is in cannot be read", "err", err)
+		}
+		p.life = life
+	}
 	if !store.MembersSpan().Contains(it.Key) {
 		return
 	}
@@ -65,7 +73,8 @@ func (p *picture) take(it store.Item, gone bool) {
 // view is a picture at one moment.
 type view struct {
 	listed  bool
-	members []store.Member  // by node
+	members []store.Member // by node
+	life    store.Life
 	changed <-chan struct{} // closed at the next change
 }
 
@@ -73,7 +82,7 @@ func (p *picture) now() view {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return view{
-		listed: p.listed, changed: p.changed,
+		listed: p.listed, changed: p.changed, life: p.life,
 		members: slices.SortedFunc(maps.Values(p.members), func(a, b store.Member) int { return strings.Compare(a.Node, b.Node) }),
 	}
 }
@@ -98,12 +107,10 @@ func (v view) peersOf(node string) map[string]string {
 	return all
 }
 
-// places are the members that answer clients; a learner refuses them.
+// places are where the members are.
 func (v view) places() (all []join.Place) {
 	for _, m := range v.members {
-		if !m.Learner {
-			all = append(all, join.Place{Node: m.Node, Client: m.Client, Door: m.Door})
-		}
+		all = append(all, join.Place{Node: m.Node, Client: m.Client, Door: m.Door, Learner: m.Learner})
 	}
 	return all
 }

@@ -41,6 +41,7 @@ type seat struct {
 	papers   *papers
 	picture  *picture
 	trouble  *trouble
+	lives    *lives
 	log      *slog.Logger
 
 	full bool // the disk is, since a member ran last; of the one goroutine that runs it
@@ -116,6 +117,10 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 	removed, said := "", "" // id of the member that was here and is out of the cluster; the last failure
 	for ctx.Err() == nil {
 		others := map[string]string{}
+		var err error
+		if removed, err = s.toLife(ctx, client, removed); err != nil || ctx.Err() != nil {
+			return err
+		}
 		if !s.hasData() && !s.alone() {
 			v, ok := s.awaitAsking(ctx, removed)
 			if !ok {
@@ -127,10 +132,13 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 				continue
 			}
 			others = v.peersOf(s.config.Node)
+			if err := s.book.rewrite(func(b *Book) { b.Life = v.life }); err != nil {
+				return err
+			}
 		} else if err := s.papers.revive(); err != nil {
 			s.log.Error("the member's certificate has ended, and there is no new one: other members refuse this one", "err", err)
 		}
-		err := s.runMember(ctx, kv, client, others)
+		err = s.runMember(ctx, kv, client, others)
 		if m, there := s.picture.now().member(s.config.Node); there && errors.Is(err, embedded.ErrRemoved) {
 			removed = m.ID
 		}
@@ -143,6 +151,7 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 			if err := s.empty(); err != nil {
 				return err
 			}
+		case errors.Is(err, errSuperseded): // which the next round finds again, and acts on
 		case errors.Is(err, embedded.ErrDamaged):
 			if err := s.beginAnew(ctx, err); err != nil {
 				return err
@@ -261,6 +270,7 @@ func (s *seat) runMember(ctx context.Context, kv store.KV, client *etcd.Client, 
 		}
 		return s.serve(ctx, kv, client, server)
 	})
+	group.Go(func() error { return s.lives.watch(ctx) })
 	group.Go(func() error {
 		if s.rootsChange(ctx) {
 			return ended // etcd reads its authorities once
@@ -359,7 +369,9 @@ func (s *seat) serve(ctx context.Context, kv store.KV, client *etcd.Client, serv
 	cluster := roster{etcd: etcd.NewMembership(client), own: at.Client}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		return join.NewDoor(kv, s.identity, s.papers.custodian, s.config.Now, s.log).Run(ctx, listener)
+		door := join.NewDoor(kv, s.identity, s.papers.custodian, s.config.Now, s.log)
+		door.Standing = s.lives.standing
+		return door.Run(ctx, listener)
 	})
 	group.Go(func() error { return s.keepPeerURL(ctx, cluster, server) })
 	group.Go(func() error {

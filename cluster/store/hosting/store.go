@@ -79,6 +79,7 @@ type Store struct {
 	papers   *papers
 	seat     *seat
 	health   *health
+	lives    *lives
 }
 
 // trouble is why the store cannot answer this host, beyond silence.
@@ -131,9 +132,11 @@ func Open(c Config) (*Store, error) {
 	}
 	s.doors = &doors{node: c.Node, identity: s.identity, asker: join.NewAsker(s.identity, c.Now), book: s.book, picture: s.picture, trouble: s.trouble, log: c.Log}
 	s.papers = &papers{node: c.Node, host: c.Host, now: c.Now, identity: s.identity, doors: s.doors, picture: s.picture, log: c.Log}
-	s.seat = &seat{config: c, dir: filepath.Join(c.Dir, memberFolder), identity: s.identity, book: s.book, papers: s.papers, picture: s.picture, trouble: s.trouble, log: c.Log}
+	dir := filepath.Join(c.Dir, memberFolder)
+	s.lives = &lives{config: c, dir: dir, identity: s.identity, book: s.book, doors: s.doors, picture: s.picture, hinted: make(chan struct{}, 1), log: c.Log}
+	s.seat = &seat{config: c, dir: dir, identity: s.identity, book: s.book, papers: s.papers, picture: s.picture, trouble: s.trouble, lives: s.lives, log: c.Log}
 	s.papers.inStep = s.seat.inStep
-	s.health = &health{dir: s.seat.dir, seat: s.seat, space: embedded.Space, now: c.Now}
+	s.health = &health{dir: dir, seat: s.seat, space: embedded.Space, now: c.Now}
 	switch {
 	case found:
 		s.standing = Cluster
@@ -156,6 +159,9 @@ func (s *Store) settleIn() error {
 		if err := os.RemoveAll(s.seat.dir); err != nil {
 			return fmt.Errorf("delete the store this host had of its own: %w", err)
 		}
+	}
+	if err := s.lives.heardBefore(); err != nil {
+		return err
 	}
 	base, err := s.rebased(book)
 	if err != nil || base == book.Base {
@@ -241,9 +247,12 @@ func (s *Store) Endpoints() []string {
 	return clients(s.Places())
 }
 
+// clients are where members answer clients; a learner refuses them.
 func clients(places []join.Place) (all []string) {
 	for _, p := range places {
-		all = append(all, p.Client)
+		if !p.Learner {
+			all = append(all, p.Client)
+		}
 	}
 	return all
 }
@@ -324,6 +333,7 @@ func (s *Store) follow(ctx context.Context, kv store.KV, client *etcd.Client) er
 	return store.Follow(ctx, kv, store.OwnSpan(), func(c store.Change) {
 		s.picture.apply(c)
 		s.doors.take(s.picture.now().places(), client)
+		s.lives.note(s.picture.now())
 	})
 }
 
@@ -340,6 +350,15 @@ func (s *Store) Begin(listen string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.beginAuthority(); err != nil {
+		return err
+	}
+	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}, Moved: b.Moved} })
+}
+
+// beginAuthority makes this host the first of a cluster: it has the authority, a
+// join secret and certificates.
+func (s *Store) beginAuthority() error {
 	root, err := authority.New(s.config.Now())
 	if err != nil {
 		return err
@@ -351,10 +370,7 @@ func (s *Store) Begin(listen string) error {
 	if err := s.identity.SetRoots(authority.CertificatePEM(root.Root())); err != nil {
 		return err
 	}
-	if err := signOwn(s.identity, root, subjectOf(s.config.Node, s.config.Host, true), s.config.Now()); err != nil {
-		return err
-	}
-	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}, Moved: b.Moved} })
+	return signOwn(s.identity, root, subjectOf(s.config.Node, s.config.Host, true), s.config.Now())
 }
 
 // Join has this host let in by the cluster that a member of at HOST:PORT is of. It
