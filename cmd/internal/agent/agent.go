@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -90,6 +91,7 @@ type Agent struct {
 	driver    *driver.Driver
 	recovery  *recovery
 	moves     *moves
+	backups   backups
 
 	plugin *plugin.Plugin
 	socket net.Listener // the plugin's
@@ -241,8 +243,11 @@ func (a *Agent) openDriver() (err error) {
 	}
 	endpoints.driver = a.driver
 	a.moves = &moves{
-		own: a.truth.own, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
+		own: a.truth.own, dir: a.config.DataDir, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
 		made: make(chan struct{}),
+	}
+	a.backups = backups{
+		own: a.truth.own, client: a.truth.client, session: a.session, dir: filepath.Join(a.config.DataDir, "backups"), version: a.version, log: a.log,
 	}
 	a.recovery = &recovery{
 		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, peers: a.nodes.peers,
@@ -292,7 +297,7 @@ func (a *Agent) openSockets() (err error) {
 	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, nodes: a.nodes, records: a.records}.register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)
-	storeAnswers{own: a.truth.own, client: a.truth.client, nodes: a.nodes, session: a.session}.register(a.status)
+	storeAnswers{own: a.truth.own, client: a.truth.client, nodes: a.nodes, session: a.session, backups: a.backups}.register(a.status)
 	return nil
 }
 
@@ -392,6 +397,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.serve)
 	loop(a.names.push)
 
+	loop(a.backups.run)
 	loop(a.recovery.reassert)
 	loop(a.recovery.settleName)
 	loop(a.recovery.takeAgain)

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +16,7 @@ import (
 
 	"gvlan/cluster/description"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/backup"
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
@@ -25,11 +29,12 @@ import (
 // releasesLook is how often what is given back is looked at.
 const releasesLook = 100 * time.Millisecond
 
-// moves are the commands after which this host uses another store: init, join
-// and leave. Each changes what this host's folder says, answers, and has the
+// moves are the commands after which this host uses another store: init, join,
+// leave, store recover and restore. Each changes what this host's folder says, answers, and has the
 // agent begin anew; nothing of it is half done when the agent dies in between.
 type moves struct {
 	own     *hosting.Store // nil: the store is somebody else's
+	dir     string         // data directory
 	memory  *journal.Memory
 	session *session.Session
 	driver  *driver.Driver
@@ -47,6 +52,8 @@ func (m *moves) register(server *api.Server) {
 	server.Handle("POST "+api.StoreInitRoute, m.init)
 	server.Handle("POST "+api.StoreJoinRoute, m.join)
 	server.Handle("POST "+api.StoreLeaveRoute, m.leave)
+	server.Handle("POST "+api.StoreRecoverRoute, m.recover)
+	server.Handle("POST "+api.RestoreRoute, m.restore)
 }
 
 // outcome is hosting.ErrMoved once this host uses another store.
@@ -226,4 +233,69 @@ func (m *moves) awaitReleases(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// recover goes on with this host's copy of a store whose majority is lost for good.
+func (m *moves) recover(r *http.Request) (any, error) {
+	var begun api.StoreBegun
+	err := m.move(func(own *hosting.Store) error {
+		loss, err := own.Recover(r.Context(), m.session)
+		begun = m.begun(loss)
+		if errors.Is(err, hosting.ErrNoMember) {
+			return fmt.Errorf("%w: run this on a host that does (gvlan store ls, asked before, lists them), or restore a backup: gvlan restore FILE", err)
+		}
+		return err
+	})
+	return begun, err
+}
+
+func (m *moves) begun(loss hosting.Loss) api.StoreBegun {
+	return api.StoreBegun{Life: loss.Life.Number, Known: int64(m.session.Seen()), Heard: loss.Heard}
+}
+
+// restoreFile is where a snapshot waits, in the data directory, to be restored.
+const restoreFile = "restore.db"
+
+// restore goes on with the store as it was in a backup.
+func (m *moves) restore(r *http.Request) (any, error) {
+	asked, err := api.BodyOf[api.RestoreFile](r)
+	if err != nil {
+		return nil, err
+	}
+	if m.own == nil {
+		return nil, errExternal
+	}
+	manifest, err := backup.Verify(asked.Path)
+	if err != nil {
+		return nil, err
+	}
+	answer := api.Restored{Backup: backupOf(asked.Path, manifest), Same: manifest.Cluster == m.session.Cluster()}
+	if answer.Keeps, err = m.own.KeepsAuthority(); err != nil {
+		return nil, err
+	}
+	if answer.Begun = m.begun(hosting.Loss{}); answer.Same {
+		answer.Lost = hosting.Lost(answer.Begun.Known, manifest.Revision)
+	}
+	if asked.Look {
+		return answer, nil
+	}
+	return answer, m.move(func(own *hosting.Store) error {
+		waiting := filepath.Join(m.dir, restoreFile)
+		if err := os.Remove(waiting); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("restore %s: %w", asked.Path, err)
+		}
+		if _, err := backup.Extract(asked.Path, waiting); err != nil {
+			return err
+		}
+		loss, err := own.Restore(waiting, fmt.Sprintf("it was restored from a backup of %s", manifest.Time.Format(time.RFC3339)))
+		if err != nil {
+			return errors.Join(err, os.Remove(waiting))
+		}
+		answer.Begun = m.begun(loss)
+		return nil
+	})
+}
+
+func backupOf(path string, m backup.Manifest) api.Backup {
+	return api.Backup{Path: path, Cluster: m.Cluster, Node: m.Node, Gvlan: m.Gvlan, Revision: m.Revision, Time: m.Time, Size: m.Size}
 }

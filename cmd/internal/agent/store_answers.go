@@ -2,13 +2,20 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/backup"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/members"
@@ -22,6 +29,7 @@ type storeAnswers struct {
 	client  *etcd.Client
 	nodes   *nodes
 	session *session.Session
+	backups backups
 }
 
 // register adds the routes of these commands to the server.
@@ -29,6 +37,7 @@ func (a storeAnswers) register(server *api.Server) {
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET " + api.StoreRoute: a.list, "POST " + api.StoreSizeRoute: a.size,
 		"GET " + api.TokenRoute: a.token, "POST " + api.TokenRotateRoute: a.rotateToken,
+		"POST " + api.BackupRoute: a.backup,
 		"GET " + api.CAStateRoute: a.authority, "POST " + api.CARotateRoute: a.rotateAuthority,
 	} {
 		server.Handle(pattern, func(r *http.Request) (any, error) {
@@ -93,7 +102,8 @@ func (a storeAnswers) list(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	view.Want, view.Warnings = found.Want, a.own.Warnings(api.CallNodes(a.nodes.names()))
+	life := a.own.Life()
+	view.Want, view.Life, view.From, view.Warnings = found.Want, life.Number, life.From, a.own.Warnings(api.CallNodes(a.nodes.names()))
 	called := api.CallNodes(a.nodes.names())
 	for _, m := range found.Members {
 		at, told := found.Statuses[m.ID]
@@ -147,4 +157,44 @@ func (a storeAnswers) rotateAuthority(r *http.Request) (any, error) {
 		return nil, a.elsewhere(err)
 	}
 	return a.authority(r)
+}
+
+// backup writes a copy of the store where it is asked for.
+func (a storeAnswers) backup(r *http.Request) (any, error) {
+	asked, err := api.BodyOf[api.BackupFile](r)
+	if err != nil {
+		return nil, err
+	}
+	if !filepath.IsAbs(asked.Path) {
+		return nil, fmt.Errorf("back up to %q: want a path from the root", asked.Path)
+	}
+	made, err := a.backups.take(r.Context(), asked.Path)
+	return backupOf(asked.Path, made), err
+}
+
+// backups are the copies of the store that this host takes.
+type backups struct {
+	own     *hosting.Store // nil: the store is somebody else's
+	client  *etcd.Client
+	session *session.Session
+	dir     string // of the daily ones
+	version string
+	log     *slog.Logger
+}
+
+// Snapshot implements backup.Source.
+func (b backups) Snapshot(ctx context.Context, w io.Writer) error {
+	return b.own.Snapshot(ctx, b.client, w)
+}
+
+func (b backups) take(ctx context.Context, path string) (backup.Manifest, error) {
+	return backup.Write(ctx, b, backup.About{Cluster: b.session.Cluster(), Node: b.session.Node(), Gvlan: b.version, Time: time.Now()}, path)
+}
+
+// run takes one a day while a member runs here.
+func (b backups) run(ctx context.Context) error {
+	if b.own == nil {
+		return nil
+	}
+	return backup.Daily{Dir: b.dir, Take: b.take, Wants: b.own.HasCopy, Now: time.Now, Sleep: store.Sleep, Log: b.log}.Run(ctx)
 }

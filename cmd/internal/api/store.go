@@ -1,16 +1,21 @@
 package api
 
+import "time"
+
 // Routes of the commands about the cluster's own store.
 const (
-	StoreRoute       = "/v1/store"            // GET: StoreView
-	StoreInitRoute   = "/v1/store/init"       // POST StoreInit: JoinLine
-	StoreJoinRoute   = "/v1/store/join"       // POST StoreJoin
-	StoreLeaveRoute  = "/v1/store/leave"      // POST
-	StoreSizeRoute   = "/v1/store/size"       // POST StoreSize
-	TokenRoute       = "/v1/token"            // GET: JoinLine
-	TokenRotateRoute = "/v1/token/rotate"     // POST: JoinLine
-	CARotateRoute    = "/v1/authority/rotate" // POST: AuthorityRotation
-	CAStateRoute     = "/v1/authority"        // GET: AuthorityRotation
+	StoreRoute        = "/v1/store"            // GET: StoreView
+	StoreInitRoute    = "/v1/store/init"       // POST StoreInit: JoinLine
+	StoreJoinRoute    = "/v1/store/join"       // POST StoreJoin
+	StoreLeaveRoute   = "/v1/store/leave"      // POST
+	StoreSizeRoute    = "/v1/store/size"       // POST StoreSize
+	StoreRecoverRoute = "/v1/store/recover"    // POST: StoreBegun
+	BackupRoute       = "/v1/store/backup"     // POST BackupFile: Backup
+	RestoreRoute      = "/v1/store/restore"    // POST RestoreFile: Restored
+	TokenRoute        = "/v1/token"            // GET: JoinLine
+	TokenRotateRoute  = "/v1/token/rotate"     // POST: JoinLine
+	CARotateRoute     = "/v1/authority/rotate" // POST: AuthorityRotation
+	CAStateRoute      = "/v1/authority"        // GET: AuthorityRotation
 )
 
 // StoreInit begins a cluster.
@@ -41,9 +46,49 @@ type StoreSize struct {
 type StoreView struct {
 	Standing string        `json:"standing"` // solo, joining, cluster or external
 	Want     int           `json:"want"`     // voters somebody asked for; 0: by the number of hosts
+	Life     int64         `json:"life"`     // how often it was made anew, by store recover or restore
+	From     int64         `json:"from"`     // revision of the copy that the life began with
 	Members  []StoreMember `json:"members"`
 	Hosts    []StoreHost   `json:"hosts"`    // that run no member, and why
 	Warnings []string      `json:"warnings"` // what is wrong with it, each with its cure
+}
+
+// StoreBegun is a life of the store that this host is about to begin.
+type StoreBegun struct {
+	Life  int64     `json:"life"`
+	Known int64     `json:"known"` // highest revision this host has seen; 0: none
+	Heard time.Time `json:"heard"` // the store last answered this host; zero: it answers
+}
+
+// BackupFile is where a backup is to be written: a path from the root.
+type BackupFile struct {
+	Path string `json:"path"`
+}
+
+// Backup is a copy of the store in a file.
+type Backup struct {
+	Path     string    `json:"path"`
+	Cluster  string    `json:"cluster"`
+	Node     string    `json:"node"` // that wrote it
+	Gvlan    string    `json:"gvlan"`
+	Revision int64     `json:"revision"`
+	Time     time.Time `json:"time"`
+	Size     int64     `json:"size"` // bytes
+}
+
+// RestoreFile is the backup to restore.
+type RestoreFile struct {
+	Path string `json:"path"`
+	Look bool   `json:"look,omitempty"` // only say what it would do
+}
+
+// Restored is what a restore does.
+type Restored struct {
+	Backup Backup     `json:"backup"`
+	Begun  StoreBegun `json:"begun"` // Life is 0 with Look
+	Lost   int64      `json:"lost"`  // changes since the backup that this host has seen; 0: none, or of another cluster
+	Same   bool       `json:"same"`  // the backup is of the cluster that this host knows
+	Keeps  bool       `json:"keeps"` // this host keeps the authority: the others follow
 }
 
 // StoreMember is one member.

@@ -48,7 +48,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlag)
 	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand(),
-		newInitCommand(), newJoinCommand(), newLeaveCommand(), newTokenCommand(), newStoreCommand(), newAuthorityCommand())
+		newInitCommand(), newJoinCommand(), newLeaveCommand(), newTokenCommand(), newStoreCommand(), newBackupCommand(), newRestoreCommand(), newAuthorityCommand())
 	return root
 }
 

@@ -21,7 +21,7 @@ func newStoreCommand() *cobra.Command {
 	list := &cobra.Command{Use: "ls", Short: "List the members of the store, and why other hosts are none", Args: cobra.NoArgs}
 	c.AddCommand(showing(list, at[api.StoreView](api.StoreRoute), func(c *cobra.Command, _ *api.Client, v api.StoreView) error {
 		return printStore(c.OutOrStdout(), v)
-	}), newStoreSize())
+	}), newStoreSize(), newStoreRecover())
 	return c
 }
 
