@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -196,6 +197,14 @@ func TestOldLifeComesBack(t *testing.T) {
 	h1.start()
 	h1.waitTrusted()
 	h1.gives("/test/in-vain")
+	h1.eventually("it asks nobody any more", func() error {
+		raw, err := os.ReadFile(filepath.Join(h1.config.Dir, "store.json"))
+		if err == nil && strings.Contains(string(raw), `"heard"`) {
+			err = errors.New("it takes the store for silent")
+		}
+		return err
+	})
+	time.Sleep(11 * time.Second)
 	h2.start()
 	h1.stoodDown()
 	h1.inLife(1)

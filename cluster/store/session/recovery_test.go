@@ -463,14 +463,25 @@ func TestACopyBeginsClosed(t *testing.T) {
 			t.Errorf("who misses nothing gives: %v, want ErrSuspect and why", err)
 		}
 		first := b.Round()
-		a = node(t, mem, "a", p)
-		<-a.Opened()
-		if round := a.Round(); round == first || round == "" {
+		wire := storetest.NewWire(mem)
+		again := session.New(wire, session.Identity{Node: "a", Install: "install-a", Boot: "boot"}, p, discard)
+		ctx, stop := context.WithCancel(t.Context())
+		at, ended := make(chan string, 1), make(chan error, 1)
+		go func() {
+			<-again.Opened()
+			at <- again.Round()
+		}()
+		go func() { ended <- again.Run(ctx) }()
+		if round := <-at; round == first || round == "" {
 			t.Errorf("who misses a write is in round %q, and that of before was %q", round, first)
 		}
 		later()
-		if b.Round() != a.Round() {
+		if b.Round() != again.Round() {
 			t.Error("they are in two rounds")
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }
