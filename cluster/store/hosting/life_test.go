@@ -118,7 +118,7 @@ func recoverOn(hosts ...*host) {
 func TestTwoOfThreeDie(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")
-	h2, h3 := join(t, "h2", h1), join(t, "h3", h1)
+	h2, h3 := joinTo(t, "h2", h1), joinTo(t, "h3", h1)
 	h1.roles("h1 voter, h2 voter, h3 voter")
 	h1.gives("/test/before")
 	if _, err := h1.store.Recover(t.Context(), h1.session); !errors.Is(err, hosting.ErrAnswers) {
@@ -161,7 +161,7 @@ func TestTwoOfThreeDie(t *testing.T) {
 func TestLearnerGoesOn(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")
-	h2 := join(t, "h2", h1)
+	h2 := joinTo(t, "h2", h1)
 	h1.roles("h1 voter, h2 learner")
 	h1.gives("/test/before")
 	time.Sleep(time.Second) // a copy lags
@@ -186,7 +186,7 @@ func TestLearnerGoesOn(t *testing.T) {
 func TestOldLifeComesBack(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")
-	h2 := join(t, "h2", h1)
+	h2 := joinTo(t, "h2", h1)
 	h1.roles("h1 voter, h2 learner")
 	time.Sleep(time.Second)
 	h1.end()
@@ -249,7 +249,7 @@ func (h *host) restores(path string, life int64) {
 func TestRestore(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")
-	h2 := join(t, "h2", h1)
+	h2 := joinTo(t, "h2", h1)
 	h1.roles("h1 voter, h2 learner")
 	h1.gives("/test/before")
 	path := h1.copied(h1)

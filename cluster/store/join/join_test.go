@@ -235,7 +235,7 @@ func TestCertificatesThatDoNotStand(t *testing.T) {
 		})
 	}
 
-	c.clock.advance(31 * 24 * time.Hour)
+	c.clock.advance(366 * 24 * time.Hour)
 	wantErr(t, expired.asker.Renew(t.Context(), first.door), join.ErrNotTrusted) // the door's has expired too
 	first.must(first.custodian.Own(t.Context(), authority.Subject{Node: "first"}))
 	refused("expired", expired.nodeCertificate())
@@ -309,7 +309,7 @@ func TestRenewal(t *testing.T) {
 	if due() != (join.Renewal{}) {
 		t.Error("due at once")
 	}
-	c.clock.advance(16 * 24 * time.Hour)
+	c.clock.advance(183 * 24 * time.Hour)
 	if due() != (join.Renewal{Node: true}) {
 		t.Error("not due after half its life")
 	}
@@ -330,7 +330,7 @@ func TestRenewal(t *testing.T) {
 	h.must(join.Settle(t.Context(), c.mem, h.id))
 	h.must(h.asker.Renew(t.Context(), first.door))
 
-	c.clock.advance(40 * 24 * time.Hour)
+	c.clock.advance(400 * 24 * time.Hour)
 	h.must(join.Prune(t.Context(), c.mem, c.clock.Now()))
 	if items, _, _ := c.mem.List(t.Context(), store.CertificatesSpan()); len(items) > 0 {
 		t.Errorf("%d records left of certificates that ended", len(items))

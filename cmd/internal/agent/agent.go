@@ -293,7 +293,7 @@ func (a *Agent) openSockets() (err error) {
 		addresses: a.addresses, driver: a.driver, engine: a.engine, nodes: a.nodes,
 	}.register(a.status)
 	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
-	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log, ownStore: a.truth.own != nil}.register(a.status)
+	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log, own: a.truth.own, client: a.truth.client}.register(a.status)
 	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, nodes: a.nodes, records: a.records}.register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)

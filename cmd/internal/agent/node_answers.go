@@ -16,6 +16,8 @@ import (
 	"gvlan/cluster/description"
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/join"
 	"gvlan/cluster/store/members"
 	"gvlan/cluster/store/session"
@@ -30,8 +32,8 @@ type nodeAnswers struct {
 	session *session.Session
 	lan     lan
 	log     *slog.Logger
-	// ownStore: the store is the cluster's own, which gives certificates.
-	ownStore bool
+	own     *hosting.Store // nil: the store is somebody else's, and gives no certificates
+	client  *etcd.Client
 }
 
 // register adds the routes of the node, members and key commands to the
@@ -107,7 +109,7 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 		return nil, err
 	}
 	nodes = toEvict(a.nodes.rows(), nodes)
-	if a.ownStore {
+	if a.own != nil {
 		if err := sparesVoters(r.Context(), a.session, nodes, api.CallNodes(names)); err != nil {
 			return nil, err
 		}
@@ -130,10 +132,11 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 // revoke ends the certificates of a node that was fenced, so that its host, or
 // who took it, reaches the store no more.
 func (a nodeAnswers) revoke(ctx context.Context, node string) error {
-	if !a.ownStore {
+	if a.own == nil {
 		return nil
 	}
 	keeper, err := join.Revoke(ctx, a.session, node)
+	err = errors.Join(err, a.own.Expel(ctx, a.client, node))
 	if err == nil && keeper {
 		a.log.Warn("the evicted node had the cluster's keys: its join token and its authority are replaced, by themselves; `gvlan token show` has the new token", "node", node)
 	}
