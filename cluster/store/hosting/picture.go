@@ -19,12 +19,13 @@ type picture struct {
 	mu      sync.Mutex
 	listed  bool // the first listing has arrived
 	members map[string]store.Member
+	refused map[string]string // serial numbers that were revoked, by key
 	life    store.Life
 	changed chan struct{} // closed at the next change
 }
 
 func newPicture(log *slog.Logger) *picture {
-	return &picture{log: log, members: map[string]store.Member{}, changed: make(chan struct{})}
+	return &picture{log: log, members: map[string]store.Member{}, refused: map[string]string{}, changed: make(chan struct{})}
 }
 
 // apply takes over what store.Follow reports of store.OwnSpan.
@@ -32,7 +33,7 @@ func (p *picture) apply(c store.Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if c.Reset {
-		p.listed, p.members, p.life = true, map[string]store.Member{}, store.Life{}
+		p.listed, p.members, p.refused, p.life = true, map[string]store.Member{}, map[string]string{}, store.Life{}
 		for _, it := range c.Items {
 			p.take(it, false)
 		}
@@ -54,6 +55,13 @@ func (p *picture) take(it store.Item, gone bool) {
 		}
 		p.life = life
 	}
+	if store.CertificatesSpan().Contains(it.Key) {
+		delete(p.refused, it.Key)
+		// One that cannot be read is named when the papers are looked at.
+		if c, err := store.Decode[store.Certificate](it); !gone && err == nil && c.Revoked {
+			p.refused[it.Key] = c.Serial
+		}
+	}
 	if !store.MembersSpan().Contains(it.Key) {
 		return
 	}
@@ -74,6 +82,7 @@ func (p *picture) take(it store.Item, gone bool) {
 type view struct {
 	listed  bool
 	members []store.Member // by node
+	refused []string       // serial numbers of certificates that were revoked
 	life    store.Life
 	changed <-chan struct{} // closed at the next change
 }
@@ -82,7 +91,7 @@ func (p *picture) now() view {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return view{
-		listed: p.listed, changed: p.changed, life: p.life,
+		listed: p.listed, changed: p.changed, life: p.life, refused: slices.Sorted(maps.Values(p.refused)),
 		members: slices.SortedFunc(maps.Values(p.members), func(a, b store.Member) int { return strings.Compare(a.Node, b.Node) }),
 	}
 }

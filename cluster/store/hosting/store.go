@@ -332,8 +332,10 @@ func (s *Store) knock(ctx context.Context) error {
 func (s *Store) follow(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	return store.Follow(ctx, kv, store.OwnSpan(), func(c store.Change) {
 		s.picture.apply(c)
-		s.doors.take(s.picture.now().places(), client)
-		s.lives.note(s.picture.now())
+		now := s.picture.now()
+		s.identity.SetRefused(now.refused) // at once: the papers are looked at a moment later
+		s.doors.take(now.places(), client)
+		s.lives.note(now)
 	})
 }
 
