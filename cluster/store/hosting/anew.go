@@ -44,7 +44,7 @@ var ErrAnswers = errors.New("the store answers")
 // Loss is what may be lost with a new life of the store.
 type Loss struct {
 	Life  store.Life // that begins; From is known once it has
-	Heard time.Time  // the store last answered this host; zero: it answers
+	Heard time.Time  // the store last answered this host; zero: it answers, or that is not known
 }
 
 // Lost is how many changes a host has seen, at revision known, since a copy of
@@ -72,7 +72,7 @@ func (s *Store) Recover(ctx context.Context, kv store.KV) (Loss, error) {
 		}
 	}
 	book := s.book.read()
-	loss := Loss{Heard: time.Unix(book.Heard, 0)}
+	loss := Loss{Heard: s.doors.lastHeard()}
 	anew, err := s.anew("the majority of its members was lost, and node "+s.config.Node+" went on with its copy", "")
 	if err != nil {
 		return loss, err

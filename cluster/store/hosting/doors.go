@@ -54,6 +54,16 @@ func (d *doors) missed() {
 	}
 }
 
+// lastHeard is when the store last answered; zero: that is not known.
+func (d *doors) lastHeard() time.Time {
+	if heard := d.book.read().Heard; heard != 0 {
+		return time.Unix(heard, 0)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last
+}
+
 // since writes down when the store was last heard; 0: it is heard.
 func (d *doors) since(heard int64) {
 	if d.book.read().Heard == heard {
