@@ -35,7 +35,7 @@ check:
 	$(GO) vet -tags failpoint ./...
 	$(MAKE) lint
 	$(GO) mod tidy -diff
-	CGO_ENABLED=0 $(GO) test $$($(GO) list ./... | grep -v '/tests/')
+	CGO_ENABLED=0 $(GO) test -parallel 8 $$($(GO) list ./... | grep -v '/tests/')
 
 # The tools have a go.mod of their own, so that the product does not have what
 # they need. deadcode always succeeds: what it prints is the finding.

@@ -11,7 +11,7 @@ type suite struct {
 	packages []string // patterns of `go list`
 	except   []string // patterns of `go list` taken out again
 	race     bool     // with the race detector
-	again    bool     // on real engines and kernels, or of chances: what fails is tried once more
+	again    bool     // on real engines, kernels and elections, or of chances: what fails is tried once more
 	beside   string   // the suite that it runs at the same time as: both mostly wait
 	atOnce   int      // tests at once, where they mostly wait; 0: as many as cores
 	virtual  bool     // only the tests in files tagged !race: see virtual.go
@@ -24,7 +24,7 @@ func (s suite) limit() time.Duration { return 3 * s.budget }
 
 // allBudget is what `make test` may take; the large sizes belong to other
 // targets.
-const allBudget = 44 * time.Minute
+const allBudget = 46 * time.Minute
 
 // suites are run in this order, the quick ones first. A budget bounds the
 // whole suite on two quiet cores; together they stay within allBudget.
@@ -33,7 +33,7 @@ func suites() []suite {
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
 		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
-		{name: "store", packages: []string{"./cluster/store/..."}, race: true, budget: time.Minute},
+		{name: "store", packages: []string{"./cluster/store/..."}, race: true, again: true, atOnce: 8, budget: 3 * time.Minute},
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: time.Minute},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 11 * time.Minute},
