@@ -38,11 +38,11 @@ type Grant func(ctx context.Context, ttl int64) (store.LeaseID, error)
 // Options change an eviction. With Grant alone it waits DefaultWait,
 // spares connected nodes and asks the LAN nothing.
 type Options struct {
-	Grant  Grant            // never nil
-	Called string           // what people call the node; "": its name
-	Force  bool             // evict a connected node too, and one whose containers answer
-	Ask    Ask              // nil: the LAN is not asked
-	Wait   time.Duration    // after the fence; 0: DefaultWait
+	Grant  Grant         // never nil
+	Called string        // what people call the node; "": its name
+	Force  bool          // evict a connected node too, and one whose containers answer
+	Ask    Ask           // nil: the LAN is not asked
+	Wait   time.Duration // after the fence; 0: DefaultWait
 	// Fenced is called as soon as the node can write no more, whether or not the
 	// rest of the eviction comes to its end; nil: nothing is.
 	Fenced func(context.Context) error
