@@ -193,7 +193,7 @@ func TestWhatIsNotAccepted(t *testing.T) {
 		}
 	}
 	late := c.sign(i, authority.Subject{Node: "host"})
-	c.clock.now = start.Add(31 * day)
+	c.clock.now = start.Add(ended)
 	if err := i.Accept(late.Raw, roots); !errors.As(err, &invalid) || invalid.Reason != x509.Expired {
 		t.Errorf("one that has ended: %v", err)
 	}

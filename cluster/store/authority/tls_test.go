@@ -184,11 +184,11 @@ func TestCertificatesEnd(t *testing.T) {
 	c := newCluster(t)
 	member, node := c.member("one"), c.node("two")
 	client, server := node.Client(), member.Server()
-	c.clock.now = start.Add(20 * day)
+	c.clock.now = start.Add(year / 2)
 	meets(t, client, server)
 	// The member's is renewed, the node's is not.
 	must(t, member.AcceptMember(c.sign(member, authority.Subject{Node: "one", Member: true}).Raw))
-	c.clock.now = start.Add(31 * day)
+	c.clock.now = start.Add(ended)
 	var invalid x509.CertificateInvalidError
 	if _, _, serverErr := meet(t, client, server); !errors.As(serverErr, &invalid) || invalid.Reason != x509.Expired {
 		t.Fatalf("a node's that has ended: %v", serverErr)
@@ -198,7 +198,7 @@ func TestCertificatesEnd(t *testing.T) {
 	if !seen.PeerCertificates[0].Equal(node.Certificate()) {
 		t.Fatal("the certificate before is shown")
 	}
-	c.clock.now = start.Add(51 * day)
+	c.clock.now = start.Add(year/2 + ended)
 	if _, clientErr, _ := meet(t, client, server); !errors.As(clientErr, &invalid) || invalid.Reason != x509.Expired {
 		t.Fatalf("a member's that has ended: %v", clientErr)
 	}
