@@ -264,7 +264,7 @@ func (s *seat) writeLife(ctx context.Context, kv store.KV, anew Anew, only store
 	if err := members.Restart(ctx, kv, only); err != nil {
 		return err
 	}
-	if err := join.NewCustodian(kv, s.identity, s.config.Now).Refound(ctx); err != nil {
+	if err := join.NewCustodian(kv, s.identity, s.config.Now, s.log).Refound(ctx); err != nil {
 		return err
 	}
 	if _, err := kv.Commit(ctx, store.Txn{Then: []store.Op{store.Put(store.LifeKey(), store.Encode(anew.Life))}}); err != nil {

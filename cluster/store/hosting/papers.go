@@ -44,7 +44,7 @@ type papers struct {
 func (p *papers) begin(kv store.KV) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.kv, p.custodian = kv, join.NewCustodian(kv, p.identity, p.now)
+	p.kv, p.custodian = kv, join.NewCustodian(kv, p.identity, p.now, p.log)
 }
 
 // keeper is what this host does with the cluster's keys; ErrNoMember where it

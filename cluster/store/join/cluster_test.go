@@ -96,7 +96,7 @@ func (c *cluster) host(node string) *host {
 	return &host{
 		c: c, node: node, dir: dir, id: id,
 		asker:     join.NewAsker(id, c.clock.Now),
-		custodian: join.NewCustodian(c.mem, id, c.clock.Now),
+		custodian: join.NewCustodian(c.mem, id, c.clock.Now, slog.New(slog.NewTextHandler(c.log, nil))),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -25,12 +26,17 @@ type Custodian struct {
 	kv  store.KV
 	id  *authority.Identity
 	now func() time.Time
+	log *slog.Logger
 	mu  sync.Mutex // of whoever changes the custody
+
+	lostMu sync.Mutex
+	lost   gap       // what this host missed when it asked last
+	since  time.Time // and since when
 }
 
 // NewCustodian makes one. It asks nothing of the store and the identity yet.
-func NewCustodian(kv store.KV, id *authority.Identity, now func() time.Time) *Custodian {
-	return &Custodian{kv: kv, id: id, now: now}
+func NewCustodian(kv store.KV, id *authority.Identity, now func() time.Time, log *slog.Logger) *Custodian {
+	return &Custodian{kv: kv, id: id, now: now, log: log}
 }
 
 // Found opens a store that nobody can join yet: with an authority and a secret
@@ -220,8 +226,9 @@ func (c *Custodian) Take(ctx context.Context, custody authority.Custody) error {
 }
 
 // Refresh gets this member's host a custody in step with the store, from a
-// member whose is, and lets go of authorities that are rotated out. It is for a
-// host with a place in the store only: the others refuse.
+// member whose is, and lets go of authorities that are rotated out. Where no member
+// has what the store says any more, it is replaced (replaceLost). It is for a host
+// with a place in the store only: the others refuse.
 func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) error {
 	ok, err := c.InStep(ctx)
 	if err != nil {
@@ -230,10 +237,15 @@ func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) erro
 	if ok {
 		return c.dropOld(ctx)
 	}
+	lost, err := c.gap(ctx) // before anybody is asked
+	if err != nil {
+		return err
+	}
 	places, err := Places(ctx, c.kv)
 	if err != nil {
 		return err
 	}
+	all := true // who has a place has said that it is behind too
 	failed := fmt.Errorf("get custody from another member: %w", ErrBehind)
 	for _, place := range places {
 		if place.Node == self {
@@ -246,7 +258,12 @@ func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) erro
 		if err == nil {
 			return nil
 		}
+		all = all && errors.Is(err, ErrBehind)
 		failed = errors.Join(failed, fmt.Errorf("from %s: %w", place.Node, err))
+	}
+	replaced, err := c.replaceLost(ctx, lost, all)
+	if err != nil || replaced {
+		return err
 	}
 	return failed
 }

@@ -558,7 +558,7 @@ func TestThroughASession(t *testing.T) {
 	defer func() { cancel(); <-ended }()
 	<-s.Opened()
 	h := c.host("first")
-	h.custodian = join.NewCustodian(s, h.id, c.clock.Now)
+	h.custodian = join.NewCustodian(s, h.id, c.clock.Now, slog.New(slog.DiscardHandler))
 	h.must(h.custodian.Found(ctx))
 	for range 60 { // as many as take more than one transaction to revoke
 		h.must(h.custodian.Own(ctx, authority.Subject{Node: "first"}))

@@ -201,7 +201,7 @@ func (c *Custodian) replaceExposed(ctx context.Context) error {
 		return err
 	}
 	if secret.Digest == roots.Exposed.Secret {
-		if _, err := c.rotateSecret(ctx, roots.Exposed); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrBehind) {
+		if _, err := c.rotateSecret(ctx, roots.Exposed.Secret); err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrBehind) {
 			return fmt.Errorf("replace the secret that an evicted host knows: %w", err)
 		}
 	}

@@ -33,12 +33,12 @@ func (c *Custodian) Token(ctx context.Context) (authority.Token, error) {
 // compares with it; other members fetch it (Refresh). ErrBehind when this host
 // does not have every authority of the cluster.
 func (c *Custodian) RotateSecret(ctx context.Context) (authority.Token, error) {
-	return c.rotateSecret(ctx, nil)
+	return c.rotateSecret(ctx, "")
 }
 
-// rotateSecret does; of an exposure only while the secret is the exposed one,
-// else it is ErrChanged.
-func (c *Custodian) rotateSecret(ctx context.Context, exposed *store.Exposed) (authority.Token, error) {
+// rotateSecret does; of a digest only while the secret's is that one, else it is
+// ErrChanged.
+func (c *Custodian) rotateSecret(ctx context.Context, digest string) (authority.Token, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	custody, roots, rootsAt, err := c.state(ctx)
@@ -54,7 +54,7 @@ func (c *Custodian) rotateSecret(ctx context.Context, exposed *store.Exposed) (a
 	if err != nil {
 		return authority.Token{}, err
 	}
-	if exposed != nil && now.Digest != exposed.Secret {
+	if digest != "" && now.Digest != digest {
 		return authority.Token{}, ErrChanged
 	}
 	before := custody.Secret
