@@ -43,10 +43,13 @@ type Exposed struct {
 // Certificate is one that was given to a node. Who is evicted finds its own
 // revoked, and so refused by every member.
 type Certificate struct {
-	Node    string `json:"node"`
-	Serial  string `json:"serial"` // hexadecimal
-	Root    string `json:"root"`   // fingerprint of the authority that signed it
-	Ends    int64  `json:"ends"`   // unix seconds
+	Node   string `json:"node"`
+	Serial string `json:"serial"` // hexadecimal
+	// Sum is the hexadecimal SHA-256 of the certificate: who stole the authority can
+	// sign another one of this number.
+	Sum     string `json:"sum"`
+	Root    string `json:"root"` // fingerprint of the authority that signed it
+	Ends    int64  `json:"ends"` // unix seconds
 	Member  bool   `json:"member,omitempty"`
 	Revoked bool   `json:"revoked,omitempty"`
 	// Replaced: the node has said that it uses a newer one. It is not refused,

@@ -3,8 +3,13 @@ package join_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
 	"net"
 	"path/filepath"
 	"sync"
@@ -191,6 +196,28 @@ func (h *host) record() store.Certificate {
 	c, err := store.Decode[store.Certificate](it)
 	h.must(err)
 	return c
+}
+
+// forge makes a certificate for a host's key with a stolen authority, of a number
+// that the thief chose.
+func (h *host) forge(a *authority.Authority, serial *big.Int) *x509.Certificate {
+	h.c.t.Helper()
+	csr, err := h.id.Request(false)
+	h.must(err)
+	asked, err := x509.ParseCertificateRequest(csr)
+	h.must(err)
+	block, _ := pem.Decode(a.PEM())
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	h.must(err)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: h.node},
+		NotBefore: h.c.clock.Now(), NotAfter: h.c.clock.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, a.Root(), asked.PublicKey, key)
+	h.must(err)
+	cert, err := x509.ParseCertificate(der)
+	h.must(err)
+	return cert
 }
 
 func wantErr(t *testing.T, got, want error) {

@@ -366,7 +366,12 @@ func read[T any](ctx context.Context, kv store.KV, key string) (record T, at sto
 
 // recordOf is what the store keeps of a certificate.
 func recordOf(cert *x509.Certificate, node, root string, member bool) store.Certificate {
-	return store.Certificate{Node: node, Serial: authority.Serial(cert), Root: root, Ends: cert.NotAfter.Unix(), Member: member}
+	return store.Certificate{Node: node, Serial: authority.Serial(cert), Sum: authority.Fingerprint(cert), Root: root, Ends: cert.NotAfter.Unix(), Member: member}
+}
+
+// isRecorded reports whether a record is that of a certificate.
+func isRecorded(record store.Certificate, cert *x509.Certificate) bool {
+	return record.Node == cert.Subject.CommonName && record.Sum == authority.Fingerprint(cert)
 }
 
 // rootPEM is an authority's certificate.

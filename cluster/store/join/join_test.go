@@ -36,7 +36,7 @@ func TestJoin(t *testing.T) {
 	if answer.Cluster != "the-cluster" || len(answer.Members) != 1 || answer.Members[0] != (join.Place{Node: "first", Client: "192.0.2.7:2379", Door: first.door}) {
 		t.Errorf("cluster %q with members %v", answer.Cluster, answer.Members)
 	}
-	want := store.Certificate{Node: "second", Serial: authority.Serial(h.id.Certificate()), Root: first.token().Fingerprint, Ends: h.id.Certificate().NotAfter.Unix()}
+	want := store.Certificate{Node: "second", Serial: authority.Serial(h.id.Certificate()), Sum: authority.Fingerprint(h.id.Certificate()), Root: first.token().Fingerprint, Ends: h.id.Certificate().NotAfter.Unix()}
 	if got := h.record(); got != want {
 		t.Errorf("recorded %+v, want %+v", got, want)
 	}
@@ -192,6 +192,12 @@ func TestCertificatesThatDoNotStand(t *testing.T) {
 	cert, err := custody.Authorities[0].Sign(csr, authority.Subject{Node: "first"}, c.clock.Now())
 	forged.must(err)
 	forged.must(forged.id.Accept(cert.Raw, first.id.Roots()))
+	// And one of the number of a certificate that was given, which the copy of the
+	// store that it has too says.
+	twin := c.host("first")
+	_, err = twin.id.Request(false)
+	twin.must(err)
+	twin.must(twin.id.Accept(twin.forge(custody.Authorities[0], first.id.Certificate().SerialNumber).Raw, first.id.Roots()))
 	expired := c.host("expired")
 	expired.join(first)
 	expired.member()
@@ -201,6 +207,7 @@ func TestCertificatesThatDoNotStand(t *testing.T) {
 		"of an evicted node":        evicted.nodeCertificate(),
 		"of another cluster":        foreign.nodeCertificate(),
 		"forged":                    forged.nodeCertificate(),
+		"forged with its number":    twin.nodeCertificate(),
 		"of a member, not its node": first.shown("member.crt", "member.key"),
 	}
 	refused := func(name string, cert *tls.Certificate) {
@@ -225,6 +232,7 @@ func TestCertificatesThatDoNotStand(t *testing.T) {
 		"revoked": {revoked, join.ErrRevoked},
 		"evicted": {evicted, join.ErrRevoked},
 		"forged":  {forged, join.ErrCertificate},
+		"twin":    {twin, join.ErrCertificate},
 		"foreign": {foreign, join.ErrNotTrusted},
 		"none":    {c.host("fresh"), join.ErrCertificate},
 	} {

@@ -103,7 +103,7 @@ func (d *Door) caller(ctx context.Context, r *http.Request) (caller, error) {
 	if err != nil {
 		return caller{}, err
 	}
-	if at == 0 || record.Node != node || record.Member {
+	if at == 0 || record.Member || !isRecorded(record, cert) {
 		return caller{}, fmt.Errorf("%w: it was not given to node %q as such", ErrCertificate, node)
 	}
 	epoch, epochAt, err := read[store.Epoch](ctx, d.kv, epochKey)
