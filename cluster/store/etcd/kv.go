@@ -223,6 +223,31 @@ func (e *Client) Revoke(ctx context.Context, id store.LeaseID) error {
 	return nil
 }
 
+// EndLeases revokes every lease there is, with its keys.
+func (e *Client) EndLeases(ctx context.Context) error {
+	var ids []store.LeaseID
+	err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
+		resp, err := client.Leases(ctx)
+		if err != nil {
+			return err
+		}
+		ids = nil
+		for _, lease := range resp.Leases {
+			ids = append(ids, store.LeaseID(lease.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list the leases: %w", err)
+	}
+	for _, id := range ids {
+		if err := e.Revoke(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // conds writes conditions as etcd's compares.
 func (e *Client) conds(conds []store.Cond) []clientv3.Cmp {
 	cmps := make([]clientv3.Cmp, len(conds))

@@ -256,9 +256,13 @@ func (s *seat) privately(ctx context.Context, do func(ctx context.Context, kv *e
 
 // writeLife writes what makes a copy another life of the store. The gate comes
 // first: whatever is lost, nothing is given until every node has written again
-// what it holds.
-func (s *seat) writeLife(ctx context.Context, kv store.KV, anew Anew, only store.Member) error {
+// what it holds. Leases end: the copy begins them all anew, so that nodes that are
+// dead for long would pass for connected, and be asked to be members.
+func (s *seat) writeLife(ctx context.Context, kv *etcd.Client, anew Anew, only store.Member) error {
 	if err := session.CloseGate(ctx, kv, s.config.Node, anew.Why); err != nil {
+		return err
+	}
+	if err := kv.EndLeases(ctx); err != nil {
 		return err
 	}
 	if err := members.Restart(ctx, kv, only); err != nil {

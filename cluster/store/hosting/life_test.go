@@ -79,6 +79,18 @@ func (h *host) gives(key string) {
 	h.eventually(h.config.Node+" gives "+key, func() error { return h.give(key) })
 }
 
+// passing puts a key that goes in an hour.
+func (h *host) passing(key string) {
+	h.t.Helper()
+	lease, err := h.session.Grant(h.within(), 3600)
+	if err == nil {
+		_, err = h.session.Commit(h.within(), store.Txn{Then: []store.Op{{Kind: store.OpPut, Key: key, Value: []byte(`{}`), Lease: lease}}})
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // gate waits until the host sees the gate closed.
 func (h *host) gate() {
 	h.t.Helper()
@@ -121,6 +133,7 @@ func TestTwoOfThreeDie(t *testing.T) {
 	h2, h3 := joinTo(t, "h2", h1), joinTo(t, "h3", h1)
 	h1.roles("h1 voter, h2 voter, h3 voter")
 	h1.gives("/test/before")
+	h1.passing("/test/passing")
 	if _, err := h1.store.Recover(t.Context(), h1.session); !errors.Is(err, hosting.ErrAnswers) {
 		t.Errorf("Recover of a store that answers: %v, want ErrAnswers", err)
 	}
@@ -135,6 +148,9 @@ func TestTwoOfThreeDie(t *testing.T) {
 	}
 	if _, err := h1.session.Get(h1.within(), "/test/before"); err != nil {
 		t.Errorf("what was given before: %v", err)
+	}
+	if _, err := h1.session.Get(h1.within(), "/test/passing"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("what passes by itself unless somebody keeps it: %v, want it gone: who kept it may be dead for hours", err)
 	}
 	h1.gate()
 	if err := h1.give("/test/early"); !errors.Is(err, store.ErrSuspect) {
