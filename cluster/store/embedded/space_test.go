@@ -62,7 +62,7 @@ func TestSpace(t *testing.T) {
 func TestDiskIsFullAtOnce(t *testing.T) {
 	t.Parallel()
 	if os.Geteuid() != 0 {
-		t.Skip("mounts a file system: needs root")
+		t.Skip("mounts a file system: needs root") //nolint:forbidigo // not root
 	}
 	dir := t.TempDir()
 	if err := syscall.Mount("none", dir, "tmpfs", 0, "size=200m"); err != nil {

@@ -1,6 +1,7 @@
 package hosting_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -334,7 +335,7 @@ func TestJoinsWhenItIsTold(t *testing.T) {
 	h2.start()
 	h2.eventually("it says whom it asks", func() error {
 		if why := h2.store.Trouble(); why == nil || !strings.Contains(why.Error(), h2.config.Join) || !errors.Is(why, store.ErrUnavailable) {
-			return fmt.Errorf("trouble is %v", why)
+			return fmt.Errorf("trouble is not that it waits: %w", cmp.Or(why, errors.New("none")))
 		}
 		return nil
 	})
