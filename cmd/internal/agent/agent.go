@@ -17,6 +17,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
@@ -341,22 +342,26 @@ func (a *Agent) run(ctx context.Context) error {
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrSucceeded) {
 		a.nodes.leave()
 	}
-	service.stop()
-	sess.stop()
-	etcd.stop()
+	var why error
+	if ctx.Err() == nil && (a.moves.outcome() != nil || etcd.moved()) {
+		why = systemd.ErrGoesOn
+	}
+	service.stop(why)
+	sess.stop(nil)
+	etcd.stop(nil)
 	return errors.Join(service.err, sess.err, etcd.err, a.moves.outcome())
 }
 
 // running is a part that was started and is stopped on its own, whatever
 // became of the others.
 type running struct {
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	ended  chan struct{}
 	err    error // how it ended; read after ended
 }
 
 func start(run func(context.Context) error) *running {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &running{cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(r.ended)
@@ -365,10 +370,21 @@ func start(run func(context.Context) error) *running {
 	return r
 }
 
-// stop returns when the part has ended.
-func (r *running) stop() {
-	r.cancel()
+// stop ends the context of the part, with that cause, and returns when the part has
+// ended.
+func (r *running) stop(why error) {
+	r.cancel(why)
 	<-r.ended
+}
+
+// moved reports whether the part has ended because this host uses another store.
+func (r *running) moved() bool {
+	select {
+	case <-r.ended:
+		return errors.Is(r.err, hosting.ErrMoved)
+	default:
+		return false
+	}
 }
 
 // serve answers Docker and looks after its networks until ctx ends; the first

@@ -5,6 +5,7 @@ package systemd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -42,13 +43,17 @@ func New(alive func(context.Context) error, log *slog.Logger) (*Notifier, error)
 	}, nil
 }
 
+// ErrGoesOn ends the context of Run, as its cause, when the process goes on without
+// it: what systemd is told that it stops, it kills after a while.
+var ErrGoesOn = errors.New("the agent begins anew in its process")
+
 // startMargin is what a start may take beside the wait for etcd.
 const startMargin = time.Minute
 
 // Run reports ready when opened closes (etcd answered) or after wait,
 // whichever is first: docker.service is ordered after this unit, and dockerd
 // starts its containers once and does not try again. It ends with ctx,
-// reporting that the agent stops.
+// reporting that the agent stops unless that is for ErrGoesOn.
 func (n *Notifier) Run(ctx context.Context, opened <-chan struct{}, wait time.Duration) {
 	n.tell(fmt.Sprintf("EXTEND_TIMEOUT_USEC=%d", (wait + startMargin).Microseconds()))
 	n.tell("STATUS=waiting for etcd")
@@ -57,7 +62,7 @@ func (n *Notifier) Run(ctx context.Context, opened <-chan struct{}, wait time.Du
 	for {
 		select {
 		case <-ctx.Done():
-			n.tell(daemon.SdNotifyStopping)
+			n.end(context.Cause(ctx))
 			return
 		case <-opened:
 			n.tell(daemon.SdNotifyReady + "\nSTATUS=etcd answers")
@@ -69,6 +74,17 @@ func (n *Notifier) Run(ctx context.Context, opened <-chan struct{}, wait time.Du
 			n.live(ctx)
 			sign = n.nextSign()
 		}
+	}
+}
+
+// end says why there is nothing more to say. One that goes on gets the whole of the
+// watchdog's interval to begin anew.
+func (n *Notifier) end(why error) {
+	switch {
+	case !errors.Is(why, ErrGoesOn):
+		n.tell(daemon.SdNotifyStopping)
+	case n.watchdog > 0:
+		n.tell(daemon.SdNotifyWatchdog)
 	}
 }
 

@@ -71,6 +71,29 @@ func TestReadyWhenEtcdAnswers(t *testing.T) {
 	}
 }
 
+// TestGoesOn: systemd kills what says that it stops, so an agent that begins anew in
+// its process does not.
+func TestGoesOn(t *testing.T) {
+	for _, watchdog := range []time.Duration{0, 30 * time.Second} {
+		p := newPuppet(watchdog, nil)
+		ctx, cancel := context.WithCancelCause(t.Context())
+		go func() {
+			defer close(p.ended)
+			p.Run(ctx, nil, bootWait)
+		}()
+		p.expect(t, "EXTEND_TIMEOUT_USEC=150000000")
+		p.expect(t, "STATUS=waiting for etcd")
+		cancel(ErrGoesOn)
+		<-p.ended
+		if watchdog > 0 {
+			p.expect(t, "WATCHDOG=1")
+		}
+		if len(p.sent) > 0 {
+			t.Errorf("with a watchdog of %s it then told systemd %q", watchdog, <-p.sent)
+		}
+	}
+}
+
 func TestReadyWhenTheWaitIsOver(t *testing.T) {
 	p := newPuppet(0, nil)
 	opened := make(chan struct{})
