@@ -100,10 +100,10 @@ func (s *Store) Restore(snapshot, why string) (Loss, error) {
 		return loss, err
 	}
 	base, former := book.Base, formerOf(book)
+	if base == "" {
+		base = s.ownBase(s.config.Listen)
+	}
 	if !keeps {
-		if base == "" {
-			base = s.ownBase(s.config.Listen)
-		}
 		former = nil // they know another authority
 		if err := s.beginAuthority(); err != nil {
 			return loss, err
@@ -144,7 +144,7 @@ func (s *Store) beginAnew(anew Anew, base string, former []join.Place) error {
 	}
 	former = slices.DeleteFunc(former, func(p join.Place) bool { return p.Node == s.config.Node })
 	return s.book.rewrite(func(b *Book) {
-		b.Base, b.Members, b.Former, b.Moved, b.Anew = base, []join.Place{place}, former, false, &anew
+		b.Base, b.Members, b.Former, b.Moved, b.Left, b.Anew = base, []join.Place{place}, former, false, nil, &anew
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/join"
 )
 
@@ -29,6 +30,8 @@ type Book struct {
 	Base    string       `json:"base,omitempty"`
 	Members []join.Place `json:"members"`           // empty: this host is of no cluster any more
 	Cluster string       `json:"cluster,omitempty"` // uuid, of who let this host in; "" where it was not told
+	// Left is what this host was told when it left its cluster; nil: it left none.
+	Left *Left `json:"left,omitempty"`
 	// Moved says that this host has just come from another store, which it has
 	// not forgotten yet.
 	Moved bool `json:"moved,omitempty"`
@@ -45,6 +48,35 @@ type Book struct {
 	Heard int64 `json:"heard,omitempty"`
 }
 
+// Left are the settings of a host that left its cluster, which are followed again
+// once they say something else: a host that starts again is not to be back.
+type Left struct {
+	Join   string `json:"join,omitempty"`
+	Listen string `json:"listen,omitempty"`
+	Token  string `json:"token,omitempty"` // digest; "" where it could not be read
+}
+
+// leftWith is what the settings say now.
+func leftWith(c Config) *Left {
+	if c.Join == "" && c.Listen == "" {
+		return nil
+	}
+	left := &Left{Join: c.Join, Listen: c.Listen}
+	if c.Join != "" && c.Token != nil {
+		if token, err := c.Token(); err == nil {
+			left.Token = authority.Digest(token)
+		}
+	}
+	return left
+}
+
+// sameAs reports whether the settings still are those. A token that cannot be read
+// is no other.
+func (l *Left) sameAs(now *Left) bool {
+	return l != nil && now != nil && l.Join == now.Join && l.Listen == now.Listen &&
+		(l.Token == now.Token || l.Token == "" || now.Token == "")
+}
+
 // readBook returns the book of a data directory; false for a host that is of no
 // cluster, whose book says at most that it has left one.
 func readBook(dir string) (b Book, found bool, err error) {
@@ -58,7 +90,7 @@ func readBook(dir string) (b Book, found bool, err error) {
 	if err := json.Unmarshal(raw, &b); err != nil {
 		return b, false, fmt.Errorf("read where the store is: %s: %w", filepath.Join(dir, bookFile), err)
 	}
-	if len(b.Members) == 0 && !b.Moved {
+	if len(b.Members) == 0 && !b.Moved && b.Left == nil {
 		return b, false, fmt.Errorf("read where the store is: %s names no member", filepath.Join(dir, bookFile))
 	}
 	return b, len(b.Members) > 0, nil
@@ -92,9 +124,10 @@ func (b *bookOf) rewrite(change func(*Book)) error {
 }
 
 // settle says that nothing of the store before is remembered any more. A host
-// that left its cluster needs no book then.
+// that left its cluster, and was told nothing that would bring it back, needs no
+// book then.
 func (b *bookOf) settle() error {
-	if len(b.read().Members) > 0 {
+	if now := b.read(); len(now.Members) > 0 || now.Left != nil {
 		return b.rewrite(func(b *Book) { b.Moved = false })
 	}
 	b.mu.Lock()

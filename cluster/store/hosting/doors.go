@@ -126,13 +126,13 @@ func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error
 			continue
 		}
 		d.missed()
-		once, cancel = context.WithTimeout(ctx, doorPatience)
 		var places []join.Place
 		err = d.each(func(door string) (err error) {
+			once, cancel := context.WithTimeout(ctx, doorPatience) // each: those that are off say nothing
+			defer cancel()
 			places, err = d.asker.Members(once, door)
 			return err
 		})
-		cancel()
 		switch {
 		case errors.Is(err, join.ErrRevoked), errors.Is(err, join.ErrCertificate), errors.Is(err, join.ErrNotTrusted):
 			if d.trouble.set(ErrExiled, fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ErrExiled, err)) {

@@ -70,6 +70,9 @@ func TestEvicted(t *testing.T) {
 	if err := h3.store.Join(t.Context(), h1.store.Base(), h1.token(), nil); err != nil {
 		t.Fatal(err)
 	}
+	if keeps, err := h3.store.KeepsAuthority(); keeps || err != nil {
+		t.Errorf("it keeps the keys of before (%v): it could renew nothing, for they are not the cluster's", err)
+	}
 	h3.restart()
 	h3.waitTrusted()
 	h1.roles("h1 voter, h2 voter, h3 voter")

@@ -66,3 +66,55 @@ func TestLeave(t *testing.T) {
 		t.Errorf("then the host is %s, moved %v", again.Standing(), again.Moved())
 	}
 }
+
+// TestLeftSettings: what a host's settings say is not followed again once it left,
+// until they say something else.
+func TestLeftSettings(t *testing.T) {
+	const listen, peer = "192.0.2.1:2379", "192.0.2.2:2379"
+	token := "one"
+	c := Config{
+		Dir: t.TempDir(), Node: "h1", Host: "h1", Install: "i1", Address: netip.MustParseAddr("192.0.2.1"), Listen: listen, Now: time.Now,
+		Token: func() (string, error) { return token, nil }, Log: slog.New(slog.DiscardHandler),
+	}
+	stands := func(want Standing) *Store {
+		t.Helper()
+		s, err := Open(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Standing() != want {
+			t.Fatalf("this host is %s, want %s", s.Standing(), want)
+		}
+		return s
+	}
+	leave := func() {
+		t.Helper()
+		if err := stands(Cluster).Leave(); err != nil {
+			t.Fatal(err)
+		}
+		if err := stands(Solo).Settle(); err != nil {
+			t.Fatal(err)
+		}
+		stands(Solo)
+	}
+	leave()
+	if err := stands(Solo).Begin(""); err != nil { // gvlan init
+		t.Fatal(err)
+	}
+	c.Join = peer
+	leave()
+	c.Join = ""
+	stands(Cluster)
+	c.Join = peer
+	leave()
+	token = "two"
+	stands(Joining)
+	c.Token = func() (string, error) { return "", os.ErrNotExist }
+	stands(Solo)
+	c.Listen = ""
+	stands(Joining)
+	c.Networks = 1
+	stands(Solo)
+	c.Listen = listen // which is where a host serves that joins
+	stands(Solo)
+}

@@ -216,15 +216,17 @@ func (l *lives) note(now view) {
 
 // heardBefore writes down, at a start, when the store was last heard: when its
 // copy here was last written, unless an outage began before that.
-func (l *lives) heardBefore() error {
+func (l *lives) heardBefore() {
 	if l.book.read().Heard != 0 {
-		return nil
+		return
 	}
 	at := l.config.Now()
 	if info, err := os.Stat(filepath.Join(l.dir, "member", "snap", "db")); err == nil {
 		at = info.ModTime()
 	}
-	return l.book.rewrite(func(b *Book) { b.Heard = at.Unix() })
+	if err := l.book.rewrite(func(b *Book) { b.Heard = at.Unix() }); err != nil { // as on a full disk
+		l.log.Error("since when the store is silent is not written down", "err", err)
+	}
 }
 
 // toLife brings the data here into the life that it is to be in, before a member

@@ -133,7 +133,9 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 			}
 			others = v.peersOf(s.config.Node)
 			if err := s.book.rewrite(func(b *Book) { b.Life = v.life }); err != nil {
-				return err
+				s.log.Warn("this host is asked to run a member of the store and cannot yet: tried again in two seconds", "err", err)
+				store.Sleep(ctx, again)
+				continue
 			}
 		} else if err := s.papers.revive(); err != nil {
 			s.log.Error("the member's certificate has ended, and there is no new one: other members refuse this one", "err", err)

@@ -56,9 +56,10 @@ type Config struct {
 	Host     string     // host name, for certificates and people
 	Address  netip.Addr // others reach this host by
 	Prefix   string     // of every key; "" means etcd.DefaultPrefix
-	Listen   string     // HOST:PORT to serve a member at: a host that is of no cluster begins one there; "" leaves that to Begin
+	Listen   string     // HOST:PORT to serve a member at: a host that is of no cluster, and joins none, begins one there; "" leaves that to Begin
 	Client   bool       // this host is never asked to run a member
-	Join     string     // HOST:PORT of a member to join by; "" for none
+	Join     string     // HOST:PORT of a member that a host joins by which is of no cluster; "" for none
+	Networks int        // of this host's own: with any it does not join by itself, which would lose them or bring them along unasked
 	Token    func() (string, error)
 	Patience time.Duration // a member may be gone before another host takes its place
 	Now      func() time.Time
@@ -112,6 +113,9 @@ func Open(c Config) (*Store, error) {
 	s := &Store{config: c, log: c.Log, picture: newPicture(c.Log), trouble: &trouble{}}
 	var err error
 	if s.identity, err = authority.OpenIdentity(filepath.Join(c.Dir, identityFolder), c.Node, c.Now); err != nil {
+		if errors.Is(err, authority.ErrOtherNode) {
+			err = fmt.Errorf("%w: give it the name it had with --node-name, or an empty --data-dir instead of %s if it is another host or a copy", err, c.Dir)
+		}
 		return nil, err
 	}
 	book, found, err := readBook(c.Dir)
@@ -124,7 +128,8 @@ func Open(c Config) (*Store, error) {
 			return nil, fmt.Errorf("delete what is left of the cluster that this host was of: %w", err)
 		}
 	}
-	if !found && c.Listen != "" && c.Join == "" {
+	told := !found && s.isTold(book.Left)
+	if told && c.Join == "" {
 		if err := s.Begin(c.Listen); err != nil {
 			return nil, err
 		}
@@ -141,7 +146,7 @@ func Open(c Config) (*Store, error) {
 	case found:
 		s.standing = Cluster
 		return s, s.settleIn()
-	case c.Join != "":
+	case told:
 		s.standing = Joining
 		s.trouble.set(ErrOutside, fmt.Errorf("%w: %w: joining %s: not asked yet", store.ErrUnavailable, ErrOutside, c.Join))
 	default:
@@ -149,6 +154,23 @@ func Open(c Config) (*Store, error) {
 		s.solo, err = embedded.New(soloConfig(c, s.seat.dir))
 	}
 	return s, err
+}
+
+// isTold reports whether a host that is of no cluster is to begin or to join one by
+// its settings.
+func (s *Store) isTold(left *Left) bool {
+	c := s.config
+	switch {
+	case c.Join == "" && c.Listen == "":
+		return false
+	case left.sameAs(leftWith(c)):
+		s.log.Info("this host left its cluster: --join and --etcd-listen are not followed until they or the token say something else; gvlan join or gvlan init does it now", "join", c.Join, "etcd_listen", c.Listen)
+		return false
+	case c.Join != "" && c.Networks > 0:
+		s.log.Error("--join is not followed, for this host has networks of its own: nothing of them may be lost or brought along unasked; run gvlan join with --import or --discard", "join", c.Join, "networks", c.Networks)
+		return false
+	}
+	return true
 }
 
 // settleIn prepares a host of a cluster: what it has of a store before is
@@ -160,9 +182,7 @@ func (s *Store) settleIn() error {
 			return fmt.Errorf("delete the store this host had of its own: %w", err)
 		}
 	}
-	if err := s.lives.heardBefore(); err != nil {
-		return err
-	}
+	s.lives.heardBefore()
 	base, err := s.rebased(book)
 	if err != nil || base == book.Base {
 		return err
@@ -271,7 +291,7 @@ func (s *Store) TLS() *tls.Config {
 func (s *Store) Trouble() error { return s.trouble.get() }
 
 // Run does this host's part until ctx ends. It returns ErrMoved when this host
-// was let into the cluster it was told to join, or was put out of its own.
+// was let into the cluster it was told to join.
 func (s *Store) Run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	switch s.standing {
 	case Solo:
@@ -408,13 +428,20 @@ func (s *Store) Join(ctx context.Context, address, token string, may func(contex
 			return err
 		}
 	}
+	// What it was a member of another life with is worth nothing there, and would be
+	// held against the cluster's keys for ever.
+	if err := errors.Join(s.identity.DropCustody(), s.identity.DropMember()); err != nil {
+		return err
+	}
 	return s.book.rewrite(func(b *Book) { *b = book })
 }
 
-// Leave makes this host solo again, with an empty store. It takes effect when
-// the Store is opened anew, which deletes what is left of the cluster.
+// Leave makes this host solo again, with an empty store, whatever its settings say:
+// they are followed again once they say something else. It takes effect when the
+// Store is opened anew, which deletes what is left of the cluster.
 func (s *Store) Leave() error {
-	return s.book.rewrite(func(b *Book) { *b = Book{Moved: true} })
+	left := leftWith(s.config)
+	return s.book.rewrite(func(b *Book) { *b = Book{Moved: true, Left: left} })
 }
 
 // Token is what another host joins with. ErrNoMember where this host keeps none.

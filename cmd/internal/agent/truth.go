@@ -49,18 +49,10 @@ func newTruth(c config.Config, self Identity, address netip.Addr, networks int, 
 func openOwn(c config.Config, self Identity, address netip.Addr, networks int, log *slog.Logger) (*hosting.Store, error) {
 	own := hosting.Config{
 		Dir: c.DataDir, Node: self.Node, Install: self.Install, Host: self.Host, Address: address,
-		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Token: c.JoinToken,
+		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Networks: networks, Token: c.JoinToken,
 		Patience: c.Etcd.MemberGone, Now: time.Now, Log: log,
 	}
-	_, known, err := hosting.Remembered(c.DataDir)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case c.Join.Address == "" || len(known) > 0: // a host joins once
-	case networks > 0:
-		log.Error("--join is not followed, for this host has networks of its own: nothing of them may be lost or brought along unasked; run gvlan join with --import or --discard", "join", c.Join.Address, "networks", networks)
-	default:
+	if c.Join.Address != "" {
 		own.Join = hosting.WithPort(c.Join.Address)
 	}
 	return hosting.Open(own)
