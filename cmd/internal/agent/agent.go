@@ -245,7 +245,7 @@ func (a *Agent) openDriver() (err error) {
 	endpoints.driver = a.driver
 	a.moves = &moves{
 		own: a.truth.own, dir: a.config.DataDir, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
-		made: make(chan struct{}),
+		settings: a.config, made: make(chan struct{}), stayed: make(chan struct{}),
 	}
 	a.backups = backups{
 		own: a.truth.own, client: a.truth.client, session: a.session, dir: filepath.Join(a.config.DataDir, "backups"), version: a.version, log: a.log,
@@ -413,6 +413,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.serve)
 	loop(a.names.push)
 
+	loop(a.moves.stay)
 	loop(a.backups.run)
 	loop(a.recovery.reassert)
 	loop(a.recovery.settleName)

@@ -20,18 +20,27 @@ import (
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
 	"gvlan/driver"
 	"gvlan/driver/journal"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 )
 
-// releasesLook is how often what is given back is looked at.
-const releasesLook = 100 * time.Millisecond
+// releasesLook is how often what is given back is looked at, and stayAgain how
+// often a host says that it does not leave after all.
+const (
+	releasesLook = 100 * time.Millisecond
+	stayAgain    = 2 * time.Second
+)
+
+// goPatience is how long what has begun goes on for whose command was given up.
+const goPatience = 30 * time.Second
 
 // moves are the commands after which this host uses another store: init, join,
-// leave, store recover and restore. Each changes what this host's folder says, answers, and has the
-// agent begin anew; nothing of it is half done when the agent dies in between.
+// leave, store recover and restore. Each changes what this host's folder says,
+// answers, and has the agent begin anew; nothing of it is half done when the agent
+// dies in between.
 type moves struct {
 	own     *hosting.Store // nil: the store is somebody else's
 	dir     string         // data directory
@@ -43,8 +52,11 @@ type moves struct {
 
 	addresses *ipam.Allocator
 
-	one  sync.Mutex    // one at a time
-	made chan struct{} // closed by the first, which is the last of this agent
+	settings config.Config // what they say to join or to begin with
+
+	one    sync.Mutex    // one at a time
+	made   chan struct{} // closed by the first, which is the last of this agent
+	stayed chan struct{} // closed when stay has ended
 }
 
 // register adds the routes of the moves to the server.
@@ -74,7 +86,9 @@ func (m *moves) move(do func(own *hosting.Store) error) error {
 	if m.own == nil {
 		return errExternal
 	}
-	m.one.Lock()
+	if !m.one.TryLock() { // it may wait for other hosts
+		return errors.New("another init, join, leave, store recover or restore is being done on this host: wait for that one, or give it up")
+	}
 	defer m.one.Unlock()
 	if m.outcome() != nil {
 		return errors.New("this host is just coming to another store: try again in a moment")
@@ -177,19 +191,51 @@ func (m *moves) fitsInto(ctx context.Context, kv store.KV) error {
 // leave makes this host solo. What runs on its networks would have addresses
 // that the cluster gives to others, so it is refused while anything does.
 func (m *moves) leave(r *http.Request) (any, error) {
-	return struct{}{}, m.move(func(own *hosting.Store) error {
-		if own.Standing() != hosting.Cluster {
+	answer := api.StoreLeft{Unfollowed: m.unfollowed()}
+	err := m.move(func(own *hosting.Store) error {
+		switch {
+		case own.Standing() != hosting.Cluster:
 			return errors.New("this host is of no cluster: there is nothing to leave")
+		case m.settings.Swarm:
+			return errors.New("a managed plugin without a store would give the addresses of others: docker plugin disable ends it, and gvlan node evict on another host takes it out of the cluster")
+		case errors.Is(own.Trouble(), hosting.ErrExiled):
+			return m.goUnasked(own)
 		}
 		return m.handOver(r.Context(), own)
 	})
+	return answer, err
+}
+
+// unfollowed are the settings that would bring this host back into a cluster.
+func (m *moves) unfollowed() (options []string) {
+	if m.settings.Join.Address != "" {
+		options = append(options, "--join")
+	}
+	if m.settings.Etcd.Listen != "" {
+		options = append(options, "--etcd-listen")
+	}
+	return options
+}
+
+// goUnasked makes a host solo that its cluster has put out already.
+func (m *moves) goUnasked(own *hosting.Store) error {
+	if titles := m.ownNetworks(); len(titles) > 0 {
+		return fmt.Errorf("%w; it still has networks of that cluster: %s: join again with gvlan join, or remove their containers, stop the agent and empty its data directory", own.Trouble(), strings.Join(titles, ", "))
+	}
+	return own.Leave()
 }
 
 // handOver takes this host out of its cluster: its place in the store first, then
-// its networks, then its name.
+// its networks, then its name. Who gives the command up ends it before its name is
+// given back, and not after.
 func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
 	if m.alone() {
 		return errors.New("no other host of this cluster can have the store: it would be gone. To begin anew, stop the agent and empty its data directory")
+	}
+	select {
+	case <-m.stayed:
+	case <-ctx.Done():
+		return fmt.Errorf("%w: it does not answer yet", store.ErrUnavailable)
 	}
 	if err := description.Leave(ctx, m.session, m.session.Node(), true); err != nil {
 		return err
@@ -201,14 +247,42 @@ func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
 	if err == nil {
 		err = m.awaitReleases(ctx)
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goPatience)
+	defer cancel()
 	if err != nil {
-		return errors.Join(err, description.Leave(context.WithoutCancel(ctx), m.session, m.session.Node(), false))
+		return errors.Join(err, description.Leave(ctx, m.session, m.session.Node(), false))
 	}
 	if err := evict.Resign(ctx, m.session, m.session.Node()); err != nil {
 		return err
 	}
+	if err := own.Leave(); err != nil {
+		return err
+	}
 	m.nodes.leave()
-	return own.Leave()
+	return nil
+}
+
+// stay says that this host does not leave: an agent that ended while it did has
+// left a mark with which it would have no place in the store ever again.
+func (m *moves) stay(ctx context.Context) error {
+	defer close(m.stayed)
+	if m.own == nil || m.own.Standing() != hosting.Cluster {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-m.session.Opened():
+	}
+	for ctx.Err() == nil {
+		err := description.Leave(ctx, m.session, m.session.Node(), false)
+		if err == nil || errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		m.log.Debug("not said yet that this host does not leave: tried again in two seconds", "err", err)
+		store.Sleep(ctx, stayAgain)
+	}
+	return nil
 }
 
 // alone reports whether this host has the store, and no other host is known that
@@ -279,7 +353,7 @@ func (m *moves) restore(r *http.Request) (any, error) {
 	if asked.Look {
 		return answer, nil
 	}
-	return answer, m.move(func(own *hosting.Store) error {
+	err = m.move(func(own *hosting.Store) error {
 		waiting := filepath.Join(m.dir, restoreFile)
 		if err := os.Remove(waiting); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("restore %s: %w", asked.Path, err)
@@ -294,6 +368,7 @@ func (m *moves) restore(r *http.Request) (any, error) {
 		answer.Begun = m.begun(loss)
 		return nil
 	})
+	return answer, err
 }
 
 func backupOf(path string, m backup.Manifest) api.Backup {

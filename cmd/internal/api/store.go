@@ -7,7 +7,7 @@ const (
 	StoreRoute        = "/v1/store"            // GET: StoreView
 	StoreInitRoute    = "/v1/store/init"       // POST StoreInit: JoinLine
 	StoreJoinRoute    = "/v1/store/join"       // POST StoreJoin
-	StoreLeaveRoute   = "/v1/store/leave"      // POST
+	StoreLeaveRoute   = "/v1/store/leave"      // POST: StoreLeft
 	StoreSizeRoute    = "/v1/store/size"       // POST StoreSize
 	StoreRecoverRoute = "/v1/store/recover"    // POST: StoreBegun
 	BackupRoute       = "/v1/store/backup"     // POST BackupFile: Backup
@@ -35,6 +35,11 @@ type StoreJoin struct {
 	Token   string `json:"token"`
 	Import  bool   `json:"import,omitempty"`  // bring what this host has of its own along
 	Discard bool   `json:"discard,omitempty"` // take it down
+}
+
+// StoreLeft says what a host that left is told and does not follow.
+type StoreLeft struct {
+	Unfollowed []string `json:"unfollowed"` // options, until they say something else
 }
 
 // StoreSize says how many voters are wanted.

@@ -122,16 +122,21 @@ func newLeaveCommand() *cobra.Command {
 		Use:   "leave",
 		Short: "Take this host out of its cluster",
 		Long: "Hands this host's place in the store over to another host, takes the cluster's networks off this host and\n" +
-			"makes it solo again. Refused while containers of this host, running or stopped, are on gvlan's networks.",
+			"makes it solo again. Refused while containers of this host, running or stopped, are on gvlan's networks.\n" +
+			"What its settings say to join or to begin with (--join, --etcd-listen) counts again once they say something else.",
 		Args: cobra.NoArgs,
 		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			fmt.Fprintln(c.OutOrStdout(), "handing over what this host has of the cluster ...")
 			ctx, cancel := context.WithTimeout(c.Context(), wait)
 			defer cancel()
-			if err := client.Ask(ctx, http.MethodPost, api.StoreLeaveRoute, &struct{}{}); err != nil {
+			var left api.StoreLeft
+			if err := client.Ask(ctx, http.MethodPost, api.StoreLeaveRoute, &left); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "this host is out of the cluster: its agent begins anew ...")
+			if len(left.Unfollowed) > 0 {
+				fmt.Fprintf(c.OutOrStdout(), "%s of its settings will not bring it back, until they or the token say something else: gvlan join or gvlan init does\n", strings.Join(left.Unfollowed, " and "))
+			}
 			return settled(c, client, wait, func(s api.Status) bool { return s.Solo })
 		}),
 	}
