@@ -110,7 +110,11 @@ func newStoreRecover() *cobra.Command {
 			if err := client.Ask(c.Context(), http.MethodPost, api.StoreRecoverRoute, &begun); err != nil {
 				return err
 			}
-			fmt.Fprintf(out, "none does. Lost is at most what others wrote after the store last answered this host, %s ago\n", age(begun.Heard, time.Now()))
+			when := "which this agent has not seen since it started"
+			if !begun.Heard.IsZero() {
+				when = age(begun.Heard, time.Now()) + " ago"
+			}
+			fmt.Fprintf(out, "none does. Lost is at most what others wrote after the store last answered this host, %s\n", when)
 			return awaitLife(c, client, wait, begun)
 		}),
 	}
