@@ -55,6 +55,9 @@ func ParseToken(text string) (Token, error) {
 	fingerprint, secret, _ := strings.Cut(rest, "-")
 	raw, okFingerprint := unspell(fingerprint, sha256.Size)
 	_, okSecret := unspell(secret, secretBytes)
+	if ok && len(text) == tokenLength && (!okFingerprint || !okSecret) {
+		return Token{}, fmt.Errorf("%w: it is as long as one, and a character of it is wrong: copy it, and do not type it", ErrToken)
+	}
 	if !ok || !okFingerprint || !okSecret {
 		return Token{}, fmt.Errorf("%w: want %d characters that begin with %s, got %d: copy it whole", ErrToken, tokenLength, tokenPrefix, len(text))
 	}

@@ -61,6 +61,10 @@ func TestBadTokens(t *testing.T) {
 			if !errors.Is(err, test.want) {
 				t.Fatalf("%v, want %v", err, test.want)
 			}
+			// Who is told how long it should be must have another length.
+			if got := strings.TrimSpace(test.text); strings.HasPrefix(got, "gvlan1-") && strings.Contains(err.Error(), fmt.Sprintf("want %d", len(got))) {
+				t.Fatalf("it has the length that is wanted: %v", err)
+			}
 			if repeats(err.Error(), test.text) {
 				t.Fatalf("the error repeats the token: %v", err)
 			}
