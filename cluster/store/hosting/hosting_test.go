@@ -254,6 +254,25 @@ func (h *host) writes(key string) {
 	})
 }
 
+// Who asks for the token right after `gvlan init` gets it.
+func TestTokenOfANewCluster(t *testing.T) {
+	t.Parallel()
+	h := newHost(t, "h1")
+	h.config.Listen = h.config.Address.String()
+	h.start()
+	if _, err := h.store.Token(t.Context()); err != nil {
+		t.Error(err)
+	}
+	h.end()
+
+	solo := newHost(t, "h2")
+	solo.start()
+	if _, err := solo.store.Token(t.Context()); !errors.Is(err, hosting.ErrNoMember) {
+		t.Errorf("of a host that keeps none: %v, want ErrNoMember", err)
+	}
+	solo.end()
+}
+
 func TestThreeVoters(t *testing.T) {
 	t.Parallel()
 	h1 := begin(t, "h1")

@@ -48,13 +48,17 @@ func (p *papers) begin(kv store.KV) {
 }
 
 // keeper is what this host does with the cluster's keys; ErrNoMember where it
-// keeps none.
+// keeps none, join.ErrNotFounded before begin.
 func (p *papers) keeper() (*join.Custodian, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, keeps, err := p.identity.Custody()
-	if err == nil && (!keeps || p.custodian == nil) {
+	switch {
+	case err != nil:
+	case !keeps:
 		err = ErrNoMember
+	case p.custodian == nil:
+		err = join.ErrNotFounded
 	}
 	return p.custodian, err
 }

@@ -444,8 +444,27 @@ func (s *Store) Leave() error {
 	return s.book.rewrite(func(b *Book) { *b = Book{Moved: true, Left: left} })
 }
 
-// Token is what another host joins with. ErrNoMember where this host keeps none.
+// How long a token is waited for on a host that has just begun its cluster, and how
+// often it is looked for.
+const (
+	tokenPatience = 10 * time.Second
+	tokenLook     = 100 * time.Millisecond
+)
+
+// Token is what another host joins with. ErrNoMember where this host keeps none. A
+// cluster that was begun a moment ago is waited for.
 func (s *Store) Token(ctx context.Context) (authority.Token, error) {
+	waiting, cancel := context.WithTimeout(ctx, tokenPatience)
+	defer cancel()
+	for {
+		token, err := s.tokenNow(ctx)
+		if !errors.Is(err, join.ErrNotFounded) || !store.Sleep(waiting, tokenLook) {
+			return token, err
+		}
+	}
+}
+
+func (s *Store) tokenNow(ctx context.Context) (authority.Token, error) {
 	custodian, err := s.papers.keeper()
 	if err != nil {
 		return authority.Token{}, err
