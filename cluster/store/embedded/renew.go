@@ -31,11 +31,12 @@ const (
 // errNoData is a data directory without a database.
 var errNoData = errors.New("this host has no copy of the store")
 
-// Renew begins a life of the store, which is higher than any before: it makes a new cluster of one voter from what this member has, voter or
-// learner, while it is stopped: for when the majority is lost for good. What was there stays
-// in member.old until the next time. When it is interrupted, either nothing has
-// changed, or the next Run goes on. It returns the revision of the copy; what is
-// written from now on has one that no life before had.
+// Renew begins a life of the store, which is higher than any before: a new cluster
+// of one voter, from what this member has, voter or learner, while it is stopped.
+// It is for when the majority is lost for good. What was there stays in member.old
+// until the next time. When it is interrupted, either nothing has changed, or the
+// next Run goes on. It returns the revision of the copy; what is written from now
+// on has one that no life before had.
 func Renew(dir, name, peerURL string, life int64, log *slog.Logger) (from int64, err error) {
 	return replace(dir, life, log, snapshot.RestoreConfig{
 		SnapshotPath:  database(dir),
@@ -46,7 +47,8 @@ func Renew(dir, name, peerURL string, life int64, log *slog.Logger) (from int64,
 }
 
 // Restore makes a new cluster of one voter from a snapshot, in place of what
-// this member has, if anything, while it is stopped. As with Renew that stays in member.old.
+// this member has, if anything, while it is stopped. As with Renew that stays in
+// member.old.
 func Restore(dir, name, peerURL, snapshotPath string, life int64, log *slog.Logger) (from int64, err error) {
 	return replace(dir, life, log, snapshot.RestoreConfig{
 		SnapshotPath: snapshotPath,

@@ -1,6 +1,7 @@
 package hosting
 
 import (
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -32,8 +33,8 @@ func TestLeave(t *testing.T) {
 	if err := solo.Begin(""); err != nil {
 		t.Fatal(err)
 	}
-	old := filepath.Join(dir, memberFolder, "member")
-	if err := os.MkdirAll(old, 0o700); err != nil {
+	old, aside := filepath.Join(dir, memberFolder, "member"), filepath.Join(dir, memberFolder+asideSuffix)
+	if err := errors.Join(os.MkdirAll(old, 0o700), os.MkdirAll(aside, 0o700)); err != nil {
 		t.Fatal(err)
 	}
 	member := open()
@@ -53,8 +54,10 @@ func TestLeave(t *testing.T) {
 	if left.Standing() != Solo || !left.Moved() {
 		t.Fatalf("after Leave the host is %s, moved %v", left.Standing(), left.Moved())
 	}
-	if _, err := os.Stat(old); err == nil {
-		t.Error("the cluster's data is left")
+	for _, data := range []string{old, aside} {
+		if _, err := os.Stat(data); err == nil {
+			t.Errorf("the cluster's data is left in %s", data)
+		}
 	}
 	if keys, err := os.ReadDir(filepath.Join(dir, identityFolder)); len(keys) > 0 || err != nil {
 		t.Errorf("of the cluster's keys %v are left (%v)", keys, err)

@@ -249,11 +249,11 @@ func (s *seat) toLife(ctx context.Context, client *etcd.Client, removed string) 
 // host has no others; the data is judged again until it is away.
 func (s *seat) standDown(by *join.Standing, client *etcd.Client) error {
 	s.log.Warn("the store has begun another life without the member of this host: its data is set aside, and this host follows",
-		"life", by.Life.Number, "begun_by", by.Life.Node, "own_life", s.book.read().Life.Number, "data", s.dir+".old")
+		"life", by.Life.Number, "begun_by", by.Life.Node, "own_life", s.book.read().Life.Number, "data", s.dir+asideSuffix)
 	s.lives.doors.take(by.Members, client)
-	err := os.RemoveAll(s.dir + ".old")
+	err := os.RemoveAll(s.dir + asideSuffix)
 	if err == nil {
-		err = os.Rename(s.dir, s.dir+".old")
+		err = os.Rename(s.dir, s.dir+asideSuffix)
 	}
 	if err == nil {
 		err = errors.Join(s.identity.DropCustody(), s.identity.DropMember())

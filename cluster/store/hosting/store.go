@@ -46,6 +46,7 @@ const handOverLook = 200 * time.Millisecond
 const (
 	memberFolder   = "etcd"
 	identityFolder = "identity"
+	asideSuffix    = ".old" // of the folder with a member's data of an older life
 )
 
 // Config says what a host may have to do with the store.
@@ -124,7 +125,8 @@ func Open(c Config) (*Store, error) {
 	}
 	s.book = &bookOf{dir: c.Dir, now: book}
 	if !found && book.Moved {
-		if err := errors.Join(os.RemoveAll(filepath.Join(c.Dir, memberFolder)), s.identity.Forget()); err != nil {
+		data := filepath.Join(c.Dir, memberFolder)
+		if err := errors.Join(os.RemoveAll(data), os.RemoveAll(data+asideSuffix), s.identity.Forget()); err != nil {
 			return nil, fmt.Errorf("delete what is left of the cluster that this host was of: %w", err)
 		}
 	}
