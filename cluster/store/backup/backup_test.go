@@ -78,10 +78,8 @@ func TestWriteAndRead(t *testing.T) {
 	if err != nil || len(left) != 1 {
 		t.Errorf("beside it lie %v, %v", left, err)
 	}
-	for name, read := range map[string]func(string) (backup.Manifest, error){"Describe": backup.Describe, "Verify": backup.Verify} {
-		if got, err := read(path); err != nil || got != made {
-			t.Errorf("%s: %+v, %v; want %+v", name, got, err, made)
-		}
+	if got, err := backup.Verify(path); err != nil || got != made {
+		t.Errorf("it says %+v, %v; want %+v", got, err, made)
 	}
 	taken := filepath.Join(dir, "snapshot")
 	if got, err := backup.Extract(path, taken); err != nil || got != made {

@@ -185,16 +185,6 @@ func syncFolder(path string) error {
 	return errors.Join(folder.Sync(), folder.Close())
 }
 
-// Describe reads what a backup says of itself, without looking whether it is
-// whole.
-func Describe(path string) (Manifest, error) {
-	b, err := open(path)
-	if err != nil {
-		return Manifest{}, err
-	}
-	return b.Manifest, b.file.Close()
-}
-
 // Verify reads a whole backup and holds it against its manifest.
 func Verify(path string) (Manifest, error) {
 	return read(path, io.Discard)

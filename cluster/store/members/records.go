@@ -30,19 +30,6 @@ func SetSize(ctx context.Context, kv store.KV, voters int) error {
 	return nil
 }
 
-// Size is the number of voters that somebody asked for; 0: nobody did.
-func Size(ctx context.Context, kv store.KV) (int, error) {
-	item, err := kv.Get(ctx, store.SizeKey())
-	if errors.Is(err, store.ErrNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, fmt.Errorf("read the number of voters: %w", err)
-	}
-	size, err := store.Decode[store.Size](item)
-	return size.Voters, err
-}
-
 // Records lists the members' records, by node.
 func Records(ctx context.Context, kv store.KV) ([]store.Member, error) {
 	items, _, err := kv.List(ctx, store.MembersSpan())
@@ -58,19 +45,6 @@ func Records(ctx context.Context, kv store.KV) ([]store.Member, error) {
 		all = append(all, record)
 	}
 	return all, nil
-}
-
-// Record is the member's record of a node; found is false when it has none.
-func Record(ctx context.Context, kv store.KV, node string) (record store.Member, found bool, err error) {
-	item, err := kv.Get(ctx, store.MemberKey(node))
-	if errors.Is(err, store.ErrNotFound) {
-		return record, false, nil
-	}
-	if err != nil {
-		return record, false, fmt.Errorf("read member %s: %w", node, err)
-	}
-	record, err = store.Decode[store.Member](item)
-	return record, err == nil, err
 }
 
 // Restart makes one member the only one of the records: of a store that was made

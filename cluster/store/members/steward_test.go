@@ -244,10 +244,19 @@ func TestGrows(t *testing.T) {
 		t.Errorf("a learner that is not in step yet is no trouble:\n%s", log)
 	}
 	want := store.Member{Node: "b", ID: "a2", Peer: "b:2380", Client: "b:2379", Door: "b:2381"}
-	if got, found, err := members.Record(t.Context(), r.kv, "b"); got != want || !found || err != nil {
+	recorded := func(node string) (got store.Member, found bool, err error) {
+		all, err := members.Records(t.Context(), r.kv)
+		for _, m := range all {
+			if m.Node == node {
+				return m, true, err
+			}
+		}
+		return got, false, err
+	}
+	if got, found, err := recorded("b"); got != want || !found || err != nil {
 		t.Errorf("record %+v, %v, %v, want %+v", got, found, err, want)
 	}
-	if _, found, err := members.Record(t.Context(), r.kv, "d"); found || err != nil {
+	if _, found, err := recorded("d"); found || err != nil {
 		t.Errorf("record of d: %v, %v", found, err)
 	}
 }
@@ -385,8 +394,8 @@ func TestAskedSize(t *testing.T) {
 		if err := members.SetSize(t.Context(), r.kv, c.voters); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := members.Size(t.Context(), r.kv); got != c.voters || err != nil {
-			t.Errorf("size %d, %v, want %d", got, err, c.voters)
+		if found, err := members.Look(t.Context(), r.kv, r.cluster); found.Want != c.voters || err != nil {
+			t.Errorf("size %d, %v, want %d", found.Want, err, c.voters)
 		}
 		r.recorded(c.want...)
 	}
