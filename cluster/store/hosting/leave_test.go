@@ -30,8 +30,15 @@ func TestLeave(t *testing.T) {
 	if solo.Standing() != Solo || solo.Moved() {
 		t.Fatalf("a host begins as %s, moved %v", solo.Standing(), solo.Moved())
 	}
+	earlier := filepath.Join(dir, memberFolder, "token")
+	if err := os.WriteFile(earlier, []byte("the authority of an earlier gvlan"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := solo.Begin(""); err != nil {
 		t.Fatal(err)
+	}
+	if _, err := os.Stat(earlier); err == nil {
+		t.Error("the key of an earlier gvlan is left")
 	}
 	old, aside := filepath.Join(dir, memberFolder, "member"), filepath.Join(dir, memberFolder+asideSuffix)
 	if err := errors.Join(os.MkdirAll(old, 0o700), os.MkdirAll(aside, 0o700)); err != nil {

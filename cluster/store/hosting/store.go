@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -376,6 +377,12 @@ func (s *Store) Begin(listen string) error {
 	}
 	if err := s.beginAuthority(); err != nil {
 		return err
+	}
+	// A gvlan whose token was the authority left it beside the data.
+	for _, name := range []string{"token", "ca.crt", "server.crt", "server.key"} {
+		if err := os.Remove(filepath.Join(s.config.Dir, memberFolder, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("delete the keys of an earlier gvlan: %w", err)
+		}
 	}
 	return s.book.rewrite(func(b *Book) { *b = Book{Base: base, Members: []join.Place{place}, Moved: b.Moved} })
 }
