@@ -112,7 +112,7 @@ func (c *cluster) backAgain(survivor *lab.Host, lost []*lab.Host, empty bool) {
 	for _, h := range lost {
 		c.waitTrusted(h)
 	}
-	words := append(c.joinWords(c.gvlan(survivor, "token", "show")), "--wait", "5s")
+	words := c.joinWords(c.gvlan(survivor, "token", "show"))
 	for _, h := range lost {
 		c.refuses(h, "run `gvlan recover` here if it is", words...)
 		c.gvlan(h, "recover")

@@ -61,6 +61,7 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 	}
 	if err := <-unreached; err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
+		s.Etcd.Asks = errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign)
 	}
 	return s
 }

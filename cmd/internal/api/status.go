@@ -25,8 +25,9 @@ type Status struct {
 // EtcdStatus says whether new addresses can be given, and why not.
 type EtcdStatus struct {
 	Endpoints []string `json:"endpoints"`
-	Trusted   bool     `json:"trusted"`       // new addresses are given
-	Why       string   `json:"why,omitempty"` // not: away, fenced or suspect, in words
+	Trusted   bool     `json:"trusted"`        // new addresses are given
+	Why       string   `json:"why,omitempty"`  // not: away, fenced or suspect, in words
+	Asks      bool     `json:"asks,omitempty"` // it waits for a person, who has to run `gvlan recover`
 }
 
 // EngineStatus says whether the Docker Engine API answers.

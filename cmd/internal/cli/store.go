@@ -145,17 +145,28 @@ func newLeaveCommand() *cobra.Command {
 	return c
 }
 
+// personWait is how long an agent may wait for a person before that is said: it
+// may find out by itself yet that it is the node of its name.
+const personWait = 6 * time.Second
+
 // settled waits until the agent has begun anew and would give addresses, and
-// prints its status.
+// prints its status. It does not wait out what only a person can end.
 func settled(c *cobra.Command, client *api.Client, wait time.Duration, there func(api.Status) bool) error {
 	end := time.Now().Add(wait)
+	var asks time.Time // since when it waits for a person; zero: it does not
 	for {
 		var s api.Status
 		err := client.Get(c.Context(), api.StatusRoute, &s)
 		if err == nil && there(s) && s.Etcd.Trusted {
 			return printStatus(c.OutOrStdout(), s, time.Now())
 		}
-		if time.Now().After(end) || !store.Sleep(c.Context(), settledLook) {
+		switch {
+		case err != nil || !there(s) || !s.Etcd.Asks:
+			asks = time.Time{}
+		case asks.IsZero():
+			asks = time.Now()
+		}
+		if !asks.IsZero() && time.Since(asks) > personWait || time.Now().After(end) || !store.Sleep(c.Context(), settledLook) {
 			if err == nil {
 				err = errors.New(cmp.Or(s.Etcd.Why, "it still uses the store it had"))
 			}
