@@ -459,6 +459,18 @@ func TestEmptiedStoreRemovesNothing(t *testing.T) {
 	}
 }
 
+// TestHostThatStaysAfterAll: what was taken off a host that was to leave its cluster
+// is made there again.
+func TestHostThatStaysAfterAll(t *testing.T) {
+	_, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h2.replica("lan1")
+	h2.must(h2.d.Withdraw(t.Context(), "it leaves"))
+	h2.lacks("lan1")
+	h2.d.Resume()
+	h2.replica("lan1")
+}
+
 func TestLostJournalTakesItsNetworksBack(t *testing.T) {
 	c, h1, h2 := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24"))

@@ -10,6 +10,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/failpoint"
+	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/plan"
 )
@@ -153,7 +154,7 @@ func (rs *Replicas) sweepAnswers(ctx context.Context, s plan.Step) error {
 
 // Withdraw takes every network off this engine and leaves their definitions as
 // they are: this host goes to another store, and what it goes from may go on
-// without it. Nothing is made again by this Replicas afterwards. While containers
+// without it. Nothing is made again by this Replicas before Resume. While containers
 // here refer to any of them, running or stopped, nothing happens, and the error
 // names them.
 func (rs *Replicas) Withdraw(ctx context.Context, why string) error {
@@ -187,4 +188,13 @@ func (rs *Replicas) Withdraw(ctx context.Context, why string) error {
 		return fmt.Errorf("%w: the engine keeps %s", ErrInUse, left[0].Title())
 	}
 	return nil
+}
+
+// Resume undoes a Withdraw, because this host stays after all: its networks are made
+// again.
+func (rs *Replicas) Resume() {
+	rs.acting.Lock()
+	rs.withdrawn = false
+	rs.acting.Unlock()
+	host.Tell(rs.Wake)
 }

@@ -343,7 +343,7 @@ func (a *Agent) run(ctx context.Context) error {
 		a.nodes.leave()
 	}
 	var why error
-	if ctx.Err() == nil && (a.moves.outcome() != nil || etcd.moved()) {
+	if ctx.Err() == nil && (a.moves.goesOn() || etcd.moved()) {
 		why = systemd.ErrGoesOn
 	}
 	service.stop(why)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvlan/cluster/description"
@@ -55,6 +56,7 @@ type moves struct {
 	settings config.Config // what they say to join or to begin with
 
 	one    sync.Mutex    // one at a time
+	going  atomic.Bool   // this host gives its name back: its session may end before the move is made
 	made   chan struct{} // closed by the first, which is the last of this agent
 	stayed chan struct{} // closed when stay has ended
 }
@@ -77,6 +79,9 @@ func (m *moves) outcome() error {
 		return nil
 	}
 }
+
+// goesOn reports whether the agent begins anew once it has ended.
+func (m *moves) goesOn() bool { return m.going.Load() || m.outcome() != nil }
 
 // errExternal refuses what is about the cluster's own store.
 var errExternal = errors.New("this agent uses an etcd that is not gvlan's (--etcd-endpoints): its members, tokens and backups are its operator's")
@@ -107,8 +112,12 @@ func (m *moves) init(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return struct{}{}, m.move(func(own *hosting.Store) error {
-		if own.Standing() != hosting.Solo {
-			return fmt.Errorf("this host is of a cluster already: gvlan token show prints how others join it")
+		switch own.Standing() {
+		case hosting.Joining:
+			return fmt.Errorf("its settings have this host join a cluster (--join): %w", own.Trouble())
+		case hosting.Cluster:
+			return errors.New("this host is of a cluster already: gvlan token show prints how others join it")
+		case hosting.Solo:
 		}
 		return own.Begin(asked.Listen)
 	})
@@ -240,26 +249,34 @@ func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
 	if err := description.Leave(ctx, m.session, m.session.Node(), true); err != nil {
 		return err
 	}
-	err := own.AwaitHandedOver(ctx)
-	if err == nil {
-		err = m.driver.Withdraw(ctx, "this host leaves the cluster")
-	}
-	if err == nil {
-		err = m.awaitReleases(ctx)
-	}
+	err := m.empty(ctx, own)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goPatience)
 	defer cancel()
-	if err != nil {
-		return errors.Join(err, description.Leave(ctx, m.session, m.session.Node(), false))
+	if err == nil {
+		m.going.Store(true)
+		err = evict.Resign(ctx, m.session, m.session.Node())
 	}
-	if err := evict.Resign(ctx, m.session, m.session.Node()); err != nil {
-		return err
+	if err != nil {
+		m.going.Store(false)
+		m.driver.Resume()
+		return errors.Join(err, description.Leave(ctx, m.session, m.session.Node(), false))
 	}
 	if err := own.Leave(); err != nil {
 		return err
 	}
 	m.nodes.leave()
 	return nil
+}
+
+// empty has this host hold nothing of its cluster any more.
+func (m *moves) empty(ctx context.Context, own *hosting.Store) error {
+	if err := own.AwaitHandedOver(ctx); err != nil {
+		return err
+	}
+	if err := m.driver.Withdraw(ctx, "this host leaves the cluster"); err != nil {
+		return err
+	}
+	return m.awaitReleases(ctx)
 }
 
 // stay says that this host does not leave: an agent that ended while it did has

@@ -68,8 +68,12 @@ func (a storeAnswers) elsewhere(err error) error {
 	if !errors.Is(err, hosting.ErrNoMember) {
 		return err
 	}
-	if a.own.Standing() == hosting.Solo {
+	switch a.own.Standing() {
+	case hosting.Solo:
 		return errors.New("this host is solo: gvlan init opens its store to others")
+	case hosting.Joining:
+		return a.own.Trouble()
+	case hosting.Cluster:
 	}
 	var hosts []string
 	called := api.CallNodes(a.nodes.names())
