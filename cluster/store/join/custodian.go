@@ -258,7 +258,9 @@ func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) erro
 		if err == nil {
 			return nil
 		}
-		all = all && errors.Is(err, ErrBehind)
+		// A learner whose door is closed may be waiting for the same: it has its keys
+		// before it opens.
+		all = all && (errors.Is(err, ErrBehind) || place.Learner && errors.Is(err, ErrUnreachable))
 		failed = errors.Join(failed, fmt.Errorf("from %s: %w", place.Node, err))
 	}
 	replaced, err := c.replaceLost(ctx, lost, all)

@@ -177,3 +177,22 @@ func TestAllNewKeysAreLost(t *testing.T) {
 		t.Errorf("%d roots, or two tokens", n)
 	}
 }
+
+// Who had the newest key lost its place, and the one that is asked to take it needs
+// the keys before it opens its door: nobody waits for the other.
+func TestLearnerThatWaitsForTheKeys(t *testing.T) {
+	c := newCluster(t)
+	first := c.founder("first")
+	second := c.newMember("second", first)
+	late := c.host("late")
+	late.join(first)
+	c.put(store.Put(store.MemberKey("late"), store.Encode(store.Member{Node: "late", Door: "127.0.0.1:1", Learner: true})))
+	first.must(first.custodian.BeginRoots(t.Context()))
+	first.ends()
+	c.put(store.Delete(store.MemberKey("first")))
+	second.refreshes()
+	if n := len(c.roots().PEM); n != 1 {
+		t.Errorf("%d roots, want that one signs", n)
+	}
+	late.refreshes()
+}
