@@ -135,7 +135,8 @@ func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error
 		})
 		switch {
 		case errors.Is(err, join.ErrRevoked), errors.Is(err, join.ErrCertificate), errors.Is(err, join.ErrNotTrusted):
-			if d.trouble.set(ErrExiled, fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ErrExiled, err)) {
+			known := errors.Is(d.trouble.get(), ErrExiled)
+			if d.trouble.set(ErrExiled, fmt.Errorf("%w: %w: %w", store.ErrUnavailable, ErrExiled, err)) && !known {
 				d.log.Error("this host is of its cluster no more: what runs goes on, no new address is given; gvlan join lets it in again", "err", err)
 			}
 		case err == nil:
