@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 )
 
@@ -20,6 +21,7 @@ type Server struct {
 	mux      *http.ServeMux
 	listener net.Listener
 	log      *slog.Logger
+	answers  sync.WaitGroup // that are being made
 }
 
 // NewServer takes the socket; Run serves it. The folder is made if need be, a
@@ -62,6 +64,8 @@ func removeStale(path string) error {
 // words.
 func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.answers.Add(1)
+		defer s.answers.Done()
 		value, err := answer(r)
 		if err != nil {
 			w.WriteHeader(http.StatusInternalServerError)
@@ -86,7 +90,8 @@ type problem struct {
 	Error string `json:"error"`
 }
 
-// Run serves until ctx ends, and removes the socket.
+// Run serves until ctx ends, and removes the socket. When it returns no answer is
+// being made: an agent that begins anew in this process has the same host.
 func (s *Server) Run(ctx context.Context) error {
 	server := &http.Server{Handler: s.mux, ReadHeaderTimeout: 5 * time.Second}
 	stopped := make(chan error, 1)
@@ -101,6 +106,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if err := <-stopped; err != nil {
 		server.Close() // a command that does not read its answer must not hold the agent
+		s.answers.Wait()
 	}
 	return nil
 }

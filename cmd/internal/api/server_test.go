@@ -117,3 +117,35 @@ func TestStatusSocketOfADeadAgent(t *testing.T) {
 	}
 	server.listener.Close()
 }
+
+// TestAnswersEndBeforeTheServer: an agent that begins anew in its process has the
+// same host as one whose answer is still being made.
+func TestAnswersEndBeforeTheServer(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	server, err := NewServer(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, ended := make(chan struct{}), make(chan struct{})
+	server.Handle("POST /v1/slow", func(r *http.Request) (any, error) {
+		close(asked)
+		<-r.Context().Done() // as when the server goes, or who asked
+		time.Sleep(100 * time.Millisecond)
+		close(ended)
+		return struct{}{}, nil
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- server.Run(ctx) }()
+	go func() { _ = NewClient(path).Ask(t.Context(), http.MethodPost, "/v1/slow", &struct{}{}) }()
+	<-asked
+	stop()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	default:
+		t.Error("the server ended before its answer")
+	}
+}
