@@ -3,6 +3,7 @@ package hosting_test
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -79,4 +80,26 @@ func TestEvicted(t *testing.T) {
 	for _, h := range []*host{h3, h2, h1} {
 		h.end()
 	}
+}
+
+// TestKeysOfBefore: a host that kept the keys of a cluster, and joins, keeps them no
+// more: with them it took itself for a keeper of the new one's.
+func TestKeysOfBefore(t *testing.T) {
+	t.Parallel()
+	h1, h2 := begin(t, "h1"), newHost(t, "h2")
+	h2.config.Listen = netip.AddrPortFrom(h2.config.Address, hosting.DefaultPort).String()
+	own, err := hosting.Open(h2.config) // begins a cluster
+	if err != nil {
+		t.Fatal(err)
+	}
+	if keeps, err := own.KeepsAuthority(); !keeps || err != nil {
+		t.Fatalf("it keeps keys: %v, %v", keeps, err)
+	}
+	if err := own.Join(t.Context(), h1.store.Base(), h1.token(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if keeps, err := own.KeepsAuthority(); keeps || err != nil {
+		t.Errorf("it keeps keys of before: %v, %v", keeps, err)
+	}
+	h1.end()
 }
