@@ -71,6 +71,9 @@ func (d *Directory) Nodes() *store.Table[store.Node] { return d.nodes }
 // Live is the table of the connected agents, for others to read too.
 func (d *Directory) Live() *store.Table[store.Live] { return d.live }
 
+// Epochs is the table of the nodes' rights to write, for others to read too.
+func (d *Directory) Epochs() *store.Table[store.Epoch] { return d.epochs }
+
 // Known returns what etcd said last; nobody changes it afterwards.
 func (d *Directory) Known() gossip.Known {
 	d.mu.Lock()

@@ -136,6 +136,7 @@ func (h *machine) launch() {
 		func(ctx context.Context) error { return tables.Networks.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Live.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Nodes.Run(ctx, h.session) },
+		func(ctx context.Context) error { return tables.Epochs.Run(ctx, h.session) },
 		func(ctx context.Context) error { return served.Serve(ctx, socket) },
 	} {
 		work.Go(func() {
@@ -167,6 +168,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			Networks: store.NewTable[store.Network](store.NetworksSpan(), unread),
 			Live:     store.NewTable[store.Live](store.LiveSpan(), unread),
 			Nodes:    store.NewTable[store.Node](store.NodesSpan(), unread),
+			Epochs:   store.NewTable[store.Epoch](store.EpochsSpan(), unread),
 		},
 		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
 		Memory: memory, Settings: kept.Bucket("labels"),

@@ -15,6 +15,7 @@ type Tables struct {
 	Networks *store.Table[store.Network]
 	Live     *store.Table[store.Live]
 	Nodes    *store.Table[store.Node]
+	Epochs   *store.Table[store.Epoch]
 }
 
 // Mirrors are the spans of the store that replicas are kept from.
@@ -25,6 +26,7 @@ type Mirrors struct {
 	Refs       *store.Table[store.Refs]
 	Live       *store.Table[store.Live]
 	Nodes      *store.Table[store.Node]
+	Epochs     *store.Table[store.Epoch]
 }
 
 func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
@@ -38,6 +40,7 @@ func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
 		Refs:       store.NewTable[store.Refs](store.RefsSpan(), unread),
 		Live:       shared.Live,
 		Nodes:      shared.Nodes,
+		Epochs:     shared.Epochs,
 	}
 }
 
@@ -52,6 +55,7 @@ func (t *Mirrors) Tell(changed, nodes func()) {
 	t.Refs.Tell(reader)
 	t.Live.Tell(reader)
 	t.Nodes.Tell(reader)
+	t.Epochs.Tell(reader)
 }
 
 // Run keeps the driver's own tables up to date until ctx ends.

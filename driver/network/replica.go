@@ -183,7 +183,7 @@ func (rs *Replicas) look(ctx context.Context) (plan.View, bool, error) {
 	removals, ok3 := rs.Tables.Removals.Rows()
 	refs, ok4 := rs.Tables.Refs.Rows()
 	live, ok5 := rs.Tables.Live.Rows()
-	nodes, ok6 := rs.Tables.Nodes.Rows()
+	epochs, ok6 := rs.Tables.Epochs.Rows()
 	if !ok1 || !ok2 || !ok3 || !ok4 || !ok5 || !ok6 || rs.Self.Trusted() != nil {
 		return plan.View{}, false, nil
 	}
@@ -191,7 +191,7 @@ func (rs *Replicas) look(ctx context.Context) (plan.View, bool, error) {
 		Node: rs.Self.Node(), Now: rs.Now(), Hosts: rs.Hosts(),
 		Definitions: plan.ByName(definitions), Tombstones: plan.ByUUID(tombstones),
 		Removals: plan.ByNode(removals), Refs: plan.Records(refs), Live: plan.NamesOf(live),
-		Known: plan.NamesOf(nodes), Imports: imported(rs.Addresses.Joined()),
+		Known: plan.InCluster(epochs), Imports: imported(rs.Addresses.Joined()),
 		Waiting: rs.Troubles.Waiting, SwarmOnly: rs.Cfg.Swarm,
 	}
 	v.Pruned, v.Deleted = rs.Seen.Times()

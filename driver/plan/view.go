@@ -36,7 +36,7 @@ type View struct {
 	Removals    map[string]map[string]store.Removal   // by uuid and node
 	Refs        map[string]store.Refs                 // by node
 	Live        []string                              // nodes
-	Known       []string                              // that are described: also those that are away
+	Known       []string                              // nodes that were not evicted: also those that are away
 	Imports     []string                              // uuids of networks whose addresses are being taken in here
 	Kept        []store.Kept                          // what stopped containers here want again
 	Hosts       Hosts                                 // names for messages
@@ -208,4 +208,16 @@ func (v View) AttachedTo(a engine.Attachment) (journal.Network, bool) {
 		}
 	}
 	return journal.Network{}, false
+}
+
+// InCluster are the nodes that ever wrote and were not evicted, in order.
+func InCluster(epochs map[string]store.Row[store.Epoch]) []string {
+	var names []string
+	for key, epoch := range epochs {
+		if !epoch.Record.Evicted {
+			names = append(names, store.NameOf(key))
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -3,6 +3,7 @@ package join
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
@@ -77,4 +78,84 @@ func (c *Custodian) rotateSecret(ctx context.Context, digest string) (authority.
 		return authority.Token{}, fmt.Errorf("rotate the secret: %w", ErrChanged)
 	}
 	return authority.Token{Fingerprint: roots.Signing, Secret: custody.Secret}, nil
+}
+
+// lostPatience is how long a member that does not answer is waited for, because it
+// may have the key that nobody else has.
+const lostPatience = 10 * time.Minute
+
+// gap is what the store says of the cluster's keys where this host lacks some.
+type gap struct {
+	roots    store.Roots
+	rootsAt  store.Revision
+	secret   store.JoinSecret
+	secretAt store.Revision
+}
+
+// gap reads what the store says now.
+func (c *Custodian) gap(ctx context.Context) (g gap, err error) {
+	if g.roots, g.rootsAt, err = read[store.Roots](ctx, c.kv, store.RootsKey()); err != nil {
+		return g, err
+	}
+	g.secret, g.secretAt, err = read[store.JoinSecret](ctx, c.kv, store.JoinSecretKey())
+	return g, err
+}
+
+// replaceLost replaces a key that no member has, and reports whether it did: who
+// made it told the store, and lost its disk before another one had fetched it. The
+// rest of the keys is with every member then, since who changes one has the others.
+//
+//   - A secret: another one is made.
+//   - The newest authority while it spreads, under which nothing was signed: it is a
+//     root no more, and the rotation has to begin again. Of an exposure that is done
+//     by StepRoots; what was exposed stays noted.
+//
+// all says that every other member was asked and is behind itself; else those that
+// did not answer are waited for. Nothing is done harm to where one of them has the
+// key after all.
+func (c *Custodian) replaceLost(ctx context.Context, lost gap, all bool) (bool, error) {
+	custody, found, err := c.id.Custody()
+	if err != nil || !found || lost.rootsAt == 0 {
+		return false, err
+	}
+	over := c.waited(lost) >= lostPatience
+	if !all && !over {
+		return false, nil
+	}
+	if holds(custody, lost.roots) {
+		if authority.Matches(custody.Secret, lost.secret.Digest) {
+			return false, nil // InStep knows of it by now
+		}
+		if _, err := c.rotateSecret(ctx, lost.secret.Digest); err != nil {
+			return false, fmt.Errorf("replace the secret that no member has: %w", err)
+		}
+		c.log.Warn("no member of the store has the secret of the token any more: another one was made, see 'gvlan token show'")
+		return true, nil
+	}
+	stage, err := stageOf(lost.roots)
+	if err != nil || stage != Spreading {
+		return false, err
+	}
+	roots := lost.roots
+	roots.PEM = roots.PEM[:len(roots.PEM)-1]
+	// Where the secret is missing as well, one that has all authorities may be about
+	// to make another: it goes first.
+	if !holds(custody, roots) || !over && !authority.Matches(custody.Secret, lost.secret.Digest) {
+		return false, nil
+	}
+	if err := putRoots(ctx, c.kv, roots, lost.rootsAt, store.Unchanged(store.JoinSecretKey(), lost.secretAt)); err != nil {
+		return false, fmt.Errorf("drop the authority whose key no member has: %w", err)
+	}
+	c.log.Warn("no member of the store has the key of the authority that was to be the next one any more: it was dropped before it signed anything, and its rotation has to begin again", "exposed", roots.Exposed != nil)
+	return true, nil
+}
+
+// waited is for how long this host has missed the same.
+func (c *Custodian) waited(lost gap) time.Duration {
+	c.lostMu.Lock()
+	defer c.lostMu.Unlock()
+	if c.since.IsZero() || c.lost.rootsAt != lost.rootsAt || c.lost.secretAt != lost.secretAt {
+		c.lost, c.since = lost, c.now()
+	}
+	return c.now().Sub(c.since)
 }

@@ -233,7 +233,7 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version, Store: a.truth.storeAddress(),
 		},
-		Tables: host.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes()},
+		Tables: host.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs()},
 		Swarm:  a.config.Swarm, Solo: a.truth.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
