@@ -115,6 +115,14 @@ func (s *seat) alone() bool {
 // run runs a member whenever this host has one or is asked to, until ctx ends.
 func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error {
 	removed, said := "", "" // id of the member that was here and is out of the cluster; the last failure
+	fails := func(what string, err error) {
+		if text := err.Error(); text != said && ctx.Err() == nil {
+			said = text
+			s.log.Error(what+": tried again every two seconds", "err", err)
+		}
+		store.Sleep(ctx, again)
+	}
+	const asked = "this host is asked to run a member of the store and cannot yet"
 	for ctx.Err() == nil {
 		others := map[string]string{}
 		var err error
@@ -127,14 +135,12 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 				return nil
 			}
 			if err := s.papers.forMember(ctx); err != nil {
-				s.log.Warn("this host is asked to run a member of the store and cannot yet: tried again in two seconds", "err", err)
-				store.Sleep(ctx, again)
+				fails(asked, err)
 				continue
 			}
 			others = v.peersOf(s.config.Node)
 			if err := s.book.rewrite(func(b *Book) { b.Life = v.life }); err != nil {
-				s.log.Warn("this host is asked to run a member of the store and cannot yet: tried again in two seconds", "err", err)
-				store.Sleep(ctx, again)
+				fails(asked, err)
 				continue
 			}
 		} else if err := s.papers.revive(); err != nil {
@@ -165,11 +171,7 @@ func (s *seat) run(ctx context.Context, kv store.KV, client *etcd.Client) error 
 		case errors.Is(err, syscall.EADDRNOTAVAIL) && s.config.Listen != "":
 			return s.notHere(err)
 		default:
-			if text := err.Error(); text != said {
-				said = text
-				s.log.Error("the member of this host does not run: tried again every two seconds", "err", err)
-			}
-			store.Sleep(ctx, again)
+			fails("the member of this host does not run", err)
 		}
 	}
 	return nil

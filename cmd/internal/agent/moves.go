@@ -154,7 +154,11 @@ func (m *moves) joinWith(ctx context.Context, own *hosting.Store, asked api.Stor
 				"or have them removed by adding --discard", strings.Join(titles, ", "))
 		}
 	}
-	return own.Join(ctx, hosting.WithPort(asked.Address), asked.Token, may)
+	err := own.Join(ctx, hosting.WithPort(asked.Address), asked.Token, may)
+	if err != nil && asked.Discard {
+		m.driver.Resume()
+	}
+	return err
 }
 
 func (m *moves) ownNetworks() (titles []string) {
