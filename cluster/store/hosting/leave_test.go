@@ -1,11 +1,13 @@
 package hosting
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -127,4 +129,11 @@ func TestLeftSettings(t *testing.T) {
 	stands(Solo)
 	c.Listen = listen // which is where a host serves that joins
 	stands(Solo)
+	c.Client, c.Listen = true, "" // solo it would give the addresses of others
+	ctx, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	plugin := stands(Joining)
+	if err := plugin.Run(ctx, nil, nil); err != nil || !strings.Contains(plugin.Trouble().Error(), "--import") {
+		t.Errorf("a managed plugin with networks of its own: %v, trouble %v", err, plugin.Trouble())
+	}
 }

@@ -169,7 +169,7 @@ func (s *Store) isTold(left *Left) bool {
 	case left.sameAs(leftWith(c)):
 		s.log.Info("this host left its cluster: --join and --etcd-listen are not followed until they or the token say something else; gvlan join or gvlan init does it now", "join", c.Join, "etcd_listen", c.Listen)
 		return false
-	case c.Join != "" && c.Networks > 0:
+	case c.Join != "" && c.Networks > 0 && !c.Client: // a managed plugin that is solo would give the addresses of others
 		s.log.Error("--join is not followed, for this host has networks of its own: nothing of them may be lost or brought along unasked; run gvlan join with --import or --discard", "join", c.Join, "networks", c.Networks)
 		return false
 	}
@@ -329,6 +329,12 @@ var ErrOutside = errors.New("this host waits to be let into its cluster")
 
 // knock asks to be let in until it is, which is ErrMoved, or ctx ends.
 func (s *Store) knock(ctx context.Context) error {
+	if s.config.Networks > 0 {
+		s.trouble.set(ErrOutside, fmt.Errorf("%w: %w: it has networks of its own, which are not brought along unasked: gvlan join %s with --import", store.ErrUnavailable, ErrOutside, s.config.Join))
+		s.log.Error("this host is not let into the cluster", "by", s.config.Join, "err", s.trouble.get())
+		<-ctx.Done()
+		return nil
+	}
 	said := ""
 	for ctx.Err() == nil {
 		token, err := s.config.Token()

@@ -141,7 +141,7 @@ func (m *moves) join(r *http.Request) (any, error) {
 // joinWith joins, with what this host has of its own, without, or not at all.
 func (m *moves) joinWith(ctx context.Context, own *hosting.Store, asked api.StoreJoin) error {
 	var may func(context.Context, store.KV) error
-	if titles := m.ownNetworks(); own.Standing() == hosting.Solo && len(titles) > 0 {
+	if titles := m.ownNetworks(); own.Standing() != hosting.Cluster && len(titles) > 0 {
 		switch {
 		case asked.Import:
 			may = m.fitsInto
