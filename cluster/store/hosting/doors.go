@@ -30,6 +30,7 @@ type doors struct {
 	book     *bookOf
 	picture  *picture
 	trouble  *trouble
+	now      func() time.Time
 	log      *slog.Logger
 
 	mu   sync.Mutex
@@ -122,7 +123,7 @@ func (d *doors) ask(ctx context.Context, kv store.KV, client *etcd.Client) error
 		cancel()
 		if err == nil || errors.Is(err, store.ErrNotFound) {
 			d.trouble.set(ErrExiled, nil)
-			d.heard(time.Now())
+			d.heard(d.now())
 			continue
 		}
 		d.missed()

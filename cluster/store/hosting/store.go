@@ -138,7 +138,7 @@ func Open(c Config) (*Store, error) {
 		}
 		found = true
 	}
-	s.doors = &doors{node: c.Node, identity: s.identity, asker: join.NewAsker(s.identity, c.Now), book: s.book, picture: s.picture, trouble: s.trouble, log: c.Log}
+	s.doors = &doors{node: c.Node, identity: s.identity, asker: join.NewAsker(s.identity, c.Now), book: s.book, picture: s.picture, trouble: s.trouble, now: c.Now, log: c.Log}
 	s.papers = &papers{node: c.Node, host: c.Host, now: c.Now, identity: s.identity, doors: s.doors, picture: s.picture, log: c.Log}
 	dir := filepath.Join(c.Dir, memberFolder)
 	s.lives = &lives{config: c, dir: dir, identity: s.identity, book: s.book, doors: s.doors, picture: s.picture, hinted: make(chan struct{}, 1), log: c.Log}

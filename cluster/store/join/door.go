@@ -50,7 +50,7 @@ func NewDoor(kv store.KV, id *authority.Identity, custodian *Custodian, now func
 func Listen(ctx context.Context, address string) (net.Listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for hosts that join: %w", err)
+		return nil, fmt.Errorf("listen for hosts that join, at the second port after the one of --etcd-listen: stop what has it, or give another --etcd-listen: %w", err)
 	}
 	return l, nil
 }

@@ -81,7 +81,7 @@ func runUntilEnd(ctx context.Context, c config.Config, self Identity, version st
 		if !errors.Is(err, hosting.ErrMoved) || ctx.Err() != nil {
 			return err
 		}
-		log.Info("this host uses another store from now on: its agent begins anew with it")
+		log.Info("this host uses another store from now on: its agent begins anew with it", "ended", err)
 	}
 }
 
