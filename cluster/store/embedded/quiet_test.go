@@ -36,7 +36,8 @@ func (l *warnings) logger(member string) *slog.Logger {
 }
 
 // busy is what a machine logs that runs other tests as well.
-var busy = []string{"took too long", "slow fdatasync", "failed to send out heartbeat on time", "waiting for ReadIndex response took too long"}
+// It resets a connection whose greeting takes it too long.
+var busy = []string{"took too long", "connection reset by peer", "slow fdatasync", "failed to send out heartbeat on time", "waiting for ReadIndex response took too long"}
 
 // TestAQuietFormationLogsNothing: three members form, one after the other, one
 // hands over and is removed, and all end, and nobody is warned of anything.
