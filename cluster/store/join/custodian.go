@@ -245,7 +245,7 @@ func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) erro
 	if err != nil {
 		return err
 	}
-	all := true // who has a place has said that it is behind too
+	all, alone := true, true // who has a place has said that it is behind too; or said nothing
 	failed := fmt.Errorf("get custody from another member: %w", ErrBehind)
 	for _, place := range places {
 		if place.Node == self {
@@ -261,9 +261,10 @@ func (c *Custodian) Refresh(ctx context.Context, asker *Asker, self string) erro
 		// A learner whose door is closed may be waiting for the same: it has its keys
 		// before it opens.
 		all = all && (errors.Is(err, ErrBehind) || place.Learner && errors.Is(err, ErrUnreachable))
+		alone = alone && !errors.Is(err, ErrBehind)
 		failed = errors.Join(failed, fmt.Errorf("from %s: %w", place.Node, err))
 	}
-	replaced, err := c.replaceLost(ctx, lost, all)
+	replaced, err := c.replaceLost(ctx, lost, all, alone)
 	if err != nil || replaced {
 		return err
 	}

@@ -111,9 +111,11 @@ func (c *Custodian) gap(ctx context.Context) (g gap, err error) {
 //     by StepRoots; what was exposed stays noted.
 //
 // all says that every other member was asked and is behind itself; else those that
-// did not answer are waited for. Nothing is done harm to where one of them has the
+// did not answer are waited for. alone says that none of them answered: where all
+// are learners that wait for their keys, this host is the only one that has any.
+// Nothing is done harm to where one of them has the
 // key after all.
-func (c *Custodian) replaceLost(ctx context.Context, lost gap, all bool) (bool, error) {
+func (c *Custodian) replaceLost(ctx context.Context, lost gap, all, alone bool) (bool, error) {
 	custody, found, err := c.id.Custody()
 	if err != nil || !found || lost.rootsAt == 0 {
 		return false, err
@@ -140,7 +142,7 @@ func (c *Custodian) replaceLost(ctx context.Context, lost gap, all bool) (bool, 
 	roots.PEM = roots.PEM[:len(roots.PEM)-1]
 	// Where the secret is missing as well, one that has all authorities may be about
 	// to make another: it goes first.
-	if !holds(custody, roots) || !over && !authority.Matches(custody.Secret, lost.secret.Digest) {
+	if !holds(custody, roots) || !over && !alone && !authority.Matches(custody.Secret, lost.secret.Digest) {
 		return false, nil
 	}
 	if err := putRoots(ctx, c.kv, roots, lost.rootsAt, store.Unchanged(store.JoinSecretKey(), lost.secretAt)); err != nil {

@@ -196,3 +196,24 @@ func TestLearnerThatWaitsForTheKeys(t *testing.T) {
 	}
 	late.refreshes()
 }
+
+// The same with both keys: the one host that has any waits for nobody.
+func TestOnlyKeeperWaitsForNobody(t *testing.T) {
+	c := newCluster(t)
+	first := c.founder("first")
+	second := c.newMember("second", first)
+	late := c.host("late")
+	late.join(first)
+	c.put(store.Put(store.MemberKey("late"), store.Encode(store.Member{Node: "late", Door: "127.0.0.1:1", Learner: true})))
+	_, err := first.custodian.RotateSecret(t.Context())
+	first.must(err)
+	first.must(first.custodian.BeginRoots(t.Context()))
+	first.ends()
+	c.put(store.Delete(store.MemberKey("first")))
+	second.refreshes()
+	second.refreshes()
+	if n := len(c.roots().PEM); n != 1 {
+		t.Errorf("%d roots, want that one signs", n)
+	}
+	late.refreshes()
+}
