@@ -2,11 +2,12 @@ package authority
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+
+	"gvlan/cluster/store/internal/folder"
 )
 
 // The files of an identity.
@@ -83,7 +84,7 @@ func write(path string, raw []byte) error {
 		_ = os.Remove(tmp.Name())
 		return err
 	}
-	return syncDir(dir)
+	return folder.Sync(dir)
 }
 
 // remove removes files in this order, those that are there.
@@ -92,21 +93,9 @@ func remove(paths ...string) error {
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if err := syncDir(filepath.Dir(path)); err != nil {
+		if err := folder.Sync(filepath.Dir(path)); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// syncDir brings names that were made or removed onto the disk.
-func syncDir(dir string) error {
-	open, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(open.Sync(), open.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"gvlan/cluster/store/internal/folder"
+
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
@@ -77,17 +79,17 @@ func write(ctx context.Context, from Source, about About, path string) (m Manife
 		return m, ErrExists // before the work
 	}
 	// Beside the file: a rename stays within one file system.
-	folder, err := os.MkdirTemp(filepath.Dir(path), ".gvlan-backup-")
+	draft, err := os.MkdirTemp(filepath.Dir(path), ".gvlan-backup-")
 	if err != nil {
 		return m, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	copied := filepath.Join(folder, snapshotName)
+	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
+	copied := filepath.Join(draft, snapshotName)
 	m = Manifest{Format: Format, Cluster: about.Cluster, Node: about.Node, Gvlan: about.Gvlan, Time: about.Time.UTC().Truncate(time.Second)}
 	if err := takeCopy(ctx, from, copied, &m); err != nil {
 		return m, err
 	}
-	whole := filepath.Join(folder, "backup")
+	whole := filepath.Join(draft, "backup")
 	if err := pack(m, copied, whole); err != nil {
 		return m, err
 	}
@@ -97,7 +99,7 @@ func write(ctx context.Context, from Source, about About, path string) (m Manife
 	if err := moveInto(whole, path); err != nil {
 		return m, err
 	}
-	return m, syncFolder(filepath.Dir(path))
+	return m, folder.Sync(filepath.Dir(path))
 }
 
 // takeCopy copies the store to a file and completes the manifest from it.
@@ -175,14 +177,6 @@ func moveInto(from, to string) error {
 		return ErrExists
 	}
 	return err
-}
-
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
 }
 
 // Verify reads a whole backup and holds it against its manifest.

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/etcdutl/v3/snapshot"
 	"go.uber.org/zap/zapcore"
 
+	"gvlan/cluster/store/internal/folder"
 	"gvlan/cluster/store/internal/zaplog"
 )
 
@@ -166,7 +167,7 @@ func settle(dir string) error {
 			err = os.Rename(made, member)
 		}
 		if err == nil {
-			err = syncDir(dir)
+			err = folder.Sync(dir)
 		}
 	}
 	if err != nil {
@@ -186,14 +187,6 @@ func syncTree(root string) error {
 		if err != nil {
 			return err
 		}
-		return syncDir(path)
+		return folder.Sync(path)
 	})
-}
-
-func syncDir(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(file.Sync(), file.Close())
 }

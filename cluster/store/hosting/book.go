@@ -14,6 +14,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/internal/folder"
 	"gvlan/cluster/store/join"
 )
 
@@ -136,7 +137,7 @@ func (b *bookOf) settle() error {
 		return fmt.Errorf("forget the store before: %w", err)
 	}
 	b.now = Book{}
-	return syncFolder(b.dir)
+	return folder.Sync(b.dir)
 }
 
 // Remembered is where a host of a cluster serves its member, "" where it runs
@@ -172,16 +173,7 @@ func replace(path string, raw []byte) error {
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder has the names in a folder on disk.
-func syncFolder(path string) error {
-	folder, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(folder.Sync(), folder.Close())
+	return folder.Sync(filepath.Dir(path))
 }
 
 func splitBase(base string) (host string, port uint16, err error) {
