@@ -22,7 +22,7 @@ func meansNothing(message string) bool {
 	// Who asked for a change of the membership is told what came of it: that the
 	// learner is not in step yet, or that the change was made before, when its
 	// first answer was lost.
-	case "rejecting promote learner: learner is not ready", "Validation on configuration change failed":
+	case "rejecting promote learner: learner is not ready", "failed to promote a member", "Validation on configuration change failed":
 		return true
 	}
 	return false
