@@ -1,4 +1,4 @@
-// Package addrset keeps sets of addresses of both families as intervals, and
-// finds the lowest address of a range that is in none of them. Its cost is the
-// number of gaps, not of addresses.
+// Package addrset keeps sets of addresses of both families: Set as intervals,
+// of any prefixes, whose cost is the number of gaps, not of addresses, and Index
+// of one prefix, which also counts what is free and finds the n-th of it.
 package addrset
