@@ -371,3 +371,8 @@ func (b *counted) List(ctx context.Context, span store.Span) ([]store.Item, stor
 	count(ctx, &b.reads)
 	return b.Backend.List(ctx, span)
 }
+
+func (b *counted) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	count(ctx, &b.reads)
+	return b.Backend.Scan(ctx, span, parts, page)
+}

@@ -33,9 +33,45 @@ type Change struct {
 //
 // A mirror is a hint: it may lag. What must be right is compared in a Txn.
 func Follow(ctx context.Context, kv KV, span Span, apply func(Change)) error {
+	return follow(ctx, kv, span, kv.List, apply)
+}
+
+// Following is who hears of the keys of a span that may be too long to be held
+// whole. Its methods are never called two at once.
+type Following interface {
+	// Begin says that a listing begins. What was reported before stands until
+	// it is complete; the pages of one that never was count for nothing.
+	Begin()
+	// Page is the next of its pages, in key order and without values.
+	Page(items []Item)
+	// Apply is what Follow would report, but for the items: with Reset the
+	// pages since Begin are the whole span.
+	Apply(c Change)
+}
+
+// FollowKeys is Follow for a span of which only the keys and their revisions
+// are of use: it lists it in pages, without values. The events of the watch
+// bring theirs nonetheless.
+func FollowKeys(ctx context.Context, kv KV, span Span, f Following) error {
+	scan := func(ctx context.Context, span Span) ([]Item, Revision, error) {
+		f.Begin()
+		rev, err := kv.Scan(ctx, span, KeysOnly, func(items []Item) error {
+			f.Page(items)
+			return nil
+		})
+		return nil, rev, err
+	}
+	return follow(ctx, kv, span, scan, f.Apply)
+}
+
+// listing reads a span, as it is at a revision.
+type listing func(ctx context.Context, span Span) ([]Item, Revision, error)
+
+// follow is Follow, with a listing of the caller's.
+func follow(ctx context.Context, kv KV, span Span, list listing, apply func(Change)) error {
 	var wait Backoff
 	for ctx.Err() == nil {
-		err := listAndTail(ctx, kv, span, func(c Change) {
+		err := listAndTail(ctx, kv, span, list, func(c Change) {
 			if !c.Reset {
 				wait.Reset()
 			}
@@ -58,7 +94,7 @@ func Follow(ctx context.Context, kv KV, span Span, apply func(Change)) error {
 // The watch stands before the listing is asked for, so that a store which is
 // replaced between the two ends it. A watch begun after the listing would go
 // on in another store as if nothing had happened.
-func listAndTail(ctx context.Context, kv KV, span Span, apply func(Change)) error {
+func listAndTail(ctx context.Context, kv KV, span Span, list listing, apply func(Change)) error {
 	ctx, cancel := context.WithTimeout(ctx, jitter(refreshEvery))
 	defer cancel()
 	var listed, seen Revision
@@ -71,7 +107,7 @@ func listAndTail(ctx context.Context, kv KV, span Span, apply func(Change)) erro
 		}
 		seen = batch.Revision
 		if listed == 0 {
-			if listed, err = list(ctx, kv, span, seen, apply); err != nil {
+			if listed, err = list.report(ctx, span, seen, apply); err != nil {
 				return err
 			}
 			continue
@@ -83,10 +119,10 @@ func listAndTail(ctx context.Context, kv KV, span Span, apply func(Change)) erro
 	return nil
 }
 
-// list reports the whole span, as it is after the watch of it stood at a
+// report reports the whole span, as it is after the watch of it stood at a
 // revision.
-func list(ctx context.Context, kv KV, span Span, stood Revision, apply func(Change)) (Revision, error) {
-	items, rev, err := kv.List(ctx, span)
+func (list listing) report(ctx context.Context, span Span, stood Revision, apply func(Change)) (Revision, error) {
+	items, rev, err := list(ctx, span)
 	if err != nil {
 		return 0, err
 	}

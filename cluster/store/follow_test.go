@@ -108,6 +108,10 @@ func TestMirrorEqualsStore(t *testing.T) {
 			m := newMirror()
 			stop := sync.OnceValue(follow(t.Context(), wire, store.Prefix("/m/"), m))
 			defer stop()
+			mem.PageSize = 1
+			keys := newKeyMirror()
+			stopKeys := sync.OnceValue(followKeys(t.Context(), wire, store.Prefix("/m/"), keys))
+			defer stopKeys()
 			saved := mem.Snapshot()
 			settle := 10 * time.Second // longer than any backoff
 			ctx := t.Context()
@@ -128,7 +132,7 @@ func TestMirrorEqualsStore(t *testing.T) {
 				"down":       func(*rapid.T) { wire.Down() },
 				"hang":       func(*rapid.T) { wire.Hang() },
 				"up":         func(*rapid.T) { wire.Up() },
-				"lose":       func(*rapid.T) { wire.LoseEvents(1); settle = 11 * time.Minute }, // found by the next listing
+				"lose":       func(*rapid.T) { wire.LoseEvents(2); settle = 11 * time.Minute }, // found by the next listing
 				"save":       func(*rapid.T) { saved = mem.Snapshot() },
 				"restore":    func(*rapid.T) { mem.Restore(saved) },
 				"wipe":       func(*rapid.T) { mem.Wipe() },
@@ -148,10 +152,15 @@ func TestMirrorEqualsStore(t *testing.T) {
 			if diff := m.differs(items); diff != "" {
 				rt.Fatalf("mirror (-store +mirror):\n%s", diff)
 			}
-			if _, _, wrong := m.counts(); wrong != nil {
-				rt.Fatal(wrong)
+			if diff := keys.differs(keysOf(items)); diff != "" {
+				rt.Fatalf("mirror of keys (-store +mirror):\n%s", diff)
 			}
-			if err := stop(); err != nil {
+			for _, one := range []*mirror{m, &keys.mirror} {
+				if _, _, wrong := one.counts(); wrong != nil {
+					rt.Fatal(wrong)
+				}
+			}
+			if err := errors.Join(stop(), stopKeys()); err != nil {
 				rt.Fatalf("Follow: %v", err)
 			}
 		})

@@ -20,6 +20,16 @@ type Item struct {
 // Span is the half-open interval of keys [From, To).
 type Span struct{ From, To string }
 
+// Parts says which parts of its items a Scan reads.
+type Parts uint8
+
+const (
+	// Whole: everything.
+	Whole Parts = iota
+	// KeysOnly: all but the Value, which stays nil.
+	KeysOnly
+)
+
 // CondKind says which revision of a key a Cond compares.
 type CondKind uint8
 
@@ -135,13 +145,20 @@ type Batch struct {
 // KV is the store as the rest of gvlan sees it. Every call ends when its
 // context does. Errors: ErrUnavailable when the store did not answer (the
 // outcome of a Commit is then unknown), ErrNotFound from Get, ErrCompacted
-// from Watch.
+// from Watch and Scan.
 type KV interface {
 	// Get reads one key, linearizably.
 	Get(ctx context.Context, key string) (Item, error)
 	// List reads a span, linearizably and in key order, with the revision
 	// it is true of.
 	List(ctx context.Context, span Span) ([]Item, Revision, error)
+	// Scan reads a span as List does, but hands it over in pages, so that
+	// nobody has to hold it whole: in key order, none of them empty, all true
+	// of the revision it returns. Each page is a request with a limit of its
+	// own; ctx bounds the whole. An error of page's ends the scan and is
+	// returned as it is; whatever the error, the pages before it are no span. A
+	// revision that is compacted before the last page is ErrCompacted.
+	Scan(ctx context.Context, span Span, parts Parts, page func([]Item) error) (Revision, error)
 	// Commit runs one transaction.
 	Commit(ctx context.Context, txn Txn) (Result, error)
 	// Watch yields every change of a span after a revision, in order, until

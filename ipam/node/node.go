@@ -169,6 +169,12 @@ func (n *Node) List(ctx context.Context, span store.Span) ([]store.Item, store.R
 	return items, rev, n.heard(ctx, err)
 }
 
+// Scan reads a span page by page.
+func (n *Node) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	rev, err := n.KV.Scan(ctx, span, parts, page)
+	return rev, n.heard(ctx, err)
+}
+
 // heard notes whether the store answers, and makes a call that ended with
 // its context what it is: no answer.
 func (n *Node) heard(ctx context.Context, err error) error {

@@ -1,10 +1,11 @@
 package etcd
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -15,9 +16,13 @@ import (
 	"gvlan/cluster/store"
 )
 
-// pageSize is how many keys one request of a List asks for, so that no
-// answer grows without bound.
-const pageSize = 4096
+// How many keys one request of a Scan asks for, so that no answer grows without
+// bound. Each makes etcd count all keys that are left besides, so that more and
+// smaller pages cost more in all.
+const (
+	pageSize     = 4096
+	keysPageSize = 8192
+)
 
 // Get implements KV.
 func (e *Client) Get(ctx context.Context, key string) (store.Item, error) {
@@ -39,32 +44,69 @@ func (e *Client) Get(ctx context.Context, key string) (store.Item, error) {
 }
 
 // List implements KV.
-func (e *Client) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
-	var items []store.Item
-	var rev int64 // of the first page; later pages are read at it
-	from, more := e.prefix+span.From, true
-	for more {
-		err := e.read(ctx, func(ctx context.Context, client *clientv3.Client) error {
-			resp, err := client.Get(ctx, from, clientv3.WithRange(e.prefix+span.To),
-				clientv3.WithLimit(pageSize), clientv3.WithRev(rev))
-			if err != nil {
-				return err
-			}
-			for _, kv := range resp.Kvs {
-				items = append(items, e.item(kv))
-				from = string(kv.Key) + "\x00"
-			}
-			more = resp.More
-			if rev == 0 {
-				rev = resp.Header.Revision
-			}
-			return nil
-		})
+func (e *Client) List(ctx context.Context, span store.Span) (items []store.Item, rev store.Revision, err error) {
+	rev, err = e.scan(ctx, span, store.Whole, func(page []store.Item) error {
+		items = append(items, page...)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
+	}
+	return items, rev, nil
+}
+
+// Scan implements KV.
+func (e *Client) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	var broken error // what page says
+	rev, err := e.scan(ctx, span, parts, func(items []store.Item) error {
+		broken = page(items)
+		return broken
+	})
+	switch {
+	case broken != nil:
+		return 0, broken
+	case err != nil:
+		return 0, fmt.Errorf("scan %s: %w", span.From, err)
+	}
+	return rev, nil
+}
+
+// scan reads a span page by page, all at the revision of the first.
+func (e *Client) scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	var rev int64
+	for from, more := e.prefix+span.From, true; more; {
+		resp, err := e.page(ctx, from, e.prefix+span.To, parts, rev)
 		if err != nil {
-			return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
+			return 0, err
+		}
+		rev, more = cmp.Or(rev, resp.Header.Revision), resp.More
+		if len(resp.Kvs) == 0 {
+			continue
+		}
+		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		items := make([]store.Item, len(resp.Kvs))
+		for i, kv := range resp.Kvs {
+			items[i] = e.item(kv)
+			resp.Kvs[i] = nil
+		}
+		if err := page(items); err != nil {
+			return 0, err
 		}
 	}
-	return items, store.Revision(rev), nil
+	return store.Revision(rev), nil
+}
+
+// page reads the first keys of an interval, at a revision; 0: now.
+func (e *Client) page(ctx context.Context, from, to string, parts store.Parts, rev int64) (resp *clientv3.GetResponse, err error) {
+	options := []clientv3.OpOption{clientv3.WithRange(to), clientv3.WithRev(rev), clientv3.WithLimit(pageSize)}
+	if parts == store.KeysOnly {
+		options = append(options, clientv3.WithKeysOnly(), clientv3.WithLimit(keysPageSize))
+	}
+	err = e.read(ctx, func(ctx context.Context, client *clientv3.Client) (err error) {
+		resp, err = client.Get(ctx, from, options...)
+		return err
+	})
+	return resp, err
 }
 
 // Commit implements KV. It is sent once: when the answer is missing the
@@ -152,7 +194,7 @@ func (e *Client) within(ctx context.Context, limit time.Duration, ask request) e
 
 func (e *Client) item(kv *mvccpb.KeyValue) store.Item {
 	return store.Item{
-		Key:      strings.TrimPrefix(string(kv.Key), e.prefix),
+		Key:      string(bytes.TrimPrefix(kv.Key, []byte(e.prefix))), // pins nothing else
 		Value:    kv.Value,
 		Created:  store.Revision(kv.CreateRevision),
 		Modified: store.Revision(kv.ModRevision),

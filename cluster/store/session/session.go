@@ -15,7 +15,7 @@ import (
 // Session is a node's right to write. It owns the node's epoch: the key that
 // is bumped once per start and that every Commit compares, so that a node
 // which was replaced or evicted can no longer change anything. It is a KV:
-// Get, List and Watch pass through.
+// Get, List, Scan and Watch pass through.
 //
 // It also keeps the node's /live key, and watches over the store's identity:
 // a store that lost revisions, or is another one, is still read and written
@@ -134,6 +134,16 @@ func (s *Session) List(ctx context.Context, span store.Span) ([]store.Item, stor
 		_ = s.state.observe(held, floor, rev) // what was read is what the store holds; Trusted tells the rest
 	}
 	return items, rev, err
+}
+
+// Scan implements KV, with what List says of revisions.
+func (s *Session) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	held, floor := s.state.view()
+	rev, err := s.backend.Scan(ctx, span, parts, page)
+	if err == nil {
+		_ = s.state.observe(held, floor, rev)
+	}
+	return rev, err
 }
 
 // Watch implements KV. It ends with ErrCompacted when the store turns out to

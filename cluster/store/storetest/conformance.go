@@ -23,7 +23,7 @@ type Subject interface {
 // test.
 func Run(t *testing.T, open func(t *testing.T) Subject) {
 	for _, group := range []map[string]func(*testing.T, *trial){
-		itemTrials, txnTrials, nestedTrials, watchTrials, leaseTrials,
+		itemTrials, scanTrials, txnTrials, nestedTrials, watchTrials, leaseTrials,
 	} {
 		for name, try := range group {
 			t.Run(name, func(t *testing.T) {
@@ -128,19 +128,12 @@ var itemTrials = map[string]func(*testing.T, *trial){
 		}
 	},
 	"list of many": func(t *testing.T, r *trial) {
-		const n = 5000 // more than a page of Etcd's
-		for at := 0; at < n; {
-			var ops []store.Op
-			for ; at < n && len(ops) < 100; at++ {
-				ops = append(ops, store.Put("/many/"+hex8(at), []byte("x")))
-			}
-			r.commit(store.Txn{Then: ops})
-		}
+		r.fill()
 		items, _ := r.list(store.Prefix("/many/"))
-		if len(items) != n || items[n-1].Key != "/many/"+hex8(n-1) {
-			t.Fatalf("%d items, want %d", len(items), n)
+		if len(items) != manyKeys || items[manyKeys-1].Key != "/many/"+hex8(manyKeys-1) {
+			t.Fatalf("%d items, want %d", len(items), manyKeys)
 		}
-		r.listsOneRevision("/many/"+hex8(0), "/many/"+hex8(n-1))
+		r.listsOneRevision("/many/"+hex8(0), "/many/"+hex8(manyKeys-1))
 	},
 	"ended context": func(t *testing.T, r *trial) {
 		ended, cancel := context.WithCancel(r.ctx)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -19,6 +20,8 @@ import (
 // hit one.
 type Mem struct {
 	Faults
+	// PageSize is how many items a page of a Scan has; 0: 1,000.
+	PageSize int
 
 	mu        sync.Mutex
 	state     state
@@ -73,13 +76,58 @@ func (m *Mem) List(ctx context.Context, span store.Span) ([]store.Item, store.Re
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var items []store.Item
+	return m.within(span), m.state.rev, nil
+}
+
+// Scan implements store.KV. Each page is a request of its own.
+func (m *Mem) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	if err := m.enter(ctx); err != nil {
+		return 0, fmt.Errorf("scan %s: %w", span.From, err)
+	}
+	m.mu.Lock()
+	items, rev, life := m.within(span), m.state.rev, m.life
+	m.mu.Unlock()
+	first := true
+	for items := range slices.Chunk(items, cmp.Or(m.PageSize, 1000)) {
+		if !first {
+			if err := m.enterAgain(ctx, rev, life); err != nil {
+				return 0, fmt.Errorf("scan %s: %w", span.From, err)
+			}
+		}
+		first = false
+		if parts == store.KeysOnly {
+			for i := range items {
+				items[i].Value = nil
+			}
+		}
+		if err := page(items); err != nil {
+			return 0, err
+		}
+	}
+	return rev, nil
+}
+
+// enterAgain is the way the next page of a revision is asked for.
+func (m *Mem) enterAgain(ctx context.Context, rev store.Revision, life int) error {
+	if err := m.enter(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if rev < m.compacted || life != m.life {
+		return store.ErrCompacted
+	}
+	return nil
+}
+
+// within copies the items of a span, in key order. The caller holds mu.
+func (m *Mem) within(span store.Span) (items []store.Item) {
 	for _, key := range slices.Sorted(maps.Keys(m.state.items)) {
 		if span.Contains(key) {
 			items = append(items, m.state.items[key].copy())
 		}
 	}
-	return items, m.state.rev, nil
+	return items
 }
 
 // Revision returns the store's revision.

@@ -39,6 +39,31 @@ func (w *Wire) List(ctx context.Context, span store.Span) ([]store.Item, store.R
 	return w.far.List(ctx, span)
 }
 
+// Scan implements store.KV. Each page is a request of its own.
+func (w *Wire) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	ask := func() error {
+		_, leave, err := w.begin(ctx)
+		if err != nil {
+			return fmt.Errorf("scan %s: %w", span.From, err)
+		}
+		leave() // who reads may take their time
+		return nil
+	}
+	if err := ask(); err != nil {
+		return 0, err
+	}
+	first := true
+	return w.far.Scan(ctx, span, parts, func(items []store.Item) error {
+		if !first {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
+		first = false
+		return page(items)
+	})
+}
+
 // Commit implements store.KV.
 func (w *Wire) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
 	_, leave, err := w.begin(ctx)
