@@ -127,6 +127,44 @@ func TestCommitPassesElseThrough(t *testing.T) {
 	})
 }
 
+// What a transaction writes where its conditions do not hold is fenced like the
+// rest of it.
+func TestBothBranchesAreFenced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		old := start(t, mem, "one", &storetest.Past{})
+		if err := storetest.Put(t.Context(), old, "/k"); err != nil {
+			t.Fatal(err)
+		}
+		either := store.Txn{
+			If:   []store.Cond{store.Absent("/k")},
+			Then: []store.Op{store.Put("/k", nil)},
+			Else: []store.Op{store.Get("/k"), store.Put("/other", []byte("1"))},
+		}
+		res, err := old.Commit(t.Context(), either)
+		if _, found := res.Item("/k"); err != nil || res.Done || !found || res.Revision == 0 {
+			t.Fatalf("Commit: %+v, %v; want the other branch, with /k and a revision", res, err)
+		}
+		before, err := mem.Get(t.Context(), "/other")
+		if err != nil {
+			t.Fatal(err)
+		}
+		old.wire.Slow(time.Second)
+		var flight sync.WaitGroup
+		flight.Go(func() {
+			if _, err := old.Commit(t.Context(), either); !errors.Is(err, store.ErrFenced) {
+				t.Errorf("Commit of an agent that was replaced meanwhile: %v, want ErrFenced", err)
+			}
+		})
+		time.Sleep(500 * time.Millisecond)
+		start(t, mem, "one", &storetest.Past{})
+		flight.Wait()
+		if after, err := mem.Get(t.Context(), "/other"); err != nil || after.Modified != before.Modified {
+			t.Errorf("it wrote where its conditions did not hold: %+v, %v", after, err)
+		}
+	})
+}
+
 // A commit whose reply is lost is unknown; the same transaction again tells.
 func TestLostReplyIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -195,6 +195,9 @@ func (s *Session) Commit(ctx context.Context, txn store.Txn) (store.Result, erro
 
 // commit is Commit, also while the name is another install's.
 func (s *Session) commit(ctx context.Context, txn store.Txn) (store.Result, error) {
+	if changes(txn.Else) {
+		return s.commitEither(ctx, txn)
+	}
 	held, floor, seen := s.state.guarded()
 	if held == nil {
 		return store.Result{}, fmt.Errorf("commit: %w", s.state.closed())
@@ -214,6 +217,19 @@ func (s *Session) commit(ctx context.Context, txn store.Txn) (store.Result, erro
 		return store.Result{}, fmt.Errorf("commit: %w", err)
 	}
 	return res, nil
+}
+
+// commitEither is commit for a transaction that writes where its conditions do
+// not hold, too: what guarded compares must stand over both.
+func (s *Session) commitEither(ctx context.Context, txn store.Txn) (store.Result, error) {
+	res, err := s.commit(ctx, store.Txn{Gives: txn.Gives, Then: []store.Op{{Kind: store.OpNested, Nested: &txn}}})
+	if err != nil {
+		return store.Result{}, err
+	}
+	if len(res.Nested) == 0 {
+		return store.Result{}, fmt.Errorf("commit: %w: the transaction ran neither way", store.ErrUnavailable)
+	}
+	return res.Nested[0], nil
 }
 
 // guarded adds what every transaction compares: the epoch and this node's last
