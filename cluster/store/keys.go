@@ -23,6 +23,7 @@ const (
 	refsFolder       = "/refs/"
 	quarantineFolder = "/quarantines/"
 	restEnding       = "/rest"
+	cooldownEnding   = "/cooldown"
 	gossipKeysKey    = "/gossip-keys"
 	lastFolder       = "/last/"
 	recoveryFolder   = "/recovery/"
@@ -123,6 +124,22 @@ func DefaultPoolKey(subnet netip.Prefix) string {
 // keys is the order of addresses.
 func LeaseKey(segment string, addr netip.Addr) string {
 	return leasesFolder + part(segment) + "/" + family(addr) + hexAddr(addr)
+}
+
+// CooldownKey is there while an address rests that a container gave back. It
+// hangs from an etcd lease, so that no host's clock says when that is over.
+func CooldownKey(segment string, addr netip.Addr) string {
+	return LeaseKey(segment, addr) + cooldownEnding
+}
+
+// CooldownOf is the inverse of CooldownKey; ok is false for any other key.
+func CooldownOf(key string) (segment string, addr netip.Addr, ok bool) {
+	lease, ok := strings.CutSuffix(key, cooldownEnding)
+	if !ok {
+		return "", netip.Addr{}, false
+	}
+	segment, addr, err := LeaseOf(lease)
+	return segment, addr, err == nil
 }
 
 // LeaseOf is the inverse of LeaseKey.
@@ -240,7 +257,7 @@ func LeasesSpan(segment string, subnet netip.Prefix) Span {
 	subnet = subnet.Masked()
 	return Span{
 		From: LeaseKey(segment, subnet.Addr()),
-		To:   LeaseKey(segment, lastAddr(subnet)) + "\x00",
+		To:   LeaseKey(segment, lastAddr(subnet)) + "0", // after "/", which begins what is below a lease
 	}
 }
 

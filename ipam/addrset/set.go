@@ -3,8 +3,6 @@ package addrset
 import (
 	"cmp"
 	"encoding/binary"
-	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"sort"
@@ -197,21 +195,6 @@ func maxNumber(a, b number) number {
 	return a
 }
 
-// search returns the lowest address of a prefix that is in none of the sets,
-// beginning at the host part of seed and wrapping around once.
-func search(within netip.Prefix, seed number, taken []*Set) (netip.Addr, bool) {
-	all, host := Of(within), hostMask(within)
-	start := number{all.first.hi | seed.hi&host.hi, all.first.lo | seed.lo&host.lo}
-	if n, ok := searchInterval(Interval{start, all.last}, taken); ok {
-		return n.addr(), true
-	}
-	if start == all.first {
-		return netip.Addr{}, false
-	}
-	n, ok := searchInterval(Interval{all.first, start.previous()}, taken)
-	return n.addr(), ok
-}
-
 // searchInterval asks the sets in turn until none moves the candidate any more.
 func searchInterval(within Interval, taken []*Set) (number, bool) {
 	n := within.first
@@ -229,27 +212,6 @@ func searchInterval(within Interval, taken []*Set) (number, bool) {
 		}
 	}
 	return n, true
-}
-
-// Search returns the lowest address of the ranges, tried in order, that is in
-// none of the sets. In each range it begins at the host part of seed, and wraps
-// around once; the zero seed begins at the first address.
-func Search(ranges []netip.Prefix, seed netip.Addr, taken []*Set) (netip.Addr, bool) {
-	for _, within := range ranges {
-		if addr, ok := search(within, numberOf(seed), taken); ok {
-			return addr, true
-		}
-	}
-	return netip.Addr{}, false
-}
-
-// RandomSeed draws a seed, so that a search begins anywhere.
-func RandomSeed(bits io.Reader) (netip.Addr, error) {
-	var raw [16]byte
-	if _, err := io.ReadFull(bits, raw[:]); err != nil {
-		return netip.Addr{}, fmt.Errorf("draw random bits: %w", err)
-	}
-	return netip.AddrFrom16(raw), nil
 }
 
 // In returns a segment's set of several, made empty if need be.

@@ -96,52 +96,50 @@ func TestFillIsAddingEach(t *testing.T) {
 	})
 }
 
-// TestSearchAgainstAWalk compares search with walking over every address.
+// TestSearchAgainstAWalk compares Search with walking over every address.
 func TestSearchAgainstAWalk(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		bits := rapid.IntRange(24, 32).Draw(t, "bits")
 		within := netip.PrefixFrom(netip.MustParseAddr("10.1.2.0"), bits)
-		seed := number{lo: rapid.Uint64().Draw(t, "seed")}
+		var all []netip.Addr
+		for addr := within.Addr(); within.Contains(addr); addr = addr.Next() {
+			all = append(all, addr)
+		}
+		one := func(what string) netip.Addr { return rapid.SampledFrom(all).Draw(t, what) }
+		x, taken := NewIndex(within), map[netip.Addr]bool{}
+		for range rapid.IntRange(0, len(all)).Draw(t, "indexed") {
+			addr := one("taken")
+			taken[addr] = true
+			x.Add(addr)
+		}
 		sets := make([]*Set, rapid.IntRange(0, 3).Draw(t, "sets"))
 		for i := range sets {
 			sets[i] = &Set{}
 			for range rapid.IntRange(0, 20).Draw(t, "spans") {
-				first := within.Addr()
-				for range rapid.IntRange(0, 255).Draw(t, "first") {
-					first = first.Next()
-				}
+				first := one("first")
 				last := first
 				for range rapid.IntRange(0, 60).Draw(t, "length") {
 					last = last.Next()
 				}
-				sets[i].Add(Interval{numberOf(first), numberOf(last)})
+				sets[i].Add(Between(first, last))
 			}
 		}
-		want, wantOK := walk(within, seed, sets)
-		got, ok := search(within, seed, sets)
-		if ok != wantOK || ok && got != want {
-			t.Fatalf("search = %s %v, want %s %v", got, ok, want, wantOK)
+		from, last := one("from"), one("last")
+		var want netip.Addr
+		for _, addr := range all {
+			in := taken[addr] || addr.Less(from) || last.Less(addr)
+			for _, s := range sets {
+				in = in || s.Has(addr)
+			}
+			if !in {
+				want = addr
+				break
+			}
+		}
+		if got, ok := x.Search(from, last, sets); ok != want.IsValid() || got != want {
+			t.Fatalf("Search from %s to %s = %s %v, want %s", from, last, got, ok, want)
 		}
 	})
-}
-
-func walk(within netip.Prefix, seed number, sets []*Set) (netip.Addr, bool) {
-	size := 1 << (32 - within.Bits())
-	start := int(seed.lo % uint64(size))
-	for i := range size {
-		addr := within.Addr()
-		for range (start + i) % size {
-			addr = addr.Next()
-		}
-		taken := false
-		for _, s := range sets {
-			taken = taken || s.contains(numberOf(addr))
-		}
-		if !taken {
-			return addr, true
-		}
-	}
-	return netip.Addr{}, false
 }
 
 func TestSearchInLargeSubnets(t *testing.T) {
@@ -154,9 +152,10 @@ func TestSearchInLargeSubnets(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var taken Set
 			taken.Add(Of(netip.MustParsePrefix(c.taken)))
-			got, ok := search(netip.MustParsePrefix(c.within), number{}, []*Set{&taken})
+			within := netip.MustParsePrefix(c.within)
+			got, ok := NewIndex(within).Search(within.Addr(), Of(within).Last(), []*Set{&taken})
 			if want := netip.MustParseAddr(c.want); !ok || got != want {
-				t.Errorf("search = %s %v, want %s", got, ok, want)
+				t.Errorf("Search = %s %v, want %s", got, ok, want)
 			}
 		})
 	}
