@@ -98,7 +98,8 @@ func TestAFullNetworkSaysSoAndOnlyThen(t *testing.T) {
 			all = append(all, n.mustRun("", ""))
 		}
 		_, err := n1.run("", "")
-		checkErr(c, err, "every address of 10.0.0.0/29 is taken, reserved, excluded or a host's own: remove a container, or make a network with a larger subnet")
+		checkErr(c, err, "every address of 10.0.0.0/29 is taken, reserved, excluded or a host's own: 5 leases on 2 hosts (h1 3, h2 2), 1 reserved; the oldest lease is 10.0.0.2, in use by ")
+		checkErr(c, err, ": remove a container, or make a network with a larger subnet")
 		all[1].stop() // on the other host; h1's mirror may not know yet
 		if ct := n1.mustRun("", ""); ct.ip() != all[1].ip() {
 			c.Errorf("given %s, want %s, the only free one", ct.ip(), all[1].ip())
@@ -179,6 +180,33 @@ func TestFullSubnetSpillsIntoTheNetworksNext(t *testing.T) {
 		second.stop() // Docker releases it under the id of the first pool
 		if _, rec := c.leaseAt("default", "10.0.1.2"); rec.State != "" {
 			c.Errorf("10.0.1.2 is still %+v", rec)
+		}
+	})
+}
+
+// TestTheNumericallyFirstSubnetWithRoom is given from, whichever Docker asks with.
+func TestTheNumericallyFirstSubnetWithRoom(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.9.0/24", "10.0.1.0/30", "10.0.4.0/24")
+		for _, want := range []string{"10.0.1.2/30", "10.0.4.2/24", "10.0.4.3/24"} {
+			if got := n.mustRun("", "").addrs[0].String(); got != want {
+				c.Errorf("given %s, want %s", got, want)
+			}
+		}
+	})
+}
+
+// TestAgedOrder: an address comes again when every other one was given.
+func TestAgedOrder(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/29"}, opts: map[string]string{"order": "aged"}})
+		n.h.ready()
+		for _, want := range []string{"10.0.0.2", "10.0.0.3", "10.0.0.4", "10.0.0.5", "10.0.0.6", "10.0.0.2", "10.0.0.3"} {
+			ct := n.mustRun("", "")
+			if ct.ip() != want {
+				c.Errorf("given %s, want %s", ct.ip(), want)
+			}
+			ct.stop()
 		}
 	})
 }

@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"gvlan/ipam/addrset"
+	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 )
 
@@ -47,6 +48,7 @@ func New(c node.Config) *Allocator {
 	a.requests = &requests{
 		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
+		lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,

@@ -95,7 +95,7 @@ func (bs *bindings) bindable(ctx context.Context, b Binding, places []pool.Place
 		case !own:
 			return nil, false, bs.notGiven(ctx, at)
 		case l.State == journal.Bound && l.Endpoint != b.Endpoint:
-			return nil, false, bs.holders.heldError(ctx, at, bs.Self.Node(), l.Endpoint)
+			return nil, false, bs.holders.heldError(ctx, l)
 		case l.Network != "" && l.Network != b.Network:
 			return nil, false, fmt.Errorf("address %s is being given to a container of another network", at.Addr)
 		case l.State == journal.Unbound || l.State == journal.Releasing:

@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -38,7 +39,7 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 	if err != nil {
 		return found, false, cs.Unanswered(err)
 	}
-	cs.Learn(at, true, res.Revision)
+	cs.Learn(at, mirror.Taken, res.Revision)
 	if res.Done {
 		return found, true, nil
 	}
@@ -89,7 +90,7 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 			return err
 		}
 		if res.Done && last {
-			cs.Learn(at, false, res.Revision)
+			cs.Learn(at, mirror.Free, res.Revision)
 		}
 		if res.Done {
 			return nil

@@ -558,7 +558,15 @@ func (c *cluster) list(span store.Span) []store.Item {
 	if err != nil {
 		c.Fatal(err)
 	}
-	return items
+	return withoutCooldowns(items)
+}
+
+// withoutCooldowns leaves out what says that an address rests.
+func withoutCooldowns(items []store.Item) []store.Item {
+	return slices.DeleteFunc(items, func(it store.Item) bool {
+		_, _, rests := store.CooldownOf(it.Key)
+		return rests
+	})
 }
 
 // until waits for the store to look as wanted.
@@ -571,7 +579,7 @@ func (c *cluster) until(what string, span store.Span, ok func([]store.Item) bool
 		if err != nil {
 			c.Fatalf("wait until %s: %v", what, err)
 		}
-		if ok(items) {
+		if ok(withoutCooldowns(items)) {
 			return
 		}
 		changed := false

@@ -21,10 +21,11 @@ import (
 func (u *upkeep) compare(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
 	defer cancel()
-	items, _, err := u.List(ctx, store.AllLeasesSpan())
+	items, rev, err := u.List(ctx, store.AllLeasesSpan())
 	if err != nil {
 		return err
 	}
+	defer u.comparedAt.Store(int64(rev))
 	subnets, _, err := u.List(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return err
@@ -122,12 +123,9 @@ func (u *upkeep) reassertOne(ctx context.Context, was journal.Lease) (*Conflict,
 
 // mirror has the subnets of open pools followed. Only Run calls it.
 func (u *upkeep) mirror(ctx context.Context) {
-	subnets := map[mirror.Subnet]time.Duration{} // the longest cooldown of those who share it
+	subnets := map[mirror.Subnet]bool{}
 	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
-		id := p.Parsed
-		n, _ := u.Memory.Addressing(p.Network)
-		at := mirror.Subnet{Segment: id.Segment, Subnet: id.Subnet}
-		subnets[at] = max(subnets[at], pool.CooldownOf(n.Overrides))
+		subnets[mirror.Subnet{Segment: p.Parsed.Segment, Subnet: p.Parsed.Subnet}] = true
 	}
 	u.Mirrors.Want(subnets, func(m *mirror.Mirror) context.CancelFunc {
 		ctx, cancel := context.WithCancel(ctx)
@@ -136,18 +134,80 @@ func (u *upkeep) mirror(ctx context.Context) {
 	})
 }
 
+// followAgain is how long a mirror that the store refuses to feed waits.
+const followAgain = 30 * time.Second
+
 func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
-	err := store.Follow(ctx, u.KV, store.LeasesSpan(m.Segment, m.Subnet), func(c store.Change) {
-		news, deleted := m.Apply(c)
-		for _, it := range news {
-			u.compareNews(m, it)
+	for ctx.Err() == nil {
+		err := store.FollowKeys(ctx, u.KV, store.LeasesSpan(m.Segment, m.Subnet), &feeding{u, m, 0})
+		if err == nil {
+			continue
 		}
-		u.vanished(m, c, deleted)
-	})
-	if err != nil {
-		u.Log.Error("a subnet is not mirrored; each address now costs a list", "subnet", m.Subnet, "err", err)
+		u.Log.Error("a subnet is not mirrored: each address costs a list until it is, which is tried again", "subnet", m.Subnet, "in", followAgain, "err", err)
 		m.Lose()
+		store.Sleep(ctx, followAgain)
 	}
+}
+
+// feeding feeds a mirror, and has compared with the memory what is not as it
+// should be.
+type feeding struct {
+	*upkeep
+	m    *mirror.Mirror
+	news int // in the list that is under way
+}
+
+// newsRead is how many records of one list are read one by one that were written
+// while nobody watched. Beyond it all are compared.
+const newsRead = 256
+
+// Begin implements store.Following.
+func (f *feeding) Begin() {
+	f.m.Begin(store.Revision(f.comparedAt.Load()))
+	f.news = 0
+}
+
+// Page implements store.Following.
+func (f *feeding) Page(items []store.Item) {
+	for _, it := range f.m.Page(items) {
+		at, ok := placeOf(it)
+		if _, known := f.Memory.Lease(at); !ok || known {
+			continue
+		}
+		f.news++
+		if f.news <= newsRead {
+			f.SuspectAt(at)
+		}
+		f.missAt(at, it.Modified) // as a reservation
+	}
+	if f.news > newsRead {
+		f.compared.Store(0)
+		f.Wake()
+	}
+	for _, it := range items {
+		if at, ok := placeOf(it); ok {
+			f.missOther(at, it)
+		}
+	}
+}
+
+// Apply implements store.Following.
+func (f *feeding) Apply(c store.Change) {
+	news, deleted := f.m.Apply(c)
+	for _, it := range news {
+		f.compareNews(f.m, it)
+	}
+	for _, g := range deleted {
+		f.missAt(pool.At(f.m.Segment, g.Addr), g.At)
+	}
+	if c.Reset {
+		f.vanished(f.m, c.Revision)
+	}
+}
+
+func placeOf(it store.Item) (pool.Place, bool) {
+	segment, addr, err := store.LeaseOf(it.Key)
+	return pool.At(segment, addr), err == nil
 }
 
 // compareNews has a record compared that carries this node's name and that
@@ -185,31 +245,20 @@ type missing struct {
 	defaults  node.Suspects[string]     // default subnets, by PoolID
 }
 
-// vanished compares what a change of a subnet's mirror shows gone.
-func (u *upkeep) vanished(m *mirror.Mirror, c store.Change, gone []mirror.Gone) {
-	for _, g := range gone {
-		u.missAt(pool.At(m.Segment, g.Addr), g.At)
+// vanished compares what a list of a subnet does not show.
+func (u *upkeep) vanished(m *mirror.Mirror, rev store.Revision) {
+	gone := func(at pool.Place) bool {
+		return at.Segment == m.Segment && m.Subnet.Contains(at.Addr) && !m.Has(at.Addr)
 	}
-	if !c.Reset {
-		return
-	}
-	there := map[pool.Place]store.Item{}
-	for _, it := range c.Items {
-		if segment, addr, err := store.LeaseOf(it.Key); err == nil {
-			there[pool.At(segment, addr)] = it
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.Segment == m.Segment }) {
+		if gone(l.Place()) {
+			u.missAt(l.Place(), rev)
 		}
 	}
-	inside := func(at pool.Place) bool { return at.Segment == m.Segment && m.Subnet.Contains(at.Addr) }
-	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return inside(l.Place()) }) {
-		if _, ok := there[l.Place()]; !ok { // who else has it is seen by compareNews
-			u.missAt(l.Place(), c.Revision)
-		}
-	}
-	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed && p.Parsed.Segment == m.Segment }) {
 		for _, addr := range p.Reserved() {
-			at := pool.At(p.Parsed.Segment, addr)
-			if rec, err := store.Decode[store.Lease](there[at]); inside(at) && (err != nil || rec.State != store.Reserved) {
-				u.missAt(at, c.Revision)
+			if at := pool.At(m.Segment, addr); gone(at) {
+				u.missAt(at, rev)
 			}
 		}
 	}
@@ -230,6 +279,14 @@ func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
 // the place of this node's.
 func (u *upkeep) missStranger(at pool.Place, it store.Item) {
 	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Modified {
+		u.missing.places.Add(at)
+		u.Wake()
+	}
+}
+
+// missOther is missStranger for a key whose value is not known.
+func (u *upkeep) missOther(at pool.Place, it store.Item) {
+	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Created {
 		u.missing.places.Add(at)
 		u.Wake()
 	}

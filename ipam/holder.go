@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
+	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -114,7 +116,7 @@ func (h *holders) holderOf(ctx context.Context, addr netip.Addr, rec store.Lease
 	if rec.State == store.Reserved {
 		return h.reservedFor(ctx, addr, rec.By)
 	}
-	return h.heldBy(ctx, rec.Node, rec.Endpoint)
+	return h.leasedBy(ctx, rec)
 }
 
 // The sentences of this file name who has an address. What they say is read
@@ -127,15 +129,26 @@ func (h *holders) takenError(ctx context.Context, at pool.Place, rec store.Lease
 		return fmt.Errorf("address %s is %s", at.Addr, h.reservedFor(ctx, at.Addr, rec.By))
 	case rec.State == store.Quarantined:
 		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.Addr)
-	case rec.Node == "" && rec.Claims != nil:
-		return fmt.Errorf("address %s is a service's or task's of the swarm%s", at.Addr, h.onNetwork(ctx, rec.Network))
 	}
-	return h.heldError(ctx, at, rec.Node, rec.Endpoint)
+	return fmt.Errorf("address %s is %s", at.Addr, h.leasedBy(ctx, rec))
 }
 
-// heldError refuses an address that an endpoint of a node has.
-func (h *holders) heldError(ctx context.Context, at pool.Place, node, endpoint string) error {
-	return fmt.Errorf("address %s is %s", at.Addr, h.heldBy(ctx, node, endpoint))
+// heldError refuses an address that an endpoint of this node has.
+func (h *holders) heldError(ctx context.Context, l journal.Lease) error {
+	return fmt.Errorf("address %s is %s", l.Address, h.leasedBy(ctx, h.Record(l)))
+}
+
+// leasedBy ends a sentence: "in use by container web on node h1 (network lan1)
+// since 2027-01-02 15:04 UTC".
+func (h *holders) leasedBy(ctx context.Context, rec store.Lease) string {
+	since := ""
+	if rec.Since != 0 {
+		since = " since " + time.Unix(rec.Since, 0).UTC().Format("2006-01-02 15:04 MST")
+	}
+	if rec.Node == "" && rec.Claims != nil {
+		return "a service's or task's of the swarm" + h.onNetwork(ctx, rec.Network) + since
+	}
+	return h.heldBy(ctx, rec.Node, rec.Endpoint) + since
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
@@ -158,6 +171,61 @@ func (h *holders) heldBy(ctx context.Context, id, endpoint string) string {
 		}
 	}
 	return fmt.Sprintf("in use by %s on node %s%s", holder, host, on)
+}
+
+// fullness says what a full network is full of.
+func (h *holders) fullness(ctx context.Context, t census.Tally) string {
+	var words []string
+	if n := t.Held(); n > 0 {
+		words = append(words, fmt.Sprintf("%s on %s (%s)", number(n, "lease"), number(len(t.Leases), "host"), h.byHost(ctx, t.Leases)))
+	}
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{t.Reserved, "reserved"}, {t.Quarantined, "resting after an eviction"}} {
+		if more.n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", more.n, more.what))
+		}
+	}
+	if len(words) == 0 {
+		return "no lease"
+	}
+	said := strings.Join(words, ", ")
+	if t.OldestAt.IsValid() {
+		said += fmt.Sprintf("; the oldest lease is %s, %s", t.OldestAt, h.leasedBy(ctx, t.Oldest))
+	}
+	return said
+}
+
+// number is a number of things in words.
+func number(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// hostsTold is how many hosts a sentence names.
+const hostsTold = 4
+
+// byHost are the hosts with the most leases, "h1 120, h2 31".
+func (h *holders) byHost(ctx context.Context, leases map[string]int) string {
+	nodes := slices.SortedFunc(maps.Keys(leases), func(a, b string) int {
+		return cmp.Or(cmp.Compare(leases[b], leases[a]), cmp.Compare(a, b))
+	})
+	var words []string
+	for i, node := range nodes {
+		if i == hostsTold {
+			words = append(words, fmt.Sprintf("and %d more", len(nodes)-i))
+			break
+		}
+		name := "the swarm's services"
+		if node != "" {
+			name = h.HostOf(ctx, node)
+		}
+		words = append(words, fmt.Sprintf("%s %d", name, leases[node]))
+	}
+	return strings.Join(words, ", ")
 }
 
 // onNetwork ends a sentence with the name of a definition, where it has one.

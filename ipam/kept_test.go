@@ -3,9 +3,7 @@ package ipam
 import (
 	"net/netip"
 	"testing"
-	"time"
 
-	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
 )
 
@@ -71,16 +69,10 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 func TestAKeptAddressRests(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
-		n.def.Overrides.Cooldown = "30s"
-		n.commitDefinition()
 		n.h.ready()
-		for n.h.Mirrors.Of(pool.DefaultSegment, mustPrefix("10.0.0.0/24")).Longest() != 30*time.Second {
-			if !store.Sleep(c.Context(), time.Millisecond) {
-				c.Fatal("the mirror never hears of the cooldown")
-			}
-		}
 		web := n.mustRun("web", "10.0.0.5")
 		web.stop()
+		n.rest(web.ip(), true)
 		n.h.Avoid([]Kept{{Segment: pool.DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
 		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.2" {
 			c.Errorf("given %s, want 10.0.0.2: .5 rests", got)
@@ -88,7 +80,7 @@ func TestAKeptAddressRests(t *testing.T) {
 		if got := n.ask(AddressRequest{Options: map[string]string{pool.EndpointName: "web"}}); got != "10.0.0.5" {
 			c.Errorf("web is given %s, want the address it had", got)
 		}
-		n.h.later(31 * time.Second)
+		n.rest(web.ip(), false)
 		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.5" {
 			c.Errorf("given %s, want 10.0.0.5", got)
 		}

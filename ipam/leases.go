@@ -6,6 +6,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -126,6 +127,73 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 	return found, won, err
 }
 
+// takeFirst takes the first of several addresses that nobody has yet, in one
+// transaction. When the reply is missing all of them are given back.
+func (ls *leases) takeFirst(ctx context.Context, all []journal.Lease) (tried, error) {
+	res, err := ls.Commit(ctx, store.Txn{Gives: true, Then: []store.Op{ls.rung(all)}})
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		err = ls.Unanswered(err)
+		for _, l := range all {
+			l.State = journal.Releasing
+			err = errors.Join(err, ls.Memory.NotePut(l))
+		}
+		return tried{won: -1}, err
+	case errors.Is(err, store.ErrSuspect):
+		return tried{won: -1}, ls.Untrusted(err)
+	case err != nil:
+		return tried{won: -1}, err
+	}
+	return ls.climbed(all, res)
+}
+
+// rung takes the first of the leases, or where somebody has its address one of
+// the others.
+func (ls *leases) rung(all []journal.Lease) store.Op {
+	key := all[0].Place().Key()
+	txn := store.Txn{
+		If:   []store.Cond{store.Absent(key)},
+		Then: []store.Op{store.Put(key, store.Encode(ls.Record(all[0])))},
+		Else: []store.Op{store.Get(key)},
+	}
+	if len(all) > 1 {
+		txn.Else = append(txn.Else, ls.rung(all[1:]))
+	}
+	return store.Op{Kind: store.OpNested, Nested: &txn}
+}
+
+// climbed reads which of the leases a transaction took. Where its first reply
+// was lost it may have taken two: what an earlier try took stands in the way of
+// the next one, which then takes another. That one is given back.
+func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) {
+	was := tried{won: -1, revision: res.Revision}
+	var failed error
+	for i, l := range all {
+		if len(res.Nested) == 0 {
+			break
+		}
+		res = res.Nested[0]
+		found, _ := res.Item(l.Place().Key())
+		l.Created = createdUnder(found, l.Nonce)
+		if res.Done {
+			l.Created = was.revision
+		}
+		ls.Learn(l.Place(), mirror.Taken, was.revision)
+		switch {
+		case l.Created == 0:
+			if ls.IsUnknown(l.Place(), found) {
+				ls.SuspectAt(l.Place())
+			}
+		case was.won < 0:
+			was.won = i
+			failed = errors.Join(failed, ls.Memory.NotePut(l))
+		default:
+			failed = errors.Join(failed, ls.postpone(l))
+		}
+	}
+	return was, failed
+}
+
 // put makes the lease's key if it is absent. When it is not, found is what
 // stands there. With gives the address is given for the first time, else a lease
 // is written again. The caller holds the place.
@@ -140,7 +208,7 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found s
 	if err != nil {
 		return found, false, err
 	}
-	ls.Learn(l.Place(), true, res.Revision)
+	ls.Learn(l.Place(), mirror.Taken, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
 		found, _ = res.Item(key)
@@ -264,7 +332,11 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		return err
 	}
 	_, other := res.Item(key)
-	ls.Learn(l.Place(), other, res.Revision)
+	shown := mirror.Free
+	if other {
+		shown = mirror.Taken
+	}
+	ls.Learn(l.Place(), shown, res.Revision)
 	return ls.Memory.NoteDrop(l)
 }
 

@@ -129,8 +129,7 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 		_, err = c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.Key(), store.Encode(stranger))}})
 		n.h.must(err)
 		for _, m := range n.h.Mirrors.Covering(at) {
-			for free := true; free; {
-				_, free = m.Choose([]netip.Prefix{mustPrefix("10.0.0.2/32")}, netip.Addr{}, nil)
+			for !m.Has(at.Addr) {
 				if !store.Sleep(c.Context(), 1e6) {
 					c.Fatal("the mirror never hears of the stranger")
 				}
@@ -139,8 +138,8 @@ func TestAStrangerMetByAnAllocation(t *testing.T) {
 		p, _ := n.h.Memory.Pool(n.ids[0])
 		views, err := n.h.views(p)
 		n.h.must(err)
-		if won, err := n.h.takeDynamic(c.Context(), p, views[0], at); won || err != nil {
-			c.Fatalf("took a stranger's address: %v, error %v", won, err)
+		if was, err := n.h.takeDynamic(c.Context(), p, []candidate{{at: at, view: views[0]}}); was.won >= 0 || err != nil {
+			c.Fatalf("took a stranger's address: %+v, error %v", was, err)
 		}
 		release()
 		held := n.h.waitHeld(func(h Held) bool { return h.Kind == HeldAddress })

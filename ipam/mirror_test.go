@@ -31,7 +31,7 @@ func TestNewsOfAnAddressGivenBackSince(t *testing.T) {
 		if found := n.h.Suspect.Drain(); len(found) != 0 {
 			c.Errorf("%v are compared, which this node gave back", found)
 		}
-		m.Learn(got.Addr(), true, news.Modified+100)
+		m.Learn(got.Addr(), mirror.Taken, news.Modified+100)
 		n.h.compareNews(m, news)
 		if want := []pool.Place{pool.At(pool.DefaultSegment, got.Addr())}; !slices.Equal(n.h.Suspect.Drain(), want) {
 			c.Errorf("%v is not compared: it carries this node's name, and its journal does not know it", want)
@@ -39,19 +39,21 @@ func TestNewsOfAnAddressGivenBackSince(t *testing.T) {
 	})
 }
 
-func TestContentionMovesANodeToItsStripeForAWhile(t *testing.T) {
+// TestContentionKeepsANodeApartForAWhile: a node that met another takes its next
+// addresses away from the lowest.
+func TestContentionKeepsANodeApartForAWhile(t *testing.T) {
 	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		n := c.host("h1").mustCreate("10.0.0.0/16")
 		n.h.ready()
 		n.h.Mirrors.Of("default", n.pools[0].Subnet).Meet()
 		var low int
-		for range mirror.StripeFor + 2 {
+		for range mirror.ApartFor + 2 {
 			if ct := n.mustRun("", ""); ct.addrs[0].Addr().As4()[2] == 0 && ct.addrs[0].Addr().As4()[3] < 16 {
 				low++
 			}
 		}
-		if low != 2 {
-			t.Errorf("%d addresses were the lowest, want the last 2 of %d", low, mirror.StripeFor+2)
+		if low < 2 || low > 4 { // drawn there: once in 4096
+			t.Errorf("%d addresses were of the lowest, want the last 2 of %d", low, mirror.ApartFor+2)
 		}
 	})
 }

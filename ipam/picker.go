@@ -1,18 +1,18 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"hash/fnv"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
+	"gvlan/ipam/census"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
@@ -86,7 +86,7 @@ type candidate struct {
 }
 
 // silent holds the place of a free address that nobody answers for on the LAN.
-func (c *picker) silent(ctx context.Context, network string) (candidate, error) {
+func (c *picker) silent(ctx context.Context) (candidate, error) {
 	for {
 		some, err := c.several(ctx)
 		if err != nil {
@@ -96,7 +96,7 @@ func (c *picker) silent(ctx context.Context, network string) (candidate, error) 
 		for i, one := range some {
 			addrs[i] = one.at.Addr
 		}
-		heard, err := c.a.askLAN(ctx, network, some[0].at.Segment, addrs)
+		heard, err := c.a.askLAN(ctx, c.network, some[0].at.Segment, addrs)
 		chosen := candidate{}
 		for _, one := range some {
 			if err == nil && chosen.release == nil && !heard.Has(one.at.Addr) {
@@ -113,17 +113,17 @@ func (c *picker) silent(ctx context.Context, network string) (candidate, error) 
 
 // several holds the places of up to askedAtOnce free addresses of one segment.
 func (c *picker) several(ctx context.Context) ([]candidate, error) {
-	at, v, release, err := c.next(ctx)
+	first, err := c.next(ctx)
 	if err != nil {
 		return nil, err
 	}
-	some := []candidate{{at, v, release}}
+	some := []candidate{first}
 	for len(some) < askedAtOnce {
-		at, v, release, ok, err := c.offer()
-		if err != nil || !ok {
+		one, ok := c.offer()
+		if !ok {
 			break // one is enough
 		}
-		some = append(some, candidate{at, v, release})
+		some = append(some, one)
 	}
 	return some, nil
 }
@@ -165,62 +165,129 @@ func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Pla
 
 // picker proposes the candidates of one request.
 type picker struct {
-	a     *requests
-	views []view
-	hosts *addrset.Set // what hosts have themselves
-	// settable: the network has a definition, which `gvlan network set` changes.
-	settable bool
-	late     *addrset.Set // given last
-	own      []Kept       // what whoever asks had before, tried first
-	named    bool         // the engine said who asks
-	// listed holds what a list of each view showed, once there was one; it
-	// is used in place of the mirrors.
-	listed []*addrset.Set
-	// current is set while no candidate of the list was lost to somebody.
+	a       *requests
+	network string // the engine's id
+	views   []view
+	hosts   *addrset.Set // what hosts have themselves
+	late    *addrset.Set // given last
+	own     []Kept       // what whoever asks had before, tried first
+	named   bool         // the engine said who asks
+	// seen is what each view's candidates are chosen by: the mirrors, or what
+	// lists showed.
+	seen []*mirror.Mirror
+	// current is set while seen is of lists that began after the request did, and
+	// no candidate of them was lost to somebody.
 	current bool
+	// unsure is set while seen may lack much: then several are tried at once, away
+	// from the lowest.
+	unsure bool
+	lostTo int // candidates that somebody else had
 	// settled is set once the store knows of this node's own releases.
 	settled bool
 }
 
-func (c *picker) ready() bool {
-	for _, v := range c.views {
-		if !c.a.Mirrors.Of(v.segment, v.subnet).IsReady() {
-			return false
-		}
+// How many candidates one transaction tries in turn: one, where no other node
+// is about; more after one was met, and more still after some were lost.
+const (
+	rungsMet  = 3
+	rungsMost = 8
+)
+
+func (c *picker) rungs() int {
+	switch {
+	case c.lostTo > rungsMet:
+		return rungsMost
+	case c.unsure || c.lostTo > 0 || c.isContended():
+		return rungsMet
 	}
-	return true
+	return 1
 }
 
-// free holds the place of a free address. It fails when the network is full.
-func (c *picker) free(ctx context.Context, network string) (candidate, error) {
-	if c.a.cautious() {
-		return c.silent(ctx, network)
+func (c *picker) isContended() bool {
+	return slices.ContainsFunc(c.views, func(v view) bool { return c.a.mirrorOf(v).Contended() })
+}
+
+// look has the candidates chosen by the mirrors, and by the beginning of a list
+// where a mirror is not filled yet.
+func (c *picker) look(ctx context.Context) error {
+	c.seen = nil
+	for _, v := range c.views {
+		m := c.a.mirrorOf(v)
+		if !m.IsReady() {
+			first, whole, err := c.a.lists.Beginning(ctx, v.segment, v.subnet, v.ranges, c.never(v))
+			if err != nil {
+				return c.a.Unanswered(err)
+			}
+			m, c.unsure = first, c.unsure || !whole
+		}
+		c.seen = append(c.seen, m)
 	}
-	at, v, release, err := c.next(ctx)
-	return candidate{at, v, release}, err
+	return nil
+}
+
+// list has them chosen by lists that begin now.
+func (c *picker) list(ctx context.Context) error {
+	var seen []*mirror.Mirror
+	for _, v := range c.views {
+		m, err := c.a.lists.Now(ctx, v.segment, v.subnet, v.ranges)
+		if err != nil {
+			return c.a.Unanswered(err)
+		}
+		seen = append(seen, m)
+	}
+	c.seen, c.current, c.unsure = seen, true, false
+	return nil
+}
+
+// free holds the places of free addresses, as many as one transaction tries. It
+// fails when the network is full.
+func (c *picker) free(ctx context.Context, most int) ([]candidate, error) {
+	if c.a.cautious() {
+		one, err := c.silent(ctx)
+		return []candidate{one}, err
+	}
+	first, err := c.next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []candidate{first}
+	for len(all) < min(most, c.rungs()) {
+		one, ok := c.offer()
+		if !ok {
+			break
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// spare says which addresses are passed over at first.
+type spare struct {
+	asked bool // those that stopped containers want again
+	among mirror.Among
 }
 
 // offer holds the place of a candidate, if what is known offers one.
-func (c *picker) offer() (at pool.Place, v view, release func(), ok bool, err error) {
-	for _, later := range []spare{{asked: true, resting: true}, {asked: true}, {}} {
+func (c *picker) offer() (one candidate, ok bool) {
+	for _, pass := range []spare{{asked: true}, {asked: true, among: mirror.Cooling}, {}, {among: mirror.Cooling}} {
 		for i, v := range c.views {
-			at, release, ok, err := c.choose(i, v, later)
-			if ok || err != nil {
-				return at, v, release, ok, err
+			if one, ok := c.choose(i, v, v.ranges, pass); ok {
+				return one, true
 			}
 		}
 	}
-	return pool.Place{}, view{}, nil, false, nil
+	return candidate{}, false
 }
 
-// next is free without asking the LAN.
-func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
-	if at, v, release, ok, err := c.again(); ok || err != nil {
-		return at, v, release, err
+// next holds the place of one candidate, by a list where what is known offers
+// none.
+func (c *picker) next(ctx context.Context) (candidate, error) {
+	if one, ok := c.again(); ok {
+		return one, nil
 	}
 	for {
-		if at, v, release, ok, err := c.offer(); ok || err != nil {
-			return at, v, release, err
+		if one, ok := c.offer(); ok {
+			return one, nil
 		}
 		if c.current && c.settled {
 			return c.underWay(ctx)
@@ -228,7 +295,7 @@ func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
 		c.a.debts.settle(ctx)
 		c.settled = true
 		if err := c.list(ctx); err != nil {
-			return pool.Place{}, view{}, nil, err
+			return candidate{}, err
 		}
 	}
 }
@@ -236,98 +303,59 @@ func (c *picker) next(ctx context.Context) (pool.Place, view, func(), error) {
 // underWay waits for the addresses that nobody has but that a call of this
 // node is about, a release or a comparison, and holds the first that stays
 // free: the network is full only when none does.
-func (c *picker) underWay(ctx context.Context) (pool.Place, view, func(), error) {
+func (c *picker) underWay(ctx context.Context) (candidate, error) {
+	passed := &addrset.Set{}
 	for i, v := range c.views {
 		for {
 			at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
-				return addrset.Search(v.ranges, netip.Addr{}, []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), own, c.listed[i]})
+				return c.seen[i].Choose(mirror.Want{Ranges: v.ranges, Never: append(c.never(v), own, passed), Among: mirror.Unrecorded}, false)
 			})
 			if !ok {
 				break
 			}
 			release, err := c.a.Places.Hold(ctx, at)
 			if err != nil {
-				return pool.Place{}, view{}, nil, err
+				return candidate{}, err
 			}
 			if _, taken := c.a.Memory.Lease(at); !taken {
-				return at, v, release, nil
+				return candidate{at, v, release}, nil
 			}
 			release()
-			c.listed[i].Add(addrset.Single(at.Addr))
+			passed.Add(addrset.Single(at.Addr))
 		}
 	}
-	return pool.Place{}, view{}, nil, c.exhausted()
+	return candidate{}, c.a.exhausted(ctx, c.network, c.views)
 }
 
-// spare says which addresses are left for later.
-type spare struct {
-	asked   bool // those that stopped containers want again
-	resting bool // those whose cooldown is not over
+// never are the addresses that a view does not give whatever the store says.
+func (c *picker) never(v view) []*addrset.Set {
+	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment)}
 }
 
-func (c *picker) choose(i int, v view, later spare) (pool.Place, func(), bool, error) {
-	m := c.a.Mirrors.Of(v.segment, v.subnet)
-	seed, err := c.a.seed(v, m)
-	if err != nil {
-		return pool.Place{}, nil, false, err
+func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one candidate, ok bool) {
+	want := mirror.Want{Ranges: ranges, Never: c.never(v), Order: v.order, Among: pass.among}
+	if pass.asked {
+		want.Never = append(want.Never, c.late)
 	}
-	taken := []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment)}
-	if later.asked {
-		taken = append(taken, c.late)
-	}
-	if later.resting && v.cooldown > 0 {
-		taken = append(taken, m.Resting(v.cooldown))
-	}
+	apart := c.unsure || c.lostTo > 0 || c.a.mirrorOf(v).Contended()
 	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
-		taken := append(own, taken...)
-		if c.listed != nil {
-			return addrset.Search(v.ranges, seed, append(taken, c.listed[i]))
-		}
-		return m.Choose(v.ranges, seed, taken)
+		want := want
+		want.Never = append(own, want.Never...)
+		return c.seen[i].Choose(want, apart)
 	})
-	return at, release, ok, nil
+	return candidate{at, v, release}, ok
 }
 
-// list reads what is taken, linearizably.
-func (c *picker) list(ctx context.Context) error {
-	c.listed = nil
-	for _, v := range c.views {
-		items, _, err := c.a.List(ctx, store.LeasesSpan(v.segment, v.subnet))
-		if err != nil {
-			return c.a.Unanswered(err)
-		}
-		set := &addrset.Set{}
-		set.Fill(mirror.AddressesOf(items))
-		c.listed = append(c.listed, set)
-	}
-	c.current = true
-	return nil
-}
-
-// lost notes that somebody else has the address.
-func (c *picker) lost(at pool.Place, v view) {
+// lost notes that somebody else has an address, since a revision at least.
+func (c *picker) lost(one candidate, rev store.Revision) {
 	c.current = false
-	c.a.Mirrors.Of(v.segment, v.subnet).Meet()
-	for _, set := range c.listed {
-		set.Add(addrset.Single(at.Addr))
-	}
-}
-
-// exhausted says what is full and what can be done: Docker changes no network
-// that is there, and `gvlan network set` adds what a subnet has beside its
-// ranges, to networks of the cluster.
-func (c *picker) exhausted() error {
-	var ranges []string
-	cure := "remove a container, or make a network with a larger subnet"
-	for _, v := range c.views {
-		for _, r := range v.ranges {
-			ranges = append(ranges, r.String())
-			if c.settable && r.Bits() > v.subnet.Bits() {
-				cure = "remove a container, or add another part of the subnet to the range (gvlan network set NAME range+=CIDR)"
-			}
+	c.lostTo++
+	c.a.mirrorOf(one.view).Meet()
+	for i, v := range c.views {
+		if v.segment == one.at.Segment && v.subnet.Contains(one.at.Addr) {
+			c.seen[i].Learn(one.at.Addr, mirror.Taken, rev)
 		}
 	}
-	return fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s", strings.Join(ranges, " and "), cure)
 }
 
 // Kept is an address that a stopped container will want again: the one that
@@ -397,7 +425,7 @@ func (k *kept) of(p journal.Pool, r AddressRequest) (own []Kept) {
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is
 // certain whose it was.
-func (c *picker) again() (pool.Place, view, func(), bool, error) {
+func (c *picker) again() (candidate, bool) {
 	for len(c.own) > 0 {
 		k := c.own[0]
 		c.own = c.own[1:]
@@ -405,13 +433,18 @@ func (c *picker) again() (pool.Place, view, func(), bool, error) {
 			if v.segment != k.Segment || !within(v.ranges, k.Address) {
 				continue
 			}
-			v.ranges = []netip.Prefix{netip.PrefixFrom(k.Address, k.Address.BitLen())}
-			if at, release, ok, err := c.choose(i, v, spare{resting: !c.named}); ok || err != nil {
-				return at, c.views[i], release, ok, err
+			only := []netip.Prefix{netip.PrefixFrom(k.Address, k.Address.BitLen())}
+			for _, among := range []mirror.Among{mirror.Rested, mirror.Cooling} {
+				if among == mirror.Cooling && !c.named {
+					continue
+				}
+				if one, ok := c.choose(i, v, only, spare{among: among}); ok {
+					return one, true
+				}
 			}
 		}
 	}
-	return pool.Place{}, view{}, nil, false, nil
+	return candidate{}, false
 }
 
 func within(ranges []netip.Prefix, addr netip.Addr) bool {
@@ -431,7 +464,6 @@ type view struct {
 	ranges   []netip.Prefix // tried in order
 	excluded *addrset.Set   // never given: by option, by override, or as no host can have them
 	order    pool.Order
-	cooldown time.Duration // addresses rest between two containers
 }
 
 // viewOf says what a pool of a network may give.
@@ -448,7 +480,7 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, cooldown: pool.CooldownOf(n.Overrides), excluded: &addrset.Set{}}
+	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, excluded: &addrset.Set{}}
 	v.ranges = rangesOf(id, n.Overrides.Ranges)
 	for _, s := range slices.Concat(o.Exclude, more) {
 		v.excluded.Add(s)
@@ -474,10 +506,10 @@ func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {
 	return ranges
 }
 
-// views returns what a request in pool p may be answered from: p itself,
-// then the other subnets of its network of the same family. Docker cannot
-// move on to the next subnet by itself, because an error that crosses the
-// plugin API has lost its type.
+// views returns what a request in pool p may be answered from: p's subnet and
+// the others of its network of the same family, the numerically first one first.
+// Docker cannot move on to the next subnet by itself, because an error that
+// crosses the plugin API has lost its type.
 func (rq *requests) views(p journal.Pool) ([]view, error) {
 	pools := []journal.Pool{p}
 	n, joined := rq.Memory.Addressing(p.Network)
@@ -495,25 +527,33 @@ func (rq *requests) views(p journal.Pool) ([]view, error) {
 		}
 		views = append(views, v)
 	}
+	slices.SortStableFunc(views, func(a, b view) int {
+		return cmp.Or(a.subnet.Addr().Compare(b.subnet.Addr()), cmp.Compare(a.subnet.Bits(), b.subnet.Bits()))
+	})
 	return views, nil
 }
 
-// seed says where in a range the search begins.
-func (rq *requests) seed(v view, m *mirror.Mirror) (netip.Addr, error) {
-	if v.order == pool.Random {
-		return addrset.RandomSeed(rq.Rand)
-	}
-	if m.Striped() {
-		return stripe(rq.Self.Node()), nil
-	}
-	return netip.Addr{}, nil
-}
+func (rq *requests) mirrorOf(v view) *mirror.Mirror { return rq.Mirrors.Of(v.segment, v.subnet) }
 
-// stripe is where this node looks for addresses while others contend for
-// the lowest: every node begins somewhere else and so meets few.
-func stripe(node string) netip.Addr {
-	h := fnv.New128a()
-	h.Write([]byte(node))
-	addr, _ := netip.AddrFromSlice(h.Sum(nil))
-	return addr
+// exhausted says what is full, of what, and what can be done: Docker changes no
+// network that is there, and `gvlan network set` adds what a subnet has beside
+// its ranges, to networks of the cluster.
+func (rq *requests) exhausted(ctx context.Context, network string, views []view) error {
+	n, _ := rq.Memory.Addressing(network)
+	var ranges, full []string
+	cure := "remove a container, or make a network with a larger subnet"
+	for _, v := range views {
+		told, err := rq.lists.Told(ctx, v.segment, v.ranges, func(t census.Tally) string { return rq.holders.fullness(ctx, t) })
+		if err != nil {
+			told = "etcd does not say of what"
+		}
+		full = append(full, told)
+		for _, r := range v.ranges {
+			ranges = append(ranges, r.String())
+			if n.UUID != "" && r.Bits() > v.subnet.Bits() {
+				cure = "remove a container, or add another part of the subnet to the range (gvlan network set NAME range+=CIDR)"
+			}
+		}
+	}
+	return fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s: %s", strings.Join(ranges, " and "), strings.Join(full, "; "), cure)
 }

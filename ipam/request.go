@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -24,6 +25,7 @@ type requests struct {
 	debts        *debts
 	kept         kept
 	answering    answering
+	lists        *census.Lists
 }
 
 // leaseAny gives any free address. While the store is away it can only be
@@ -48,11 +50,17 @@ func (rq *requests) leaseAny(ctx context.Context, p journal.Pool, r AddressReque
 // mirrors, and once they offer nothing from a list that is true right now,
 // because only that may say that the network is full.
 func (rq *requests) allocate(ctx context.Context, p journal.Pool, r AddressRequest) (netip.Prefix, error) {
-	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) { return rq.takeDynamic(ctx, p, v, at) })
+	return rq.allocateWith(ctx, p, r, rungsMost, func(all []candidate) (tried, error) { return rq.takeDynamic(ctx, p, all) })
 }
 
-// allocateWith proposes candidates until take wins one.
-func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressRequest, take func(view, pool.Place) (won bool, err error)) (netip.Prefix, error) {
+// tried is what became of candidates.
+type tried struct {
+	won      int // which one was taken; -1: none
+	revision store.Revision
+}
+
+// allocateWith proposes candidates, up to so many at once, until take wins one.
+func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressRequest, most int, take func([]candidate) (tried, error)) (netip.Prefix, error) {
 	ctx, cancel := rq.Bounded(ctx)
 	defer cancel()
 	views, err := rq.views(p)
@@ -63,41 +71,45 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	n, _ := rq.Memory.Addressing(p.Network)
-	pick := picker{a: rq, views: views, hosts: hosts, settable: n.UUID != "", late: rq.kept.in(p.Parsed.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
-	if !pick.ready() {
-		if err := pick.list(ctx); err != nil {
-			return netip.Prefix{}, err
-		}
+	pick := picker{a: rq, network: p.Network, views: views, hosts: hosts, late: rq.kept.in(p.Parsed.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
+	if err := pick.look(ctx); err != nil {
+		return netip.Prefix{}, err
 	}
 	for {
-		free, err := pick.free(ctx, p.Network)
+		some, err := pick.free(ctx, most)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		won, err := take(free.view, free.at)
-		free.release()
+		was, err := take(some)
+		for _, one := range some {
+			one.release()
+		}
 		if err != nil {
 			return netip.Prefix{}, err
 		}
-		if won {
-			return netip.PrefixFrom(free.at.Addr, free.view.subnet.Bits()), nil
+		if was.won >= 0 {
+			one := some[was.won]
+			rq.mirrorOf(one.view).Took()
+			return netip.PrefixFrom(one.at.Addr, one.view.subnet.Bits()), nil
 		}
-		pick.lost(free.at, free.view)
+		for _, one := range some {
+			pick.lost(one, was.revision)
+		}
 	}
 }
 
-func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, v view, at pool.Place) (won bool, err error) {
-	l, err := rq.NewLease(at, p, store.Dynamic)
-	if err != nil {
-		return false, err
+// takeDynamic takes the first of the candidates that nobody has.
+func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, all []candidate) (tried, error) {
+	leases := make([]journal.Lease, len(all))
+	for i, one := range all {
+		l, err := rq.NewLease(one.at, p, store.Dynamic)
+		if err != nil {
+			return tried{won: -1}, err
+		}
+		l.Pool = one.view.pool
+		leases[i] = l
 	}
-	l.Pool = v.pool
-	found, won, err := rq.leases.take(ctx, l)
-	if err == nil && !won && rq.IsUnknown(at, found) {
-		rq.SuspectAt(at)
-	}
-	return won, err
+	return rq.leases.takeFirst(ctx, leases)
 }
 
 // leaseThis gives an explicit address, by the state of its record:
@@ -127,9 +139,16 @@ func (rq *requests) leaseThis(ctx context.Context, p journal.Pool, addr netip.Ad
 		}
 		closed, err := rq.CloseDead(ctx, holder)
 		if err != nil || !closed || tries == 2 {
-			return netip.Prefix{}, errors.Join(rq.holders.heldError(ctx, at, rq.Self.Node(), holder), err)
+			return netip.Prefix{}, errors.Join(rq.heldHere(ctx, at, holder), err)
 		}
 	}
+}
+
+// heldHere refuses an address that an endpoint of this node has.
+func (rq *requests) heldHere(ctx context.Context, at pool.Place, holder string) error {
+	l, _ := rq.Memory.Lease(at)
+	l.Address, l.Endpoint = at.Addr, holder
+	return rq.holders.heldError(ctx, l)
 }
 
 // checkGiven refuses what the network keeps to itself. What a reservation says
@@ -519,9 +538,12 @@ func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressReque
 	if err := rq.Distrust(); err != nil {
 		return netip.Prefix{}, err
 	}
-	return rq.allocateWith(ctx, p, r, func(v view, at pool.Place) (bool, error) {
-		_, won, err := rq.claims.makeClaim(ctx, p, at)
-		return won, err
+	return rq.allocateWith(ctx, p, r, 1, func(all []candidate) (tried, error) {
+		found, won, err := rq.claims.makeClaim(ctx, p, all[0].at)
+		if !won {
+			return tried{won: -1, revision: found.Modified}, err
+		}
+		return tried{}, err
 	})
 }
 

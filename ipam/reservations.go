@@ -10,6 +10,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -263,7 +264,7 @@ func (rs *reservations) putReservation(ctx context.Context, at pool.Place, name 
 		if err != nil {
 			return err
 		}
-		rs.Learn(at, true, res.Revision)
+		rs.Learn(at, mirror.Taken, res.Revision)
 		if res.Done {
 			return nil
 		}
@@ -336,7 +337,7 @@ func (rs *reservations) takeName(ctx context.Context, at pool.Place, name, uuid 
 			return false, err
 		}
 		if res.Done {
-			rs.Learn(at, op.Kind == store.OpPut, res.Revision)
+			rs.Learn(at, shownBy(op), res.Revision)
 			return true, nil
 		}
 	}
@@ -393,7 +394,7 @@ func (rs *reservations) restoreReservation(ctx context.Context, at pool.Place) e
 		if !res.Done {
 			continue // the definition changed
 		}
-		rs.Learn(at, true, res.Revision)
+		rs.Learn(at, mirror.Taken, res.Revision)
 		rs.Log.Warn("a reservation of a network on this node had vanished from the store: made again", "address", at.Addr, "segment", at.Segment)
 		return rs.settleRestored(ctx, p, at)
 	}
@@ -473,4 +474,12 @@ func (rs *reservations) restoreDefault(ctx context.Context, id string) error {
 		return rs.giveDefault(ctx, p.Parsed)
 	}
 	return nil
+}
+
+// shownBy is what a step shows of the address it changes.
+func shownBy(op store.Op) mirror.Shown {
+	if op.Kind == store.OpPut {
+		return mirror.Taken
+	}
+	return mirror.Free
 }

@@ -61,6 +61,7 @@ type upkeep struct {
 	missing      missing
 	strays       *strays
 	compared     atomic.Int64 // the epoch in which compare was done
+	comparedAt   atomic.Int64 // the revision that it compared
 }
 
 // Provisional returns what this node holds in the store and nothing

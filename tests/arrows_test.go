@@ -48,8 +48,9 @@ var arrows = map[string][]string{
 	"driver/trouble":           {},
 	"driver/visible":           {},
 
-	"ipam":         {"cluster/store", "driver/failpoint", "driver/journal", "ipam/addrset", "ipam/mirror", "ipam/node", "ipam/pool"},
+	"ipam":         {"cluster/store", "driver/failpoint", "driver/journal", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool"},
 	"ipam/addrset": {},
+	"ipam/census":  {"cluster/store", "ipam/addrset", "ipam/mirror"},
 	"ipam/evict":   {"cluster/description", "cluster/store"},
 	"ipam/mirror":  {"cluster/store", "ipam/addrset", "ipam/pool"},
 	"ipam/node":    {"cluster/store", "driver/journal", "ipam/addrset", "ipam/mirror", "ipam/pool"},

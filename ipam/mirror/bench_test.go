@@ -1,24 +1,30 @@
 package mirror
 
 import (
-	"net/netip"
 	"testing"
-	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
 )
 
-// BenchmarkChoose is the search alone, in a /64 with many scattered leases.
+// BenchmarkChoose is the choice alone, in a /64 with many scattered leases.
 func BenchmarkChoose(b *testing.B) {
-	m := New("default", netip.MustParsePrefix("fd00::/64"), time.Now)
-	addr := m.Subnet.Addr()
-	var leased []netip.Addr
+	m := of("fd00::/64")
+	at := m.Subnet.Addr()
+	var items []store.Item
 	for range 100_000 {
-		addr = addr.Next().Next()
-		leased = append(leased, addr)
+		at = at.Next().Next()
+		items = append(items, store.Item{Key: store.LeaseKey("default", at)})
 	}
-	m.taken.Fill(leased)
-	for b.Loop() {
-		if _, ok := m.Choose([]netip.Prefix{m.Subnet}, addr, nil); !ok {
-			b.Fatal("nothing is free")
-		}
+	m.list(1, items...)
+	for _, order := range []pool.Order{pool.Lowest, pool.Random} {
+		b.Run(string(order), func(b *testing.B) {
+			w := want("fd00::/64", order, Rested)
+			for b.Loop() {
+				if _, ok := m.Choose(w, false); !ok {
+					b.Fatal("nothing is free")
+				}
+			}
+		})
 	}
 }

@@ -1,45 +1,96 @@
 package mirror
 
 import (
+	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sync"
-	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/addrset"
 )
 
-// StripeFor is how many addresses a node takes away from the lowest free one
-// after it met another node there. Counted, not timed: no clock decides.
-const StripeFor = 32
-
 // Mirror is the local copy of which addresses of one subnet have a record in
-// the store. It only proposes candidates: the transaction decides, so a
-// mirror that lags costs a conflict and never an address given twice.
+// the store, and which of the others rest. It only proposes candidates: the
+// transaction decides, so a mirror that lags costs a conflict and never an
+// address given twice.
 type Mirror struct {
 	Segment string
 	Subnet  netip.Prefix
 
 	mu    sync.Mutex
 	ready bool // the first list is in
-	taken addrset.Set
-	at    store.Revision // taken is true of it, but for learned
+	known *records
+	at    store.Revision // known is true of it, but for learned
+	// listed is filled by a list that is under way; what was written after
+	// floor is news in it.
+	listed *records
+	floor  store.Revision
 	// learned is what this node's own transactions showed ahead of the
 	// watch: a watch event that is older than it is history.
-	learned   map[netip.Addr]learned
-	contended int // addresses still to be taken from this node's stripe
-	rests     rests
+	learned map[netip.Addr]learned
+	turns   turns
+	wear    *wear // nil: nobody asks for the order it makes
 }
 
+// Shown is what a transaction showed of an address.
+type Shown uint8
+
+const (
+	// Free: it has no record.
+	Free Shown = iota
+	// Taken: it has one.
+	Taken
+	// Resting: it has none any more, and its cooldown began.
+	Resting
+)
+
 type learned struct {
-	taken bool
+	shown Shown
 	at    store.Revision
 }
 
-// New is the mirror of a subnet of a segment, empty and not ready.
-func New(segment string, subnet netip.Prefix, now func() time.Time) *Mirror {
-	return &Mirror{Segment: segment, Subnet: subnet, learned: map[netip.Addr]learned{}, rests: rests{now: now}}
+// records are the addresses of a subnet by what the store has of them.
+type records struct {
+	taken *addrset.Index // have a record
+	late  *addrset.Index // taken, or resting
+	rests ages           // whose cooldown is not over, by when it began
+}
+
+func newRecords(subnet netip.Prefix) *records {
+	return &records{taken: addrset.NewIndex(subnet), late: addrset.NewIndex(subnet)}
+}
+
+// set notes whether an address has a record, and reports whether that is
+// another word than before.
+func (r *records) set(addr netip.Addr, taken bool) (changed bool) {
+	if taken {
+		r.late.Add(addr)
+		return r.taken.Add(addr)
+	}
+	if !r.rests.has(addr) {
+		r.late.Remove(addr)
+	}
+	return r.taken.Remove(addr)
+}
+
+// rest notes that the cooldown of an address began.
+func (r *records) rest(addr netip.Addr, since store.Revision) {
+	r.rests.enter(addr, since)
+	r.late.Add(addr)
+}
+
+// rested notes that a cooldown is over.
+func (r *records) rested(addr netip.Addr) {
+	r.rests.leave(addr)
+	if !r.taken.Has(addr) {
+		r.late.Remove(addr)
+	}
+}
+
+// New is the mirror of a subnet of a segment, empty and not ready. Draws makes
+// hosts that contend choose apart.
+func New(segment string, subnet netip.Prefix, draws rand.Source) *Mirror {
+	return &Mirror{Segment: segment, Subnet: subnet, known: newRecords(subnet), learned: map[netip.Addr]learned{}, turns: turns{draws: draws}}
 }
 
 // Gone is an address whose record was deleted.
@@ -48,8 +99,42 @@ type Gone struct {
 	At   store.Revision
 }
 
-// Apply takes what Follow brings, and returns the records and deletions that
-// are news: not those this node has written over since.
+// Begin starts a list that replaces what is known, page by page, and does so
+// when Apply brings its end. What was written after since is news where no
+// list was before.
+func (m *Mirror) Begin(since store.Revision) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.listed, m.floor = newRecords(m.Subnet), m.at
+	if m.at == 0 {
+		m.floor = since
+	}
+}
+
+// Page takes a part of a list, which may be of keys alone, and returns the
+// records in it that are news.
+func (m *Mirror) Page(items []store.Item) (news []store.Item) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, it := range items {
+		if _, addr, ok := store.CooldownOf(it.Key); ok {
+			m.listed.rest(addr, it.Modified)
+			continue
+		}
+		_, addr, err := store.LeaseOf(it.Key)
+		if err != nil {
+			continue
+		}
+		m.listed.set(addr, true)
+		if m.floor > 0 && it.Modified > m.floor && it.Modified > m.learned[addr].at {
+			news = append(news, it)
+		}
+	}
+	return news
+}
+
+// Apply takes what store.FollowKeys brings, and returns the records and
+// deletions that are news: not those this node has written over since.
 func (m *Mirror) Apply(c store.Change) (news []store.Item, deleted []Gone) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -57,21 +142,20 @@ func (m *Mirror) Apply(c store.Change) (news []store.Item, deleted []Gone) {
 		if c.Revision < m.at {
 			clear(m.learned) // the store went back: what it said before is void
 		}
-		m.taken.Fill(AddressesOf(c.Items))
+		m.known, m.listed = m.listed, nil
 		m.ready = true
 	}
 	m.at = c.Revision
-	for _, it := range c.Items {
-		if _, addr, err := store.LeaseOf(it.Key); err == nil && c.Revision > m.learned[addr].at {
-			news = append(news, it)
-		}
-	}
 	for _, e := range c.Events {
+		if _, addr, ok := store.CooldownOf(e.Item.Key); ok {
+			m.applyRest(addr, e)
+			continue
+		}
 		_, addr, err := store.LeaseOf(e.Item.Key)
 		if err != nil || e.At <= m.learned[addr].at {
 			continue
 		}
-		m.set(addr, !e.Deleted)
+		m.set(addr, !e.Deleted, e.At)
 		if e.Deleted {
 			deleted = append(deleted, Gone{addr, e.At})
 		} else {
@@ -82,6 +166,16 @@ func (m *Mirror) Apply(c store.Change) (news []store.Item, deleted []Gone) {
 	return news, deleted
 }
 
+func (m *Mirror) applyRest(addr netip.Addr, e store.Event) {
+	switch {
+	case e.At <= m.learned[addr].at:
+	case e.Deleted:
+		m.known.rested(addr)
+	default:
+		m.known.rest(addr, e.At)
+	}
+}
+
 // relearn puts what was learned over what was applied, and forgets what the
 // watch has caught up with.
 func (m *Mirror) relearn() {
@@ -89,60 +183,60 @@ func (m *Mirror) relearn() {
 		if l.at <= m.at {
 			delete(m.learned, addr)
 		} else {
-			m.set(addr, l.taken)
+			m.show(addr, l)
 		}
 	}
 }
 
 // Learn notes what a transaction of this node showed of an address at a
 // revision.
-func (m *Mirror) Learn(addr netip.Addr, taken bool, at store.Revision) {
+func (m *Mirror) Learn(addr netip.Addr, shown Shown, at store.Revision) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if at <= m.at || at < m.learned[addr].at {
 		return
 	}
-	m.learned[addr] = learned{taken, at}
-	m.set(addr, taken)
+	m.learned[addr] = learned{shown, at}
+	if m.show(addr, m.learned[addr]) && shown != Taken {
+		m.turns.gaveBack(addr)
+	}
 }
 
-func (m *Mirror) set(addr netip.Addr, taken bool) {
-	if taken {
-		m.taken.Add(addrset.Single(addr))
-		return
+func (m *Mirror) show(addr netip.Addr, l learned) (changed bool) {
+	if l.shown == Resting {
+		m.known.rest(addr, l.at)
 	}
-	if m.taken.Has(addr) {
-		m.rests.began(addr)
+	return m.set(addr, l.shown == Taken, l.at)
+}
+
+func (m *Mirror) set(addr netip.Addr, taken bool, at store.Revision) (changed bool) {
+	changed = m.known.set(addr, taken)
+	if changed && m.wear != nil {
+		m.wear.note(addr, taken, at)
 	}
-	m.taken.Remove(addrset.Single(addr))
+	return changed
 }
 
 // Has reports whether an address has a record, as far as is known.
 func (m *Mirror) Has(addr netip.Addr) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.taken.Has(addr)
+	return m.known.taken.Has(addr)
 }
 
-// rest has addresses that become free remembered so long.
-func (m *Mirror) rest(longest time.Duration) {
+// Rests reports whether an address has a cooldown that is not over, as far as
+// is known.
+func (m *Mirror) Rests(addr netip.Addr) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.rests.remember(longest)
+	return m.known.rests.has(addr)
 }
 
-// Longest is how long what becomes free is remembered.
-func (m *Mirror) Longest() time.Duration {
+// Counts are how many addresses have a record, and how many rest.
+func (m *Mirror) Counts() (taken, resting int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.rests.keep
-}
-
-// Resting are the addresses that have been free for less than a cooldown.
-func (m *Mirror) Resting(cooldown time.Duration) *addrset.Set {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.rests.of(cooldown)
+	return m.known.taken.Len(), len(m.known.rests.since)
 }
 
 // IsReady reports whether the mirror has been filled.
@@ -157,40 +251,4 @@ func (m *Mirror) Lose() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.ready = false
-}
-
-// Meet notes that another node took the address this one wanted.
-func (m *Mirror) Meet() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.contended = StripeFor
-}
-
-// Striped reports whether this node should keep to its stripe, and counts.
-func (m *Mirror) Striped() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.contended == 0 {
-		return false
-	}
-	m.contended--
-	return true
-}
-
-// Choose returns a free address of the ranges; which one is seed's say.
-func (m *Mirror) Choose(ranges []netip.Prefix, seed netip.Addr, taken []*addrset.Set) (netip.Addr, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return addrset.Search(ranges, seed, slices.Concat(taken, []*addrset.Set{&m.taken}))
-}
-
-// AddressesOf reads the addresses of lease records by their keys.
-func AddressesOf(items []store.Item) []netip.Addr {
-	addrs := make([]netip.Addr, 0, len(items))
-	for _, it := range items {
-		if _, addr, err := store.LeaseOf(it.Key); err == nil {
-			addrs = append(addrs, addr)
-		}
-	}
-	return addrs
 }

@@ -2,9 +2,9 @@ package mirror
 
 import (
 	"context"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
-	"time"
 
 	"gvlan/ipam/pool"
 )
@@ -16,7 +16,7 @@ type Mirrors struct {
 	all     map[Subnet]*Mirror
 	running map[Subnet]context.CancelFunc
 	Work    sync.WaitGroup
-	now     func() time.Time
+	draws   *draws
 }
 
 // Subnet is what one mirror is of.
@@ -25,9 +25,21 @@ type Subnet struct {
 	Subnet  netip.Prefix
 }
 
-// NewMirrors has none yet.
-func NewMirrors(now func() time.Time) *Mirrors {
-	return &Mirrors{all: map[Subnet]*Mirror{}, running: map[Subnet]context.CancelFunc{}, now: now}
+// draws is one source for all mirrors.
+type draws struct {
+	mu     sync.Mutex
+	source rand.Source
+}
+
+func (d *draws) Uint64() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.source.Uint64()
+}
+
+// NewMirrors has none yet. What contending nodes choose is drawn.
+func NewMirrors(source rand.Source) *Mirrors {
+	return &Mirrors{all: map[Subnet]*Mirror{}, running: map[Subnet]context.CancelFunc{}, draws: &draws{source: source}}
 }
 
 // Of returns a subnet's mirror, made empty and not ready if need be.
@@ -36,9 +48,14 @@ func (s *Mirrors) Of(segment string, subnet netip.Prefix) *Mirror {
 	defer s.mu.Unlock()
 	at := Subnet{segment, subnet}
 	if s.all[at] == nil {
-		s.all[at] = New(segment, subnet, s.now)
+		s.all[at] = s.New(segment, subnet)
 	}
 	return s.all[at]
+}
+
+// New is a mirror that is none of these: of one list.
+func (s *Mirrors) New(segment string, subnet netip.Prefix) *Mirror {
+	return New(segment, subnet, s.draws)
 }
 
 // Covering returns the mirrors that a place lies in.
@@ -54,12 +71,10 @@ func (s *Mirrors) Covering(at pool.Place) []*Mirror {
 	return found
 }
 
-// Want makes exactly these subnets be followed, and what becomes free in each
-// be remembered for its time.
-func (s *Mirrors) Want(subnets map[Subnet]time.Duration, follow func(*Mirror) context.CancelFunc) {
-	for at, cooldown := range subnets {
+// Want makes exactly these subnets be followed.
+func (s *Mirrors) Want(subnets map[Subnet]bool, follow func(*Mirror) context.CancelFunc) {
+	for at := range subnets {
 		m := s.Of(at.Segment, at.Subnet)
-		m.rest(cooldown)
 		if s.running[at] == nil {
 			s.running[at] = follow(m)
 		}
@@ -67,7 +82,7 @@ func (s *Mirrors) Want(subnets map[Subnet]time.Duration, follow func(*Mirror) co
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for at := range s.all {
-		if _, wanted := subnets[at]; wanted {
+		if subnets[at] {
 			continue
 		}
 		if stop := s.running[at]; stop != nil {

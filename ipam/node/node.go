@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,7 +37,14 @@ type Node struct {
 // New speaks to nobody yet.
 func New(c Config) *Node {
 	c.fill()
-	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(c.Now), kick: make(chan struct{}, 1)}
+	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(draws(c)), kick: make(chan struct{}, 1)}
+}
+
+// draws makes nodes that contend choose apart, and one node after each start.
+func draws(c Config) rand.Source {
+	h := fnv.New64a()
+	h.Write([]byte(c.Self.Node()))
+	return rand.NewPCG(h.Sum64(), uint64(c.Now().UnixNano()))
 }
 
 // Bounded limits one call's use of the store: Timeout, or a quarter of it
@@ -329,9 +338,9 @@ func (n *Node) Answers(ctx context.Context) bool {
 }
 
 // Learn tells every mirror that covers a place what a transaction showed.
-func (n *Node) Learn(at pool.Place, taken bool, rev store.Revision) {
+func (n *Node) Learn(at pool.Place, shown mirror.Shown, rev store.Revision) {
 	for _, m := range n.Mirrors.Covering(at) {
-		m.Learn(at.Addr, taken, rev)
+		m.Learn(at.Addr, shown, rev)
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	optSegment = "segment" // the layer-2 domain, default "default"
 	optOverlap = "overlap" // "ok": the subnet may begin where another one does
 	optExclude = "exclude" // addresses, a-b and prefixes never given, by comma
-	optOrder   = "order"   // lowest or random
+	optOrder   = "order"   // lowest, random or aged
 )
 
 // DefaultSegment is the layer-2 domain of a network that names none.
@@ -40,6 +40,9 @@ const (
 	Lowest Order = "lowest"
 	// Random is any of the free ones.
 	Random Order = "random"
+	// Aged is the one that has been free for the longest, so that none is given
+	// again before all others were.
+	Aged Order = "aged"
 )
 
 // Options is --ipam-opt, read.
@@ -84,8 +87,8 @@ func (o *Options) set(name, value string) (err error) {
 		return nil
 	case optOrder:
 		o.Order = Order(value)
-		if o.Order != Lowest && o.Order != Random {
-			return fmt.Errorf("--ipam-opt order=%s: give order=lowest or order=random", value)
+		if o.Order != Lowest && o.Order != Random && o.Order != Aged {
+			return fmt.Errorf("--ipam-opt order=%s: give order=lowest, order=random or order=aged", value)
 		}
 		return nil
 	}

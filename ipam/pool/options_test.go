@@ -18,7 +18,7 @@ func TestParseOptions(t *testing.T) {
 		{"segment with a bar", map[string]string{"segment": "a|b"}, "is not a segment name"},
 		{"empty segment", map[string]string{"segment": ""}, "is not a segment name"},
 		{"overlap", map[string]string{"overlap": "yes"}, "give overlap=ok"},
-		{"order", map[string]string{"order": "highest"}, "order=lowest or order=random"},
+		{"order", map[string]string{"order": "highest"}, "order=lowest, order=random or order=aged"},
 		{"exclude", map[string]string{"exclude": "10.0.0.9-10.0.0.1"}, `"10.0.0.9-10.0.0.1" is neither`},
 		{"exclude of two families", map[string]string{"exclude": "10.0.0.9-fd00::"}, "is neither"},
 	} {
