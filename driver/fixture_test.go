@@ -122,7 +122,7 @@ func (h *machine) trusted() bool {
 func (h *machine) launch() {
 	h.Helper()
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", h.name)
-	kept, err := disk.Open(filepath.Join(h.dir, "journal.db"), nil)
+	kept, err := disk.Open(filepath.Join(h.dir, "journal.db"), "boot", nil)
 	h.must(err)
 	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)

@@ -285,7 +285,7 @@ func (bs *bindings) checkDefinition(n journal.Addressing, res store.Result) (jou
 		return n, fmt.Errorf("%s is being removed from the cluster: nothing starts on it", n.Title())
 	}
 	n.Definition = it.Modified
-	return n, bs.Memory.NoteAddressing(n.ID, func(kept *journal.Addressing) { kept.Definition = it.Modified })
+	return n, bs.Memory.KnownAddressing(n.ID, func(kept *journal.Addressing) { kept.Definition = it.Modified })
 }
 
 // Leftovers returns the endpoints of this node that have a record in the

@@ -173,29 +173,47 @@ func (c *cluster) hasDefinition(uuid string) bool {
 type disk struct {
 	mu     sync.Mutex
 	values map[journal.Key][]byte
-	broken error // what writes return
+	kept   map[journal.Key][]byte // since the last write
+	broken error                  // what writes return
 }
 
-func newDisk() *disk { return &disk{values: map[journal.Key][]byte{}} }
+func newDisk() *disk {
+	return &disk{values: map[journal.Key][]byte{}, kept: map[journal.Key][]byte{}}
+}
 
-func (d *disk) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
+func (d *disk) Write(values map[journal.Key][]byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.broken != nil {
 		return d.broken
 	}
-	maps.Copy(d.values, puts)
-	for _, k := range deletes {
-		delete(d.values, k)
-	}
+	maps.Copy(d.values, d.kept)
+	maps.Copy(d.values, values)
+	clear(d.kept)
 	return nil
+}
+
+func (d *disk) Keep(values map[journal.Key][]byte) (due bool, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.Copy(d.kept, values)
+	return false, d.broken
+}
+
+// cut is a power cut: what was kept is lost.
+func (d *disk) cut() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	clear(d.kept)
 }
 
 func (d *disk) Each(bucket string, f func(string, []byte) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for k, v := range d.values {
-		if k.Bucket != bucket {
+	all := maps.Clone(d.values)
+	maps.Copy(all, d.kept)
+	for k, v := range all {
+		if k.Bucket != bucket || v == nil {
 			continue
 		}
 		if err := f(k.Key, v); err != nil {

@@ -215,7 +215,7 @@ func (ep *Endpoints) lives(self string) func(name, owner string) bool {
 
 // joined journals the endpoint's place and opens its sandbox for names.
 func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
-	if _, err := ep.Memory.ChangeEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
+	if _, err := ep.Memory.KnownEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
 		return err
 	}
 	ep.sandboxes.OpenSandbox(n, e)
@@ -260,7 +260,7 @@ func (ep *Endpoints) Leave(_ context.Context, endpoint string) error {
 		return nil
 	}
 	ep.sandboxes.dropSandbox(e)
-	_, err := ep.Memory.ChangeEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
+	_, err := ep.Memory.KnownEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
 	return err
 }
 

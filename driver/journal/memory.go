@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,26 +14,26 @@ import (
 
 // File is where a Memory lasts; *disk.Journal is one.
 type File interface {
-	// Write puts and deletes keys, all or none, and has them on disk when it
-	// returns.
-	Write(puts map[Key][]byte, deletes []Key) error
+	// Write puts values, all or none, and has them on disk when it returns,
+	// after all that was kept before.
+	Write(values map[Key][]byte) error
+	// Keep has values outlive this process, though not this boot of the
+	// machine, until the next Write takes them along. It does so also when it
+	// fails, if this process lives so long. Due is that one should come soon.
+	Keep(values map[Key][]byte) (due bool, err error)
 	// Each calls f for every key of a bucket.
 	Each(bucket string, f func(key string, value []byte) error) error
 }
 
-// Key is one key of a File.
+// Key is one key of a File. A value of nil is that it is gone.
 type Key struct{ Bucket, Key string }
 
 // Memory is what this host knows by itself: its networks and endpoints, and the
 // pools, leases and what belongs to them, in memory and in the journal. It is
 // the only one, so that several of them can change in one transaction.
 type Memory struct {
-	file File
-
-	// writing keeps the file's order that of memory; it is taken before mu,
-	// held while the file is written, and never across a call of the store, the
-	// engine or the kernel.
-	writing sync.Mutex
+	file   File
+	rounds *rounds
 
 	mu          sync.Mutex // guards what follows; never held across a call of anything
 	networks    map[string]Network
@@ -59,6 +58,7 @@ type Record interface {
 func Recall(file File) (*Memory, error) {
 	m := &Memory{
 		file:        file,
+		rounds:      newRounds(),
 		networks:    map[string]Network{},
 		endpoints:   map[string]Endpoint{},
 		addressings: map[string]Addressing{},
@@ -125,185 +125,10 @@ func recall[T Record](m *Memory, key string, value []byte) error {
 	return nil
 }
 
-// Change is what is put and dropped in one transaction. What it returns is with
-// that already done.
-type Change struct {
-	memory  *Memory
-	done    []step
-	after   []func()
-	entered bool // memory has it
-}
-
-type step struct {
-	record Record
-	gone   bool
-}
-
-// Draft is a change that is never made: it tells what one would lead to.
-func (m *Memory) Draft() *Change { return &Change{memory: m} }
-
-// Put has records be there, in place of those of the same keys.
-func (c *Change) Put(records ...Record) {
-	for _, r := range records {
-		c.done = append(c.done, step{record: r})
-	}
-}
-
-// Drop has records be gone; only their keys count.
-func (c *Change) Drop(records ...Record) {
-	for _, r := range records {
-		c.done = append(c.done, step{record: r, gone: true})
-	}
-}
-
-// After has f run once memory has the change.
-func (c *Change) After(f func()) { c.after = append(c.after, f) }
-
-// Network is Memory's.
-func (c *Change) Network(id string) (Network, bool) {
-	return changed(c, Network{ID: id}, func() (Network, bool) { return c.memory.Network(id) })
-}
-
-// Addressing is Memory's.
-func (c *Change) Addressing(id string) (Addressing, bool) {
-	return changed(c, Addressing{ID: id}, func() (Addressing, bool) { return c.memory.Addressing(id) })
-}
-
-// Pools is Memory's.
-func (c *Change) Pools(which func(Pool) bool) []Pool {
-	var found []Pool
-	for _, p := range c.memory.Pools(func(Pool) bool { return true }) {
-		if now, ok := changed(c, p, func() (Pool, bool) { return p, true }); ok && which(now) {
-			found = append(found, now)
-		}
-	}
-	return found
-}
-
-// changed is a record as the change has it; before is what it was.
-func changed[T Record](c *Change, like T, before func() (T, bool)) (record T, there bool) {
-	for _, s := range slices.Backward(c.done) {
-		if s.record.key() != like.key() {
-			continue
-		}
-		if s.gone {
-			return record, false
-		}
-		return s.record.(T), true
-	}
-	return before()
-}
-
-// Change has f say what changes, by what is there, while nobody else changes
-// it. Memory has it once it is on disk: an error, of f or of the file, changes
-// nothing.
-func (m *Memory) Change(f func(*Change) error) error {
-	return m.change(func(c *Change) error {
-		if err := f(c); err != nil {
-			return err
-		}
-		if err := m.write(c); err != nil {
-			return err
-		}
-		m.enter(c)
-		return nil
-	})
-}
-
-// Note is Change for what has happened already, in the store say: memory has it
-// even when the file cannot take it, which the error tells.
-func (m *Memory) Note(f func(*Change)) error {
-	return m.change(func(c *Change) error {
-		f(c)
-		m.enter(c)
-		return m.write(c)
-	})
-}
-
-func (m *Memory) change(f func(*Change) error) error {
-	c := &Change{memory: m}
-	err := m.alone(func() error { return f(c) })
-	if c.entered {
-		for _, then := range c.after {
-			then()
-		}
-	}
-	return err
-}
-
-// alone runs f while nobody else changes anything. A server that recovers from
-// a panic in f goes on, so the lock is not kept by one.
-func (m *Memory) alone(f func() error) error {
-	m.writing.Lock()
-	defer m.writing.Unlock()
-	return f()
-}
-
-// Put changes records.
-func (m *Memory) Put(records ...Record) error {
-	return m.Change(func(c *Change) error {
-		c.Put(records...)
-		return nil
-	})
-}
-
-// Drop takes records out; only their keys count.
-func (m *Memory) Drop(records ...Record) error {
-	return m.Change(func(c *Change) error {
-		c.Drop(records...)
-		return nil
-	})
-}
-
-// NotePut notes records.
-func (m *Memory) NotePut(records ...Record) error {
-	return m.Note(func(c *Change) { c.Put(records...) })
-}
-
-// NoteDrop notes that records are gone.
-func (m *Memory) NoteDrop(records ...Record) error {
-	return m.Note(func(c *Change) { c.Drop(records...) })
-}
-
-func (m *Memory) write(c *Change) error {
-	puts, deletes := map[Key][]byte{}, map[Key]bool{}
-	for _, s := range c.done {
-		key := s.record.key()
-		if s.gone {
-			delete(puts, key)
-			deletes[key] = true
-			continue
-		}
-		raw, err := json.Marshal(s.record)
-		if err != nil {
-			return fmt.Errorf("write %s of the journal: %w", key.Key, err)
-		}
-		puts[key] = raw
-		delete(deletes, key)
-	}
-	if len(puts)+len(deletes) == 0 {
-		return nil
-	}
-	return m.file.Write(puts, slices.Collect(maps.Keys(deletes)))
-}
-
-func (m *Memory) enter(c *Change) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c.entered = true
-	for _, s := range c.done {
-		if s.gone {
-			s.record.leave(m)
-		} else {
-			s.record.enter(m)
-		}
-	}
-}
-
 // ChangeNetwork rewrites a network if it is (still) there.
 func (m *Memory) ChangeNetwork(id string, change func(*Network)) error {
 	return m.Change(func(c *Change) error {
-		if n, ok := m.Network(id); ok {
+		if n, ok := c.Network(id); ok {
 			change(&n)
 			c.Put(n)
 		}
@@ -311,16 +136,15 @@ func (m *Memory) ChangeNetwork(id string, change func(*Network)) error {
 	})
 }
 
-// ChangeEndpoint rewrites an endpoint if it is (still) there, and reports
+// KnownEndpoint rewrites an endpoint if it is (still) there, and reports
 // whether it was.
-func (m *Memory) ChangeEndpoint(id string, change func(*Endpoint)) (found bool, err error) {
-	err = m.Change(func(c *Change) error {
+func (m *Memory) KnownEndpoint(id string, change func(*Endpoint)) (found bool, err error) {
+	err = m.Known(func(c *Change) {
 		var e Endpoint
 		if e, found = m.Endpoint(id); found {
 			change(&e)
 			c.Put(e)
 		}
-		return nil
 	})
 	return found, err
 }
@@ -335,10 +159,9 @@ func (m *Memory) NotePool(id string, change func(*Pool)) error {
 	})
 }
 
-// NoteAddressing notes a change of a network's addressing if it is (still)
-// there.
-func (m *Memory) NoteAddressing(id string, change func(*Addressing)) error {
-	return m.Note(func(c *Change) {
+// KnownAddressing rewrites a network's addressing if it is (still) there.
+func (m *Memory) KnownAddressing(id string, change func(*Addressing)) error {
+	return m.Known(func(c *Change) {
 		if n, ok := m.Addressing(id); ok {
 			change(&n)
 			c.Put(n)
@@ -413,8 +236,10 @@ func (m *Memory) Pool(id string) (Pool, bool) { return one(m, m.pools, id) }
 
 // Pools returns those that which picks, oldest first.
 func (m *Memory) Pools(which func(Pool) bool) []Pool {
-	return some(m, m.pools, which, func(a, b Pool) int { return cmp.Compare(a.Seq, b.Seq) })
+	return some(m, m.pools, which, bySeq)
 }
+
+func bySeq(a, b Pool) int { return cmp.Compare(a.Seq, b.Seq) }
 
 // NextSeq numbers the pools in the order they are opened.
 func (m *Memory) NextSeq() int64 {

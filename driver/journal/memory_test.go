@@ -26,12 +26,12 @@ type fullable struct {
 	writes int
 }
 
-func (d *fullable) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
+func (d *fullable) Write(values map[journal.Key][]byte) error {
 	if d.full {
 		return errFull
 	}
 	d.writes++
-	return d.Journal.Write(puts, deletes)
+	return d.Journal.Write(values)
 }
 
 func recall(t *testing.T, file journal.File) *journal.Memory {
@@ -45,7 +45,7 @@ func recall(t *testing.T, file journal.File) *journal.Memory {
 
 func newDisk(t *testing.T) *fullable {
 	t.Helper()
-	file, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), journal.Readable)
+	file, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), "boot", journal.Readable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func TestAnOlderFileIsRead(t *testing.T) {
 	for k, v := range values {
 		puts[k] = []byte(v)
 	}
-	if err := d.Write(puts, nil); err != nil {
+	if err := d.Write(puts); err != nil {
 		t.Fatal(err)
 	}
 	m := recall(t, d)

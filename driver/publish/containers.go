@@ -161,7 +161,7 @@ func (cs *Containers) unnamed(c engine.Container, stale bool) bool {
 func (cs *Containers) nameEndpoints(c engine.ContainerDetail) error {
 	var failed error
 	for _, a := range c.Attachments {
-		_, err := cs.Memory.ChangeEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
+		_, err := cs.Memory.KnownEndpoint(a.EndpointID, func(e *journal.Endpoint) { describe(e, c, a) })
 		failed = errors.Join(failed, err)
 	}
 	return failed
@@ -368,7 +368,7 @@ func (cs *Containers) withdrawStopping(all []signalled) (unknown []signalled, fa
 			if !IsTask(e.Container) || !stops(e.StopSignal, s.signal) {
 				continue
 			}
-			_, err := cs.Memory.ChangeEndpoint(e.ID, func(e *journal.Endpoint) {
+			_, err := cs.Memory.KnownEndpoint(e.ID, func(e *journal.Endpoint) {
 				e.Stopping = true
 				e.Container.Labels = withoutService(e.Container.Labels)
 			})

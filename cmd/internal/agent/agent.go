@@ -139,7 +139,7 @@ func (a *Agent) build(ctx context.Context) error {
 
 // openMemory opens what this host remembers.
 func (a *Agent) openMemory() (err error) {
-	if a.journal, err = openJournal(a.config.DataDir, a.log); err != nil {
+	if a.journal, err = openJournal(a.config.DataDir, a.self.Boot, a.log); err != nil {
 		return err
 	}
 	a.opened = append(a.opened, a.journal)

@@ -18,9 +18,9 @@ import (
 // another name, and the agent begins without: what runs here it learns again
 // from the engine and from the store, which has all of it but the last
 // releases.
-func openJournal(folder string, log *slog.Logger) (*disk.Journal, error) {
+func openJournal(folder, boot string, log *slog.Logger) (*disk.Journal, error) {
 	path := filepath.Join(folder, "journal.db")
-	kept, err := disk.Open(path, journal.Readable)
+	kept, err := disk.Open(path, boot, journal.Readable)
 	if !errors.Is(err, disk.ErrDamaged) {
 		return kept, err
 	}
@@ -29,7 +29,7 @@ func openJournal(folder string, log *slog.Logger) (*disk.Journal, error) {
 		return nil, errors.Join(err, asideErr)
 	}
 	log.Error("the journal is damaged: it is set aside, and what it knew is read again from Docker and the store; nothing that runs is given up", "err", err, "kept", aside)
-	return disk.Open(path, journal.Readable)
+	return disk.Open(path, boot, journal.Readable)
 }
 
 // past keeps what this host remembers of its cluster in the journal.

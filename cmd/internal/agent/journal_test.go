@@ -12,7 +12,7 @@ import (
 // TestJournalOfAnotherNode: a copied data directory holds leases that are
 // another node's, and a release from it would be taken for that one's.
 func TestJournalOfAnotherNode(t *testing.T) {
-	j, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), nil)
+	j, err := disk.Open(filepath.Join(t.TempDir(), "journal.db"), "boot", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -101,6 +102,11 @@ func SetAside(path string, now time.Time) (string, error) {
 	aside := path + ".damaged-" + now.UTC().Format("20060102T150405.000Z")
 	if err := os.Rename(path, aside); err != nil {
 		return "", fmt.Errorf("set the damaged journal aside: %w", err)
+	}
+	// The recent changes are of this file: without it nothing tells which of
+	// them it had.
+	if err := os.Rename(path+recentSuffix, aside+recentSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("set the damaged journal's recent changes aside: %w", err)
 	}
 	return aside, nil
 }

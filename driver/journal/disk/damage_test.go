@@ -71,7 +71,7 @@ func TestEveryDamagedPage(t *testing.T) {
 			if err := os.WriteFile(path, broken, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			j, err := disk.Open(path, records)
+			j, err := disk.Open(path, "boot", records)
 			if errors.Is(err, disk.ErrDamaged) {
 				damaged++
 				continue
@@ -130,7 +130,7 @@ func TestDamagedJournalIsSetAside(t *testing.T) {
 			if err := os.WriteFile(path, raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if j, err := disk.Open(path, records); !errors.Is(err, disk.ErrDamaged) || !strings.Contains(err.Error(), path) {
+			if j, err := disk.Open(path, "boot", records); !errors.Is(err, disk.ErrDamaged) || !strings.Contains(err.Error(), path) {
 				t.Fatalf("Open: %v, %v, want ErrDamaged and the path", j, err)
 			}
 			aside, err := disk.SetAside(path, time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC))
@@ -140,7 +140,7 @@ func TestDamagedJournalIsSetAside(t *testing.T) {
 			if now, err := os.ReadFile(aside); err != nil || !bytes.Equal(now, raw) {
 				t.Errorf("the file set aside as %s is not the damaged one (%v)", aside, err)
 			}
-			j, err := disk.Open(path, records)
+			j, err := disk.Open(path, "boot", records)
 			if err != nil {
 				t.Fatal(err)
 			}

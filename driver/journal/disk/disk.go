@@ -1,13 +1,17 @@
 // Package disk is the journal's file: bbolt, in one transaction a write, all of
-// it read before anything of it is believed. A Bucket is for the few words that
-// are in no journal.Memory.
+// it read before anything of it is believed; and a file beside it of what need
+// not be on disk at once. A Bucket is for the few words that are in no
+// journal.Memory.
 package disk
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -23,14 +27,33 @@ var ErrAbsent = errors.New("not in the journal")
 // that is about to exit.
 const openTimeout = 3 * time.Second
 
-// Journal is an open file.
-type Journal struct{ db *bolt.DB }
+// Journal is an open file, with the one of its recent changes.
+type Journal struct {
+	db      *bolt.DB
+	recent  *recent
+	writing sync.Mutex // held by who writes to db until recent knows of it; nobody else waits for it
+}
+
+// Where the journal says which recent changes it has.
+const (
+	markBucket = "recent"
+	markKey    = "written"
+)
+
+// mark says up to which number the journal has the recent changes. Transaction
+// is the one it was written in: when another one came after, an older gvlan
+// wrote the journal, and what is left of recent changes is from before that.
+type mark struct {
+	Seq         uint64 `json:"seq"`
+	Transaction int    `json:"transaction"`
+}
 
 // Open opens or makes the journal at path, with its folder. Every write is
-// on disk when it returns. All of a file is read first; readable reports
-// whether a value can be one of the named bucket, nil takes any. The error is
-// ErrDamaged when something in it is not as it was written.
-func Open(path string, readable func(bucket string, value []byte) bool) (*Journal, error) {
+// on disk when it returns; what was kept (Keep) is read again if boot, the id of
+// this boot of the machine, is still the same. All of a file is read first;
+// readable reports whether a value can be one of the named bucket, nil takes
+// any. The error is ErrDamaged when something in it is not as it was written.
+func Open(path, boot string, readable func(bucket string, value []byte) bool) (*Journal, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the journal's folder: %w", err)
 	}
@@ -41,29 +64,50 @@ func Open(path string, readable func(bucket string, value []byte) bool) (*Journa
 	if err := check(db, readable); err != nil {
 		return nil, fmt.Errorf("open journal %s: %w", path, errors.Join(err, db.Close()))
 	}
-	return &Journal{db: db}, nil
+	j := &Journal{db: db}
+	if err := j.openRecent(path+recentSuffix, boot); err != nil {
+		return nil, fmt.Errorf("open journal %s: %w", path, errors.Join(err, db.Close()))
+	}
+	return j, nil
 }
 
-// Close ends the use of the file.
-func (j *Journal) Close() error { return j.db.Close() }
+// recentSuffix makes the name of the file of recent changes from the journal's.
+const recentSuffix = ".recent"
+
+func (j *Journal) openRecent(path, boot string) error {
+	var said mark
+	believed := false
+	err := j.db.View(func(tx *bolt.Tx) error {
+		if bucket := tx.Bucket([]byte(markBucket)); bucket != nil {
+			err := json.Unmarshal(bucket.Get([]byte(markKey)), &said)
+			believed = err == nil && said.Transaction == tx.ID()
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if j.recent, err = openRecent(path, boot, said.Seq, believed); err != nil || believed {
+		return err
+	}
+	if err := j.update(func(*bolt.Tx) error { return nil }); err != nil { // from here on it is
+		return errors.Join(err, j.recent.close())
+	}
+	return nil
+}
+
+// Close ends the use of the file, with all on disk that was kept.
+func (j *Journal) Close() error { return errors.Join(j.Write(nil), j.recent.close(), j.db.Close()) }
 
 // Write implements File.
-func (j *Journal) Write(puts map[journal.Key][]byte, deletes []journal.Key) error {
-	err := j.db.Update(func(tx *bolt.Tx) error {
-		for k, value := range puts {
-			bucket, err := tx.CreateBucketIfNotExists([]byte(k.Bucket))
-			if err != nil {
+func (j *Journal) Write(values map[journal.Key][]byte) error {
+	if len(values) == 0 && j.recent.settled() {
+		return nil
+	}
+	err := j.update(func(tx *bolt.Tx) error {
+		for k, value := range values {
+			if err := set(tx, k, value); err != nil {
 				return err
-			}
-			if err := bucket.Put([]byte(k.Key), value); err != nil {
-				return err
-			}
-		}
-		for _, k := range deletes {
-			if bucket := tx.Bucket([]byte(k.Bucket)); bucket != nil {
-				if err := bucket.Delete([]byte(k.Key)); err != nil {
-					return err
-				}
 			}
 		}
 		return nil
@@ -74,20 +118,79 @@ func (j *Journal) Write(puts map[journal.Key][]byte, deletes []journal.Key) erro
 	return nil
 }
 
+// Keep implements File.
+func (j *Journal) Keep(values map[journal.Key][]byte) (due bool, err error) {
+	return j.recent.keep(values)
+}
+
+// update runs a transaction that has what was kept, in the order it came, and
+// then what f does.
+func (j *Journal) update(f func(*bolt.Tx) error) error {
+	j.writing.Lock()
+	defer j.writing.Unlock()
+	kept, seq := j.recent.unwritten()
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		for k, p := range kept {
+			if err := set(tx, k, p.value); err != nil {
+				return err
+			}
+		}
+		raw, err := json.Marshal(mark{seq, tx.ID()})
+		if err != nil {
+			return err
+		}
+		return errors.Join(set(tx, journal.Key{Bucket: markBucket, Key: markKey}, raw), f(tx))
+	})
+	if err != nil {
+		return err
+	}
+	j.recent.written(seq)
+	return nil
+}
+
+// set puts a key, or deletes it where it has no value.
+func set(tx *bolt.Tx, k journal.Key, value []byte) error {
+	if value == nil {
+		if bucket := tx.Bucket([]byte(k.Bucket)); bucket != nil {
+			return bucket.Delete([]byte(k.Key))
+		}
+		return nil
+	}
+	bucket, err := tx.CreateBucketIfNotExists([]byte(k.Bucket))
+	if err != nil {
+		return err
+	}
+	return bucket.Put([]byte(k.Key), value)
+}
+
 // Each implements File.
 func (j *Journal) Each(bucket string, f func(key string, value []byte) error) error {
-	return j.Bucket(bucket).Each(f)
+	kept, _ := j.recent.unwritten()
+	for k, p := range kept {
+		if k.Bucket != bucket || p.value == nil {
+			continue
+		}
+		if err := f(k.Key, slices.Clone(p.value)); err != nil {
+			return err
+		}
+	}
+	return j.Bucket(bucket).Each(func(key string, value []byte) error {
+		if _, newer := kept[journal.Key{Bucket: bucket, Key: key}]; newer {
+			return nil
+		}
+		return f(key, value)
+	})
 }
 
 // Bucket returns the bucket of that name; it is made by the first Put.
 func (j *Journal) Bucket(name string) *Bucket {
-	return &Bucket{db: j.db, name: []byte(name)}
+	return &Bucket{journal: j, name: []byte(name)}
 }
 
 // Bucket is one named set of keys.
 type Bucket struct {
-	db   *bolt.DB
-	name []byte
+	journal *Journal
+	name    []byte
 }
 
 // Put writes one key.
@@ -97,7 +200,7 @@ func (b *Bucket) Put(key string, value []byte) error {
 
 // PutAll writes several keys with one sync of the disk, all or none.
 func (b *Bucket) PutAll(values map[string][]byte) error {
-	err := b.db.Update(func(tx *bolt.Tx) error {
+	err := b.journal.update(func(tx *bolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists(b.name)
 		if err != nil {
 			return err
@@ -120,7 +223,7 @@ func (b *Bucket) Delete(key string) error { return b.DeleteAll(key) }
 
 // DeleteAll removes several keys with one sync of the disk.
 func (b *Bucket) DeleteAll(keys ...string) error {
-	err := b.db.Update(func(tx *bolt.Tx) error {
+	err := b.journal.update(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(b.name)
 		if bucket == nil {
 			return nil
@@ -140,7 +243,7 @@ func (b *Bucket) DeleteAll(keys ...string) error {
 
 // Get reads one key; the error is ErrAbsent when it is not there.
 func (b *Bucket) Get(key string) (value []byte, err error) {
-	err = b.db.View(func(tx *bolt.Tx) error {
+	err = b.journal.db.View(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(b.name)
 		if bucket == nil {
 			return ErrAbsent
@@ -161,7 +264,7 @@ func (b *Bucket) Get(key string) (value []byte, err error) {
 // Each calls f for every key in order. The values are f's to keep; f must
 // not write to the journal.
 func (b *Bucket) Each(f func(key string, value []byte) error) error {
-	err := b.db.View(func(tx *bolt.Tx) error {
+	err := b.journal.db.View(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(b.name)
 		if bucket == nil {
 			return nil

@@ -12,7 +12,7 @@ import (
 
 func open(t *testing.T, path string) *disk.Journal {
 	t.Helper()
-	j, err := disk.Open(path, nil)
+	j, err := disk.Open(path, "boot", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
