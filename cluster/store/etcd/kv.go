@@ -2,7 +2,6 @@ package etcd
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,14 +13,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
-)
-
-// How many keys one request of a Scan asks for, so that no answer grows without
-// bound. Each makes etcd count all keys that are left besides, so that more and
-// smaller pages cost more in all.
-const (
-	pageSize     = 4096
-	keysPageSize = 8192
 )
 
 // Get implements KV.
@@ -41,72 +32,6 @@ func (e *Client) Get(ctx context.Context, key string) (store.Item, error) {
 		return store.Item{}, fmt.Errorf("get %s: %w", key, err)
 	}
 	return e.item(found[0]), nil
-}
-
-// List implements KV.
-func (e *Client) List(ctx context.Context, span store.Span) (items []store.Item, rev store.Revision, err error) {
-	rev, err = e.scan(ctx, span, store.Whole, func(page []store.Item) error {
-		items = append(items, page...)
-		return nil
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
-	}
-	return items, rev, nil
-}
-
-// Scan implements KV.
-func (e *Client) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
-	var broken error // what page says
-	rev, err := e.scan(ctx, span, parts, func(items []store.Item) error {
-		broken = page(items)
-		return broken
-	})
-	switch {
-	case broken != nil:
-		return 0, broken
-	case err != nil:
-		return 0, fmt.Errorf("scan %s: %w", span.From, err)
-	}
-	return rev, nil
-}
-
-// scan reads a span page by page, all at the revision of the first.
-func (e *Client) scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
-	var rev int64
-	for from, more := e.prefix+span.From, true; more; {
-		resp, err := e.page(ctx, from, e.prefix+span.To, parts, rev)
-		if err != nil {
-			return 0, err
-		}
-		rev, more = cmp.Or(rev, resp.Header.Revision), resp.More
-		if len(resp.Kvs) == 0 {
-			continue
-		}
-		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-		items := make([]store.Item, len(resp.Kvs))
-		for i, kv := range resp.Kvs {
-			items[i] = e.item(kv)
-			resp.Kvs[i] = nil
-		}
-		if err := page(items); err != nil {
-			return 0, err
-		}
-	}
-	return store.Revision(rev), nil
-}
-
-// page reads the first keys of an interval, at a revision; 0: now.
-func (e *Client) page(ctx context.Context, from, to string, parts store.Parts, rev int64) (resp *clientv3.GetResponse, err error) {
-	options := []clientv3.OpOption{clientv3.WithRange(to), clientv3.WithRev(rev), clientv3.WithLimit(pageSize)}
-	if parts == store.KeysOnly {
-		options = append(options, clientv3.WithKeysOnly(), clientv3.WithLimit(keysPageSize))
-	}
-	err = e.read(ctx, func(ctx context.Context, client *clientv3.Client) (err error) {
-		resp, err = client.Get(ctx, from, options...)
-		return err
-	})
-	return resp, err
 }
 
 // Commit implements KV. It is sent once: when the answer is missing the
@@ -134,10 +59,15 @@ const learnerTries = 4
 // read repeats a request that changes nothing, so that each member is asked
 // once, and twice at least.
 func (e *Client) read(ctx context.Context, ask request) error {
+	return e.repeat(ctx, func(ctx context.Context) error { return e.attempt(ctx, ask) })
+}
+
+// repeat is read, of attempts that keep a limit of their own.
+func (e *Client) repeat(ctx context.Context, attempt func(context.Context) error) error {
 	members := len(e.endpoints())
 	tries, learners := max(2, members), learnerTries*members
 	for {
-		err := e.attempt(ctx, ask)
+		err := attempt(ctx)
 		switch {
 		case err == nil:
 			return nil
