@@ -17,7 +17,7 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan":             {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":    {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/backup", "cluster/store/etcd", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
+	"cmd/internal/agent":    {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/option", "driver/plugin", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":      {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "dns/listen", "driver/command", "driver/engine", "driver/network", "ipam/evict", "ipam/pool"},
 	"cmd/internal/config":   {"cluster/store/authority", "ipam/pool", "parentfile"},
@@ -72,6 +72,7 @@ var arrows = map[string][]string{
 	"cluster/store/embedded":        {"cluster/store/authority", "cluster/store/internal/folder", "cluster/store/internal/zaplog"},
 	"cluster/store/etcd":            {"cluster/store", "cluster/store/internal/zaplog"},
 	"cluster/store/etcdtest":        {"cluster/store", "cluster/store/authority", "cluster/store/embedded", "cluster/store/etcd"},
+	"cluster/store/group":           {"cluster/store"},
 	"cluster/store/care":            {"cluster/store", "cluster/store/etcd"},
 	"cluster/store/hosting":         {"cluster/store", "cluster/store/authority", "cluster/store/care", "cluster/store/embedded", "cluster/store/etcd", "cluster/store/internal/folder", "cluster/store/join", "cluster/store/members", "cluster/store/session"},
 	"cluster/store/internal/folder": {},
