@@ -10,6 +10,7 @@
 # make bench   ratios, each printed as BENCH name value
 # make bench-dns  the same for names
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
+# make bench-run  a container's start beside the built-in macvlan's
 # make bench-store  how soon the store hosts keep themselves has a new leader
 # make sim     clusters of 200 and 1,000 nodes, in virtual time
 # make fuzz    every fuzz target, FUZZTIME (60s) each; FUZZ=./parentfile
@@ -24,7 +25,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check lint test demo bench bench-dns bench-networks bench-store sim fuzz soak plugin clean
+.PHONY: build check lint test demo bench bench-dns bench-networks bench-run bench-store sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -65,6 +66,10 @@ bench-dns:
 bench-networks:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/networks
+
+bench-run:
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/run
 
 bench-store:
 	tests/lab/install.sh
