@@ -139,7 +139,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		for i := range leases {
 			leases[i].Doubt = false
 		}
-		return bs.Memory.NotePut(entriesOf(bound, leases)...)
+		return bs.Memory.KnownPut(entriesOf(bound, leases)...)
 	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.Is(err, store.ErrUnavailable) && ours:
@@ -387,7 +387,7 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	for i := range leases {
 		leases[i].Doubt = false
 	}
-	return bs.Memory.NotePut(entriesOf(e, leases)...)
+	return bs.Memory.KnownPut(entriesOf(e, leases)...)
 }
 
 // Unbind tells that an endpoint was deleted: its record goes, and with it its
@@ -456,7 +456,7 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error 
 		if res, err := bs.Commit(ctx, txn); err != nil {
 			return err
 		} else if res.Done {
-			return bs.Memory.NoteDrop(e)
+			return bs.Memory.KnownDrop(e)
 		}
 	}
 }

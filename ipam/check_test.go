@@ -200,6 +200,15 @@ func (d *disk) Keep(values map[journal.Key][]byte) (due bool, err error) {
 	return false, d.broken
 }
 
+// all is what an agent reads that starts now, in the same boot.
+func (d *disk) all() map[journal.Key][]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all := maps.Clone(d.values)
+	maps.Copy(all, d.kept)
+	return all
+}
+
 // cut is a power cut: what was kept is lost.
 func (d *disk) cut() {
 	d.mu.Lock()
@@ -208,11 +217,7 @@ func (d *disk) cut() {
 }
 
 func (d *disk) Each(bucket string, f func(string, []byte) error) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	all := maps.Clone(d.values)
-	maps.Copy(all, d.kept)
-	for k, v := range all {
+	for k, v := range d.all() {
 		if k.Bucket != bucket || v == nil {
 			continue
 		}

@@ -128,7 +128,7 @@ func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
 	if err != nil {
 		return err
 	}
-	return cs.Memory.NoteDrop(l)
+	return cs.Memory.KnownDrop(l)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,
@@ -154,14 +154,15 @@ func (cs *claims) takeClaimed(ctx context.Context, l journal.Lease, it store.Ite
 			return "", err
 		}
 	}
-	return "", cs.Memory.NotePut(l)
+	return "", cs.Memory.KnownPut(l)
 }
 
 // keepUnless enters a lease; one whose reply is missing is given back.
 func (cs *claims) keepUnless(err error, l journal.Lease) error {
-	if err != nil {
-		l.State = journal.Releasing
+	if err == nil {
+		return cs.Memory.KnownPut(l)
 	}
+	l.State = journal.Releasing
 	return cs.Memory.NotePut(l)
 }
 

@@ -42,15 +42,15 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 	l, known := ls.Memory.Lease(at)
 	switch {
 	case !known && own:
-		return nil, ls.Memory.NotePut(ls.adopted(at, it, rec))
+		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec))
 	case !known:
 		return nil, nil
 	case own && (rec.Nonce == l.Nonce || l.State == journal.Bound):
 		l.Nonce, l.Created = rec.Nonce, it.Created
 		l.Doubt = l.Doubt && l.State == journal.Releasing // what an earlier epoch sent cannot happen any more
-		return nil, ls.Memory.NotePut(l)
+		return nil, ls.Memory.KnownPut(l)
 	case own:
-		return nil, ls.Memory.NotePut(ls.adopted(at, it, rec))
+		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec))
 	case l.IsGiven() && !l.Doubt && it.Created == 0:
 		return ls.assert(ctx, l) // another driver's network never binds what it uses
 	case l.State != journal.Bound:
@@ -186,7 +186,7 @@ func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) 
 			}
 		case was.won < 0:
 			was.won = i
-			failed = errors.Join(failed, ls.Memory.NotePut(l))
+			failed = errors.Join(failed, ls.Memory.KnownPut(l))
 		default:
 			failed = errors.Join(failed, ls.postpone(l))
 		}
@@ -218,7 +218,7 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found s
 			return found, false, nil
 		}
 	}
-	return found, true, ls.Memory.NotePut(l)
+	return found, true, ls.Memory.KnownPut(l)
 }
 
 func (ls *leases) freeAddress(ctx context.Context, h Held) error {
@@ -255,7 +255,7 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 	}
 	l.Created, l.Doubt = it.Created, false
 	ls.Log.Info("took an address again after this node's eviction", "address", l.Address, "endpoint", node.Short(l.Endpoint))
-	return true, ls.Memory.NotePut(l)
+	return true, ls.Memory.KnownPut(l)
 }
 
 // resting reports whether this node's eviction left a record behind.
@@ -318,7 +318,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		}
 		l.Created = createdUnder(it, l.Nonce)
 		if l.Created == 0 {
-			return ls.Memory.NoteDrop(l)
+			return ls.Memory.KnownDrop(l)
 		}
 	}
 	if l.State == journal.Releasing && !l.Doubt {
@@ -337,7 +337,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		shown = mirror.Taken
 	}
 	ls.Learn(l.Place(), shown, res.Revision)
-	return ls.Memory.NoteDrop(l)
+	return ls.Memory.KnownDrop(l)
 }
 
 // deleteLease deletes a lease's key and its endpoint's record. A lease that

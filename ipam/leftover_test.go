@@ -1,24 +1,22 @@
 package ipam
 
 import (
-	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/pool"
 )
 
 // forget makes a host's journal what it was before do, as for an agent that
 // is killed between its transaction and its journal entry.
 func (h *host) forget(do func()) {
-	h.journal.mu.Lock()
-	before := maps.Clone(h.journal.values)
-	h.journal.mu.Unlock()
+	before := h.journal.all()
 	do()
 	h.stop()
-	h.journal.values = before
+	h.journal.values, h.journal.kept = before, map[journal.Key][]byte{}
 	h.start()
 }
 

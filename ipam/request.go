@@ -244,7 +244,7 @@ func (rq *requests) giveSame(p journal.Pool, l journal.Lease) error {
 		return nil
 	case l.Network == p.Network || rq.Memory.SameDefinition(l.Network, p.Network):
 		l.Network, l.Pool = p.Network, p.ID
-		return rq.Memory.NotePut(l)
+		return rq.Memory.KnownPut(l)
 	}
 	return fmt.Errorf("address %s is being given to another container on this node", l.Address)
 }
@@ -272,7 +272,7 @@ func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.P
 	if rec.State == store.Leased && rec.Node == rq.Self.Node() {
 		// The journal was lost, or a transaction given up landed late.
 		l := rq.leases.adopted(at, found, rec)
-		if err := rq.Memory.NotePut(l); err != nil {
+		if err := rq.Memory.KnownPut(l); err != nil {
 			return "", err
 		}
 		return rq.tryOwn(ctx, call, p, l)

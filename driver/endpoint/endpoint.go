@@ -67,7 +67,7 @@ func (ep *Endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (
 		return "", err
 	}
 	failpoint.Reach("endpoint: bound")
-	if err := ep.Memory.Put(e); err != nil {
+	if err := ep.Memory.KnownPut(e); err != nil {
 		return "", errors.Join(err, ep.Addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
@@ -142,7 +142,7 @@ func (ep *Endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) err
 	if err := ep.keepMAC(e); err != nil {
 		return err
 	}
-	if err := ep.Memory.Drop(journal.Endpoint{ID: e.ID}); err != nil {
+	if err := ep.Memory.KnownDrop(journal.Endpoint{ID: e.ID}); err != nil {
 		return err
 	}
 	ep.Poke()

@@ -69,7 +69,7 @@ func (cs *Containers) adoptContainer(ctx context.Context, c engine.Container) er
 		if !ok || !same || !cs.Unclaimed(a) || !cs.SandboxLives(e) {
 			continue
 		}
-		if err := cs.Memory.Put(e); err != nil {
+		if err := cs.Memory.KnownPut(e); err != nil {
 			return err
 		}
 		cs.Log.Warn("took back an endpoint that the journal did not know", "container", c.Name, "network", a.Network, "addresses", e.Addresses())
