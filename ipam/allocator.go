@@ -39,11 +39,12 @@ type Allocator struct {
 func New(c node.Config) *Allocator {
 	a := &Allocator{node: node.New(c)}
 	a.holders = &holders{Node: a.node, hosts: &hosts{set: &addrset.Set{}}}
-	a.claims = &claims{Node: a.node, holders: a.holders}
-	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims}
+	ends := &closings{Node: a.node}
+	a.claims = &claims{Node: a.node, holders: a.holders, closings: ends}
+	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends}
 	a.reservations = &reservations{Node: a.node, holders: a.holders}
 	a.pools = &pools{Node: a.node, reservations: a.reservations}
-	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, macs: newMACs()}
+	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, closings: ends, macs: newMACs(), awaited: newAwaited()}
 	a.debts = &debts{Node: a.node, leases: a.leases, bindings: a.bindings, pools: a.pools}
 	a.requests = &requests{
 		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,

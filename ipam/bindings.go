@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
+	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/failpoint"
@@ -17,9 +20,11 @@ import (
 // bindings tie addresses and a MAC address to an endpoint.
 type bindings struct {
 	*node.Node
-	holders *holders
-	leases  *leases
-	macs    *macs
+	holders  *holders
+	leases   *leases
+	closings *closings
+	macs     *macs
+	awaited  *awaited
 }
 
 // Bind is the commit point of an endpoint: in one transaction it compares
@@ -330,9 +335,11 @@ func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
 		}
 		txn := store.Txn{If: []store.Cond{store.Unchanged(key, it.Modified)}, Then: []store.Op{store.Delete(key)}}
 		if e, err := store.Decode[store.Endpoint](it); err == nil { // else nothing tells of an address
-			if err := bs.unclaimMAC(ctx, &txn, e); err != nil {
+			mac, err := bs.closings.unclaimMAC(ctx, e)
+			if err != nil {
 				return err
 			}
+			txn.Then = append(txn.Then, mac...)
 		}
 		if res, err := bs.Commit(ctx, txn); err != nil || res.Done {
 			return err
@@ -390,10 +397,12 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	return bs.Memory.KnownPut(entriesOf(e, leases)...)
 }
 
-// Unbind tells that an endpoint was deleted: its record goes, and with it its
-// names, and the releases of its addresses that follow count. Link-local
-// addresses are released at once: not every engine does it. With the store
-// away all that goes later; it fails only when the journal does.
+// Unbind tells that an endpoint was deleted: the releases of its addresses that
+// follow count, and the first takes its record away, and with it its names: that
+// is one transaction and not two. Where none follows, Run does it. An endpoint
+// without addresses is closed at once, and link-local ones are released at once:
+// not every engine does it. With the store away all that goes later; it fails
+// only when the journal does.
 func (bs *bindings) Unbind(ctx context.Context, id string) error {
 	e, known := bs.Memory.Binding(id)
 	had := bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound })
@@ -415,13 +424,65 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 			entries = append(entries, now)
 		}
 	}
-	if err := bs.Memory.NotePut(entries...); err != nil {
+	if len(entries) > 1 { // before Run can see that it is to be closed
+		bs.awaited.add(id, bs.Now().Add(releaseComes))
+	}
+	// A release that is the first to find that the store is away may have reached
+	// it: then nobody knows whose the address is. So this asks, beside the journal.
+	var ask sync.WaitGroup
+	if len(entries) > 1 && bs.Self.Trusted() == nil {
+		ask.Go(func() { _, _ = bs.Read(ctx, store.MetaKey()) })
+	}
+	err = bs.Memory.NotePut(entries...)
+	ask.Wait()
+	if err != nil {
 		return err
 	}
-	if bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil {
+	if len(entries) == 1 && (bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil) {
 		bs.Wake()
 	}
 	return bs.giveUpUnreleased(ctx, entries)
+}
+
+// releaseComes is how long after DeleteEndpoint Docker's release of the
+// endpoint's addresses may take: an endpoint whose release did not come by then is closed
+// without it.
+const releaseComes = 500 * time.Millisecond
+
+// awaited are deleted endpoints whose record the release of an address will take
+// away.
+type awaited struct {
+	mu    sync.Mutex
+	until map[string]time.Time // by endpoint
+}
+
+func newAwaited() *awaited { return &awaited{until: map[string]time.Time{}} }
+
+func (a *awaited) add(endpoint string, until time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.until[endpoint] = until
+}
+
+// at returns those who are awaited at a time.
+func (a *awaited) at(now time.Time) map[string]time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.until, func(_ string, until time.Time) bool { return !now.Before(until) })
+	return maps.Clone(a.until)
+}
+
+// overdue returns the deleted endpoints whose record no release takes away.
+func (bs *bindings) overdue() []journal.Binding {
+	awaited, comes := bs.awaited.at(bs.Now()), map[string]bool{}
+	if len(awaited) > 0 {
+		for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Unbound }) {
+			_, comes[l.Endpoint] = awaited[l.Endpoint]
+		}
+	}
+	return bs.Memory.Bindings(func(e journal.Binding) bool {
+		return e.State == journal.Closing && !comes[e.Record.Endpoint]
+	})
 }
 
 // giveUpUnreleased releases the link-local IPv6 addresses among what an
@@ -448,17 +509,15 @@ func placesOfLeases(leases []journal.Lease) []pool.Place {
 
 // closeEndpoint deletes the record of a deleted endpoint.
 func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error {
-	for {
-		txn := store.Txn{Then: []store.Op{store.Delete(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint))}}
-		if err := bs.unclaimMAC(ctx, &txn, e.Record); err != nil {
-			return err
-		}
-		if res, err := bs.Commit(ctx, txn); err != nil {
-			return err
-		} else if res.Done {
-			return bs.Memory.KnownDrop(e)
-		}
+	mac, err := bs.closings.unclaimMAC(ctx, e.Record)
+	if err != nil {
+		return err
 	}
+	remove := store.Delete(store.EndpointKey(bs.Self.Node(), e.Record.Endpoint))
+	if _, err := bs.Commit(ctx, store.Txn{Then: append(mac, remove)}); err != nil {
+		return err
+	}
+	return bs.Memory.KnownDrop(e)
 }
 
 // Bound returns the addresses of every endpoint of this node that has any,
@@ -506,11 +565,11 @@ func (bs *bindings) restoreEndpoint(ctx context.Context, id string) error {
 	}
 	key := store.EndpointKey(bs.Self.Node(), id)
 	then := []store.Op{store.Put(key, store.Encode(e.Record))}
-	if bs.isGiven(e.Record) { // its MAC address is held by a record of its own
+	if bs.closings.isGiven(e.Record) { // its MAC address is held by a record of its own
 		claim := store.MACKey(e.Record.Segment, e.Record.MAC)
 		then = append(then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
 			If:   []store.Cond{store.Absent(claim)},
-			Then: []store.Op{store.Put(claim, store.Encode(bs.macRecord(e.Record)))},
+			Then: []store.Op{store.Put(claim, store.Encode(bs.closings.macRecord(e.Record)))},
 		}})
 	}
 	res, err := bs.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(key)}, Then: then})

@@ -16,7 +16,8 @@ import (
 // claims are the two claims of a swarm on one address.
 type claims struct {
 	*node.Node
-	holders *holders
+	holders  *holders
+	closings *closings
 }
 
 // makeClaim makes the record of an address for the swarm if it is absent.
@@ -60,24 +61,28 @@ func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec
 // unclaim ends one side's claim, and with the last one the lease. An absent
 // record, or one without claims, is none of the swarm's. end takes the claim
 // out of what it is shown, and reports whether it is the one to end. With a
-// worker's claim goes the record of its endpoint.
-func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) error {
+// worker's claim goes the record of its endpoint; ended is what the journal may
+// forget then.
+func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Item, *store.Lease) bool) (ended []journal.Record, err error) {
 	for {
 		it, err := cs.Read(ctx, at.Key())
 		if err != nil || it.Created == 0 {
-			return err
+			return nil, err
 		}
 		rec, err := store.Decode[store.Lease](it)
 		if err != nil || rec.Claims == nil {
-			return err
+			return nil, err
 		}
 		had := rec.Endpoint
 		if !end(it, &rec) {
-			return nil
+			return nil, nil
 		}
-		var then []store.Op
-		if had != "" && rec.Endpoint == "" {
-			then = append(then, store.Delete(store.EndpointKey(cs.Self.Node(), had)))
+		if rec.Endpoint != "" {
+			had = ""
+		}
+		then, ended, err := cs.closings.steps(ctx, had)
+		if err != nil {
+			return nil, err
 		}
 		last := !rec.Claims.Manager && !rec.Claims.Worker
 		if last {
@@ -87,13 +92,13 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 		}
 		res, err := cs.Commit(ctx, store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then})
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if res.Done && last {
 			cs.Learn(at, mirror.Free, res.Revision)
 		}
 		if res.Done {
-			return nil
+			return ended, nil
 		}
 	}
 }
@@ -101,7 +106,7 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 // releaseClaim is a release by the manager. One that the store does not hear
 // is found again by the managers' own reconciling.
 func (cs *claims) releaseClaim(ctx context.Context, at pool.Place) error {
-	err := cs.unclaim(ctx, at, endManager)
+	_, err := cs.unclaim(ctx, at, endManager)
 	if errors.Is(err, store.ErrUnavailable) {
 		cs.Log.Warn("the swarm's release of an address is not written: its claim ends at a later look", "address", at.Addr, "err", err)
 		return nil
@@ -118,7 +123,7 @@ func endManager(_ store.Item, rec *store.Lease) bool {
 
 // dischargeClaim is discharge for a worker's claim.
 func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
-	err := cs.unclaim(ctx, l.Place(), func(_ store.Item, rec *store.Lease) bool {
+	ended, err := cs.unclaim(ctx, l.Place(), func(_ store.Item, rec *store.Lease) bool {
 		if rec.Nonce != l.Nonce || rec.Node != cs.Self.Node() {
 			return false
 		}
@@ -128,7 +133,7 @@ func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
 	if err != nil {
 		return err
 	}
-	return cs.Memory.KnownDrop(l)
+	return cs.Memory.KnownDrop(append(ended, l)...)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,
@@ -233,7 +238,7 @@ func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Pre
 func (cs *claims) DropManagerClaim(ctx context.Context, c ManagerClaim) (dropped bool, err error) {
 	ctx, cancel := cs.Bounded(ctx)
 	defer cancel()
-	err = cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
+	_, err = cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 		dropped = it.Modified == c.Written && endManager(it, rec)
 		return dropped
 	})
@@ -262,7 +267,7 @@ func (cs *claims) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
 			if c.Network != n.ID {
 				continue
 			}
-			err := cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
+			_, err := cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
 				return rec.Network == n.ID && endManager(it, rec)
 			})
 			if err != nil {

@@ -17,6 +17,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/group"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/journal"
@@ -193,7 +194,7 @@ func (h *host) load() {
 	log := slog.New(slog.NewTextHandler(h.c.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	id := session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
 	h.session = session.New(h.wire, id, h.past, log)
-	h.lossy = &lossy{KV: h.session}
+	h.lossy = &lossy{KV: group.New(h.session)}
 	memory, err := journal.Recall(h.journal)
 	if err != nil {
 		h.c.Fatal(err)

@@ -14,8 +14,9 @@ import (
 // leases is the life of this node's leases in the store: taken once, deleted once.
 type leases struct {
 	*node.Node
-	holders *holders
-	claims  *claims
+	holders  *holders
+	claims   *claims
+	closings *closings
 }
 
 // reconcile makes memory and store agree about one place. It
@@ -327,7 +328,7 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 			return err
 		}
 	}
-	res, err := ls.deleteLease(ctx, l)
+	res, ended, err := ls.deleteLease(ctx, l)
 	if err != nil {
 		return err
 	}
@@ -337,44 +338,47 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		shown = mirror.Taken
 	}
 	ls.Learn(l.Place(), shown, res.Revision)
-	return ls.Memory.KnownDrop(l)
+	return ls.Memory.KnownDrop(append(ended, l)...)
 }
 
-// deleteLease deletes a lease's key and its endpoint's record. A lease that
-// names no endpoint may have one in the store: the agent died before it could
-// note what it had bound. So only the record as it was made is deleted then,
-// and what stands there instead says which endpoint it is.
-func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (store.Result, error) {
-	key := l.Place().Key()
-	cond, then := store.SameLife(key, l.Created), ls.deletions(key, l.Endpoint)
-	if l.Endpoint == "" {
+// deleteLease deletes a lease's key and its endpoint's record; ended is what the
+// journal may forget with the lease. A lease that names no endpoint may have one
+// in the store: the agent died before it could note what it had bound. So only
+// the record as it was made is deleted then, and what stands there instead says
+// which endpoint it is.
+func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.Result, ended []journal.Record, err error) {
+	key, endpoint := l.Place().Key(), l.Endpoint
+	cond := store.SameLife(key, l.Created)
+	if endpoint == "" {
 		cond = store.Unchanged(key, l.Created)
 	}
 	for {
-		res, err := ls.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
+		var then []store.Op
+		then, ended, err = ls.deletions(ctx, key, endpoint)
+		if err != nil {
+			return res, nil, err
+		}
+		res, err = ls.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
 		if err != nil || res.Done {
-			return res, err
+			return res, ended, err
 		}
 		it, there := res.Item(key)
 		if !there || it.Created != l.Created {
-			return res, nil // another life
+			return res, nil, nil // another life: the endpoint's record goes by itself
 		}
 		rec, err := store.Decode[store.Lease](it)
 		if err != nil {
-			return res, err
+			return res, nil, err
 		}
-		cond, then = store.Unchanged(key, it.Modified), ls.deletions(key, rec.Endpoint)
+		cond, endpoint = store.Unchanged(key, it.Modified), rec.Endpoint
 	}
 }
 
-// deletions are the steps that delete a lease and the record of its endpoint;
-// "" for none.
-func (ls *leases) deletions(key, endpoint string) []store.Op {
-	ops := []store.Op{store.Delete(key)}
-	if endpoint != "" {
-		ops = append(ops, store.Delete(store.EndpointKey(ls.Self.Node(), endpoint)))
-	}
-	return ops
+// deletions are the steps that delete a lease and what its endpoint has, ""
+// for none.
+func (ls *leases) deletions(ctx context.Context, key, endpoint string) ([]store.Op, []journal.Record, error) {
+	ops, ended, err := ls.closings.steps(ctx, endpoint)
+	return append(ops, store.Delete(key)), ended, err
 }
 
 // createdUnder returns when a key came into being if its lease carries the

@@ -41,6 +41,66 @@ var ErrMACTaken = errors.New("mac address is taken")
 // more ways than keys do (an eviction by an older gvlan, a lost journal); a
 // key that was left behind is taken over.
 
+// closings are the ends of endpoints: of their records, and of what holds their
+// hardware addresses.
+type closings struct{ *node.Node }
+
+// steps delete the record of an endpoint, "" for none, and of one that was
+// deleted what holds its hardware address. Ended is what the journal may forget
+// once they happened.
+func (cs *closings) steps(ctx context.Context, endpoint string) (ops []store.Op, ended []journal.Record, err error) {
+	if endpoint == "" {
+		return nil, nil, nil
+	}
+	ops = []store.Op{store.Delete(store.EndpointKey(cs.Self.Node(), endpoint))}
+	e, known := cs.Memory.Binding(endpoint)
+	if !known || e.State != journal.Closing {
+		return ops, nil, nil
+	}
+	mac, err := cs.unclaimMAC(ctx, e.Record)
+	return append(ops, mac...), []journal.Record{e}, err
+}
+
+// unclaimMAC returns the step that deletes the key of an endpoint's hardware
+// address, if that is the endpoint's.
+func (cs *closings) unclaimMAC(ctx context.Context, e store.Endpoint) ([]store.Op, error) {
+	if !cs.isGiven(e) {
+		return nil, nil
+	}
+	key := store.MACKey(e.Segment, e.MAC)
+	it, err := cs.Read(ctx, key)
+	if err != nil || it.Created == 0 {
+		return nil, err
+	}
+	if rec, err := store.Decode[store.MAC](it); err != nil || rec != cs.macRecord(e) {
+		return nil, nil
+	}
+	// The endpoint's record goes all the same: nobody takes the key over before.
+	return []store.Op{{Kind: store.OpNested, Nested: &store.Txn{
+		If:   []store.Cond{store.Unchanged(key, it.Modified)},
+		Then: []store.Op{store.Delete(key)},
+	}}}, nil
+}
+
+// isGiven reports whether a user gave the hardware address: else it follows from
+// an address of the endpoint.
+func (cs *closings) isGiven(e store.Endpoint) bool {
+	if e.MAC == "" {
+		return false
+	}
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		p, err := netip.ParsePrefix(text)
+		if err == nil && MAC(cs.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
+			return false
+		}
+	}
+	return true
+}
+
+func (cs *closings) macRecord(e store.Endpoint) store.MAC {
+	return store.MAC{Node: cs.Self.Node(), Endpoint: e.Endpoint}
+}
+
 // macSteps are what a binding's transaction does about the hardware address.
 type macSteps struct {
 	key   string // "": there is none to claim
@@ -55,8 +115,8 @@ func (bs *bindings) macSteps(e store.Endpoint) macSteps {
 	}
 	s := macSteps{key: store.MACKey(e.Segment, e.MAC)}
 	s.conds = []store.Cond{store.Absent(s.key)}
-	if bs.isGiven(e) {
-		s.then = []store.Op{store.Put(s.key, store.Encode(bs.macRecord(e)))}
+	if bs.closings.isGiven(e) {
+		s.then = []store.Op{store.Put(s.key, store.Encode(bs.closings.macRecord(e)))}
 	}
 	return s
 }
@@ -71,25 +131,6 @@ func (s macSteps) join(txn *store.Txn) {
 	txn.Else = append(txn.Else, store.Get(s.key))
 }
 
-// isGiven reports whether a user gave the hardware address: else it follows from
-// an address of the endpoint.
-func (bs *bindings) isGiven(e store.Endpoint) bool {
-	if e.MAC == "" {
-		return false
-	}
-	for _, text := range []string{e.IPv4, e.IPv6} {
-		p, err := netip.ParsePrefix(text)
-		if err == nil && MAC(bs.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
-			return false
-		}
-	}
-	return true
-}
-
-func (bs *bindings) macRecord(e store.Endpoint) store.MAC {
-	return store.MAC{Node: bs.Self.Node(), Endpoint: e.Endpoint}
-}
-
 // meetMAC looks at what stands where a binding wanted to claim its hardware
 // address. It returns the steps to try again with, or refuses.
 func (bs *bindings) meetMAC(ctx context.Context, e store.Endpoint, res store.Result) (macSteps, error) {
@@ -102,7 +143,7 @@ func (bs *bindings) meetMAC(ctx context.Context, e store.Endpoint, res store.Res
 	if err != nil {
 		return again, err
 	}
-	if rec == bs.macRecord(e) { // of an earlier try
+	if rec == bs.closings.macRecord(e) { // of an earlier try
 		again.conds = []store.Cond{store.Unchanged(again.key, it.Modified)}
 		return again, nil
 	}
@@ -142,7 +183,7 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 			return errors.Join(bs.macError(ctx, e.MAC, bs.Self.Node(), o.Record.Endpoint), err)
 		}
 	}
-	if !bs.isGiven(e) {
+	if !bs.closings.isGiven(e) {
 		return nil
 	}
 	for _, key := range bs.macs.keysOf(macAt{e.Segment, e.MAC}) {
@@ -166,7 +207,7 @@ func (bs *bindings) checkMAC(ctx context.Context, e store.Endpoint) error {
 // bound by an older gvlan, without the store, or the store lost them. Two that
 // run with one MAC already are told of.
 func (bs *bindings) claimMACs(ctx context.Context) error {
-	running := bs.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Written && bs.isGiven(e.Record) })
+	running := bs.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Written && bs.closings.isGiven(e.Record) })
 	for _, e := range running {
 		err := bs.claimMAC(ctx, e.Record)
 		if errors.Is(err, ErrMACTaken) {
@@ -189,7 +230,7 @@ func (bs *bindings) claimMAC(ctx context.Context, e store.Endpoint) error {
 			return err
 		}
 		if it, taken := res.Item(steps.key); taken {
-			if rec, err := store.Decode[store.MAC](it); err != nil || rec == bs.macRecord(e) {
+			if rec, err := store.Decode[store.MAC](it); err != nil || rec == bs.closings.macRecord(e) {
 				return err
 			}
 		}
@@ -197,24 +238,6 @@ func (bs *bindings) claimMAC(ctx context.Context, e store.Endpoint) error {
 			return err
 		}
 	}
-}
-
-// unclaimMAC adds to a transaction that deletes an endpoint's record the
-// delete of its hardware address's key, if that is the endpoint's.
-func (bs *bindings) unclaimMAC(ctx context.Context, txn *store.Txn, e store.Endpoint) error {
-	if !bs.isGiven(e) {
-		return nil
-	}
-	key := store.MACKey(e.Segment, e.MAC)
-	it, err := bs.Read(ctx, key)
-	if err != nil || it.Created == 0 {
-		return err
-	}
-	if rec, err := store.Decode[store.MAC](it); err == nil && rec == bs.macRecord(e) {
-		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
-		txn.Then = append(txn.Then, store.Delete(key))
-	}
-	return nil
 }
 
 // macAt is where a hardware address exists once.

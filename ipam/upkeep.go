@@ -32,7 +32,7 @@ func (d *debts) settle(ctx context.Context) {
 	for _, l := range d.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }) {
 		undone = append(undone, func() error { return d.leases.settleRelease(ctx, l) })
 	}
-	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Closing }) {
+	for _, e := range d.bindings.overdue() {
 		undone = append(undone, func() error { return d.bindings.closeEndpoint(ctx, e) })
 	}
 	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Unwritten }) {
