@@ -3,9 +3,11 @@ package driver
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"gvlan/cluster/store"
 	"gvlan/driver/command"
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
@@ -64,7 +66,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}
@@ -91,8 +93,36 @@ func (d *Driver) engineEvent(ev engine.Event) {
 	}
 	d.Containers.Heard(ev)
 	d.Node.Heard(ev)
-	d.Poke()
+	if ev.Kind == engine.KindContainer && ev.Action == engine.ActionCreate {
+		host.Tell(d.Later)
+		return // it has no endpoint, and so no names
+	}
+	if ev.Kind == engine.KindContainer || ev.Action == engine.ActionConnect || ev.Action == engine.ActionDisconnect {
+		host.Tell(d.Later)
+	} else {
+		d.Poke()
+	}
 	d.Refresh()
+}
+
+// burst is how long after an event of a container networks and what this node
+// says of itself are looked at: a start or a stop makes three or four of them,
+// and each look would take its time from the very start.
+const burst = 300 * time.Millisecond
+
+// pokeLater has one look follow a burst.
+func (d *Driver) pokeLater(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.Later:
+		}
+		if !store.Sleep(ctx, burst) {
+			return nil
+		}
+		d.Poke()
+	}
 }
 
 // followStore keeps the driver's tables.

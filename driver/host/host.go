@@ -74,9 +74,11 @@ type Host struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 
-	// Both are told without blocking.
+	// They are told without blocking.
 	Wake    chan struct{} // the engine side has work
 	Changed chan struct{} // this node's description may have changed
+	// Later is Wake and Changed for what may wait until a burst is over.
+	Later chan struct{}
 }
 
 // New opens what is kept; it asks nobody.
@@ -95,7 +97,7 @@ func New(cfg Config) (*Host, error) {
 		Cfg: cfg, Self: cfg.Self, Addresses: cfg.Addresses, Memory: cfg.Memory, Scopes: scopes,
 		Tables: newMirrors(cfg.Tables, cfg.Log), Troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		Now: cfg.Now, Log: cfg.Log,
-		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1),
+		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1), Later: make(chan struct{}, 1),
 	}
 	h.Parents = parent.New(parent.Config{
 		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
