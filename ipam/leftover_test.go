@@ -26,13 +26,17 @@ func TestABindingThatTheAgentDidNotLiveToNote(t *testing.T) {
 	for name, giveUp := range map[string]func(ct *container){
 		"Docker rolls back at once": func(ct *container) { ct.release() },
 		"Docker rolls back": func(ct *container) {
-			ct.n.h.ready()
+			h := ct.n.h
+			h.ready()
+			h.waitBound(ct.endpoint)
+			h.must(h.Unbind(h.ctx(), ct.endpoint))
 			ct.release()
 		},
 		"nobody asks for it again": func(ct *container) {
 			h := ct.n.h
 			h.ready()
-			h.must(h.FreeProvisional(h.ctx(), h.waitHeld(func(h Held) bool { return h.Kind == HeldAddress })))
+			h.waitBound(ct.endpoint)
+			h.must(h.Free(h.ctx(), ct.endpoint))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -47,8 +51,8 @@ func TestABindingThatTheAgentDidNotLiveToNote(t *testing.T) {
 					c.Fatalf("the store holds %v, want the endpoint", KeysOf(items))
 				}
 				giveUp(ct)
-				if items := c.list(store.EndpointsSpan()); len(items) != 0 {
-					c.Errorf("the store holds %v, want no endpoint", KeysOf(items))
+				if items := append(c.list(store.EndpointsSpan()), c.leased()...); len(items) != 0 {
+					c.Errorf("the store holds %v, want no endpoint and no lease", KeysOf(items))
 				}
 			})
 		})

@@ -118,11 +118,12 @@ func (ep *Endpoints) EndpointInfo(id string) map[string]string {
 
 // DeleteEndpoint forgets an endpoint; the release of its addresses follows
 // from Docker. Unknown endpoints are success: Docker drops its own whatever
-// is answered.
+// is answered. The addresses of one may be known nevertheless: the store told
+// of them, and a power cut took the rest.
 func (ep *Endpoints) DeleteEndpoint(ctx context.Context, id string) error {
 	e, ok := ep.Memory.Endpoint(id)
 	if !ok {
-		return nil
+		return ep.Addresses.Unbind(ctx, id)
 	}
 	return ep.forgetEndpoint(ctx, e)
 }
