@@ -22,7 +22,7 @@ type claims struct {
 
 // makeClaim makes the record of an address for the swarm if it is absent.
 func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found store.Item, won bool, err error) {
-	nonce, err := node.MintNonce(cs.Rand)
+	nonce, err := node.MintNonce(cs.Rand, node.LeaseNonce)
 	if err != nil {
 		return found, false, err
 	}

@@ -357,7 +357,7 @@ func (ps *pools) RequestPool(ctx context.Context, r PoolRequest) (PoolReply, err
 	if err := ps.Distrust(); err != nil {
 		return PoolReply{}, err
 	}
-	nonce, err := node.MintNonce(ps.Rand)
+	nonce, err := node.MintNonce(ps.Rand, node.PoolNonce)
 	if err != nil {
 		return PoolReply{}, err
 	}

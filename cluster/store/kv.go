@@ -12,7 +12,7 @@ type Revision int64
 // Item is one key with its value.
 type Item struct {
 	Key      string   // without the cluster's prefix, starts with "/"
-	Value    []byte   // JSON of one record
+	Value    []byte   // of one record, see Encode
 	Created  Revision // when the key last came into being; never 0
 	Modified Revision // when it last changed
 }

@@ -41,7 +41,7 @@ type Lease struct {
 	Kind     LeaseKind  `json:"kind,omitempty"`
 	Node     string     `json:"node,omitempty"`
 	Epoch    int64      `json:"epoch,omitempty"`
-	Nonce    string     `json:"nonce,omitempty"`    // 128 random bits of the request, hex
+	Nonce    string     `json:"nonce,omitempty"`    // 64 random bits of the request, hex; 128 of an older gvlan
 	Network  string     `json:"network,omitempty"`  // definition uuid, or EngineNetwork
 	Endpoint string     `json:"endpoint,omitempty"` // "" while provisional
 	Since    int64      `json:"since,omitempty"`    // unix seconds

@@ -208,8 +208,14 @@ type GossipKeys struct {
 	Keys [][]byte `json:"keys"` // 32 bytes each
 }
 
-// Encode writes a record as a store value.
+// Encode writes a record as a store value: JSON, and a container's lease in its
+// compact form.
 func Encode[T any](record T) []byte {
+	if l, is := any(&record).(*Lease); is && l.compactly() {
+		if raw, ok := l.appendCompact(make([]byte, 0, 128)); ok {
+			return raw
+		}
+	}
 	raw, err := json.Marshal(record)
 	if err != nil {
 		// Records are plain data of this package: marshalling one fails only
@@ -219,10 +225,17 @@ func Encode[T any](record T) []byte {
 	return raw
 }
 
-// Decode reads a record from a store value.
+// Decode reads a record from a store value. A lease that an older gvlan wrote is
+// JSON, whatever it says.
 func Decode[T any](it Item) (T, error) {
 	var record T
-	if err := json.Unmarshal(it.Value, &record); err != nil {
+	var err error
+	if l, is := any(&record).(*Lease); is && isCompact(it.Value) {
+		err = l.readCompact(it.Value)
+	} else {
+		err = json.Unmarshal(it.Value, &record)
+	}
+	if err != nil {
 		return record, fmt.Errorf("read %s: %w", it.Key, err)
 	}
 	return record, nil

@@ -92,7 +92,7 @@ func (n *Node) Untrusted(err error) error {
 
 // NewLease is a lease of nobody yet.
 func (n *Node) NewLease(at pool.Place, p journal.Pool, kind store.LeaseKind) (journal.Lease, error) {
-	nonce, err := MintNonce(n.Rand)
+	nonce, err := MintNonce(n.Rand, LeaseNonce)
 	return journal.Lease{
 		Segment: at.Segment,
 		Address: at.Addr,
@@ -347,9 +347,16 @@ func (n *Node) Learn(at pool.Place, shown mirror.Shown, rev store.Revision) {
 // Short is how Docker prints ids.
 func Short(id string) string { return id[:min(len(id), 12)] }
 
-// MintNonce draws 128 random bits, in hex.
-func MintNonce(random io.Reader) (string, error) {
-	raw := make([]byte, 16)
+// How many random bits a nonce has. A lease's is compared with what one key
+// holds; a pool's names the pool in the whole cluster.
+const (
+	LeaseNonce = 64
+	PoolNonce  = 128
+)
+
+// MintNonce draws random bits, in hex.
+func MintNonce(random io.Reader, bits int) (string, error) {
+	raw := make([]byte, bits/8)
 	if _, err := io.ReadFull(random, raw); err != nil {
 		return "", fmt.Errorf("draw random bits: %w", err)
 	}

@@ -34,6 +34,34 @@ func (e *Client) Get(ctx context.Context, key string) (store.Item, error) {
 	return e.item(found[0]), nil
 }
 
+// List implements KV.
+func (e *Client) List(ctx context.Context, span store.Span) (items []store.Item, rev store.Revision, err error) {
+	rev, err = scan(ctx, e, span, store.Whole, func(page []store.Item) error {
+		items = append(items, page...)
+		return nil
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
+	}
+	return items, rev, nil
+}
+
+// Scan implements KV.
+func (e *Client) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	var broken error // what page says
+	rev, err := scan(ctx, e, span, parts, func(items []store.Item) error {
+		broken = page(items)
+		return broken
+	})
+	switch {
+	case broken != nil:
+		return 0, broken
+	case err != nil:
+		return 0, fmt.Errorf("scan %s: %w", span.From, err)
+	}
+	return rev, nil
+}
+
 // Commit implements KV. It is sent once: when the answer is missing the
 // caller alone knows how to ask again.
 func (e *Client) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {

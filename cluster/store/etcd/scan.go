@@ -18,38 +18,10 @@ import (
 // without bound.
 const pageSize = 8192
 
-// List implements KV.
-func (e *Client) List(ctx context.Context, span store.Span) (items []store.Item, rev store.Revision, err error) {
-	rev, err = e.scan(ctx, span, store.Whole, func(page []store.Item) error {
-		items = append(items, page...)
-		return nil
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("list %s: %w", span.From, err)
-	}
-	return items, rev, nil
-}
-
-// Scan implements KV.
-func (e *Client) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
-	var broken error // what page says
-	rev, err := e.scan(ctx, span, parts, func(items []store.Item) error {
-		broken = page(items)
-		return broken
-	})
-	switch {
-	case broken != nil:
-		return 0, broken
-	case err != nil:
-		return 0, fmt.Errorf("scan %s: %w", span.From, err)
-	}
-	return rev, nil
-}
-
 // scan reads a span. What the first page leaves comes in one stream where etcd
 // has them (since 3.7), because each page more makes it count all keys that are
 // left: of a million keys that is a second against fourteen.
-func (e *Client) scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+func scan(ctx context.Context, e *Client, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
 	s := &scanning{etcd: e, from: e.prefix + span.From, to: e.prefix + span.To, more: true, parts: parts, page: page}
 	next := s.ask
 	for s.more {
