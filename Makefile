@@ -9,6 +9,8 @@
 #              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value
 # make bench-dns  the same for names
+# make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
+#              measures those only (tests/bench/ipam/main.go)
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
 # make bench-run  a container's start beside the built-in macvlan's
 # make bench-store  how soon the store hosts keep themselves has a new leader
@@ -25,7 +27,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check lint test demo bench bench-dns bench-networks bench-run bench-store sim fuzz soak plugin clean
+.PHONY: build check lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -62,6 +64,9 @@ bench: build
 bench-dns:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/dns
+
+bench-ipam:
+	$(GO) run ./tests/bench/ipam $(ROOMS)
 
 bench-networks:
 	tests/lab/install.sh

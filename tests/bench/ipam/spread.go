@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gvlan/ipam/addrset"
+)
+
+// spread is the same request in subnets that are full to several degrees, and
+// of several sizes, in turns.
+func spread(ctx context.Context, b *bench) (retErr error) {
+	e, err := b.etcd(ctx, "spread")
+	if err != nil {
+		return err
+	}
+	defer func() { retErr = errors.Join(retErr, e.close()) }()
+	h, err := e.host(ctx, "h1")
+	if err != nil {
+		return err
+	}
+	defer func() { retErr = errors.Join(retErr, h.close()) }()
+	var subnets []string
+	for i, percent := range []int{0, 50, 90, 99} {
+		for _, subnet := range []string{fmt.Sprintf("10.%d.0.0/24", 100+i), fmt.Sprintf("10.%d.0.0/16", 110+i)} {
+			if err := e.occupy(ctx, netip.MustParsePrefix(subnet), percent); err != nil {
+				return err
+			}
+			subnets = append(subnets, subnet)
+		}
+	}
+	if err := compare(ctx, b, h, "occupancy_p50_spread", subnets); err != nil {
+		return err
+	}
+	return compare(ctx, b, h, "size_p50_spread", []string{"10.1.0.0/29", "10.1.1.0/28", "10.1.2.0/24", "10.2.0.0/16", "11.0.0.0/12", "12.0.0.0/8", "fd00:1::/64"})
+}
+
+// compare says how far the medians of these subnets lie apart.
+func compare(ctx context.Context, b *bench, h *host, name string, subnets []string) error {
+	const each = 60
+	networks := make([]*network, len(subnets))
+	for i, subnet := range subnets {
+		n, err := h.network(ctx, subnet, nil)
+		if err != nil {
+			return err
+		}
+		if err := n.mirrored(ctx); err != nil {
+			return fmt.Errorf("%s: %w", subnet, err)
+		}
+		networks[i] = n
+	}
+	took := make([][]time.Duration, len(subnets))
+	for range b.rounds * each {
+		for _, i := range rand.Perm(len(networks)) {
+			n := networks[i]
+			var addr netip.Addr
+			one, err := timed(func() (err error) {
+				addr, err = n.ask(ctx)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s: %w", subnets[i], err)
+			}
+			took[i] = append(took[i], one)
+			if err := n.release(ctx, addr); err != nil {
+				return err
+			}
+		}
+	}
+	p50 := make([]float64, len(subnets))
+	for i := range took {
+		p50[i] = ms(percentile(took[i], 50))
+		fmt.Printf("# %s %s: p50 %.3f ms\n", name, subnets[i], p50[i])
+	}
+	b.report.most(name, slices.Max(p50)/slices.Min(p50), 1.10)
+	return nil
+}
+
+// candidate is the choice of an address alone, where few are free.
+func candidate(_ context.Context, b *bench) error {
+	const asked = 200_000
+	within := netip.MustParsePrefix("10.0.0.0/8")
+	index, random := addrset.NewIndex(within), rand.New(rand.NewPCG(1, 2))
+	addr := within.Addr()
+	for range 1 << 24 {
+		if random.IntN(1000) != 0 {
+			index.Add(addr)
+		}
+		addr = addr.Next()
+	}
+	first, last := within.Addr(), netip.MustParseAddr("10.255.255.255")
+	free := index.CountFree(first, last)
+	took := make([]time.Duration, asked)
+	for i := range took {
+		n := random.Uint64N(free)
+		began := time.Now()
+		got, ok := index.NthFree(first, last, n)
+		took[i] = time.Since(began)
+		if !ok || index.Has(got) {
+			return fmt.Errorf("free address %d of %d is %s, %v", n, free, got, ok)
+		}
+	}
+	b.report.say("candidate_p50_ns", float64(percentile(took, 50).Nanoseconds()))
+	b.report.most("candidate_p99_ns", float64(percentile(took, 99).Nanoseconds()), 2000)
+	return nil
+}
