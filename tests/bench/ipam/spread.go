@@ -8,8 +8,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"gvlan/ipam/addrset"
 )
 
 // spread is the same request in subnets that are full to several degrees, and
@@ -78,34 +76,5 @@ func compare(ctx context.Context, b *bench, h *host, name string, subnets []stri
 		fmt.Printf("# %s %s: p50 %.3f ms\n", name, subnets[i], p50[i])
 	}
 	b.report.most(name, slices.Max(p50)/slices.Min(p50), 1.10)
-	return nil
-}
-
-// candidate is the choice of an address alone, where few are free.
-func candidate(_ context.Context, b *bench) error {
-	const asked = 200_000
-	within := netip.MustParsePrefix("10.0.0.0/8")
-	index, random := addrset.NewIndex(within), rand.New(rand.NewPCG(1, 2))
-	addr := within.Addr()
-	for range 1 << 24 {
-		if random.IntN(1000) != 0 {
-			index.Add(addr)
-		}
-		addr = addr.Next()
-	}
-	first, last := within.Addr(), netip.MustParseAddr("10.255.255.255")
-	free := index.CountFree(first, last)
-	took := make([]time.Duration, asked)
-	for i := range took {
-		n := random.Uint64N(free)
-		began := time.Now()
-		got, ok := index.NthFree(first, last, n)
-		took[i] = time.Since(began)
-		if !ok || index.Has(got) {
-			return fmt.Errorf("free address %d of %d is %s, %v", n, free, got, ok)
-		}
-	}
-	b.report.say("candidate_p50_ns", float64(percentile(took, 50).Nanoseconds()))
-	b.report.most("candidate_p99_ns", float64(percentile(took, 99).Nanoseconds()), 2000)
 	return nil
 }
