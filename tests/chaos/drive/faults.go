@@ -1,0 +1,179 @@
+package drive
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"gvlan/tests/chaos/cluster"
+)
+
+// fault is one thing that goes wrong, and is over when it returns.
+type fault struct {
+	name   string
+	weight int
+	do     func(ctx context.Context, d *Drive, r *rand.Rand)
+}
+
+func (d *Drive) anyHost(r *rand.Rand) *cluster.Host { return d.Hosts[r.IntN(len(d.Hosts))] }
+
+// wait lasts between least and most.
+func wait(ctx context.Context, r *rand.Rand, least, most time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(least + time.Duration(r.Int64N(int64(most-least)))):
+	}
+}
+
+// weather lasts for a while on one host.
+func weather(name string, weight int, w cluster.Weather, least, most time.Duration) fault {
+	return fault{name, weight, func(ctx context.Context, d *Drive, r *rand.Rand) {
+		h := d.anyHost(r)
+		w := w
+		w.Deliver = r.IntN(2) == 0
+		d.say("%s: %s (delivered after: %t)", name, h.Name, w.Deliver)
+		h.Weather(w)
+		wait(ctx, r, least, most)
+		h.Weather(cluster.Weather{})
+		d.say("%s: %s over", name, h.Name)
+	}}
+}
+
+func (d *Drive) catalogue() []fault {
+	return []fault{
+		{"kill -9 of an agent", 10, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("kill -9 of the agent of %s", h.Name)
+			h.Crash()
+			wait(ctx, r, 100*time.Millisecond, time.Second)
+		}},
+		{"an agent away", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("the agent of %s is away", h.Name)
+			h.Kill()
+			wait(ctx, r, time.Second, 6*time.Second)
+			h.Start()
+			d.say("the agent of %s is back", h.Name)
+		}},
+		{"an agent stopped", 6, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("SIGSTOP of the agent of %s", h.Name)
+			h.Pause()
+			wait(ctx, r, 500*time.Millisecond, 6*time.Second)
+			h.Resume()
+			d.say("SIGCONT of the agent of %s", h.Name)
+		}},
+		{"kill -9 of etcd", 5, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			m := d.Etcd.Members[r.IntN(len(d.Etcd.Members))]
+			d.say("kill -9 of etcd at %s", m.Client)
+			m.Kill()
+			wait(ctx, r, 100*time.Millisecond, 4*time.Second)
+			_ = m.Start()
+			d.say("etcd at %s is back", m.Client)
+		}},
+		{"etcd stopped", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			m := d.Etcd.Members[r.IntN(len(d.Etcd.Members))]
+			d.say("SIGSTOP of etcd at %s", m.Client)
+			m.Pause()
+			wait(ctx, r, 500*time.Millisecond, 5*time.Second)
+			m.Resume()
+			d.say("SIGCONT of etcd at %s", m.Client)
+		}},
+		weather("partition", 5, cluster.Weather{Cut: true}, 500*time.Millisecond, 8*time.Second),
+		weather("silence", 5, cluster.Weather{Silent: true}, 500*time.Millisecond, 8*time.Second),
+		weather("answers lost", 10, cluster.Weather{Mute: true}, 200*time.Millisecond, 6*time.Second),
+		weather("answers late", 6, cluster.Weather{Delay: 300 * time.Millisecond}, time.Second, 5*time.Second),
+		{"a question outlives its agent", 8, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("questions of %s are held, and its agent is killed", h.Name)
+			h.Hold()
+			wait(ctx, r, 50*time.Millisecond, 400*time.Millisecond)
+			h.Kill()
+			h.Start()
+			wait(ctx, r, time.Second, 3*time.Second)
+			h.Deliver()
+			d.say("what the killed agent of %s had asked arrives", h.Name)
+		}},
+		{"compaction", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("compaction while %s is cut off", h.Name)
+			h.Weather(cluster.Weather{Cut: true})
+			wait(ctx, r, time.Second, 3*time.Second)
+			if err := d.Ledger.Compact(ctx); err != nil {
+				d.say("compaction: %v", err)
+			}
+			h.Weather(cluster.Weather{})
+			d.say("compaction: %s is back", h.Name)
+		}},
+		{"clock jump", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			by := []int64{3600, -3600, 90, -90, 86400 * 400}[r.IntN(5)]
+			d.say("the clock of %s is %d s off", h.Name, by)
+			_ = h.Jump(by)
+			wait(ctx, r, time.Second, 6*time.Second)
+			if r.IntN(2) == 0 {
+				_ = h.Jump(0)
+				d.say("the clock of %s is right again", h.Name)
+			}
+		}},
+		{"disk full", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("the disk of %s is full", h.Name)
+			if err := h.FillDisk(); err != nil {
+				d.say("fill the disk of %s: %v", h.Name, err)
+			}
+			wait(ctx, r, 500*time.Millisecond, 4*time.Second)
+			h.FreeDisk()
+			d.say("the disk of %s has room", h.Name)
+		}},
+	}
+}
+
+// Faults has things go wrong until ctx ends, one or two at a time.
+func (d *Drive) Faults(ctx context.Context) {
+	var all sync.WaitGroup
+	for line := range 2 {
+		all.Go(func() {
+			r := d.stream(uint64(1 + line))
+			for ctx.Err() == nil {
+				wait(ctx, r, 200*time.Millisecond, 2*time.Second)
+				if ctx.Err() == nil {
+					d.pick(r).do(ctx, d, r)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (d *Drive) pick(r *rand.Rand) fault {
+	all, sum := d.catalogue(), 0
+	for _, f := range all {
+		sum += f.weight
+	}
+	at := r.IntN(sum)
+	for _, f := range all {
+		if at < f.weight {
+			return f
+		}
+		at -= f.weight
+	}
+	panic("unreachable")
+}
+
+// Heal ends everything that goes wrong.
+func (d *Drive) Heal(ctx context.Context) error {
+	for _, m := range d.Etcd.Members {
+		m.Resume()
+		_ = m.Start()
+	}
+	for _, h := range d.Hosts {
+		h.Weather(cluster.Weather{})
+		h.FreeDisk()
+		h.Resume()
+		h.Start()
+	}
+	d.say("everything is healed")
+	return d.Etcd.Ready(ctx)
+}
