@@ -18,6 +18,7 @@ var (
 	seed = flag.Uint64("seed", 0, "the one seed to run; 0: as many as fit in the time")
 	long = flag.Duration("for", 0, "how long containers come and go in one run")
 	size = flag.Int("members", 0, "members of etcd; 0: the seed decides between 1 and 3")
+	play = flag.String("play", "", "the one fault to repeat; empty: all, as the seed says")
 	keep = flag.String("keep", "", "folder to leave logs in")
 )
 
@@ -74,14 +75,21 @@ func run(t *testing.T, dir, agent, etcd string, seed uint64, long time.Duration)
 	ctx, cancel := context.WithTimeout(t.Context(), long)
 	defer cancel()
 	faulty := make(chan struct{})
-	go func() { defer close(faulty); d.Faults(ctx) }()
+	go func() {
+		defer close(faulty)
+		if *play != "" {
+			d.Repeat(ctx, *play)
+		} else {
+			d.Faults(ctx)
+		}
+	}()
 	d.Containers(ctx, 2)
 	<-faulty
 	found := d.Finish(t.Context())
 	found = append(found, d.Judge()...)
 	bound, asked := 0, 0
 	why := map[string]int{}
-	for _, l := range d.Book.Lives() {
+	for _, l := range d.Book.All() {
 		asked++
 		if l.Bind.Outcome == history.OK {
 			bound++
@@ -89,7 +97,7 @@ func run(t *testing.T, dir, agent, etcd string, seed uint64, long time.Duration)
 		why[fmt.Sprint(l.Request.Outcome, l.Bind.Outcome)]++
 	}
 	t.Logf("seed %d: %d requests, %d containers, %d revisions, %v", seed, asked, bound, d.Ledger.Revision(), why)
-	for _, f := range found {
+	for _, f := range found[:min(20, len(found))] {
 		t.Errorf("seed %d: %s", seed, f)
 	}
 	if len(found) > 0 {

@@ -357,8 +357,8 @@ func (e *Engine) tell(kind, action, id string, attributes map[string]string) {
 	}
 }
 
-// Forget drops every endpoint, as a host that lost its power does.
-func (e *Engine) Forget() {
+// forget drops every endpoint, as a host that lost its power does.
+func (e *Engine) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, n := range e.networks {

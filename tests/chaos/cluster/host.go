@@ -298,6 +298,11 @@ func call(book *history.Book, do func() error) history.Call {
 // the calls that dockerd makes, and its rollback. The life is nil where the
 // engine does not have the network.
 func (h *Host) Run(ctx context.Context, book *history.Book, name string, asked netip.Addr) *history.Life {
+	return h.RunWith(ctx, book, name, asked, func(netip.Addr) {})
+}
+
+// RunWith is Run with something happening between the request and the binding.
+func (h *Host) RunWith(ctx context.Context, book *history.Book, name string, asked netip.Addr, between func(netip.Addr)) *history.Life {
 	h.Engine.mu.Lock()
 	n := h.Engine.find(name)
 	h.Engine.mu.Unlock()
@@ -331,6 +336,7 @@ func (h *Host) Run(ctx context.Context, book *history.Book, name string, asked n
 	if request.Outcome != history.OK {
 		return life
 	}
+	between(at.Addr())
 	mac := ""
 	bind := call(book, func() (err error) {
 		mac, err = h.plugin.CreateEndpoint(ctx, n.ID, life.Endpoint, at)
@@ -353,6 +359,15 @@ func (h *Host) Run(ctx context.Context, book *history.Book, name string, asked n
 	end := call(book, func() error { return h.plugin.ReleaseAddress(ctx, pool, at.Addr().String()) })
 	book.Change(life, func(l *history.Life) { l.Bind, l.End = bind, end })
 	return life
+}
+
+// Lose has all containers of the host be gone, as in a power cut.
+func (h *Host) Lose() {
+	h.Engine.forget()
+	left, _ := filepath.Glob(filepath.Join(h.dir, "netns-*"))
+	for _, path := range left {
+		_ = os.Remove(path)
+	}
 }
 
 // Halt stops a container. What the agent answers, dockerd swallows.

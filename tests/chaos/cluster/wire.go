@@ -33,6 +33,7 @@ type Wire struct {
 // pair is a connection of the agent's and its continuation to etcd.
 type pair struct {
 	near, far net.Conn
+	outlived  bool // held is or was set
 	held      bool // questions are kept back, whatever becomes of who asked them
 }
 
@@ -87,7 +88,7 @@ func (w *Wire) hold(so bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for p := range w.pairs {
-		p.held = so
+		p.held, p.outlived = so, p.outlived || so
 	}
 	close(w.changed)
 	w.changed = make(chan struct{})
@@ -97,6 +98,16 @@ func (w *Wire) isHeld(p *pair) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return p.held
+}
+
+// answered is how long etcd has to do what somebody asked who is no more, before
+// the end of the connection has it give up.
+const answered = 300 * time.Millisecond
+
+func (w *Wire) wasHeld(p *pair) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return p.outlived
 }
 
 func (w *Wire) now() (Weather, chan struct{}, bool) {
@@ -136,6 +147,9 @@ func (w *Wire) accept() {
 		var both sync.WaitGroup
 		both.Go(func() {
 			w.carry(p, true)
+			if w.wasHeld(p) {
+				time.Sleep(answered)
+			}
 			_ = far.(*net.TCPConn).CloseWrite()
 		})
 		both.Go(func() {
@@ -152,36 +166,63 @@ func (w *Wire) accept() {
 	}
 }
 
-// carry moves bytes one way, as the weather lets it.
+// parcel is what was read, and when it is due.
+type parcel struct {
+	bytes []byte
+	due   time.Time
+}
+
+// carry moves bytes one way, as the weather lets it. Reading goes on while what
+// was read before waits, so that a delay is no less a throughput.
 func (w *Wire) carry(p *pair, questions bool) {
 	from, to := p.far, p.near
 	if questions {
 		from, to = p.near, p.far
 	}
-	buf := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buf)
-		if n > 0 {
-			if !w.pass(p, questions) {
+	under := make(chan parcel, 1024)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		defer close(under)
+		for {
+			buf := make([]byte, 32<<10)
+			n, err := from.Read(buf)
+			if n > 0 {
+				weather, _, _ := w.now()
+				due := time.Now()
+				if !questions {
+					due = due.Add(weather.Delay)
+				}
+				under <- parcel{buf[:n], due}
+			}
+			if err != nil {
 				return
 			}
-			if _, err := to.Write(buf[:n]); err != nil && !(w.isHeld(p) && !questions) {
-				return // else etcd may answer who is no more: what was asked is still to arrive
-			}
 		}
-		if err != nil {
-			return
+	})
+	for next := range under {
+		if !w.pass(p, questions, next.due) {
+			break
+		}
+		if _, err := to.Write(next.bytes); err != nil && !(w.wasHeld(p) && !questions) {
+			break // else etcd may answer who is no more: what was asked is still to arrive
 		}
 	}
+	if !questions {
+		p.close()
+	}
+	for range under { // until the reading ends
+	}
+	reading.Wait()
 }
 
 // pass waits until the weather lets bytes pass; false when they never will.
-func (w *Wire) pass(p *pair, questions bool) bool {
+func (w *Wire) pass(p *pair, questions bool, due time.Time) bool {
 	for {
 		weather, changed, closed := w.now()
 		held := w.isHeld(p)
 		switch {
 		case closed || weather.Cut && !held:
+			p.close()
 			return false
 		case held && !questions:
 			return true
@@ -189,11 +230,12 @@ func (w *Wire) pass(p *pair, questions bool) bool {
 			<-changed
 			continue
 		}
-		if weather.Delay > 0 && !questions {
+		if wait := time.Until(due); wait > 0 && weather.Delay > 0 {
 			select {
-			case <-time.After(weather.Delay):
+			case <-time.After(wait):
 			case <-changed:
 			}
+			continue
 		}
 		return true
 	}

@@ -41,9 +41,11 @@ type Drive struct {
 	Networks []Network
 	Log      func(format string, args ...any)
 
+	turn  sync.RWMutex // held by each fault; wholly by one that needs to be alone
+	quiet sync.RWMutex // held by each container's coming and going
+
 	mu     sync.Mutex
 	living map[string][]*history.Life // by host
-	faults []string                   // under way, for people
 }
 
 // New prepares a run on a cluster.
@@ -59,7 +61,7 @@ func New(c *cluster.Cluster, seed uint64, log func(string, ...any)) *Drive {
 
 // died implements ledger.DiedBefore.
 func (d *Drive) died(endpoint string, at time.Duration) (died, known bool) {
-	for _, l := range d.Book.Lives() {
+	for _, l := range d.Book.All() {
 		if l.Endpoint != endpoint {
 			continue
 		}
@@ -127,6 +129,7 @@ func (d *Drive) hand(ctx context.Context, h *cluster.Host, r *rand.Rand) {
 	for ctx.Err() == nil {
 		pause := time.Duration(r.IntN(60)) * time.Millisecond
 		chance, n, pick := r.IntN(100), d.Networks[r.IntN(len(d.Networks))], r.Int()
+		d.quiet.RLock()
 		switch {
 		case chance < 45:
 			d.run(h, n, netip.Addr{})
@@ -135,6 +138,7 @@ func (d *Drive) hand(ctx context.Context, h *cluster.Host, r *rand.Rand) {
 		default:
 			d.halt(h, pick)
 		}
+		d.quiet.RUnlock()
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -152,16 +156,43 @@ func nth(p netip.Prefix, n int) netip.Addr {
 }
 
 // run starts a container. Its calls outlive the run's end, as dockerd's would.
-func (d *Drive) run(h *cluster.Host, n Network, asked netip.Addr) {
+func (d *Drive) run(h *cluster.Host, n Network, asked netip.Addr) *history.Life {
 	life := h.Run(context.Background(), d.Book, n.Name, asked)
-	if life == nil {
-		return
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if life.Bind.Outcome == history.OK && life.End.Outcome == history.None {
+	if d.Book.Lives(life) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
 		d.living[h.Name] = append(d.living[h.Name], life)
 	}
+	return life
+}
+
+// runOne starts a container that nobody else stops; nil where it does not run.
+func (d *Drive) runOne(h *cluster.Host, n Network, asked netip.Addr) *history.Life {
+	if life := h.Run(context.Background(), d.Book, n.Name, asked); d.Book.Lives(life) {
+		return life
+	}
+	return nil
+}
+
+// network finds one by its name.
+func (d *Drive) network(name string) Network {
+	for _, n := range d.Networks {
+		if n.Name == name {
+			return n
+		}
+	}
+	return Network{Name: name}
+}
+
+// lose has a host lose its containers, all at once.
+func (d *Drive) lose(h *cluster.Host) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range d.living[h.Name] {
+		d.Book.Lose(l)
+	}
+	d.living[h.Name] = nil
+	h.Lose()
 }
 
 // halt stops one of the host's containers.

@@ -2,12 +2,17 @@ package drive
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"gvlan/tests/chaos/cluster"
 )
+
+// errNotYet: it is not so yet.
+var errNotYet = errors.New("not yet")
 
 // fault is one thing that goes wrong, and is over when it returns.
 type fault struct {
@@ -84,17 +89,16 @@ func (d *Drive) catalogue() []fault {
 		weather("silence", 5, cluster.Weather{Silent: true}, 500*time.Millisecond, 8*time.Second),
 		weather("answers lost", 10, cluster.Weather{Mute: true}, 200*time.Millisecond, 6*time.Second),
 		weather("answers late", 6, cluster.Weather{Delay: 300 * time.Millisecond}, time.Second, 5*time.Second),
-		{"a question outlives its agent", 8, func(ctx context.Context, d *Drive, r *rand.Rand) {
-			h := d.anyHost(r)
-			d.say("questions of %s are held, and its agent is killed", h.Name)
-			h.Hold()
-			wait(ctx, r, 50*time.Millisecond, 400*time.Millisecond)
-			h.Kill()
-			h.Start()
-			wait(ctx, r, time.Second, 3*time.Second)
-			h.Deliver()
-			d.say("what the killed agent of %s had asked arrives", h.Name)
-		}},
+		{"question outlives its agent", 8, outlived},
+		{"release sent twice", 6, releasedTwice},
+		{"late binding", 4, boundLate},
+		{"late start", 3, startedLate},
+		{"late gift", 1, givenLate},
+		{"write lost", 1, lostWrite},
+		{"another's write lost", 1, othersLostWrite},
+		{"backup restored", 2, restored},
+		{"eviction", 2, evicted},
+		{"network set", 3, set},
 		{"compaction", 4, func(ctx context.Context, d *Drive, r *rand.Rand) {
 			h := d.anyHost(r)
 			d.say("compaction while %s is cut off", h.Name)
@@ -138,13 +142,42 @@ func (d *Drive) Faults(ctx context.Context) {
 			r := d.stream(uint64(1 + line))
 			for ctx.Err() == nil {
 				wait(ctx, r, 200*time.Millisecond, 2*time.Second)
-				if ctx.Err() == nil {
-					d.pick(r).do(ctx, d, r)
-				}
+				d.suffer(ctx, d.pick(r), r)
 			}
 		})
 	}
 	all.Wait()
+}
+
+// alone are the faults that say what must hold only while nothing else goes
+// wrong.
+var alone = []string{"late start", "late gift", "write lost", "another's write lost", "backup restored", "eviction"}
+
+func (d *Drive) suffer(ctx context.Context, f fault, r *rand.Rand) {
+	if slices.Contains(alone, f.name) {
+		d.turn.Lock()
+		defer d.turn.Unlock()
+	} else {
+		d.turn.RLock()
+		defer d.turn.RUnlock()
+	}
+	if ctx.Err() == nil {
+		f.do(ctx, d, r)
+	}
+}
+
+// Repeat has one thing go wrong again and again, until ctx ends or the ledger has
+// found something.
+func (d *Drive) Repeat(ctx context.Context, name string) {
+	r := d.stream(1)
+	for ctx.Err() == nil && len(d.Ledger.Found()) == 0 {
+		for _, f := range d.catalogue() {
+			if f.name == name {
+				d.suffer(ctx, f, r)
+			}
+		}
+		wait(ctx, r, 100*time.Millisecond, 300*time.Millisecond)
+	}
 }
 
 func (d *Drive) pick(r *rand.Rand) fault {

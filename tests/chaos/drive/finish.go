@@ -24,6 +24,12 @@ func (d *Drive) Finish(ctx context.Context) []string {
 	if err := d.Heal(ctx); err != nil {
 		return []string{err.Error()}
 	}
+	if err := d.Ledger.CatchUp(ctx); err != nil {
+		return []string{err.Error()}
+	}
+	if len(d.Ledger.Keys("/recovery/gate")) > 0 {
+		d.recover()
+	}
 	if err := d.empty(ctx); err != nil {
 		return []string{err.Error()}
 	}
@@ -87,13 +93,10 @@ func (d *Drive) fill(ctx context.Context) (found []string) {
 		for _, h := range d.Hosts {
 			all.Go(func() {
 				for refused := 0; refused < 3 && ctx.Err() == nil; {
-					life := h.Run(ctx, d.Book, n.Name, netip.Addr{})
+					life := d.run(h, n, netip.Addr{})
 					mu.Lock()
-					if life != nil && life.Bind.Outcome == history.OK && life.End.Outcome == history.None {
+					if d.Book.Lives(life) {
 						got++
-						d.mu.Lock()
-						d.living[h.Name] = append(d.living[h.Name], life)
-						d.mu.Unlock()
 					} else {
 						refused++
 						if life != nil {
@@ -115,7 +118,7 @@ func (d *Drive) fill(ctx context.Context) (found []string) {
 
 // Judge says what is wrong with the history of the run.
 func (d *Drive) Judge() (found []string) {
-	lives := d.Book.Lives()
+	lives := d.Book.All()
 	found = append(found, d.Ledger.Close()...)
 	found = append(found, history.Overlaps(lives)...)
 	return append(found, history.Registers(lives)...)

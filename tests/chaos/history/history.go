@@ -91,8 +91,18 @@ func (b *Book) Say(what string) {
 	b.notes = append(b.notes, Note{time.Since(b.began), what})
 }
 
-// Lives are copies of all lives so far.
-func (b *Book) Lives() []Life {
+// Lives reports whether a container runs; one that never began does not.
+func (b *Book) Lives(l *Life) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return l != nil && l.Bind.Outcome == OK && l.End.Outcome == None && l.Lost == 0
+}
+
+// Lose notes that a container is gone without a word of its engine.
+func (b *Book) Lose(l *Life) { b.Change(l, func(l *Life) { l.Lost = time.Since(b.began) }) }
+
+// All are copies of all lives so far.
+func (b *Book) All() []Life {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	all := make([]Life, len(b.lives))

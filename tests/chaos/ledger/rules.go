@@ -29,11 +29,15 @@ type rules struct {
 	died   DiedBefore
 	found  []string
 	nonces map[string]bool  // of every lease that was ever given
-	lost   map[string]int64 // node -> epoch in which it lost writes by a restored backup, and may write no more
+	lost   map[string]int64 // node -> epoch of which the store lost writes: it may write no more in it
+
+	byHand map[string]bool   // leases that are deleted by hand
+	losing map[string]string // node whose last write is deleted by hand -> as in LoseLast
+	waits  string            // node whose write is lost: nobody gives before the gate is closed; "" for none
 }
 
 func newRules(now func() time.Duration, died DiedBefore) *rules {
-	return &rules{now: now, died: died, nonces: map[string]bool{}, lost: map[string]int64{}}
+	return &rules{now: now, died: died, nonces: map[string]bool{}, lost: map[string]int64{}, byHand: map[string]bool{}, losing: map[string]string{}}
 }
 
 func (r *rules) tell(v revision, format string, args ...any) {
@@ -43,6 +47,7 @@ func (r *rules) tell(v revision, format string, args ...any) {
 func (r *rules) judge(v revision) {
 	writer := v.writer()
 	r.judgeWriter(v, writer)
+	r.noteHand(v)
 	for key, it := range v.after {
 		if _, _, err := store.LeaseOf(key); err == nil {
 			r.judgeLease(v, writer, key, it)
@@ -86,10 +91,32 @@ func (r *rules) judgeWriter(v revision, writer string) {
 	if !ok {
 		return
 	}
-	if e := v.epoch(writer); e.Epoch <= lost {
+	now := v.before[store.EpochKey(writer)]
+	if it := v.after[store.EpochKey(writer)]; it != nil {
+		now = *it // it begins anew with this very revision
+	}
+	if e, _ := store.Decode[store.Epoch](now); e.Epoch <= lost {
 		r.tell(v, "node %s goes on writing in epoch %d, of which the store lost writes", writer, e.Epoch)
 	}
 	delete(r.lost, writer)
+}
+
+// noteHand notes what was lost by hand.
+func (r *rules) noteHand(v revision) {
+	for node, by := range r.losing {
+		if it, gone := v.after[store.LastKey(node)]; !gone || it != nil {
+			continue
+		}
+		delete(r.losing, node)
+		if by == "" {
+			r.waits = node
+		} else {
+			r.lost[node] = v.epoch(node).Epoch
+		}
+	}
+	if v.after[store.GateKey()] != nil || r.waits != "" && v.after[store.LastKey(r.waits)] != nil {
+		r.waits = ""
+	}
 }
 
 // judgeLease: an address is taken where it was free, and changed by who has it.
@@ -122,6 +149,9 @@ func (r *rules) judgeGiven(v revision, writer, key string, is store.Lease) {
 	r.nonces[is.Nonce] = true
 	if _, closed := v.before[store.GateKey()]; closed && fresh {
 		r.tell(v, "%s gives %s while the gate is closed", writer, key)
+	}
+	if r.waits != "" && fresh {
+		r.tell(v, "%s gives %s though the store has lost a write of %s", writer, key, r.waits)
 	}
 }
 
@@ -201,6 +231,10 @@ func (r *rules) judgeEnd(v revision, writer, key string, was store.Lease) {
 		return
 	}
 	if was.Claims != nil && !was.Claims.Worker {
+		return
+	}
+	if writer == "" && r.byHand[key] {
+		delete(r.byHand, key)
 		return
 	}
 	if writer != was.Node {
