@@ -105,24 +105,35 @@ func startedLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	if err := cluster.Until(until, there(one, true)); err == nil {
 		d.say("network %s is removed on %s, and %s starts a container on it", n.Name, other.Name, one.Name)
 		one.Weather(late)
-		_ = other.Engine.Remove(ctx, n.Name)
-		for end := time.Now().Add(1200 * time.Millisecond); time.Now().Before(end); {
-			if life := d.runOne(one, n, netip.Addr{}); life != nil {
-				defer one.Halt(context.Background(), d.Book, life)
-				break
+		removed := make(chan struct{})
+		go func() {
+			defer close(removed)
+			_, _ = other.Gvlan(until, "network", "rm", n.Name)
+		}()
+		removing := func() error {
+			if def, ok := d.Ledger.Network(n.Name); ok && def.State == store.NetworkActive {
+				return errNotYet
 			}
-			wait(ctx, r, 20*time.Millisecond, 60*time.Millisecond)
+			return nil
+		}
+		var life *history.Life
+		if err := cluster.Until(until, removing); err == nil {
+			life = d.runOne(one, n, netip.Addr{})
 		}
 		one.Weather(cluster.Weather{})
+		<-removed
+		if life != nil {
+			one.Halt(context.Background(), d.Book, life)
+		}
 	}
-	wait(ctx, r, time.Second, 2*time.Second)
-	for _, h := range d.Hosts {
-		_ = h.Engine.Remove(context.Background(), n.Name)
-	}
-	gone, cancelGone := context.WithTimeout(context.Background(), 15*time.Second)
+	gone, cancelGone := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancelGone()
 	for _, h := range d.Hosts {
-		if err := cluster.Until(gone, there(h, false)); err != nil {
+		err := cluster.Until(gone, func() error {
+			_ = h.Engine.Remove(gone, n.Name)
+			return there(h, false)()
+		})
+		if err != nil {
 			d.say("network %s is still on %s: %v", n.Name, h.Name, err)
 		}
 	}

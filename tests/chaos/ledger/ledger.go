@@ -250,6 +250,18 @@ func (l *Ledger) Leases() map[string]store.Lease {
 	return all
 }
 
+// Network is the definition of that name as it stands.
+func (l *Ledger) Network(name string) (store.Network, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it, ok := l.state[store.NetworkKey(name)]
+	if !ok {
+		return store.Network{}, false
+	}
+	n, err := store.Decode[store.Network](it)
+	return n, err == nil
+}
+
 // Keys are the keys below a folder that stand in the store.
 func (l *Ledger) Keys(folder string) []string {
 	l.mu.Lock()
