@@ -26,28 +26,75 @@ type debts struct {
 // settle writes what the journal owes the store: releases, records of deleted
 // endpoints, bindings, which may be of containers that started again with the
 // MAC address that such an endpoint had, and reservations of pools that are
-// done. It ends at the first call that is not answered.
+// done. It ends at the first call that is not answered, and with those that are
+// under way by then.
 func (d *debts) settle(ctx context.Context) {
 	var undone []func() error
 	for _, l := range d.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }) {
 		undone = append(undone, func() error { return d.leases.settleRelease(ctx, l) })
 	}
-	for _, e := range d.bindings.overdue() {
+	if !d.pay(undone) {
+		return
+	}
+	undone = nil
+	for _, e := range d.bindings.overdue() { // but for what a release took away
 		undone = append(undone, func() error { return d.bindings.closeEndpoint(ctx, e) })
 	}
+	if !d.pay(undone) {
+		return
+	}
+	undone = nil
 	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Unwritten }) {
 		undone = append(undone, func() error { return d.bindings.settleBinding(ctx, e) })
 	}
-	for _, p := range d.Memory.Pools(func(p journal.Pool) bool { return p.Closed || len(p.Owed) > 0 && p.Joined() }) {
-		undone = append(undone, func() error { return d.pools.settlePool(ctx, p.ID) })
+	if !d.pay(undone) {
+		return
 	}
-	for _, do := range undone {
-		if err := do(); errors.Is(err, store.ErrUnavailable) {
+	for _, p := range d.Memory.Pools(func(p journal.Pool) bool { return p.Closed || len(p.Owed) > 0 && p.Joined() }) {
+		if !d.pay([]func() error{func() error { return d.pools.settlePool(ctx, p.ID) }}) {
 			return
+		}
+	}
+}
+
+// together is how many debts are paid at once: they share transactions, and the
+// journal's syncs.
+const together = 64
+
+// pay writes debts that do not depend on each other, and reports whether the
+// store answered. The first goes alone: a store that is away then costs one
+// address its certainty.
+func (d *debts) pay(undone []func() error) bool {
+	var silent atomic.Bool
+	one := func(do func() error) {
+		if silent.Load() {
+			return
+		}
+		if err := do(); errors.Is(err, store.ErrUnavailable) {
+			silent.Store(true)
 		} else if err != nil {
 			d.Log.Warn("what the journal owes the store is not written: tried again within a second", "err", err)
 		}
 	}
+	if len(undone) == 0 {
+		return true
+	}
+	one(undone[0])
+	turn := make(chan func() error)
+	var work sync.WaitGroup
+	for range min(together, len(undone)-1) {
+		work.Go(func() {
+			for do := range turn {
+				one(do)
+			}
+		})
+	}
+	for _, do := range undone[1:] {
+		turn <- do
+	}
+	close(turn)
+	work.Wait()
+	return !silent.Load()
 }
 
 // upkeep keeps memory and store in agreement.
