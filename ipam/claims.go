@@ -121,19 +121,34 @@ func endManager(_ store.Item, rec *store.Lease) bool {
 	return had
 }
 
-// dischargeClaim is discharge for a worker's claim.
+// dischargeClaim is discharge for a worker's claim. One whose reply was lost may
+// still be on its way: the record that it was to replace is written again as it
+// is, so that it never lands.
 func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
-	ended, err := cs.unclaim(ctx, l.Place(), func(_ store.Item, rec *store.Lease) bool {
-		if rec.Nonce != l.Nonce || rec.Node != cs.Self.Node() {
-			return false
+	for {
+		var before store.Item
+		var open store.Lease
+		ended, err := cs.unclaim(ctx, l.Place(), func(it store.Item, rec *store.Lease) bool {
+			if rec.Nonce != l.Nonce || rec.Node != cs.Self.Node() {
+				before, open = it, *rec
+				return false
+			}
+			rec.Claims.Worker, rec.Node, rec.Epoch, rec.Endpoint = false, "", 0, ""
+			return true
+		})
+		if err != nil {
+			return err
 		}
-		rec.Claims.Worker, rec.Node, rec.Epoch, rec.Endpoint = false, "", 0, ""
-		return true
-	})
-	if err != nil {
-		return err
+		settled := before.Created != l.Created || open.Claims == nil || open.Claims.Worker
+		if !settled {
+			if settled, err = cs.rewrite(ctx, l.Place(), before, open); err != nil {
+				return err
+			}
+		}
+		if settled {
+			return cs.Memory.KnownDrop(append(ended, l)...)
+		}
 	}
-	return cs.Memory.KnownDrop(append(ended, l)...)
 }
 
 // takeClaimed gives a worker the address that the manager chose for its task,

@@ -315,14 +315,16 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	}
 	key := l.Place().Key()
 	if l.Created == 0 {
-		it, err := ls.Read(ctx, key)
+		// What was sent before may still be on its way, and land on an absent key.
+		// So the same is sent until it is answered.
+		_, won, err := ls.put(ctx, l, true)
 		if err != nil {
 			return err
 		}
-		l.Created = createdUnder(it, l.Nonce)
-		if l.Created == 0 {
+		if !won {
 			return ls.Memory.KnownDrop(l)
 		}
+		l, _ = ls.Memory.Lease(l.Place())
 	}
 	if l.State == journal.Releasing && !l.Doubt {
 		l.Doubt = true

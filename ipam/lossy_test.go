@@ -15,6 +15,8 @@ type lossy struct {
 	which  func(store.Txn) bool // nil: no more
 	happen func()
 	before bool
+	late   *store.Txn // was not sent yet
+	strand func()     // not nil: the next transaction that which picks is late
 }
 
 // lose loses the reply to the next transaction that which picks. Before it is
@@ -23,6 +25,28 @@ func (l *lossy) lose(which func(store.Txn) bool, then func()) { l.set(which, the
 
 // forestall runs first right before the next transaction that which picks.
 func (l *lossy) forestall(which func(store.Txn) bool, first func()) { l.set(which, first, true) }
+
+// delay has the next transaction that which picks be on its way until it
+// lands; give up is called for its sender.
+func (l *lossy) delay(which func(store.Txn) bool, giveUp func()) {
+	l.set(which, nil, true)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.strand = giveUp
+}
+
+// land sends what is on its way, if it was not yet.
+func (l *lossy) land(ctx context.Context) error {
+	l.mu.Lock()
+	txn := l.late
+	l.late = nil
+	l.mu.Unlock()
+	if txn == nil {
+		return nil
+	}
+	_, err := l.KV.Commit(ctx, *txn)
+	return err
+}
 
 func (l *lossy) set(which func(store.Txn) bool, happen func(), before bool) {
 	l.mu.Lock()
@@ -44,6 +68,17 @@ func (l *lossy) take(txn store.Txn, before bool) bool {
 // Commit implements store.KV.
 func (l *lossy) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
 	if l.take(txn, true) {
+		l.mu.Lock()
+		strand := l.strand
+		l.strand = nil
+		if strand != nil {
+			l.late = &txn
+		}
+		l.mu.Unlock()
+		if strand != nil {
+			strand()
+			return store.Result{}, store.ErrUnavailable
+		}
 		l.happen()
 	}
 	res, err := l.KV.Commit(ctx, txn)
@@ -59,6 +94,22 @@ func rewrites(txn store.Txn) bool {
 	return slices.ContainsFunc(txn.If, func(c store.Cond) bool {
 		_, _, err := store.LeaseOf(c.Key)
 		return err == nil && c.Kind == store.Modified && c.Is != 0
+	})
+}
+
+// makes picks a transaction that makes a lease where there is none.
+func makes(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.If, func(c store.Cond) bool {
+		_, _, err := store.LeaseOf(c.Key)
+		return err == nil && c.Kind == store.Created && c.Is == 0
+	})
+}
+
+// deletes picks a transaction that deletes a lease.
+func deletes(txn store.Txn) bool {
+	return slices.ContainsFunc(txn.Then, func(op store.Op) bool {
+		_, _, err := store.LeaseOf(op.Key)
+		return err == nil && op.Kind == store.OpDelete
 	})
 }
 
