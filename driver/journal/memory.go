@@ -32,7 +32,6 @@ type Key struct{ Bucket, Key string }
 // pools, leases and what belongs to them, in memory and in the journal. It is
 // the only one, so that several of them can change in one transaction.
 type Memory struct {
-	file   File
 	rounds *rounds
 
 	mu          sync.Mutex // guards what follows; never held across a call of anything
@@ -57,8 +56,6 @@ type Record interface {
 // Recall reads a file into memory.
 func Recall(file File) (*Memory, error) {
 	m := &Memory{
-		file:        file,
-		rounds:      newRounds(),
 		networks:    map[string]Network{},
 		endpoints:   map[string]Endpoint{},
 		addressings: map[string]Addressing{},
@@ -68,6 +65,7 @@ func Recall(file File) (*Memory, error) {
 		minted:      map[string]bool{},
 		held:        map[string]*addrset.Set{},
 	}
+	m.rounds = newRounds(file, m.enter)
 	for bucket, read := range map[string]func(key string, value []byte) error{
 		networksBucket:  func(key string, value []byte) error { return recall[Network](m, key, value) },
 		endpointsBucket: func(key string, value []byte) error { return recall[Endpoint](m, key, value) },

@@ -9,7 +9,9 @@ import (
 // rounds are the writes of the file that wait for the disk: while one is under
 // way, everybody who wants another waits for the next, together.
 type rounds struct {
-	writing chan struct{} // has one while a round is written
+	file    File
+	enter   func(...*Change) // has memory see changes
+	writing chan struct{}    // has one while a round is written
 
 	// order makes the file's order that of memory: who changes something holds
 	// it while he decides and until the change is in line for the file, and
@@ -28,8 +30,8 @@ type round struct {
 	err     error
 }
 
-func newRounds() *rounds {
-	return &rounds{writing: make(chan struct{}, 1), claimed: map[Key]*round{}, next: newRound()}
+func newRounds(file File, enter func(...*Change)) *rounds {
+	return &rounds{file: file, enter: enter, writing: make(chan struct{}, 1), claimed: map[Key]*round{}, next: newRound()}
 }
 
 func newRound() *round { return &round{done: make(chan struct{})} }
@@ -95,7 +97,7 @@ func (m *Memory) Change(f func(*Change) error) error {
 		return err
 	}
 	if r != nil {
-		_ = m.await(r) // which may be well and the change not
+		_ = m.rounds.await(r) // which may be well and the change not
 		if c.failed != nil {
 			return c.failed
 		}
@@ -129,7 +131,7 @@ func (m *Memory) Note(f func(*Change)) error {
 	if r == nil {
 		return err
 	}
-	return m.await(r)
+	return m.rounds.await(r)
 }
 
 // Known is Note for what somebody else can tell again, the store say, which
@@ -139,7 +141,7 @@ func (m *Memory) Note(f func(*Change)) error {
 func (m *Memory) Known(f func(*Change)) error {
 	r, due, err := m.see(f)
 	if r != nil && due {
-		_ = m.await(r) // it is kept, however that goes
+		_ = m.rounds.await(r) // it is kept, however that goes
 	}
 	return err
 }
@@ -171,7 +173,7 @@ func (m *Memory) trySee(c *Change, f func(*Change)) (r *round, due bool, err err
 	if err != nil || len(c.values) == 0 {
 		return nil, false, err, false
 	}
-	due, err = m.file.Keep(c.values)
+	due, err = m.rounds.file.Keep(c.values)
 	return m.rounds.next, due, err, false
 }
 
@@ -190,17 +192,17 @@ func (m *Memory) enter(changes ...*Change) {
 }
 
 // await returns how a round went, which it writes itself when nobody does.
-func (m *Memory) await(r *round) error {
+func (rs *rounds) await(r *round) error {
 	select {
 	case <-r.done:
 		return r.err
-	case m.rounds.writing <- struct{}{}:
+	case rs.writing <- struct{}{}:
 	}
-	defer func() { <-m.rounds.writing }()
+	defer func() { <-rs.writing }()
 	select {
 	case <-r.done: // written while both were possible
 	default:
-		m.writeNext()
+		rs.writeNext()
 	}
 	return r.err
 }
@@ -209,25 +211,25 @@ func (m *Memory) await(r *round) error {
 var errInterrupted = errors.New("the write of the journal did not come to its end")
 
 // writeNext writes the next round. The caller has the turn to write.
-func (m *Memory) writeNext() {
-	m.rounds.order.Lock()
-	r := m.rounds.next
-	m.rounds.underway, m.rounds.next = r, newRound()
-	m.rounds.order.Unlock()
+func (rs *rounds) writeNext() {
+	rs.order.Lock()
+	r := rs.next
+	rs.underway, rs.next = r, newRound()
+	rs.order.Unlock()
 	values := map[Key][]byte{}
 	for _, c := range r.changes {
 		maps.Copy(values, c.values)
 	}
 	err := errInterrupted
 	defer func() {
-		m.rounds.order.Lock()
-		defer m.rounds.order.Unlock()
+		rs.order.Lock()
+		defer rs.order.Unlock()
 		if err == nil {
-			m.enter(r.changes...)
+			rs.enter(r.changes...)
 		}
-		m.rounds.end(r, err)
+		rs.end(r, err)
 	}()
-	err = m.file.Write(values)
+	err = rs.file.Write(values)
 }
 
 // Put changes records.

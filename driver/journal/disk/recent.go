@@ -35,8 +35,6 @@ const (
 	anewAt = dueAt / 4
 )
 
-var checksums = crc32.MakeTable(crc32.Castagnoli)
-
 // ErrRecentFull is returned by Keep while the journal cannot be written.
 var ErrRecentFull = errors.New("the journal cannot be written, and the file of its recent changes is full")
 
@@ -77,7 +75,7 @@ func (l line) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fmt.Appendf(nil, "%08x %s\n", crc32.Checksum(raw, checksums), raw), nil
+	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(raw), raw), nil
 }
 
 // decodeLine reads one line without its end; false when it is not as it was
@@ -85,7 +83,7 @@ func (l line) encode() ([]byte, error) {
 func decodeLine(raw []byte) (l line, ok bool) {
 	sum, text, found := bytes.Cut(raw, []byte{' '})
 	want, err := strconv.ParseUint(string(sum), 16, 32)
-	if !found || err != nil || uint32(want) != crc32.Checksum(text, checksums) {
+	if !found || err != nil || uint32(want) != crc32.ChecksumIEEE(text) {
 		return line{}, false
 	}
 	return l, json.Unmarshal(text, &l) == nil
