@@ -175,6 +175,7 @@ type disk struct {
 	values map[journal.Key][]byte
 	kept   map[journal.Key][]byte // since the last write
 	broken error                  // what writes return
+	lost   bool                   // what was kept
 }
 
 func newDisk() *disk {
@@ -214,6 +215,13 @@ func (d *disk) cut() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	clear(d.kept)
+	d.lost = true
+}
+
+func (d *disk) Complete() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.lost
 }
 
 func (d *disk) Each(bucket string, f func(string, []byte) error) error {

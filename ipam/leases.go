@@ -46,8 +46,8 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec))
 	case !known:
 		return nil, nil
-	case own && l.IsGiven() && rec.Endpoint != "" && rec.Endpoint != l.Endpoint:
-		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec)) // that it was bound is lost here
+	case own && l.IsGiven() && rec.Endpoint != "" && rec.Endpoint != l.Endpoint && !ls.Memory.Complete:
+		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec)) // that it was bound is lost here; else its Bind was not answered
 	case own && (rec.Nonce == l.Nonce || l.State == journal.Bound):
 		l.Nonce, l.Created = rec.Nonce, it.Created
 		l.Doubt = l.Doubt && l.State == journal.Releasing // what an earlier epoch sent cannot happen any more

@@ -26,17 +26,13 @@ func TestABindingThatTheAgentDidNotLiveToNote(t *testing.T) {
 	for name, giveUp := range map[string]func(ct *container){
 		"Docker rolls back at once": func(ct *container) { ct.release() },
 		"Docker rolls back": func(ct *container) {
-			h := ct.n.h
-			h.ready()
-			h.waitBound(ct.endpoint)
-			h.must(h.Unbind(h.ctx(), ct.endpoint))
+			ct.n.h.ready()
 			ct.release()
 		},
 		"nobody asks for it again": func(ct *container) {
 			h := ct.n.h
 			h.ready()
-			h.waitBound(ct.endpoint)
-			h.must(h.Free(h.ctx(), ct.endpoint))
+			h.must(h.FreeProvisional(h.ctx(), h.waitHeld(func(h Held) bool { return h.Kind == HeldAddress })))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -23,6 +23,9 @@ type File interface {
 	Keep(values map[Key][]byte) (due bool, err error)
 	// Each calls f for every key of a bucket.
 	Each(bucket string, f func(key string, value []byte) error) error
+	// Complete reports whether all that was kept before the start is there: the
+	// machine has not booted since.
+	Complete() bool
 }
 
 // Key is one key of a File. A value of nil is that it is gone.
@@ -32,6 +35,10 @@ type Key struct{ Bucket, Key string }
 // pools, leases and what belongs to them, in memory and in the journal. It is
 // the only one, so that several of them can change in one transaction.
 type Memory struct {
+	// Complete reports whether it began with all that the agent before knew. Else
+	// it may lack what is Known, and only others can tell.
+	Complete bool
+
 	rounds *rounds
 
 	mu          sync.Mutex // guards what follows; never held across a call of anything
@@ -56,6 +63,7 @@ type Record interface {
 // Recall reads a file into memory.
 func Recall(file File) (*Memory, error) {
 	m := &Memory{
+		Complete:    file.Complete(),
 		networks:    map[string]Network{},
 		endpoints:   map[string]Endpoint{},
 		addressings: map[string]Addressing{},

@@ -163,6 +163,9 @@ func set(tx *bolt.Tx, k journal.Key, value []byte) error {
 	return bucket.Put([]byte(k.Key), value)
 }
 
+// Complete implements File.
+func (j *Journal) Complete() bool { return j.recent.complete }
+
 // Each implements File.
 func (j *Journal) Each(bucket string, f func(key string, value []byte) error) error {
 	kept, _ := j.recent.unwritten()

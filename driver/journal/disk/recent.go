@@ -41,6 +41,7 @@ var ErrRecentFull = errors.New("the journal cannot be written, and the file of i
 // recent is that file, and what of it the journal does not have yet.
 type recent struct {
 	path, boot string
+	complete   bool // the file was of this boot when it was opened
 
 	mu      sync.Mutex // guards what follows; held across one write, never across a sync
 	file    *os.File
@@ -102,6 +103,7 @@ func openRecent(path, boot string, written uint64, believed bool) (*recent, erro
 		return nil, errors.Join(fmt.Errorf("read the journal's recent changes: %w", err), file.Close())
 	}
 	if believed && boot != "" && r.read(raw, written) {
+		r.complete = true
 		return r, nil
 	}
 	if err := r.begin(); err != nil {
