@@ -56,6 +56,8 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 		return nil, ls.Memory.KnownPut(ls.adopted(at, it, rec))
 	case l.IsGiven() && !l.Doubt && it.Created == 0:
 		return ls.assert(ctx, l) // another driver's network never binds what it uses
+	case l.State == journal.Releasing && (l.Created == 0 || l.Claimed):
+		return nil, nil // it may still be on its way: its release settles that
 	case l.State != journal.Bound:
 		return nil, ls.Memory.NoteDrop(l)
 	case it.Created == 0:
