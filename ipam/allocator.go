@@ -1,6 +1,8 @@
 package ipam
 
 import (
+	"time"
+
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/node"
@@ -41,7 +43,7 @@ func New(c node.Config) *Allocator {
 	a.holders = &holders{Node: a.node, hosts: &hosts{set: &addrset.Set{}}}
 	ends := &closings{Node: a.node}
 	a.claims = &claims{Node: a.node, holders: a.holders, closings: ends}
-	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends}
+	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends, coolings: &coolings{Node: a.node, buckets: map[time.Duration]cooling{}}}
 	a.reservations = &reservations{Node: a.node, holders: a.holders}
 	a.pools = &pools{Node: a.node, reservations: a.reservations}
 	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, closings: ends, macs: newMACs(), awaited: newAwaited()}

@@ -134,14 +134,16 @@ type host struct {
 
 	mu      sync.Mutex
 	routes  []netip.Prefix
-	dead    map[string]bool // endpoints that CloseDead closes
-	silent  map[string]bool // endpoints whose link was silenced
-	lan     []netip.Addr    // that answer on the LAN
-	asked   int             // how often the LAN was asked
-	deaf    error           // why it cannot be asked
-	anew    map[string]bool // endpoints whose record was made again
-	cut     bool            // the wire is down, by down()
-	created int             // networks and endpoints, for ids
+	dead    map[string]bool               // endpoints that CloseDead closes
+	silent  map[string]bool               // endpoints whose link was silenced
+	lan     []netip.Addr                  // that answer on the LAN
+	asked   int                           // how often the LAN was asked
+	deaf    error                         // why it cannot be asked
+	anew    map[string]bool               // endpoints whose record was made again
+	cut     bool                          // the wire is down, by down()
+	granted int                           // etcd leases
+	grants  func() (store.LeaseID, error) // instead of the store, if not nil
+	created int                           // networks and endpoints, for ids
 
 	ahead atomic.Int64 // of the time that it is, by its clock
 }
@@ -200,7 +202,7 @@ func (h *host) load() {
 		h.c.Fatal(err)
 	}
 	h.Allocator = New(node.Config{
-		KV: h.lossy, Self: h.session, Memory: memory, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
+		KV: h.lossy, Grant: h.grant, Self: h.session, Memory: memory, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})
@@ -247,6 +249,18 @@ func (h *host) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 		return false, nil
 	}
 	return true, h.Free(ctx, endpoint)
+}
+
+// grant counts the etcd leases.
+func (h *host) grant(ctx context.Context, ttl int64) (store.LeaseID, error) {
+	h.mu.Lock()
+	h.granted++
+	instead := h.grants
+	h.mu.Unlock()
+	if instead != nil {
+		return instead()
+	}
+	return h.session.Grant(ctx, ttl)
 }
 
 // ask answers for the LAN.

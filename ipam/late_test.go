@@ -24,7 +24,7 @@ func TestWhatLandsLateIsGivenBack(t *testing.T) {
 				n.h.stop() // so that nothing is settled before
 				ctx, cancel := context.WithCancel(c.Context())
 				n.h.lossy.delay(makes, cancel)
-				_, err := n.h.RequestAddress(ctx, AddressRequest{PoolID: n.ids[0]})
+				_, err := n.h.RequestAddress(ctx, AddressRequest{PoolID: n.ids[0], Address: "10.0.0.9"})
 				if !errors.Is(err, store.ErrUnavailable) {
 					c.Fatalf("error %v, want %v", err, store.ErrUnavailable)
 				}

@@ -17,6 +17,7 @@ type leases struct {
 	holders  *holders
 	claims   *claims
 	closings *closings
+	coolings *coolings
 }
 
 // reconcile makes memory and store agree about one place. It
@@ -358,13 +359,23 @@ func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.R
 	if endpoint == "" {
 		cond = store.Unchanged(key, l.Created)
 	}
-	for {
+	for restless := false; ; {
 		var then []store.Op
 		then, ended, err = ls.deletions(ctx, key, endpoint)
 		if err != nil {
 			return res, nil, err
 		}
+		if endpoint != "" && !restless {
+			if rest, ok := ls.coolings.step(ctx, l); ok {
+				then = append(then, rest)
+			}
+		}
 		res, err = ls.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
+		if errors.Is(err, store.ErrNotFound) { // what it was to rest by is gone
+			ls.coolings.forget()
+			restless = true
+			continue
+		}
 		if err != nil || res.Done {
 			return res, ended, err
 		}

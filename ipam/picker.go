@@ -468,11 +468,8 @@ type view struct {
 
 // viewOf says what a pool of a network may give.
 func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
-	id, given := p.Parsed, p.Options
-	if len(given) == 0 {
-		given = n.Options
-	}
-	o, err := pool.ParseOptions(given)
+	id := p.Parsed
+	o, err := optionsOf(p, n)
 	if err != nil {
 		return view{}, err
 	}
@@ -491,6 +488,14 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 		}
 	}
 	return v, nil
+}
+
+// optionsOf are a pool's own, or its network's.
+func optionsOf(p journal.Pool, n journal.Addressing) (pool.Options, error) {
+	if len(p.Options) == 0 {
+		return pool.ParseOptions(n.Options)
+	}
+	return pool.ParseOptions(p.Options)
 }
 
 func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {

@@ -248,11 +248,11 @@ func MACsSpan() Span { return Prefix(macsFolder) }
 // NodeEndpointsSpan covers the endpoints of one node.
 func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + part(node) + "/") }
 
-// AllLeasesSpan covers the leases of every segment.
+// AllLeasesSpan covers the leases and cooldowns of every segment.
 func AllLeasesSpan() Span { return Prefix(leasesFolder) }
 
-// LeasesSpan covers the leases of one subnet in a segment: an interval of
-// hexadecimal keys, whatever pools overlap there.
+// LeasesSpan covers the leases and cooldowns of one subnet in a segment: an
+// interval of hexadecimal keys, whatever pools overlap there.
 func LeasesSpan(segment string, subnet netip.Prefix) Span {
 	subnet = subnet.Masked()
 	return Span{

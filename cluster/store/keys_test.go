@@ -34,6 +34,22 @@ func TestLeaseKeys(t *testing.T) {
 		if got := span.Contains(store.LeaseKey("lab", b)); got != subnet.Contains(b) {
 			rt.Fatalf("span of %s contains %s: %v", subnet, b, got)
 		}
+		if got := span.Contains(store.CooldownKey("lab", b)); got != subnet.Contains(b) {
+			rt.Fatalf("span of %s contains the cooldown of %s: %v", subnet, b, got)
+		}
+		if !store.LeasesSpan("lab", netip.PrefixFrom(a, a.BitLen())).Contains(store.CooldownKey("lab", a)) {
+			rt.Fatalf("span of %s alone lacks its cooldown", a)
+		}
+		segment, back, ok := store.CooldownOf(store.CooldownKey("lab", a))
+		if !ok || segment != "lab" || back != a {
+			rt.Fatalf("CooldownOf: %s %s, %v; want lab %s", segment, back, ok, a)
+		}
+		if _, _, err := store.LeaseOf(store.CooldownKey("lab", a)); err == nil {
+			rt.Fatalf("the cooldown of %s is taken for a lease", a)
+		}
+		if _, _, ok := store.CooldownOf(store.LeaseKey("lab", a)); ok {
+			rt.Fatalf("the lease of %s is taken for a cooldown", a)
+		}
 		if !span.Contains(store.LeaseKey("lab", a)) || span.Contains(store.LeaseKey("lab2", a)) {
 			rt.Fatalf("span of %s lacks %s, or reaches another segment", subnet, a)
 		}

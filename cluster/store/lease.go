@@ -55,6 +55,11 @@ type Lease struct {
 	Claims *Claims `json:"claims,omitempty"`
 }
 
+// Cooldown is an address that a container left not long ago. It refuses nobody.
+type Cooldown struct {
+	Since int64 `json:"since"` // unix seconds
+}
+
 // Claims are the two holders of a swarm lease; it is free when both are
 // gone.
 type Claims struct {

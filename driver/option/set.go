@@ -99,10 +99,7 @@ func setCooldown(n *store.Network, value string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
-	n.Overrides.Cooldown = ""
-	if d > 0 {
-		n.Overrides.Cooldown = d.String()
-	}
+	n.Overrides.Cooldown = d.String() // also "0s": it wins over the network's option
 	return nil
 }
 

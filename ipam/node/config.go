@@ -88,8 +88,11 @@ type Config struct {
 	// 172.18.0.0/16 to 172.31.0.0/16 is used, and for IPv6 the /64s of a
 	// /48 below fd00::/8 that is drawn from the cluster's uuid.
 	DefaultPools []DefaultPools
-	Now          func() time.Time
-	Rand         io.Reader
-	Log          *slog.Logger
-	Timeout      time.Duration // of etcd in one call, DefaultTimeout
+	// Grant makes an etcd lease of ttl seconds that nobody keeps alive: what
+	// rests after a container hangs from one. Nil: nothing rests.
+	Grant   func(ctx context.Context, ttl int64) (store.LeaseID, error)
+	Now     func() time.Time
+	Rand    io.Reader
+	Log     *slog.Logger
+	Timeout time.Duration // of etcd in one call, DefaultTimeout
 }

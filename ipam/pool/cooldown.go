@@ -7,7 +7,7 @@ import (
 	"gvlan/cluster/store"
 )
 
-// longestCooldown bounds `network set cooldown=`: an address that must rest
+// longestCooldown bounds cooldown=: an address that must rest
 // longer is one to exclude.
 const longestCooldown = time.Hour
 
@@ -21,12 +21,13 @@ func ParseCooldown(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// CooldownOf is that of a network; none where it cannot be read.
-func CooldownOf(o store.Overrides) time.Duration {
-	if o.Cooldown == "" {
-		return 0
+// CooldownUnder is that of a pool with these options in a network with these
+// overrides, which win; none where it cannot be read.
+func (o Options) CooldownUnder(over store.Overrides) time.Duration {
+	if over.Cooldown == "" {
+		return o.Cooldown
 	}
-	d, err := ParseCooldown(o.Cooldown)
+	d, err := ParseCooldown(over.Cooldown)
 	if err != nil {
 		return 0
 	}

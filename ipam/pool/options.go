@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/addrset"
@@ -13,10 +14,11 @@ import (
 
 // The names of --ipam-opt.
 const (
-	optSegment = "segment" // the layer-2 domain, default "default"
-	optOverlap = "overlap" // "ok": the subnet may begin where another one does
-	optExclude = "exclude" // addresses, a-b and prefixes never given, by comma
-	optOrder   = "order"   // lowest, random or aged
+	optSegment  = "segment"  // the layer-2 domain, default "default"
+	optOverlap  = "overlap"  // "ok": the subnet may begin where another one does
+	optExclude  = "exclude"  // addresses, a-b and prefixes never given, by comma
+	optOrder    = "order"    // lowest, random or aged
+	optCooldown = "cooldown" // how long an address rests between two containers
 )
 
 // DefaultSegment is the layer-2 domain of a network that names none.
@@ -51,6 +53,7 @@ type Options struct {
 	OverlapOK bool
 	Order     Order
 	Exclude   []addrset.Interval
+	Cooldown  time.Duration // see CooldownUnder
 }
 
 // ParseOptions refuses what it does not know, naming the nearest name it
@@ -91,8 +94,14 @@ func (o *Options) set(name, value string) (err error) {
 			return fmt.Errorf("--ipam-opt order=%s: give order=lowest, order=random or order=aged", value)
 		}
 		return nil
+	case optCooldown:
+		o.Cooldown, err = ParseCooldown(value)
+		if err != nil {
+			return fmt.Errorf("--ipam-opt %w", err)
+		}
+		return nil
 	}
-	known := []string{optSegment, optOverlap, optExclude, optOrder}
+	known := []string{optSegment, optOverlap, optExclude, optOrder, optCooldown}
 	if near := Nearest(name, known); near != "" {
 		return fmt.Errorf("--ipam-opt %s is not known: did you mean %s?", name, near)
 	}

@@ -220,7 +220,7 @@ func (a *Agent) openHost() error {
 func (a *Agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
 	a.addresses = ipam.New(node.Config{
-		KV: group.New(a.session), Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
+		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
