@@ -33,8 +33,16 @@ func nodes(ctx context.Context, b *bench) (retErr error) {
 		for _, h := range s.hosts {
 			retErr = errors.Join(retErr, h.close())
 		}
+		for _, c := range s.clients {
+			retErr = errors.Join(retErr, c.Close())
+		}
 	}()
 	for i := range sharers {
+		c, err := e.connect()
+		if err != nil {
+			return err
+		}
+		s.clients = append(s.clients, c)
 		h, err := e.host(ctx, fmt.Sprintf("h%d", i+1))
 		if err != nil {
 			return err
@@ -54,11 +62,12 @@ func nodes(ctx context.Context, b *bench) (retErr error) {
 type sharing struct {
 	*bench
 	*etcd
-	hosts []*host
-	held  []map[netip.Addr]bool // by host
+	hosts   []*host
+	clients []*clientv3.Client    // of clientv3, as many as hosts
+	held    []map[netip.Addr]bool // by host
 
-	fillTxns, conflicts, churnP50, churnP99, putP50, putP99, winners []float64
-	duplicates, falseWords                                           atomic.Int64
+	fillTxns, conflicts, churnP50, churnP99, putP50, putP99, watchedP99, winners []float64
+	duplicates, falseWords                                                       atomic.Int64
 }
 
 func (s *sharing) round(ctx context.Context, subnet netip.Prefix) error {
@@ -211,9 +220,11 @@ func (s *sharing) churn(ctx context.Context, networks []*network) error {
 		return err
 	}
 	_, after := s.commits()
-	puts, err := together(ctx, each, func(ctx context.Context, i int) (time.Duration, error) {
-		return timed(func() error { return s.put(ctx) })
-	})
+	puts, err := s.puts(ctx, each, "/bench/fresh")
+	if err != nil {
+		return err
+	}
+	watched, err := s.watchedPuts(ctx, each)
 	if err != nil {
 		return err
 	}
@@ -222,7 +233,39 @@ func (s *sharing) churn(ctx context.Context, networks []*network) error {
 	s.churnP99 = append(s.churnP99, ms(percentile(took, 99)))
 	s.putP50 = append(s.putP50, ms(percentile(puts, 50)))
 	s.putP99 = append(s.putP99, ms(percentile(puts, 99)))
+	s.watchedP99 = append(s.watchedP99, ms(percentile(watched, 99)))
 	return nil
+}
+
+// puts are P of 16 clients at once, each with a connection of its own.
+func (s *sharing) puts(ctx context.Context, each int, folder string) ([]time.Duration, error) {
+	return together(ctx, each, func(ctx context.Context, i int) (time.Duration, error) {
+		return timed(func() error {
+			_, err := s.clients[i].Put(ctx, folder+s.fresh(), s.value)
+			return err
+		})
+	})
+}
+
+// watchedPuts are the same of keys that every client watches, as every node does
+// a subnet's: what telling 16 of each write costs alone.
+func (s *sharing) watchedPuts(ctx context.Context, each int) ([]time.Duration, error) {
+	const folder = "/bench/watched"
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watches errgroup.Group
+	for _, c := range s.clients {
+		events := c.Watch(ctx, folder, clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+		<-events // it stands
+		watches.Go(func() error {
+			for range events {
+			}
+			return nil
+		})
+	}
+	took, err := s.puts(ctx, each, folder)
+	cancel()
+	return took, errors.Join(err, watches.Wait())
 }
 
 // together does the same so many times with every host at once.
@@ -257,6 +300,8 @@ func (s *sharing) say() {
 	r.say("churn95_16nodes_p99_ms", median(s.churnP99))
 	r.say("P16_p50_ms", median(s.putP50))
 	r.say("P16_p99_ms", median(s.putP99))
+	r.say("P16_watched_p99_ms", median(s.watchedP99))
+	r.say("churn95_16nodes_p99_over_P16_watched_p99", median(s.churnP99)/median(s.watchedP99))
 	r.most("churn95_16nodes_p99_over_P16_p99", median(s.churnP99)/median(s.putP99), 2.5)
 	worst := 0.0
 	for _, w := range s.winners {
