@@ -35,7 +35,6 @@ type host struct {
 	*ipam.Allocator
 	name    string
 	store   *counted
-	wire    *storetest.Wire // between the session and the store, to be cut
 	memory  *journal.Memory
 	session *session.Session
 
@@ -45,7 +44,12 @@ type host struct {
 }
 
 // host starts a node, which opens its session by itself.
-func (e *etcd) host(ctx context.Context, name string) (_ *host, err error) {
+func (e *etcd) host(ctx context.Context, name string) (*host, error) {
+	return e.hostOver(ctx, name, func(far store.Backend) store.Backend { return far })
+}
+
+// hostOver starts one with something between its session and the store.
+func (e *etcd) hostOver(ctx context.Context, name string, over func(store.Backend) store.Backend) (_ *host, err error) {
 	h := &host{name: name}
 	defer func() {
 		if err != nil {
@@ -67,9 +71,8 @@ func (e *etcd) host(ctx context.Context, name string) (_ *host, err error) {
 		return nil, err
 	}
 	h.store = &counted{Backend: far, node: name}
-	h.wire = storetest.NewWire(h.store)
 	id := session.Identity{Node: name, Install: "install of " + name, Boot: "boot", Host: name}
-	h.session = session.New(h.wire, id, &storetest.Past{}, quiet)
+	h.session = session.New(over(h.store), id, &storetest.Past{}, quiet)
 	h.Allocator = ipam.New(node.Config{KV: group.New(h.session), Self: h.session, Memory: h.memory, Log: quiet})
 	ctx, h.cancel = context.WithCancel(ctx)
 	for _, run := range []func(context.Context) error{h.session.Run, h.Run} {

@@ -11,30 +11,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 )
 
 const ownLeases = 10_000
-
-// withLeases starts a host and has it take 10,000 addresses.
-func withLeases(ctx context.Context, e *etcd) (*host, *network, []netip.Addr, error) {
-	h, err := e.host(ctx, "h1")
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	n, err := h.network(ctx, "10.1.0.0/16", nil)
-	if err != nil {
-		return nil, nil, nil, errors.Join(err, h.close())
-	}
-	addrs := make([]netip.Addr, ownLeases)
-	err = ofMany(ctx, ownLeases, func(ctx context.Context, i int) (err error) {
-		addrs[i], err = n.ask(ctx)
-		return err
-	})
-	if err != nil {
-		return nil, nil, nil, errors.Join(err, h.close())
-	}
-	return h, n, addrs, nil
-}
 
 // ofMany does all of them, 64 at once.
 func ofMany(ctx context.Context, count int, do func(ctx context.Context, i int) error) error {
@@ -94,12 +74,28 @@ func drain(ctx context.Context, b *bench) (retErr error) {
 		return err
 	}
 	defer func() { retErr = errors.Join(retErr, e.close()) }()
-	h, n, addrs, err := withLeases(ctx, e)
+	var wire *storetest.Wire
+	h, err := e.hostOver(ctx, "h1", func(far store.Backend) store.Backend {
+		wire = storetest.NewWire(far)
+		return wire
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { retErr = errors.Join(retErr, h.close()) }()
-	h.wire.Down()
+	n, err := h.network(ctx, "10.1.0.0/16", nil)
+	if err != nil {
+		return err
+	}
+	addrs := make([]netip.Addr, ownLeases)
+	err = ofMany(ctx, ownLeases, func(ctx context.Context, i int) (err error) {
+		addrs[i], err = n.ask(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	wire.Down()
 	away, err := timed(func() error {
 		return ofMany(ctx, len(addrs), func(ctx context.Context, i int) error { return n.release(ctx, addrs[i]) })
 	})
@@ -110,7 +106,7 @@ func drain(ctx context.Context, b *bench) (retErr error) {
 	if got := h.Pending(); got != ownLeases {
 		return fmt.Errorf("%d releases are pending, want %d", got, ownLeases)
 	}
-	h.wire.Up()
+	wire.Up()
 	began := time.Now()
 	for h.Pending() > 0 {
 		if time.Since(began) > 2*time.Minute {
