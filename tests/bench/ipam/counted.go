@@ -93,10 +93,16 @@ func (c *counted) look(txn store.Txn, fenced bool) {
 			c.mu.Lock()
 			c.unfenced = op.Key
 			c.mu.Unlock()
-		case op.Kind == store.OpPut:
+		case op.Kind == store.OpPut && isLease(op.Key):
 			c.leaseBytes.Store(int64(len(op.Value)))
 		}
 	}
+}
+
+// isLease tells a lease from the rest of an address after it.
+func isLease(key string) bool {
+	_, _, err := store.LeaseOf(key)
+	return err == nil
 }
 
 // fault is a write without a fence, if there was one.
