@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -194,47 +193,58 @@ func (s *sharing) giveBack(ctx context.Context, networks []*network, i int) erro
 }
 
 // churn has every host give one back and take one, over and over, while 95 %
-// are taken; puts of as many clients come after it.
+// are taken, in turns with puts of as many clients.
 func (s *sharing) churn(ctx context.Context, networks []*network) error {
-	const each = 40 // of a host
+	const turns, each, puts = 4, 10, 40 // of a host
 	for i := 0; i < usable24*5/100; i++ {
 		if err := s.giveBack(ctx, networks, i%sharers); err != nil {
 			return err
 		}
 	}
-	_, before := s.commits()
-	took, err := together(ctx, each, func(ctx context.Context, i int) (took time.Duration, err error) {
+	var asked, bare, watched []time.Duration
+	lost := int64(0)
+	for range turns {
+		_, before := s.commits()
+		took, err := s.swap(ctx, networks, each)
+		if err != nil {
+			return err
+		}
+		asked = append(asked, took...)
+		_, after := s.commits()
+		lost += after - before
+		if took, err = s.puts(ctx, puts, "/bench/fresh"); err != nil {
+			return err
+		}
+		bare = append(bare, took...)
+		if took, err = s.watchedPuts(ctx, puts); err != nil {
+			return err
+		}
+		watched = append(watched, took...)
+	}
+	s.conflicts = append(s.conflicts, float64(lost)/float64(len(asked)))
+	s.churnP50 = append(s.churnP50, ms(percentile(asked, 50)))
+	s.churnP99 = append(s.churnP99, ms(percentile(asked, 99)))
+	s.putP50 = append(s.putP50, ms(percentile(bare, 50)))
+	s.putP99 = append(s.putP99, ms(percentile(bare, 99)))
+	s.watchedP99 = append(s.watchedP99, ms(percentile(watched, 99)))
+	return nil
+}
+
+// swap has every host give one back and take one so many times, and times the
+// taking.
+func (s *sharing) swap(ctx context.Context, networks []*network, each int) ([]time.Duration, error) {
+	return together(ctx, each, func(ctx context.Context, i int) (time.Duration, error) {
 		if err := s.giveBack(ctx, networks, i); err != nil {
 			return 0, err
 		}
 		var addr netip.Addr
-		took, err = timed(func() (err error) {
+		took, err := timed(func() (err error) {
 			addr, err = networks[i].ask(ctx)
 			return err
 		})
 		s.held[i][addr] = true
-		time.Sleep(time.Duration(rand.IntN(int(time.Millisecond))))
 		return took, err
 	})
-	if err != nil {
-		return err
-	}
-	_, after := s.commits()
-	puts, err := s.puts(ctx, each, "/bench/fresh")
-	if err != nil {
-		return err
-	}
-	watched, err := s.watchedPuts(ctx, each)
-	if err != nil {
-		return err
-	}
-	s.conflicts = append(s.conflicts, float64(after-before)/float64(len(took)))
-	s.churnP50 = append(s.churnP50, ms(percentile(took, 50)))
-	s.churnP99 = append(s.churnP99, ms(percentile(took, 99)))
-	s.putP50 = append(s.putP50, ms(percentile(puts, 50)))
-	s.putP99 = append(s.putP99, ms(percentile(puts, 99)))
-	s.watchedP99 = append(s.watchedP99, ms(percentile(watched, 99)))
-	return nil
 }
 
 // puts are P of 16 clients at once, each with a connection of its own.
@@ -302,6 +312,7 @@ func (s *sharing) say() {
 	r.say("P16_p99_ms", median(s.putP99))
 	r.say("P16_watched_p99_ms", median(s.watchedP99))
 	r.say("churn95_16nodes_p99_over_P16_watched_p99", median(s.churnP99)/median(s.watchedP99))
+	r.say("churn95_16nodes_p50_over_P16_p50", median(s.churnP50)/median(s.putP50))
 	r.most("churn95_16nodes_p99_over_P16_p99", median(s.churnP99)/median(s.putP99), 2.5)
 	worst := 0.0
 	for _, w := range s.winners {
