@@ -17,7 +17,7 @@ import (
 
 const (
 	clients = 64
-	atOnce  = 1024 // requests of a round
+	atOnce  = 4096 // requests of a round
 )
 
 // many is 64 requests at once.
