@@ -14,6 +14,8 @@
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
 # make bench-run  a container's start beside the built-in macvlan's
 # make bench-store  how soon the store hosts keep themselves has a new leader
+# make mutants an agent that lacks one compare, for each: the checker of
+#              tests/chaos finds it
 # make sim     clusters of 200 and 1,000 nodes, in virtual time
 # make fuzz    every fuzz target, FUZZTIME (60s) each; FUZZ=./parentfile
 #              those of that package only
@@ -27,7 +29,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store sim fuzz soak plugin clean
+.PHONY: build check lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -80,6 +82,9 @@ bench-store:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/store
 
+mutants:
+	GVLAN_MUTANTS=1 $(GO) test ./tests/chaos -run 'TestMutants|TestPlanted' -count=1 -v -timeout 1h
+
 sim:
 	$(GO) test ./tests/sim -timeout 90m -sizes 200,1000 -seeds 4 -v
 
@@ -95,6 +100,7 @@ fuzz:
 
 soak: build fuzz
 	tests/lab/install.sh
+	GVLAN_SOAK=1 $(GO) test -timeout 3h -count=1 -v ./tests/chaos -for 1h
 	GVLAN_SOAK=1 $(GO) test -timeout 12h -count=1 -v ./tests/docker/... ./tests/swarm/... ./tests/kernel/...
 
 plugin: build

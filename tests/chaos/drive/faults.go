@@ -23,6 +23,12 @@ type fault struct {
 
 func (d *Drive) anyHost(r *rand.Rand) *cluster.Host { return d.Hosts[r.IntN(len(d.Hosts))] }
 
+// pair draws two hosts.
+func (d *Drive) pair(r *rand.Rand) (one, other *cluster.Host) {
+	i := r.IntN(len(d.Hosts))
+	return d.Hosts[i], d.Hosts[(i+1+r.IntN(len(d.Hosts)-1))%len(d.Hosts)]
+}
+
 // wait lasts between least and most.
 func wait(ctx context.Context, r *rand.Rand, least, most time.Duration) {
 	select {
@@ -209,4 +215,36 @@ func (d *Drive) Heal(ctx context.Context) error {
 	}
 	d.say("everything is healed")
 	return d.Etcd.Ready(ctx)
+}
+
+// found is how long the loss of a write may go unnoticed: an agent that has
+// nothing to write reads its last one back when it renews its live record.
+const found = 6 * time.Second
+
+// recover waits until the loss is noticed, and opens the gate again once every
+// host has written what it holds.
+func (d *Drive) recover() {
+	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+	defer cancel()
+	for end := time.Now().Add(found); time.Now().Before(end) && len(d.Ledger.Keys("/recovery/gate")) == 0; {
+		time.Sleep(50 * time.Millisecond)
+	}
+	for ctx.Err() == nil {
+		if err := d.Ledger.CatchUp(ctx); err == nil && len(d.Ledger.Keys("/recovery/gate")) == 0 {
+			break
+		}
+		for _, h := range d.Hosts {
+			one, cancel := context.WithTimeout(ctx, 6*time.Second)
+			_, err := h.Gvlan(one, "recover", "--wait", "5s")
+			cancel()
+			if err == nil {
+				break
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	if err := d.Ledger.EndCaution(ctx); err != nil {
+		d.say("end the caution: %v", err)
+	}
+	d.say("the gate is open again")
 }

@@ -14,12 +14,6 @@ import (
 // A play arranges in one go what chance would bring about once a week: each is
 // what one compare is for.
 
-// pair draws two hosts.
-func (d *Drive) pair(r *rand.Rand) (one, other *cluster.Host) {
-	i := r.IntN(len(d.Hosts))
-	return d.Hosts[i], d.Hosts[(i+1+r.IntN(len(d.Hosts)-1))%len(d.Hosts)]
-}
-
 // late is the weather of an agent that does not know what has just happened:
 // what it asks arrives at once, what it is told comes later.
 var late = cluster.Weather{Delay: 1500 * time.Millisecond, Deliver: true}
@@ -217,38 +211,6 @@ func restored(ctx context.Context, d *Drive, r *rand.Rand) {
 	d.say("etcd is back as it was in the backup")
 	wait(ctx, r, time.Second, 3*time.Second)
 	d.recover()
-}
-
-// found is how long the loss of a write may go unnoticed: an agent that has
-// nothing to write reads its last one back when it renews its live record.
-const found = 6 * time.Second
-
-// recover waits until the loss is noticed, and opens the gate again once every
-// host has written what it holds.
-func (d *Drive) recover() {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
-	defer cancel()
-	for end := time.Now().Add(found); time.Now().Before(end) && len(d.Ledger.Keys("/recovery/gate")) == 0; {
-		time.Sleep(50 * time.Millisecond)
-	}
-	for ctx.Err() == nil {
-		if err := d.Ledger.CatchUp(ctx); err == nil && len(d.Ledger.Keys("/recovery/gate")) == 0 {
-			break
-		}
-		for _, h := range d.Hosts {
-			one, cancel := context.WithTimeout(ctx, 6*time.Second)
-			_, err := h.Gvlan(one, "recover", "--wait", "5s")
-			cancel()
-			if err == nil {
-				break
-			}
-		}
-		time.Sleep(200 * time.Millisecond)
-	}
-	if err := d.Ledger.EndCaution(ctx); err != nil {
-		d.say("end the caution: %v", err)
-	}
-	d.say("the gate is open again")
 }
 
 // evicted has a host die and be evicted. It comes back either before its

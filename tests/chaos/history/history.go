@@ -3,6 +3,7 @@
 package history
 
 import (
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
@@ -117,6 +118,26 @@ func (b *Book) Notes() []Note {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]Note(nil), b.notes...)
+}
+
+// Sum counts what happened.
+func (b *Book) Sum() string {
+	asked, ran, unknown, ended := 0, 0, 0, 0
+	for _, l := range b.All() {
+		asked++
+		for _, c := range []Call{l.Request, l.Bind, l.End} {
+			if c.Outcome == Unknown {
+				unknown++
+			}
+		}
+		if l.Bind.Outcome == OK {
+			ran++
+		}
+		if l.End.Outcome == OK {
+			ended++
+		}
+	}
+	return fmt.Sprintf("%d addresses asked for, %d containers ran, %d were stopped in order, %d calls without an answer, %d things done to the cluster", asked, ran, ended, unknown, len(b.Notes()))
 }
 
 // Held is the time in which an address is certainly the life's own; false for
