@@ -20,6 +20,7 @@ var (
 	whole = flag.Duration("for", 2*time.Minute, "how long fresh seeds are begun")
 	each  = flag.Duration("each", 25*time.Second, "how long things go wrong in the run of one seed")
 	size  = flag.Int("members", 0, "members of etcd; 0: the seed decides between 1 and 3")
+	swarm = flag.Bool("swarm", false, "the hosts are a swarm's; a third of the seeds has it so")
 	play  = flag.String("play", "", "the one fault to repeat; empty: all, as the seed says")
 	keep  = flag.String("keep", "", "folder to leave logs in")
 )
@@ -98,7 +99,7 @@ func (b built) run(t *testing.T, seed uint64) {
 	if members == 0 {
 		members = 1 + 2*int(seed%2)
 	}
-	d := b.start(t, seed, cluster.Size{Hosts: 3, Members: members})
+	d := b.start(t, seed, cluster.Size{Hosts: 3, Members: members, Swarm: *swarm || seed%3 == 0})
 	ctx, cancel := context.WithTimeout(t.Context(), *each)
 	defer cancel()
 	var faults sync.WaitGroup

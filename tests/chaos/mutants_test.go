@@ -13,6 +13,7 @@ import (
 // mutant is an agent that lacks one compare, and the seed that finds it.
 type mutant struct {
 	name  string
+	swarm bool
 	play  string // the fault that brings about what the compare is for
 	patch cluster.Patch
 }
@@ -27,6 +28,9 @@ var mutants = []mutant{
 	{name: "epoch", play: "question outlives its agent", patch: cluster.Patch{File: "cluster/store/session/session.go", Old: "[]store.Cond{store.Unchanged(epochKey, held.epochRev), store.NotBefore(lastKey, seen.last)}", New: "[]store.Cond{store.NotBefore(lastKey, seen.last)}"}},
 	{name: "token of a release", play: "release sent twice", patch: cluster.Patch{File: "ipam/leases.go", Old: "store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}}", New: "store.Txn{If: []store.Cond{cond}[:0], Then: then, Else: []store.Op{store.Get(key)}}"}},
 	{name: "token of a binding", play: "late binding", patch: cluster.Patch{File: "ipam/bindings.go", Old: "		txn.If = append(txn.If, store.SameLife(key, l.Created))\n", New: ""}},
+	{name: "claim of a worker", swarm: true, play: "two workers", patch: cluster.Patch{File: "ipam/claims.go", Old: "		If:   []store.Cond{store.Unchanged(at.Key(), it.Modified)},\n		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},", New: "		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},"}},
+	{name: "claim of the manager", swarm: true, play: "manager ends late", patch: cluster.Patch{File: "ipam/claims.go", Old: "store.Txn{If: []store.Cond{store.Unchanged(at.Key(), it.Modified)}, Then: then}", New: "store.Txn{Then: then}"}},
+	{name: "claim of a binding", swarm: true, play: "worker binds late", patch: cluster.Patch{File: "ipam/bindings.go", Old: "		txn.If = append(txn.If, store.Unchanged(key, it.Modified))\n		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord", New: "		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord"}},
 	{name: "state of the definition", play: "late start", patch: cluster.Patch{File: "ipam/bindings.go", Old: "		txn.If = append(txn.If, store.Unchanged(key, n.Definition))\n", New: ""}},
 }
 
@@ -39,7 +43,7 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range chosen {
 		t.Run(m.name, func(t *testing.T) {
-			found := build(t, m.patch).provoke(t, m.play)
+			found := build(t, m.patch).provoke(t, m)
 			if len(found) == 0 {
 				t.Errorf("an agent without this compare passes")
 			}
@@ -52,14 +56,14 @@ func TestMutants(t *testing.T) {
 
 // provoke has one thing go wrong again and again, while containers come and go,
 // until something is found or a minute has passed.
-func (b built) provoke(t *testing.T, play string) []string {
-	d := b.start(t, 1, cluster.Size{Hosts: 3, Members: 1})
+func (b built) provoke(t *testing.T, m mutant) []string {
+	d := b.start(t, 1, cluster.Size{Hosts: 3, Members: 1, Swarm: m.swarm})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var faults sync.WaitGroup
 	faults.Go(func() {
 		defer cancel()
-		d.Repeat(ctx, play)
+		d.Repeat(ctx, m.play)
 	})
 	d.Containers(ctx, 1)
 	faults.Wait()

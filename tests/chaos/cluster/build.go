@@ -33,6 +33,10 @@ var hurry = []Patch{
 	{"cmd/internal/agent/recovery.go", "suspectLook = 2 * time.Second", "suspectLook = 500 * time.Millisecond"},
 }
 
+// plain has a managed plugin be an ordinary process, which sees its host's files
+// where they are.
+var plain = []Patch{{"cmd/internal/config/config.go", `const hostRoot = "/proc/1/root"`, `const hostRoot = "/"`}}
+
 // clockPatches have the wall clock of the agent run off the machine's by what
 // the file named in GVLAN_CHAOS_CLOCK says, in nanoseconds. The monotonic clock
 // goes on as it was, as it does when somebody sets a host's date.
@@ -91,7 +95,7 @@ func Build(ctx context.Context, dir, name string, more ...Patch) (string, error)
 	if err := os.MkdirAll(over.dir, 0o755); err != nil {
 		return "", err
 	}
-	for _, patches := range [][]Patch{hurry, clockPatches, more} {
+	for _, patches := range [][]Patch{hurry, plain, clockPatches, more} {
 		for _, p := range patches {
 			if err := over.patch(p); err != nil {
 				return "", err

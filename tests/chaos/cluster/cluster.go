@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,10 +17,14 @@ type Cluster struct {
 	Dir   string
 	Etcd  *Etcd
 	Hosts []*Host
+	Swarm *Swarm // nil outside a swarm
 }
 
 // Size says how large a cluster is.
-type Size struct{ Hosts, Members int }
+type Size struct {
+	Hosts, Members int
+	Swarm          bool // the hosts are a swarm's
+}
 
 // Start starts a cluster in a folder, with an agent and an etcd that were built.
 func Start(ctx context.Context, dir, agent, etcd string, size Size) (*Cluster, error) {
@@ -34,8 +39,12 @@ func Start(ctx context.Context, dir, agent, etcd string, size Size) (*Cluster, e
 	if c.Etcd, err = StartEtcd(ctx, etcd, filepath.Join(dir, "etcd"), size.Members); err != nil {
 		return c, err
 	}
+	ending := ""
+	if size.Swarm {
+		c.Swarm, ending = &Swarm{Subnet: "10.83.0.0/27", tasks: map[netip.Addr]string{}}, ".swarm"
+	}
 	for i := range size.Hosts {
-		h, err := NewHost(agent, dir, fmt.Sprintf("h%d", i+1), c.Etcd)
+		h, err := NewHost(agent, dir, fmt.Sprintf("h%d%s", i+1, ending), c.Etcd, c.Swarm)
 		if err != nil {
 			return c, err
 		}

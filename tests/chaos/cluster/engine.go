@@ -22,6 +22,7 @@ import (
 type Engine struct {
 	plugin *Plugin
 	server *http.Server
+	swarm  *Swarm // nil outside a swarm
 
 	mu       sync.Mutex
 	networks map[string]*network // by id
@@ -80,8 +81,8 @@ type poolRequest struct {
 }
 
 // newEngine plays an engine at a socket.
-func newEngine(socket string, plugin *Plugin) (*Engine, error) {
-	e := &Engine{plugin: plugin, networks: map[string]*network{}, making: map[string]bool{}, streams: map[chan []byte]bool{}}
+func newEngine(socket string, plugin *Plugin, swarm *Swarm) (*Engine, error) {
+	e := &Engine{plugin: plugin, swarm: swarm, networks: map[string]*network{}, making: map[string]bool{}, streams: map[chan []byte]bool{}}
 	_ = os.Remove(socket)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -105,6 +106,9 @@ func newEngine(socket string, plugin *Plugin) (*Engine, error) {
 	} {
 		mux.HandleFunc(route, handler)
 	}
+	if swarm != nil {
+		swarm.register(mux)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) { refuse(w, 404, "no such thing: "+r.URL.Path) })
 	e.server = &http.Server{Handler: mux}
 	go func() { _ = e.server.Serve(l) }()
@@ -125,9 +129,13 @@ func refuse(w http.ResponseWriter, status int, words string) {
 }
 
 func (e *Engine) info(w http.ResponseWriter, _ *http.Request) {
+	part := map[string]any{"LocalNodeState": "inactive"}
+	if e.swarm != nil {
+		part = map[string]any{"LocalNodeState": "active", "ControlAvailable": true, "NodeID": "node", "Cluster": map[string]string{"ID": "swarm"}}
+	}
 	answer(w, 200, map[string]any{
 		"ID": "chaos", "Name": "chaos", "ServerVersion": "28.5.2", "Labels": []string{},
-		"Swarm": map[string]any{"LocalNodeState": "inactive"}, "Plugins": map[string]any{"Network": []string{"gvlan"}},
+		"Swarm": part, "Plugins": map[string]any{"Network": []string{"gvlan"}},
 	})
 }
 
@@ -138,6 +146,9 @@ func (e *Engine) list(w http.ResponseWriter, r *http.Request) {
 	for _, n := range e.networks {
 		all = append(all, n.json(false))
 	}
+	if e.swarm != nil && e.find(overlayID) == nil {
+		all = append(all, e.swarm.json())
+	}
 	answer(w, 200, all)
 }
 
@@ -146,6 +157,10 @@ func (e *Engine) inspect(w http.ResponseWriter, r *http.Request) {
 	defer e.mu.Unlock()
 	if n := e.find(r.PathValue("id")); n != nil {
 		answer(w, 200, n.json(true))
+		return
+	}
+	if id := r.PathValue("id"); e.swarm != nil && (id == overlayID || id == overlayName) {
+		answer(w, 200, e.swarm.json())
 		return
 	}
 	refuse(w, 404, "network "+r.PathValue("id")+" not found")
@@ -169,8 +184,12 @@ func (n *network) json(full bool) map[string]any {
 	for _, p := range n.Pools {
 		config = append(config, p.Asked)
 	}
+	scope := "local"
+	if n.ID == overlayID {
+		scope = "swarm"
+	}
 	out := map[string]any{
-		"Id": n.ID, "Name": n.Name, "Driver": n.Request.Driver, "Scope": "local", "Created": n.Created.Format(time.RFC3339Nano),
+		"Id": n.ID, "Name": n.Name, "Driver": n.Request.Driver, "Scope": scope, "Created": n.Created.Format(time.RFC3339Nano),
 		"EnableIPv4": true, "EnableIPv6": false, "Internal": n.Request.Internal, "Attachable": n.Request.Attachable,
 		"Labels": n.Request.Labels, "Options": n.Request.Options,
 		"IPAM": map[string]any{"Driver": n.Request.IPAM.Driver, "Options": n.Request.IPAM.Options, "Config": config},
@@ -218,7 +237,13 @@ func (e *Engine) make(ctx context.Context, request networkRequest) (string, erro
 		delete(e.making, request.Name)
 		e.mu.Unlock()
 	}()
-	n := &network{ID: newID(), Name: request.Name, Request: request, Created: time.Now(), Endpoints: map[string]Attached{}}
+	id := newID()
+	return id, e.makeAs(ctx, id, request)
+}
+
+// makeAs makes a network with an id that somebody else minted.
+func (e *Engine) makeAs(ctx context.Context, id string, request networkRequest) error {
+	n := &network{ID: id, Name: request.Name, Request: request, Created: time.Now(), Endpoints: map[string]Attached{}}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	if err := e.ask(ctx, n); err != nil {
@@ -228,13 +253,13 @@ func (e *Engine) make(ctx context.Context, request networkRequest) (string, erro
 			}
 			_ = e.plugin.ReleasePool(ctx, p.PoolID)
 		}
-		return "", err
+		return err
 	}
 	e.mu.Lock()
 	e.networks[n.ID] = n
 	e.mu.Unlock()
 	e.tell("network", "create", n.ID, map[string]string{"name": n.Name, "type": request.Driver})
-	return n.ID, nil
+	return nil
 }
 
 // ask asks the plugin for a network's pools, gateways and for the network.

@@ -36,7 +36,10 @@ type Host struct {
 	net    *netns.Namespace
 	agent  *process
 	inmate *exec.Cmd // a process of the host's containers
-	work   sync.WaitGroup
+
+	swarm    *Swarm     // nil outside a swarm
+	swarming sync.Mutex // held while the swarm's network is made here
+	work     sync.WaitGroup
 
 	mu      sync.Mutex
 	wanted  bool          // the agent is to run; one that ended is started again
@@ -49,8 +52,8 @@ type Host struct {
 const dataSpace = 24 << 20
 
 // NewHost prepares a host and starts its agent.
-func NewHost(binary, dir, name string, etcd *Etcd) (*Host, error) {
-	h := &Host{Name: name, binary: binary, dir: filepath.Join(dir, name), kicked: make(chan struct{}, 1)}
+func NewHost(binary, dir, name string, etcd *Etcd, swarm *Swarm) (*Host, error) {
+	h := &Host{Name: name, swarm: swarm, binary: binary, dir: filepath.Join(dir, name), kicked: make(chan struct{}, 1)}
 	data := filepath.Join(h.dir, "data")
 	if err := os.MkdirAll(data, 0o755); err != nil {
 		return nil, err
@@ -84,7 +87,7 @@ func NewHost(binary, dir, name string, etcd *Etcd) (*Host, error) {
 	}
 	socket := filepath.Join(h.dir, "docker.sock")
 	h.plugin = newPlugin(filepath.Join(h.dir, "gvlan.sock"))
-	if h.Engine, err = newEngine(socket, h.plugin); err != nil {
+	if h.Engine, err = newEngine(socket, h.plugin, swarm); err != nil {
 		return nil, err
 	}
 	h.agent = &process{
@@ -95,6 +98,9 @@ func NewHost(binary, dir, name string, etcd *Etcd) (*Host, error) {
 			"--docker", "unix://" + socket, "--etcd-endpoints", strings.Join(endpoints, ","), "--advertise", "127.0.0.1",
 			"--gossip", "off", "--dns", "off", "--log-level", "info",
 		},
+	}
+	if swarm != nil {
+		h.agent.args = append(h.agent.args, "--swarm", "--driver-name", swarmDriver)
 	}
 	h.wanted = true
 	h.work.Go(h.supervise)
@@ -399,8 +405,15 @@ func (h *Host) Halt(ctx context.Context, book *history.Book, life *history.Life)
 
 // CreateNetwork is `docker network create` on this host.
 func (h *Host) CreateNetwork(ctx context.Context, name, subnet string, aux map[string]string, ipam map[string]string) error {
-	request := networkRequest{Name: name, Driver: "gvlan", Options: map[string]string{"parent": "lan0"}}
-	request.IPAM.Driver, request.IPAM.Options = "gvlan", ipam
+	driver := "gvlan"
+	if h.swarm != nil {
+		driver = swarmDriver
+	}
+	request := networkRequest{Name: name, Driver: driver, Options: map[string]string{"parent": "lan0"}}
+	if h.swarm != nil {
+		request.Options["scope"] = "local" // a swarm's plugin has no others
+	}
+	request.IPAM.Driver, request.IPAM.Options = driver, ipam
 	request.IPAM.Config = []poolRequest{{Subnet: subnet, AuxiliaryAddresses: aux}}
 	_, err := h.Engine.make(ctx, request)
 	return err

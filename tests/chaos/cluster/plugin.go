@@ -68,6 +68,13 @@ func (p *Plugin) RequestPool(ctx context.Context, subnet, within string, options
 	return given.PoolID, given.Pool, err
 }
 
+// OpenPool opens a pool of a space, as a swarm's manager does.
+func (p *Plugin) OpenPool(ctx context.Context, space, subnet string) (id, got string, err error) {
+	var given struct{ PoolID, Pool string }
+	err = p.call(ctx, "IpamDriver.RequestPool", map[string]any{"AddressSpace": space, "Pool": subnet}, &given)
+	return given.PoolID, given.Pool, err
+}
+
 // ReleasePool closes it.
 func (p *Plugin) ReleasePool(ctx context.Context, id string) error {
 	return p.call(ctx, "IpamDriver.ReleasePool", map[string]any{"PoolID": id}, nil)

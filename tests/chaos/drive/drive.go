@@ -84,13 +84,18 @@ func (d *Drive) Begin(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 90*time.Second)
 	defer cancel()
 	for i, n := range d.Networks {
-		h := d.Hosts[i%len(d.Hosts)]
 		var aux map[string]string
 		if n.Aux.IsValid() {
 			aux = map[string]string{"router": n.Aux.String()}
 		}
-		if err := cluster.Until(ctx, func() error { return h.CreateNetwork(ctx, n.Name, n.Subnet.String(), aux, nil) }); err != nil {
-			return fmt.Errorf("make network %s: %w", n.Name, err)
+		makers := d.Hosts[i%len(d.Hosts):][:1]
+		if d.Swarm != nil {
+			makers = d.Hosts // nobody else makes a local network
+		}
+		for _, h := range makers {
+			if err := cluster.Until(ctx, func() error { return h.CreateNetwork(ctx, n.Name, n.Subnet.String(), aux, nil) }); err != nil {
+				return fmt.Errorf("make network %s on %s: %w", n.Name, h.Name, err)
+			}
 		}
 	}
 	for _, n := range d.Networks {
@@ -104,6 +109,11 @@ func (d *Drive) Begin(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+		}
+	}
+	if d.Swarm != nil {
+		if err := cluster.Until(ctx, func() error { return d.Swarm.Lead(ctx, d.Hosts[0]) }); err != nil {
+			return err
 		}
 	}
 	d.say("every host has every network")
@@ -120,6 +130,11 @@ func (d *Drive) Containers(ctx context.Context, hands int) {
 	for i, h := range d.Hosts {
 		for hand := range hands {
 			all.Go(func() { d.hand(ctx, h, d.stream(uint64(100+i*10+hand))) })
+		}
+	}
+	if d.Swarm != nil {
+		for hand := range hands {
+			all.Go(func() { tasks(ctx, d, d.stream(uint64(200+hand))) })
 		}
 	}
 	all.Wait()

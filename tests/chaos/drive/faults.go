@@ -51,7 +51,16 @@ func weather(name string, weight int, w cluster.Weather, least, most time.Durati
 	}}
 }
 
+// catalogue is what can go wrong in this cluster.
 func (d *Drive) catalogue() []fault {
+	if d.Swarm == nil {
+		return common()
+	}
+	defined := func(f fault) bool { return slices.Contains([]string{"late start", "network set"}, f.name) }
+	return append(slices.DeleteFunc(common(), defined), swarmFaults()...)
+}
+
+func common() []fault {
 	return []fault{
 		{"kill -9 of an agent", 10, func(ctx context.Context, d *Drive, r *rand.Rand) {
 			h := d.anyHost(r)

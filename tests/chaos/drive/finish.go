@@ -74,8 +74,8 @@ func (d *Drive) left() []string {
 			left = append(left, fmt.Sprintf("%s %s of %s, endpoint %.12s", key, rec.State, rec.Node, rec.Endpoint))
 			continue
 		}
-		for _, by := range rec.By {
-			if _, _, unfinished := store.PoolOf(by); unfinished {
+		for _, by := range rec.By { // local networks, which a swarm has, reserve under no other name
+			if _, _, unfinished := store.PoolOf(by); unfinished && d.Swarm == nil {
 				left = append(left, fmt.Sprintf("%s reserved by %s", key, by))
 			}
 		}
