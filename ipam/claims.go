@@ -208,8 +208,6 @@ type ManagerClaim struct {
 // ManagerClaims lists what the manager claims on networks whose leader this
 // node is or was.
 func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
-	ctx, cancel := cs.Bounded(ctx)
-	defer cancel()
 	var claims []ManagerClaim
 	seen := map[ManagerClaim]bool{} // two pools may share an address
 	for _, p := range cs.Memory.Pools(func(p journal.Pool) bool { return p.ByManager() && !p.Closed }) {
@@ -228,22 +226,21 @@ func (cs *claims) ManagerClaims(ctx context.Context) ([]ManagerClaim, error) {
 	return claims, nil
 }
 
-// claimsIn lists what the manager claims in a subnet, for any network.
-func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) ([]ManagerClaim, error) {
-	items, _, err := cs.List(ctx, store.LeasesSpan(segment, subnet))
-	if err != nil {
-		return nil, err
-	}
-	var claims []ManagerClaim
-	for _, it := range items {
-		segment, addr, err := store.LeaseOf(it.Key)
-		rec, bad := store.Decode[store.Lease](it)
-		if err != nil || bad != nil || rec.Claims == nil || !rec.Claims.Manager {
-			continue
+// claimsIn lists what the manager claims in a subnet, for any network. It takes
+// as long as the subnet has leases.
+func (cs *claims) claimsIn(ctx context.Context, segment string, subnet netip.Prefix) (claims []ManagerClaim, err error) {
+	_, err = cs.Scan(ctx, store.LeasesSpan(segment, subnet), store.Whole, func(page []store.Item) error {
+		for _, it := range page {
+			segment, addr, err := store.LeaseOf(it.Key)
+			rec, bad := store.Decode[store.Lease](it)
+			if err != nil || bad != nil || rec.Claims == nil || !rec.Claims.Manager {
+				continue
+			}
+			claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network, Written: it.Modified})
 		}
-		claims = append(claims, ManagerClaim{Segment: segment, Address: addr, Network: rec.Network, Written: it.Modified})
-	}
-	return claims, nil
+		return nil
+	})
+	return claims, err
 }
 
 // DropManagerClaim ends a claim of a task or service that is no more: a
@@ -271,8 +268,6 @@ type SwarmNetwork struct {
 // swarm no longer has. Workers' claims stay until their endpoints go. It
 // fails with store.ErrUnavailable while the store is away.
 func (cs *claims) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
-	ctx, cancel := cs.Bounded(ctx)
-	defer cancel()
 	for _, subnet := range n.Subnets {
 		claims, err := cs.claimsIn(ctx, n.Segment, subnet)
 		if err != nil {
@@ -282,13 +277,20 @@ func (cs *claims) EndManagerClaims(ctx context.Context, n SwarmNetwork) error {
 			if c.Network != n.ID {
 				continue
 			}
-			_, err := cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
-				return rec.Network == n.ID && endManager(it, rec)
-			})
-			if err != nil {
+			if err := cs.endClaimOf(ctx, n.ID, c); err != nil {
 				return fmt.Errorf("end the swarm's claim of %s: %w", c.Address, err)
 			}
 		}
 	}
 	return nil
+}
+
+// endClaimOf ends the manager's claim of one address, if it is a network's.
+func (cs *claims) endClaimOf(ctx context.Context, network string, c ManagerClaim) error {
+	ctx, cancel := cs.Bounded(ctx)
+	defer cancel()
+	_, err := cs.unclaim(ctx, pool.At(c.Segment, c.Address), func(it store.Item, rec *store.Lease) bool {
+		return rec.Network == network && endManager(it, rec)
+	})
+	return err
 }

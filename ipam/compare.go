@@ -16,16 +16,10 @@ import (
 
 // compare brings this node's leases and the store's records of them
 // together after a start or an outage: everything the store holds under
-// this node's name is listed, and each place where the two differ is
-// reconciled.
+// this node's name is looked for, and each place where the two differ is
+// reconciled. It takes as long as the store has leases of anybody, and holds
+// this node's only.
 func (u *upkeep) compare(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
-	defer cancel()
-	items, rev, err := u.List(ctx, store.AllLeasesSpan())
-	if err != nil {
-		return err
-	}
-	defer u.comparedAt.Store(int64(rev))
 	subnets, _, err := u.List(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return err
@@ -36,7 +30,29 @@ func (u *upkeep) compare(ctx context.Context) error {
 		}
 	}
 	there := map[pool.Place]string{} // nonce of the record under this node's name
-	for _, it := range items {
+	rev, err := u.Scan(ctx, store.AllLeasesSpan(), store.Whole, func(page []store.Item) error {
+		u.compareOwn(page, there)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for at, nonce := range there {
+		if l, ok := u.Memory.Lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != journal.Releasing {
+			u.Suspect.Add(at)
+		}
+	}
+	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return there[l.Place()] != l.Nonce }) {
+		u.Suspect.Add(l.Place())
+	}
+	u.comparedAt.Store(int64(rev))
+	return nil
+}
+
+// compareOwn finds this node's records in a page, and enters the nonce of each
+// lease.
+func (u *upkeep) compareOwn(page []store.Item, there map[pool.Place]string) {
+	for _, it := range page {
 		if !u.NamesThisNode(it) {
 			continue
 		}
@@ -51,15 +67,6 @@ func (u *upkeep) compare(ctx context.Context) error {
 		}
 		u.findStray(pool.At(segment, addr), rec)
 	}
-	for at, nonce := range there {
-		if l, ok := u.Memory.Lease(at); !ok || l.Nonce != nonce || l.Doubt && l.State != journal.Releasing {
-			u.Suspect.Add(at)
-		}
-	}
-	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return there[l.Place()] != l.Nonce }) {
-		u.Suspect.Add(l.Place())
-	}
-	return nil
 }
 
 // findStray notes a reservation of this node for a pool its journal does not
@@ -134,18 +141,24 @@ func (u *upkeep) mirror(ctx context.Context) {
 	})
 }
 
-// followAgain is how long a mirror that the store refuses to feed waits.
+// followAgain is how long after the store refused to be followed it is asked
+// again: somebody may give the right back that was taken away.
 const followAgain = 30 * time.Second
 
 func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
-	for ctx.Err() == nil {
+	again(ctx, func() error {
 		err := store.FollowKeys(ctx, u.KV, store.LeasesSpan(m.Segment, m.Subnet), &feeding{u, m, 0})
-		if err == nil {
-			continue
+		if err != nil {
+			u.Log.Error("a subnet is not mirrored: each address costs a list until it is, which is tried again", "subnet", m.Subnet, "in", followAgain, "err", err)
+			m.Lose()
 		}
-		u.Log.Error("a subnet is not mirrored: each address costs a list until it is, which is tried again", "subnet", m.Subnet, "in", followAgain, "err", err)
-		m.Lose()
-		store.Sleep(ctx, followAgain)
+		return err
+	})
+}
+
+// again runs what follows the store until ctx ends, or it ends without an error.
+func again(ctx context.Context, follow func() error) {
+	for follow() != nil && store.Sleep(ctx, followAgain) {
 	}
 }
 
@@ -313,8 +326,8 @@ func (u *upkeep) followOwn(ctx context.Context) {
 
 // followKeys notes which of the keys that own names vanish from a span.
 func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Suspects[string], own func() map[string]string) {
-	u.Mirrors.Work.Go(func() {
-		err := store.Follow(ctx, u.KV, span, func(c store.Change) {
+	follow := func() error {
+		return store.Follow(ctx, u.KV, span, func(c store.Change) {
 			gone := c.Reset
 			for _, e := range c.Events {
 				gone = gone || e.Deleted
@@ -331,9 +344,15 @@ func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Su
 				}
 			}
 		})
-		if err != nil {
-			u.Log.Error("records of this node that vanish are noticed at its next start only", "span", span.From, "err", err)
-		}
+	}
+	u.Mirrors.Work.Go(func() {
+		again(ctx, func() error {
+			err := follow()
+			if err != nil {
+				u.Log.Error("records of this node that vanish are not noticed: tried again", "span", span.From, "in", followAgain, "err", err)
+			}
+			return err
+		})
 	})
 }
 

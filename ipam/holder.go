@@ -310,9 +310,7 @@ func (h *holders) KeepOut(of map[netip.Addr]string, all bool) {
 
 func (h *hosts) enter(of map[netip.Addr]string) {
 	h.of, h.set = of, &addrset.Set{}
-	for addr := range of {
-		h.set.Add(addrset.Single(addr))
-	}
+	h.set.Fill(slices.Collect(maps.Keys(of)))
 }
 
 // hostAddresses returns the addresses no container gets, after reading what

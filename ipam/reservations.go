@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,30 +149,34 @@ func (rs *reservations) nameDefault(ctx context.Context, key string, subnet neti
 
 // UnreserveFor returns what must go into the transaction that deletes a
 // definition: its uuid out of every reservation that has it. They are found
-// by reading the definition's subnets, because an engine before 28 reserves
-// a gateway also where the definition has none.
+// by reading through the definition's subnets, because an engine before 28, on
+// any host, reserves a gateway also where the definition has none. That takes as
+// long as there are leases.
 func (rs *reservations) UnreserveFor(ctx context.Context, n store.Network) ([]store.Cond, []store.Op, error) {
-	ctx, cancel := rs.Bounded(ctx)
-	defer cancel()
 	var conds []store.Cond
 	var ops []store.Op
 	done := map[string]bool{}
 	for _, p := range n.Created.Pools {
-		items, _, err := rs.List(ctx, store.LeasesSpan(n.Created.Segment, p.Subnet))
+		_, err := rs.Scan(ctx, store.LeasesSpan(n.Created.Segment, p.Subnet), store.Whole, func(page []store.Item) error {
+			for _, it := range page {
+				if done[it.Key] || !bytes.Contains(it.Value, []byte(n.UUID)) {
+					continue // a lease names its network in another way
+				}
+				rec, err := store.Decode[store.Lease](it)
+				if err != nil {
+					return err
+				}
+				if rec.State != store.Reserved || !slices.Contains(rec.By, n.UUID) {
+					continue
+				}
+				done[it.Key] = true
+				cond, op := withoutName(it, rec, n.UUID)
+				conds, ops = append(conds, cond), append(ops, op)
+			}
+			return nil
+		})
 		if err != nil {
 			return nil, nil, fmt.Errorf("read the reservations of network %s: %w", n.Name, err)
-		}
-		for _, it := range items {
-			rec, err := store.Decode[store.Lease](it)
-			if err != nil {
-				return nil, nil, err
-			}
-			if done[it.Key] || rec.State != store.Reserved || !slices.Contains(rec.By, n.UUID) {
-				continue
-			}
-			done[it.Key] = true
-			cond, op := withoutName(it, rec, n.UUID)
-			conds, ops = append(conds, cond), append(ops, op)
 		}
 		cond, op, found, err := rs.unnameDefault(ctx, p.Subnet, n.UUID)
 		if err != nil {

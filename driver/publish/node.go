@@ -244,9 +244,20 @@ func sameRefs(a, b store.Refs) bool {
 	return maps.EqualFunc(a.Networks, b.Networks, slices.Equal[[]string]) && slices.Equal(a.Kept, b.Kept)
 }
 
-// ownAddresses are those of this host's interfaces, by the last look.
+// ownAddresses are those of the hosts' interfaces. They are looked at with every
+// container that starts anywhere near, and change hardly ever: what is told again
+// costs the allocator a new set of all of them.
 type ownAddresses struct {
 	mu        sync.Mutex
+	addresses map[netip.Addr]string // this host's, by the last look
+	others    map[string]othersOwn  // by key of the node's description
+	told      map[netip.Addr]string // all, as the allocator knows them; nil: it was told nothing
+	all       bool                  // told has those of every node
+}
+
+// othersOwn are the addresses of another node's description.
+type othersOwn struct {
+	at        store.Revision // it was last modified at
 	addresses map[netip.Addr]string
 }
 
@@ -278,12 +289,24 @@ func (ps *Node) KeepOutAll() {
 	ps.own.mu.Lock() // the newer of two looks must be the last to tell
 	defer ps.own.mu.Unlock()
 	rows, all := ps.Tables.Nodes.Rows()
+	others := make(map[string]othersOwn, len(rows))
 	out := map[netip.Addr]string{}
-	for _, r := range rows {
-		if r.Record.Node != ps.Self.Node() {
-			maps.Copy(out, r.Record.HostAddresses())
+	for key, r := range rows {
+		if r.Record.Node == ps.Self.Node() {
+			continue
 		}
+		had, known := ps.own.others[key]
+		if !known || had.at != r.Modified {
+			had = othersOwn{r.Modified, r.Record.HostAddresses()}
+		}
+		others[key] = had
+		maps.Copy(out, had.addresses)
 	}
+	ps.own.others = others
 	maps.Copy(out, ps.own.addresses)
+	if ps.own.told != nil && all == ps.own.all && maps.Equal(out, ps.own.told) {
+		return
+	}
+	ps.own.told, ps.own.all = out, all
 	ps.Addresses.KeepOut(out, all)
 }

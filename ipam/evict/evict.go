@@ -173,25 +173,30 @@ func (e *eviction) raise(ctx context.Context, epoch store.Epoch, at store.Revisi
 // dropEndpoints deletes the node's endpoint records, and what says which of
 // them have a MAC address that a user gave.
 func (e *eviction) dropEndpoints(ctx context.Context) error {
-	items, _, err := e.kv.List(ctx, store.NodeEndpointsSpan(e.node))
+	_, err := e.kv.Scan(ctx, store.NodeEndpointsSpan(e.node), store.KeysOnly, func(page []store.Item) error {
+		var changes []change
+		for _, it := range page {
+			changes = append(changes, change{item: it, count: &e.took.Endpoints})
+		}
+		return e.apply(ctx, changes)
+	})
 	if err != nil {
-		return fmt.Errorf("list endpoints: %w", err)
-	}
-	var changes []change
-	for _, it := range items {
-		changes = append(changes, change{item: it, count: &e.took.Endpoints})
-	}
-	macs, _, err := e.kv.List(ctx, store.MACsSpan())
-	if err != nil {
-		return fmt.Errorf("list MAC addresses: %w", err)
+		return fmt.Errorf("delete its endpoints: %w", err)
 	}
 	uncounted := 0
-	for _, it := range macs {
-		if rec, err := store.Decode[store.MAC](it); err == nil && rec.Node == e.node {
-			changes = append(changes, change{item: it, count: &uncounted})
+	_, err = e.kv.Scan(ctx, store.MACsSpan(), store.Whole, func(page []store.Item) error {
+		var changes []change
+		for _, it := range page {
+			if rec, err := store.Decode[store.MAC](it); err == nil && rec.Node == e.node {
+				changes = append(changes, change{item: it, count: &uncounted})
+			}
 		}
+		return e.apply(ctx, changes)
+	})
+	if err != nil {
+		return fmt.Errorf("delete the MAC addresses of its endpoints: %w", err)
 	}
-	return e.apply(ctx, changes)
+	return nil
 }
 
 // dropDescription deletes what else the node wrote about itself. It comes

@@ -1,6 +1,7 @@
 package evict
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -68,15 +69,13 @@ func (q *Quarantines) Run(ctx context.Context) error {
 // adopt begins the rest of addresses in quarantine that no Quarantine tells of:
 // an older gvlan put them there, and agents that ended it by a clock.
 func (q *Quarantines) adopt(ctx context.Context) error {
-	items, _, err := q.KV.List(ctx, store.AllLeasesSpan())
-	if err != nil {
-		return fmt.Errorf("list leases: %w", err)
-	}
 	since := map[string]int64{} // by node
-	for _, it := range items {
-		if l, err := store.Decode[store.Lease](it); err == nil && l.State == store.Quarantined {
-			since[l.Node] = max(since[l.Node], l.Since)
-		}
+	err := q.eachResting(ctx, string(store.Quarantined), func(_ store.Item, l store.Lease) error {
+		since[l.Node] = max(since[l.Node], l.Since)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	for _, node := range slices.Sorted(maps.Keys(since)) {
 		if _, err := q.KV.Get(ctx, store.QuarantineKey(node)); err == nil {
@@ -139,20 +138,14 @@ func (q *Quarantines) end(ctx context.Context, of store.Quarantine) error {
 }
 
 // restingOf lists a node's addresses in quarantine.
-func (q *Quarantines) restingOf(ctx context.Context, node string) ([]resting, error) {
-	items, _, err := q.KV.List(ctx, store.AllLeasesSpan())
-	if err != nil {
-		return nil, fmt.Errorf("list leases: %w", err)
-	}
-	var all []resting
-	for _, it := range items {
-		l, err := store.Decode[store.Lease](it)
-		if err != nil || l.State != store.Quarantined || l.Node != node {
-			continue
+func (q *Quarantines) restingOf(ctx context.Context, node string) (all []resting, err error) {
+	err = q.eachResting(ctx, node, func(it store.Item, l store.Lease) error {
+		if l.Node != node {
+			return nil
 		}
 		_, addr, err := store.LeaseOf(it.Key)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		e := store.Endpoint{Endpoint: addr.String(), Network: l.Network}
 		if prefix := netip.PrefixFrom(addr, addr.BitLen()).String(); addr.Is4() {
@@ -161,8 +154,33 @@ func (q *Quarantines) restingOf(ctx context.Context, node string) ([]resting, er
 			e.IPv6 = prefix
 		}
 		all = append(all, resting{it, e})
+		return nil
+	})
+	return all, err
+}
+
+// eachResting shows the addresses in quarantine whose records hold a text, one
+// after the other: of all the leases there are it keeps none.
+func (q *Quarantines) eachResting(ctx context.Context, text string, found func(store.Item, store.Lease) error) error {
+	_, err := q.KV.Scan(ctx, store.AllLeasesSpan(), store.Whole, func(page []store.Item) error {
+		for _, it := range page {
+			if !bytes.Contains(it.Value, []byte(text)) {
+				continue
+			}
+			l, err := store.Decode[store.Lease](it)
+			if err != nil || l.State != store.Quarantined {
+				continue
+			}
+			if err := found(it, l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("look for addresses in quarantine: %w", err)
 	}
-	return all, nil
+	return nil
 }
 
 // ask sorts addresses by what the LAN says. What cannot be asked for here is

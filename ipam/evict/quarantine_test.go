@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -161,6 +162,51 @@ func TestQuarantineOfAnOlderGvlanEnds(t *testing.T) {
 		time.Sleep(time.Minute)
 		if addrs, known := kept(t, mem); len(addrs) != 0 || known || l.asked != 1 {
 			t.Fatalf("%v still rest, known %v, asked %d times", addrs, known, l.asked)
+		}
+	})
+}
+
+// TestOthersLeasesAreNeverWholeInMemory: an eviction and the quarantine after it
+// look for a node's addresses among those of all.
+func TestOthersLeasesAreNeverWholeInMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const others, own, page = 500, 30, 20
+		mem := storetest.NewMem()
+		mem.PageSize = page
+		put(t, mem, store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 1})))
+		addr := netip.MustParseAddr("192.0.2.0")
+		for i := range others + own {
+			lease := store.Lease{State: store.Leased, Kind: store.Dynamic, Node: "other"}
+			if i%(others/own) == 0 && i/(others/own) < own {
+				lease.Node = "dead"
+			}
+			put(t, mem, store.Put(store.LeaseKey("default", addr), store.Encode(lease)))
+			addr = addr.Next()
+		}
+		spy := storetest.NewSpy(mem)
+		took, err := evict.Node(t.Context(), spy.As("evict"), "dead", quick(mem))
+		if err != nil || took.Leases != own {
+			t.Errorf("took %d leases (%v), want %d", took.Leases, err, own)
+		}
+		if r := spy.Reads("evict"); r.Most > page {
+			t.Errorf("the eviction read %d items at once, want at most %d", r.Most, page)
+		}
+		l := &lan{}
+		q := &evict.Quarantines{KV: spy.As("end"), Grant: mem.Grant, Ask: l.ask, Log: slog.New(slog.DiscardHandler)}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- q.Run(ctx) }()
+		mem.Advance(10*time.Minute + time.Second)
+		time.Sleep(time.Minute)
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if left, _, _ := mem.List(t.Context(), store.AllLeasesSpan()); len(left) != others {
+			t.Errorf("%d leases are left, want the %d others'", len(left), others)
+		}
+		if r := spy.Reads("end"); r.Most > page {
+			t.Errorf("the end of the quarantine read %d items at once, want at most %d", r.Most, page)
 		}
 	})
 }

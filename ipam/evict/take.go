@@ -1,6 +1,7 @@
 package evict
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -49,29 +50,36 @@ func restOps(node, host string, since int64, lease store.LeaseID) []store.Op {
 // again until nothing of the node is left: an address the swarm or another
 // network changed meanwhile is judged anew.
 func (e *eviction) takeLeases(ctx context.Context) error {
-	for {
-		items, _, err := e.kv.List(ctx, store.AllLeasesSpan())
+	for found := true; found; {
+		found = false
+		_, err := e.kv.Scan(ctx, store.AllLeasesSpan(), store.Whole, func(page []store.Item) error {
+			changes := e.changesOf(page)
+			found = found || len(changes) > 0
+			return e.apply(ctx, changes)
+		})
 		if err != nil {
-			return fmt.Errorf("list leases: %w", err)
-		}
-		var changes []change
-		for _, it := range items {
-			lease, err := store.Decode[store.Lease](it)
-			if err != nil {
-				e.log.Warn("lease unreadable: left alone", "err", err)
-				continue
-			}
-			if c, ok := e.take(it, lease); ok {
-				changes = append(changes, c)
-			}
-		}
-		if len(changes) == 0 {
-			return nil
-		}
-		if err := e.apply(ctx, changes); err != nil {
-			return err
+			return fmt.Errorf("take its addresses: %w", err)
 		}
 	}
+	return nil
+}
+
+// changesOf decides what becomes of the addresses of a page.
+func (e *eviction) changesOf(page []store.Item) (changes []change) {
+	for _, it := range page {
+		if !bytes.Contains(it.Value, []byte(e.node)) {
+			continue // spares reading what is others'
+		}
+		lease, err := store.Decode[store.Lease](it)
+		if err != nil {
+			e.log.Warn("lease unreadable: left alone", "err", err)
+			continue
+		}
+		if c, ok := e.take(it, lease); ok {
+			changes = append(changes, c)
+		}
+	}
+	return changes
 }
 
 // take decides what becomes of one address.

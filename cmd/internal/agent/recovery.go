@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -170,16 +171,35 @@ func (rec *recovery) isThatNode(ctx context.Context) (bool, error) {
 	if len(endpoints) > 0 {
 		return false, nil
 	}
-	leases, err := listAll[store.Lease](ctx, rec.session, store.AllLeasesSpan())
-	if err != nil {
-		return false, err
-	}
-	for _, l := range leases {
-		if l.Node == rec.node && l.State == store.Leased {
-			return false, nil
+	has, err := rec.hasLeases(ctx)
+	return err == nil && !has, err
+}
+
+// errFound ends a scan that has found what it is for.
+var errFound = errors.New("found")
+
+// hasLeases reports whether the store has an address for the node whose name this
+// host has.
+func (rec *recovery) hasLeases(ctx context.Context) (bool, error) {
+	_, err := rec.session.Scan(ctx, store.AllLeasesSpan(), store.Whole, func(page []store.Item) error {
+		for _, it := range page {
+			if !bytes.Contains(it.Value, []byte(rec.node)) {
+				continue
+			}
+			l, err := store.Decode[store.Lease](it)
+			if err != nil {
+				return err
+			}
+			if l.Node == rec.node && l.State == store.Leased {
+				return errFound
+			}
 		}
+		return nil
+	})
+	if errors.Is(err, errFound) {
+		return true, nil
 	}
-	return true, nil
+	return false, err
 }
 
 // register adds the route of `gvlan recover` to the server.
