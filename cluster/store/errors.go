@@ -43,14 +43,21 @@ type HeldError struct {
 	// is this host before its reboot, whose /live ends in a moment, one of the two
 	// is a copy of the other.
 	Clone bool
+	// Younger: both were seen to run, and this one came later. It is not waited
+	// for.
+	Younger bool
 }
 
 // Error names the holder and the cure.
 func (e *HeldError) Error() string {
-	if e.Clone {
-		return fmt.Sprintf("node name %s is held by this very gvlan install (%s) running on host %q at %s: one of the two hosts is a copy of the other; give the copy a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
-			e.Node, e.Install, e.Host, e.Address)
+	where := fmt.Sprintf("host %q", e.Host)
+	if e.Address != "" {
+		where += " at " + e.Address
 	}
-	return fmt.Sprintf("node name %s is held by another gvlan install (%s) running on host %q at %s: stop that one, or give this one a name of its own with --node-name",
-		e.Node, e.Install, e.Host, e.Address)
+	if e.Clone {
+		return fmt.Sprintf("node name %s is held by this very gvlan install (%s) running on %s: one of the two hosts is a copy of the other; give the copy a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
+			e.Node, e.Install, where)
+	}
+	return fmt.Sprintf("node name %s is held by another gvlan install (%s) running on %s: stop that one, or give this one a name of its own with --node-name",
+		e.Node, e.Install, where)
 }

@@ -30,7 +30,15 @@ type Epoch struct {
 	Evicted bool   `json:"evicted,omitempty"` // set by an eviction, cleared by the next start
 	// Returning: set by that start, and by every later one until the node has
 	// taken its addresses again. An agent may die before it has.
-	Returning bool `json:"returning,omitempty"`
+	Returning bool   `json:"returning,omitempty"`
+	Host      string `json:"host,omitempty"` // host name of who took it, for people
+	// Former is the boot of this install that had the epoch before Boot came: of
+	// this host before it was started anew, unless it shows up again. No host does
+	// that after its next boot, so one of the two is a copy.
+	Former string `json:"former,omitempty"`
+	// Clone is the boot that Former had to take the epoch back from: a copy that
+	// runs. It never has it again.
+	Clone string `json:"clone,omitempty"`
 	// Elder is the install whose name this was when another one took it, until
 	// that one is settled (session.Session.Settle). Its owner may take the name back at
 	// once.

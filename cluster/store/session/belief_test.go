@@ -78,6 +78,8 @@ func TestRightToAName(t *testing.T) {
 		"another's":                     {live("you"), store.Epoch{Install: "you", Boot: "x"}, "you", false, "you"},
 		"another's that has gone":       {store.Item{}, store.Epoch{Install: "you"}, "", false, "you"},
 		"taken from it by another":      {live("you"), store.Epoch{Install: "you", Elder: "me"}, "", false, ""},
+		"its own, taken by a copy":      {live("me"), store.Epoch{Install: "me", Boot: "copy", Former: "now"}, "", false, ""},
+		"taken back from it, a copy":    {store.Item{}, store.Epoch{Install: "me", Boot: "elder", Clone: "now"}, "me", true, ""},
 		"taken by another from a third": {store.Item{}, store.Epoch{Install: "you", Elder: "they"}, "", false, "they"},
 	} {
 		t.Run(name, func(t *testing.T) {

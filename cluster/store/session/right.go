@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -48,6 +49,9 @@ const liveTTL = 15
 //     about to.
 //   - The same install on another boot waits for /live to end: this host has
 //     booted since, or one of two is a copy of the other.
+//   - Where both boots are seen to run, the elder has the name: it takes it back
+//     from one that came while it was cut off, and that one ends at once, and
+//     again whenever it asks.
 //   - Another install waits likewise, and then has the name without its past: it
 //     writes nothing until Settle, and the elder takes the name back at once.
 
@@ -80,18 +84,32 @@ type holding struct {
 // checkHolder refuses a name that another install, or another boot of this
 // one, is connected under.
 func (r *right) checkHolder(liveIt store.Item, before store.Epoch) error {
-	if liveIt.Created == 0 {
-		return nil
-	}
-	live, err := store.Decode[store.Live](liveIt)
-	if err != nil {
-		return err
+	var live store.Live
+	var err error
+	if liveIt.Created != 0 {
+		if live, err = store.Decode[store.Live](liveIt); err != nil {
+			return err
+		}
 	}
 	same := live.Install == r.id.Install
-	if same && before.Boot == r.id.Boot || before.Elder == r.id.Install {
+	switch {
+	case r.isClone(before):
+		return &store.HeldError{Node: r.id.Node, Install: before.Install, Host: cmp.Or(live.Host, before.Host), Address: live.Address, Clone: true, Younger: true}
+	case liveIt.Created == 0, r.overtaken(before), same && before.Boot == r.id.Boot, before.Elder == r.id.Install:
 		return nil
 	}
 	return &store.HeldError{Node: r.id.Node, Install: live.Install, Host: live.Host, Address: live.Address, Clone: same}
+}
+
+// overtaken reports whether this boot had the epoch before another one of the
+// same install took it. Both run, then, and this one is the elder.
+func (r *right) overtaken(by store.Epoch) bool {
+	return by.Install == r.id.Install && by.Boot != r.id.Boot && by.Former == r.id.Boot
+}
+
+// isClone reports whether the epoch was taken back from this very boot.
+func (r *right) isClone(by store.Epoch) bool {
+	return by.Install == r.id.Install && by.Boot != r.id.Boot && by.Clone == r.id.Boot
 }
 
 // elder is the install that the name is taken from, or "" when that is this one
@@ -112,10 +130,23 @@ func (r *right) elder(before store.Epoch) string {
 
 // next is the epoch to take.
 func (r *right) next(before store.Epoch) store.Epoch {
+	former, clone := "", ""
+	switch {
+	case before.Install != r.id.Install:
+	case before.Boot == r.id.Boot:
+		former, clone = before.Former, before.Clone
+	case r.overtaken(before):
+		clone = before.Boot
+	default:
+		former, clone = before.Boot, before.Clone
+	}
 	return store.Epoch{
 		Epoch:     max(before.Epoch, r.epoch) + 1,
 		Install:   r.id.Install,
 		Boot:      r.id.Boot,
+		Host:      r.id.Host,
+		Former:    former,
+		Clone:     clone,
 		Returning: before.Evicted || before.Returning && before.Epoch > r.id.Returned,
 		Elder:     r.elder(before),
 	}
@@ -125,6 +156,9 @@ func (r *right) next(before store.Epoch) store.Epoch {
 func (r *right) fencedBy(by store.Epoch) error {
 	if by.Evicted {
 		return fmt.Errorf("%w: the node was evicted", store.ErrFenced)
+	}
+	if r.isClone(by) {
+		return fmt.Errorf("%w: %w", store.ErrFenced, &store.HeldError{Node: r.id.Node, Install: by.Install, Host: by.Host, Clone: true, Younger: true})
 	}
 	return fmt.Errorf("%w: epoch %d was taken by install %s, boot %s%s", store.ErrFenced, by.Epoch, by.Install, by.Boot, r.rivalCure(by))
 }

@@ -105,6 +105,13 @@ func (s *state) judge(held *holding, found store.Item) error {
 	if err != nil || found.Modified < held.epochRev || epoch.Epoch < s.right.epoch {
 		return s.replacedLocked(fmt.Sprintf("this node's epoch went from %d back to %d", s.right.epoch, epoch.Epoch))
 	}
+	if !epoch.Evicted && s.right.overtaken(epoch) {
+		s.right.held = nil
+		s.log.Error("another host runs a copy of this one's gvlan install, and had this node's name while this host was cut off: taking it back; give the copy a machine-id of its own (empty /etc/machine-id, then systemd-machine-id-setup) or a --node-name, and an empty --data-dir",
+			"node", s.right.id.Node, "host", epoch.Host, "boot", epoch.Boot)
+		s.reopenLocked()
+		return fmt.Errorf("%w: the session is opened anew", store.ErrUnavailable)
+	}
 	s.right.over, s.right.held = s.right.fencedBy(epoch), nil
 	close(s.fenced)
 	return s.right.over
@@ -307,7 +314,7 @@ func (s *state) awaits(held *store.HeldError) bool {
 		s.right.holder, s.right.heldSince = held, time.Now()
 		s.log.Warn("this node's name is in use: waiting for its holder to end", "patience", heldPatience, "err", held)
 	}
-	return time.Since(s.right.heldSince) < heldPatience
+	return !held.Younger && time.Since(s.right.heldSince) < heldPatience
 }
 
 // awaitAnew forgets how long the name's holder was waited for.
