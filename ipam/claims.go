@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
@@ -18,6 +19,33 @@ type claims struct {
 	*node.Node
 	holders  *holders
 	closings *closings
+
+	mu   sync.Mutex
+	made map[pool.Place]string // by this agent as the swarm's leader: what its last claim is marked with
+}
+
+// claimed notes a claim of the manager's that this agent made.
+func (cs *claims) claimed(at pool.Place, made string) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.made == nil {
+		cs.made = map[pool.Place]string{}
+	}
+	cs.made[at] = made
+}
+
+// madeHere is the mark of the claim that this agent made last; "" for none.
+func (cs *claims) madeHere(at pool.Place) string {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.made[at]
+}
+
+// unclaimed forgets a claim.
+func (cs *claims) unclaimed(at pool.Place) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.made, at)
 }
 
 // makeClaim makes the record of an address for the swarm if it is absent.
@@ -33,7 +61,7 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 		If:    []store.Cond{store.Absent(key)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: cs.Now().Unix(),
-			Network: overlay, Claims: &store.Claims{Manager: true},
+			Network: overlay, Claims: &store.Claims{Manager: true, Made: nonce},
 		}))},
 		Else: []store.Op{store.Get(key)},
 	})
@@ -41,11 +69,31 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 		return found, false, cs.Unanswered(err)
 	}
 	cs.Learn(at, mirror.Taken, res.Revision)
-	if res.Done {
+	if !res.Done {
+		found, _ = res.Item(key)
+		won = createdUnder(found, nonce) != 0 // an earlier try may have made it
+	}
+	if res.Done || won {
+		cs.claimed(at, nonce)
 		return found, true, nil
 	}
-	found, _ = res.Item(key)
-	return found, createdUnder(found, nonce) != 0, nil // an earlier try may have made it
+	return found, false, nil
+}
+
+// repeatClaim claims for the swarm what it has a claim on already. Written again
+// it is another claim than the one that somebody may have seen to be nobody's, or
+// that an earlier leader's release, which comes late, is of.
+func (cs *claims) repeatClaim(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
+	made, err := node.MintNonce(cs.Rand, node.LeaseNonce)
+	if err != nil {
+		return false, err
+	}
+	rec.Claims.Manager, rec.Claims.Made = true, made
+	done, err = cs.rewrite(ctx, at, it, rec)
+	if done {
+		cs.claimed(at, made)
+	}
+	return done, err
 }
 
 // rewrite replaces a record that is as it was read; done is false when it is
@@ -104,9 +152,21 @@ func (cs *claims) unclaim(ctx context.Context, at pool.Place, end func(store.Ite
 }
 
 // releaseClaim is a release by the manager. One that the store does not hear
-// is found again by the managers' own reconciling.
+// is found again by the managers' own reconciling. It ends the claim that this
+// agent made: one that another leader has made since, which repeats what it
+// finds, is that one's to end.
 func (cs *claims) releaseClaim(ctx context.Context, at pool.Place) error {
-	_, err := cs.unclaim(ctx, at, endManager)
+	made := cs.madeHere(at)
+	_, err := cs.unclaim(ctx, at, func(it store.Item, rec *store.Lease) bool {
+		if made != "" && rec.Claims.Made != "" && rec.Claims.Made != made {
+			cs.Log.Info("the swarm's release of an address is of an earlier claim than the one that stands: ignored", "address", at.Addr)
+			return false
+		}
+		return endManager(it, rec)
+	})
+	if err == nil {
+		cs.unclaimed(at)
+	}
 	if errors.Is(err, store.ErrUnavailable) {
 		cs.Log.Warn("the swarm's release of an address is not written: its claim ends at a later look", "address", at.Addr, "err", err)
 		return nil
@@ -117,7 +177,7 @@ func (cs *claims) releaseClaim(ctx context.Context, at pool.Place) error {
 // endManager takes the manager's claim out of a record.
 func endManager(_ store.Item, rec *store.Lease) bool {
 	had := rec.Claims.Manager
-	rec.Claims.Manager = false
+	rec.Claims.Manager, rec.Claims.Made = false, ""
 	return had
 }
 
@@ -190,7 +250,10 @@ func (cs *claims) keepUnless(err error, l journal.Lease) error {
 // network's name is the manager's too: by it the claims of a network are found
 // when the swarm has it no longer.
 func claimedRecord(found, own store.Lease) store.Lease {
-	own.Claims = &store.Claims{Manager: found.Claims != nil && found.Claims.Manager, Worker: true}
+	own.Claims = &store.Claims{Worker: true}
+	if found.Claims != nil {
+		own.Claims.Manager, own.Claims.Made = found.Claims.Manager, found.Claims.Made
+	}
 	own.Network = found.Network
 	return own
 }

@@ -569,10 +569,7 @@ func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Ad
 		case rec.Claims == nil:
 			return netip.Prefix{}, rq.holders.takenError(ctx, at, rec)
 		}
-		// Also where it is there: written again it is another claim than the one
-		// that somebody may have seen to be nobody's.
-		rec.Claims.Manager = true
-		if done, err := rq.claims.rewrite(ctx, at, it, rec); err != nil || done {
+		if done, err := rq.claims.repeatClaim(ctx, at, it, rec); err != nil || done {
 			return granted, err
 		}
 	}

@@ -368,6 +368,33 @@ func TestAnObservationOfAnEarlierClaim(t *testing.T) {
 	}
 }
 
+// TestALateReleaseOfAnEarlierClaim ends no claim that another leader has made
+// since, with or without a task beside it; that leader's own release does.
+func TestALateReleaseOfAnEarlierClaim(t *testing.T) {
+	for name, between := range map[string][]string{
+		"a service's":       nil,
+		"a task's":          {"h2 works", "h2 binds"},
+		"a task's that ran": {"h2 works", "h2 binds", "h2 stops"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEveryStore(t, func(c *cluster) {
+				s := newSwarm(c)
+				s.play("h1 leads", "h1 claims", "h2 leads", "h2 repeats")
+				s.play(between...)
+				was := s.record()
+				s.play("h1 drops")
+				if got := s.record(); got != was {
+					c.Errorf("a late release left %q, want %q", got, was)
+				}
+				s.play("h2 drops")
+				if got := s.record(); got == was {
+					c.Errorf("the leader's release left %q", got)
+				}
+			})
+		})
+	}
+}
+
 // TestEndManagerClaims: those of the network that is gone, in the subnet that
 // another one shares; a task that still runs keeps its address.
 func TestEndManagerClaims(t *testing.T) {

@@ -41,6 +41,7 @@ const (
 	fieldClaims                                    // varint of claim bits
 	fieldSinceBeyond                               // varint: unix seconds that 32 bits do not hold
 	fieldNonceBytes                                // of another even number of hexadecimal digits
+	fieldClaimMade                                 // text
 )
 
 // What the numbers of a compact lease mean; the first is left out.
@@ -91,6 +92,7 @@ func (l Lease) appendCompact(b []byte) (out []byte, ok bool) {
 	if c := l.Claims; c != nil {
 		b = protowire.AppendTag(b, fieldClaims, protowire.VarintType)
 		b = protowire.AppendVarint(b, protowire.EncodeBool(c.Manager)*claimedByManager|protowire.EncodeBool(c.Worker)*claimedByWorker)
+		b = appendText(b, fieldClaimMade, c.Made)
 	}
 	return b, true
 }
@@ -238,7 +240,7 @@ func typeOf(field protowire.Number) (kind protowire.Type, known bool) {
 	case fieldNonce:
 		return protowire.Fixed64Type, true
 	}
-	return protowire.BytesType, field <= fieldNonceBytes
+	return protowire.BytesType, field <= fieldClaimMade
 }
 
 func (l *Lease) setNumber(field protowire.Number, n uint64) error {
@@ -258,7 +260,10 @@ func (l *Lease) setNumber(field protowire.Number, n uint64) error {
 	case fieldSinceBeyond:
 		l.Since = int64(n)
 	case fieldClaims:
-		l.Claims = &Claims{Manager: n&claimedByManager != 0, Worker: n&claimedByWorker != 0}
+		if l.Claims == nil {
+			l.Claims = &Claims{}
+		}
+		l.Claims.Manager, l.Claims.Worker = n&claimedByManager != 0, n&claimedByWorker != 0
 	}
 	return nil
 }
@@ -279,6 +284,11 @@ func (l *Lease) setBytes(field protowire.Number, value []byte) error {
 		l.Endpoint = hex.EncodeToString(value)
 	case fieldEndpointText:
 		l.Endpoint = string(value)
+	case fieldClaimMade:
+		if l.Claims == nil { // it stands before what it is of
+			l.Claims = &Claims{}
+		}
+		l.Claims.Made = string(value)
 	case fieldByText:
 		l.By = append(l.By, string(value))
 	case fieldNetworkUUID, fieldByUUID:

@@ -65,6 +65,9 @@ type Cooldown struct {
 type Claims struct {
 	Manager bool `json:"manager,omitempty"` // the swarm itself, not a node
 	Worker  bool `json:"worker,omitempty"`  // Node and Endpoint of the lease
+	// Made is of this claim of the manager's: 64 random bits, hex. One that ended
+	// and was made anew has others; "" is of an older gvlan, or none.
+	Made string `json:"made,omitempty"`
 }
 
 // Bound reports whether an endpoint has the address.

@@ -103,7 +103,7 @@ func (e *eviction) takeClaim(it store.Item, l store.Lease) (change, bool) {
 	if !l.Claims.Worker {
 		return change{}, false
 	}
-	l.Claims = &store.Claims{Manager: true}
+	l.Claims = &store.Claims{Manager: true, Made: l.Claims.Made}
 	l.Node, l.Epoch, l.Endpoint = "", 0, ""
 	return change{item: it, value: store.Encode(l), count: &e.took.Claims}, true
 }
