@@ -311,7 +311,7 @@ func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
 	var left []string
 	for _, it := range items {
 		id := store.NameOf(it.Key)
-		if _, known := bs.Memory.Binding(id); known || bs.Memory.HasLeaseOf(id) {
+		if _, known := bs.Memory.Binding(id); known || len(bs.Memory.LeasesOf(id, journal.Bound)) > 0 {
 			continue
 		}
 		left = append(left, id)
@@ -322,7 +322,7 @@ func (bs *bindings) Leftovers(ctx context.Context) ([]string, error) {
 // DropLeftover deletes the record of an endpoint that nothing here knows, with
 // what holds its hardware address, if that is still so.
 func (bs *bindings) DropLeftover(ctx context.Context, endpoint string) error {
-	if _, known := bs.Memory.Binding(endpoint); known || bs.Memory.HasLeaseOf(endpoint) {
+	if _, known := bs.Memory.Binding(endpoint); known || len(bs.Memory.LeasesOf(endpoint, journal.Bound)) > 0 {
 		return nil
 	}
 	ctx, cancel := bs.Bounded(ctx)
@@ -357,7 +357,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 	ctx, cancel := bs.Bounded(ctx)
 	defer cancel()
 	var errs []error
-	for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == endpoint && l.State == journal.Unbound }) {
+	for _, l := range bs.Memory.LeasesOf(endpoint, journal.Unbound) {
 		errs = append(errs, bs.leases.freeOne(ctx, l))
 	}
 	return errors.Join(errs...)
@@ -367,8 +367,7 @@ func (bs *bindings) Free(ctx context.Context, endpoint string) error {
 // the network's definition is not asked: the container runs.
 func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) error {
 	id := was.Record.Endpoint
-	mine := func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound }
-	release, err := bs.Places.Hold(ctx, placesOfLeases(bs.Memory.Leases(mine))...)
+	release, err := bs.Places.Hold(ctx, placesOfLeases(bs.Memory.LeasesOf(id, journal.Bound))...)
 	if err != nil {
 		return err
 	}
@@ -377,7 +376,7 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 	if !ok || e.State != journal.Unwritten {
 		return nil
 	}
-	leases := bs.Memory.Leases(mine)
+	leases := bs.Memory.LeasesOf(id, journal.Bound)
 	_, err = bs.writeBinding(ctx, journal.Addressing{}, e, leases, bs.macSteps(e.Record))
 	if errors.Is(err, ErrMACTaken) {
 		bs.Log.Error("two containers of a segment have one MAC address: stop one of them", "endpoint", node.Short(id), "err", err)
@@ -405,7 +404,7 @@ func (bs *bindings) settleBinding(ctx context.Context, was journal.Binding) erro
 // only when the journal does.
 func (bs *bindings) Unbind(ctx context.Context, id string) error {
 	e, known := bs.Memory.Binding(id)
-	had := bs.Memory.Leases(func(l journal.Lease) bool { return l.Endpoint == id && l.State == journal.Bound })
+	had := bs.Memory.LeasesOf(id, journal.Bound)
 	if !known && len(had) == 0 {
 		return nil
 	}

@@ -187,20 +187,32 @@ type picker struct {
 }
 
 // How many candidates one transaction tries in turn: one, where no other node
-// is about; more after one was met, and more still after some were lost.
+// is about; more after one was met, and more still after some were lost or where
+// few are left for all.
 const (
 	rungsMet  = 3
 	rungsMost = 8
+	fewLeft   = 16
 )
 
 func (c *picker) rungs() int {
 	switch {
-	case c.lostTo > rungsMet:
+	case !c.unsure && c.lostTo == 0 && !c.isContended():
+		return 1
+	case c.lostTo > rungsMet || !c.hasMore(fewLeft):
 		return rungsMost
-	case c.unsure || c.lostTo > 0 || c.isContended():
-		return rungsMet
 	}
-	return 1
+	return rungsMet
+}
+
+// hasMore reports whether one of the subnets has more free addresses than a few.
+func (c *picker) hasMore(few uint64) bool {
+	for i, v := range c.views {
+		if c.seen[i].HasMore(v.ranges, few) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *picker) isContended() bool {
@@ -239,9 +251,9 @@ func (c *picker) list(ctx context.Context) error {
 	return nil
 }
 
-// free holds the places of free addresses, as many as one transaction tries. It
+// some holds the places of free addresses, as many as one transaction tries. It
 // fails when the network is full.
-func (c *picker) free(ctx context.Context, most int) ([]candidate, error) {
+func (c *picker) some(ctx context.Context, most int) ([]candidate, error) {
 	if c.a.cautious() {
 		one, err := c.silent(ctx)
 		return []candidate{one}, err

@@ -29,7 +29,7 @@ func (h *host) own() []store.Item {
 // waitBound waits until the host knows that an endpoint has an address.
 func (h *host) waitBound(endpoint string) {
 	h.c.Helper()
-	h.waitFor("the endpoint has its address", func() bool { return h.Memory.HasLeaseOf(endpoint) })
+	h.waitFor("the endpoint has its address", func() bool { return len(h.Memory.LeasesOf(endpoint, journal.Bound)) > 0 })
 }
 
 // settled frees what no engine lists after a start, as the reconcile loop
@@ -148,7 +148,7 @@ func TestAnAgentKilled(t *testing.T) {
 					}
 					step()
 				}
-				if items := c.leased(); len(items) != 1 || !n.h.Memory.HasLeaseOf(living.endpoint) {
+				if items := c.leased(); len(items) != 1 || len(n.h.Memory.LeasesOf(living.endpoint, journal.Bound)) == 0 {
 					c.Errorf("the store holds %v, want what lives", KeysOf(items))
 				}
 			})

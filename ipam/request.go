@@ -76,7 +76,7 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 		return netip.Prefix{}, err
 	}
 	for {
-		some, err := pick.free(ctx, most)
+		some, err := pick.some(ctx, most)
 		if err != nil {
 			return netip.Prefix{}, err
 		}

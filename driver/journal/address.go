@@ -61,11 +61,29 @@ func (l Lease) key() Key {
 }
 
 func (l Lease) enter(m *Memory) {
-	m.leases[l.Place()] = l
+	at := l.Place()
+	m.unname(at)
+	m.leases[at] = l
+	if l.Endpoint != "" {
+		if m.byEndpoint[l.Endpoint] == nil {
+			m.byEndpoint[l.Endpoint] = map[pool.Place]bool{}
+		}
+		m.byEndpoint[l.Endpoint][at] = true
+	}
 	addrset.In(m.held, l.Segment).Add(addrset.Single(l.Address))
 }
 
+// unname forgets which endpoint the lease of a place names.
+func (m *Memory) unname(at pool.Place) {
+	named := m.byEndpoint[m.leases[at].Endpoint]
+	delete(named, at)
+	if len(named) == 0 {
+		delete(m.byEndpoint, m.leases[at].Endpoint)
+	}
+}
+
 func (l Lease) leave(m *Memory) {
+	m.unname(l.Place())
 	delete(m.leases, l.Place())
 	addrset.In(m.held, l.Segment).Remove(addrset.Single(l.Address))
 }

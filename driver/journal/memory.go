@@ -48,8 +48,9 @@ type Memory struct {
 	bindings    map[string]Binding
 	pools       map[string]Pool
 	leases      map[pool.Place]Lease
-	minted      map[string]bool         // nonces of all pools since the start, also of those that are gone
-	held        map[string]*addrset.Set // by segment: the addresses of leases
+	minted      map[string]bool                // nonces of all pools since the start, also of those that are gone
+	held        map[string]*addrset.Set        // by segment: the addresses of leases
+	byEndpoint  map[string]map[pool.Place]bool // the leases that name an endpoint
 }
 
 // Record is what a Memory is made of: a Network, Endpoint, Addressing, Binding,
@@ -72,6 +73,7 @@ func Recall(file File) (*Memory, error) {
 		leases:      map[pool.Place]Lease{},
 		minted:      map[string]bool{},
 		held:        map[string]*addrset.Set{},
+		byEndpoint:  map[string]map[pool.Place]bool{},
 	}
 	m.rounds = newRounds(file, m.enter)
 	for bucket, read := range map[string]func(key string, value []byte) error{
@@ -281,14 +283,25 @@ func (m *Memory) Lease(at pool.Place) (Lease, bool) { return one(m, m.leases, at
 
 // Leases returns those that which picks, in order of address.
 func (m *Memory) Leases(which func(Lease) bool) []Lease {
-	return some(m, m.leases, which, func(a, b Lease) int {
-		return cmp.Or(cmp.Compare(a.Segment, b.Segment), a.Address.Compare(b.Address))
-	})
+	return some(m, m.leases, which, byAddress)
 }
 
-// HasLeaseOf reports whether an endpoint has an address here.
-func (m *Memory) HasLeaseOf(endpoint string) bool {
-	return len(m.Leases(func(l Lease) bool { return l.Endpoint == endpoint && l.State == Bound })) > 0
+func byAddress(a, b Lease) int {
+	return cmp.Or(cmp.Compare(a.Segment, b.Segment), a.Address.Compare(b.Address))
+}
+
+// LeasesOf returns an endpoint's leases of one state, in order of address.
+func (m *Memory) LeasesOf(endpoint string, state LeaseState) []Lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var found []Lease
+	for at := range m.byEndpoint[endpoint] {
+		if l := m.leases[at]; l.State == state {
+			found = append(found, l)
+		}
+	}
+	slices.SortFunc(found, byAddress)
+	return found
 }
 
 // WithHeld runs f with the addresses of this node's leases in a segment, which

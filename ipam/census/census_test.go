@@ -71,7 +71,7 @@ func put(t *testing.T, s *slow, addr string, l store.Lease) {
 }
 
 // TestManyAskForOneList: whoever asks is told what was true after they did;
-// two lists begin half a second apart, however many ask.
+// two lists begin 600 ms apart, however many ask.
 func TestManyAskForOneList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, lists := listing(20 * time.Millisecond)
@@ -88,11 +88,11 @@ func TestManyAskForOneList(t *testing.T) {
 			})
 		}
 		asking.Wait()
-		if n := len(s.scans) / len(ranges); n < 4 || n > 6 {
-			t.Errorf("%d lists for 200 questions in 2 s, want 2 a second", n)
+		if n := len(s.scans) / len(ranges); n < 3 || n > 5 {
+			t.Errorf("%d lists for 200 questions in 2 s, want less than 2 a second", n)
 		}
 		for i := len(ranges); i < len(s.scans); i += len(ranges) {
-			if gap := s.scans[i] - s.scans[i-len(ranges)]; gap < 500*time.Millisecond {
+			if gap := s.scans[i] - s.scans[i-len(ranges)]; gap < 600*time.Millisecond {
 				t.Errorf("lists began %s apart", gap)
 			}
 		}

@@ -111,6 +111,21 @@ func lowest(known *addrset.Index, ranges []netip.Prefix, never []*addrset.Set) (
 	return netip.Addr{}, false
 }
 
+// HasMore reports whether more addresses of ranges than a few neither have a
+// record nor rest.
+func (m *Mirror) HasMore(ranges []netip.Prefix, few uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, r := range ranges {
+		free := m.known.late.CountFree(r.Masked().Addr(), pool.LastOf(r))
+		if free > few {
+			return true
+		}
+		few -= free
+	}
+	return false
+}
+
 // HasFree reports whether a list that is under way shows a free address up to
 // the last one that was read.
 func (m *Mirror) HasFree(ranges []netip.Prefix, never []*addrset.Set, read netip.Addr) bool {
