@@ -57,7 +57,7 @@ func (ep *Endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (
 	if ep.Cfg.Drained != nil && ep.Cfg.Drained() {
 		return "", fmt.Errorf("%w: node %s takes no new containers until gvlan node drain --undo %s", ErrDrained, ep.Cfg.Host(), ep.Cfg.Host())
 	}
-	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: ep.Milliseconds()}
+	e := journal.Endpoint{ID: r.ID, Network: r.Network, IPv4: r.IPv4, IPv6: r.IPv6, Since: ep.Milliseconds(), Born: ep.Now()}
 	e.IfName, e.Unheeded, e.MACAsked = r.Options.IfName, r.Options.Unheeded, r.MAC != ""
 	e.Container.Name = r.Name
 	if e.MAC, mac, err = ep.endpointMAC(n, r); err != nil {
@@ -402,9 +402,17 @@ func (ep *Endpoints) CloseDead(ctx context.Context, endpoint string) (bool, erro
 	if !ok {
 		return false, nil
 	}
-	age := time.Duration(ep.Milliseconds()-e.Since) * time.Millisecond
-	if age < DeadAfter || ep.SandboxLives(e) {
+	if ep.age(e) < DeadAfter || ep.SandboxLives(e) {
 		return false, nil
 	}
 	return true, ep.CloseEndpoint(ctx, e)
+}
+
+// age is how old an endpoint is. One that is being made has no sandbox yet: a
+// clock that is set forward must not make it look dead.
+func (ep *Endpoints) age(e journal.Endpoint) time.Duration {
+	if !e.Born.IsZero() {
+		return ep.Now().Sub(e.Born)
+	}
+	return time.Duration(ep.Milliseconds()-e.Since) * time.Millisecond
 }

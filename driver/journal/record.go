@@ -115,19 +115,22 @@ func (n Network) Title() string {
 
 // Endpoint is one endpoint of this host, as the journal keeps it.
 type Endpoint struct {
-	ID        string          `json:"id"`
-	Network   string          `json:"network"` // the engine's network id
-	IPv4      netip.Prefix    `json:"ipv4,omitzero"`
-	IPv6      netip.Prefix    `json:"ipv6,omitzero"`
-	MAC       string          `json:"mac,omitempty"`
-	Link      string          `json:"link,omitempty"`    // "" until joined
-	Parent    string          `json:"parent,omitempty"`  // the link it hangs from
-	Chosen    string          `json:"chosen,omitempty"`  // the candidates Parent was chosen from
-	Sandbox   string          `json:"sandbox,omitempty"` // SandboxKey; "" while not joined
-	MACAsked  bool            `json:"macAsked,omitempty"`
-	IfName    string          `json:"ifname,omitempty"` // that the user gave; "": none
-	Unheeded  []string        `json:"unheeded,omitempty"`
-	Since     int64           `json:"since"` // unix milliseconds
+	ID       string       `json:"id"`
+	Network  string       `json:"network"` // the engine's network id
+	IPv4     netip.Prefix `json:"ipv4,omitzero"`
+	IPv6     netip.Prefix `json:"ipv6,omitzero"`
+	MAC      string       `json:"mac,omitempty"`
+	Link     string       `json:"link,omitempty"`    // "" until joined
+	Parent   string       `json:"parent,omitempty"`  // the link it hangs from
+	Chosen   string       `json:"chosen,omitempty"`  // the candidates Parent was chosen from
+	Sandbox  string       `json:"sandbox,omitempty"` // SandboxKey; "" while not joined
+	MACAsked bool         `json:"macAsked,omitempty"`
+	IfName   string       `json:"ifname,omitempty"` // that the user gave; "": none
+	Unheeded []string     `json:"unheeded,omitempty"`
+	Since    int64        `json:"since"` // unix milliseconds
+	// Born is Since of an endpoint that this agent made, by a clock that nobody
+	// sets; zero of one that an earlier agent made.
+	Born      time.Time       `json:"-"`
 	Container store.Container `json:"container"`
 	// StopSignal ends the container, in Docker's words; "" is TERM. Stopping is
 	// that it was sent.
