@@ -277,9 +277,6 @@ func (h *Host) Close() error {
 // Segment is the one that all networks of a run are of.
 const Segment = "default"
 
-// errNoNetwork: the engine does not have the network.
-var errNoNetwork = errors.New("the engine has no such network")
-
 func outcomeOf(err error) history.Outcome {
 	switch {
 	case err == nil:

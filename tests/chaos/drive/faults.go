@@ -76,6 +76,13 @@ func common() []fault {
 			h.Start()
 			d.say("the agent of %s is back", h.Name)
 		}},
+		{"an agent restarted", 3, func(ctx context.Context, d *Drive, r *rand.Rand) {
+			h := d.anyHost(r)
+			d.say("the agent of %s is stopped in order", h.Name)
+			h.Stop()
+			wait(ctx, r, 50*time.Millisecond, time.Second)
+			h.Start()
+		}},
 		{"an agent stopped", 6, func(ctx context.Context, d *Drive, r *rand.Rand) {
 			h := d.anyHost(r)
 			d.say("SIGSTOP of the agent of %s", h.Name)

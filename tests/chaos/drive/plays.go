@@ -16,7 +16,9 @@ import (
 
 // late is the weather of an agent that does not know what has just happened:
 // what it asks arrives at once, what it is told comes later.
-var late = cluster.Weather{Delay: 1500 * time.Millisecond, Deliver: true}
+func late() cluster.Weather {
+	return cluster.Weather{Delay: 1500 * time.Millisecond, Deliver: true}
+}
 
 // outlived has what an agent asked arrive after its successor has begun.
 func outlived(ctx context.Context, d *Drive, r *rand.Rand) {
@@ -67,7 +69,7 @@ func boundLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	n := d.Networks[r.IntN(len(d.Networks))]
 	d.say("an address of %s vanishes before it is bound, and %s takes it", one.Name, other.Name)
 	one.RunWith(context.Background(), d.Book, n.Name, netip.Addr{}, func(at netip.Addr) {
-		one.Weather(late)
+		one.Weather(late())
 		if err := d.Ledger.Vanish(ctx, store.LeaseKey(cluster.Segment, at)); err != nil {
 			d.say("delete by hand: %v", err)
 			return
@@ -98,7 +100,7 @@ func startedLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	}
 	if err := cluster.Until(until, there(one, true)); err == nil {
 		d.say("network %s is removed on %s, and %s starts a container on it", n.Name, other.Name, one.Name)
-		one.Weather(late)
+		one.Weather(late())
 		removed := make(chan struct{})
 		go func() {
 			defer close(removed)
@@ -138,7 +140,7 @@ func startedLate(ctx context.Context, d *Drive, r *rand.Rand) {
 func givenLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	h := d.anyHost(r)
 	d.say("the gate closes, and %s does not know it", h.Name)
-	h.Weather(late)
+	h.Weather(late())
 	if err := d.Ledger.CloseGate(ctx); err != nil {
 		d.say("close the gate: %v", err)
 	}
@@ -154,7 +156,7 @@ func givenLate(ctx context.Context, d *Drive, r *rand.Rand) {
 func lostWrite(ctx context.Context, d *Drive, r *rand.Rand) {
 	h := d.anyHost(r)
 	d.say("the store loses the last write of %s", h.Name)
-	h.Weather(late)
+	h.Weather(late())
 	if err := d.Ledger.LoseLast(ctx, h.Name, h.Name); err != nil {
 		d.say("lose the last write: %v", err)
 	}
@@ -176,7 +178,7 @@ func othersLostWrite(ctx context.Context, d *Drive, r *rand.Rand) {
 	wait(ctx, r, 300*time.Millisecond, 500*time.Millisecond)
 	d.say("the store loses the last write of %s, which is away", other.Name)
 	other.Kill()
-	one.Weather(late)
+	one.Weather(late())
 	if err := d.Ledger.LoseLast(ctx, other.Name, ""); err != nil {
 		d.say("lose the last write: %v", err)
 	}

@@ -62,7 +62,7 @@ func twoWorkers(ctx context.Context, d *Drive, r *rand.Rand) {
 		return
 	}
 	d.say("%s and %s run the task of %s", one.Name, other.Name, addr)
-	one.Weather(slow)
+	one.Weather(slow())
 	both := make(chan *history.Life)
 	go func() { both <- d.Swarm.Work(context.Background(), d.Book, one, addr) }()
 	wait(ctx, r, 100*time.Millisecond, 200*time.Millisecond)
@@ -76,7 +76,9 @@ func twoWorkers(ctx context.Context, d *Drive, r *rand.Rand) {
 
 // slow lets one question be answered before those of others, and nothing of a
 // call's time run out.
-var slow = cluster.Weather{Delay: 600 * time.Millisecond, Deliver: true}
+func slow() cluster.Weather {
+	return cluster.Weather{Delay: 600 * time.Millisecond, Deliver: true}
+}
 
 // managerLate has the manager give an address up while a worker takes it.
 func managerLate(ctx context.Context, d *Drive, r *rand.Rand) {
@@ -90,7 +92,7 @@ func managerLate(ctx context.Context, d *Drive, r *rand.Rand) {
 		return
 	}
 	d.say("%s gives the claim of %s up, and %s runs its task", leader.Name, addr, other.Name)
-	leader.Weather(slow)
+	leader.Weather(slow())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = d.Swarm.End(context.Background(), addr) }()
 	wait(ctx, r, 100*time.Millisecond, 200*time.Millisecond)
@@ -114,7 +116,7 @@ func workerLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	d.say("%s binds %s, and %s gives its claim up", other.Name, addr, leader.Name)
 	ended := make(chan struct{})
 	life := d.Swarm.WorkWith(context.Background(), d.Book, other, addr, func() {
-		other.Weather(slow)
+		other.Weather(slow())
 		go func() {
 			defer close(ended)
 			time.Sleep(150 * time.Millisecond)

@@ -62,31 +62,33 @@ type step struct {
 	take, keep, drop int
 }
 
-var register = porcupine.Model{
-	Init: func() any { return 0 },
-	Step: func(state, input, _ any) (bool, any) {
-		has, do := state.(int), input.(step)
-		switch {
-		case do.take != 0:
-			return has == 0, do.take
-		case do.keep != 0:
-			return has == do.keep, has
-		case has == do.drop:
-			return true, 0
-		}
-		return true, has // it was freed for it before
-	},
-	DescribeOperation: func(input, _ any) string {
-		do := input.(step)
-		switch {
-		case do.take != 0:
-			return fmt.Sprintf("give to container %d", do.take)
-		case do.keep != 0:
-			return fmt.Sprintf("bind to container %d", do.keep)
-		}
-		return fmt.Sprintf("take back from container %d", do.drop)
-	},
-	DescribeState: func(state any) string { return fmt.Sprintf("container %d", state.(int)) },
+func register() porcupine.Model {
+	return porcupine.Model{
+		Init: func() any { return 0 },
+		Step: func(state, input, _ any) (bool, any) {
+			has, do := state.(int), input.(step)
+			switch {
+			case do.take != 0:
+				return has == 0, do.take
+			case do.keep != 0:
+				return has == do.keep, has
+			case has == do.drop:
+				return true, 0
+			}
+			return true, has // it was freed for it before
+		},
+		DescribeOperation: func(input, _ any) string {
+			do := input.(step)
+			switch {
+			case do.take != 0:
+				return fmt.Sprintf("give to container %d", do.take)
+			case do.keep != 0:
+				return fmt.Sprintf("bind to container %d", do.keep)
+			}
+			return fmt.Sprintf("take back from container %d", do.drop)
+		},
+		DescribeState: func(state any) string { return fmt.Sprintf("container %d", state.(int)) },
+	}
 }
 
 // Registers finds addresses whose history is not that of one register.
@@ -118,8 +120,9 @@ func Registers(lives []Life) (found []string) {
 		}
 		add(step{drop: l.Number}, ends, ended)
 	}
+	model := register()
 	for p, ops := range at {
-		if res, _ := porcupine.CheckOperationsVerbose(register, ops, 20*time.Second); res == porcupine.Illegal {
+		if res, _ := porcupine.CheckOperationsVerbose(model, ops, 20*time.Second); res == porcupine.Illegal {
 			found = append(found, fmt.Sprintf("address %s of segment %s: its %d operations are not those of one register", p.addr, p.segment, len(ops)))
 		}
 	}

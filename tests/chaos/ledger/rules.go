@@ -56,6 +56,9 @@ func (r *rules) judge(v revision) {
 			r.judgeEndpoint(v, key, it)
 		}
 	}
+	if writer != "" {
+		r.waits = "" // whoever wrote has the newest write now
+	}
 }
 
 // writer is the node whose session wrote a revision; "" for none.
@@ -109,14 +112,28 @@ func (r *rules) noteHand(v revision) {
 		}
 		delete(r.losing, node)
 		if by == "" {
-			r.waits = node
+			if v.isNewest(node) {
+				r.waits = node
+			}
 		} else {
 			r.lost[node] = v.epoch(node).Epoch
 		}
 	}
-	if v.after[store.GateKey()] != nil || r.waits != "" && v.after[store.LastKey(r.waits)] != nil {
+	if v.after[store.GateKey()] != nil {
 		r.waits = ""
 	}
+}
+
+// isNewest reports whether no node wrote after that one: only the newest write
+// of all is compared.
+func (v revision) isNewest(node string) bool {
+	own := v.before[store.LastKey(node)].Modified
+	for key, it := range v.before {
+		if strings.HasPrefix(key, "/last/") && it.Modified > own {
+			return false
+		}
+	}
+	return true
 }
 
 // judgeLease: an address is taken where it was free, and changed by who has it.
