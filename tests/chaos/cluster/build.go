@@ -45,11 +45,28 @@ var clockPatches = []Patch{
 	{"$time/time.go", "\nfunc Now() Time {", "\nfunc Now() Time {\n	// shifted by ChaosJump"},
 }
 
-// clockDeclaration and clockReader are files that the build adds.
+// clockDeclaration and clockReader are files that the build of the agent adds.
 const clockDeclaration = `package time
 
 // ChaosJump is how far the wall clock is off, in seconds.
 var ChaosJump int64
+`
+
+// leash is added to every program: it ends with the test that started it, however
+// that one ends.
+const leash = `package main
+
+import (
+	"io"
+	"os"
+)
+
+func init() {
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
+}
 `
 
 const clockReader = `package main
@@ -83,16 +100,8 @@ func init() {
 // further patches, and returns the binary's path. Nothing of it is in the
 // product: the compiler is given other texts in place of its files.
 func Build(ctx context.Context, dir, name string, more ...Patch) (string, error) {
-	root, err := goSays(ctx, "list", "-m", "-f", "{{.Dir}}")
+	over, err := newOverlay(ctx, dir, name)
 	if err != nil {
-		return "", err
-	}
-	goroot, err := goSays(ctx, "env", "GOROOT")
-	if err != nil {
-		return "", err
-	}
-	over := &overlay{root: root, goroot: goroot, dir: filepath.Join(dir, "overlay-"+name), Replace: map[string]string{}}
-	if err := os.MkdirAll(over.dir, 0o755); err != nil {
 		return "", err
 	}
 	for _, patches := range [][]Patch{hurry, plain, clockPatches, more} {
@@ -102,38 +111,22 @@ func Build(ctx context.Context, dir, name string, more ...Patch) (string, error)
 			}
 		}
 	}
-	added := map[string]string{
-		filepath.Join(goroot, "src/time/chaos.go"):      clockDeclaration,
-		filepath.Join(root, "cmd/gvlan/chaos_clock.go"): clockReader,
-	}
-	for path, text := range added {
-		if err := over.put(path, text); err != nil {
-			return "", err
-		}
-	}
-	list := filepath.Join(over.dir, "overlay.json")
-	raw, err := json.Marshal(over)
-	if err != nil {
-		return "", err
-	}
-	if err := os.WriteFile(list, raw, 0o644); err != nil {
-		return "", err
-	}
-	binary := filepath.Join(dir, "gvlan-"+name)
-	if err := compile(ctx, root, binary, "./cmd/gvlan", "-overlay", list); err != nil {
-		return "", err
-	}
-	return binary, nil
+	return over.build(ctx, "./cmd/gvlan", filepath.Join(dir, "gvlan-"+name), map[string]string{
+		filepath.Join(over.goroot, "src/time/chaos.go"):      clockDeclaration,
+		filepath.Join(over.root, "cmd/gvlan/chaos_clock.go"): clockReader,
+		filepath.Join(over.root, "cmd/gvlan/chaos_leash.go"): leash,
+	})
 }
 
 // BuildEtcd compiles etcd.
 func BuildEtcd(ctx context.Context, dir string) (string, error) {
-	root, err := goSays(ctx, "list", "-m", "-f", "{{.Dir}}")
+	over, err := newOverlay(ctx, dir, "etcd")
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(dir, "etcd")
-	return binary, compile(ctx, root, binary, "./tests/lab/etcd")
+	return over.build(ctx, "./tests/lab/etcd", filepath.Join(dir, "etcd"), map[string]string{
+		filepath.Join(over.root, "tests/lab/etcd/chaos_leash.go"): leash,
+	})
 }
 
 func compile(ctx context.Context, root, out, pkg string, flags ...string) error {
@@ -159,6 +152,38 @@ func goSays(ctx context.Context, args ...string) (string, error) {
 type overlay struct {
 	root, goroot, dir string
 	Replace           map[string]string // the compiler's path -> the copy's
+}
+
+// newOverlay has nothing to replace yet.
+func newOverlay(ctx context.Context, dir, name string) (*overlay, error) {
+	root, err := goSays(ctx, "list", "-m", "-f", "{{.Dir}}")
+	if err != nil {
+		return nil, err
+	}
+	goroot, err := goSays(ctx, "env", "GOROOT")
+	if err != nil {
+		return nil, err
+	}
+	o := &overlay{root: root, goroot: goroot, dir: filepath.Join(dir, "overlay-"+name), Replace: map[string]string{}}
+	return o, os.MkdirAll(o.dir, 0o755)
+}
+
+// build compiles a program with what is replaced and these files added.
+func (o *overlay) build(ctx context.Context, pkg, binary string, added map[string]string) (string, error) {
+	for path, text := range added {
+		if err := o.put(path, text); err != nil {
+			return "", err
+		}
+	}
+	raw, err := json.Marshal(o)
+	if err != nil {
+		return "", err
+	}
+	list := filepath.Join(o.dir, "overlay.json")
+	if err := os.WriteFile(list, raw, 0o644); err != nil {
+		return "", err
+	}
+	return binary, compile(ctx, o.root, binary, pkg, "-overlay", list)
 }
 
 func (o *overlay) patch(p Patch) error {

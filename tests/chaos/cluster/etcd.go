@@ -46,6 +46,10 @@ func (p *process) start() error {
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
+	held, err := cmd.StdinPipe() // its end has the program end: see leash
+	if err != nil {
+		return err
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	begin := cmd.Start
 	if p.where != nil {
@@ -58,6 +62,7 @@ func (p *process) start() error {
 	p.cmd, p.done = cmd, done
 	go func() {
 		_ = cmd.Wait()
+		_ = held.Close()
 		p.mu.Lock()
 		if p.cmd == cmd {
 			p.cmd = nil

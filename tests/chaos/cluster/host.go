@@ -123,7 +123,10 @@ func (h *Host) plug() error {
 		return err
 	}
 	defer inside.Close()
-	h.inmate = exec.Command("sleep", "infinity")
+	h.inmate = exec.Command("cat") // ends with the test, whose end closes its input
+	if _, err := h.inmate.StdinPipe(); err != nil {
+		return err
+	}
 	if err := inside.Do(h.inmate.Start); err != nil {
 		return err
 	}
