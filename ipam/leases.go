@@ -316,7 +316,6 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	if l.Claimed {
 		return ls.claims.dischargeClaim(ctx, l)
 	}
-	key := l.Place().Key()
 	if l.Created == 0 {
 		// What was sent before may still be on its way, and land on an absent key.
 		// So the same is sent until it is answered.
@@ -335,25 +334,20 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 			return err
 		}
 	}
-	res, ended, err := ls.deleteLease(ctx, l)
+	res, shown, ended, err := ls.deleteLease(ctx, l)
 	if err != nil {
 		return err
-	}
-	_, other := res.Item(key)
-	shown := mirror.Free
-	if other {
-		shown = mirror.Taken
 	}
 	ls.Learn(l.Place(), shown, res.Revision)
 	return ls.Memory.KnownDrop(append(ended, l)...)
 }
 
-// deleteLease deletes a lease's key and its endpoint's record; ended is what the
-// journal may forget with the lease. A lease that names no endpoint may have one
-// in the store: the agent died before it could note what it had bound. So only
-// the record as it was made is deleted then, and what stands there instead says
-// which endpoint it is.
-func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.Result, ended []journal.Record, err error) {
+// deleteLease deletes a lease's key and its endpoint's record; shown is what the
+// address is then, and ended what the journal may forget with the lease. A lease
+// that names no endpoint may have one in the store: the agent died before it could
+// note what it had bound. So only the record as it was made is deleted then, and
+// what stands there instead says which endpoint it is.
+func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.Result, shown mirror.Shown, ended []journal.Record, err error) {
 	key, endpoint := l.Place().Key(), l.Endpoint
 	cond := store.SameLife(key, l.Created)
 	if endpoint == "" {
@@ -363,11 +357,12 @@ func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.R
 		var then []store.Op
 		then, ended, err = ls.deletions(ctx, key, endpoint)
 		if err != nil {
-			return res, nil, err
+			return res, shown, nil, err
 		}
+		shown = mirror.Free
 		if endpoint != "" && !restless {
 			if rest, ok := ls.coolings.step(ctx, l); ok {
-				then = append(then, rest)
+				then, shown = append(then, rest), mirror.Resting
 			}
 		}
 		res, err = ls.Commit(ctx, store.Txn{If: []store.Cond{cond}, Then: then, Else: []store.Op{store.Get(key)}})
@@ -377,15 +372,18 @@ func (ls *leases) deleteLease(ctx context.Context, l journal.Lease) (res store.R
 			continue
 		}
 		if err != nil || res.Done {
-			return res, ended, err
+			return res, shown, ended, err
 		}
 		it, there := res.Item(key)
-		if !there || it.Created != l.Created {
-			return res, nil, nil // another life: the endpoint's record goes by itself
+		switch {
+		case !there:
+			return res, mirror.Free, nil, nil
+		case it.Created != l.Created: // another life: the endpoint's record goes by itself
+			return res, mirror.Taken, nil, nil
 		}
 		rec, err := store.Decode[store.Lease](it)
 		if err != nil {
-			return res, nil, err
+			return res, shown, nil, err
 		}
 		cond, endpoint = store.Unchanged(key, it.Modified), rec.Endpoint
 	}

@@ -166,12 +166,12 @@ func (m *Mirror) Apply(c store.Change) (news []store.Item, deleted []Gone) {
 	return news, deleted
 }
 
+// applyRest takes over that a cooldown began or is over. What was learned of the
+// address says nothing of that, but for that it rests, which relearn says again.
 func (m *Mirror) applyRest(addr netip.Addr, e store.Event) {
-	switch {
-	case e.At <= m.learned[addr].at:
-	case e.Deleted:
+	if e.Deleted {
 		m.known.rested(addr)
-	default:
+	} else {
 		m.known.rest(addr, e.At)
 	}
 }
