@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/pool"
 )
 
@@ -107,4 +108,35 @@ func TestAnAddressBeforeTheMirrorIsFilled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAFullSubnetBeforeTheMirrorIsFilled: what was not read may be free, and is
+// not tried one by one until it turns out to be taken.
+func TestAFullSubnetBeforeTheMirrorIsFilled(t *testing.T) {
+	onMem(t, func(c *cluster, mem *storetest.Mem) {
+		mem.PageSize = 50
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/16"}, ranges: []string{"10.0.128.0/22"}})
+		n.h.ready()
+		addr := netip.MustParseAddr("10.0.128.0")
+		for range 1 << 10 {
+			key := store.LeaseKey(pool.DefaultSegment, addr)
+			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(key, store.Encode(store.Lease{State: store.Reserved, By: []string{"import"}}))}})
+			n.h.must(err)
+			addr = addr.Next()
+		}
+		n.h.Mirrors.Of(pool.DefaultSegment, n.pools[0].Subnet).Lose()
+		sent := 0
+		n.h.lossy.lose(func(txn store.Txn) bool {
+			if txn.Gives {
+				sent++
+			}
+			return false
+		}, nil)
+		_, err := n.run("", "")
+		checkErr(c, err, "every address of 10.0.128.0/22 is taken")
+		if sent > 12 {
+			c.Errorf("%d transactions before it was found to be full", sent)
+		}
+		c.wipe(store.LeasesSpan(pool.DefaultSegment, mustPrefix("10.0.128.0/22")))
+	})
 }
