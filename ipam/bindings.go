@@ -144,7 +144,9 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		for i := range leases {
 			leases[i].Doubt = false
 		}
-		return bs.Memory.KnownPut(entriesOf(bound, leases)...)
+		if err = bs.Memory.KnownPut(entriesOf(bound, leases)...); err == nil {
+			return nil
+		}
 	case !sent && !errors.Is(err, store.ErrUnavailable):
 		return err
 	case errors.Is(err, store.ErrUnavailable) && ours:
@@ -152,8 +154,8 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		bs.Wake()
 		return bs.Memory.NotePut(entriesOf(bound, leases)...)
 	}
-	// It may have happened: whoever gives the leases back takes the record
-	// away too.
+	// It may have happened, or did and this host cannot keep it: whoever gives the
+	// leases back takes the record away too.
 	for i := range leases {
 		leases[i].State = journal.Given
 	}
@@ -415,10 +417,12 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 		return err
 	}
 	defer release()
+	before := e
 	e.Record.Node, e.Record.Endpoint, e.State = bs.Self.Node(), id, journal.Closing
-	entries := []journal.Record{e}
+	entries, bound := []journal.Record{e}, []journal.Record{}
 	for _, l := range had {
 		if now, ok := bs.Memory.Lease(l.Place()); ok && now.Nonce == l.Nonce && now.State == journal.Bound {
+			bound = append(bound, now)
 			now.State = journal.Unbound
 			entries = append(entries, now)
 		}
@@ -435,6 +439,16 @@ func (bs *bindings) Unbind(ctx context.Context, id string) error {
 	err = bs.Memory.NotePut(entries...)
 	ask.Wait()
 	if err != nil {
+		// The releases come nonetheless, and count for nothing: an agent that starts
+		// anew would have the addresses as a container's.
+		_ = bs.Memory.Note(func(c *journal.Change) {
+			c.Put(bound...)
+			if known {
+				c.Put(before)
+			} else {
+				c.Drop(e)
+			}
+		})
 		return err
 	}
 	if len(entries) == 1 && (bs.Self.Trusted() != nil || bs.closeEndpoint(ctx, e) != nil) {
