@@ -139,12 +139,12 @@ func (ls *leases) takeFirst(ctx context.Context, all []journal.Lease) (tried, er
 	res, err := ls.Commit(ctx, store.Txn{Gives: true, Then: []store.Op{ls.rung(all)}})
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
-		err = ls.Unanswered(err)
-		for _, l := range all {
+		given := make([]journal.Record, len(all))
+		for i, l := range all {
 			l.State = journal.Releasing
-			err = errors.Join(err, ls.Memory.NotePut(l))
+			given[i] = l
 		}
-		return tried{won: -1}, err
+		return tried{won: -1}, errors.Join(ls.Unanswered(err), ls.Memory.NotePut(given...))
 	case errors.Is(err, store.ErrSuspect):
 		return tried{won: -1}, ls.Untrusted(err)
 	case err != nil:
