@@ -44,8 +44,10 @@ type line struct {
 	last    *mirror.Mirror
 	made    int // the number of last
 
-	told   string // of the last tally
-	toldAt time.Time
+	telling chan struct{} // whoever has its one place reads or writes what follows
+	told    string        // of the last tally
+	untold  error         // why there is none
+	toldAt  time.Time
 }
 
 // New lists nothing yet.
@@ -58,7 +60,7 @@ func (l *Lists) line(segment string, ranges []netip.Prefix) *line {
 	defer l.mu.Unlock()
 	key := fmt.Sprint(segment, ranges)
 	if l.lines[key] == nil {
-		l.lines[key] = &line{turn: make(chan struct{}, 1)}
+		l.lines[key] = &line{turn: make(chan struct{}, 1), telling: make(chan struct{}, 1)}
 	}
 	return l.lines[key]
 }

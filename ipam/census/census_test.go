@@ -30,12 +30,14 @@ var (
 type slow struct {
 	*storetest.Mem
 	takes  time.Duration
+	whole  time.Duration // takes, with values
 	broken error
 
-	mu    sync.Mutex
-	scans []time.Duration // when each began, since the first
-	first time.Time
-	pages int
+	mu      sync.Mutex
+	scans   []time.Duration // when each began, since the first
+	first   time.Time
+	pages   int
+	tallies int // scans with values
 }
 
 func (s *slow) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
@@ -45,7 +47,14 @@ func (s *slow) Scan(ctx context.Context, span store.Span, parts store.Parts, pag
 	}
 	s.scans = append(s.scans, time.Since(s.first))
 	s.mu.Unlock()
-	if !store.Sleep(ctx, s.takes) {
+	takes := s.takes
+	if parts == store.Whole {
+		takes += s.whole
+		s.mu.Lock()
+		s.tallies++
+		s.mu.Unlock()
+	}
+	if !store.Sleep(ctx, takes) {
 		return 0, store.ErrUnavailable
 	}
 	if s.broken != nil {
@@ -176,6 +185,34 @@ func TestTold(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		if got, _ := lists.Told(t.Context(), pool.DefaultSegment, ranges, tell); got == want {
 			t.Error("what is told is older than 10 s")
+		}
+	})
+}
+
+// TestATallyThatTakesTooLong keeps nobody from a list, and is not begun by each
+// of those who are refused.
+func TestATallyThatTakesTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, lists := listing(20 * time.Millisecond)
+		s.whole = time.Hour
+		var asking sync.WaitGroup
+		for range 20 {
+			asking.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				began := time.Now()
+				if _, err := lists.Now(ctx, pool.DefaultSegment, subnet, ranges); err != nil || time.Since(began) > time.Second {
+					t.Errorf("a list while another call's refusal is told came after %s: %v", time.Since(began), err)
+				}
+				if _, err := lists.Told(ctx, pool.DefaultSegment, ranges, nil); !errors.Is(err, store.ErrUnavailable) {
+					t.Errorf("told of a tally that was not made: %v", err)
+				}
+			})
+			time.Sleep(100 * time.Millisecond)
+		}
+		asking.Wait()
+		if s.tallies != 1 {
+			t.Errorf("%d tallies were begun, want 1", s.tallies)
 		}
 	})
 }

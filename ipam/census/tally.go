@@ -26,18 +26,29 @@ type Tally struct {
 }
 
 // Told returns what tell says of the records of the ranges of a subnet, of now
-// or of a short while ago.
+// or of a short while ago. It keeps nobody from a list, and where there are too
+// many records to be read in a call it is not tried again for as long.
 func (l *Lists) Told(ctx context.Context, segment string, ranges []netip.Prefix, tell func(Tally) string) (string, error) {
 	ln := l.line(segment, ranges)
 	select {
-	case ln.turn <- struct{}{}:
+	case ln.telling <- struct{}{}:
 	case <-ctx.Done():
 		return "", fmt.Errorf("%w: %w", store.ErrUnavailable, ctx.Err())
 	}
-	defer func() { <-ln.turn }()
-	if ln.told != "" && l.now().Sub(ln.toldAt) < tallyFor {
-		return ln.told, nil
+	defer func() { <-ln.telling }()
+	if !ln.toldAt.IsZero() && l.now().Sub(ln.toldAt) < tallyFor {
+		return ln.told, ln.untold
 	}
+	t, err := l.tally(ctx, segment, ranges)
+	ln.told, ln.untold, ln.toldAt = "", err, l.now()
+	if err == nil {
+		ln.told = tell(t)
+	}
+	return ln.told, ln.untold
+}
+
+// tally reads every record of some ranges.
+func (l *Lists) tally(ctx context.Context, segment string, ranges []netip.Prefix) (Tally, error) {
 	t := Tally{Leases: map[string]int{}}
 	for _, r := range ranges {
 		_, err := l.store.Scan(ctx, store.LeasesSpan(segment, r), store.Whole, func(items []store.Item) error {
@@ -47,11 +58,10 @@ func (l *Lists) Told(ctx context.Context, segment string, ranges []netip.Prefix,
 			return nil
 		})
 		if err != nil {
-			return "", err
+			return Tally{}, err
 		}
 	}
-	ln.told, ln.toldAt = tell(t), l.now()
-	return ln.told, nil
+	return t, nil
 }
 
 func (t *Tally) count(it store.Item) {
