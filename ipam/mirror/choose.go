@@ -187,6 +187,10 @@ func (m *Mirror) anyOf(w Want) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// wearKept is of how many addresses it is remembered that they were given back: of
+// a /16, all.
+const wearKept = 1 << 16
+
 // wear is what the order aged goes by: which addresses were given back since
 // the mirror looks, and where the last one was given.
 type wear struct {
@@ -200,12 +204,25 @@ func (w *wear) note(addr netip.Addr, taken bool, at store.Revision) {
 	if !taken {
 		w.freed.enter(addr, at)
 		w.worn.Add(addr)
+		if w.worn.Len() > wearKept {
+			w.forgetOldest()
+		}
 		return
 	}
 	w.freed.leave(addr)
 	w.worn.Remove(addr)
 	if at >= w.newest.since {
 		w.newest = age{addr, at}
+	}
+}
+
+// forgetOldest has the address that was given back first count for one that
+// nobody gave back: its turn comes with theirs.
+func (w *wear) forgetOldest() {
+	for addr := range w.freed.oldest() {
+		w.freed.leave(addr)
+		w.worn.Remove(addr)
+		return
 	}
 }
 
