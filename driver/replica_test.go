@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -640,6 +641,41 @@ func TestForeignNetworkOfThatNameIsReported(t *testing.T) {
 	h2.must(h2.engine.Engine.RemoveNetwork(t.Context(), n.ID))
 	c.pass(time.Minute)
 	h2.replica("lan1")
+}
+
+// TestProgress counts what a host makes, has made and cannot make. What only a
+// swarm has, and what is being removed, is not to be made.
+func TestProgress(t *testing.T) {
+	c, h1, h2 := pair(t)
+	reached, held := make(chan struct{}), make(chan struct{})
+	proceed := sync.OnceFunc(func() { close(held) })
+	defer proceed()
+	h2.engine.setBefore(func(r engine.NetworkRequest) error {
+		switch r.Name {
+		case "lan1":
+			return errors.New("address pool overlaps")
+		case "lan2":
+			close(reached)
+			<-held
+		}
+		return nil
+	})
+	for i, name := range []string{"lan0", "lan1"} {
+		h1.create(lan(name, fmt.Sprintf("192.168.%d.0/24", i)))
+		h1.replica(name)
+	}
+	h2.replica("lan0")
+	h1.create(lan("lan2", "192.168.2.0/24"))
+	h1.replica("lan2")
+	<-reached
+	want := command.Progress{Defined: 3, Made: 1, Failed: 1}
+	c.eventually("h2 has one, makes one and cannot make one", func() bool { return h2.d.Progress() == want })
+	proceed()
+	want.Made++
+	c.eventually("h2 has two", func() bool { return h2.d.Progress() == want })
+	if got, all := h1.d.Progress(), (command.Progress{Defined: 3, Made: 3}); got != all {
+		t.Errorf("h1, which made them all, counts %+v", got)
+	}
 }
 
 // TestReplicaThatFailsIsTriedAgain: after its wait, and not before.

@@ -224,6 +224,42 @@ func (cm *Commands) Report() []NetworkReport {
 	return reports
 }
 
+// Progress is how many of the cluster's networks this host has.
+type Progress struct {
+	Defined int // that every host is to have
+	Made    int // of those, that stand here
+	Failed  int // of those, that could not be made and are tried again
+}
+
+// Progress counts the cluster's networks: a host that finds a thousand of them
+// needs a while to make them.
+func (cm *Commands) Progress() (p Progress) {
+	if cm.Cfg.Swarm {
+		return p // its networks are made by the swarm
+	}
+	here, failed := map[string]bool{}, map[string]bool{} // by uuid
+	for _, n := range cm.Memory.Networks() {
+		here[n.UUID] = here[n.UUID] || n.Bound() && n.Stage != journal.StageGone
+	}
+	for about := range cm.Troubles.List() {
+		failed[about.Of] = true
+	}
+	definitions, _ := cm.Tables.Networks.Rows()
+	for _, def := range definitions {
+		if def.Record.Scope != store.ScopeGlobal || def.Record.State == store.NetworkRemoving {
+			continue
+		}
+		p.Defined++
+		switch uuid := def.Record.UUID; {
+		case here[uuid]:
+			p.Made++
+		case failed[uuid]:
+			p.Failed++
+		}
+	}
+	return p
+}
+
 func (cm *Commands) report(n journal.Network) NetworkReport {
 	r := NetworkReport{ID: n.ID, UUID: n.UUID, Name: n.Name, Stage: n.Stage, Why: n.Why, Scope: scopeOf(n), Links: n.Links, Pools: n.Pools}
 	for _, e := range cm.Memory.EndpointsOf(n.ID) {

@@ -46,6 +46,7 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 		Node: a.self.Node, Host: a.self.Host, Version: a.version, Started: a.started,
 		Cluster: a.session.Cluster(), Solo: a.truth.solo(),
 		Etcd:            api.EtcdStatus{Endpoints: a.truth.addresses(), Trusted: true},
+		Defined:         definedStatus(a.driver.Progress()),
 		PendingReleases: a.addresses.Pending(), Warnings: a.driver.Warnings(),
 	}
 	for _, c := range a.addresses.Conflicts() {
@@ -90,6 +91,10 @@ func (a statusAnswer) conflictWarning(c ipam.Conflict) string {
 	}
 	return fmt.Sprintf("address %s of %s is %s as well: its link here is down; stop one of the two, then start the one here again",
 		c.Address, a.driver.Called(c.Endpoint), c.Holder)
+}
+
+func definedStatus(p command.Progress) api.DefinedStatus {
+	return api.DefinedStatus{Networks: p.Defined, Made: p.Made, Failed: p.Failed}
 }
 
 func networkStatus(n command.NetworkReport) api.NetworkStatus {

@@ -17,6 +17,7 @@ type Status struct {
 	Engine          EngineStatus    `json:"engine"`
 	Gossip          *GossipStatus   `json:"gossip,omitempty"` // nil with --gossip off
 	Networks        []NetworkStatus `json:"networks"`
+	Defined         DefinedStatus   `json:"defined"`
 	PendingReleases int             `json:"pending_releases"` // journaled, not in etcd yet
 	Warnings        []string        `json:"warnings"`         // what is wrong and no error told anybody
 	FailedStarts    []string        `json:"failed_starts"`    // containers whose start failed for want of etcd
@@ -44,6 +45,13 @@ type GossipStatus struct {
 	RefusedNode    uint64 `json:"refused_node"`    // of nodes etcd does not know
 	UDPBlocked     uint64 `json:"udp_blocked"`     // probes that only TCP answered
 	Flaps          uint64 `json:"flaps"`           // members that were taken for dead and came back
+}
+
+// DefinedStatus counts the networks that every host of the cluster is to have.
+type DefinedStatus struct {
+	Networks int `json:"networks"`
+	Made     int `json:"made"`   // of those, that stand on this host
+	Failed   int `json:"failed"` // of those, that could not be made here and are tried again
 }
 
 // NetworkStatus is one network on this host.

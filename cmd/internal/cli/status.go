@@ -35,6 +35,9 @@ func printStatus(out io.Writer, s api.Status, now time.Time) error {
 	if s.Gossip != nil {
 		fmt.Fprintf(table, "members\t%s\n", gossipLine(*s.Gossip))
 	}
+	if s.Defined.Made < s.Defined.Networks {
+		fmt.Fprintf(table, "networks\t%s\n", definedLine(s.Defined))
+	}
 	fmt.Fprintf(table, "releases\t%s\n", releasesLine(s))
 	if len(s.FailedStarts) > 0 {
 		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
@@ -57,6 +60,14 @@ func clusterLine(s api.Status) string {
 		return uuid + ", solo: no other host shares its networks and addresses"
 	}
 	return uuid
+}
+
+func definedLine(d api.DefinedStatus) string {
+	line := fmt.Sprintf("%d of %d defined are made on this host", d.Made, d.Networks)
+	if d.Failed > 0 {
+		line += fmt.Sprintf("; %d could not be made and are tried again", d.Failed)
+	}
+	return line
 }
 
 func releasesLine(s api.Status) string {

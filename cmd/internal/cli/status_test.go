@@ -35,6 +35,7 @@ no networks on this host
 			name: "at work",
 			status: api.Status{Node: "n1", Host: "host1", Version: "v1", Started: started, Cluster: "c-1",
 				Etcd: api.EtcdStatus{Endpoints: []string{"https://10.0.0.1:2379"}, Trusted: true}, Engine: api.EngineStatus{Version: "28.5.2"},
+				Defined:         api.DefinedStatus{Networks: 1, Made: 1},
 				PendingReleases: 2, FailedStarts: []string{"web", "db"},
 				Networks: []api.NetworkStatus{
 					{Name: "lan1", Scope: "global", State: "active", Parent: "eth1", Subnets: []string{"10.9.0.0/16", "fd00::/64"}, Endpoints: 3},
@@ -51,6 +52,22 @@ not started  web, db: their start failed while etcd was away
 NETWORK   SCOPE    STATE    PARENT   SUBNETS                 ENDPOINTS HERE
 lan1      global   active   eth1     10.9.0.0/16,fd00::/64   3
 -         global   seen     -        10.8.0.0/16             0
+`,
+		},
+		{
+			name: "networks are being made",
+			status: api.Status{Node: "n1", Host: "host1", Version: "v1", Started: started, Cluster: "c-1",
+				Etcd:   api.EtcdStatus{Endpoints: []string{"https://10.0.0.1:2379"}, Trusted: true},
+				Engine: api.EngineStatus{Version: "28.5.2"}, Defined: api.DefinedStatus{Networks: 1000, Made: 312, Failed: 2}},
+			want: `node      n1 (host host1)
+agent     gvlan v1, up 1h30m0s
+cluster   c-1
+etcd      answers at https://10.0.0.1:2379
+docker    28.5.2
+networks  312 of 1000 defined are made on this host; 2 could not be made and are tried again
+releases  none pending
+
+no networks on this host
 `,
 		},
 	}
