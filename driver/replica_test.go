@@ -678,6 +678,51 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// TestReplicasAreMadeTogether, but not two that have a subnet in common: each
+// would get the other's pool.
+func TestReplicasAreMadeTogether(t *testing.T) {
+	_, h1, h2 := pair(t)
+	h2.stop()
+	for i, subnet := range []string{"192.168.1.0/24", "192.168.2.0/24", "192.168.2.0/24"} {
+		name := fmt.Sprintf("lan%d", i)
+		h1.create(lan(name, subnet))
+		h1.replica(name)
+	}
+	var mu sync.Mutex
+	making, most := map[string]int{}, map[string]int{} // by subnet, and of all
+	both := make(chan struct{})
+	met := sync.OnceFunc(func() { close(both) })
+	late := time.AfterFunc(5*time.Second, met) // a test that fails ends
+	defer late.Stop()
+	h2.engine.setBefore(func(r engine.NetworkRequest) error {
+		subnet := r.IPAM.Pools[0].Subnet.String()
+		mu.Lock()
+		for _, key := range []string{subnet, "all"} {
+			making[key]++
+			most[key] = max(most[key], making[key])
+		}
+		if making["all"] == 2 {
+			met()
+		}
+		mu.Unlock()
+		<-both
+		mu.Lock()
+		defer mu.Unlock()
+		making[subnet]--
+		making["all"]--
+		return nil
+	})
+	h2.start()
+	for _, name := range []string{"lan0", "lan1", "lan2"} {
+		h2.replica(name)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if most["all"] != 2 || most["192.168.2.0/24"] != 1 {
+		t.Errorf("at once were made at most %v, want two in all and one of a subnet", most)
+	}
+}
+
 // TestReplicaThatFailsIsTriedAgain: after its wait, and not before.
 func TestReplicaThatFailsIsTriedAgain(t *testing.T) {
 	c, h1, h2 := pair(t)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +27,43 @@ import (
 // Networks is what Docker's calls on networks do.
 type Networks struct {
 	*host.Host
-	making atomic.Pointer[store.Network] // the replica the engine is being asked for
+	making replicasMade
+}
+
+// replicasMade are the definitions that the engine is being asked to make
+// replicas of.
+type replicasMade struct {
+	mu  sync.Mutex
+	all map[string]store.Definition // by uuid
+}
+
+func (m *replicasMade) begin(def store.Network) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.all == nil {
+		m.all = map[string]store.Definition{}
+	}
+	m.all[def.UUID] = def.Created
+}
+
+func (m *replicasMade) end(def store.Network) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.all, def.UUID)
+}
+
+// has reports whether a network is one of them, by all that Docker tells of it.
+func (m *replicasMade) has(r plugin.NewNetwork) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, def := range m.all {
+		o, err := option.Parse(def.Options)
+		o.Old = r.Options.Old
+		if err == nil && reflect.DeepEqual(o, r.Options) && len(r.Pools) == len(def.Pools) {
+			return true
+		}
+	}
+	return false
 }
 
 // ErrInUse: containers refer to the network.
@@ -102,15 +138,7 @@ func (ns *Networks) join(c *journal.Change, n *journal.Network, pools []pool.Dat
 // replicating reports whether the engine makes this network because the agent
 // asked it to. Only what is refused to a user depends on it: a replica is
 // made also where no container of it could start.
-func (ns *Networks) replicating(r plugin.NewNetwork) bool {
-	def := ns.making.Load()
-	if def == nil {
-		return false
-	}
-	o, err := option.Parse(def.Created.Options)
-	o.Old = r.Options.Old
-	return err == nil && reflect.DeepEqual(o, r.Options) && len(r.Pools) == len(def.Created.Pools)
-}
+func (ns *Networks) replicating(r plugin.NewNetwork) bool { return ns.making.has(r) }
 
 // describe is the journal's record of a network Docker just made.
 func (ns *Networks) describe(r plugin.NewNetwork, local, foreign bool, arrived time.Time) (n journal.Network, asked pool.Addressing) {

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/endpoint"
@@ -149,7 +152,15 @@ func (rs *Replicas) syncOnce(ctx context.Context) (time.Duration, error) {
 // waiting; a store or an engine that does not answer ends the round.
 func (rs *Replicas) actAll(ctx context.Context, steps []plan.Step) error {
 	var failed error
-	for _, s := range steps {
+	for i := 0; i < len(steps); i++ {
+		s := steps[i]
+		if creates := together(steps[i:]); len(creates) > 1 && ctx.Err() == nil {
+			if failed = errors.Join(failed, rs.replicateTogether(ctx, creates)); ctx.Err() != nil {
+				break
+			}
+			i += len(creates) - 1
+			continue
+		}
 		err := rs.act(ctx, s)
 		if err == nil {
 			continue
@@ -391,12 +402,48 @@ func (rs *Replicas) replicate(ctx context.Context, s plan.Step) error {
 	return nil
 }
 
+// replicasAtOnce is how many replicas the engine is asked for at once. Each is
+// a dozen waits, for the engine's disk, the journal's and the store, one after
+// the other, and a host may find a thousand definitions.
+const replicasAtOnce = 4
+
+// together are the steps at the beginning that make replicas and may be done at
+// once. No two have a subnet in common: by nothing else does Docker say which
+// pool it opened for which network.
+func together(steps []plan.Step) []plan.Step {
+	subnets := map[netip.Prefix]bool{}
+	for i, s := range steps {
+		if s.Do != plan.Create || slices.ContainsFunc(s.Definition.Record.Created.Pools, func(p store.Pool) bool { return subnets[p.Subnet.Masked()] }) {
+			return steps[:i]
+		}
+		for _, p := range s.Definition.Record.Created.Pools {
+			subnets[p.Subnet.Masked()] = true
+		}
+	}
+	return steps
+}
+
+// replicateTogether makes replicas, some at once, begun in order.
+func (rs *Replicas) replicateTogether(ctx context.Context, creates []plan.Step) error {
+	var group errgroup.Group
+	group.SetLimit(replicasAtOnce)
+	for _, s := range creates {
+		group.Go(func() error {
+			if ctx.Err() != nil {
+				return nil // the others are made after the next start
+			}
+			return rs.act(ctx, s)
+		})
+	}
+	return group.Wait()
+}
+
 // makeReplica asks the engine, which calls the plugin as for any user, and
 // binds what came of it.
 func (rs *Replicas) makeReplica(ctx context.Context, def store.Row[store.Network]) (string, error) {
-	rs.networks.making.Store(&def.Record)
+	rs.networks.making.begin(def.Record)
 	id, err := rs.Cfg.Engine.CreateNetwork(ctx, plan.Request(rs.Cfg.Name, def.Record))
-	rs.networks.making.Store(nil)
+	rs.networks.making.end(def.Record)
 	if err != nil {
 		return "", err
 	}
