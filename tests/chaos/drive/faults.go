@@ -245,7 +245,7 @@ func (d *Drive) recover() {
 	for end := time.Now().Add(found); time.Now().Before(end) && len(d.Ledger.Keys("/recovery/gate")) == 0; {
 		time.Sleep(50 * time.Millisecond)
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && len(d.Ledger.Found()) == 0 {
 		if err := d.Ledger.CatchUp(ctx); err == nil && len(d.Ledger.Keys("/recovery/gate")) == 0 {
 			break
 		}
