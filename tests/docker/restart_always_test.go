@@ -6,15 +6,16 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"gvlan/tests/lab"
 )
 
-// TestRestartAlways: dockerd is killed again and again, also while it is still
-// starting its containers. In the end each of them runs, those with an address of
-// their own have it, and no lease was lost, doubled or leaked.
+// TestRestartAlways: dockerd is killed again and again, at any moment after its
+// containers ran. Each time all of them are back, those with an address of their
+// own have it, and no lease was lost, doubled or leaked.
 func TestRestartAlways(t *testing.T) {
 	containers, kills := 10, 3
 	if os.Getenv("GVLAN_SOAK") != "" {
@@ -25,8 +26,8 @@ func TestRestartAlways(t *testing.T) {
 	})
 }
 
-// startingUp is how long a dockerd takes at most until its containers run.
-const startingUp = 3 * time.Second
+// breath is how long dockerd goes on at most between two kills.
+const breath = 3 * time.Second
 
 func killedAtRandom(c *cluster, containers, kills int) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
@@ -51,42 +52,33 @@ func killedAtRandom(c *cluster, containers, kills int) {
 			c.t.Fatal(err)
 		}
 		c.run(h2, "lan1", fmt.Sprintf("other%d", i)) // takes what seems free
-		if err := h1.Engine.Launch(); err != nil {
+		if err := h1.Engine.Start(c.t.Context()); err != nil {
 			c.t.Fatal(err)
 		}
-		time.Sleep(time.Duration(r.Int64N(int64(startingUp))))
+		eventually(c.t, "all containers of "+h1.Name+" with an address", func() error {
+			got := c.running(h1)
+			if !sameContainers(want, got, false) || slices.ContainsFunc(got, func(line string) bool { return len(strings.Fields(line)) < 2 }) {
+				return fmt.Errorf("running are %v, want %v", got, want)
+			}
+			return nil
+		})
+		time.Sleep(time.Duration(r.Int64N(int64(breath))))
 	}
-	c.awaitEngine(h1)
-	eventually(c.t, "all containers of "+h1.Name, func() error {
-		if got := c.running(h1); !sameContainers(want, got, false) {
-			return fmt.Errorf("running are %v, want %v", got, want)
-		}
-		return nil
-	})
 	on := map[netip.Addr]*lab.Host{}
-	for _, line := range c.running(h1) {
-		var name, text string
-		if _, err := fmt.Sscan(line, &name, &text); err != nil {
-			c.t.Fatalf("%q tells no address: %v", line, err)
-		}
-		addr := netip.MustParseAddr(text)
-		if want, ok := asked[name]; ok && addr != want {
-			c.t.Errorf("%s has %s, want its --ip %s", name, addr, want)
-		}
-		if on[addr] != nil {
-			c.t.Errorf("%s has the address %s, which another one has", name, addr)
-		}
-		on[addr] = h1
-	}
-	for _, line := range c.running(h2) {
-		var name, text string
-		if _, err := fmt.Sscan(line, &name, &text); err != nil {
-			c.t.Fatalf("%q tells no address: %v", line, err)
-		}
-		if addr := netip.MustParseAddr(text); on[addr] != nil {
-			c.t.Errorf("%s on %s has the address %s of a container of %s", name, h2.Name, addr, h1.Name)
-		} else {
-			on[addr] = h2
+	for _, h := range []*lab.Host{h1, h2} {
+		for _, line := range c.running(h) {
+			words := strings.Fields(line)
+			if len(words) < 2 {
+				c.t.Fatalf("%q on %s has no address", line, h.Name)
+			}
+			addr := netip.MustParseAddr(words[1])
+			if want, ok := asked[words[0]]; ok && addr != want {
+				c.t.Errorf("%s has %s, want its --ip %s", words[0], addr, want)
+			}
+			if on[addr] != nil {
+				c.t.Errorf("%s on %s has the address %s, which one on %s has", words[0], h.Name, addr, on[addr].Name)
+			}
+			on[addr] = h
 		}
 	}
 	c.allOwned(on)
