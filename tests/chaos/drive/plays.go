@@ -68,7 +68,7 @@ func boundLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	one, other := d.pair(r)
 	n := d.Networks[r.IntN(len(d.Networks))]
 	d.say("an address of %s vanishes before it is bound, and %s takes it", one.Name, other.Name)
-	one.RunWith(context.Background(), d.Book, n.Name, netip.Addr{}, func(at netip.Addr) {
+	life := one.RunWith(context.Background(), d.Book, n.Name, netip.Addr{}, func(at netip.Addr) {
 		one.Weather(late())
 		if err := d.Ledger.Vanish(ctx, store.LeaseKey(cluster.Segment, at)); err != nil {
 			d.say("delete by hand: %v", err)
@@ -77,6 +77,9 @@ func boundLate(ctx context.Context, d *Drive, r *rand.Rand) {
 		d.run(other, n, at)
 	})
 	one.Weather(cluster.Weather{})
+	if d.Book.Lives(life) { // it did not vanish
+		one.Halt(context.Background(), d.Book, life)
+	}
 }
 
 // startedLate has a container start on a network that is being removed, on a host
