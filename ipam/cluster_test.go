@@ -141,6 +141,8 @@ type host struct {
 	deaf    error                         // why it cannot be asked
 	anew    map[string]bool               // endpoints whose record was made again
 	cut     bool                          // the wire is down, by down()
+	scanned func()                        // of the next agent's lossy
+	gate    chan struct{}                 // likewise
 	granted int                           // etcd leases
 	grants  func() (store.LeaseID, error) // instead of the store, if not nil
 	created int                           // networks and endpoints, for ids
@@ -196,7 +198,7 @@ func (h *host) load() {
 	log := slog.New(slog.NewTextHandler(h.c.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	id := session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}
 	h.session = session.New(h.wire, id, h.past, log)
-	h.lossy = &lossy{KV: group.New(h.session)}
+	h.lossy = &lossy{KV: group.New(h.session), scanned: h.scanned, gate: h.gate}
 	memory, err := journal.Recall(h.journal)
 	if err != nil {
 		h.c.Fatal(err)

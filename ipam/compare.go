@@ -182,6 +182,7 @@ func (f *feeding) Begin() {
 
 // Page implements store.Following.
 func (f *feeding) Page(items []store.Item) {
+	f.m.Since(store.Revision(f.comparedAt.Load()))
 	for _, it := range f.m.Page(items) {
 		at, ok := placeOf(it)
 		if _, known := f.Memory.Lease(at); !ok || known {
@@ -194,7 +195,7 @@ func (f *feeding) Page(items []store.Item) {
 		f.missAt(at, it.Modified) // as a reservation
 	}
 	if f.news > newsRead {
-		f.compared.Store(0)
+		f.outran.Store(true) // a comparison that is under way may have read too early
 		f.Wake()
 	}
 	for _, it := range items {

@@ -17,6 +17,27 @@ type lossy struct {
 	before bool
 	late   *store.Txn // was not sent yet
 	strand func()     // not nil: the next transaction that which picks is late
+
+	scanned func()        // not nil: the next time all leases were read it runs first
+	gate    chan struct{} // not nil: keys alone are not read before it is closed
+}
+
+// Scan implements store.KV.
+func (l *lossy) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	if l.gate != nil && parts == store.KeysOnly {
+		<-l.gate
+	}
+	rev, err := l.KV.Scan(ctx, span, parts, page)
+	if span == store.AllLeasesSpan() && err == nil {
+		l.mu.Lock()
+		then := l.scanned
+		l.scanned = nil
+		l.mu.Unlock()
+		if then != nil {
+			then()
+		}
+	}
+	return rev, err
 }
 
 // lose loses the reply to the next transaction that which picks. Before it is

@@ -1,8 +1,11 @@
 package ipam
 
 import (
+	"context"
+	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
@@ -54,6 +57,38 @@ func TestContentionKeepsANodeApartForAWhile(t *testing.T) {
 		}
 		if low < 2 || low > 4 { // drawn there: once in 4096
 			t.Errorf("%d addresses were of the lowest, want the last 2 of %d", low, mirror.ApartFor+2)
+		}
+	})
+}
+
+// TestWhatLandsDuringAComparison: a record of this node's own that it does not
+// know, written after the start's comparison read the leases and before the mirror
+// was filled, is found.
+func TestWhatLandsDuringAComparison(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.h.stop()
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.77"))
+		n.h.gate = make(chan struct{})
+		n.h.scanned = func() {
+			late := store.Lease{State: store.Leased, Kind: store.Dynamic, Node: "h1", Nonce: "0123456789abcdef"}
+			_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.Key(), store.Encode(late))}})
+			n.h.must(err)
+			close(n.h.gate)
+			n.h.waitFor("the mirror is filled", func() bool { return n.h.Mirrors.Of(at.Segment, n.pools[0].Subnet).IsReady() })
+		}
+		n.h.start()
+		ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+		defer cancel()
+		for known := false; !known; _, known = n.h.Memory.Lease(at) {
+			if !store.Sleep(ctx, time.Millisecond) {
+				c.Fatalf("%s has a record of this node that it does not know of", at.Addr)
+			}
+		}
+		held, err := n.h.Provisional(n.h.ctx())
+		n.h.must(err)
+		for _, one := range held {
+			n.h.must(n.h.FreeProvisional(n.h.ctx(), one))
 		}
 	})
 }

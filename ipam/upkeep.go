@@ -108,7 +108,8 @@ type upkeep struct {
 	missing      missing
 	strays       *strays
 	compared     atomic.Int64 // the epoch in which compare was done
-	comparedAt   atomic.Int64 // the revision that it compared
+	comparedAt   atomic.Int64 // a revision: what was written up to it is compared, or will be
+	outran       atomic.Bool  // more was written meanwhile than is compared one by one
 }
 
 // Provisional returns what this node holds in the store and nothing
@@ -223,8 +224,12 @@ func (u *upkeep) Run(ctx context.Context) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for ctx.Err() == nil {
+		u.beforeMirrors(ctx)
 		u.mirror(ctx)
 		if u.Self.Trusted() == nil {
+			if u.outran.Swap(false) {
+				u.compared.Store(0)
+			}
 			if epoch := u.Self.Epoch(); epoch != u.compared.Load() && u.compare(ctx) == nil && u.bindings.claimMACs(ctx) == nil {
 				u.compared.Store(epoch)
 			}
@@ -237,6 +242,18 @@ func (u *upkeep) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// beforeMirrors notes a revision before the first mirror lists and the first
+// comparison reads, which go on at once: what lands between the two is in the list
+// alone, and news there.
+func (u *upkeep) beforeMirrors(ctx context.Context) {
+	if u.comparedAt.Load() != 0 || u.Self.Trusted() != nil {
+		return
+	}
+	if _, rev, err := u.List(ctx, store.DefaultPoolsSpan()); err == nil {
+		u.comparedAt.Store(int64(rev))
+	}
 }
 
 // attend does one round of what is left undone, within one call's bounds.

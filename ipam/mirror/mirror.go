@@ -111,6 +111,15 @@ func (m *Mirror) Begin(since store.Revision) {
 	}
 }
 
+// Since is that of Begin, for a list that began before anybody knew it.
+func (m *Mirror) Since(since store.Revision) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.floor == 0 {
+		m.floor = since
+	}
+}
+
 // Page takes a part of a list, which may be of keys alone, and returns the
 // records in it that are news.
 func (m *Mirror) Page(items []store.Item) (news []store.Item) {
