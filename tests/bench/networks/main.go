@@ -1,7 +1,7 @@
 // Command networks measures what a network costs on real engines: how long
 // after `docker network create` on one host every other host has it, and what
-// a thousand definitions cost a host at its agent's start. It prints lines
-// "BENCH name value" and needs root and what tests/lab/install.sh installs:
+// a thousand definitions cost a host at its agent's start, beside what they cost
+// the engine alone. It prints lines "BENCH name value" and needs root and what tests/lab/install.sh installs:
 //
 //	go run ./tests/bench/networks [-hosts 10] [-networks 30] [-definitions 1000]
 package main

@@ -16,9 +16,10 @@ import (
 )
 
 // start measures a host that finds many definitions: at its agent's first
-// start it makes every network, at the next ones it only looks.
+// start it makes every network, at the next ones it only looks. Beside it, an
+// engine of the same release makes as many with a driver that does nothing.
 func start(ctx context.Context, release lab.Release, definitions int) error {
-	c, err := up(ctx, release, 2)
+	c, err := up(ctx, release, 3)
 	if err != nil {
 		return err
 	}
@@ -30,23 +31,38 @@ func start(ctx context.Context, release lab.Release, definitions int) error {
 	if err := c.await(ctx, maker, trusted); err != nil {
 		return err
 	}
-	if err := define(ctx, maker, definitions); err != nil {
+	if err := define(ctx, maker, definitions, "gvlan"); err != nil {
 		return err
 	}
 	all := func(s status) bool { return s.Etcd.Trusted && s.bound() == definitions }
 	if err := c.await(ctx, maker, all); err != nil {
 		return err
 	}
+	alone, err := engineAlone(ctx, c.Hosts[2], definitions)
+	if err != nil {
+		return fmt.Errorf("measure the engine alone: %w", err)
+	}
+	made, err := count(ctx, host, definitions)
+	if err != nil {
+		return err
+	}
+	defer made.close()
 	began := time.Now()
 	agent, err := c.agent(ctx, host)
 	if err != nil {
 		return err
 	}
+	if err := made.await(ctx, definitions); err != nil {
+		return err
+	}
 	if err := c.await(ctx, host, all); err != nil {
 		return err
 	}
+	took := time.Since(began)
 	fmt.Printf("%d definitions\n", definitions)
-	if err := cost("first_start", agent, began); err != nil {
+	report("engine_alone_s", alone.Seconds())
+	report("first_start_over_engine", took.Seconds()/alone.Seconds())
+	if err := cost("first_start", agent, took); err != nil {
 		return err
 	}
 	if err := agent.Stop(ctx); err != nil {
@@ -59,11 +75,11 @@ func start(ctx context.Context, release lab.Release, definitions int) error {
 	if err := c.await(ctx, host, all); err != nil {
 		return err
 	}
-	return cost("restart", agent, began)
+	return cost("restart", agent, time.Since(began))
 }
 
-// define makes networks of one subnet each.
-func define(ctx context.Context, h *lab.Host, n int) error {
+// define makes networks of a driver with one subnet each, four at once.
+func define(ctx context.Context, h *lab.Host, n int, driver string) error {
 	e, err := engine.New(engine.Config{Socket: h.Engine.Socket()})
 	if err != nil {
 		return err
@@ -75,8 +91,8 @@ func define(ctx context.Context, h *lab.Host, n int) error {
 		group.Go(func() error {
 			subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
 			_, err := e.CreateNetwork(ctx, engine.NetworkRequest{
-				Name: fmt.Sprintf("lan%d", i), Driver: "gvlan", IPv4: true, Options: map[string]string{"parent": "eth1"},
-				IPAM: engine.IPAM{Driver: "gvlan", Pools: []engine.Pool{{Subnet: subnet}}},
+				Name: fmt.Sprintf("lan%d", i), Driver: driver, IPv4: true, Options: map[string]string{"parent": "eth1"},
+				IPAM: engine.IPAM{Driver: driver, Pools: []engine.Pool{{Subnet: subnet}}},
 			})
 			return err
 		})
@@ -84,10 +100,10 @@ func define(ctx context.Context, h *lab.Host, n int) error {
 	return group.Wait()
 }
 
-// cost reports time, CPU and memory of an agent since it began: proc(5), stat
-// and status.
-func cost(what string, agent *lab.Agent, began time.Time) error {
-	report(what+"_s", time.Since(began).Seconds())
+// cost reports the time that passed, and CPU and memory of an agent since it
+// began: proc(5), stat and status.
+func cost(what string, agent *lab.Agent, took time.Duration) error {
+	report(what+"_s", took.Seconds())
 	proc := fmt.Sprintf("/proc/%d/", agent.PID)
 	stat, err := os.ReadFile(proc + "stat")
 	if err != nil {
