@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -83,6 +84,49 @@ func TestOverlapWithADefinitionOfAnotherHost(t *testing.T) {
 		h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"overlap": "ok"}})
 		h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"segment": "other"}})
 		h.mustCreateWith(flags{subnets: []string{"10.0.7.0/24"}}) // legal, with a warning
+	})
+}
+
+// TestOverlapIsWithTheDefinitionsOfNow: those that a host read before count as
+// they are now, changed, gone or come, few or many.
+func TestOverlapIsWithTheDefinitionsOfNow(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		put := func(i int, subnet string) {
+			c.Helper()
+			name := fmt.Sprintf("lan%d", i)
+			def := store.Network{UUID: name, Name: name, State: store.NetworkActive, Scope: store.ScopeGlobal,
+				Created: store.Definition{Segment: pool.DefaultSegment, Pools: []store.Pool{{Subnet: mustPrefix(subnet)}}}}
+			if _, err := h.KV.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NetworkKey(name), store.Encode(def))}}); err != nil {
+				c.Fatal(err)
+			}
+		}
+		check := func(subnet, want string) {
+			c.Helper()
+			_, err := h.RequestPool(c.Context(), PoolRequest{Space: pool.LocalSpace, Pool: subnet})
+			if want == "" && err == nil {
+				return
+			}
+			checkErr(c, err, want)
+		}
+		for i := range 2 * readSingly {
+			put(i, fmt.Sprintf("10.%d.0.0/16", i))
+		}
+		check("10.0.0.0/24", "10.0.0.0/16 of network lan0")
+		check("10.7.0.0/24", "10.7.0.0/16 of network lan7")
+		put(0, "10.100.0.0/16")
+		check("10.0.0.0/24", "")
+		check("10.100.0.0/24", "10.100.0.0/16 of network lan0")
+		check("10.1.0.0/24", "10.1.0.0/16 of network lan1")
+		if _, err := h.KV.Commit(c.Context(), store.Txn{Then: []store.Op{store.Delete(store.NetworkKey("lan1"))}}); err != nil {
+			c.Fatal(err)
+		}
+		check("10.1.0.0/24", "")
+		for i := range 2 * readSingly {
+			put(i, fmt.Sprintf("10.%d.0.0/16", 20+i))
+		}
+		check("10.2.0.0/24", "")
+		check("10.22.0.0/24", "10.22.0.0/16 of network lan2")
 	})
 }
 

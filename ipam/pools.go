@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"gvlan/cluster/store"
@@ -167,6 +168,8 @@ func uniqueLocal(cluster string) node.DefaultPools {
 type pools struct {
 	*node.Node
 	reservations *reservations
+	mu           sync.Mutex
+	read         map[string]readDefinition // by key, as last seen; under mu
 }
 
 // atOnce is how long after Docker's last word about one pool it may speak of
@@ -424,16 +427,12 @@ type usedSubnet struct {
 // subnetsIn returns the subnets of a segment: those of definitions, and of
 // this host's pools that have none yet. With segment "" of all segments.
 func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, error) {
-	items, _, err := ps.List(ctx, store.NetworksSpan())
+	defs, err := ps.defined(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var used []usedSubnet
-	for _, it := range items {
-		def, err := store.Decode[store.Network](it)
-		if err != nil {
-			return nil, err
-		}
+	for _, def := range defs {
 		if segment != "" && def.Created.Segment != segment {
 			continue
 		}
@@ -447,6 +446,77 @@ func (ps *pools) subnetsIn(ctx context.Context, segment string) ([]usedSubnet, e
 		}
 	}
 	return used, nil
+}
+
+// readDefinition is a definition as it was at a revision.
+type readDefinition struct {
+	modified store.Revision
+	network  store.Network
+}
+
+// readSingly is how many changed definitions are read one by one, before all are
+// read at once.
+const readSingly = 4
+
+// defined returns the definitions as they are now. Each pool that Docker opens
+// needs them, and a host may have to open a thousand: their keys tell which
+// changed since they were last read.
+func (ps *pools) defined(ctx context.Context) (all []store.Network, err error) {
+	now, changed := map[string]readDefinition{}, []string(nil)
+	_, err = ps.Scan(ctx, store.NetworksSpan(), store.KeysOnly, func(page []store.Item) error {
+		ps.mu.Lock()
+		defer ps.mu.Unlock()
+		for _, it := range page {
+			if had, ok := ps.read[it.Key]; ok && had.modified == it.Modified {
+				now[it.Key] = had
+			} else {
+				changed = append(changed, it.Key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	items, err := ps.readKeys(ctx, changed)
+	if err != nil {
+		return nil, err
+	}
+	for _, it := range items {
+		if had, ok := now[it.Key]; ok && had.modified == it.Modified {
+			continue
+		}
+		network, err := store.Decode[store.Network](it)
+		if err != nil {
+			return nil, err
+		}
+		now[it.Key] = readDefinition{it.Modified, network}
+	}
+	ps.mu.Lock()
+	ps.read = now
+	ps.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(now)) {
+		all = append(all, now[key].network)
+	}
+	return all, nil
+}
+
+// readKeys reads definitions, and others too where they are many.
+func (ps *pools) readKeys(ctx context.Context, keys []string) (items []store.Item, err error) {
+	if len(keys) > readSingly {
+		items, _, err = ps.List(ctx, store.NetworksSpan())
+		return items, err
+	}
+	for _, key := range keys {
+		it, err := ps.Read(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if it.Created != 0 { // else removed since
+			items = append(items, it)
+		}
+	}
+	return items, nil
 }
 
 // openPool enters a pool and has its subnet mirrored.
