@@ -23,9 +23,12 @@ type coolings struct {
 	buckets map[time.Duration]cooling
 }
 
+// grantPatience is what of a release's time may go into an etcd lease.
+const grantPatience = time.Second
+
 type cooling struct {
-	lease store.LeaseID
-	until time.Time // it is hung from, by this host's clock
+	lease store.LeaseID // 0: none was to be had
+	until time.Time     // it is hung from, by this host's clock
 }
 
 // step has an address that a container leaves rest by the cooldown of its
@@ -41,18 +44,28 @@ func (cs *coolings) step(ctx context.Context, l journal.Lease) (store.Op, bool) 
 	now := cs.Now()
 	b, ok := cs.buckets[cooldown]
 	if !ok || !now.Before(b.until) {
-		ttl := (cooldown + bucket + time.Second - 1) / time.Second
-		lease, err := cs.Grant(ctx, int64(ttl))
-		if err != nil {
-			cs.Log.Debug("an address does not rest: no etcd lease", "address", l.Address, "err", err)
-			return store.Op{}, false
-		}
-		b = cooling{lease, now.Add(bucket)}
+		b = cooling{cs.grant(ctx, cooldown), now.Add(bucket)}
 		cs.buckets[cooldown] = b
+	}
+	if b.lease == 0 {
+		return store.Op{}, false
 	}
 	op := store.Put(store.CooldownKey(l.Segment, l.Address), store.Encode(store.Cooldown{Since: now.Unix()}))
 	op.Lease = b.lease
 	return op, true
+}
+
+// grant makes the etcd lease of a bucket; 0 where none is to be had.
+func (cs *coolings) grant(ctx context.Context, cooldown time.Duration) store.LeaseID {
+	ctx, cancel := context.WithTimeout(ctx, grantPatience)
+	defer cancel()
+	ttl := (cooldown + bucket + time.Second - 1) / time.Second
+	lease, err := cs.Grant(ctx, int64(ttl))
+	if err != nil {
+		cs.Log.Warn("addresses do not rest after their containers: no etcd lease is to be had; asked for again later", "in", bucket, "err", err)
+		return 0
+	}
+	return lease
 }
 
 // forget takes up no etcd lease again: one of them is gone. The host slept, or

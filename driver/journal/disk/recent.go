@@ -138,18 +138,31 @@ func (r *recent) enter(l line) {
 
 // begin empties the file.
 func (r *recent) begin() error {
-	head, err := line{Boot: r.boot}.encode()
+	err := r.file.Truncate(0)
 	if err == nil {
-		err = r.file.Truncate(0)
-	}
-	if err == nil {
-		_, err = r.file.WriteAt(head, 0)
+		r.size = 0
+		err = r.head()
 	}
 	if err != nil {
 		return fmt.Errorf("begin the journal's recent changes anew: %w", err)
 	}
-	r.size = int64(len(head))
 	return nil
+}
+
+// head writes the first line, if the file has none: a disk that was full may
+// have taken the old one's end and not the new one's beginning.
+func (r *recent) head() error {
+	if r.size > 0 {
+		return nil
+	}
+	head, err := line{Boot: r.boot}.encode()
+	if err == nil {
+		_, err = r.file.WriteAt(head, 0)
+	}
+	if err == nil {
+		r.size = int64(len(head))
+	}
+	return err
 }
 
 // keep appends a change. It is pending also when the file does not take it,
@@ -166,6 +179,9 @@ func (r *recent) keep(values map[journal.Key][]byte) (due bool, err error) {
 	raw, err := l.encode()
 	if err == nil && r.size+int64(len(raw)) > refusedAt {
 		return true, ErrRecentFull
+	}
+	if err == nil {
+		err = r.head()
 	}
 	if err == nil {
 		_, err = r.file.WriteAt(raw, r.size)
