@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/tests/lab"
 )
 
 // TestNodeNames: a node's name has one host, and what is kept under it is that
@@ -14,6 +18,7 @@ func TestNodeNames(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("another host takes the name", nameTaken)
 		c.scenario("the data directory is lost", dataDirLost)
+		c.scenario("the data directory is copied", dataDirCopied)
 	})
 }
 
@@ -40,14 +45,8 @@ func nameTaken(c *cluster) {
 		c.t.Errorf("a container starts under another host's name: %q, %v", out, err)
 	}
 	c.startAgain(0)
-	eventually(c.t, "the younger to end", func() error {
-		if younger.Running() {
-			return errors.New("it runs")
-		}
-		return nil
-	})
-	if said := string(must(os.ReadFile(younger.Log))(c.t)); !strings.Contains(lastLine(said), "--node-name") {
-		c.t.Errorf("the younger says last\n%s\nwant what to do", lastLine(said))
+	if said := lastWords(c.t, younger); !strings.Contains(said, "--node-name") {
+		c.t.Errorf("the younger says last\n%s\nwant what to do", said)
 	}
 	c.startAgain(1)
 	c.audit()
@@ -73,4 +72,75 @@ func dataDirLost(c *cluster) {
 	c.oneOwner(web, h1)
 	c.run(h1, "lan1", "db")
 	c.audit()
+}
+
+// dataDirCopied: a host that was copied with its data directory cannot be told
+// from the elder started anew while that one is cut off. Once both are seen to
+// run, the elder goes on, and the copy ends and says which host has the name.
+func dataDirCopied(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.78.0.0/24", "-o", "parent=eth1")
+	web := c.run(h1, "lan1", "web")
+	for _, a := range c.agents[:2] {
+		if err := a.Stop(c.t.Context()); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	between, boot := filepath.Join(c.Dir, "copy"), filepath.Join(c.Dir, "boot_id") // where every machine sees them
+	h1.MustExec(c.t, "cp", "-a", "/var/lib/gvlan", between)
+	h2.MustExec(c.t, "cp", "-a", between, "/var/lib/copy")
+	if err := os.WriteFile(boot, []byte("0d9f3c5e-0000-4000-8000-00000000c0b1\n"), 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+	h2.MustExec(c.t, "mount", "--bind", boot, "/proc/sys/kernel/random/boot_id") // all hosts here run on one kernel
+	defer h2.MustExec(c.t, "umount", "/proc/sys/kernel/random/boot_id")
+	c.startAgain(0)
+	if err := c.LAN.Cut(h1.Machine); err != nil {
+		c.t.Fatal(err)
+	}
+	c.delete(store.LiveKey("h1")) // as its etcd lease ends by itself
+	younger := c.agent(h2, append([]string{"--node-name", "h1", "--data-dir", "/var/lib/copy"}, c.args...)...)
+	eventually(c.t, "the copy to have the name", func() error {
+		if s := c.status(h2); !s.Etcd.Trusted {
+			return fmt.Errorf("status: %+v", s.Etcd)
+		}
+		return nil
+	})
+	c.healed(h1)
+	said := lastWords(c.t, younger)
+	for _, want := range []string{`host "h1"`, "copy of the other", "machine-id"} {
+		if !strings.Contains(said, want) {
+			c.t.Errorf("the copy says last\n%s\nwant %s in it", said, want)
+		}
+	}
+	c.waitTrusted(h1)
+	if err := younger.Start(c.t.Context()); err != nil { // as systemd does
+		c.t.Fatal(err)
+	}
+	eventually(c.t, "the copy to wait for the name", func() error {
+		if s := c.status(h2); s.Etcd.Trusted || !strings.Contains(s.Etcd.Why, `host "h1"`) || !strings.Contains(s.Etcd.Why, "--node-name") {
+			return fmt.Errorf("status: %+v", s.Etcd)
+		}
+		return nil
+	})
+	if err := younger.Stop(c.t.Context()); err != nil {
+		c.t.Fatal(err)
+	}
+	c.startAgain(1)
+	c.audit()
+	c.run(h2, "lan1", "api")
+	c.reaches(h2, "api", web)
+	c.oneOwner(web, h1)
+}
+
+// lastWords waits for an agent to end by itself, and returns what it says last.
+func lastWords(t *testing.T, a *lab.Agent) string {
+	t.Helper()
+	eventually(t, "the younger to end", func() error {
+		if a.Running() {
+			return errors.New("it runs")
+		}
+		return nil
+	})
+	return lastLine(string(must(os.ReadFile(a.Log))(t)))
 }
