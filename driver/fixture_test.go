@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -86,6 +87,8 @@ type machine struct {
 	swarm   bool
 	// elsewhere opens the host's other network namespaces; nil: there are none.
 	elsewhere func() []*netns.Namespace
+	answering []netip.Addr // on the LAN at eth1
+	deaf      error        // of asking there
 
 	// Of the agent that runs.
 	d         *Driver
@@ -174,7 +177,11 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 		Memory: memory, Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
-		AskLAN: func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
+		AskLAN: func(_ context.Context, parent string, asked []netip.Addr) ([]netip.Addr, error) {
+			return slices.DeleteFunc(slices.Clone(asked), func(a netip.Addr) bool {
+				return parent != "eth1" || !slices.Contains(h.answering, a)
+			}), h.deaf
+		},
 		Elsewhere: func() ([]*netns.Namespace, error) {
 			if h.elsewhere == nil {
 				return nil, nil

@@ -97,6 +97,58 @@ func TestForgottenEndpointIsFreedAfterTwoObservations(t *testing.T) {
 	}
 }
 
+// TestDeadEndpointThatAnswersIsKept: a copy of a host finds all that the elder
+// has dead, and can have its name while the elder is cut off from the store.
+func TestDeadEndpointThatAnswersIsKept(t *testing.T) {
+	for name, forget := range map[string]func(*machine, *container){
+		"in the journal":    func(*machine, *container) {},
+		"in the store only": func(h *machine, web *container) { h.must(h.d.Memory.Drop(journal.Endpoint{ID: web.endpoint})) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, web := forgotten(t)
+			forget(r.machine, web)
+			r.answering = []netip.Addr{netip.MustParseAddr("10.0.1.50")}
+			r.round(0)
+			for range 3 {
+				r.clock.advance(host.SecondLook)
+				r.wantErr(r.d.Reconcile(t.Context(), r.s), "10.0.1.50] answers on the LAN", "runs a copy of this one")
+				r.held("10.0.1.50", true)
+			}
+			r.answering = nil
+			r.round(host.SecondLook)
+			r.held("10.0.1.50", false)
+		})
+	}
+}
+
+// TestDeadEndpointIsFreedWhereNobodyCanBeAsked: the parent is down, or gone.
+func TestDeadEndpointIsFreedWhereNobodyCanBeAsked(t *testing.T) {
+	r, _ := forgotten(t)
+	r.deaf = errors.New("the interface is down")
+	r.round(0)
+	r.round(host.SecondLook)
+	r.held("10.0.1.50", false)
+}
+
+// TestDeadEndpointWhoseAddressIsAnothersIsClosed: that it answers is known.
+func TestDeadEndpointWhoseAddressIsAnothersIsClosed(t *testing.T) {
+	r, web := forgotten(t)
+	addr := netip.MustParseAddr("10.0.1.50")
+	r.answering = []netip.Addr{addr}
+	other := store.Lease{State: store.Leased, Node: "h9", Nonce: "other", Endpoint: "other"}
+	_, err := r.mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.LeaseKey("default", addr), store.Encode(other))}})
+	r.must(err)
+	r.eventually("the conflict is known", func() bool { return len(r.addresses.Conflicts()) == 1 })
+	r.round(0)
+	r.round(host.SecondLook)
+	if _, known := r.d.Memory.Endpoint(web.endpoint); known {
+		t.Error("the dead endpoint is still known")
+	}
+	if l, held := r.lease("10.0.1.50"); !held || l.Node != "h9" {
+		t.Errorf("the lease is %+v, want the other's", l)
+	}
+}
+
 func TestLivingEndpointIsNeverFreed(t *testing.T) {
 	h := newCluster(t).host("h1")
 	h.create(lan("lan1", "10.0.1.0/24"))

@@ -535,10 +535,10 @@ func (bs *bindings) closeEndpoint(ctx context.Context, e journal.Binding) error 
 
 // Bound returns the addresses of every endpoint of this node that has any,
 // by endpoint id.
-func (bs *bindings) Bound() map[string][]netip.Addr {
-	all := map[string][]netip.Addr{}
+func (bs *bindings) Bound() map[string][]pool.Place {
+	all := map[string][]pool.Place{}
 	for _, l := range bs.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Bound }) {
-		all[l.Endpoint] = append(all[l.Endpoint], l.Address)
+		all[l.Endpoint] = append(all[l.Endpoint], l.Place())
 	}
 	return all
 }

@@ -27,7 +27,7 @@ var arrows = map[string][]string{
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible"},
-	"driver/endpoint":          {"cluster/store", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/visible", "ipam"},
+	"driver/endpoint":          {"cluster/store", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/visible", "ipam", "ipam/pool"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/failpoint":         {},

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"gvlan/cluster/store"
@@ -21,6 +22,7 @@ import (
 	"gvlan/driver/plugin"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
+	"gvlan/ipam/pool"
 )
 
 // Endpoints is what Docker's calls on endpoints do.
@@ -388,6 +390,71 @@ func (ep *Endpoints) CloseEndpoint(ctx context.Context, e journal.Endpoint) erro
 		return err
 	}
 	return ep.Addresses.Free(ctx, e.ID)
+}
+
+// Answering asks the LANs for the addresses that endpoints found dead have in
+// the store, and returns by endpoint those that answer. A host that was copied
+// finds all of the elder's endpoints dead, while the elder runs on without the
+// store. Where nobody can be asked, nobody answers.
+func (ep *Endpoints) Answering(ctx context.Context, dead []string) (map[string][]netip.Addr, error) {
+	if len(dead) == 0 {
+		return nil, nil
+	}
+	bound := ep.Addresses.Bound()
+	for _, c := range ep.Addresses.Conflicts() { // that those answer is known
+		bound[c.Endpoint] = slices.DeleteFunc(bound[c.Endpoint], func(at pool.Place) bool { return at == pool.At(c.Segment, c.Address) })
+	}
+	networks := ep.Memory.Networks()
+	ask := map[string][]netip.Addr{} // by network
+	for _, id := range dead {
+		for _, at := range bound[id] {
+			on := slices.IndexFunc(networks, func(n journal.Network) bool { return answersFor(n, at) })
+			if on >= 0 {
+				ask[networks[on].ID] = append(ask[networks[on].ID], at.Addr)
+			}
+		}
+	}
+	heard := ep.heardOn(ctx, ask)
+	answering := map[string][]netip.Addr{}
+	for _, id := range dead {
+		for _, at := range bound[id] {
+			if heard[at] {
+				answering[id] = append(answering[id], at.Addr)
+			}
+		}
+	}
+	return answering, ctx.Err()
+}
+
+// answersFor reports whether whoever has an address can be heard on the LAN of a
+// network.
+func answersFor(n journal.Network, at pool.Place) bool {
+	return n.Segment == at.Segment && n.Stage != journal.StageGone && !n.Removing && !n.Isolated() && !n.Options.Layer3() &&
+		slices.ContainsFunc(n.Pools, func(p store.Pool) bool { return p.Subnet.Contains(at.Addr) })
+}
+
+// heardOn asks for addresses on the LANs of their networks, all at once, and
+// returns the places that answer.
+func (ep *Endpoints) heardOn(ctx context.Context, ask map[string][]netip.Addr) map[pool.Place]bool {
+	var mu sync.Mutex
+	heard := map[pool.Place]bool{}
+	var asking sync.WaitGroup
+	for network, addrs := range ask {
+		asking.Go(func() {
+			n, _ := ep.Memory.Network(network)
+			found, err := ep.sandboxes.Ask(ctx, network, addrs)
+			if err != nil && ctx.Err() == nil {
+				ep.Log.Warn("dead endpoints are freed without asking the LAN first", "network", n.Title(), "err", err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, addr := range found {
+				heard[pool.At(n.Segment, addr)] = true
+			}
+		})
+	}
+	asking.Wait()
+	return heard
 }
 
 // DeadAfter is how old an endpoint must be before an address request may

@@ -179,14 +179,19 @@ func (rc *Reconciler) DefinitionNames() (defined map[string]bool, known bool) {
 	return names, known && rc.Self.Trusted() == nil
 }
 
-// freeDeadEndpoints frees endpoints the engine does not list and whose
-// sandbox is gone.
+// freeDeadEndpoints frees endpoints the engine does not list, whose sandbox is
+// gone, and whose addresses are silent on the LAN.
 func (rc *Reconciler) freeDeadEndpoints(ctx context.Context, s *host.Suspects, had network.Census, away int) (failed error) {
+	var dead []string
 	for _, e := range rc.Memory.Endpoints() {
-		if had.Endpoints[e.ID] || rc.SandboxLives(e) {
-			continue
+		if !had.Endpoints[e.ID] && !rc.SandboxLives(e) && s.Proven("endpoint "+e.ID, rc.Now(), away) {
+			dead = append(dead, e.ID)
 		}
-		if !s.Proven("endpoint "+e.ID, rc.Now(), away) {
+	}
+	silent, failed := rc.silent(ctx, dead)
+	for _, id := range silent {
+		e, known := rc.Memory.Endpoint(id)
+		if !known {
 			continue
 		}
 		if err := rc.endpoints.CloseEndpoint(ctx, e); err != nil {
@@ -198,21 +203,39 @@ func (rc *Reconciler) freeDeadEndpoints(ctx context.Context, s *host.Suspects, h
 	return failed
 }
 
+// silent are those of dead endpoints whose addresses nobody answers for.
+func (rc *Reconciler) silent(ctx context.Context, dead []string) (silent []string, failed error) {
+	answering, err := rc.endpoints.Answering(ctx, dead)
+	if err != nil {
+		return nil, fmt.Errorf("ask the LAN before dead endpoints are freed: %w", err)
+	}
+	for _, id := range dead {
+		if heard := answering[id]; len(heard) > 0 {
+			failed = errors.Join(failed, fmt.Errorf("the dead endpoint %s is not freed: %v answers on the LAN: another host runs a copy of this one, or another machine has the address; stop that one", visible.ID(id), heard))
+			continue
+		}
+		silent = append(silent, id)
+	}
+	return silent, failed
+}
+
 // freeUnknown frees addresses of endpoints that neither the journal nor the
-// engine knows.
+// engine knows, likewise.
 func (rc *Reconciler) freeUnknown(ctx context.Context, s *host.Suspects, had network.Census, away int) (failed error) {
-	for id, addresses := range rc.Addresses.Bound() {
-		if _, known := rc.Memory.Endpoint(id); known || had.Endpoints[id] {
-			continue
+	bound := rc.Addresses.Bound()
+	var dead []string
+	for id := range bound {
+		if _, known := rc.Memory.Endpoint(id); !known && !had.Endpoints[id] && s.Proven("bound "+id, rc.Now(), away) {
+			dead = append(dead, id)
 		}
-		if !s.Proven("bound "+id, rc.Now(), away) {
-			continue
-		}
+	}
+	silent, failed := rc.silent(ctx, dead)
+	for _, id := range silent {
 		if err := rc.Addresses.Free(ctx, id); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
-		rc.Log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", addresses)
+		rc.Log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", len(bound[id]))
 	}
 	return failed
 }
