@@ -67,6 +67,7 @@ type Client struct {
 	// progress is how often a watch asks how far it is.
 	progress time.Duration
 	stream   atomic.Int64 // what new watches are on, see streamHeader
+	asked    questions    // of watches, how far etcd is
 	broken   func() error
 	turn     chan struct{}            // holds one token: whoever has it may connect
 	tls      *handshakes              // nil without TLS

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,5 +31,25 @@ func TestRequestErrorInWords(t *testing.T) {
 	waiting := fmt.Errorf("%w: %s", late, "context deadline exceeded while waiting for connections to become ready")
 	if got, want := explain(waiting).Error(), "etcd does not answer: no answer in time"; got != want {
 		t.Errorf("%v is said as %q, want %q", waiting, got, want)
+	}
+}
+
+// TestWatchesAskTogether: an answer goes to every watch on a stream, so that of a
+// thousand one asks.
+func TestWatchesAskTogether(t *testing.T) {
+	var q questions
+	asked := map[int64]int{}
+	ask := func(stream int64, within time.Duration) time.Time {
+		return q.ask(stream, within, func() { asked[stream]++ })
+	}
+	first := ask(1, time.Hour)
+	if again := ask(1, time.Hour); again != first || asked[1] != 1 {
+		t.Errorf("a second watch asked %d times, at %v after %v", asked[1]-1, again, first)
+	}
+	if ask(2, time.Hour); asked[2] != 1 {
+		t.Error("a watch on another stream did not ask")
+	}
+	if later := ask(1, 0); !later.After(first) || asked[1] != 2 {
+		t.Errorf("asked %d times, last at %v: the first question is old", asked[1], later)
 	}
 }

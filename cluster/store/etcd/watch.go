@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -75,22 +76,23 @@ func (e *Client) watch(ctx context.Context, span store.Span, after store.Revisio
 	w := watching{etcd: e, after: after}
 	ask := time.NewTicker(e.progress)
 	defer ask.Stop()
-	unanswered := 0
+	unanswered, heard := 0, time.Now()
 	for {
 		select {
 		case <-ask.C:
 			if unanswered == unansweredLimit {
 				return e.hangs(client, stream)
 			}
-			requestProgress(ctx, client)
-			if isConnected(client) {
-				unanswered++
-			} else {
+			asked := e.asked.ask(stream, e.progress/2, func() { requestProgress(ctx, client) })
+			switch {
+			case !isConnected(client):
 				unanswered = 0 // nobody could be asked: the connection is being made anew
+			case asked.After(heard):
+				unanswered++
 			}
 			ask.Reset(e.progress) // a question has this long, however late it was put
 		case resp, ok := <-responses:
-			unanswered = 0
+			unanswered, heard = 0, time.Now()
 			switch {
 			case !ok && ctx.Err() != nil:
 				return nil
@@ -130,6 +132,32 @@ func requestProgress(ctx context.Context, client *clientv3.Client) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	_ = client.RequestProgress(ctx) // its answer tells, or that there is none
+}
+
+// questions are when etcd was last asked on each stream. It answers one to every
+// watch on the stream: if each of a thousand asked, each would be told a
+// thousand times.
+type questions struct {
+	mu   sync.Mutex
+	last map[int64]time.Time // by stream
+}
+
+// ask asks, unless another watch on the stream did within the time, and says when
+// it was asked last.
+func (q *questions) ask(stream int64, within time.Duration, ask func()) time.Time {
+	q.mu.Lock()
+	if last, ok := q.last[stream]; ok && time.Since(last) < within {
+		q.mu.Unlock()
+		return last
+	}
+	if q.last == nil {
+		q.last = map[int64]time.Time{}
+	}
+	now := time.Now()
+	q.last[stream] = now
+	q.mu.Unlock()
+	ask()
+	return now
 }
 
 // watching is what a watch knows of the store it watches.
