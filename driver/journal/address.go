@@ -62,7 +62,7 @@ func (l Lease) key() Key {
 
 func (l Lease) enter(m *Memory) {
 	at := l.Place()
-	m.unname(at)
+	unname(m, at)
 	m.leases[at] = l
 	if l.Endpoint != "" {
 		if m.byEndpoint[l.Endpoint] == nil {
@@ -74,7 +74,7 @@ func (l Lease) enter(m *Memory) {
 }
 
 // unname forgets which endpoint the lease of a place names.
-func (m *Memory) unname(at pool.Place) {
+func unname(m *Memory, at pool.Place) {
 	named := m.byEndpoint[m.leases[at].Endpoint]
 	delete(named, at)
 	if len(named) == 0 {
@@ -83,7 +83,7 @@ func (m *Memory) unname(at pool.Place) {
 }
 
 func (l Lease) leave(m *Memory) {
-	m.unname(l.Place())
+	unname(m, l.Place())
 	delete(m.leases, l.Place())
 	addrset.In(m.held, l.Segment).Remove(addrset.Single(l.Address))
 }
