@@ -378,6 +378,11 @@ func (h *Host) Lose() {
 
 // Halt stops a container. What the agent answers, dockerd swallows.
 func (h *Host) Halt(ctx context.Context, book *history.Book, life *history.Life) {
+	h.HaltWith(ctx, book, life, func() {})
+}
+
+// HaltWith is Halt with something happening before the release.
+func (h *Host) HaltWith(ctx context.Context, book *history.Book, life *history.Life, between func()) {
 	h.Engine.mu.Lock()
 	n := h.Engine.find(life.Network)
 	h.Engine.mu.Unlock()
@@ -387,11 +392,9 @@ func (h *Host) Halt(ctx context.Context, book *history.Book, life *history.Life)
 	began := book.Now()
 	book.Change(life, func(l *history.Life) { l.End = history.Call{Began: began, Ended: began, Outcome: history.Unknown} })
 	end := call(book, func() error {
-		return errors.Join(
-			h.plugin.Leave(ctx, n.ID, life.Endpoint),
-			h.plugin.DeleteEndpoint(ctx, n.ID, life.Endpoint),
-			h.plugin.ReleaseAddress(ctx, n.Pools[0].PoolID, life.Address.String()),
-		)
+		err := errors.Join(h.plugin.Leave(ctx, n.ID, life.Endpoint), h.plugin.DeleteEndpoint(ctx, n.ID, life.Endpoint))
+		between()
+		return errors.Join(err, h.plugin.ReleaseAddress(ctx, n.Pools[0].PoolID, life.Address.String()))
 	})
 	_ = os.Remove(h.sandbox(life.Endpoint))
 	h.Engine.mu.Lock()

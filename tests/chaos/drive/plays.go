@@ -46,9 +46,11 @@ func releasedTwice(ctx context.Context, d *Drive, r *rand.Rand) {
 		return
 	}
 	d.say("the answer to a release of %s by %s is lost, and %s takes it", life.Address, one.Name, other.Name)
-	one.Weather(cluster.Weather{Mute: true})
 	gone := make(chan struct{})
-	go func() { defer close(gone); one.Halt(context.Background(), d.Book, life) }()
+	go func() {
+		defer close(gone)
+		one.HaltWith(context.Background(), d.Book, life, func() { one.Weather(cluster.Weather{Mute: true}) })
+	}()
 	n := d.network(life.Network)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end) && ctx.Err() == nil; {
 		if taken := d.run(other, n, life.Address); taken != nil && taken.Bind.Outcome == history.OK {
