@@ -223,6 +223,7 @@ func (u *upkeep) Run(ctx context.Context) error {
 	u.followOwn(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	var failed time.Time // a comparison, which reads every lease: not at each wake
 	for ctx.Err() == nil {
 		u.beforeMirrors(ctx)
 		u.mirror(ctx)
@@ -230,8 +231,12 @@ func (u *upkeep) Run(ctx context.Context) error {
 			if u.outran.Swap(false) {
 				u.compared.Store(0)
 			}
-			if epoch := u.Self.Epoch(); epoch != u.compared.Load() && u.compare(ctx) == nil && u.bindings.claimMACs(ctx) == nil {
-				u.compared.Store(epoch)
+			if epoch := u.Self.Epoch(); epoch != u.compared.Load() && u.Now().Sub(failed) >= lookEvery {
+				if u.compareAll(ctx) == nil {
+					u.compared.Store(epoch)
+				} else {
+					failed = u.Now()
+				}
 			}
 			u.attend(ctx)
 		}
@@ -242,6 +247,14 @@ func (u *upkeep) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// compareAll is what an epoch begins with.
+func (u *upkeep) compareAll(ctx context.Context) error {
+	if err := u.compare(ctx); err != nil {
+		return err
+	}
+	return u.bindings.claimMACs(ctx)
 }
 
 // beforeMirrors notes a revision before the first mirror lists and the first
