@@ -77,6 +77,9 @@ func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) 
 		cs.claimed(at, nonce)
 		return found, true, nil
 	}
+	if cs.IsUnknown(at, found) {
+		cs.SuspectAt(at)
+	}
 	return found, false, nil
 }
 

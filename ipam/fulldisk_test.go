@@ -59,3 +59,22 @@ func TestAnUnbindingThatTheJournalDoesNotTake(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAddressThatTheJournalDoesNotTake is given back without anybody's asking:
+// Docker was refused, and releases nothing.
+func TestAnAddressThatTheJournalDoesNotTake(t *testing.T) {
+	for _, asked := range []string{"", "10.0.0.9"} {
+		t.Run("asked for "+asked, func(t *testing.T) {
+			onEveryStore(t, func(c *cluster) {
+				n := c.host("h1").mustCreate("10.0.0.0/24")
+				n.h.ready()
+				n.h.breakJournal(errFullDisk)
+				if _, err := n.h.RequestAddress(n.h.ctx(), AddressRequest{PoolID: n.ids[0], Address: asked}); !errors.Is(err, errFullDisk) {
+					c.Fatalf("request: %v, want %v", err, errFullDisk)
+				}
+				n.h.breakJournal(nil)
+				n.h.waitFor("the address is given back", func() bool { return len(c.leased()) == 0 })
+			})
+		})
+	}
+}

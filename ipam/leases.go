@@ -129,6 +129,8 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 		err = errors.Join(ls.Unanswered(err), ls.Memory.NotePut(l))
 	case errors.Is(err, store.ErrSuspect):
 		err = ls.Untrusted(err)
+	case won && err != nil: // Docker is refused: nobody will give it back
+		err = errors.Join(err, ls.postpone(l))
 	}
 	return found, won, err
 }
@@ -192,7 +194,9 @@ func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) 
 			}
 		case was.won < 0:
 			was.won = i
-			failed = errors.Join(failed, ls.Memory.KnownPut(l))
+			if err := ls.Memory.KnownPut(l); err != nil { // Docker is refused: nobody will give it back
+				failed = errors.Join(failed, err, ls.postpone(l))
+			}
 		default:
 			failed = errors.Join(failed, ls.postpone(l))
 		}
