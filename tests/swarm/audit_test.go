@@ -150,6 +150,7 @@ func (l lease) line() string {
 	claims := store.Claims{}
 	if l.Claims != nil {
 		claims = *l.Claims
+		claims.Made = "" // no engine knows which one it is
 	}
 	return fmt.Sprintf("%s: endpoint %.12q on %s, claims %+v", l.addr, l.Endpoint, l.Node, claims)
 }
