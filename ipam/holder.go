@@ -116,7 +116,7 @@ func (h *holders) holderOf(ctx context.Context, addr netip.Addr, rec store.Lease
 	if rec.State == store.Reserved {
 		return h.reservedFor(ctx, addr, rec.By)
 	}
-	return h.leasedBy(ctx, rec)
+	return h.who(ctx, rec)
 }
 
 // The sentences of this file name who has an address. What they say is read
@@ -145,10 +145,15 @@ func (h *holders) leasedBy(ctx context.Context, rec store.Lease) string {
 	if rec.Since != 0 {
 		since = " since " + time.Unix(rec.Since, 0).UTC().Format("2006-01-02 15:04 MST")
 	}
+	return h.who(ctx, rec) + since
+}
+
+// who ends a sentence like leasedBy, without the time.
+func (h *holders) who(ctx context.Context, rec store.Lease) string {
 	if rec.Node == "" && rec.Claims != nil {
-		return "a service's or task's of the swarm" + h.onNetwork(ctx, rec.Network) + since
+		return "a service's or task's of the swarm" + h.onNetwork(ctx, rec.Network)
 	}
-	return h.heldBy(ctx, rec.Node, rec.Endpoint) + since
+	return h.heldBy(ctx, rec.Node, rec.Endpoint)
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".

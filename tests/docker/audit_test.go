@@ -188,6 +188,9 @@ func (c *cluster) localReservations() (map[string]bool, error) {
 // addLease sorts one record in. A reservation must be in the name of a
 // definition, or of a network that stays on its host.
 func (r *records) addLease(it store.Item, defined, local map[string]bool) error {
+	if _, _, rests := store.CooldownOf(it.Key); rests {
+		return nil // nobody has it
+	}
 	_, addr, err := store.LeaseOf(it.Key)
 	if err != nil {
 		return err

@@ -162,6 +162,9 @@ func (c *cluster) leases(ctx context.Context) (all []lease, err error) {
 		return nil, err
 	}
 	for _, kv := range got.Kvs {
+		if _, _, rests := store.CooldownOf(strings.TrimPrefix(string(kv.Key), prefix)); rests {
+			continue // nobody has it
+		}
 		l, err := readLease(kv.Key, kv.Value)
 		if err != nil {
 			return nil, err
