@@ -200,7 +200,7 @@ func (f *feeding) Page(items []store.Item) {
 	}
 	for _, it := range items {
 		if at, ok := placeOf(it); ok {
-			f.missOther(at, it)
+			f.missSince(at, it.Created)
 		}
 	}
 }
@@ -239,7 +239,7 @@ func (u *upkeep) compareNews(m *mirror.Mirror, it store.Item) {
 	at := pool.At(segment, addr)
 	switch {
 	case !u.NamesThisNode(it):
-		u.missStranger(at, it)
+		u.missSince(at, it.Modified)
 	case !u.Places.IsBusy(at) && u.IsUnknown(at, it) && m.Has(addr):
 		u.SuspectAt(at)
 	}
@@ -289,18 +289,11 @@ func (u *upkeep) missAt(at pool.Place, rev store.Revision) {
 	u.Wake()
 }
 
-// missStranger has a place looked at where somebody else's record stands in
-// the place of this node's.
-func (u *upkeep) missStranger(at pool.Place, it store.Item) {
-	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Modified {
-		u.missing.places.Add(at)
-		u.Wake()
-	}
-}
-
-// missOther is missStranger for a key whose value is not known.
-func (u *upkeep) missOther(at pool.Place, it store.Item) {
-	if l, ok := u.Memory.Lease(at); ok && l.Created < it.Created {
+// missSince has a place looked at where something stands in the place of this
+// node's lease that came after it: a stranger's record, or where nothing but the
+// key is known one that was made later.
+func (u *upkeep) missSince(at pool.Place, rev store.Revision) {
+	if l, ok := u.Memory.Lease(at); ok && l.Created < rev {
 		u.missing.places.Add(at)
 		u.Wake()
 	}

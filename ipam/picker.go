@@ -88,10 +88,11 @@ type candidate struct {
 // silent holds the place of a free address that nobody answers for on the LAN.
 func (c *picker) silent(ctx context.Context) (candidate, error) {
 	for {
-		some, err := c.several(ctx)
+		first, err := c.next(ctx)
 		if err != nil {
 			return candidate{}, err
 		}
+		some := c.upTo(askedAtOnce, first)
 		addrs := make([]netip.Addr, len(some))
 		for i, one := range some {
 			addrs[i] = one.at.Addr
@@ -109,23 +110,6 @@ func (c *picker) silent(ctx context.Context) (candidate, error) {
 			return chosen, err
 		}
 	}
-}
-
-// several holds the places of up to askedAtOnce free addresses of one segment.
-func (c *picker) several(ctx context.Context) ([]candidate, error) {
-	first, err := c.next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	some := []candidate{first}
-	for len(some) < askedAtOnce {
-		one, ok := c.offer()
-		if !ok {
-			break // one is enough
-		}
-		some = append(some, one)
-	}
-	return some, nil
 }
 
 // askLAN asks for addresses and returns all of the segment that ever answered.
@@ -272,15 +256,21 @@ func (c *picker) some(ctx context.Context, most int) ([]candidate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.upTo(min(most, c.rungs()), first), nil
+}
+
+// upTo holds the places of more candidates beside the first, as far as what is
+// known offers any.
+func (c *picker) upTo(most int, first candidate) []candidate {
 	all := []candidate{first}
-	for len(all) < min(most, c.rungs()) {
+	for len(all) < most {
 		one, ok := c.offer()
 		if !ok {
-			break
+			break // one is enough
 		}
 		all = append(all, one)
 	}
-	return all, nil
+	return all
 }
 
 // spare says which addresses are passed over at first.

@@ -88,13 +88,15 @@ func (m *Mirror) Choose(w Want, apart bool) (netip.Addr, bool) {
 	defer m.mu.Unlock()
 	switch {
 	case w.Among == Cooling:
-		return m.first(w, &m.known.rests)
+		return first(w, &m.known.rests, m.known.taken)
 	case w.Among == Unrecorded:
 		return lowest(m.known.taken, w.Ranges, w.Never)
-	case apart || w.Order == pool.Random:
-		if addr, ok := m.ownAgain(w, apart); ok {
+	case apart && w.Order != pool.Aged:
+		if addr, ok := m.ownAgain(w); ok {
 			return addr, true
 		}
+		return m.anyOf(w)
+	case apart || w.Order == pool.Random:
 		return m.anyOf(w)
 	case w.Order == pool.Aged:
 		return m.longestFree(w)
@@ -140,10 +142,10 @@ func (m *Mirror) HasFree(ranges []netip.Prefix, never []*addrset.Set, read netip
 	return false
 }
 
-// first is the oldest that is wanted and has no record.
-func (m *Mirror) first(w Want, of *ages) (netip.Addr, bool) {
+// first is the oldest that is wanted and not in the index.
+func first(w Want, of *ages, known *addrset.Index) (netip.Addr, bool) {
 	for addr := range of.oldest() {
-		if w.has(addr) && !m.known.taken.Has(addr) {
+		if w.has(addr) && !known.Has(addr) {
 			return addr, true
 		}
 	}
@@ -151,10 +153,7 @@ func (m *Mirror) first(w Want, of *ages) (netip.Addr, bool) {
 }
 
 // ownAgain is the address that this node gave back last.
-func (m *Mirror) ownAgain(w Want, apart bool) (netip.Addr, bool) {
-	if !apart || w.Order == pool.Aged {
-		return netip.Addr{}, false
-	}
+func (m *Mirror) ownAgain(w Want) (netip.Addr, bool) {
 	for i, addr := range slices.Backward(m.turns.own) {
 		if m.known.late.Has(addr) || !w.has(addr) {
 			continue
@@ -243,12 +242,7 @@ func (m *Mirror) longestFree(w Want) (netip.Addr, bool) {
 			return addr, true
 		}
 	}
-	for addr := range m.wear.freed.oldest() {
-		if w.has(addr) && !m.known.late.Has(addr) {
-			return addr, true
-		}
-	}
-	return netip.Addr{}, false
+	return first(w, &m.wear.freed, m.known.late)
 }
 
 // unworn is the lowest free address that was not given back since the mirror
