@@ -158,12 +158,7 @@ func (ls *leases) takeFirst(ctx context.Context, all []journal.Lease) (tried, er
 // rung takes the first of the leases, or where somebody has its address one of
 // the others.
 func (ls *leases) rung(all []journal.Lease) store.Op {
-	key := all[0].Place().Key()
-	txn := store.Txn{
-		If:   []store.Cond{store.Absent(key)},
-		Then: []store.Op{store.Put(key, store.Encode(ls.Record(all[0])))},
-		Else: []store.Op{store.Get(key)},
-	}
+	txn := ls.creation(all[0])
 	if len(all) > 1 {
 		txn.Else = append(txn.Else, ls.rung(all[1:]))
 	}
@@ -204,24 +199,30 @@ func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) 
 	return was, failed
 }
 
+// creation makes a lease's key if it is absent, and else reads what stands there.
+func (ls *leases) creation(l journal.Lease) store.Txn {
+	key := l.Place().Key()
+	return store.Txn{
+		If:   []store.Cond{store.Absent(key)},
+		Then: []store.Op{store.Put(key, store.Encode(ls.Record(l)))},
+		Else: []store.Op{store.Get(key)},
+	}
+}
+
 // put makes the lease's key if it is absent. When it is not, found is what
 // stands there. With gives the address is given for the first time, else a lease
 // is written again. The caller holds the place.
 func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
-	key := l.Place().Key()
-	res, err := ls.Commit(ctx, store.Txn{
-		Gives: gives,
-		If:    []store.Cond{store.Absent(key)},
-		Then:  []store.Op{store.Put(key, store.Encode(ls.Record(l)))},
-		Else:  []store.Op{store.Get(key)},
-	})
+	txn := ls.creation(l)
+	txn.Gives = gives
+	res, err := ls.Commit(ctx, txn)
 	if err != nil {
 		return found, false, err
 	}
 	ls.Learn(l.Place(), mirror.Taken, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
-		found, _ = res.Item(key)
+		found, _ = res.Item(l.Place().Key())
 		// An earlier try of this very transaction may have made it.
 		l.Created = createdUnder(found, l.Nonce)
 		if l.Created == 0 {
