@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"gvlan/tests/lab"
+	"gvlan/tests/plugin"
 )
 
 const (
@@ -65,7 +66,7 @@ func run(ctx context.Context) (retErr error) {
 		return err
 	}
 	defer client.Close()
-	p := &plugin{socket: h.Path("/run/docker/plugins/gvlan.sock"), put: func(ctx context.Context, key string) error {
+	p := &requests{plugin: plugin.New(h.Path("/run/docker/plugins/gvlan.sock"), 1), put: func(ctx context.Context, key string) error {
 		_, err := client.Put(ctx, key, strings.Repeat("x", 200))
 		return err
 	}}

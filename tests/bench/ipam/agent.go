@@ -1,13 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,13 +12,14 @@ import (
 	"time"
 
 	"gvlan/tests/lab"
+	"gvlan/tests/plugin"
 )
 
 // agent is the whole program as a process, without an engine, and what speaks to
 // it as Docker does.
 type agent struct {
 	process *exec.Cmd
-	http    *http.Client
+	plugin  *plugin.Client
 	pool    string
 }
 
@@ -48,54 +45,22 @@ func (e *etcd) agent(ctx context.Context, name string, args ...string) (*agent, 
 	if err := a.process.Start(); err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(dir, "gvlan.sock")
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
-	a.http = &http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: clients}}
+	a.plugin = plugin.New(filepath.Join(dir, "gvlan.sock"), clients)
 	return a, nil
 }
 
 // close ends the agent in order.
 func (a *agent) close() error {
-	a.http.CloseIdleConnections()
+	a.plugin.Close()
 	if err := a.process.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	return a.process.Wait()
 }
 
-// given is an answer to RequestPool or RequestAddress.
-type given struct{ PoolID, Address, Err, Error string }
-
-// call is one plugin request.
-func (a *agent) call(ctx context.Context, method string, body any) (got given, err error) {
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return got, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(raw))
-	if err != nil {
-		return got, err
-	}
-	response, err := a.http.Do(request)
-	if err != nil {
-		return got, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
-		return got, fmt.Errorf("%s: %w", method, err)
-	}
-	if said := got.Err + got.Error; said != "" {
-		return got, errors.New(said)
-	}
-	return got, nil
-}
-
 // empty is a request that does nothing.
 func (a *agent) empty(ctx context.Context) error {
-	_, err := a.call(ctx, "NetworkDriver.EndpointOperInfo", map[string]string{"EndpointID": "none"})
-	return err
+	return a.plugin.Call(ctx, "NetworkDriver.EndpointOperInfo", map[string]string{"EndpointID": "none"}, nil)
 }
 
 // open opens a pool as soon as the agent answers.
@@ -103,7 +68,8 @@ func (a *agent) open(ctx context.Context, subnet string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		got, err := a.call(ctx, "IpamDriver.RequestPool", map[string]any{"AddressSpace": "gvlan-local", "Pool": subnet})
+		var got struct{ PoolID string }
+		err := a.plugin.Call(ctx, "IpamDriver.RequestPool", map[string]any{"AddressSpace": "gvlan-local", "Pool": subnet}, &got)
 		if err == nil {
 			a.pool = got.PoolID
 			return nil
@@ -118,8 +84,8 @@ func (a *agent) open(ctx context.Context, subnet string) error {
 
 // ask asks for an address.
 func (a *agent) ask(ctx context.Context) (string, error) {
-	got, err := a.call(ctx, "IpamDriver.RequestAddress", map[string]string{"PoolID": a.pool})
-	if err != nil {
+	var got struct{ Address string }
+	if err := a.plugin.Call(ctx, "IpamDriver.RequestAddress", map[string]string{"PoolID": a.pool}, &got); err != nil {
 		return "", err
 	}
 	host, _, err := net.ParseCIDR(got.Address)

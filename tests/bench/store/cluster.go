@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/tests/lab"
+	"gvlan/tests/plugin"
 )
 
 const members = 3
@@ -21,7 +22,7 @@ type cluster struct {
 	*lab.Lab
 	binary  string
 	agents  []*lab.Agent
-	plugins []*plugin        // of the agents
+	plugins []*addresses     // of the agents
 	store   *clientv3.Client // the first host's member
 	joining []string         // the command by which others join
 }
@@ -52,7 +53,7 @@ func (c *cluster) start(ctx context.Context) error {
 			return err
 		}
 		c.agents = append(c.agents, agent)
-		c.plugins = append(c.plugins, &plugin{socket: h.Path("/run/docker/plugins/gvlan.sock")})
+		c.plugins = append(c.plugins, &addresses{plugin: plugin.New(h.Path("/run/docker/plugins/gvlan.sock"), 1)})
 	}
 	h1 := c.Hosts[0]
 	err = until(ctx, func() error {

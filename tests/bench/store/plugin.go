@@ -1,87 +1,50 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"net"
-	"net/http"
+
+	"gvlan/tests/plugin"
 )
 
-// plugin speaks to an agent as Docker does.
-type plugin struct {
-	socket string
-	http   *http.Client
-	pool   string   // "": none is open yet
-	held   []string // addresses
-}
-
-// given is an answer to RequestPool or RequestAddress.
-type given struct{ PoolID, Address, Err, Error string }
-
-// call is one plugin request.
-func (p *plugin) call(ctx context.Context, method string, body any) (got given, err error) {
-	if p.http == nil {
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", p.socket)
-		}
-		p.http = &http.Client{Transport: &http.Transport{DialContext: dial}}
-	}
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return got, err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(raw))
-	if err != nil {
-		return got, err
-	}
-	response, err := p.http.Do(request)
-	if err != nil {
-		return got, err
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
-		return got, fmt.Errorf("%s: %w", method, err)
-	}
-	if said := got.Err + got.Error; said != "" {
-		return got, errors.New(said)
-	}
-	return got, nil
+// addresses are those of a pool that an agent is asked for.
+type addresses struct {
+	plugin *plugin.Client
+	pool   string // "": none is open yet
+	held   []string
 }
 
 // address asks for an address.
-func (p *plugin) address(ctx context.Context) error {
-	if p.pool == "" {
-		pool, err := p.call(ctx, "IpamDriver.RequestPool", map[string]any{"AddressSpace": "gvlan-local", "Pool": "10.77.0.0/16"})
-		if err != nil {
+func (a *addresses) address(ctx context.Context) error {
+	if a.pool == "" {
+		var opened struct{ PoolID string }
+		if err := a.plugin.Call(ctx, "IpamDriver.RequestPool", map[string]any{"AddressSpace": "gvlan-local", "Pool": "10.77.0.0/16"}, &opened); err != nil {
 			return err
 		}
-		p.pool = pool.PoolID
+		a.pool = opened.PoolID
 	}
-	got, err := p.call(ctx, "IpamDriver.RequestAddress", struct{ PoolID string }{p.pool})
-	if err != nil {
+	var got struct{ Address string }
+	if err := a.plugin.Call(ctx, "IpamDriver.RequestAddress", struct{ PoolID string }{a.pool}, &got); err != nil {
 		return err
 	}
 	host, _, err := net.ParseCIDR(got.Address)
 	if err != nil {
 		return err
 	}
-	p.held = append(p.held, host.String())
+	a.held = append(a.held, host.String())
 	return nil
 }
 
 // release gives back what address was given: nobody's time is measured.
-func (p *plugin) release(ctx context.Context) error {
-	for _, address := range p.held {
-		if _, err := p.call(ctx, "IpamDriver.ReleaseAddress", map[string]string{"PoolID": p.pool, "Address": address}); err != nil {
+func (a *addresses) release(ctx context.Context) error {
+	for _, address := range a.held {
+		if err := a.plugin.Call(ctx, "IpamDriver.ReleaseAddress", map[string]string{"PoolID": a.pool, "Address": address}, nil); err != nil {
 			return err
 		}
 	}
-	p.held = nil
+	a.held = nil
 	return nil
 }
 
 // forget is for an agent that began anew: its pool has to be opened again.
-func (p *plugin) forget() { p.pool, p.held = "", nil }
+func (a *addresses) forget() { a.pool, a.held = "", nil }

@@ -20,6 +20,7 @@ import (
 	"gvlan/driver/netns"
 	"gvlan/driver/netns/netnstest"
 	"gvlan/tests/chaos/history"
+	"gvlan/tests/plugin"
 )
 
 // Host is one agent with the engine it serves, in a network namespace of its
@@ -284,7 +285,7 @@ func outcomeOf(err error) history.Outcome {
 	switch {
 	case err == nil:
 		return history.OK
-	case errors.Is(err, ErrUnknown):
+	case errors.Is(err, plugin.ErrNoAnswer):
 		return history.Unknown
 	}
 	return history.Refused

@@ -1,31 +1,19 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"time"
+
+	"gvlan/tests/plugin"
 )
 
 const localSpace = "gvlan-local"
 
-// ErrUnknown: no answer came, so nobody knows whether it happened.
-var ErrUnknown = errors.New("no answer")
-
 // Plugin speaks to an agent as dockerd does.
-type Plugin struct{ http *http.Client }
+type Plugin struct{ client *plugin.Client }
 
-func newPlugin(socket string) *Plugin {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}
-	return &Plugin{&http.Client{Transport: &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 16}}}
-}
+func newPlugin(socket string) *Plugin { return &Plugin{plugin.New(socket, 16)} }
 
 // patience is when a call counts as unanswered: dockerd would wait on, and its
 // user would not.
@@ -34,31 +22,7 @@ const patience = 8 * time.Second
 func (p *Plugin) call(ctx context.Context, method string, body, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	raw, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://plugin/"+method, bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	response, err := p.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("%s: %w: %w", method, ErrUnknown, err)
-	}
-	defer response.Body.Close()
-	var failed struct{ Err, Error string }
-	var text json.RawMessage
-	if err := json.NewDecoder(response.Body).Decode(&text); err != nil {
-		return fmt.Errorf("%s: %w: %w", method, ErrUnknown, err)
-	}
-	if json.Unmarshal(text, &failed) == nil && failed.Err+failed.Error != "" {
-		return errors.New(failed.Err + failed.Error)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(text, into)
+	return p.client.Call(ctx, method, body, into)
 }
 
 // RequestPool opens a pool.
