@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,28 +31,14 @@ type manner struct {
 //	a map in one key the same, with a compare-and-swap, as whereabouts and
 //	                 spiderpool do with an object of Kubernetes
 //	mutex            etcd's own lock around a look at the counter and two puts
-func beside(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "beside")
+func beside(ctx context.Context, b *bench, e *etcd) error {
+	n, err := e.lone(ctx)
 	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
-	h, err := e.host(ctx, "h1")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
-	n, err := h.network(ctx, "10.1.0.0/16", nil)
-	if err != nil {
-		return err
-	}
-	if err := n.mirrored(ctx); err != nil {
 		return err
 	}
 	if err := ofMany(ctx, besideLeases, func(ctx context.Context, _ int) error { _, err := n.ask(ctx); return err }); err != nil {
 		return err
 	}
-	e.value = strings.Repeat("x", int(h.store.leaseBytes.Load()))
 	session, err := concurrency.NewSession(e.raw)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -73,9 +74,10 @@ type etcd struct {
 	raw      *clientv3.Client
 	process  *exec.Cmd
 	life     io.Closer
-	keys     atomic.Int64 // fresh ones so far
-	value    string       // of raw writes, as long as a lease's
-	program  string       // gvlan itself, once an agent was started
+	keys     atomic.Int64   // fresh ones so far
+	value    string         // of raw writes, as long as a lease's
+	program  string         // gvlan itself, once an agent was started
+	users    []func() error // ends of what uses it, the last one first
 }
 
 // etcd starts one with a folder of the room's.
@@ -129,9 +131,13 @@ func (e *etcd) answers(ctx context.Context) error {
 	}
 }
 
-// close ends etcd and removes what the room wrote.
+// close ends etcd, after what uses it, and removes what the room wrote.
 func (e *etcd) close() error {
-	err := e.life.Close()
+	var err error
+	for _, end := range slices.Backward(e.users) {
+		err = errors.Join(err, end())
+	}
+	err = errors.Join(err, e.life.Close())
 	if e.raw != nil {
 		err = errors.Join(err, e.raw.Close())
 	}

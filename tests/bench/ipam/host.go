@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -82,7 +83,26 @@ func (e *etcd) hostOver(ctx context.Context, name string, over func(store.Backen
 			}
 		})
 	}
+	e.users = append(e.users, h.close)
 	return h, nil
+}
+
+// lone is a network of a host that has etcd to itself, once it is mirrored. Raw
+// writes are as long as its leases from then on.
+func (e *etcd) lone(ctx context.Context) (*network, error) {
+	h, err := e.host(ctx, "h1")
+	if err != nil {
+		return nil, err
+	}
+	n, err := h.network(ctx, "10.1.0.0/16", nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.mirrored(ctx); err != nil {
+		return nil, err
+	}
+	e.value = strings.Repeat("x", int(h.store.leaseBytes.Load()))
+	return n, nil
 }
 
 // close ends the host, and says whether it wrote what it must not.

@@ -91,9 +91,21 @@ type room struct {
 
 func rooms() []room {
 	return []room{
-		{"single", single}, {"many", many}, {"spread", spread}, {"candidate", candidate}, {"nodes", nodes},
-		{"foreign", foreign}, {"own", own}, {"drain", drain}, {"refusals", refusals}, {"socket", socket}, {"beside", beside},
+		onEtcd("single", single), onEtcd("many", many), onEtcd("spread", spread), {"candidate", candidate}, onEtcd("nodes", nodes),
+		onEtcd("foreign", foreign), onEtcd("own", own), onEtcd("drain", drain), onEtcd("refusals", refusals), onEtcd("socket", socket), onEtcd("beside", beside),
 	}
+}
+
+// onEtcd is a room with an etcd of its own.
+func onEtcd(name string, measure func(ctx context.Context, b *bench, e *etcd) error) room {
+	return room{name, func(ctx context.Context, b *bench) (retErr error) {
+		e, err := b.etcd(ctx, name)
+		if err != nil {
+			return err
+		}
+		defer func() { retErr = errors.Join(retErr, e.close()) }()
+		return measure(ctx, b, e)
+	}}
 }
 
 // bench is one run.

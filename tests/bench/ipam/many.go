@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -21,25 +19,11 @@ const (
 )
 
 // many is 64 requests at once.
-func many(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "many")
+func many(ctx context.Context, b *bench, e *etcd) error {
+	n, err := e.lone(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
-	h, err := e.host(ctx, "h1")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
-	n, err := h.network(ctx, "10.1.0.0/16", nil)
-	if err != nil {
-		return err
-	}
-	if err := n.mirrored(ctx); err != nil {
-		return err
-	}
-	e.value = strings.Repeat("x", int(h.store.leaseBytes.Load()))
 	var alloc, release, rpcs, puts []float64
 	for range b.rounds {
 		put, err := rate(ctx, func(ctx context.Context, _ int) error { return e.put(ctx) })
@@ -47,7 +31,7 @@ func many(ctx context.Context, b *bench) (retErr error) {
 			return err
 		}
 		addrs := make([]netip.Addr, atOnce)
-		before := h.store.rpcs()
+		before := n.h.store.rpcs()
 		asked, err := rate(ctx, func(ctx context.Context, i int) (err error) {
 			addrs[i], err = n.ask(ctx)
 			return err
@@ -55,7 +39,7 @@ func many(ctx context.Context, b *bench) (retErr error) {
 		if err != nil {
 			return fmt.Errorf("ask: %w", err)
 		}
-		rpcs = append(rpcs, float64(h.store.rpcs()-before)/atOnce)
+		rpcs = append(rpcs, float64(n.h.store.rpcs()-before)/atOnce)
 		released, err := rate(ctx, func(ctx context.Context, i int) error { return n.release(ctx, addrs[i]) })
 		if err != nil {
 			return fmt.Errorf("release: %w", err)

@@ -21,26 +21,14 @@ const (
 )
 
 // nodes is 16 nodes that share one /24, another one each round.
-func nodes(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "nodes")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func nodes(ctx context.Context, b *bench, e *etcd) error {
 	s := &sharing{bench: b, etcd: e}
-	defer func() {
-		for _, h := range s.hosts {
-			retErr = errors.Join(retErr, h.close())
-		}
-		for _, c := range s.clients {
-			retErr = errors.Join(retErr, c.Close())
-		}
-	}()
 	for i := range sharers {
 		c, err := e.connect()
 		if err != nil {
 			return err
 		}
+		e.users = append(e.users, c.Close)
 		s.clients = append(s.clients, c)
 		h, err := e.host(ctx, fmt.Sprintf("h%d", i+1))
 		if err != nil {

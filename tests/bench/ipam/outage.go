@@ -28,12 +28,7 @@ func ofMany(ctx context.Context, count int, do func(ctx context.Context, i int) 
 
 // own is a start of an agent with many leases: from its process's to its first
 // address.
-func own(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "own")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func own(ctx context.Context, b *bench, e *etcd) (retErr error) {
 	a, err := e.agent(ctx, "h1")
 	if err != nil {
 		return err
@@ -68,12 +63,7 @@ func own(ctx context.Context, b *bench) (retErr error) {
 }
 
 // drain is an outage in which many addresses are released, and its end.
-func drain(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "drain")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func drain(ctx context.Context, b *bench, e *etcd) error {
 	var wire *storetest.Wire
 	h, err := e.hostOver(ctx, "h1", func(far store.Backend) store.Backend {
 		wire = storetest.NewWire(far)
@@ -82,7 +72,6 @@ func drain(ctx context.Context, b *bench) (retErr error) {
 	if err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
 	n, err := h.network(ctx, "10.1.0.0/16", nil)
 	if err != nil {
 		return err
@@ -121,12 +110,7 @@ func drain(ctx context.Context, b *bench) (retErr error) {
 }
 
 // refusals is 100 requests a second for five seconds on a /16 that others fill.
-func refusals(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "refusals")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func refusals(ctx context.Context, b *bench, e *etcd) error {
 	if err := e.occupy(ctx, netip.MustParsePrefix("10.1.0.0/16"), 100); err != nil {
 		return err
 	}
@@ -134,7 +118,6 @@ func refusals(ctx context.Context, b *bench) (retErr error) {
 	if err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
 	n, err := h.network(ctx, "10.1.0.0/16", nil)
 	if err != nil {
 		return err

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
-	"strings"
 	"time"
 
 	"gvlan/cluster/store"
@@ -14,25 +12,11 @@ import (
 )
 
 // single is one request at a time.
-func single(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "single")
+func single(ctx context.Context, b *bench, e *etcd) error {
+	n, err := e.lone(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
-	h, err := e.host(ctx, "h1")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
-	n, err := h.network(ctx, "10.1.0.0/16", nil)
-	if err != nil {
-		return err
-	}
-	if err := n.mirrored(ctx); err != nil {
-		return err
-	}
-	e.value = strings.Repeat("x", int(h.store.leaseBytes.Load()))
 	b.report.say("lease_bytes", float64(len(e.value)))
 	if err := b.inTurns(ctx, e, n); err != nil {
 		return err

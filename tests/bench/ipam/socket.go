@@ -12,12 +12,7 @@ import (
 )
 
 // socket is the plugin socket, as Docker uses it, and what is below it, in turns.
-func socket(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "socket")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func socket(ctx context.Context, b *bench, e *etcd) (retErr error) {
 	a, err := e.agent(ctx, "h1")
 	if err != nil {
 		return err
@@ -57,13 +52,8 @@ func socket(ctx context.Context, b *bench) (retErr error) {
 
 // foreign is a /8 in which others have a million leases, for an agent that
 // comes to know of it, beside one on the same etcd whose store is empty.
-func foreign(ctx context.Context, b *bench) (retErr error) {
+func foreign(ctx context.Context, b *bench, e *etcd) (retErr error) {
 	const leases = 1_000_000
-	e, err := b.etcd(ctx, "foreign")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
 	if err := e.load(ctx, leases, func(i int) (key, value string) { return foreignLease(nth(i * 16)) }); err != nil {
 		return err
 	}

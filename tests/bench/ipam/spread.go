@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -12,17 +11,11 @@ import (
 
 // spread is the same request in subnets that are full to several degrees, and
 // of several sizes, in turns.
-func spread(ctx context.Context, b *bench) (retErr error) {
-	e, err := b.etcd(ctx, "spread")
-	if err != nil {
-		return err
-	}
-	defer func() { retErr = errors.Join(retErr, e.close()) }()
+func spread(ctx context.Context, b *bench, e *etcd) error {
 	h, err := e.host(ctx, "h1")
 	if err != nil {
 		return err
 	}
-	defer func() { retErr = errors.Join(retErr, h.close()) }()
 	var subnets []string
 	for i, percent := range []int{0, 50, 90, 99} {
 		for _, subnet := range []string{fmt.Sprintf("10.%d.0.0/24", 100+i), fmt.Sprintf("10.%d.0.0/16", 110+i)} {
