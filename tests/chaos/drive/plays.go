@@ -145,9 +145,15 @@ func startedLate(ctx context.Context, d *Drive, r *rand.Rand) {
 func givenLate(ctx context.Context, d *Drive, r *rand.Rand) {
 	h := d.anyHost(r)
 	d.say("the gate closes, and %s does not know it", h.Name)
+	askedUnaware(d, r, h, func() error { return d.Ledger.CloseGate(ctx) })
+}
+
+// askedUnaware has something done to the store that a host hears of late, asks
+// the host for addresses, and has the cluster recover.
+func askedUnaware(d *Drive, r *rand.Rand, h *cluster.Host, do func() error) {
 	h.Weather(late())
-	if err := d.Ledger.CloseGate(ctx); err != nil {
-		d.say("close the gate: %v", err)
+	if err := do(); err != nil {
+		d.say("do that to the store: %v", err)
 	}
 	for range 3 {
 		d.run(h, d.Networks[r.IntN(len(d.Networks))], netip.Addr{})
@@ -161,15 +167,7 @@ func givenLate(ctx context.Context, d *Drive, r *rand.Rand) {
 func lostWrite(ctx context.Context, d *Drive, r *rand.Rand) {
 	h := d.anyHost(r)
 	d.say("the store loses the last write of %s", h.Name)
-	h.Weather(late())
-	if err := d.Ledger.LoseLast(ctx, h.Name, h.Name); err != nil {
-		d.say("lose the last write: %v", err)
-	}
-	for range 3 {
-		d.run(h, d.Networks[r.IntN(len(d.Networks))], netip.Addr{})
-	}
-	h.Weather(cluster.Weather{})
-	d.recover()
+	askedUnaware(d, r, h, func() error { return d.Ledger.LoseLast(ctx, h.Name, h.Name) })
 }
 
 // othersLostWrite has the store lose the last write of a node that is away, and

@@ -3,6 +3,7 @@ package drive
 import (
 	"context"
 	"math/rand/v2"
+	"net/netip"
 	"time"
 
 	"gvlan/tests/chaos/cluster"
@@ -80,15 +81,25 @@ func slow() cluster.Weather {
 	return cluster.Weather{Delay: 600 * time.Millisecond, Deliver: true}
 }
 
-// managerLate has the manager give an address up while a worker takes it.
-func managerLate(ctx context.Context, d *Drive, r *rand.Rand) {
-	leader := d.Swarm.Leader()
-	_, other := d.pair(r)
+// claimed has the swarm claim an address, for a task on another host than the
+// leader's; the leader is nil where that cannot be had now.
+func claimed(ctx context.Context, d *Drive, r *rand.Rand) (leader, other *cluster.Host, addr netip.Addr) {
+	leader = d.Swarm.Leader()
+	_, other = d.pair(r)
 	if leader == nil || leader == other {
-		return
+		return nil, nil, addr
 	}
 	addr, err := d.Swarm.Claim(ctx)
 	if err != nil {
+		return nil, nil, addr
+	}
+	return leader, other, addr
+}
+
+// managerLate has the manager give an address up while a worker takes it.
+func managerLate(ctx context.Context, d *Drive, r *rand.Rand) {
+	leader, other, addr := claimed(ctx, d, r)
+	if leader == nil {
 		return
 	}
 	d.say("%s gives the claim of %s up, and %s runs its task", leader.Name, addr, other.Name)
@@ -104,13 +115,8 @@ func managerLate(ctx context.Context, d *Drive, r *rand.Rand) {
 
 // workerLate has a worker bind an address whose claim the manager gives up.
 func workerLate(ctx context.Context, d *Drive, r *rand.Rand) {
-	leader := d.Swarm.Leader()
-	_, other := d.pair(r)
-	if leader == nil || leader == other {
-		return
-	}
-	addr, err := d.Swarm.Claim(ctx)
-	if err != nil {
+	leader, other, addr := claimed(ctx, d, r)
+	if leader == nil {
 		return
 	}
 	d.say("%s binds %s, and %s gives its claim up", other.Name, addr, leader.Name)
