@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -62,7 +63,7 @@ func (b built) start(t *testing.T, seed uint64, size cluster.Size) *drive.Drive 
 	if c != nil {
 		t.Cleanup(func() {
 			if *keep != "" {
-				_ = os.CopyFS(filepath.Join(*keep, fmt.Sprint(seed)), os.DirFS(folder))
+				logs(t, folder, filepath.Join(*keep, fmt.Sprint(seed)))
 			}
 			if err := c.Close(); err != nil {
 				t.Error(err)
@@ -77,6 +78,22 @@ func (b built) start(t *testing.T, seed uint64, size cluster.Size) *drive.Drive 
 		t.Fatal(err)
 	}
 	return d
+}
+
+// logs copies the logs of a run: beside them lie sockets, which no copy has.
+func logs(t *testing.T, from, to string) {
+	found, _ := filepath.Glob(filepath.Join(from, "*", "*.log"))
+	for _, path := range found {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		name := filepath.Join(to, filepath.Base(filepath.Dir(path))+"-"+filepath.Base(path))
+		if err := errors.Join(os.MkdirAll(to, 0o755), os.WriteFile(name, text, 0o644)); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // TestChaos: whatever breaks, no address is two containers' at once, none is lost

@@ -255,7 +255,13 @@ func (h *Host) FreeDisk() {
 // Gvlan runs a command of gvlan against this host's agent.
 func (h *Host) Gvlan(ctx context.Context, args ...string) (string, error) {
 	args = append(args, "--status-socket", filepath.Join(h.dir, "status.sock"))
-	out, err := exec.CommandContext(ctx, h.binary, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, h.binary, args...)
+	held, err := cmd.StdinPipe() // its end has the program end: see leash
+	if err != nil {
+		return "", err
+	}
+	defer held.Close()
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return string(out), fmt.Errorf("gvlan %s on %s: %w: %s", strings.Join(args, " "), h.Name, err, out)
 	}

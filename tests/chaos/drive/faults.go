@@ -1,8 +1,10 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -239,28 +241,35 @@ const found = 6 * time.Second
 
 // recover waits until the loss is noticed, and opens the gate again once every
 // host has written what it holds.
-func (d *Drive) recover() {
+func (d *Drive) recover() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	for end := time.Now().Add(found); time.Now().Before(end) && len(d.Ledger.Keys("/recovery/gate")) == 0; {
 		time.Sleep(50 * time.Millisecond)
 	}
+	var refused error
 	for ctx.Err() == nil && len(d.Ledger.Found()) == 0 {
 		if err := d.Ledger.CatchUp(ctx); err == nil && len(d.Ledger.Keys("/recovery/gate")) == 0 {
 			break
 		}
 		for _, h := range d.Hosts {
 			one, cancel := context.WithTimeout(ctx, 6*time.Second)
-			_, err := h.Gvlan(one, "recover", "--wait", "5s")
+			_, refused = h.Gvlan(one, "recover", "--wait", "5s")
 			cancel()
-			if err == nil {
+			if refused == nil {
 				break
 			}
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+	if ctx.Err() != nil {
+		err := fmt.Errorf("the gate stays closed: %w", cmp.Or(refused, ctx.Err()))
+		d.say("%v", err)
+		return err
+	}
 	if err := d.Ledger.EndCaution(ctx); err != nil {
 		d.say("end the caution: %v", err)
 	}
 	d.say("the gate is open again")
+	return nil
 }

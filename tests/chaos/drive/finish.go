@@ -28,7 +28,9 @@ func (d *Drive) Finish(ctx context.Context) []string {
 		return []string{err.Error()}
 	}
 	if len(d.Ledger.Keys("/recovery/gate")) > 0 {
-		d.recover()
+		if err := d.recover(); err != nil {
+			return []string{err.Error()}
+		}
 	}
 	if err := d.empty(ctx); err != nil {
 		return []string{err.Error()}

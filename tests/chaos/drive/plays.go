@@ -159,7 +159,7 @@ func askedUnaware(d *Drive, r *rand.Rand, h *cluster.Host, do func() error) {
 		d.run(h, d.Networks[r.IntN(len(d.Networks))], netip.Addr{})
 	}
 	h.Weather(cluster.Weather{})
-	d.recover()
+	_ = d.recover() // Finish tries again
 }
 
 // lostWrite has the store lose the last write of a node, which then asks for an
@@ -191,7 +191,7 @@ func othersLostWrite(ctx context.Context, d *Drive, r *rand.Rand) {
 	one.Weather(cluster.Weather{})
 	d.quiet.Unlock()
 	other.Start()
-	d.recover()
+	_ = d.recover() // Finish tries again
 }
 
 // restored has etcd go back to a backup.
@@ -215,7 +215,7 @@ func restored(ctx context.Context, d *Drive, r *rand.Rand) {
 	}
 	d.say("etcd is back as it was in the backup")
 	wait(ctx, r, time.Second, 3*time.Second)
-	d.recover()
+	_ = d.recover() // Finish tries again
 }
 
 // evicted has a host die and be evicted. It comes back either before its
