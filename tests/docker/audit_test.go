@@ -271,7 +271,11 @@ func (c *cluster) left() error {
 		}
 	}
 	for _, span := range []store.Span{store.NetworksSpan(), store.AllLeasesSpan(), store.DefaultPoolsSpan(), store.RemovalsSpan()} {
-		if left := c.list(span); len(left) > 0 {
+		left := slices.DeleteFunc(c.list(span), func(it store.Item) bool {
+			_, _, resting := store.CooldownOf(it.Key)
+			return resting // ends with its etcd lease
+		})
+		if len(left) > 0 {
 			return fmt.Errorf("etcd has %d records in %s, the first is %s: %s", len(left), span.From, left[0].Key, left[0].Value)
 		}
 	}
