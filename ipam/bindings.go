@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -235,8 +236,10 @@ func (bs *bindings) bindingTxn(n journal.Addressing, e journal.Binding, leases [
 		if l.Claimed {
 			continue // see bindClaimed
 		}
+		rec := bs.Record(l)
+		txn.Epoch = cmp.Or(txn.Epoch, rec.Epoch)
 		txn.If = append(txn.If, store.SameLife(key, l.Created))
-		txn.Then = append(txn.Then, store.Put(key, store.Encode(bs.Record(l))))
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(rec)))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	key := store.EndpointKey(bs.Self.Node(), e.Record.Endpoint)
@@ -262,7 +265,9 @@ func (bs *bindings) bindClaimed(ctx context.Context, txn *store.Txn, leases []jo
 			return goneError{l.Place()}
 		}
 		txn.If = append(txn.If, store.Unchanged(key, it.Modified))
-		txn.Then = append(txn.Then, store.Put(key, store.Encode(claimedRecord(rec, bs.Record(l)))))
+		bound := claimedRecord(rec, bs.Record(l))
+		txn.Epoch = cmp.Or(txn.Epoch, bound.Epoch)
+		txn.Then = append(txn.Then, store.Put(key, store.Encode(bound)))
 		txn.Else = append(txn.Else, store.Get(key))
 	}
 	return nil

@@ -92,7 +92,7 @@ func (cs *claims) repeatClaim(ctx context.Context, at pool.Place, it store.Item,
 		return false, err
 	}
 	rec.Claims.Manager, rec.Claims.Made = true, made
-	done, err = cs.rewrite(ctx, at, it, rec)
+	done, err = cs.rewrite(ctx, at, it, rec, 0)
 	if done {
 		cs.claimed(at, made)
 	}
@@ -100,11 +100,12 @@ func (cs *claims) repeatClaim(ctx context.Context, at pool.Place, it store.Item,
 }
 
 // rewrite replaces a record that is as it was read; done is false when it is
-// not.
-func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease) (done bool, err error) {
+// not. Epoch is the Txn's.
+func (cs *claims) rewrite(ctx context.Context, at pool.Place, it store.Item, rec store.Lease, epoch int64) (done bool, err error) {
 	res, err := cs.Commit(ctx, store.Txn{
-		If:   []store.Cond{store.Unchanged(at.Key(), it.Modified)},
-		Then: []store.Op{store.Put(at.Key(), store.Encode(rec))},
+		If:    []store.Cond{store.Unchanged(at.Key(), it.Modified)},
+		Then:  []store.Op{store.Put(at.Key(), store.Encode(rec))},
+		Epoch: epoch,
 	})
 	return res.Done, err
 }
@@ -204,7 +205,7 @@ func (cs *claims) dischargeClaim(ctx context.Context, l journal.Lease) error {
 		}
 		settled := before.Created != l.Created || open.Claims == nil || open.Claims.Worker
 		if !settled {
-			if settled, err = cs.rewrite(ctx, l.Place(), before, open); err != nil {
+			if settled, err = cs.rewrite(ctx, l.Place(), before, open, 0); err != nil {
 				return err
 			}
 		}
@@ -223,7 +224,8 @@ func (cs *claims) takeClaimed(ctx context.Context, l journal.Lease, it store.Ite
 			return "", cs.holders.takenError(ctx, l.Place(), rec)
 		}
 		l.Created = it.Created
-		done, err := cs.rewrite(ctx, l.Place(), it, claimedRecord(rec, cs.Record(l)))
+		own := cs.Record(l)
+		done, err := cs.rewrite(ctx, l.Place(), it, claimedRecord(rec, own), own.Epoch)
 		if err != nil || done {
 			return "", errors.Join(err, cs.keepUnless(err, l))
 		}

@@ -201,11 +201,12 @@ func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) 
 
 // creation makes a lease's key if it is absent, and else reads what stands there.
 func (ls *leases) creation(l journal.Lease) store.Txn {
-	key := l.Place().Key()
+	key, rec := l.Place().Key(), ls.Record(l)
 	return store.Txn{
-		If:   []store.Cond{store.Absent(key)},
-		Then: []store.Op{store.Put(key, store.Encode(ls.Record(l)))},
-		Else: []store.Op{store.Get(key)},
+		If:    []store.Cond{store.Absent(key)},
+		Then:  []store.Op{store.Put(key, store.Encode(rec))},
+		Else:  []store.Op{store.Get(key)},
+		Epoch: rec.Epoch,
 	}
 }
 
@@ -260,7 +261,7 @@ func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, fo
 	if l.Claimed && found.Claims != nil {
 		rec = claimedRecord(found, rec)
 	}
-	done, err = ls.claims.rewrite(ctx, l.Place(), it, rec)
+	done, err = ls.claims.rewrite(ctx, l.Place(), it, rec, rec.Epoch)
 	if err != nil || !done {
 		return done, err
 	}

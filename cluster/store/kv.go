@@ -107,6 +107,27 @@ type Txn struct {
 	// Gives says that it gives something new: a Session has it happen only
 	// while the cluster's gate is open (see Gate). Backends ignore it.
 	Gives bool
+	// Epoch is this node's that it was decided in, which its records name: a
+	// Session has it happen in no other. 0: any will do. Backends ignore it.
+	Epoch int64
+}
+
+// DecidedIn returns the Epoch of a transaction, or of one nested in it: one
+// transaction has one.
+func (t Txn) DecidedIn() int64 {
+	if t.Epoch != 0 {
+		return t.Epoch
+	}
+	for _, branch := range [][]Op{t.Then, t.Else} {
+		for _, op := range branch {
+			if op.Kind == OpNested {
+				if epoch := op.Nested.DecidedIn(); epoch != 0 {
+					return epoch
+				}
+			}
+		}
+	}
+	return 0
 }
 
 // Result is what a transaction did.

@@ -13,11 +13,12 @@ const reserve = 4
 // branches run.
 type footprint struct {
 	reads, writes map[string]bool
-	need          int // the least limit that etcd accepts it under
+	need          int   // the least limit that etcd accepts it under
+	epoch         int64 // it was decided in; 0: any will do
 }
 
 func footprintOf(txn store.Txn) footprint {
-	f := footprint{reads: map[string]bool{}, writes: map[string]bool{}}
+	f := footprint{reads: map[string]bool{}, writes: map[string]bool{}, epoch: txn.DecidedIn()}
 	f.need = f.add(txn)
 	return f
 }
@@ -41,6 +42,12 @@ func (f footprint) add(txn store.Txn) (need int) {
 		}
 	}
 	return max(len(txn.If), len(txn.Then), len(txn.Else)) + deepest
+}
+
+// parts reports whether two were decided in different epochs, of which a session
+// refuses one.
+func (f footprint) parts(g footprint) bool {
+	return f.epoch != 0 && g.epoch != 0 && f.epoch != g.epoch
 }
 
 // disturbs reports whether one writes what the other compares, reads or writes:

@@ -92,6 +92,9 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 		return txns
 	}
 	own := func(i int) store.Txn { return take(fmt.Sprintf("/k/%d", i)) }
+	of := func(epoch int64, key string) store.Txn {
+		return store.Txn{Epoch: epoch, Then: []store.Op{store.Put(key, nil)}}
+	}
 	steps := func(ops ...store.Op) store.Txn { return store.Txn{Then: ops} }
 	for name, c := range map[string]struct {
 		txns []store.Txn
@@ -117,6 +120,9 @@ func TestWhatWaitsGoesTogether(t *testing.T) {
 				take("/k"),
 				steps(store.Op{Kind: store.OpNested, Nested: &store.Txn{If: []store.Cond{store.Absent("/z")}, Else: []store.Op{store.Get("/k")}}}),
 			}, []int{1, 1, 1},
+		},
+		"who was decided in another epoch": {
+			[]store.Txn{own(1), of(1, "/a"), of(2, "/b"), own(2), of(1, "/c"), of(2, "/d")}, []int{1, 4, 2},
 		},
 		"who reads what another reads": {[]store.Txn{steps(store.Get("/k")), steps(store.Get("/k"))}, []int{1, 2}},
 	} {

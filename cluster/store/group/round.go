@@ -64,7 +64,7 @@ func (r *round) admit(q *request) bool {
 		return false
 	}
 	r.members, q.round = append(r.members, q), r
-	r.print.need = need
+	r.print.need, r.print.epoch = need, max(r.print.epoch, q.print.epoch)
 	maps.Copy(r.print.writes, q.print.writes)
 	return true
 }

@@ -165,6 +165,37 @@ func TestBothBranchesAreFenced(t *testing.T) {
 	})
 }
 
+// What was decided in one epoch does not happen in the next one, which the same
+// session may have opened meanwhile: its records name the one they are of.
+func TestWhatAnEarlierEpochDecided(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		a := start(t, mem, "one", &storetest.Past{})
+		nested := func(key string, epoch int64) store.Txn {
+			return store.Txn{Then: []store.Op{{Kind: store.OpNested, Nested: &store.Txn{Epoch: epoch, Then: []store.Op{store.Put(key, nil)}}}}}
+		}
+		earlier := a.Epoch()
+		if _, err := a.Commit(t.Context(), nested("/first", earlier)); err != nil {
+			t.Fatal(err)
+		}
+		mem.Wipe()
+		for a.Epoch() == earlier { // what the session writes itself tells it
+			time.Sleep(time.Second)
+		}
+		for key, epoch := range map[string]int64{"/again": a.Epoch(), "/any": 0} {
+			if _, err := a.Commit(t.Context(), nested(key, epoch)); err != nil {
+				t.Errorf("Commit of a transaction of epoch %d: %v", epoch, err)
+			}
+		}
+		if _, err := a.Commit(t.Context(), nested("/late", earlier)); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("Commit of what epoch %d decided: %v, want ErrUnavailable in epoch %d", earlier, err, a.Epoch())
+		}
+		if it, err := mem.Get(t.Context(), "/late"); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("it happened: %+v, %v", it, err)
+		}
+	})
+}
+
 // A commit whose reply is lost is unknown; the same transaction again tells.
 func TestLostReplyIsUnavailable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -102,7 +102,7 @@ func (o *opening) tryOpen(ctx context.Context) (store.LeaseID, error) {
 		}
 		view.rev = res.Revision
 	}
-	o.state.adopt(view, epoch, &holding{epochRev: res.Revision})
+	o.state.adopt(view, epoch, &holding{epoch: epoch.Epoch, epochRev: res.Revision})
 	o.saver.save()
 	select {
 	case <-o.opened:

@@ -78,6 +78,7 @@ type right struct {
 
 // holding is one life of the epoch key under this session.
 type holding struct {
+	epoch    int64          // its number
 	epochRev store.Revision // its modified revision, compared by every Commit
 }
 
