@@ -60,7 +60,7 @@ func newRound() *round {
 // admit takes a request in if it fits. The group's lock is held.
 func (r *round) admit(q *request) bool {
 	n, need := len(r.members)+1, max(r.print.need, q.print.need)
-	if n > most || n > 1 && (n+reserve+need > maxOps || r.print.disturbs(q.print)) {
+	if n > most || n > 1 && (n+reserve+need > maxOps || r.print.parts(q.print) || r.print.disturbs(q.print)) {
 		return false
 	}
 	r.members, q.round = append(r.members, q), r
