@@ -35,11 +35,26 @@ func (s *Server) damaged(file string, what error) error {
 		ErrDamaged, file, what, filepath.Join(s.config.Dir, memberDir))
 }
 
+// logDir is where the write-ahead log of a data directory lies.
+func logDir(dir string) string { return filepath.Join(dir, memberDir, "wal") }
+
+// Holds reports whether a data directory has a member's data, damaged or not.
+// What a join that the other members refused leaves is none: etcd makes its
+// database before it asks them. Begun from that, and told of no others, it would
+// be a cluster of its own.
+func Holds(dir string) bool {
+	if wal.Exist(logDir(dir)) {
+		return true
+	}
+	applied, err := appliedIndex(database(dir))
+	return err != nil || applied > 0
+}
+
 // inspect looks at what etcd will start from. With a log that ends before
 // what its database took from it, etcd would wait for the rest without a word
 // and without end; other damage it meets with a panic.
 func (s *Server) inspect() error {
-	database, log := database(s.config.Dir), filepath.Join(s.config.Dir, memberDir, "wal")
+	database, log := database(s.config.Dir), logDir(s.config.Dir)
 	applied, err := appliedIndex(database)
 	if err != nil {
 		return s.damaged(database, err)

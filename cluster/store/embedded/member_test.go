@@ -286,6 +286,36 @@ func TestThreeMembers(t *testing.T) {
 	eventually(t, func() error { return write(t, g.client, "/alone") })
 }
 
+// Who was taken out before it had joined is no member, and begins no cluster of
+// its own: it joins when it is asked again.
+func TestTakenOutBeforeItJoined(t *testing.T) {
+	t.Parallel()
+	g := found(t)
+	b := g.add(t, "b")
+	eventually(t, func() error { return g.membership.Remove(t.Context(), b.id) })
+	if err := start(t, b.config).ends(t); err == nil || errors.Is(err, embedded.ErrRemoved) {
+		t.Fatalf("Run of a member that the others have taken out: %v, want etcd's refusal", err)
+	}
+	if _, err := os.Stat(filepath.Join(b.config.Dir, "member")); err != nil {
+		t.Fatalf("etcd leaves nothing of a join that was refused: %v", err)
+	}
+	if embedded.Holds(b.config.Dir) {
+		t.Error("Holds: true of what a refused join leaves, want false")
+	}
+	time.Sleep(time.Second) // an id is made of the address and the second, and that of one taken out is never a member's again
+	eventually(t, func() (err error) {
+		b.id, err = g.membership.AddLearner(t.Context(), b.peerURL())
+		return err
+	})
+	b.running = start(t, b.config).ready(t)
+	if s := b.Standing(); !s.Learner || s.ID != b.id {
+		t.Errorf("member b stands as %+v, want a learner %x", s, b.id)
+	}
+	if !embedded.Holds(b.config.Dir) {
+		t.Error("Holds: false of a member, want true")
+	}
+}
+
 func indexOf(all []etcd.MemberInfo, id uint64) int {
 	for i, m := range all {
 		if m.ID == id {

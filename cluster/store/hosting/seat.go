@@ -8,8 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"syscall"
@@ -100,10 +98,7 @@ func (s *seat) damaged(ctx context.Context, err error) error {
 }
 
 // hasData reports whether a member has run here and was not removed since.
-func (s *seat) hasData() bool {
-	_, err := os.Stat(filepath.Join(s.dir, "member"))
-	return err == nil
-}
+func (s *seat) hasData() bool { return embedded.Holds(s.dir) }
 
 // alone reports whether the only member that this host knows of is its own. One
 // without data begins anew: nobody else could ask it to.
