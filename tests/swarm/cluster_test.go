@@ -228,7 +228,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 // eventually waits for a condition, and fails with its last complaint.
 func eventually(t *testing.T, what string, condition func() error) {
 	t.Helper()
-	deadline := time.Now().Add(patience)
+	deadline, pause := time.Now().Add(patience), 100*time.Millisecond
 	for {
 		err := condition()
 		if err == nil {
@@ -237,6 +237,7 @@ func eventually(t *testing.T, what string, condition func() error) {
 		if time.Now().After(deadline) {
 			t.Fatalf("waited %s for %s: %v", patience, what, err)
 		}
-		time.Sleep(250 * time.Millisecond)
+		time.Sleep(pause)
+		pause = min(pause*5/4, time.Second)
 	}
 }
