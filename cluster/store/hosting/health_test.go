@@ -3,6 +3,7 @@ package hosting
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -31,7 +32,8 @@ func TestDiskWarning(t *testing.T) {
 	} {
 		dir := filepath.Join(t.TempDir(), "etcd")
 		if tt.data {
-			if err := os.MkdirAll(filepath.Join(dir, "member"), 0o700); err != nil {
+			log := filepath.Join(dir, "member", "wal")
+			if err := errors.Join(os.MkdirAll(log, 0o700), os.WriteFile(filepath.Join(log, "0.wal"), nil, 0o600)); err != nil {
 				t.Fatal(err)
 			}
 		}
