@@ -100,22 +100,37 @@ func init() {
 // further patches, and returns the binary's path. Nothing of it is in the
 // product: the compiler is given other texts in place of its files.
 func Build(ctx context.Context, dir, name string, more ...Patch) (string, error) {
-	over, err := newOverlay(ctx, dir, name)
+	over, err := patched(ctx, dir, name, more)
 	if err != nil {
 		return "", err
-	}
-	for _, patches := range [][]Patch{hurry, plain, clockPatches, more} {
-		for _, p := range patches {
-			if err := over.patch(p); err != nil {
-				return "", err
-			}
-		}
 	}
 	return over.build(ctx, "./cmd/gvlan", filepath.Join(dir, "gvlan-"+name), map[string]string{
 		filepath.Join(over.goroot, "src/time/chaos.go"):      clockDeclaration,
 		filepath.Join(over.root, "cmd/gvlan/chaos_clock.go"): clockReader,
 		filepath.Join(over.root, "cmd/gvlan/chaos_leash.go"): leash,
 	})
+}
+
+// Patched says what of the patches, or of those of every agent, does not fit the
+// product as it is.
+func Patched(ctx context.Context, dir, name string, more ...Patch) error {
+	_, err := patched(ctx, dir, name, more)
+	return err
+}
+
+func patched(ctx context.Context, dir, name string, more []Patch) (*overlay, error) {
+	over, err := newOverlay(ctx, dir, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, patches := range [][]Patch{hurry, plain, clockPatches, more} {
+		for _, p := range patches {
+			if err := over.patch(p); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return over, nil
 }
 
 // BuildEtcd compiles etcd.
