@@ -130,7 +130,8 @@ func workerLate(ctx context.Context, d *Drive, r *rand.Rand) {
 		}()
 	})
 	other.Weather(cluster.Weather{})
-	if life == nil || life.Request.Outcome != history.OK {
+	if life == nil || life.Request.Outcome != history.OK { // the task never came to run
+		_ = d.Swarm.End(context.Background(), addr)
 		return
 	}
 	<-ended
