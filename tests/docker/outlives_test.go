@@ -1,8 +1,10 @@
 package docker_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -109,14 +111,34 @@ func leaderDiskFull(c *cluster, leader *lab.Host, s *starts) {
 	})
 	s.goOn(c.besides(leader)...)
 	leader.MustExec(c.t, "sh", "-c", "rm "+dir+"/filler; mount -o remount,size=2g "+dir)
-	if agent := c.agentOf(leader); !agent.Running() { // its unit would
-		if err := agent.Start(c.t.Context()); err != nil {
-			c.t.Fatal(err)
-		}
-	}
+	defer c.startedByUnit(leader)()
 	c.waitTrusted(leader)
 	s.goOn(c.Hosts...)
 	c.waitMembers(c.Hosts, 3, 0)
+}
+
+// startedByUnit starts the agent of a host whenever it has ended, as its unit
+// does, until stop is called.
+func (c *cluster) startedByUnit(h *lab.Host) (stop func()) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var work sync.WaitGroup
+	work.Go(func() {
+		for agent := c.agentOf(h); ctx.Err() == nil; {
+			if !agent.Running() {
+				if err := agent.Start(ctx); err != nil && ctx.Err() == nil {
+					c.t.Logf("start the agent of %s: %v", h.Name, err)
+				}
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	})
+	return func() {
+		cancel()
+		work.Wait()
+	}
 }
 
 // leaderDead: the host dies, its disk is lost, the fourth takes its place. What

@@ -57,7 +57,11 @@ func restored(c *cluster, lan string, bump uint64) {
 			c.t.Fatal(err)
 		}
 	}
-	c.logged(1, "is gone")
+	if bump == 0 { // whatever the agent looks at first
+		c.logged(1, "the store is not the one this node knows")
+	} else {
+		c.logged(1, "is gone")
+	}
 	for i, h := range []*lab.Host{h1, h2} {
 		c.logged(i, "gvlan recover")
 		c.refused(h, "gvlan recover", "run", "--rm", "--network", lan, "busybox", "true")
