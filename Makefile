@@ -1,5 +1,6 @@
 # make build   one static binary, bin/gvlan
 # make check   what a change must pass before anything else; no root needed
+# make form    of check, what runs no test: format, vet, lint, go.mod
 # make lint    how Go is written here, and code that nothing reaches
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go);
@@ -29,18 +30,20 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
 
-check:
+check: form
+	CGO_ENABLED=0 $(GO) test -parallel 8 $$($(GO) list ./... | grep -v '/tests/')
+
+form:
 	@unformatted=$$(gofmt -l $(FOLDERS)); [ -z "$$unformatted" ] || { echo "not gofmt'd:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./...
 	$(MAKE) lint
 	$(GO) mod tidy -diff
-	CGO_ENABLED=0 $(GO) test -parallel 8 $$($(GO) list ./... | grep -v '/tests/')
 
 # The tools have a go.mod of their own, so that the product does not have what
 # they need. deadcode always succeeds: what it prints is the finding.
