@@ -20,10 +20,11 @@ import (
 // reconciled. It takes as long as the store has leases of anybody, and holds
 // this node's only.
 func (u *upkeep) compare(ctx context.Context) error {
-	subnets, _, err := u.List(ctx, store.DefaultPoolsSpan())
+	subnets, from, err := u.List(ctx, store.DefaultPoolsSpan())
 	if err != nil {
 		return err
 	}
+	u.comparedAt.CompareAndSwap(0, int64(from)) // what lands while this reads is news in a mirror's first list
 	for _, it := range subnets {
 		if rec, err := store.Decode[store.DefaultPool](it); err == nil {
 			u.findStrayDefault(rec)

@@ -225,7 +225,6 @@ func (u *upkeep) Run(ctx context.Context) error {
 	defer tick.Stop()
 	var failed time.Time // a comparison, which reads every lease: not at each wake
 	for ctx.Err() == nil {
-		u.beforeMirrors(ctx)
 		u.mirror(ctx)
 		if u.Self.Trusted() == nil {
 			if u.outran.Swap(false) {
@@ -255,18 +254,6 @@ func (u *upkeep) compareAll(ctx context.Context) error {
 		return err
 	}
 	return u.bindings.claimMACs(ctx)
-}
-
-// beforeMirrors notes a revision before the first mirror lists and the first
-// comparison reads, which go on at once: what lands between the two is in the list
-// alone, and news there.
-func (u *upkeep) beforeMirrors(ctx context.Context) {
-	if u.comparedAt.Load() != 0 || u.Self.Trusted() != nil {
-		return
-	}
-	if _, rev, err := u.List(ctx, store.DefaultPoolsSpan()); err == nil {
-		u.comparedAt.Store(int64(rev))
-	}
 }
 
 // attend does one round of what is left undone, within one call's bounds.
