@@ -16,7 +16,7 @@ import (
 // apart is the least time between the beginnings of two lists of one subnet: so
 // much may refusals cost the store, however many ask. With the tally it is less
 // than two a second.
-const apart = 600 * time.Millisecond
+const apart = 700 * time.Millisecond
 
 // Scanner is what is needed of a store.KV.
 type Scanner interface {
@@ -67,7 +67,7 @@ func (l *Lists) line(segment string, ranges []netip.Prefix) *line {
 
 // Now returns what a list of the ranges of a subnet shows that begins after
 // this call does. Those who ask at the same time share one; the next one begins
-// 600 ms later at the soonest. Whoever has it tells it what it learns.
+// 700 ms later at the soonest. Whoever has it tells it what it learns.
 func (l *Lists) Now(ctx context.Context, segment string, subnet netip.Prefix, ranges []netip.Prefix) (*mirror.Mirror, error) {
 	ln := l.line(segment, ranges)
 	asked := ln.enter()

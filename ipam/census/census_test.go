@@ -80,7 +80,7 @@ func put(t *testing.T, s *slow, addr string, l store.Lease) {
 }
 
 // TestManyAskForOneList: whoever asks is told what was true after they did;
-// two lists begin 600 ms apart, however many ask.
+// two lists begin 700 ms apart, however many ask.
 func TestManyAskForOneList(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, lists := listing(20 * time.Millisecond)
