@@ -91,11 +91,27 @@ func (g *group) add(t *testing.T, name string) *member {
 	for _, other := range g.members {
 		m.config.Others[other.config.Name] = other.peerURL()
 	}
+	g.invite(t, m)
+	return m
+}
+
+// invite gives a member that is yet to start its place as a learner.
+func (g *group) invite(t *testing.T, m *member) {
+	t.Helper()
 	eventually(t, func() (err error) {
 		m.id, err = g.membership.AddLearner(t.Context(), m.peerURL())
 		return err
 	})
-	return m
+}
+
+// joinAgain invites one that was taken out, and runs it.
+func (g *group) joinAgain(t *testing.T, m *member) {
+	t.Helper()
+	g.invite(t, m)
+	m.running = start(t, m.config).ready(t)
+	if s := m.Standing(); !s.Learner || s.ID != m.id {
+		t.Errorf("member %s stands as %+v, want a learner %x", m.config.Name, s, m.id)
+	}
 }
 
 // reach has the client ask all members.
@@ -271,14 +287,7 @@ func TestThreeMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.config.Others = map[string]string{"a": a.peerURL(), "b": "https://127.0.0.1:1", "c": c.peerURL()} // its own name counts for nothing
-	eventually(t, func() (err error) {
-		b.id, err = g.membership.AddLearner(t.Context(), b.peerURL())
-		return err
-	})
-	b.running = start(t, b.config).ready(t)
-	if s := b.Standing(); !s.Learner || s.ID != b.id {
-		t.Errorf("member b stands as %+v, want a learner %x", s, b.id)
-	}
+	g.joinAgain(t, b)
 	eventually(t, func() error { return g.membership.Remove(t.Context(), c.id) })
 	if err := c.ends(t); !errors.Is(err, embedded.ErrRemoved) {
 		t.Errorf("Run of one removed while it ran: %v, want ErrRemoved", err)
@@ -303,14 +312,7 @@ func TestTakenOutBeforeItJoined(t *testing.T) {
 		t.Error("Holds: true of what a refused join leaves, want false")
 	}
 	time.Sleep(time.Second) // an id is made of the address and the second, and that of one taken out is never a member's again
-	eventually(t, func() (err error) {
-		b.id, err = g.membership.AddLearner(t.Context(), b.peerURL())
-		return err
-	})
-	b.running = start(t, b.config).ready(t)
-	if s := b.Standing(); !s.Learner || s.ID != b.id {
-		t.Errorf("member b stands as %+v, want a learner %x", s, b.id)
-	}
+	g.joinAgain(t, b)
 	if !embedded.Holds(b.config.Dir) {
 		t.Error("Holds: false of a member, want true")
 	}
