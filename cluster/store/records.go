@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -281,3 +282,20 @@ type Reasserted struct {
 // CautionTTL is how long after a recovery the LAN is asked before an address is
 // given, in seconds: a container of a host that was left out may have it.
 const CautionTTL = 600
+
+// All reads every record of a span, in key order.
+func All[T any](ctx context.Context, kv KV, span Span) ([]T, error) {
+	items, _, err := kv.List(ctx, span)
+	if err != nil {
+		return nil, err
+	}
+	var all []T
+	for _, it := range items {
+		record, err := Decode[T](it)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, record)
+	}
+	return all, nil
+}

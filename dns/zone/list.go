@@ -70,6 +70,14 @@ type Conflict struct {
 	With    string // the other network's name; "" when the name cannot stand in the DNS
 }
 
+// Doubt is what to say about it.
+func (c Conflict) Doubt() string {
+	if c.With == "" {
+		return fmt.Sprintf("network %s has no full names, for what it is called cannot stand in one: its containers answer to their bare names", c.Network)
+	}
+	return fmt.Sprintf("network %s has no full names, for %s would have the same (%s): its containers answer to their bare names", c.Network, c.With, c.Label)
+}
+
 // Conflicts returns the networks that have no zone, and why, ordered by
 // name.
 func (z *Zone) Conflicts() []Conflict { return slices.Clone(z.now().refused) }
@@ -81,6 +89,18 @@ type Namesakes struct {
 	Name    string   // folded
 	Network string   // as Docker knows it, as far as that is known
 	Nodes   []string // ids of the hosts, two or more, in order
+}
+
+// Doubt is what to say about them; called is what people call a node.
+func (n Namesakes) Doubt(called func(node string) string) string {
+	var hosts []string
+	for _, node := range n.Nodes {
+		hosts = append(hosts, called(node))
+	}
+	slices.Sort(hosts)
+	last := len(hosts) - 1
+	return fmt.Sprintf("container name %s is used on hosts %s and %s in network %s: it answers with the addresses of all of them",
+		n.Name, strings.Join(hosts[:last], ", "), hosts[last], n.Network)
 }
 
 // Namesakes returns the container names in scope that more than one host

@@ -20,6 +20,7 @@ import (
 	"gvlan/cluster/store/group"
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/answer"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/systemd"
@@ -83,7 +84,7 @@ type Agent struct {
 	truth   *truth
 	session *session.Session
 	nodes   *nodes
-	records *records
+	records *answer.Records
 	lan     lan
 	names   *names
 
@@ -184,14 +185,14 @@ func (a *Agent) openCluster() error {
 	if err := a.nodes.join(a.address); err != nil {
 		return err
 	}
-	a.records = newRecords(a.session, a.nodes.directory, a.log)
+	a.records = answer.NewRecords(a.session, a.nodes.directory, a.log)
 	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
 	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), log: a.log}
 	if err := a.names.open(a.address); err != nil {
 		return err
 	}
-	a.records.networks.Tell(a.names.zone.ApplyNetworks)
-	a.records.endpoints.Tell(a.names.zone.ApplyEndpoints)
+	a.records.Networks.Tell(a.names.zone.ApplyNetworks)
+	a.records.Endpoints.Tell(a.names.zone.ApplyEndpoints)
 	return nil
 }
 
@@ -223,7 +224,7 @@ func (a *Agent) openDriver() (err error) {
 		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
-	a.records.endpoints.Tell(a.addresses.ApplyEndpoints)
+	a.records.Endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := host.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Elsewhere,
@@ -234,7 +235,7 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version, Store: a.truth.storeAddress(),
 		},
-		Tables: host.Tables{Networks: a.records.networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs()},
+		Tables: host.Tables{Networks: a.records.Networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs()},
 		Swarm:  a.config.Swarm, Solo: a.truth.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.names.sandboxes != nil {
@@ -290,17 +291,23 @@ func (a *Agent) openSockets() (err error) {
 	if a.status, err = api.NewServer(a.config.StatusSocket, a.log); err != nil {
 		return err
 	}
-	statusAnswer{
-		self: a.self, version: a.version, started: a.started, truth: a.truth, session: a.session,
-		addresses: a.addresses, driver: a.driver, engine: a.engine, nodes: a.nodes,
-	}.register(a.status)
-	networkAnswers{records: a.records, driver: a.driver, node: a.self.Node}.register(a.status)
-	nodeAnswers{nodes: a.nodes, records: a.records, session: a.session, lan: a.lan, log: a.log, own: a.truth.own, client: a.truth.client}.register(a.status)
-	nameAnswers{zone: a.names.zone, listen: a.config.DNS.Listen, nodes: a.nodes, records: a.records}.register(a.status)
+	a.register()
+	return nil
+}
+
+// register has the status socket answer for every part.
+func (a *Agent) register() {
+	roster := a.nodes.roster()
+	answer.Status{
+		Roster: roster, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
+		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine,
+	}.Register(a.status)
+	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)
+	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
+	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
+	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)
-	storeAnswers{own: a.truth.own, client: a.truth.client, nodes: a.nodes, session: a.session, backups: a.backups}.register(a.status)
-	return nil
 }
 
 // forgetFormer drops what this host remembers of the store it used before it
@@ -406,7 +413,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	})
 
 	loop(a.nodes.run)
-	loop(a.records.run)
+	loop(a.records.Run)
 	loop(a.addresses.Run)
 	loop(a.driver.Run)
 

@@ -12,8 +12,8 @@
 //	nodes.go     who is there and answers, and what this node tells of itself
 //	recovery.go  a store that lost its past, a name another install had
 //	names.go     who answers questions about names
+//	backups.go   the copies of the store that this host takes
 //
-// Operators are answered by status.go, network_answers.go, node_answers.go and
-// name_answers.go, from what records.go reads. DESIGN.md says what the order is
-// for.
+// Operators are answered by cmd/internal/answer. DESIGN.md says what the order
+// is for.
 package agent

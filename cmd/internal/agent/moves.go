@@ -20,6 +20,7 @@ import (
 	"gvlan/cluster/store/backup"
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/answer"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/driver"
@@ -83,13 +84,10 @@ func (m *moves) outcome() error {
 // goesOn reports whether the agent begins anew once it has ended.
 func (m *moves) goesOn() bool { return m.going.Load() || m.outcome() != nil }
 
-// errExternal refuses what is about the cluster's own store.
-var errExternal = errors.New("this agent uses an etcd that is not gvlan's (--etcd-endpoints): its members, tokens and backups are its operator's")
-
 // move runs one move alone, and has the agent begin anew when it succeeded.
 func (m *moves) move(do func(own *hosting.Store) error) error {
 	if m.own == nil {
-		return errExternal
+		return answer.ErrExternal
 	}
 	if !m.one.TryLock() { // it may wait for other hosts
 		return errors.New("another init, join, leave, store recover or restore is being done on this host: wait for that one, or give it up")
@@ -176,7 +174,7 @@ func (m *moves) fitsInto(ctx context.Context, kv store.KV) error {
 	for _, n := range m.memory.Networks() {
 		names[n.Name] = n.Name != "" && n.Stage != journal.StageLocal
 	}
-	defined, err := listAll[store.Network](ctx, kv, store.NetworksSpan())
+	defined, err := store.All[store.Network](ctx, kv, store.NetworksSpan())
 	if err != nil {
 		return fmt.Errorf("see what the cluster has: %w", err)
 	}
@@ -312,7 +310,7 @@ func (m *moves) alone() bool {
 	if !m.own.HasMember() {
 		return false
 	}
-	for _, row := range m.nodes.rows() {
+	for _, row := range m.nodes.roster().Rows() {
 		if row.Node != m.session.Node() && row.Store.Live != nil && row.Store.Description.Store != "" {
 			return false
 		}
@@ -358,7 +356,7 @@ func (m *moves) restore(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if m.own == nil {
-		return nil, errExternal
+		return nil, answer.ErrExternal
 	}
 	manifest, err := backup.Verify(asked.Path)
 	if err != nil {

@@ -151,11 +151,11 @@ func (n *names) tellDoubts(ctx context.Context) error {
 		changed := n.zone.Changed()
 		for _, same := range n.zone.Namesakes(zone.Everything()) {
 			if slices.Contains(same.Nodes, n.node) {
-				n.tellOnce(told, func(called func(string) string) string { return namesakesDoubt(same, called) })
+				n.tellOnce(told, func(called func(string) string) string { return same.Doubt(called) })
 			}
 		}
 		for _, c := range n.zone.Conflicts() {
-			n.tellOnce(told, func(func(string) string) string { return conflictDoubt(c) })
+			n.tellOnce(told, func(func(string) string) string { return c.Doubt() })
 		}
 		select {
 		case <-ctx.Done():
@@ -170,6 +170,6 @@ func (n *names) tellDoubts(ctx context.Context) error {
 func (n *names) tellOnce(told map[string]bool, sentence func(called func(string) string) string) {
 	if key := sentence(strings.Clone); !told[key] {
 		told[key] = true
-		n.log.Warn(sentence(api.CallNodes(n.nodes.names())))
+		n.log.Warn(sentence(api.CallNodes(n.nodes.roster().Names())))
 	}
 }

@@ -19,7 +19,7 @@ import (
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
-	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/answer"
 	"gvlan/cmd/internal/config"
 )
 
@@ -68,18 +68,6 @@ func gossipAddress(c config.Config, addr netip.Addr) string {
 		return ""
 	}
 	return netip.AddrPortFrom(addr, c.Gossip.Port).String()
-}
-
-// status is nil without a membership.
-func (n *nodes) status() *api.GossipStatus {
-	if n.peers == nil {
-		return nil
-	}
-	c := n.peers.Counters()
-	return &api.GossipStatus{
-		Answering: n.peers.Answering(), RefusedKey: c.RefusedKey, RefusedCluster: c.RefusedCluster, RefusedNode: c.RefusedNode,
-		UDPBlocked: c.UDPBlocked, Flaps: c.Flaps,
-	}
 }
 
 // run keeps directory and membership until ctx ends. The cluster's
@@ -168,22 +156,9 @@ func (n *nodes) ensureKey(ctx context.Context) error {
 	}
 }
 
-// rows are all nodes from both sides.
-func (n *nodes) rows() []cluster.Row {
-	var members []gossip.Member
-	if n.peers != nil {
-		members = n.peers.Members()
-	}
-	return cluster.View(n.directory.Known(), members)
-}
-
-// names are those of every node.
-func (n *nodes) names() []api.NodeName {
-	var all []api.NodeName
-	for _, row := range n.rows() {
-		all = append(all, api.NodeName{Node: row.Node, Host: row.Store.Description.Host, Address: row.Store.Description.Address})
-	}
-	return all
+// roster is what operators are shown them by.
+func (n *nodes) roster() answer.Roster {
+	return answer.Roster{Self: n.self.Node, Directory: n.directory, Peers: n.peers}
 }
 
 // rank puts the containers of nodes that seem dead last. It never hides one:

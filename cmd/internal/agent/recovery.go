@@ -155,7 +155,7 @@ func (rec *recovery) settleName(ctx context.Context) error {
 
 // isThatNode reports whether this host is certainly the node whose name it has.
 func (rec *recovery) isThatNode(ctx context.Context) (bool, error) {
-	endpoints, err := listAll[store.Endpoint](ctx, rec.session, store.NodeEndpointsSpan(rec.node))
+	endpoints, err := store.All[store.Endpoint](ctx, rec.session, store.NodeEndpointsSpan(rec.node))
 	if err != nil {
 		return false, err
 	}

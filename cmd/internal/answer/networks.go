@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"fmt"
@@ -17,15 +17,15 @@ import (
 	"gvlan/driver/option"
 )
 
-// networkAnswers answers the network commands.
-type networkAnswers struct {
-	records *records
-	driver  *driver.Driver
-	node    string // this one
+// Networks answers the network commands.
+type Networks struct {
+	Records *Records
+	Driver  *driver.Driver
+	Node    string // this one
 }
 
-// register adds the routes of the network commands to the server.
-func (a networkAnswers) register(server *api.Server) {
+// Register adds the routes of the network commands to the server.
+func (a Networks) Register(server *api.Server) {
 	server.Handle("GET "+api.NetworksRoute, a.list)
 	server.Handle("GET "+api.NetworkRoute, a.inspect)
 	server.Handle("POST "+api.NetworksRoute, a.create)
@@ -34,44 +34,44 @@ func (a networkAnswers) register(server *api.Server) {
 	server.Handle("POST "+api.ImportRoute, a.importBuiltIn)
 }
 
-func (a networkAnswers) list(r *http.Request) (any, error) {
-	v, err := a.records.now(r.Context())
+func (a Networks) list(r *http.Request) (any, error) {
+	v, err := a.Records.now(r.Context())
 	if err != nil {
 		return nil, err
 	}
 	return v.views(), nil
 }
 
-func (a networkAnswers) inspect(r *http.Request) (any, error) {
-	v, err := a.records.now(r.Context())
+func (a Networks) inspect(r *http.Request) (any, error) {
+	v, err := a.Records.now(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	return v.called(api.NameIn(r), a.node)
+	return v.called(api.NameIn(r), a.Node)
 }
 
-func (a networkAnswers) create(r *http.Request) (any, error) {
+func (a Networks) create(r *http.Request) (any, error) {
 	request, err := api.BodyOf[engine.NetworkRequest](r)
 	if err != nil {
 		return nil, err
 	}
-	return a.driver.Define(r.Context(), request)
+	return a.Driver.Define(r.Context(), request)
 }
 
-func (a networkAnswers) set(r *http.Request) (any, error) {
+func (a Networks) set(r *http.Request) (any, error) {
 	change, err := api.BodyOf[api.NetworkChange](r)
 	if err != nil {
 		return nil, err
 	}
-	return struct{}{}, a.driver.Set(r.Context(), api.NameIn(r), change.Changes)
+	return struct{}{}, a.Driver.Set(r.Context(), api.NameIn(r), change.Changes)
 }
 
-func (a networkAnswers) remove(r *http.Request) (any, error) {
-	return struct{}{}, a.driver.Remove(r.Context(), api.NameIn(r), r.URL.Query().Has("force"))
+func (a Networks) remove(r *http.Request) (any, error) {
+	return struct{}{}, a.Driver.Remove(r.Context(), api.NameIn(r), r.URL.Query().Has("force"))
 }
 
-func (a networkAnswers) importBuiltIn(r *http.Request) (any, error) {
-	return a.driver.Import(r.Context(), api.NameIn(r))
+func (a Networks) importBuiltIn(r *http.Request) (any, error) {
+	return a.Driver.Import(r.Context(), api.NameIn(r))
 }
 
 // view is one definition with its state on every host that may have it: managed

@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"fmt"
@@ -13,16 +13,16 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// nameAnswers answers the dns commands.
-type nameAnswers struct {
-	zone    *zone.Zone
-	listen  []string // --dns-listen
-	nodes   *nodes
-	records *records
+// Names answers the dns commands.
+type Names struct {
+	Zone    *zone.Zone
+	Listen  []string // --dns-listen
+	Roster  Roster
+	Records *Records
 }
 
-// register adds the routes of the dns commands to the server.
-func (a nameAnswers) register(server *api.Server) {
+// Register adds the routes of the dns commands to the server.
+func (a Names) Register(server *api.Server) {
 	server.Handle("GET "+api.NamesRoute, a.list)
 	server.Handle("GET "+api.DoubtsRoute, a.doubts)
 	server.Handle("GET "+api.LookupRoute, a.lookup)
@@ -30,43 +30,43 @@ func (a nameAnswers) register(server *api.Server) {
 	server.Handle("GET "+api.CountsRoute, a.counts)
 }
 
-func (a nameAnswers) list(r *http.Request) (any, error) {
+func (a Names) list(r *http.Request) (any, error) {
 	scope, err := a.scopeFrom(r)
 	if err != nil {
 		return nil, err
 	}
-	called := api.CallNodes(a.nodes.names())
+	called := api.CallNodes(a.Roster.Names())
 	views := []api.NameView{}
-	for _, record := range a.zone.Names(scope) {
+	for _, record := range a.Zone.Names(scope) {
 		views = append(views, api.NameView{Record: record, Host: called(record.Node)})
 	}
 	return views, nil
 }
 
-func (a nameAnswers) lookup(r *http.Request) (any, error) {
+func (a Names) lookup(r *http.Request) (any, error) {
 	scope, err := a.scopeFrom(r)
 	if err != nil {
 		return nil, err
 	}
 	name := r.URL.Query().Get("name")
-	looked, err := a.zone.Lookup(scope, name, r.URL.Query().Get("type"))
+	looked, err := a.Zone.Lookup(scope, name, r.URL.Query().Get("type"))
 	if err != nil {
 		return nil, err
 	}
 	answer := api.Looked{Answer: looked.Text, Known: looked.Known}
 	if !looked.Known || looked.Missing {
-		answer.Hint = hint(namesNear(name, a.zone.Domain(), a.zone.Names(scope)))
+		answer.Hint = hint(namesNear(name, a.Zone.Domain(), a.Zone.Names(scope)))
 	}
 	return answer, nil
 }
 
 // scopeFrom is the networks of the container that `--from` names, else all.
-func (a nameAnswers) scopeFrom(r *http.Request) (zone.Scope, error) {
+func (a Names) scopeFrom(r *http.Request) (zone.Scope, error) {
 	container := r.URL.Query().Get("from")
 	if container == "" {
 		return zone.Everything(), nil
 	}
-	endpoints, err := a.records.endpointsNow(r.Context())
+	endpoints, err := a.Records.endpointsNow(r.Context())
 	if err != nil {
 		return zone.Scope{}, err
 	}
@@ -83,20 +83,20 @@ func (a nameAnswers) scopeFrom(r *http.Request) (zone.Scope, error) {
 	return zone.Networks(networks...), nil
 }
 
-func (a nameAnswers) setup(*http.Request) (any, error) {
-	if len(a.listen) == 0 {
+func (a Names) setup(*http.Request) (any, error) {
+	if len(a.Listen) == 0 {
 		return nil, fmt.Errorf("this agent serves no names to its host: give --dns-listen")
 	}
-	server, err := netip.ParseAddrPort(a.listen[0])
+	server, err := netip.ParseAddrPort(a.Listen[0])
 	if err != nil {
 		return nil, err
 	}
-	return listen.Setup{Server: server, Domain: a.zone.Domain(), Reverse: a.zone.ReverseZones()}, nil
+	return listen.Setup{Server: server, Domain: a.Zone.Domain(), Reverse: a.Zone.ReverseZones()}, nil
 }
 
-func (a nameAnswers) counts(*http.Request) (any, error) {
+func (a Names) counts(*http.Request) (any, error) {
 	all := []api.NameCounts{}
-	for _, z := range a.zone.Counts() {
+	for _, z := range a.Zone.Counts() {
 		counts := api.NameCounts{Zone: z.Zone, Codes: map[string]uint64{}}
 		z.Codes(func(code string, n uint64) { counts.Codes[code] = n })
 		all = append(all, counts)
@@ -106,37 +106,19 @@ func (a nameAnswers) counts(*http.Request) (any, error) {
 
 // doubts lists what makes names in scope ambiguous: containers that share one,
 // and networks without full names.
-func (a nameAnswers) doubts(r *http.Request) (any, error) {
+func (a Names) doubts(r *http.Request) (any, error) {
 	scope, err := a.scopeFrom(r)
 	if err != nil {
 		return nil, err
 	}
-	called, doubts := api.CallNodes(a.nodes.names()), []string{}
-	for _, n := range a.zone.Namesakes(scope) {
-		doubts = append(doubts, namesakesDoubt(n, called))
+	called, doubts := api.CallNodes(a.Roster.Names()), []string{}
+	for _, n := range a.Zone.Namesakes(scope) {
+		doubts = append(doubts, n.Doubt(called))
 	}
-	for _, c := range a.zone.Conflicts() {
-		doubts = append(doubts, conflictDoubt(c))
+	for _, c := range a.Zone.Conflicts() {
+		doubts = append(doubts, c.Doubt())
 	}
 	return doubts, nil
-}
-
-func namesakesDoubt(n zone.Namesakes, called func(node string) string) string {
-	var hosts []string
-	for _, node := range n.Nodes {
-		hosts = append(hosts, called(node))
-	}
-	slices.Sort(hosts)
-	last := len(hosts) - 1
-	return fmt.Sprintf("container name %s is used on hosts %s and %s in network %s: it answers with the addresses of all of them",
-		n.Name, strings.Join(hosts[:last], ", "), hosts[last], n.Network)
-}
-
-func conflictDoubt(c zone.Conflict) string {
-	if c.With == "" {
-		return fmt.Sprintf("network %s has no full names, for what it is called cannot stand in one: its containers answer to their bare names", c.Network)
-	}
-	return fmt.Sprintf("network %s has no full names, for %s would have the same (%s): its containers answer to their bare names", c.Network, c.With, c.Label)
 }
 
 // namesNear are full names close to one without an answer: the same container's

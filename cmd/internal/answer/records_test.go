@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"context"
@@ -60,14 +60,14 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 	}}); err != nil {
 		t.Fatal(err)
 	}
-	r := newRecords(mem, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
+	r := NewRecords(mem, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
 	if _, known := r.last(r.directory.Known()); known {
 		t.Error("before etcd answered the cluster is known")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 2)
 	go func() { done <- r.directory.Run(ctx, mem) }()
-	go func() { done <- r.run(ctx) }()
+	go func() { done <- r.Run(ctx) }()
 	for {
 		v, known := r.last(r.directory.Known())
 		if known && v.live["id1"] && len(v.nodes) == 1 {
@@ -97,12 +97,12 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 // TestNodeFollowsNetworksAndEndpoints: while containers come and go nothing
 // else changes, and the node must not look behind to the others.
 func TestNodeFollowsNetworksAndEndpoints(t *testing.T) {
-	r := newRecords(nil, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
+	r := NewRecords(nil, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
 	for _, step := range []struct {
 		apply func(store.Change)
 		at    store.Revision
 		want  store.Revision
-	}{{r.endpoints.Apply, 7, 7}, {r.networks.Apply, 9, 9}, {r.endpoints.Apply, 8, 9}} {
+	}{{r.Endpoints.Apply, 7, 7}, {r.Networks.Apply, 9, 9}, {r.Endpoints.Apply, 8, 9}} {
 		step.apply(store.Change{Revision: step.at})
 		if got := r.directory.Known().Revision; got != step.want {
 			t.Errorf("after a change at revision %d the node follows to %d, want %d", step.at, got, step.want)

@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"context"
@@ -16,41 +16,42 @@ import (
 	"gvlan/cluster/store"
 )
 
-// records reads what is shown of the cluster: as etcd has it or, while it does
+// Records reads what is shown of the cluster: as etcd has it or, while it does
 // not answer, as the watch brought it last.
-type records struct {
+type Records struct {
 	kv        store.KV
 	directory *cluster.Directory
 
-	networks  *store.Table[store.Network]
-	endpoints *store.Table[store.Endpoint]
+	Networks  *store.Table[store.Network]  // followed for every reader of the agent
+	Endpoints *store.Table[store.Endpoint] // likewise
 }
 
-func newRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *records {
+// NewRecords makes the records of a cluster whose nodes the directory follows.
+func NewRecords(kv store.KV, directory *cluster.Directory, log *slog.Logger) *Records {
 	unread := func(err error) {
 		log.Error("a record of the store cannot be read: what it said before stands, but for its names in the DNS", "err", err)
 	}
-	r := &records{
+	r := &Records{
 		kv: kv, directory: directory,
-		networks:  store.NewTable[store.Network](store.NetworksSpan(), unread),
-		endpoints: store.NewTable[store.Endpoint](store.EndpointsSpan(), unread),
+		Networks:  store.NewTable[store.Network](store.NetworksSpan(), unread),
+		Endpoints: store.NewTable[store.Endpoint](store.EndpointsSpan(), unread),
 	}
-	r.networks.Tell(directory.Follows)
-	r.endpoints.Tell(directory.Follows)
+	r.Networks.Tell(directory.Follows)
+	r.Endpoints.Tell(directory.Follows)
 	return r
 }
 
-// run follows networks and endpoints until ctx ends.
-func (r *records) run(ctx context.Context) error {
+// Run follows networks and endpoints until ctx ends.
+func (r *Records) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.networks.Run(ctx, r.kv) })
-	group.Go(func() error { return r.endpoints.Run(ctx, r.kv) })
+	group.Go(func() error { return r.Networks.Run(ctx, r.kv) })
+	group.Go(func() error { return r.Endpoints.Run(ctx, r.kv) })
 	return group.Wait()
 }
 
 // now is the cluster as etcd has it or, while etcd does not answer, as it had it
 // last.
-func (r *records) now(ctx context.Context) (clusterView, error) {
+func (r *Records) now(ctx context.Context) (clusterView, error) {
 	asking, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	v, err := readCluster(asking, r.kv)
@@ -65,9 +66,9 @@ func (r *records) now(ctx context.Context) (clusterView, error) {
 
 // last is the cluster as etcd described it last; known is false before it ever
 // did.
-func (r *records) last(nodes gossip.Known) (v clusterView, known bool) {
-	networks, networksKnown := mirrored(r.networks)
-	endpoints, endpointsKnown := mirrored(r.endpoints)
+func (r *Records) last(nodes gossip.Known) (v clusterView, known bool) {
+	networks, networksKnown := mirrored(r.Networks)
+	endpoints, endpointsKnown := mirrored(r.Endpoints)
 	v = clusterView{networks: networks, endpoints: endpoints, nodes: map[string]store.Node{}, live: map[string]bool{}, asOf: nodes.Heard}
 	for name, node := range nodes.Nodes {
 		if node.Registered {
@@ -80,14 +81,14 @@ func (r *records) last(nodes gossip.Known) (v clusterView, known bool) {
 
 // endpointsNow is every endpoint as etcd has it or, while etcd does not
 // answer, as it had it last.
-func (r *records) endpointsNow(ctx context.Context) ([]store.Endpoint, error) {
+func (r *Records) endpointsNow(ctx context.Context) ([]store.Endpoint, error) {
 	asking, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	all, err := listAll[store.Endpoint](asking, r.kv, store.EndpointsSpan())
+	all, err := store.All[store.Endpoint](asking, r.kv, store.EndpointsSpan())
 	if !errors.Is(err, store.ErrUnavailable) {
 		return all, err
 	}
-	if last, known := mirrored(r.endpoints); known {
+	if last, known := mirrored(r.Endpoints); known {
 		return last, nil
 	}
 	return nil, err
@@ -96,10 +97,10 @@ func (r *records) endpointsNow(ctx context.Context) ([]store.Endpoint, error) {
 // etcdAnswer bounds how long a look at the nodes waits for etcd.
 const etcdAnswer = 2 * time.Second
 
-func (r *records) endpointsByNode(ctx context.Context) (map[string]int, error) {
+func (r *Records) endpointsByNode(ctx context.Context) (map[string]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	endpoints, err := listAll[store.Endpoint](ctx, r.kv, store.EndpointsSpan())
+	endpoints, err := store.All[store.Endpoint](ctx, r.kv, store.EndpointsSpan())
 	has := map[string]int{}
 	for _, e := range endpoints {
 		has[e.Node]++
@@ -118,10 +119,10 @@ type clusterView struct {
 }
 
 func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
-	if v.networks, err = listAll[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
+	if v.networks, err = store.All[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
 		return v, err
 	}
-	nodes, err := listAll[store.Node](ctx, kv, store.NodesSpan())
+	nodes, err := store.All[store.Node](ctx, kv, store.NodesSpan())
 	if err != nil {
 		return v, err
 	}
@@ -137,27 +138,11 @@ func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
 	for _, it := range live {
 		v.live[store.NameOf(it.Key)] = true
 	}
-	v.endpoints, err = listAll[store.Endpoint](ctx, kv, store.EndpointsSpan())
+	v.endpoints, err = store.All[store.Endpoint](ctx, kv, store.EndpointsSpan())
 	return v, err
 }
 
-func listAll[T any](ctx context.Context, kv store.KV, span store.Span) ([]T, error) {
-	items, _, err := kv.List(ctx, span)
-	if err != nil {
-		return nil, err
-	}
-	var all []T
-	for _, it := range items {
-		record, err := store.Decode[T](it)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, record)
-	}
-	return all, nil
-}
-
-// mirrored is listAll of a table; known is false before its first list.
+// mirrored is store.All of a table; known is false before its first list.
 func mirrored[T any](table *store.Table[T]) (all []T, known bool) {
 	known = table.Listed()
 	rows, _ := table.Rows() // may lack what this host wrote just now

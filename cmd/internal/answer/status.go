@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
+	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver"
@@ -17,47 +18,49 @@ import (
 	"gvlan/ipam"
 )
 
-// statusAnswer answers `gvlan status`.
-type statusAnswer struct {
-	self      Identity
-	version   string
-	started   time.Time
-	truth     *truth
-	session   *session.Session
-	addresses *ipam.Allocator
-	driver    *driver.Driver
-	engine    host.Engine
-	nodes     *nodes
+// Status answers `gvlan status`.
+type Status struct {
+	Roster    Roster
+	Host      string // this one's name
+	Version   string
+	Started   time.Time
+	Solo      func() bool     // no other host shares the store
+	Endpoints func() []string // where the store is looked for
+	Own       *hosting.Store  // nil: the store is somebody else's
+	Session   *session.Session
+	Addresses *ipam.Allocator
+	Driver    *driver.Driver
+	Engine    host.Engine
 }
 
 // engineAnswer bounds how long a status waits for the engine.
 const engineAnswer = 2 * time.Second
 
-// register adds the route of `gvlan status` to the server.
-func (a statusAnswer) register(server *api.Server) {
+// Register adds the route of `gvlan status` to the server.
+func (a Status) Register(server *api.Server) {
 	server.Handle("GET "+api.StatusRoute, func(r *http.Request) (any, error) { return a.status(r.Context()), nil })
 }
 
 // status answers within two seconds, whether or not etcd and the engine do.
-func (a statusAnswer) status(ctx context.Context) api.Status {
+func (a Status) status(ctx context.Context) api.Status {
 	unreached := make(chan error, 1)
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	s := api.Status{
-		Node: a.self.Node, Host: a.self.Host, Version: a.version, Started: a.started,
-		Cluster: a.session.Cluster(), Solo: a.truth.solo(),
-		Etcd:            api.EtcdStatus{Endpoints: a.truth.addresses(), Trusted: true},
-		Defined:         definedStatus(a.driver.Progress()),
-		PendingReleases: a.addresses.Pending(), Warnings: a.driver.Warnings(),
+		Node: a.Roster.Self, Host: a.Host, Version: a.Version, Started: a.Started,
+		Cluster: a.Session.Cluster(), Solo: a.Solo(),
+		Etcd:            api.EtcdStatus{Endpoints: a.Endpoints(), Trusted: true},
+		Defined:         definedStatus(a.Driver.Progress()),
+		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(),
 	}
-	for _, c := range a.addresses.Conflicts() {
+	for _, c := range a.Addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
-	if a.truth.own != nil {
-		s.Warnings = append(s.Warnings, a.truth.own.Warnings(api.CallNodes(a.nodes.names()))...)
+	if a.Own != nil {
+		s.Warnings = append(s.Warnings, a.Own.Warnings(api.CallNodes(a.Roster.Names()))...)
 	}
-	s.Gossip = a.nodes.status()
+	s.Gossip = a.Roster.gossip()
 	a.engineNow(ctx, &s)
-	for _, n := range a.driver.Report() {
+	for _, n := range a.Driver.Report() {
 		s.Networks = append(s.Networks, networkStatus(n))
 	}
 	if err := <-unreached; err != nil {
@@ -68,15 +71,15 @@ func (a statusAnswer) status(ctx context.Context) api.Status {
 }
 
 // engineNow adds what the engine says.
-func (a statusAnswer) engineNow(ctx context.Context, s *api.Status) {
+func (a Status) engineNow(ctx context.Context, s *api.Status) {
 	ctx, cancel := context.WithTimeout(ctx, engineAnswer)
 	defer cancel()
-	if info, err := a.engine.Info(ctx); err != nil {
+	if info, err := a.Engine.Info(ctx); err != nil {
 		s.Engine.Why = err.Error()
 	} else {
 		s.Engine.Version = info.Version
 	}
-	if failed, err := a.driver.FailedStarts(ctx); err == nil {
+	if failed, err := a.Driver.FailedStarts(ctx); err == nil {
 		for _, c := range failed {
 			s.FailedStarts = append(s.FailedStarts, c.Name)
 		}
@@ -85,12 +88,12 @@ func (a statusAnswer) engineNow(ctx context.Context, s *api.Status) {
 
 // conflictWarning says which address of this node's somebody else has, and
 // what to do.
-func (a statusAnswer) conflictWarning(c ipam.Conflict) string {
+func (a Status) conflictWarning(c ipam.Conflict) string {
 	if c.Endpoint == "" {
 		return fmt.Sprintf("address %s is reserved for a network here and is %s: stop that container", c.Address, c.Holder)
 	}
 	return fmt.Sprintf("address %s of %s is %s as well: its link here is down; stop one of the two, then start the one here again",
-		c.Address, a.driver.Called(c.Endpoint), c.Holder)
+		c.Address, a.Driver.Called(c.Endpoint), c.Holder)
 }
 
 func definedStatus(p command.Progress) api.DefinedStatus {
@@ -110,13 +113,13 @@ func networkStatus(n command.NetworkReport) api.NetworkStatus {
 
 // etcdNow is why no new address would be given now, nil when one would be. It
 // asks etcd, because the session knows only how its last call ended.
-func (a statusAnswer) etcdNow(ctx context.Context) error {
+func (a Status) etcdNow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	if err := a.session.Trusted(); err != nil {
+	if err := a.Session.Trusted(); err != nil {
 		return err
 	}
-	_, err := a.session.Get(ctx, store.MetaKey())
+	_, err := a.Session.Get(ctx, store.MetaKey())
 	if said, ok := errors.AsType[*etcd.RequestError](err); ok {
 		return said // without the request it was the answer to
 	}

@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"fmt"

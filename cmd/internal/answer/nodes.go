@@ -1,4 +1,4 @@
-package agent
+package answer
 
 import (
 	"context"
@@ -25,20 +25,20 @@ import (
 	"gvlan/ipam/evict"
 )
 
-// nodeAnswers answers the node, members and key commands.
-type nodeAnswers struct {
-	nodes   *nodes
-	records *records
-	session *session.Session
-	lan     lan
-	log     *slog.Logger
-	own     *hosting.Store // nil: the store is somebody else's, and gives no certificates
-	client  *etcd.Client
+// Nodes answers the node, members and key commands.
+type Nodes struct {
+	Roster  Roster
+	Records *Records
+	Session *session.Session
+	Ask     evict.Ask      // the LAN
+	Own     *hosting.Store // nil: the store is somebody else's, and gives no certificates
+	Client  *etcd.Client
+	Log     *slog.Logger
 }
 
-// register adds the routes of the node, members and key commands to the
+// Register adds the routes of the node, members and key commands to the
 // server.
-func (a nodeAnswers) register(server *api.Server) {
+func (a Nodes) Register(server *api.Server) {
 	server.Handle("GET "+api.NodesRoute, a.list)
 	server.Handle("GET "+api.MembersRoute, a.members)
 	server.Handle("POST "+api.DrainRoute, a.drain)
@@ -48,11 +48,11 @@ func (a nodeAnswers) register(server *api.Server) {
 
 // list answers from memory, and counts endpoints only when etcd answers: people
 // ask for it most while etcd does not.
-func (a nodeAnswers) list(r *http.Request) (any, error) {
-	has, err := a.records.endpointsByNode(r.Context())
-	stale := err != nil || !a.nodes.directory.Known().Fresh
+func (a Nodes) list(r *http.Request) (any, error) {
+	has, err := a.Records.endpointsByNode(r.Context())
+	stale := err != nil || !a.Roster.Directory.Known().Fresh
 	views := []api.NodeView{}
-	for _, row := range a.nodes.rows() {
+	for _, row := range a.Roster.Rows() {
 		described := row.Store.Description
 		view := api.NodeView{
 			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
@@ -68,10 +68,10 @@ func (a nodeAnswers) list(r *http.Request) (any, error) {
 	return api.HostViews(views), nil
 }
 
-func (a nodeAnswers) members(*http.Request) (any, error) {
+func (a Nodes) members(*http.Request) (any, error) {
 	views := []api.MemberView{}
-	called := api.CallAgents(a.nodes.names())
-	for _, row := range a.nodes.rows() {
+	called := api.CallAgents(a.Roster.Names())
+	for _, row := range a.Roster.Rows() {
 		v := api.MemberView{Node: row.Node, Name: called(row.Node), Etcd: "away"}
 		if row.Store.Live != nil {
 			v.Etcd = "connected"
@@ -80,8 +80,8 @@ func (a nodeAnswers) members(*http.Request) (any, error) {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
 			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
 		}
-		if row.Node == a.nodes.self.Node {
-			v.Applied = a.nodes.directory.Known().Revision
+		if row.Node == a.Roster.Self {
+			v.Applied = a.Roster.Directory.Known().Revision
 		}
 		views = append(views, v)
 	}
@@ -89,28 +89,28 @@ func (a nodeAnswers) members(*http.Request) (any, error) {
 }
 
 // drain drains both agents of a host.
-func (a nodeAnswers) drain(r *http.Request) (any, error) {
-	nodes, err := api.NodesCalled(a.nodes.names(), api.NameIn(r))
+func (a Nodes) drain(r *http.Request) (any, error) {
+	nodes, err := api.NodesCalled(a.Roster.Names(), api.NameIn(r))
 	if err != nil {
 		return nil, err
 	}
 	for _, node := range nodes {
-		err = errors.Join(err, description.Drain(r.Context(), a.session, node, !r.URL.Query().Has("undo")))
+		err = errors.Join(err, description.Drain(r.Context(), a.Session, node, !r.URL.Query().Has("undo")))
 	}
 	return struct{}{}, err
 }
 
 // evict answers after evict.DefaultWait: only then does the node's agent, if it
 // still runs anywhere, know that it lost its place.
-func (a nodeAnswers) evict(r *http.Request) (any, error) {
-	names, force := a.nodes.names(), r.URL.Query().Has("force")
+func (a Nodes) evict(r *http.Request) (any, error) {
+	names, force := a.Roster.Names(), r.URL.Query().Has("force")
 	nodes, err := api.NodesCalled(names, api.NameIn(r))
 	if err != nil {
 		return nil, err
 	}
-	nodes = toEvict(a.nodes.rows(), nodes)
-	if a.own != nil {
-		if err := sparesVoters(r.Context(), a.session, nodes, api.CallNodes(names)); err != nil {
+	nodes = toEvict(a.Roster.Rows(), nodes)
+	if a.Own != nil {
+		if err := sparesVoters(r.Context(), a.Session, nodes, api.CallNodes(names)); err != nil {
 			return nil, err
 		}
 	}
@@ -118,8 +118,8 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 	var evictions errgroup.Group
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
-			taken[i], err = evict.Node(r.Context(), a.session, node, evict.Options{
-				Called: api.CallAgents(names)(node), Force: force, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log,
+			taken[i], err = evict.Node(r.Context(), a.Session, node, evict.Options{
+				Called: api.CallAgents(names)(node), Force: force, Grant: a.Session.Grant, Ask: a.Ask, Log: a.Log,
 				Fenced: func(ctx context.Context) error { return a.revoke(ctx, node) },
 			})
 			return err
@@ -131,14 +131,14 @@ func (a nodeAnswers) evict(r *http.Request) (any, error) {
 
 // revoke ends the certificates of a node that was fenced, so that its host, or
 // who took it, reaches the store no more.
-func (a nodeAnswers) revoke(ctx context.Context, node string) error {
-	if a.own == nil {
+func (a Nodes) revoke(ctx context.Context, node string) error {
+	if a.Own == nil {
 		return nil
 	}
-	keeper, err := join.Revoke(ctx, a.session, node)
-	err = errors.Join(err, a.own.Expel(ctx, a.client, node))
+	keeper, err := join.Revoke(ctx, a.Session, node)
+	err = errors.Join(err, a.Own.Expel(ctx, a.Client, node))
 	if err == nil && keeper {
-		a.log.Warn("the evicted node had the cluster's keys: its join token and its authority are replaced, by themselves; `gvlan token show` has the new token", "node", node)
+		a.Log.Warn("the evicted node had the cluster's keys: its join token and its authority are replaced, by themselves; `gvlan token show` has the new token", "node", node)
 	}
 	return err
 }
@@ -204,21 +204,21 @@ func addTaken(all []evict.Taken) (sum evict.Taken) {
 	return sum
 }
 
-func (a nodeAnswers) rotateKey(r *http.Request) (any, error) {
-	if a.nodes.peers == nil {
+func (a Nodes) rotateKey(r *http.Request) (any, error) {
+	if a.Roster.Peers == nil {
 		return nil, errors.New("this agent runs with --gossip off: there is no key in use here")
 	}
 	rotation := gossip.Rotation{
-		KV: a.session, Random: rand.Reader,
+		KV: a.Session, Random: rand.Reader,
 		Unacknowledged: func(ring uint32) (missing []string) {
-			called := api.CallAgents(a.nodes.names())
-			for _, node := range a.nodes.peers.Unacknowledged(ring) {
+			called := api.CallAgents(a.Roster.Names())
+			for _, node := range a.Roster.Peers.Unacknowledged(ring) {
 				missing = append(missing, called(node))
 			}
 			return missing
 		},
 		Progress: func(step string, missing []string) {
-			a.log.Info("rotating the gossip's key", "step", step, "waiting", strings.Join(missing, ","))
+			a.Log.Info("rotating the gossip's key", "step", step, "waiting", strings.Join(missing, ","))
 		},
 	}
 	return struct{}{}, rotation.Run(r.Context())
