@@ -35,6 +35,9 @@ type Member struct {
 	Ack    Ack
 	Direct time.Time
 	RTT    time.Duration
+	// Ahead is how far its clock was before this host's then, give or take half
+	// of RTT; it is known where Ack has a Clock.
+	Ahead time.Duration
 }
 
 // Event is a member that came, went or changed its metadata.
@@ -111,7 +114,11 @@ func (t *table) answered(node string, rtt time.Duration, ack Ack) {
 	if !ok {
 		return
 	}
-	m.Ack, m.RTT, m.Direct = ack, rtt, t.now()
+	m.Ack, m.RTT, m.Direct, m.Ahead = ack, rtt, t.now(), 0
+	if !ack.Clock.IsZero() {
+		// By the wall clocks: what a monotonic one says is of one host only.
+		m.Ahead = ack.Clock.Sub(m.Direct.Round(0).Add(-rtt / 2))
+	}
 	t.members[node] = m
 }
 

@@ -312,7 +312,7 @@ func (m *Membership) ack() Ack {
 	m.mu.Lock()
 	ring, list := m.ring, m.list
 	m.mu.Unlock()
-	a := Ack{Ring: ring, Applied: m.config.Registry.Known().Revision}
+	a := Ack{Ring: ring, Applied: m.config.Registry.Known().Revision, Clock: m.table.now()}
 	if list != nil {
 		a.Health = uint8(min(list.GetHealthScore(), 255))
 	}

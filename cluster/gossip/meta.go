@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gvlan/cluster/store"
 )
@@ -86,28 +87,38 @@ type Ack struct {
 	Health  uint8          // memberlist's own awareness score; 0 is healthy
 	Ring    uint32         // RingID of the keys the node has installed
 	Applied store.Revision // how far the node follows the store
+	Clock   time.Time      // the node's own, when it answered; zero from older agents
 }
 
-// ackSize is the length of an encoded Ack.
-const ackSize = 16
+// ackSize is the length of an encoded Ack; those of older agents end at
+// ackSizeNoClock.
+const (
+	ackSize        = 24
+	ackSizeNoClock = 16
+)
 
 func (a Ack) encode() []byte {
 	raw := make([]byte, 0, ackSize)
 	raw = append(raw, metaVersion, a.Health, 0, 0)
 	raw = binary.BigEndian.AppendUint32(raw, a.Ring)
-	return binary.BigEndian.AppendUint64(raw, uint64(a.Applied))
+	raw = binary.BigEndian.AppendUint64(raw, uint64(a.Applied))
+	return binary.BigEndian.AppendUint64(raw, uint64(a.Clock.UnixNano()))
 }
 
 // decodeAck reads an Ack; longer ones come from newer agents.
 func decodeAck(raw []byte) (Ack, error) {
-	if len(raw) < ackSize || raw[0] < metaVersion {
-		return Ack{}, fmt.Errorf("read acknowledgement: %d bytes are not %d of version %d", len(raw), ackSize, metaVersion)
+	if len(raw) < ackSizeNoClock || raw[0] < metaVersion {
+		return Ack{}, fmt.Errorf("read acknowledgement: %d bytes are not %d of version %d", len(raw), ackSizeNoClock, metaVersion)
 	}
-	return Ack{
+	a := Ack{
 		Health:  raw[1],
 		Ring:    binary.BigEndian.Uint32(raw[4:]),
 		Applied: store.Revision(binary.BigEndian.Uint64(raw[8:])),
-	}, nil
+	}
+	if len(raw) >= ackSize {
+		a.Clock = time.Unix(0, int64(binary.BigEndian.Uint64(raw[16:])))
+	}
+	return a, nil
 }
 
 // ParentsDigest folds a node's interface inventory into the 8 bytes that fit

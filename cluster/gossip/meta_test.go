@@ -1,8 +1,10 @@
 package gossip
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -42,7 +44,7 @@ func TestMetaInWords(t *testing.T) {
 }
 
 func TestAckSurvivesTheWire(t *testing.T) {
-	want := Ack{Health: 3, Ring: 0xfffffffe, Applied: 1 << 40}
+	want := Ack{Health: 3, Ring: 0xfffffffe, Applied: 1 << 40, Clock: time.Unix(1_700_000_000, 5)}
 	got, err := decodeAck(want.encode())
 	if err != nil {
 		t.Fatal(err)
@@ -50,8 +52,33 @@ func TestAckSurvivesTheWire(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	older, err := decodeAck(want.encode()[:ackSizeNoClock])
+	if err != nil || older.Applied != want.Applied || !older.Clock.IsZero() {
+		t.Errorf("the acknowledgement of an older agent is read as %+v (%v), want it without a clock", older, err)
+	}
 	if _, err := decodeAck(nil); err == nil {
 		t.Error("an empty acknowledgement was read")
+	}
+}
+
+// TestClocksAreCompared: an answer tells how far the other's clock is from
+// this host's; that of an older agent does not.
+func TestClocksAreCompared(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	members := newTable(func() time.Time { return now })
+	members.saw("peer", netip.AddrPort{}, Meta{})
+	for name, tt := range map[string]struct {
+		clock time.Time
+		want  time.Duration
+	}{
+		"ahead":            {now.Add(5*time.Second - 20*time.Millisecond), 5 * time.Second},
+		"behind":           {now.Add(-time.Minute - 20*time.Millisecond), -time.Minute},
+		"an older agent's": {time.Time{}, 0},
+	} {
+		members.answered("peer", 40*time.Millisecond, Ack{Clock: tt.clock})
+		if m, _ := members.get("peer"); m.Ahead != tt.want {
+			t.Errorf("%s: the peer's clock is %s ahead, want %s", name, m.Ahead, tt.want)
+		}
 	}
 }
 
