@@ -66,6 +66,8 @@ var arrows = map[string][]string{
 
 	"cluster":                       {"cluster/gossip", "cluster/store"},
 	"cluster/description":           {"cluster/store"},
+	"cluster/events":                {"cluster/store"},
+	"cluster/events/eventstest":     {"cluster/events"},
 	"cluster/gossip":                {"cluster/store"},
 	"cluster/store":                 {},
 	"cluster/store/authority":       {"cluster/store/internal/folder"},

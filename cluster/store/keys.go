@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -28,6 +29,10 @@ const (
 	lastFolder       = "/last/"
 	recoveryFolder   = "/recovery/"
 	reassertedFolder = recoveryFolder + "nodes/"
+	// trailFolder sorts after every folder that something depends on: one span
+	// covers those.
+	trailFolder = "/trail/"
+	wentPart    = "went-"
 
 	ownFolder          = "/store/"
 	membersFolder      = ownFolder + "members/"
@@ -112,6 +117,29 @@ func CautionKey() string { return recoveryFolder + "caution" }
 
 // ReassertedKey holds the node's Reasserted.
 func ReassertedKey(node string) string { return reassertedFolder + part(node) }
+
+// TrailKey holds the node's Trail of that number.
+func TrailKey(node string, number int64) string {
+	return trailFolder + part(node) + "/" + fmt.Sprintf("%012x", number)
+}
+
+// TrailNumber reads the number of a TrailKey; ok is false for a TrailEndKey.
+func TrailNumber(key string) (number int64, ok bool) {
+	number, err := strconv.ParseInt(NameOf(key), 16, 64)
+	return number, err == nil
+}
+
+// TrailEndKey holds the Trail that says that the node went whose LiveKey was
+// created at a revision. Whoever sees it go may write it, once.
+func TrailEndKey(node string, live Revision) string {
+	return trailFolder + part(node) + "/" + wentPart + fmt.Sprintf("%016x", int64(live))
+}
+
+// TrailsSpan covers what every node tells of what happened.
+func TrailsSpan() Span { return Prefix(trailFolder) }
+
+// TrailSpan covers what one node tells, and others of its going.
+func TrailSpan(node string) Span { return Prefix(trailFolder + part(node) + "/") }
 
 // DefaultPoolKey holds the DefaultPool record of a subnet that was taken
 // from the default pools.

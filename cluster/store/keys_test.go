@@ -180,3 +180,26 @@ func TestNamesBesideDefinitions(t *testing.T) {
 		}
 	}
 }
+
+// TestTrailKeys: what nothing depends on sorts after all else, and a node's in
+// the order of their numbers.
+func TestTrailKeys(t *testing.T) {
+	for _, span := range []store.Span{
+		store.NetworksSpan(), store.TombstonesSpan(), store.RemovalsSpan(), store.NodesSpan(), store.LiveSpan(), store.EpochsSpan(), store.RefsSpan(),
+		store.DefaultPoolsSpan(), store.EndpointsSpan(), store.MACsSpan(), store.AllLeasesSpan(), store.QuarantinesSpan(), store.OwnSpan(), store.RecoverySpan(), store.LastSpan(),
+	} {
+		if span.To > store.TrailsSpan().From {
+			t.Errorf("%s reaches beyond the trail", span.From)
+		}
+	}
+	keys := []string{store.TrailKey("h/1", 9), store.TrailKey("h/1", 1<<41), store.TrailKey("h/1", 1<<43), store.TrailEndKey("h/1", 7)}
+	if !slices.IsSorted(keys) {
+		t.Errorf("%q are not in order", keys)
+	}
+	for i, key := range keys {
+		number, ok := store.TrailNumber(key)
+		if ok != (i < 3) || i == 1 && number != 1<<41 || !store.TrailSpan("h/1").Contains(key) || store.TrailSpan("h").Contains(key) {
+			t.Errorf("%s has number %d, %v", key, number, ok)
+		}
+	}
+}
