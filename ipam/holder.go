@@ -313,6 +313,13 @@ func (h *holders) KeepOut(of map[netip.Addr]string, all bool) {
 	h.hosts.enter(of)
 }
 
+// hostsNow are those addresses, as far as this host was told.
+func (h *holders) hostsNow() *addrset.Set {
+	h.hosts.mu.Lock()
+	defer h.hosts.mu.Unlock()
+	return h.hosts.set
+}
+
 func (h *hosts) enter(of map[netip.Addr]string) {
 	h.of, h.set = of, &addrset.Set{}
 	h.set.Fill(slices.Collect(maps.Keys(of)))

@@ -362,6 +362,7 @@ func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one c
 func (c *picker) lost(one candidate, rev store.Revision) {
 	c.current = false
 	c.lostTo++
+	c.a.counts.raced.Add(1)
 	c.a.mirrorOf(one.view).Meet()
 	for i, v := range c.views {
 		if v.segment == one.at.Segment && v.subnet.Contains(one.at.Addr) {
@@ -557,14 +558,14 @@ func (rq *requests) mirrorOf(v view) *mirror.Mirror { return rq.Mirrors.Of(v.seg
 // its ranges, to networks of the cluster.
 func (rq *requests) exhausted(ctx context.Context, network string, views []view) error {
 	n, _ := rq.Memory.Addressing(network)
-	var ranges, full []string
+	var ranges, of []string
 	cure := "remove a container, or make a network with a larger subnet"
 	for _, v := range views {
 		told, err := rq.lists.Told(ctx, v.segment, v.ranges, func(t census.Tally) string { return rq.holders.fullness(ctx, t) })
 		if err != nil {
 			told = "etcd does not say of what"
 		}
-		full = append(full, told)
+		of = append(of, told)
 		for _, r := range v.ranges {
 			ranges = append(ranges, r.String())
 			if n.UUID != "" && r.Bits() > v.subnet.Bits() {
@@ -572,5 +573,5 @@ func (rq *requests) exhausted(ctx context.Context, network string, views []view)
 			}
 		}
 	}
-	return fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s: %s", strings.Join(ranges, " and "), strings.Join(full, "; "), cure)
+	return full{fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s: %s", strings.Join(ranges, " and "), strings.Join(of, "; "), cure)}
 }

@@ -26,6 +26,7 @@ type requests struct {
 	kept         kept
 	answering    answering
 	lists        *census.Lists
+	counts       counts
 }
 
 // leaseAny gives any free address. While the store is away it can only be
@@ -451,6 +452,13 @@ func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.
 // The prefix has the length of the subnet the address is in, which for a
 // network of several subnets may be another one than the pool's.
 func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
+	given, err := rq.request(ctx, r)
+	rq.counts.note(err)
+	return given, err
+}
+
+// request is RequestAddress.
+func (rq *requests) request(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
 	rq.AwaitOpening(ctx)
 	p, err := rq.poolFor(r.PoolID)
 	if err != nil {

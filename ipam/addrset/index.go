@@ -86,6 +86,15 @@ func (x *Index) CountFree(first, last netip.Addr) uint64 {
 	return math.MaxUint64
 }
 
+// Count counts the addresses from first to last that are in the set.
+func (x *Index) Count(first, last netip.Addr) uint64 {
+	from, to, ok := x.clip(first, last)
+	if !ok {
+		return 0
+	}
+	return x.countMembers(from, to)
+}
+
 // NthFree returns the address that n others are lower than, of those from first
 // to last that are in the prefix and not in the set.
 func (x *Index) NthFree(first, last netip.Addr, n uint64) (netip.Addr, bool) {
@@ -93,7 +102,7 @@ func (x *Index) NthFree(first, last netip.Addr, n uint64) (netip.Addr, bool) {
 	if !ok || !(number{0, n}).less(x.countFree(from, to)) {
 		return netip.Addr{}, false
 	}
-	k := from.minus(x.countMembers(from)).plus(number{0, n})
+	k := from.minus(x.countBelow(from)).plus(number{0, n})
 	return x.within.first.plus(x.taken.free(k)).addr(), true
 }
 
@@ -115,16 +124,22 @@ func (x *Index) clip(first, last netip.Addr) (from, to number, ok bool) {
 	return a.minus(x.within.first), b.minus(x.within.first), !b.less(a)
 }
 
-// countMembers counts the members below a position.
-func (x *Index) countMembers(n number) number { return number{0, uint64(x.taken.below(n))} }
+// countBelow counts the members below a position.
+func (x *Index) countBelow(n number) number { return number{0, uint64(x.taken.below(n))} }
 
-// countFree counts what is free between two positions, both included; 2^128,
-// an empty ::/0, is said as one less.
-func (x *Index) countFree(from, to number) number {
+// countMembers counts the members between two positions, both included.
+func (x *Index) countMembers(from, to number) uint64 {
 	members := uint64(x.taken.below(to) - x.taken.below(from))
 	if x.taken.has(to) {
 		members++
 	}
+	return members
+}
+
+// countFree counts what is free between two positions, both included; 2^128,
+// an empty ::/0, is said as one less.
+func (x *Index) countFree(from, to number) number {
+	members := x.countMembers(from, to)
 	all := to.minus(from) // one less than there are, so that it fits
 	switch {
 	case members > 0:

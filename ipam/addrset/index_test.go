@@ -125,6 +125,15 @@ func checkFree(t *rapid.T, x *Index, m *indexModel, first, last netip.Addr) {
 	if got := x.CountFree(first, last); got != uint64(len(free)) {
 		t.Fatalf("CountFree(%s, %s) = %d, want %d", first, last, got, len(free))
 	}
+	members := uint64(0)
+	for addr, taken := range m.taken {
+		if taken && m.within.Contains(addr) && !addr.Less(first) && !last.Less(addr) {
+			members++
+		}
+	}
+	if got := x.Count(first, last); got != members {
+		t.Fatalf("Count(%s, %s) = %d, want %d", first, last, got, members)
+	}
 	next, ok := x.NextFree(first, last)
 	if ok != (len(free) > 0) || ok && next != free[0] {
 		t.Fatalf("NextFree(%s, %s) = %s %v, want the first of %v", first, last, next, ok, free)

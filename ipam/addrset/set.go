@@ -3,6 +3,7 @@ package addrset
 import (
 	"cmp"
 	"encoding/binary"
+	"iter"
 	"net/netip"
 	"slices"
 	"sort"
@@ -72,6 +73,9 @@ func Of(p netip.Prefix) Interval {
 	host := hostMask(p)
 	return Interval{first, number{first.hi | host.hi, first.lo | host.lo}}
 }
+
+// First is the lowest address.
+func (s Interval) First() netip.Addr { return s.first.addr() }
 
 // Last is the highest address.
 func (s Interval) Last() netip.Addr { return s.last.addr() }
@@ -162,6 +166,16 @@ func (s *Set) Remove(r Interval) {
 	}
 	s.spans = slices.Replace(s.spans, i, j, rest...)
 }
+
+// Subtract takes every address of another set out.
+func (s *Set) Subtract(o *Set) {
+	for _, r := range o.spans {
+		s.Remove(r)
+	}
+}
+
+// Intervals are the set's addresses in order, in as few runs as there are.
+func (s *Set) Intervals() iter.Seq[Interval] { return slices.Values(s.spans) }
 
 // Fill makes the set hold exactly these addresses; they may come in any order.
 // It is the way to load many: Add moves what lies behind.

@@ -41,9 +41,12 @@ func TestIntervalsAreASet(t *testing.T) {
 				a, b = b, a
 			}
 			put := rapid.Bool().Draw(t, "put")
-			if put {
+			switch {
+			case put:
 				set.Add(Interval{a, b})
-			} else {
+			case rapid.Bool().Draw(t, "as a set"):
+				set.Subtract(&Set{spans: []Interval{{a, b}}})
+			default:
 				set.Remove(Interval{a, b})
 			}
 			for _, n := range all {

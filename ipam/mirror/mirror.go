@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -246,6 +247,29 @@ func (m *Mirror) Counts() (taken, resting int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.known.taken.Len(), len(m.known.rests.since)
+}
+
+// Usage is what has become of some addresses.
+type Usage struct {
+	Used    uint64 // have a record
+	Resting uint64 // have none, and their cooldown is not over
+	Free    uint64 // neither; math.MaxUint64 if so many or more
+}
+
+// Usage counts what has become of those addresses of the subnet, as far as is
+// known.
+func (m *Mirror) Usage(of *addrset.Set) (u Usage) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for run := range of.Intervals() {
+		first, last := run.First(), run.Last()
+		used, late, free := m.known.taken.Count(first, last), m.known.late.Count(first, last), m.known.late.CountFree(first, last)
+		u.Used, u.Resting = u.Used+used, u.Resting+late-used
+		if u.Free += free; u.Free < free {
+			u.Free = math.MaxUint64
+		}
+	}
+	return u
 }
 
 // IsReady reports whether the mirror has been filled.
