@@ -129,7 +129,7 @@ func (h *machine) launch() {
 	h.must(err)
 	h.session = session.New(h.wire, session.Identity{Node: h.name, Install: "install-" + h.name, Boot: "boot", Host: h.name}, &h.past, log)
 	h.build(kept, log)
-	served := plugin.New(h.d, h.addresses, h.swarm, log)
+	served := plugin.New(plugin.Config{Driver: h.d, Addresses: h.addresses, Swarm: h.swarm, Log: log})
 	socket := h.listen()
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup

@@ -320,6 +320,12 @@ func (ps *pools) Joined() []string {
 	return slices.Compact(ids)
 }
 
+// NetworkOf is the network that a pool was joined to, "" while it was to none.
+func (ps *pools) NetworkOf(id string) string {
+	p, _ := ps.Memory.Pool(id)
+	return p.Network
+}
+
 // Adopt tells that a network has a definition, or that the definition
 // changed: its overrides hold from now on, and Bind compares it. at is the
 // revision it was last modified at, 0 when that is not known.

@@ -200,6 +200,14 @@ func (sb *Sandboxes) Called(endpoint string) string {
 	return "endpoint " + visible.ID(endpoint)
 }
 
+// Who names a network and an endpoint's container, "" where this host does not
+// know.
+func (sb *Sandboxes) Who(network, endpoint string) (name, container string) {
+	n, _ := sb.Memory.Network(network)
+	e, _ := sb.Memory.Endpoint(endpoint)
+	return n.Name, e.Container.Name
+}
+
 // errNoAnswers: what a routed network's containers have is silent on the LAN.
 var errNoAnswers = errors.New("an l3 network's addresses answer nobody's ARP, whoever has them")
 

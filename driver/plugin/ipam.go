@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	dockeripam "github.com/docker/go-plugins-helpers/ipam"
@@ -83,6 +84,19 @@ func (a *askedFor) note(address, name string) {
 		a.names = map[string]string{}
 	}
 	a.names[address] = name
+}
+
+// of is the name of the first of the prefixes whose address has one.
+func (a *askedFor) of(prefixes ...string) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, prefix := range prefixes {
+		address, _, _ := strings.Cut(prefix, "/")
+		if name := a.names[address]; name != "" {
+			return name
+		}
+	}
+	return ""
 }
 
 // take forgets and returns the name of the first address that has one.

@@ -10,6 +10,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,6 +58,9 @@ type Driver interface {
 	DeleteEndpoint(ctx context.Context, id string) error
 	Join(ctx context.Context, endpoint, sandbox string) (Attachment, error)
 	Leave(ctx context.Context, endpoint string) error
+	// Who names a network and an endpoint's container for a log line, "" where
+	// this host does not know.
+	Who(network, endpoint string) (name, container string)
 	// Newcomers reports whether a container that never ran may be the one that
 	// asks for an address on a network.
 	Newcomers(network string) bool
@@ -68,7 +72,14 @@ type Addresses interface {
 	ReleasePool(ctx context.Context, id string) error
 	RequestAddress(ctx context.Context, r ipam.AddressRequest) (netip.Prefix, error)
 	ReleaseAddress(ctx context.Context, id, address string) error
+	// NetworkOf is the engine's id of the network that a pool belongs to, "" when
+	// it belongs to none yet.
+	NetworkOf(pool string) string
 }
+
+// Observer hears of every call that was answered: how long that took, and why it
+// was refused; nil: it was not.
+type Observer func(method string, took time.Duration, refused error)
 
 // NewNetwork is what Docker says when it makes a network: neither its name
 // nor its labels are among it.
@@ -105,6 +116,7 @@ type Attachment struct {
 // ipam.md).
 type Plugin struct {
 	driver    Driver
+	observe   Observer
 	addresses Addresses
 	asked     askedFor // names that engines from 29 tell with an address request
 	mux       *http.ServeMux
@@ -114,10 +126,22 @@ type Plugin struct {
 	swarm bool
 }
 
-// New serves a driver and its addresses. With swarm set the driver reports
-// global scope, which only a managed plugin may.
-func New(d Driver, addresses Addresses, swarm bool, log *slog.Logger) *Plugin {
-	p := &Plugin{driver: d, addresses: addresses, mux: http.NewServeMux(), log: log, swarm: swarm}
+// Config is what a Plugin needs.
+type Config struct {
+	Driver    Driver
+	Addresses Addresses
+	// Swarm has the driver report global scope, which only a managed plugin may.
+	Swarm   bool
+	Observe Observer // nil: nobody
+	Log     *slog.Logger
+}
+
+// New serves a driver and its addresses.
+func New(c Config) *Plugin {
+	p := &Plugin{driver: c.Driver, addresses: c.Addresses, observe: c.Observe, mux: http.NewServeMux(), log: c.Log, swarm: c.Swarm}
+	if p.observe == nil {
+		p.observe = func(string, time.Duration, error) {}
+	}
 	p.mux.HandleFunc("/Plugin.Activate", func(w http.ResponseWriter, _ *http.Request) {
 		sdk.EncodeResponse(w, json.RawMessage(manifest), false)
 	})
@@ -194,9 +218,12 @@ func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
 		defer cancel()
+		about := p.subject(req) // before: what ends a container forgets its name
 		began := time.Now()
 		res, err := do(ctx, req)
-		p.record(method, req, res, err, time.Since(began))
+		took := time.Since(began)
+		p.observe(method, took, err)
+		p.record(method, append(about, outcome(res)...), took, err)
 		if err != nil {
 			sdk.EncodeResponse(w, a.failed(visible.Text(err.Error())), false)
 			return
@@ -219,10 +246,10 @@ func missing(p *Plugin, method string) {
 	})
 }
 
-// record writes the request's one line.
-func (p *Plugin) record(method string, req, res any, err error, took time.Duration) {
-	attrs := append([]any{"method", method}, subject(req)...)
-	attrs = append(attrs, outcome(res)...)
+// record writes the request's one line: what it was about, how long it took, and
+// why it was refused, if it was.
+func (p *Plugin) record(method string, about []any, took time.Duration, err error) {
+	attrs := append([]any{"method", method}, about...)
 	attrs = append(attrs, "took", took.Round(time.Microsecond))
 	if err != nil {
 		p.log.Error("refused", append(attrs, "err", err)...)
@@ -231,46 +258,49 @@ func (p *Plugin) record(method string, req, res any, err error, took time.Durati
 	p.log.Info("answered", attrs...)
 }
 
-// subject lists what a request is about: network, endpoint, pool, address.
-func subject(req any) []any {
+// subject lists what a request is about: network, endpoint, container, pool,
+// address.
+func (p *Plugin) subject(req any) []any {
 	switch r := req.(type) {
 	case network.CreateNetworkRequest:
-		return []any{"network", visible.ID(r.NetworkID)}
+		return p.about(r.NetworkID, "")
 	case network.DeleteNetworkRequest:
-		return []any{"network", visible.ID(r.NetworkID)}
+		return p.about(r.NetworkID, "")
 	case network.AllocateNetworkRequest:
-		return []any{"network", visible.ID(r.NetworkID)}
+		return p.about(r.NetworkID, "")
 	case network.FreeNetworkRequest:
-		return []any{"network", visible.ID(r.NetworkID)}
+		return p.about(r.NetworkID, "")
 	case network.CreateEndpointRequest:
-		attrs := about(r.NetworkID, r.EndpointID)
+		attrs := p.about(r.NetworkID, r.EndpointID)
 		if r.Interface != nil {
+			attrs = append(attrs, given("container", p.asked.of(r.Interface.Address, r.Interface.AddressIPv6))...)
 			attrs = append(attrs, given("address", r.Interface.Address)...)
 			attrs = append(attrs, given("address6", r.Interface.AddressIPv6)...)
 		}
 		return attrs
 	case network.InfoRequest:
-		return about(r.NetworkID, r.EndpointID)
+		return p.about(r.NetworkID, r.EndpointID)
 	case network.DeleteEndpointRequest:
-		return about(r.NetworkID, r.EndpointID)
+		return p.about(r.NetworkID, r.EndpointID)
 	case network.JoinRequest:
-		return append(about(r.NetworkID, r.EndpointID), "sandbox", r.SandboxKey)
+		return append(p.about(r.NetworkID, r.EndpointID), "sandbox", r.SandboxKey)
 	case network.LeaveRequest:
-		return about(r.NetworkID, r.EndpointID)
+		return p.about(r.NetworkID, r.EndpointID)
 	}
-	return ipamSubject(req)
+	return p.ipamSubject(req)
 }
 
-func ipamSubject(req any) []any {
+func (p *Plugin) ipamSubject(req any) []any {
 	switch r := req.(type) {
 	case dockeripam.RequestPoolRequest:
 		return append(given("subnet", r.Pool), given("range", r.SubPool)...)
 	case dockeripam.ReleasePoolRequest:
-		return []any{"pool", r.PoolID}
+		return p.inPool(r.PoolID)
 	case dockeripam.RequestAddressRequest:
-		return append([]any{"pool", r.PoolID}, given("asked", r.Address)...)
+		attrs := append(p.inPool(r.PoolID), given("asked", r.Address)...)
+		return append(attrs, given("container", r.Options[KeyEndpointName])...)
 	case dockeripam.ReleaseAddressRequest:
-		return []any{"pool", r.PoolID, "address", r.Address}
+		return append(p.inPool(r.PoolID), "address", r.Address)
 	}
 	return nil
 }
@@ -292,8 +322,21 @@ func outcome(res any) []any {
 	return nil
 }
 
-func about(networkID, endpointID string) []any {
-	return []any{"network", visible.ID(networkID), "endpoint", visible.ID(endpointID)}
+// about is a network, and an endpoint of it unless that is "": by name where this
+// host knows it.
+func (p *Plugin) about(networkID, endpointID string) []any {
+	name, container := p.driver.Who(networkID, endpointID)
+	attrs := []any{"network", cmp.Or(name, visible.ID(networkID))}
+	attrs = append(attrs, given("container", container)...)
+	return append(attrs, given("endpoint", visible.ID(endpointID))...)
+}
+
+// inPool is a pool, and the network it belongs to where there is one.
+func (p *Plugin) inPool(id string) []any {
+	if networkID := p.addresses.NetworkOf(id); networkID != "" {
+		return append(p.about(networkID, ""), "pool", id)
+	}
+	return []any{"pool", id}
 }
 
 // given is an attribute, or nothing when the value is empty.

@@ -1,14 +1,22 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestListenReplacesTheSocketOfADeadAgent: a crash leaves the file.
@@ -45,7 +53,7 @@ func TestServeLeavesNoConnection(t *testing.T) {
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
-		go func() { ended <- New(nil, nil, swarm, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+		go func() { ended <- New(Config{Swarm: swarm, Log: slog.New(slog.DiscardHandler)}).Serve(ctx, l) }()
 		answer, err := docker.Post("http://gvlan/NetworkDriver.GetCapabilities", "application/json", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -61,5 +69,80 @@ func TestServeLeavesNoConnection(t *testing.T) {
 		if err := <-ended; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// told is a driver whose host knows one network and one container, until its
+// endpoint is deleted.
+type told struct {
+	Driver
+	gone bool
+}
+
+func (d *told) Who(network, _ string) (name, container string) {
+	if network != "0123456789abcdef" || d.gone {
+		return "", ""
+	}
+	return "lan", "web"
+}
+
+func (d *told) DeleteEndpoint(context.Context, string) error {
+	d.gone = true
+	return nil
+}
+
+func (d *told) Leave(context.Context, string) error { return errors.New("the disk is full") }
+
+// pooled is an allocator with one pool.
+type pooled struct{ Addresses }
+
+func (pooled) NetworkOf(pool string) string {
+	if pool == "P" {
+		return "0123456789abcdef"
+	}
+	return ""
+}
+
+func (pooled) ReleaseAddress(context.Context, string, string) error { return nil }
+
+// TestOneLineACall: each call is one line that says who it was about, and is
+// observed once.
+func TestOneLineACall(t *testing.T) {
+	var log bytes.Buffer
+	var observed []string
+	p := New(Config{
+		Driver: &told{}, Addresses: pooled{}, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Observe: func(method string, took time.Duration, refused error) {
+			if took < 0 {
+				t.Errorf("%s took %s", method, took)
+			}
+			observed = append(observed, fmt.Sprintf("%s %v", method, refused))
+		},
+	})
+	for _, call := range []struct{ method, body, line string }{
+		{"NetworkDriver.Leave", `{"NetworkID":"0123456789abcdef","EndpointID":"aaaabbbbccccdddd"}`,
+			`level=ERROR msg=refused method=NetworkDriver.Leave network=lan container=web endpoint=aaaabbbbcccc took=TOOK err="the disk is full"`},
+		{"NetworkDriver.DeleteEndpoint", `{"NetworkID":"0123456789abcdef","EndpointID":"aaaabbbbccccdddd"}`,
+			`level=INFO msg=answered method=NetworkDriver.DeleteEndpoint network=lan container=web endpoint=aaaabbbbcccc took=TOOK`},
+		{"NetworkDriver.DeleteEndpoint", `{"NetworkID":"fedcba9876543210","EndpointID":"aaaabbbbccccdddd"}`,
+			`level=INFO msg=answered method=NetworkDriver.DeleteEndpoint network=fedcba987654 endpoint=aaaabbbbcccc took=TOOK`},
+		{"IpamDriver.ReleaseAddress", `{"PoolID":"Q","Address":"10.0.0.2"}`,
+			`level=INFO msg=answered method=IpamDriver.ReleaseAddress pool=Q address=10.0.0.2 took=TOOK`},
+		{"IpamDriver.ReleaseAddress", `{"PoolID":"P","Address":"10.0.0.2"}`,
+			`level=INFO msg=answered method=IpamDriver.ReleaseAddress network=0123456789ab pool=P address=10.0.0.2 took=TOOK`},
+	} {
+		log.Reset()
+		p.mux.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/"+call.method, strings.NewReader(call.body)))
+		_, line, _ := strings.Cut(strings.TrimSpace(log.String()), " ")
+		if line = regexp.MustCompile(`took=\S+`).ReplaceAllString(line, "took=TOOK"); line != call.line {
+			t.Errorf("%s %s:\ngot  %s\nwant %s", call.method, call.body, line, call.line)
+		}
+	}
+	want := []string{
+		"NetworkDriver.Leave the disk is full", "NetworkDriver.DeleteEndpoint <nil>", "NetworkDriver.DeleteEndpoint <nil>",
+		"IpamDriver.ReleaseAddress <nil>", "IpamDriver.ReleaseAddress <nil>",
+	}
+	if !slices.Equal(observed, want) {
+		t.Errorf("observed %q, want %q", observed, want)
 	}
 }

@@ -283,7 +283,7 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // openSockets takes the plugin's and the status socket. From here on Docker's
 // connections wait in the plugin's backlog until run serves them.
 func (a *Agent) openSockets() (err error) {
-	a.plugin = plugin.New(a.driver, a.addresses, a.config.Swarm, a.log)
+	a.plugin = plugin.New(plugin.Config{Driver: a.driver, Addresses: a.addresses, Swarm: a.config.Swarm, Log: a.log})
 	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, a.config.PluginSocket()); err != nil {
 		return err
 	}
