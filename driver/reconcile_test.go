@@ -17,6 +17,7 @@ import (
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
+	"gvlan/driver/reconcile"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
 )
@@ -88,6 +89,9 @@ func TestForgottenEndpointIsFreedAfterTwoObservations(t *testing.T) {
 	r.held("10.0.1.50", false)
 	if _, known := r.d.Memory.Endpoint(web.endpoint); known {
 		t.Error("the endpoint is still known")
+	}
+	if got, want := r.d.Rounds(), (reconcile.Rounds{Done: 3, Endpoints: 1}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
 	}
 	if left := r.ours(); len(left) > 0 {
 		t.Errorf("links %v are left", left)
@@ -179,6 +183,9 @@ func TestNothingIsFreedWhileTheEngineIsAway(t *testing.T) {
 		}
 	}
 	r.held("10.0.1.50", true)
+	if got, want := r.d.Rounds(), (reconcile.Rounds{Done: 1, Unanswered: 3}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
 	r.engine.Up()
 	r.round(host.SecondLook)
 	r.held("10.0.1.50", true) // the first observation of the engine that came back

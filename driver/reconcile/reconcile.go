@@ -25,6 +25,7 @@ type Reconciler struct {
 	imports   *network.Imports
 	replicas  *network.Replicas
 	Plugins   trouble.Findings // plugins that hide this one
+	rounds    rounds
 }
 
 // New has seen nothing yet.
@@ -77,13 +78,19 @@ func (rc *Reconciler) ReconcileForever(ctx context.Context) error {
 
 // Reconcile is one round. An engine that does not answer proves nothing.
 func (rc *Reconciler) Reconcile(ctx context.Context, s *host.Suspects) error {
+	err := rc.round(ctx, s)
+	rc.rounds.ended(err)
+	return err
+}
+
+func (rc *Reconciler) round(ctx context.Context, s *host.Suspects) error {
 	away, _ := rc.Seen.Absences()
 	had, err := rc.census(ctx)
 	if err != nil {
 		return err
 	}
 	if again, _ := rc.Seen.Absences(); again != away {
-		return nil
+		return fmt.Errorf("%w: it went away meanwhile", engine.ErrUnavailable)
 	}
 	defer s.Round()
 	rc.swarm.LookAtServices(ctx)
@@ -198,6 +205,7 @@ func (rc *Reconciler) freeDeadEndpoints(ctx context.Context, s *host.Suspects, h
 			failed = errors.Join(failed, fmt.Errorf("free the dead endpoint %s: %w", visible.ID(e.ID), err))
 			continue
 		}
+		rc.rounds.count(func(all *Rounds) { all.Endpoints++ })
 		rc.Log.Warn("freed an endpoint that the engine forgot", "endpoint", visible.ID(e.ID), "addresses", e.Addresses())
 	}
 	return failed
@@ -235,6 +243,7 @@ func (rc *Reconciler) freeUnknown(ctx context.Context, s *host.Suspects, had net
 			failed = errors.Join(failed, fmt.Errorf("free the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
+		rc.rounds.count(func(all *Rounds) { all.Addresses++ })
 		rc.Log.Warn("freed addresses of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id), "addresses", len(bound[id]))
 	}
 	return failed
@@ -255,6 +264,7 @@ func (rc *Reconciler) dropLeftovers(ctx context.Context, s *host.Suspects, had n
 			failed = errors.Join(failed, fmt.Errorf("drop the record of the unknown endpoint %s: %w", visible.ID(id), err))
 			continue
 		}
+		rc.rounds.count(func(all *Rounds) { all.Records++ })
 		rc.Log.Warn("dropped the record of an endpoint that neither the journal nor the engine knows", "endpoint", visible.ID(id))
 	}
 	return failed
@@ -274,6 +284,7 @@ func (rc *Reconciler) freeProvisional(ctx context.Context, s *host.Suspects, had
 			failed = errors.Join(failed, fmt.Errorf("give up what nothing confirmed: %w", err))
 			continue
 		}
+		rc.rounds.count(func(all *Rounds) { all.Unused++ })
 		rc.Log.Info("gave up what was asked for and never used", "segment", h.Segment, "address", h.Address, "subnet", h.Subnet)
 	}
 	return errors.Join(failed, rc.imports.CloseImports(s, held, away))
