@@ -26,13 +26,19 @@ type Matter struct {
 
 // Failure is one thing that keeps failing.
 type Failure struct {
-	Why  string // it failed last, a sentence
-	wait time.Duration
-	due  time.Time
+	Why   string    // it failed last, a sentence
+	Since time.Time // it fails
+	said  []string  // the sentences that were logged
+	wait  time.Duration
+	due   time.Time
 }
 
-// Book remembers what fails, so that it is logged once, and tried again with
-// growing patience by those who ask Waiting.
+// sentences is how many of one failure are logged: it may say something else
+// each time, an address or a time, and yet be the same.
+const sentences = 5
+
+// Book remembers what fails, so that it is logged once, and once more when it
+// works again, and tried again with growing patience by those who ask Waiting.
 type Book struct {
 	mu  sync.Mutex
 	all map[Matter]Failure
@@ -45,23 +51,32 @@ func NewBook(now func() time.Time, log *slog.Logger) *Book {
 	return &Book{all: map[Matter]Failure{}, now: now, log: log}
 }
 
-// Tell notes a failure; it is logged when it is new.
+// Tell notes a failure; it is logged when it is new, as is each of a few
+// sentences that it says.
 func (b *Book) Tell(about Matter, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	had := b.all[about]
-	next := Failure{Why: err.Error(), wait: min(max(2*had.wait, FirstRetry), lastRetry)}
-	next.due = b.now().Add(next.wait)
-	b.all[about] = next
-	if had.Why != next.Why {
+	now := b.now()
+	next := Failure{Why: err.Error(), Since: had.Since, said: had.said, wait: min(max(2*had.wait, FirstRetry), lastRetry)}
+	next.due = now.Add(next.wait)
+	if had.Why == "" {
+		next.Since = now
+	}
+	if len(next.said) < sentences && !slices.Contains(next.said, next.Why) {
+		next.said = append(next.said, next.Why)
 		b.log.Error("failed, and is tried again", "what", about.What, "err", err)
 	}
+	b.all[about] = next
 }
 
-// Over forgets a failure.
+// Over forgets a failure, and logs how long it lasted.
 func (b *Book) Over(about Matter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if had, failed := b.all[about]; failed {
+		b.log.Info("works again", "what", about.What, "lasted", b.now().Sub(had.Since).Round(time.Second))
+	}
 	delete(b.all, about)
 }
 

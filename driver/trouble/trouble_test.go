@@ -3,6 +3,7 @@ package trouble_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -41,9 +42,36 @@ func TestBook(t *testing.T) {
 	if _, kept := b.List()[about]; kept || !b.Any() {
 		t.Errorf("it keeps %v, want what is of no network", b.List())
 	}
+	now = now.Add(90 * time.Second)
+	logged.Reset()
+	b.Over(other)
 	b.Over(other)
 	if b.Any() {
 		t.Errorf("it keeps %v", b.List())
+	}
+	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="works again" what=names lasted=1m30s`) {
+		t.Errorf("logged when it was over: %q, want one line that says how long it lasted", got)
+	}
+}
+
+// TestBookSaysAFewSentences: what fails in turns in two ways, or says something
+// else each time, does not fill the log.
+func TestBookSaysAFewSentences(t *testing.T) {
+	var logged bytes.Buffer
+	b := trouble.NewBook(time.Now, slog.New(slog.NewTextHandler(&logged, nil)))
+	about := trouble.Matter{What: "names"}
+	for range 10 {
+		b.Tell(about, errors.New("the engine is away"))
+		b.Tell(about, errors.New("the disk is full"))
+	}
+	if got := strings.Count(logged.String(), "\n"); got != 2 {
+		t.Errorf("%d lines for two sentences", got)
+	}
+	for i := range 50 {
+		b.Tell(about, fmt.Errorf("port %d is taken", i))
+	}
+	if got := strings.Count(logged.String(), "\n"); got != 5 {
+		t.Errorf("%d lines of one failure, want 5", got)
 	}
 }
 
