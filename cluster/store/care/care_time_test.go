@@ -100,5 +100,8 @@ func TestSilenceIsToldOnce(t *testing.T) {
 		if got := c.Last().Warnings(func(node string) string { return node }); len(got) != 0 || log() != "" {
 			t.Errorf("a store that is away, which is told elsewhere: %q, log %s", got, log())
 		}
+		if got, want := c.Looks(), (care.Looks{Done: 10, Failed: 10}); got != want { // every half minute
+			t.Errorf("looked %+v, want %+v", got, want)
+		}
 	})
 }

@@ -57,8 +57,15 @@ type Caretaker struct {
 	cured  time.Time            // the last attempt at a quota that is used up
 	said   string               // the failure that was logged last
 
-	mu   sync.Mutex
-	last View
+	mu    sync.Mutex
+	last  View
+	looks Looks
+}
+
+// Looks counts looks at all members since the start.
+type Looks struct {
+	Done   uint64
+	Failed uint64 // the store did not say which members it has
 }
 
 // New makes one; Run has it work.
@@ -72,6 +79,13 @@ func (c *Caretaker) Last() View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.last
+}
+
+// Looks says how often it looked: what Last tells is worth that much.
+func (c *Caretaker) Looks() Looks {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.looks
 }
 
 // Run looks and acts until ctx ends.
@@ -94,6 +108,11 @@ func (c *Caretaker) round(ctx context.Context) error {
 	v, err := c.look(ctx)
 	c.mu.Lock()
 	c.last = v
+	if err == nil {
+		c.looks.Done++
+	} else {
+		c.looks.Failed++
+	}
 	c.mu.Unlock()
 	if err != nil || !c.cfg.Leads() {
 		return err

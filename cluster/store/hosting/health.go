@@ -38,14 +38,20 @@ func (h *health) run(ctx context.Context, client *etcd.Client, own string) error
 	return caretaker.Run(ctx)
 }
 
+// last is what the last look at the members found, and how often one was taken.
+func (h *health) last() (care.View, care.Looks) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.caretaker == nil {
+		return care.View{}, care.Looks{}
+	}
+	return h.caretaker.Last(), h.caretaker.Looks()
+}
+
 // warnings are what is wrong, each with its cure.
 func (h *health) warnings(called func(node string) string) (all []string) {
-	h.mu.Lock()
-	caretaker := h.caretaker
-	h.mu.Unlock()
-	if caretaker != nil {
-		all = caretaker.Last().Warnings(called)
-	}
+	view, _ := h.last()
+	all = view.Warnings(called)
 	if disk := h.diskWarning(); disk != "" {
 		all = append(all, disk)
 	}

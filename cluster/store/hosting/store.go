@@ -19,6 +19,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/care"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/join"
@@ -557,6 +558,10 @@ func (s *Store) Expel(ctx context.Context, client *etcd.Client, node string) err
 // Warnings are what is wrong with the store, each with its cure; called is how people
 // call a node's host.
 func (s *Store) Warnings(called func(node string) string) []string { return s.health.warnings(called) }
+
+// Health is what the last look at all members found, and how often one was
+// taken.
+func (s *Store) Health() (care.View, care.Looks) { return s.health.last() }
 
 // Survey is the membership as this host sees it, whether or not it runs a
 // member.
