@@ -17,12 +17,13 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan":             {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":    {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/session", "cmd/internal/answer", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/plugin", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
+	"cmd/internal/agent":    {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/session", "cmd/internal/answer", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/metrics", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/plugin", "driver/trouble", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
 	"cmd/internal/answer":   {"cluster", "cluster/description", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/etcd", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "dns/listen", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/option", "ipam", "ipam/evict", "ipam/pool"},
 	"cmd/internal/api":      {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":      {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "dns/listen", "driver/command", "driver/engine", "driver/network", "ipam/evict", "ipam/pool"},
 	"cmd/internal/config":   {"cluster/store/authority", "ipam/pool", "parentfile"},
 	"cmd/internal/datadir":  {},
+	"cmd/internal/metrics":  {"cluster", "cluster/gossip", "cluster/store", "cluster/store/session", "dns/zone", "driver/command", "driver/journal", "driver/reconcile", "driver/visible", "ipam"},
 	"cmd/internal/systemd":  {},
 	"cmd/internal/terminal": {"driver/visible"},
 

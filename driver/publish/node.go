@@ -127,7 +127,7 @@ func (ps *Node) publish(ctx context.Context, last store.Node) (store.Node, error
 	if trusted {
 		unread = ps.inherit(ctx) // before it is written over
 	}
-	node, err := ps.describeNode(ctx)
+	node, err := ps.Describe(ctx)
 	if err = errors.Join(unread, err); err != nil || !trusted || reflect.DeepEqual(node, last) {
 		return last, err
 	}
@@ -137,8 +137,8 @@ func (ps *Node) publish(ctx context.Context, last store.Node) (store.Node, error
 	return node, nil
 }
 
-// describeNode collects the description as things are now.
-func (ps *Node) describeNode(ctx context.Context) (store.Node, error) {
+// Describe collects the description as things are now.
+func (ps *Node) Describe(ctx context.Context) (store.Node, error) {
 	node := ps.Cfg.Node
 	have, err := ps.Parents.Inventory(ctx)
 	if err != nil {

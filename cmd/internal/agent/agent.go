@@ -23,6 +23,7 @@ import (
 	"gvlan/cmd/internal/answer"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/metrics"
 	"gvlan/cmd/internal/systemd"
 	"gvlan/driver"
 	"gvlan/driver/engine"
@@ -32,6 +33,7 @@ import (
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
 	"gvlan/driver/plugin"
+	"gvlan/driver/trouble"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 	"gvlan/ipam/node"
@@ -96,6 +98,10 @@ type Agent struct {
 	moves     *moves
 	backups   backups
 
+	metrics    *metrics.Metrics
+	conditions conditions
+	exporter   *metrics.Server
+
 	plugin *plugin.Plugin
 	socket net.Listener // the plugin's
 	status *api.Server
@@ -106,7 +112,7 @@ type Agent struct {
 // New builds an agent with settings that were checked, in a folder that is its
 // own. Nothing runs until Run.
 func New(ctx context.Context, c config.Config, self Identity, outside Outside, version string, log *slog.Logger) (*Agent, error) {
-	a := &Agent{config: c, outside: outside.orThisHost(), self: self, version: version, log: log, started: time.Now()}
+	a := &Agent{config: c, outside: outside.orThisHost(), self: self, version: version, log: log, started: time.Now(), metrics: metrics.New(version)}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -136,6 +142,7 @@ func (a *Agent) build(ctx context.Context) error {
 	if err := a.openDriver(); err != nil {
 		return err
 	}
+	a.openMetrics()
 	return a.openSockets()
 }
 
@@ -171,7 +178,7 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	a.session = session.New(a.truth.backend, session.Identity{
+	a.session = session.New(a.metrics.Store(a.truth.backend), session.Identity{
 		Node: a.self.Node, Install: a.self.Install, Boot: a.self.Boot, Host: a.self.Host,
 		Address: a.address.String(), Version: a.version, Gossip: gossipAddress(a.config, a.address), Returned: returned,
 	}, a.past, a.log)
@@ -283,7 +290,7 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // openSockets takes the plugin's and the status socket. From here on Docker's
 // connections wait in the plugin's backlog until run serves them.
 func (a *Agent) openSockets() (err error) {
-	a.plugin = plugin.New(plugin.Config{Driver: a.driver, Addresses: a.addresses, Swarm: a.config.Swarm, Log: a.log})
+	a.plugin = plugin.New(plugin.Config{Driver: a.driver, Addresses: a.addresses, Swarm: a.config.Swarm, Observe: a.metrics.Called, Log: a.log})
 	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, a.config.PluginSocket()); err != nil {
 		return err
 	}
@@ -420,6 +427,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.run)
 	loop(a.names.serve)
 	loop(a.names.push)
+
+	loop(a.exporter.Run)
+	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, trouble.NewBook(time.Now, a.log)) })
 
 	loop(a.moves.stay)
 	loop(a.backups.run)

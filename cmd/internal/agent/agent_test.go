@@ -23,14 +23,16 @@ import (
 
 // memoryHost is an agent between a store, an engine and a kernel in memory.
 type memoryHost struct {
+	wire           *storetest.Wire
+	engine         *enginetest.Engine
 	plugin, status *api.Client
 	sockets        []string
 	end            context.CancelCauseFunc
 	ended          chan error
 }
 
-// startHost starts the agent of a host on that store.
-func startHost(t *testing.T, mem *storetest.Mem, name string) *memoryHost {
+// startHost starts the agent of a host on that store, with further settings.
+func startHost(t *testing.T, mem *storetest.Mem, name string, settings ...string) *memoryHost {
 	t.Helper()
 	folder, err := os.MkdirTemp("", "gvlan") // a socket's path is short
 	if err != nil {
@@ -38,15 +40,16 @@ func startHost(t *testing.T, mem *storetest.Mem, name string) *memoryHost {
 	}
 	t.Cleanup(func() { os.RemoveAll(folder) })
 	status, plugin := filepath.Join(folder, "status.sock"), filepath.Join(folder, "gvlan.sock")
-	loaded := settingsFrom(t, "--node-name", name, "--data-dir", folder, "--plugin-socket-dir", folder, "--status-socket", status,
-		"--advertise", "127.0.0.1", "--gossip", "off", "--dns", "off")
+	loaded := settingsFrom(t, append(settings, "--node-name", name, "--data-dir", folder, "--plugin-socket-dir", folder, "--status-socket", status,
+		"--advertise", "127.0.0.1", "--gossip", "off", "--dns", "off")...)
 	if err := loaded.Check(); err != nil {
 		t.Fatal(err)
 	}
 	kernel := linktest.New("gvlan")
 	kernel.Add(link.Interface{Name: "eth1", Up: true})
+	wire, engine := storetest.NewWire(mem), enginetest.New()
 	a, err := New(t.Context(), loaded.Config, Identity{Node: name, Install: "install-" + name, Boot: "boot", Host: "host-" + name}, Outside{
-		Store: storetest.NewWire(mem), Links: kernel, Engine: enginetest.New(),
+		Store: wire, Links: kernel, Engine: engine,
 		Routes:    func() ([]netip.Prefix, error) { return nil, nil },
 		AskLAN:    func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
 		Elsewhere: func() ([]*netns.Namespace, error) { return nil, nil },
@@ -54,7 +57,7 @@ func startHost(t *testing.T, mem *storetest.Mem, name string) *memoryHost {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &memoryHost{plugin: api.NewClient(plugin), status: api.NewClient(status), sockets: []string{plugin, status}, ended: make(chan error, 1)}
+	h := &memoryHost{wire: wire, engine: engine, plugin: api.NewClient(plugin), status: api.NewClient(status), sockets: []string{plugin, status}, ended: make(chan error, 1)}
 	ctx, end := context.WithCancelCause(context.Background())
 	h.end = end
 	go func() { h.ended <- a.Run(ctx) }()

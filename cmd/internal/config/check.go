@@ -173,6 +173,12 @@ func (l *Settings) checkListen() error {
 	if c.Join.Address != "" && strings.Contains(c.Join.Address, "/") {
 		problems = append(problems, fmt.Errorf("--join %q: give HOST or HOST:PORT of a member", c.Join.Address))
 	}
+	if c.Metrics.Listen != "" {
+		hostPort("metrics-listen", c.Metrics.Listen)
+	}
+	if c.Metrics.Profile && c.Metrics.Listen == "" {
+		problems = append(problems, errors.New("--pprof without --metrics-listen: nothing would listen; give both"))
+	}
 	for _, listen := range c.DNS.Listen {
 		hostPort("dns-listen", listen)
 	}

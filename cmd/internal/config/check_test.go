@@ -43,6 +43,7 @@ func TestContradictions(t *testing.T) {
 		{name: "existing cluster", words: "--etcd-endpoints https://10.0.0.1:2379,https://[fd00::1]:2379 --etcd-ca ca.pem --etcd-cert c.pem --etcd-key k.pem --etcd-user u --etcd-password p"},
 		{name: "swarm", words: "--swarm --etcd-endpoints http://10.0.0.1:2379"},
 		{name: "dns off", words: "--dns off --gossip off"},
+		{name: "metrics", words: "--metrics-listen 127.0.0.1:9640 --pprof"},
 		{name: "advertise an interface", words: "--advertise bond0.65"},
 
 		{name: "join and endpoints", words: "--join 10.0.0.1:2379 --token " + goodToken + " --etcd-endpoints http://10.0.0.1:2379", want: "--join with --etcd-endpoints"},
@@ -67,6 +68,10 @@ func TestContradictions(t *testing.T) {
 		{name: "endpoint without a scheme", words: "--etcd-endpoints 10.0.0.1:2379", want: `--etcd-endpoints "10.0.0.1:2379": give https://HOST:PORT`},
 		{name: "endpoint without a port", words: "--etcd-endpoints https://10.0.0.1", want: "give https://HOST:PORT"},
 		{name: "prefix", words: "--etcd-prefix gvlan/", want: `--etcd-prefix "gvlan/"`},
+
+		{name: "metrics without a host", words: "--metrics-listen :9640", want: `--metrics-listen ":9640": give HOST:PORT`},
+		{name: "metrics without a port", words: "--metrics-listen 127.0.0.1", want: `--metrics-listen "127.0.0.1": give HOST:PORT`},
+		{name: "profiles nowhere", words: "--pprof", want: "--pprof without --metrics-listen"},
 
 		{name: "driver name", words: "--driver-name GVLAN", want: `--driver-name "GVLAN"`},
 		{name: "swarm under the socket plugin's name", words: "--swarm --driver-name gvlan --etcd-endpoints http://10.0.0.1:2379", want: "hides the socket plugin"},

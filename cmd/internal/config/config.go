@@ -23,13 +23,20 @@ type Config struct {
 	LogLevel        string // debug, info, warn or error
 	LogFormat       string // text or json
 
-	Etcd   Etcd
-	Join   Join
-	Pools  Pools
-	Gossip Gossip
-	DNS    DNS
+	Metrics Metrics
+	Etcd    Etcd
+	Join    Join
+	Pools   Pools
+	Gossip  Gossip
+	DNS     DNS
 
 	Parents Parents // from the file only
+}
+
+// Metrics says where Prometheus asks.
+type Metrics struct {
+	Listen  string // host:port; "": nowhere
+	Profile bool   // serve Go's profiles there as well
 }
 
 // Etcd says which etcd holds the truth.

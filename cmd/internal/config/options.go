@@ -59,6 +59,10 @@ func hostOptions() []option {
 			field: func(c *Config) any { return &c.LogLevel }},
 		{Name: "log-format", preset: "text", usage: "`FORMAT` of the log on stderr: text, json",
 			field: func(c *Config) any { return &c.LogFormat }},
+		{Name: "metrics-listen", usage: "`HOST:PORT` to serve metrics, /healthz and /readyz on, to whoever reaches it; none: off",
+			field: func(c *Config) any { return &c.Metrics.Listen }},
+		{Name: "pprof", preset: "off", usage: "serve Go's profiles on --metrics-listen as well",
+			field: func(c *Config) any { return &c.Metrics.Profile }},
 	}
 }
 

@@ -1,0 +1,132 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/metrics"
+	"gvlan/driver/trouble"
+)
+
+// openMetrics makes what tells Prometheus and supervisors of this host, of all
+// the parts.
+func (a *Agent) openMetrics() {
+	a.metrics.Collect(a.sources())
+	a.conditions = conditions{
+		{Name: "store", Ask: a.storeAnswers},
+		{Name: "engine", Ask: a.engine.Ready},
+		{Name: "parents", Ask: a.parentsFound},
+	}
+	a.exporter = &metrics.Server{
+		Listen: a.config.Metrics.Listen, Profile: a.config.Metrics.Profile, Metrics: a.metrics,
+		Live: a.alive, Ready: append(a.conditions, metrics.Check{Name: "plugin", Ask: a.alive}), Log: a.log,
+	}
+}
+
+// sources are what a scrape asks.
+func (a *Agent) sources() metrics.Sources {
+	s := metrics.Sources{
+		Now: time.Now, Warnings: a.warnings,
+		Engine: a.driver.Seen.Absences, Rounds: a.driver.Rounds, Progress: a.driver.Progress, Describe: a.driver.Node.Describe,
+		Networks: a.memory.Networks, Endpoints: a.memory.Endpoints, Leases: a.memory.Leases,
+		Requests: a.addresses.Counts, Pools: a.addresses.Usage, Pending: a.addresses.Pending, Conflicts: a.addresses.Conflicts,
+		Trusted: a.session.Trusted, Seen: a.session.Seen, Known: a.nodes.directory.Known, Nodes: a.nodes.roster().Rows,
+		Zones: a.names.zone.Counts,
+	}
+	if a.nodes.peers != nil {
+		s.Answering, s.Gossip = a.nodes.peers.Answering, a.nodes.peers.Counters
+	}
+	if a.truth.own != nil {
+		s.Members = a.storeMembers
+	}
+	return s
+}
+
+// warnings counts what `gvlan status` warns of.
+func (a *Agent) warnings() int {
+	n := len(a.driver.Warnings()) + len(a.addresses.Conflicts())
+	if a.truth.own != nil {
+		n += len(a.truth.own.Warnings(api.CallNodes(a.nodes.roster().Names())))
+	}
+	return n
+}
+
+// storeMembers is what the last look at them found.
+func (a *Agent) storeMembers() metrics.Members {
+	view, looks := a.truth.own.Health()
+	m := metrics.Members{Looked: looks.Done, Failed: looks.Failed}
+	for _, member := range view.Members {
+		if !member.Answers {
+			m.Silent++
+			continue
+		}
+		m.Answering++
+		if member.Size > m.Size {
+			m.Size, m.InUse, m.Quota = member.Size, member.InUse, member.Quota
+		}
+	}
+	return m
+}
+
+// storeAnswers is why no new address would be given now, or nil.
+func (a *Agent) storeAnswers(ctx context.Context) error {
+	if err := a.session.Trusted(); err != nil {
+		return err
+	}
+	_, err := a.session.Get(ctx, store.MetaKey())
+	return err
+}
+
+// parentsFound names the networks of this host that no container could start on
+// for want of a parent.
+func (a *Agent) parentsFound(ctx context.Context) error {
+	own, err := a.driver.Node.Describe(ctx)
+	if err != nil {
+		return err
+	}
+	var missing []error
+	for _, n := range own.Networks {
+		if n.Engine != "" && n.Parent == "" && n.Why != "" {
+			missing = append(missing, fmt.Errorf("network %s: %s", n.Name, n.Why))
+		}
+	}
+	return errors.Join(missing...)
+}
+
+// conditions are what containers of this host need, and nobody else tells of.
+type conditions []metrics.Check
+
+const (
+	// conditionsEvery is how often they are looked at, and conditionsLimit how long
+	// a look may take.
+	conditionsEvery = 10 * time.Second
+	conditionsLimit = 4 * time.Second
+)
+
+// tell logs a condition that is not met at two looks, once, and once when it is
+// met again, until ctx ends.
+func (c conditions) tell(ctx context.Context, book *trouble.Book) error {
+	doubtful := map[string]bool{}
+	for store.Sleep(ctx, conditionsEvery) {
+		for _, check := range c {
+			asking, cancel := context.WithTimeout(ctx, conditionsLimit)
+			err := check.Ask(asking)
+			cancel()
+			about := trouble.Matter{What: check.Name}
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err == nil:
+				book.Over(about)
+			case doubtful[check.Name]:
+				book.Tell(about, err)
+			}
+			doubtful[check.Name] = err != nil
+		}
+	}
+	return nil
+}
