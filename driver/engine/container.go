@@ -84,9 +84,12 @@ type Attachment struct {
 // (GET /containers/{id}/json).
 type ContainerDetail struct {
 	Container
-	Hostname      string
-	Domainname    string
-	ExposedPorts  []Port // sorted by protocol and number
+	Hostname     string
+	Domainname   string
+	ExposedPorts []Port // sorted by protocol and number
+	// Published are those of its ports that the user asked the engine to forward
+	// to it (-p, -P), sorted.
+	Published     []Port
 	Health        Health
 	StopSignal    string // as it was given: "SIGINT", "INT", "2"; empty is TERM
 	RestartPolicy string // "no", "always", "unless-stopped" or "on-failure"
@@ -318,6 +321,7 @@ func detailFrom(answer client.ContainerInspectResult, s *session) (ContainerDeta
 		detail.NetworkMode = string(c.HostConfig.NetworkMode)
 		detail.RestartPolicy = string(c.HostConfig.RestartPolicy.Name)
 		detail.AutoRemove = c.HostConfig.AutoRemove
+		detail.Published = publishedFrom(c.HostConfig, c.Config)
 	}
 	if c.Config != nil {
 		detail.Labels = c.Config.Labels
@@ -370,6 +374,18 @@ func containerMAC(raw json.RawMessage) (net.HardwareAddr, error) {
 		return nil, fmt.Errorf("decode answer: %w", err)
 	}
 	return macFrom(answer.Config.MacAddress), nil
+}
+
+// publishedFrom are the ports of -p, and with -P all that are exposed.
+func publishedFrom(host *container.HostConfig, config *container.Config) []Port {
+	set := api.PortSet{}
+	for p := range host.PortBindings {
+		set[p] = struct{}{}
+	}
+	if host.PublishAllPorts && config != nil {
+		maps.Copy(set, config.ExposedPorts)
+	}
+	return portsFrom(set)
 }
 
 func portsFrom(set api.PortSet) []Port {

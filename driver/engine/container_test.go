@@ -32,7 +32,8 @@ func TestContainersTakesTheOwnName(t *testing.T) {
 const inspected = `{
 	"Id":"0123456789abcdef","Name":"/db",
 	"State":{"Status":"exited","ExitCode":128,"Error":"no such device"},
-	"HostConfig":{"NetworkMode":"lan1","RestartPolicy":{"Name":"always"},"AutoRemove":true},
+	"HostConfig":{"NetworkMode":"lan1","RestartPolicy":{"Name":"always"},"AutoRemove":true,
+		"PortBindings":{"443/tcp":[{"HostIp":"","HostPort":"8443"}],"80/tcp":[{"HostPort":""}]}},
 	"Config":{"Hostname":"box","MacAddress":"02:11:22:33:44:55","ExposedPorts":{"80/tcp":{},"53/udp":{},"8080/tcp":{}}},
 	"NetworkSettings":{"SandboxID":"s","SandboxKey":"/k","Networks":{
 		"lan1":{"NetworkID":"n1","Aliases":["sql","0123456789ab","box"],"IPAMConfig":{"IPv4Address":"10.0.0.5","LinkLocalIPs":["169.254.1.1"]}},
@@ -60,6 +61,7 @@ func TestContainerOfAnOldEngine(t *testing.T) {
 		},
 		Hostname:      "box",
 		ExposedPorts:  []Port{{80, "tcp"}, {8080, "tcp"}, {53, "udp"}},
+		Published:     []Port{{80, "tcp"}, {443, "tcp"}},
 		RestartPolicy: "always",
 		AutoRemove:    true,
 		ExitCode:      128,

@@ -20,6 +20,7 @@ type ContainerSpec struct {
 	Labels        map[string]string
 	Network       string // --network: a network's name or id
 	Settings      engine.EndpointSettings
+	Published     []engine.Port
 	RestartPolicy string // "no" if empty
 	StopSignal    string
 	Health        engine.Health // when it starts; HealthNone is one without a check
@@ -39,6 +40,7 @@ func (e *Engine) CreateContainer(spec ContainerSpec) string {
 		StopSignal:    spec.StopSignal,
 		Health:        spec.Health,
 		RestartPolicy: spec.RestartPolicy,
+		Published:     spec.Published,
 	}
 	if c.Hostname == "" {
 		c.Hostname = c.ID[:12]
@@ -231,6 +233,7 @@ func cloneDetail(c *engine.ContainerDetail) engine.ContainerDetail {
 	clone := *c
 	clone.Labels = maps.Clone(c.Labels)
 	clone.ExposedPorts = slices.Clone(c.ExposedPorts)
+	clone.Published = slices.Clone(c.Published)
 	clone.Attachments = slices.Clone(c.Attachments)
 	for i := range clone.Attachments {
 		a := &clone.Attachments[i]
