@@ -27,6 +27,9 @@ var arrows = map[string][]string{
 	"cmd/internal/systemd":  {},
 	"cmd/internal/terminal": {"driver/visible"},
 
+	"cmd/internal/doctor":          {"cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor/firewall", "driver/engine", "driver/link", "driver/netns", "driver/option", "parentfile"},
+	"cmd/internal/doctor/firewall": {},
+
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible"},
 	"driver/endpoint":          {"cluster/store", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/visible", "ipam", "ipam/pool"},

@@ -52,6 +52,9 @@ type MemberView struct {
 	Since   time.Time     `json:"since,omitzero"`
 	Direct  time.Time     `json:"direct,omitzero"` // last answer to this node's own probe
 	RTT     time.Duration `json:"rtt"`
+	// ClockAhead is how far its clock was before that of the agent that answers,
+	// give or take half of RTT; nil while it has not said.
+	ClockAhead *time.Duration `json:"clockAhead,omitempty"`
 	// Applied is how far it had followed etcd by its last answer.
 	Applied store.Revision `json:"applied"`
 	// Parents is the digest of its interfaces that it tells its peers.
