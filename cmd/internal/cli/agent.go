@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cluster/store"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 )
 
@@ -53,11 +54,6 @@ func newAgentCommand(runAgent func(context.Context, config.Settings) error) *cob
 // knows no pause between two processes either: this is it.
 const leastLife = 30 * time.Second
 
-// told is an error that was printed already.
-type told struct{ error }
-
-func (t told) Unwrap() error { return t.error }
-
 // outlive says why the agent of a managed plugin failed, and returns when
 // Docker tells the process to end or it is leastLife old.
 func outlive(ctx context.Context, began time.Time, stderr io.Writer, failed error) error {
@@ -67,5 +63,5 @@ func outlive(ctx context.Context, began time.Time, stderr io.Writer, failed erro
 	}
 	fmt.Fprintf(stderr, "gvlan: %v (the process ends once Docker gives the plugin up, in %s at the latest)\n", failed, left.Round(time.Second))
 	store.Sleep(ctx, left)
-	return told{failed}
+	return frame.Told(failed)
 }

@@ -23,15 +23,13 @@ func TestPluginWithoutStoreWaitsForDocker(t *testing.T) {
 	} {
 		ctx, end := context.WithCancel(t.Context())
 		printed, stderr := io.Pipe()
-		root := newRoot("v1", nil)
-		root.SetArgs(append([]string{"agent", "--swarm", "--config", config, "--data-dir", t.TempDir()}, more...))
-		root.SetErr(stderr)
-		ended := make(chan error, 1)
-		go func() { ended <- root.ExecuteContext(ctx); stderr.Close() }()
+		args := append([]string{"agent", "--swarm", "--config", config, "--data-dir", t.TempDir()}, more...)
+		ended := make(chan int, 1)
+		go func() { ended <- Run(ctx, args, io.Discard, stderr, "v1", nil); stderr.Close() }()
 		line, _ := bufio.NewReader(printed).ReadString('\n')
 		end()
-		if err := <-ended; !strings.HasPrefix(line, want) {
-			t.Errorf("printed %q and ended with %v, want %q while it waits", line, err, want)
+		if status := <-ended; !strings.HasPrefix(line, want) || status == 0 {
+			t.Errorf("printed %q and ended with %d, want %q while it waits", line, status, want)
 		}
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"gvlan/cmd/internal/cli/frame"
 )
 
 // failedPlugin runs outlive for an agent that failed after a while, and tells
@@ -32,7 +34,7 @@ func TestFailedPluginOutlivesDockersWait(t *testing.T) {
 		if !strings.HasPrefix(printed, "gvlan: no store (") {
 			t.Errorf("printed %q before it waited, want the reason", printed)
 		}
-		if _, ok := errors.AsType[told](err); !ok {
+		if !errors.Is(err, frame.ErrTold) {
 			t.Errorf("error %v, which main prints once more", err)
 		}
 	})
@@ -52,7 +54,7 @@ func TestFailedPluginEndsWhenDockerSaysSo(t *testing.T) {
 func TestOldPluginEndsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lived, printed, err := failedPlugin(t.Context(), time.Hour)
-		if _, ok := errors.AsType[told](err); ok || lived != time.Hour || printed != "" {
+		if errors.Is(err, frame.ErrTold) || lived != time.Hour || printed != "" {
 			t.Errorf("lived %s, printed %q, ended with %v; want it to end at once and leave the error to main", lived, printed, err)
 		}
 	})

@@ -2,136 +2,50 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/cli/health"
+	"gvlan/cmd/internal/cli/names"
+	"gvlan/cmd/internal/cli/networks"
+	"gvlan/cmd/internal/cli/nodes"
+	"gvlan/cmd/internal/cli/stores"
 	"gvlan/cmd/internal/config"
-	"gvlan/cmd/internal/terminal"
-	"gvlan/ipam/pool"
 )
 
 // Run is gvlan with these arguments; it returns the exit status. `gvlan agent`
 // is runAgent, which gets settings that were checked.
 func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version string, runAgent func(context.Context, config.Settings) error) int {
-	stdout, stderr = terminal.NewWriter(stdout), terminal.NewWriter(stderr)
-	root := newRoot(version, runAgent)
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	if _, ok := errors.AsType[told](err); !ok {
-		fmt.Fprintln(stderr, "gvlan:", err)
-	}
-	return 1
+	return frame.Run(ctx, newRoot(version, runAgent), args, stdout, stderr)
 }
 
 // newRoot builds the command tree.
 func newRoot(version string, runAgent func(context.Context, config.Settings) error) *cobra.Command {
 	root := &cobra.Command{
-		Use:           "gvlan",
-		Short:         "Containers on many Docker hosts, directly on one LAN",
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Use:     "gvlan",
+		Short:   "Containers on many Docker hosts, directly on one LAN",
+		Version: version,
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
-	root.SetFlagErrorFunc(explainFlag)
-	root.AddCommand(newAgentCommand(runAgent), newStatusCommand(), newNetworkCommand(), newNodeCommand(), newMembersCommand(), newKeyCommand(), newNamesCommand(), newRecoverCommand(), newConfigCommand(),
-		newInitCommand(), newJoinCommand(), newLeaveCommand(), newTokenCommand(), newStoreCommand(), newBackupCommand(), newRestoreCommand(), newAuthorityCommand())
+	root.AddCommand(newAgentCommand(runAgent), newConfigCommand(), newVersionCommand(version),
+		health.NewStatus(),
+		networks.New(), names.New(),
+		nodes.New(), nodes.NewMembers(), nodes.NewKey(),
+		stores.NewInit(), stores.NewJoin(), stores.NewLeave(), stores.NewToken(), stores.NewAuthority(),
+		stores.New(), stores.NewBackup(), stores.NewRestore(), stores.NewRecover())
 	return root
 }
 
-// explainFlag adds the nearest known flag to pflag's complaint about an
-// unknown one.
-func explainFlag(c *cobra.Command, err error) error {
-	var unknown *pflag.NotExistError
-	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
-		return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
-	}
-	var known []string
-	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
-	if near := pool.Nearest(unknown.GetSpecifiedName(), known); near != "" {
-		return fmt.Errorf("%w; did you mean --%s?", err, near)
-	}
-	return fmt.Errorf("%w; see %s --help", err, c.CommandPath())
-}
-
-// withAgent runs a command that asks this host's agent.
-func withAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobra.Command, []string) error {
-	return func(c *cobra.Command, args []string) error {
-		client, err := clientOf(c)
-		if err != nil {
+// newVersionCommand is `gvlan version`.
+func newVersionCommand(version string) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version of this command", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(c.OutOrStdout(), "gvlan", version)
 			return err
-		}
-		return run(c, client, args)
+		},
 	}
-}
-
-// showing has a command print what ask gets from this host's agent: by show, for
-// people, or with --json as it is.
-func showing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) (T, error), show func(*cobra.Command, *api.Client, T) error) *cobra.Command {
-	var asJSON bool
-	c.RunE = withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-		answer, err := ask(c, client, args)
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return printJSON(c.OutOrStdout(), answer)
-		}
-		return show(c, client, answer)
-	})
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	config.AddAgentFlags(c.Flags())
-	return c
-}
-
-// at is the answer of one route, for showing.
-func at[T any](route string) func(*cobra.Command, *api.Client, []string) (T, error) {
-	return func(c *cobra.Command, client *api.Client, _ []string) (answer T, err error) {
-		err = client.Get(c.Context(), route, &answer)
-		return answer, err
-	}
-}
-
-// aged prints an answer that says how old things are, for showing.
-func aged[T any](print func(io.Writer, T, time.Time) error) func(*cobra.Command, *api.Client, T) error {
-	return func(c *cobra.Command, _ *api.Client, answer T) error {
-		return print(c.OutOrStdout(), answer, time.Now())
-	}
-}
-
-// clientOf finds the socket by the settings of the command.
-func clientOf(c *cobra.Command) (*api.Client, error) {
-	loaded, err := config.Load(c.Flags(), os.Environ())
-	if err != nil {
-		return nil, err
-	}
-	return api.NewClient(loaded.Config.StatusSocket), nil
-}
-
-// printJSON is what --json prints.
-func printJSON(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
-}
-
-// orDash is a dash for "": an empty cell of a table is hard to see.
-func orDash(text string) string {
-	if text == "" {
-		return "-"
-	}
-	return text
 }

@@ -3,32 +3,18 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"io"
 	"net/netip"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 	"unicode"
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/clitest"
 	"gvlan/cmd/internal/config"
-	"gvlan/cmd/internal/terminal"
 	"gvlan/dns/zone"
+	"gvlan/driver/command"
 )
-
-var blanks = regexp.MustCompile(` +`)
-
-// lines are those that are not empty, their columns one blank apart.
-func lines(text string) (all []string) {
-	for line := range strings.Lines(text) {
-		if line = strings.TrimSpace(blanks.ReplaceAllString(line, " ")); line != "" {
-			all = append(all, line)
-		}
-	}
-	return all
-}
 
 // odd is a name that would clear a terminal, and make a row of its own.
 const odd = "odd\x1b[2J\u009b\nh9\th9"
@@ -48,27 +34,24 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 	}
 	name := api.NameView{Record: zone.Record{Name: odd, Network: odd, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, Host: odd}
 	status := api.Status{Node: odd, Host: odd, Warnings: []string{odd}, FailedStarts: []string{odd}, Etcd: api.EtcdStatus{Why: odd}, Networks: []api.NetworkStatus{{Name: odd, Parent: odd}}}
-	tests := map[string]struct {
-		lines int
-		print func(io.Writer) error
+	status.Networks = []api.NetworkStatus{{Name: odd, Parent: odd}}
+	socket := clitest.Agent(t, clitest.Answers{
+		"GET " + api.NetworksRoute: []api.NetworkView{network}, "GET " + api.NetworkRoute: network, "POST " + api.NetworksRoute: command.Defined{Warnings: []string{odd}},
+		"GET " + api.NodesRoute: []api.NodeView{node}, "GET " + api.NamesRoute: []api.NameView{name}, "GET " + api.DoubtsRoute: []string{odd},
+		"GET " + api.StatusRoute: status,
+	})
+	tests := []struct {
+		lines int // on both outputs
+		args  string
 	}{
-		"network ls":      {2, func(out io.Writer) error { return printNetworkViews(out, []api.NetworkView{network}, time.Now()) }},
-		"network inspect": {7, func(out io.Writer) error { return printNetwork(out, network, time.Now()) }},
-		"network create":  {2, func(out io.Writer) error { return printNetworkHosts(out, network) }},
-		"node ls":         {2, func(out io.Writer) error { return printNodes(out, []api.NodeView{node}, time.Now()) }},
-		"node inspect":    {10, func(out io.Writer) error { return printNode(out, node, time.Now()) }},
-		"dns ls":          {2, func(out io.Writer) error { return printNames(out, []api.NameView{name}) }},
-		"dns doubts":      {1, func(out io.Writer) error { printDoubts(out, []string{odd}); return nil }},
-		"status":          {10, func(out io.Writer) error { return printStatus(out, status, time.Now()) }},
+		{2, "network ls"}, {7, "network inspect lan"}, {3, "network create lan"}, {2, "node ls"}, {3, "dns ls"}, {10, "status"},
 	}
-	for what, test := range tests {
-		t.Run(what, func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(test.args, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := test.print(terminal.NewWriter(&out)); err != nil {
-				t.Fatal(err)
-			}
+			Run(t.Context(), append(strings.Fields(test.args), "--status-socket", socket), &out, &out, "v1", nil)
 			shown := out.String()
-			if got := len(lines(shown)); got != test.lines {
+			if got := len(clitest.Lines(shown)); got != test.lines {
 				t.Errorf("%d lines, want %d:\n%s", got, test.lines, shown)
 			}
 			if !strings.Contains(shown, `odd\u001b[2J\u009b; h9 h9`) {
@@ -83,9 +66,10 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 
 // TestJSONOfOthersIsVisible, and says what it said.
 func TestJSONOfOthersIsVisible(t *testing.T) {
+	socket := clitest.Agent(t, clitest.Answers{"GET " + api.NetworkRoute: api.NetworkView{Name: odd}})
 	var out bytes.Buffer
-	if err := printJSON(terminal.NewWriter(&out), api.NetworkView{Name: odd}); err != nil {
-		t.Fatal(err)
+	if status := Run(t.Context(), []string{"network", "inspect", "--json", "--status-socket", socket, "lan"}, &out, &out, "v1", nil); status != 0 {
+		t.Fatalf("status %d: %s", status, out.String())
 	}
 	var got api.NetworkView
 	if err := json.Unmarshal(out.Bytes(), &got); err != nil || got.Name != odd {

@@ -5,8 +5,11 @@ package terminal
 
 import (
 	"io"
+	"os"
 	"reflect"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"gvlan/driver/visible"
 )
@@ -24,6 +27,38 @@ func (w Writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// Is reports whether out is a terminal.
+func Is(out io.Writer) bool { return widthOf(out) != tallEdge }
+
+// Width is how many columns the terminal has that is written to; 0 when it is
+// none.
+func (w Writer) Width() int {
+	file, ok := w.to.(*os.File)
+	if !ok {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ) // ioctl_tty(2)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
+}
+
+// RenewLine puts text in place of the last line of a terminal, which RenewLine
+// wrote; "" takes it away. What does not fit the terminal is cut off.
+func RenewLine(out io.Writer, text string) {
+	w, ok := out.(Writer)
+	if !ok {
+		return
+	}
+	text = visible.Text(text)
+	if runes := []rune(text); len(runes) >= w.Width() && w.Width() > 0 {
+		text = string(runes[:w.Width()-1])
+	}
+	const start = "\r\x1b[K" // console_codes(4): to the line's begin, and erase it
+	io.WriteString(w.to, start+text)
 }
 
 // InCells replaces line breaks and tabs in every text of what value points to,

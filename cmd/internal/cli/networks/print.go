@@ -1,4 +1,4 @@
-package cli
+package networks
 
 import (
 	"fmt"
@@ -20,7 +20,7 @@ func ageLine(asOf, now time.Time) string {
 	if asOf.IsZero() {
 		return ""
 	}
-	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago\n", now.Sub(asOf).Round(time.Second))
+	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago\n", terminal.Since(asOf, now))
 }
 
 // printNetworkViews is `gvlan network ls`.
@@ -40,7 +40,7 @@ func printNetworkViews(out io.Writer, views []api.NetworkView, now time.Time) er
 				wrong = append(wrong, h.Host+": "+h.Why)
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, subnetsColumn(v), hostsColumn(v), endpoints, orDash(strings.Join(wrong, "; ")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, subnetsColumn(v), hostsColumn(v), endpoints, terminal.OrDash(strings.Join(wrong, "; ")))
 	}
 	return table.Flush()
 }
@@ -137,7 +137,7 @@ func printNetworkHosts(out io.Writer, v api.NetworkView) error {
 		if h.Connected {
 			agent = "connected"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Node, agent, h.State, orDash(h.Parent), orDash(strings.Join(h.Links, ",")), orDash(h.Why))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Node, agent, h.State, terminal.OrDash(h.Parent), terminal.OrDash(strings.Join(h.Links, ",")), terminal.OrDash(h.Why))
 	}
 	return table.Flush()
 }
@@ -147,7 +147,7 @@ func printEndpoints(out io.Writer, v api.NetworkView) error {
 	fmt.Fprintln(table, "\nCONTAINER\tHOST\tIPV4\tIPV6\tMAC\tPARENT")
 	for _, h := range v.Hosts {
 		for _, e := range h.Endpoints {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", orDash(e.Container), h.Host, orDash(e.IPv4), orDash(e.IPv6), orDash(e.MAC), orDash(e.Parent))
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", terminal.OrDash(e.Container), h.Host, terminal.OrDash(e.IPv4), terminal.OrDash(e.IPv6), terminal.OrDash(e.MAC), terminal.OrDash(e.Parent))
 		}
 	}
 	return table.Flush()

@@ -1,4 +1,4 @@
-package cli
+package stores
 
 import (
 	"context"
@@ -13,36 +13,37 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
-// newBackupCommand is `gvlan backup`.
-func newBackupCommand() *cobra.Command {
+// NewBackup is `gvlan backup`.
+func NewBackup() *cobra.Command {
 	c := &cobra.Command{
 		Use: "backup FILE", Short: "Write a copy of the store to a file, which must not be there yet", Args: cobra.ExactArgs(1),
 		Long: "Writes all that the cluster's store knows, as one member has it, with a manifest: a tar that `gvlan restore`\n" +
 			"reads, and whose snapshot.db etcdutl restores. Hosts that run a member take one a day by themselves and keep\n" +
 			"seven in DATA-DIR/backups. The cluster's authority is not in it.",
 	}
-	return showing(c, func(c *cobra.Command, client *api.Client, args []string) (made api.Backup, err error) {
+	return frame.Showing(c, func(c *cobra.Command, client *api.Client, args []string) (made api.Backup, err error) {
 		path, err := filepath.Abs(args[0])
 		if err != nil {
 			return made, fmt.Errorf("back up to %s: %w", args[0], err)
 		}
 		err = client.Send(c.Context(), http.MethodPost, api.BackupRoute, api.BackupFile{Path: path}, &made)
 		return made, err
-	}, aged(printBackup))
+	}, frame.Aged(printBackup))
 }
 
 func printBackup(out io.Writer, b api.Backup, now time.Time) error {
 	terminal.InCells(&b)
-	_, err := fmt.Fprintf(out, "%s: cluster %s at revision %d, %s, %s old, of node %s\n", b.Path, orDash(b.Cluster), b.Revision, sizeOf(b.Size), age(b.Time, now), b.Node)
+	_, err := fmt.Fprintf(out, "%s: cluster %s at revision %d, %s, %s old, of node %s\n", b.Path, terminal.OrDash(b.Cluster), b.Revision, sizeOf(b.Size), terminal.OrDash(terminal.Since(b.Time, now)), b.Node)
 	return err
 }
 
-// newRestoreCommand is `gvlan restore`.
-func newRestoreCommand() *cobra.Command {
+// NewRestore is `gvlan restore`.
+func NewRestore() *cobra.Command {
 	var yes bool
 	var wait time.Duration
 	c := &cobra.Command{
@@ -50,7 +51,7 @@ func newRestoreCommand() *cobra.Command {
 		Long: "Makes a new store of the backup, with this host's member alone. Where this host keeps the cluster's authority\n" +
 			"(it ran a member) the other hosts follow by themselves; else they join again. Nothing new is given until every\n" +
 			"host has written again what it holds, and `gvlan recover` was run. Without --yes it only says what it would do.",
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			path, err := filepath.Abs(args[0])
 			if err != nil {
 				return fmt.Errorf("restore %s: %w", args[0], err)
@@ -103,7 +104,7 @@ func newStoreRecover() *cobra.Command {
 		Long: "Makes a new store of the copy that this host has as a member, voter or learner. Refused while the store\n" +
 			"answers. The other hosts follow by themselves; members that come back with what they had set it aside.\n" +
 			"Nothing new is given until every host has written again what it holds, and `gvlan recover` was run.",
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			out := c.OutOrStdout()
 			fmt.Fprintln(out, "asking whether any other member still answers ...")
 			var begun api.StoreBegun
@@ -112,7 +113,7 @@ func newStoreRecover() *cobra.Command {
 			}
 			when := "which this agent has not seen since it started"
 			if !begun.Heard.IsZero() {
-				when = age(begun.Heard, time.Now()) + " ago"
+				when = terminal.OrDash(terminal.Since(begun.Heard, time.Now())) + " ago"
 			}
 			fmt.Fprintf(out, "none does. Lost is at most what others wrote after the store last answered this host, %s\n", when)
 			return awaitLife(c, client, wait, begun)

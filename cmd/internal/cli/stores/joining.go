@@ -1,4 +1,4 @@
-package cli
+package stores
 
 import (
 	"cmp"
@@ -16,6 +16,8 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/cli/health"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
@@ -27,8 +29,8 @@ const settleWait = 2 * time.Minute
 // settledLook is how often they look.
 const settledLook = 200 * time.Millisecond
 
-// newInitCommand is `gvlan init`.
-func newInitCommand() *cobra.Command {
+// NewInit is `gvlan init`.
+func NewInit() *cobra.Command {
 	var listen string
 	var wait time.Duration
 	c := &cobra.Command{
@@ -37,7 +39,7 @@ func newInitCommand() *cobra.Command {
 		Long: "Makes the cluster's authority and a join secret, and serves the store of this host, with TLS both ways, to\n" +
 			"the hosts that join. Networks and containers of this host stay. Prints the line other hosts join with.",
 		Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			out := c.OutOrStdout()
 			fmt.Fprintln(out, "opening the store of this host: making its authority and its certificates ...")
 			if err := client.Send(c.Context(), http.MethodPost, api.StoreInitRoute, api.StoreInit{Listen: listen}, &struct{}{}); err != nil {
@@ -55,8 +57,8 @@ func newInitCommand() *cobra.Command {
 	return c
 }
 
-// newJoinCommand is `gvlan join`.
-func newJoinCommand() *cobra.Command {
+// NewJoin is `gvlan join`.
+func NewJoin() *cobra.Command {
 	var tokenFile string
 	var discard, bring bool
 	var wait time.Duration
@@ -66,7 +68,7 @@ func newJoinCommand() *cobra.Command {
 		Long: "Brings this host, whose agent is solo so far, into the cluster of another. TOKEN is what `gvlan token show`\n" +
 			"prints on a host that runs a member of the store. Containers that are not on gvlan's networks are not touched.",
 		Args: cobra.RangeArgs(1, 2),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			token, err := tokenOf(c.InOrStdin(), args[1:], tokenFile)
 			if err != nil {
 				return err
@@ -115,8 +117,8 @@ func tokenOf(in io.Reader, args []string, file string) (string, error) {
 	return strings.TrimSpace(string(raw)), nil
 }
 
-// newLeaveCommand is `gvlan leave`.
-func newLeaveCommand() *cobra.Command {
+// NewLeave is `gvlan leave`.
+func NewLeave() *cobra.Command {
 	var wait time.Duration
 	c := &cobra.Command{
 		Use:   "leave",
@@ -125,7 +127,7 @@ func newLeaveCommand() *cobra.Command {
 			"makes it solo again. Refused while containers of this host, running or stopped, are on gvlan's networks.\n" +
 			"What its settings say to join or to begin with (--join, --etcd-listen) counts again once they say something else.",
 		Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			fmt.Fprintln(c.OutOrStdout(), "handing over what this host has of the cluster ...")
 			ctx, cancel := context.WithTimeout(c.Context(), wait)
 			defer cancel()
@@ -158,7 +160,7 @@ func settled(c *cobra.Command, client *api.Client, wait time.Duration, there fun
 		var s api.Status
 		err := client.Get(c.Context(), api.StatusRoute, &s)
 		if err == nil && there(s) && s.Etcd.Trusted {
-			return printStatus(c.OutOrStdout(), s, time.Now())
+			return health.PrintStatus(c.OutOrStdout(), s, time.Now())
 		}
 		switch {
 		case err != nil || !there(s) || !s.Etcd.Asks:
@@ -175,12 +177,12 @@ func settled(c *cobra.Command, client *api.Client, wait time.Duration, there fun
 	}
 }
 
-// newTokenCommand is `gvlan token`.
-func newTokenCommand() *cobra.Command {
+// NewToken is `gvlan token`.
+func NewToken() *cobra.Command {
 	c := &cobra.Command{Use: "token", Short: "What other hosts join this cluster with"}
 	var quiet bool
 	show := &cobra.Command{Use: "show", Short: "Print the line other hosts join with", Args: cobra.NoArgs}
-	shown := showing(show, at[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
+	shown := frame.Showing(show, frame.At[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
 		if quiet {
 			_, err := fmt.Fprintln(c.OutOrStdout(), line.Token)
 			return err
@@ -191,7 +193,7 @@ func newTokenCommand() *cobra.Command {
 	rotate := &cobra.Command{
 		Use: "rotate", Short: "Make a new join secret; the old one joins nobody any more, and hosts that have joined notice nothing", Args: cobra.NoArgs,
 	}
-	rotated := showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (line api.JoinLine, err error) {
+	rotated := frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (line api.JoinLine, err error) {
 		err = client.Ask(c.Context(), http.MethodPost, api.TokenRotateRoute, &line)
 		return line, err
 	}, func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
@@ -201,8 +203,8 @@ func newTokenCommand() *cobra.Command {
 	return c
 }
 
-// newAuthorityCommand is `gvlan ca`.
-func newAuthorityCommand() *cobra.Command {
+// NewAuthority is `gvlan ca`.
+func NewAuthority() *cobra.Command {
 	c := &cobra.Command{Use: "ca", Short: "The authority that certificates of this cluster come from"}
 	show := func(c *cobra.Command, _ *api.Client, r api.AuthorityRotation) error {
 		return printRotation(c.OutOrStdout(), r)
@@ -213,7 +215,7 @@ func newAuthorityCommand() *cobra.Command {
 		Long: "Makes a new authority. Both count until every host has a certificate of the new one, which hosts see to by\n" +
 			"themselves; hosts that are away are waited for until their certificates end, or they are evicted.",
 	}
-	c.AddCommand(showing(status, at[api.AuthorityRotation](api.CAStateRoute), show), showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (r api.AuthorityRotation, err error) {
+	c.AddCommand(frame.Showing(status, frame.At[api.AuthorityRotation](api.CAStateRoute), show), frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (r api.AuthorityRotation, err error) {
 		err = client.Ask(c.Context(), http.MethodPost, api.CARotateRoute, &r)
 		return r, err
 	}, show))

@@ -1,4 +1,4 @@
-package cli
+package health
 
 import (
 	"strings"
@@ -74,7 +74,7 @@ no networks on this host
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			var out strings.Builder
-			if err := printStatus(&out, test.status, started.Add(90*time.Minute)); err != nil {
+			if err := PrintStatus(&out, test.status, started.Add(90*time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(test.want, out.String()); diff != "" {

@@ -1,4 +1,4 @@
-package cli
+package health
 
 import (
 	"fmt"
@@ -10,21 +10,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/terminal"
 )
 
-// newStatusCommand is `gvlan status`.
-func newStatusCommand() *cobra.Command {
+// NewStatus is `gvlan status`.
+func NewStatus() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Show what this host's agent knows and waits for",
 		Args:  cobra.NoArgs,
 	}
-	return showing(c, at[api.Status](api.StatusRoute), aged(printStatus))
+	return frame.Showing(c, frame.At[api.Status](api.StatusRoute), frame.Aged(PrintStatus))
 }
 
-// printStatus shows the status to a person at that time.
-func printStatus(out io.Writer, s api.Status, now time.Time) error {
+// PrintStatus shows the status to a person at that time.
+func PrintStatus(out io.Writer, s api.Status, now time.Time) error {
 	terminal.InCells(&s)
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "node\t%s (host %s)\n", s.Node, s.Host)
@@ -119,7 +120,7 @@ func printNetworks(out io.Writer, networks []api.NetworkStatus) error {
 	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tPARENT\tSUBNETS\tENDPOINTS HERE")
 	for _, n := range networks {
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n",
-			orDash(n.Name), n.Scope, n.State, orDash(n.Parent), strings.Join(n.Subnets, ","), n.Endpoints)
+			terminal.OrDash(n.Name), n.Scope, n.State, terminal.OrDash(n.Parent), strings.Join(n.Subnets, ","), n.Endpoints)
 	}
 	if err := table.Flush(); err != nil {
 		return fmt.Errorf("print the networks: %w", err)

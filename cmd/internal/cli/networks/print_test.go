@@ -1,4 +1,4 @@
-package cli
+package networks
 
 import (
 	"net/netip"
@@ -10,6 +10,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/clitest"
 )
 
 func TestHostsColumn(t *testing.T) {
@@ -76,7 +77,7 @@ func TestNetworkRows(t *testing.T) {
 		"NETWORK SCOPE STATE SUBNETS HOSTS ENDPOINTS OUT OF STEP",
 		"lan global active 0/3 0 -", "own local active 10.0.0.0/24 1/1 1 -",
 	}
-	if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+	if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 		t.Errorf("network ls (-want +got):\n%s", diff)
 	}
 }
@@ -95,7 +96,7 @@ func TestAgeOfNetworks(t *testing.T) {
 	if err := printNetwork(&inspect, view, now); err != nil {
 		t.Fatal(err)
 	}
-	const age = "etcd does not answer this host: this is what it said 1m30s ago\n"
+	const age = "etcd does not answer this host: this is what it said 90 seconds ago\n"
 	if out := list.String(); !strings.HasPrefix(out, age) || !strings.Contains(out, "1/1") {
 		t.Errorf("ls prints\n%s", out)
 	}

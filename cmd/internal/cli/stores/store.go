@@ -1,4 +1,4 @@
-package cli
+package stores
 
 import (
 	"fmt"
@@ -11,15 +11,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
-// newStoreCommand is `gvlan store`.
-func newStoreCommand() *cobra.Command {
+// New is `gvlan store`.
+func New() *cobra.Command {
 	c := &cobra.Command{Use: "store", Short: "The store of this cluster: which hosts keep it"}
 	list := &cobra.Command{Use: "ls", Short: "List the members of the store, and why other hosts are none", Args: cobra.NoArgs}
-	c.AddCommand(showing(list, at[api.StoreView](api.StoreRoute), func(c *cobra.Command, _ *api.Client, v api.StoreView) error {
+	c.AddCommand(frame.Showing(list, frame.At[api.StoreView](api.StoreRoute), func(c *cobra.Command, _ *api.Client, v api.StoreView) error {
 		return printStore(c.OutOrStdout(), v)
 	}), newStoreSize(), newStoreRecover())
 	return c
@@ -28,7 +29,7 @@ func newStoreCommand() *cobra.Command {
 func newStoreSize() *cobra.Command {
 	c := &cobra.Command{
 		Use: "size 1|3|5|auto", Short: "Say how many members vote; auto is 1 for up to two hosts, else 3", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			voters := 0
 			if args[0] != "auto" {
 				var err error
@@ -49,7 +50,7 @@ func printStore(out io.Writer, v api.StoreView) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "HOST\tROLE\tADDRESS\tBEHIND\tSIZE\tNOTE")
 	for _, m := range v.Members {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", orNode(m.Host, m.Node), m.Role, orDash(m.Address), m.Lag, sizeOf(m.Size), orDash(m.Why))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", orNode(m.Host, m.Node), m.Role, terminal.OrDash(m.Address), m.Lag, sizeOf(m.Size), terminal.OrDash(m.Why))
 	}
 	for _, h := range v.Hosts {
 		fmt.Fprintf(table, "%s\t-\t-\t-\t-\t%s\n", orNode(h.Host, h.Node), h.Why)

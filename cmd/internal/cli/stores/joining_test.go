@@ -1,4 +1,4 @@
-package cli
+package stores
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func TestJoinSaysWhatOnlyAPersonCanEnd(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- server.Run(ctx) }()
-	c := newRoot("v1", nil)
+	c := NewJoin()
 	c.SetContext(ctx)
 	began := time.Now()
 	err = settled(c, api.NewClient(path), settleWait, func(s api.Status) bool { return !s.Solo })

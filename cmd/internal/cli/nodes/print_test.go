@@ -1,4 +1,4 @@
-package cli
+package nodes
 
 import (
 	"strings"
@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/clitest"
 )
 
 // TestHostIsOneRow: two agents of one host are one row of the nodes.
@@ -29,10 +30,10 @@ func TestHostIsOneRow(t *testing.T) {
 	}
 	want := []string{
 		"NODE HOST STATE FOR ADDRESS VERSION NETWORKS ENDPOINTS PARENTS AGENTS",
-		"id1 h1 ready; swarm: down 1s 10.0.0.1 2.0; swarm: 1.0 2 3 eth1 socket,swarm",
-		"id2.swarm h2 ready 1m0s 10.0.0.2 2.0 0 2 - swarm",
+		"id1 h1 ready; swarm: down 1 second 10.0.0.1 2.0; swarm: 1.0 2 3 eth1 socket,swarm",
+		"id2.swarm h2 ready 1 minute 10.0.0.2 2.0 0 2 - swarm",
 	}
-	if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+	if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 		t.Errorf("node ls prints (-want +got):\n%s", diff)
 	}
 
@@ -46,12 +47,12 @@ func TestHostIsOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := []string{
-			"node id1 (host h1, address 10.0.0.1)", "state ready for 1m0s", "agent socket, gvlan 2.0, epoch 3",
-			"node id1.swarm (host h1, address 10.0.0.1)", "state down for 1s", "agent swarm, gvlan 1.0, epoch 7",
+			"node id1 (host h1, address 10.0.0.1)", "state ready for 1 minute", "agent socket, gvlan 2.0, epoch 3",
+			"node id1.swarm (host h1, address 10.0.0.1)", "state down for 1 second", "agent swarm, gvlan 1.0, epoch 7",
 			"INTERFACE KIND STATE MTU ADDRESSES OF VLAN USED BY", "eth1 device up 1500 - - - lan,office",
 			"NETWORK STATE PARENT NOW LINKS WHY", "lan replica - - -", "office swarm - - -",
 		}
-		if diff := cmp.Diff(want, lines(out.String())); diff != "" {
+		if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 			t.Errorf("node inspect %s prints (-want +got):\n%s", name, diff)
 		}
 	}

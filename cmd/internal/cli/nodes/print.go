@@ -1,4 +1,4 @@
-package cli
+package nodes
 
 import (
 	"fmt"
@@ -22,9 +22,9 @@ func printNodes(out io.Writer, views []api.NodeView, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
 	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, orDash(v.Host), eachAgent(v, stateOf), age(worseOf(v).Since, now),
-			orDash(eachAgent(v, func(v api.NodeView) string { return v.Address })), orDash(eachAgent(v, func(v api.NodeView) string { return v.Version })),
-			len(networksOf(v)), endpointsOf(v), orDash(strings.Join(parentsOf(v), ",")), kindsOf(v))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, terminal.OrDash(v.Host), eachAgent(v, stateOf), terminal.OrDash(terminal.Since(worseOf(v).Since, now)),
+			terminal.OrDash(eachAgent(v, func(v api.NodeView) string { return v.Address })), terminal.OrDash(eachAgent(v, func(v api.NodeView) string { return v.Version })),
+			len(networksOf(v)), endpointsOf(v), terminal.OrDash(strings.Join(parentsOf(v), ",")), kindsOf(v))
 	}
 	if err := table.Flush(); err != nil || !slices.ContainsFunc(views, func(v api.NodeView) bool { return v.Stale }) {
 		return err
@@ -48,14 +48,6 @@ func stateOf(v api.NodeView) string {
 	return state
 }
 
-// age is how long something has been so.
-func age(since, now time.Time) string {
-	if since.IsZero() {
-		return "-"
-	}
-	return now.Sub(since).Round(time.Second).String()
-}
-
 // printNode is `gvlan node inspect`.
 func printNode(out io.Writer, v api.NodeView, now time.Time) error {
 	terminal.InCells(&v)
@@ -65,17 +57,17 @@ func printNode(out io.Writer, v api.NodeView, now time.Time) error {
 			fmt.Fprintln(table)
 		}
 		fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", a.Node, a.Host, a.Address)
-		fmt.Fprintf(table, "state\t%s for %s\n", stateOf(a), age(a.Since, now))
+		fmt.Fprintf(table, "state\t%s for %s\n", stateOf(a), terminal.OrDash(terminal.Since(a.Since, now)))
 		fmt.Fprintf(table, "agent\t%s, gvlan %s, epoch %d\n", kindOf(a), a.Version, a.Epoch)
 	}
 	fmt.Fprintln(table, "\nINTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
 	for _, i := range interfacesOf(v) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, orDash(strings.Join(i.Addresses, ",")),
-			orDash(i.Master+i.Parent), vlanText(i), orDash(strings.Join(i.UsedBy, ",")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, terminal.OrDash(strings.Join(i.Addresses, ",")),
+			terminal.OrDash(i.Master+i.Parent), vlanText(i), terminal.OrDash(strings.Join(i.UsedBy, ",")))
 	}
 	fmt.Fprintln(table, "\nNETWORK\tSTATE\tPARENT NOW\tLINKS\tWHY")
 	for _, n := range networksOf(v) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, orDash(n.Parent), orDash(strings.Join(n.Links, ",")), orDash(n.Why))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, terminal.OrDash(n.Parent), terminal.OrDash(strings.Join(n.Links, ",")), terminal.OrDash(n.Why))
 	}
 	return table.Flush()
 }
@@ -145,7 +137,7 @@ func eachAgent(v api.NodeView, of func(api.NodeView) string) string {
 	if v.Swarm == nil || of(*v.Swarm) == said {
 		return said
 	}
-	return orDash(said) + "; swarm: " + orDash(of(*v.Swarm))
+	return terminal.OrDash(said) + "; swarm: " + terminal.OrDash(of(*v.Swarm))
 }
 
 // worseOf is the agent whose state the host's row shows: the swarm's plugin

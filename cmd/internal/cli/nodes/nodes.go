@@ -1,4 +1,4 @@
-package cli
+package nodes
 
 import (
 	"fmt"
@@ -11,13 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/ipam/evict"
 )
 
-// newNodeCommand is `gvlan node`.
-func newNodeCommand() *cobra.Command {
+// New is `gvlan node`.
+func New() *cobra.Command {
 	c := &cobra.Command{Use: "node", Short: "Look at the nodes of the cluster and act on them"}
 	c.AddCommand(newNodeList(), newNodeInspect(), newNodeDrain(), newNodeEvict())
 	return c
@@ -25,7 +26,7 @@ func newNodeCommand() *cobra.Command {
 
 func newNodeList() *cobra.Command {
 	c := &cobra.Command{Use: "ls", Short: "List the nodes: state, address, version, networks, endpoints, for how long", Args: cobra.NoArgs}
-	return showing(c, at[[]api.NodeView](api.NodesRoute), aged(printNodes))
+	return frame.Showing(c, frame.At[[]api.NodeView](api.NodesRoute), frame.Aged(printNodes))
 }
 
 func newNodeInspect() *cobra.Command {
@@ -39,14 +40,14 @@ func newNodeInspect() *cobra.Command {
 		}
 		return viewCalled(views, args[0])
 	}
-	return showing(c, called, aged(printNode))
+	return frame.Showing(c, called, frame.Aged(printNode))
 }
 
 func newNodeDrain() *cobra.Command {
 	var undo bool
 	c := &cobra.Command{
 		Use: "drain NODE", Short: "Give a node no new addresses; what runs there stays", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			route := api.Named(api.DrainRoute, args[0])
 			if undo {
 				route += "&undo"
@@ -67,7 +68,7 @@ func newNodeEvict() *cobra.Command {
 		Long: "Asks the LAN whether its containers' addresses still answer, fences the node, waits until its agent must\n" +
 			"have noticed, then frees what it held. Only for a host that will not come back as it was.",
 		Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			route := api.Named(api.EvictRoute, args[0])
 			if force {
 				route += "&force"
@@ -89,10 +90,10 @@ func newNodeEvict() *cobra.Command {
 	return c
 }
 
-// newMembersCommand is `gvlan members`.
-func newMembersCommand() *cobra.Command {
+// NewMembers is `gvlan members`.
+func NewMembers() *cobra.Command {
 	c := &cobra.Command{Use: "members", Short: "Show the gossip's own view beside etcd's: a fault that goes one way shows here", Args: cobra.NoArgs}
-	return showing(c, at[[]api.MemberView](api.MembersRoute), aged(printMembers))
+	return frame.Showing(c, frame.At[[]api.MemberView](api.MembersRoute), frame.Aged(printMembers))
 }
 
 func printMembers(out io.Writer, views []api.MemberView, now time.Time) error {
@@ -100,16 +101,16 @@ func printMembers(out io.Writer, views []api.MemberView, now time.Time) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "NODE\tGOSSIP ADDRESS\tGOSSIP\tFOR\tANSWERED\tRTT\tETCD\tAPPLIED\tREMARKS")
 	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, orDash(v.Address), orDash(v.Gossip), age(v.Since, now), age(v.Direct, now), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied, orDash(strings.Join(v.Remarks, ", ")))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, terminal.OrDash(v.Address), terminal.OrDash(v.Gossip), terminal.OrDash(terminal.Since(v.Since, now)), terminal.OrDash(terminal.Since(v.Direct, now)), v.RTT.Round(time.Microsecond), v.Etcd, v.Applied, terminal.OrDash(strings.Join(v.Remarks, ", ")))
 	}
 	return table.Flush()
 }
 
-// newKeyCommand is `gvlan key`.
-func newKeyCommand() *cobra.Command {
+// NewKey is `gvlan key`.
+func NewKey() *cobra.Command {
 	rotate := &cobra.Command{
 		Use: "rotate", Short: "Replace the gossip's encryption key while it goes on", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			if err := client.Ask(c.Context(), http.MethodPost, api.RotateRoute, &struct{}{}); err != nil {
 				return err
 			}

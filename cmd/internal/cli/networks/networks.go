@@ -1,4 +1,4 @@
-package cli
+package networks
 
 import (
 	"context"
@@ -13,14 +13,15 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/driver/command"
 	"gvlan/driver/network"
 )
 
-// newNetworkCommand is `gvlan network`.
-func newNetworkCommand() *cobra.Command {
+// New is `gvlan network`.
+func New() *cobra.Command {
 	c := &cobra.Command{Use: "network", Short: "Manage networks of the whole cluster"}
 	c.AddCommand(newNetworkCreate(), newNetworkList(), newNetworkInspect(), newNetworkRemove(), newNetworkSet(), newNetworkImport())
 	return c
@@ -36,7 +37,7 @@ func newNetworkCreate() *cobra.Command {
 		Short: "Make a network on every host, and say how it went on each",
 		Long:  "Takes the flags of `docker network create` and does the same, but waits for every connected host.",
 		Args:  cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			request, err := f.request(args[0])
 			if err != nil {
 				return err
@@ -79,7 +80,7 @@ func waitNetwork(ctx context.Context, client *api.Client, name string) (api.Netw
 
 func newNetworkList() *cobra.Command {
 	c := &cobra.Command{Use: "ls", Short: "List the networks of the whole cluster", Args: cobra.NoArgs}
-	return showing(c, at[[]api.NetworkView](api.NetworksRoute), aged(printNetworkViews))
+	return frame.Showing(c, frame.At[[]api.NetworkView](api.NetworksRoute), frame.Aged(printNetworkViews))
 }
 
 func newNetworkInspect() *cobra.Command {
@@ -88,14 +89,14 @@ func newNetworkInspect() *cobra.Command {
 		err = client.Get(c.Context(), api.Named(api.NetworkRoute, args[0]), &view)
 		return view, err
 	}
-	return showing(c, named, aged(printNetwork))
+	return frame.Showing(c, named, frame.Aged(printNetwork))
 }
 
 func newNetworkRemove() *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "rm NAME", Short: "Remove a network from every host", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			route := api.Named(api.NetworkRoute, args[0])
 			if force {
 				route += "&force"
@@ -153,7 +154,7 @@ func newNetworkSet() *cobra.Command {
 			"cooldown=TIME        an address rests so long after a container before it is given again, while others are free\n\n" +
 			"Docker goes on showing what the network was made with.",
 		Args: cobra.MinimumNArgs(2),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			return client.Send(c.Context(), http.MethodPatch, api.Named(api.NetworkRoute, args[0]), api.NetworkChange{Changes: args[1:]}, &struct{}{})
 		}),
 	}
@@ -166,7 +167,7 @@ func newNetworkImport() *cobra.Command {
 		Use:   "import NAME",
 		Short: "Turn a built-in macvlan or ipvlan network of this host into one of the cluster",
 		Args:  cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			var imported network.Imported
 			if err := client.Ask(c.Context(), http.MethodPost, api.Named(api.ImportRoute, args[0]), &imported); err != nil {
 				return err

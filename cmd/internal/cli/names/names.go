@@ -1,4 +1,4 @@
-package cli
+package names
 
 import (
 	"fmt"
@@ -14,13 +14,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/dns/listen"
 )
 
-// newNamesCommand is `gvlan dns`.
-func newNamesCommand() *cobra.Command {
+// New is `gvlan dns`.
+func New() *cobra.Command {
 	c := &cobra.Command{Use: "dns", Short: "Look at the names of containers, and let other resolvers know them"}
 	c.AddCommand(newNamesList(), newNamesLookup(), newNamesSetup(), newNamesCounts())
 	return c
@@ -34,7 +35,7 @@ func newNamesList() *cobra.Command {
 		err = client.Get(c.Context(), api.NamesRoute+"?from="+url.QueryEscape(from), &views)
 		return views, err
 	}
-	return showing(c, seen, func(c *cobra.Command, client *api.Client, views []api.NameView) error {
+	return frame.Showing(c, seen, func(c *cobra.Command, client *api.Client, views []api.NameView) error {
 		var doubts []string
 		if err := client.Get(c.Context(), api.DoubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
 			return err
@@ -53,7 +54,7 @@ func printNames(out io.Writer, views []api.NameView) error {
 		for _, a := range r.Addresses {
 			addresses = append(addresses, a.String())
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, orDash(r.Network), strings.Join(addresses, ","), r.Host)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, terminal.OrDash(r.Network), strings.Join(addresses, ","), r.Host)
 	}
 	return table.Flush()
 }
@@ -62,7 +63,7 @@ func newNamesLookup() *cobra.Command {
 	var from, qtype string
 	c := &cobra.Command{
 		Use: "lookup NAME", Short: "Answer a question as a container, or the host, would be answered", Args: cobra.ExactArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			query := url.Values{"name": {args[0]}, "type": {qtype}, "from": {from}}
 			var looked api.Looked
 			if err := client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked); err != nil {
@@ -87,7 +88,7 @@ func newNamesLookup() *cobra.Command {
 func newNamesCounts() *cobra.Command {
 	c := &cobra.Command{
 		Use: "counts", Short: "Count this agent's answers by zone and rcode", Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			var all []api.NameCounts
 			if err := client.Get(c.Context(), api.CountsRoute, &all); err != nil {
 				return err
@@ -116,7 +117,7 @@ func newNamesSetup() *cobra.Command {
 		Use:   "setup [resolved|dnsmasq|coredns|unbound|resolv.conf]",
 		Short: "Print what another resolver has to be told, or join systemd-resolved",
 		Args:  cobra.MaximumNArgs(1),
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			var setup listen.Setup
 			if err := client.Get(c.Context(), api.SetupRoute, &setup); err != nil {
 				return err

@@ -1,4 +1,4 @@
-package cli
+package stores
 
 import (
 	"context"
@@ -12,12 +12,13 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
-// newRecoverCommand is `gvlan recover`.
-func newRecoverCommand() *cobra.Command {
+// NewRecover is `gvlan recover`.
+func NewRecover() *cobra.Command {
 	var without []string
 	var wait time.Duration
 	c := &cobra.Command{
@@ -30,7 +31,7 @@ func newRecoverCommand() *cobra.Command {
 			"Also says that this host is the node of its name, where another install of gvlan had that name\n" +
 			"before: this one then looks after what the store keeps of that node.",
 		Args: cobra.NoArgs,
-		RunE: withAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			r, err := awaitRecovery(c.Context(), client, without, wait)
 			if err != nil {
 				return err

@@ -1,0 +1,144 @@
+package frame
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/terminal"
+)
+
+// Column is one column of a list.
+type Column[T any] struct {
+	Head string
+	Cell func(T) string // "" is shown as a dash
+	Wide bool           // shown with --wide only
+}
+
+// List is how a list of things is shown.
+type List[T any] struct {
+	Name    func(T) string                       // what --quiet prints of each
+	Columns func(now time.Time) []Column[T]      // those that are not Wide fit 80 columns together
+	Before  func(out io.Writer, items []T) error // what a table is preceded by; nil: nothing
+	After   func(out io.Writer, items []T) error // what a table is followed by; nil: nothing
+	Empty   string                               // said on stderr in place of an empty table; "": the heads alone
+}
+
+// Listing has a command print the list that ask gets from this host's agent: a
+// table, or as --json, --quiet and --format say.
+func Listing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) ([]T, error), list List[T]) *cobra.Command {
+	var how listFlags
+	how.register(c, list.wide())
+	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		format, err := how.formatter()
+		if err != nil {
+			return err
+		}
+		items, err := ask(c, client, args)
+		if err != nil {
+			return err
+		}
+		if items == nil {
+			items = []T{}
+		}
+		out := c.OutOrStdout()
+		switch {
+		case how.json:
+			return PrintJSON(out, items)
+		case how.quiet:
+			return list.printNames(out, items)
+		case format != nil:
+			return printFormat(out, format, items)
+		}
+		if len(items) == 0 && list.Empty != "" {
+			_, err := fmt.Fprintln(c.ErrOrStderr(), list.Empty)
+			return err
+		}
+		return list.Print(out, items, time.Now(), how.wide)
+	})
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+// Print prints the table.
+func (l List[T]) Print(out io.Writer, items []T, now time.Time, wide bool) error {
+	terminal.InCells(&items)
+	var table terminal.Table
+	var cells []func(T) string
+	for _, column := range l.Columns(now) {
+		if !column.Wide || wide {
+			table.Heads = append(table.Heads, column.Head)
+			cells = append(cells, column.Cell)
+		}
+	}
+	for _, item := range items {
+		row := make([]string, len(cells))
+		for i, cell := range cells {
+			row[i] = cell(item)
+		}
+		table.Rows = append(table.Rows, row)
+	}
+	if l.Before != nil {
+		if err := l.Before(out, items); err != nil {
+			return err
+		}
+	}
+	if err := table.Print(out); err != nil || l.After == nil {
+		return err
+	}
+	return l.After(out, items)
+}
+
+func (l List[T]) printNames(out io.Writer, items []T) error {
+	for _, item := range items {
+		if _, err := fmt.Fprintln(out, l.Name(item)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l List[T]) wide() bool {
+	for _, column := range l.Columns(time.Time{}) {
+		if column.Wide {
+			return true
+		}
+	}
+	return false
+}
+
+// listFlags say how a list is printed.
+type listFlags struct {
+	json, quiet, wide bool
+	format            string
+}
+
+func (f *listFlags) register(c *cobra.Command, wide bool) {
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print names only, one a line")
+	c.Flags().StringVar(&f.format, "format", "", "print each by a Go `TEMPLATE`, as '{{.Name}}'; json, or 'table {{.Name}}\\t{{.State}}'; the fields are those of --json")
+	if wide {
+		c.Flags().BoolVar(&f.wide, "wide", false, "print more columns, as ids")
+	}
+}
+
+func (f *listFlags) formatter() (*format, error) {
+	given := 0
+	for _, one := range []bool{f.json, f.quiet, f.format != ""} {
+		if one {
+			given++
+		}
+	}
+	if given > 1 {
+		return nil, Misuse(errors.New("--json, --quiet and --format exclude one another: give one"))
+	}
+	if f.format == "" {
+		return nil, nil
+	}
+	return parseFormat(f.format)
+}

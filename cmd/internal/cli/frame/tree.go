@@ -1,0 +1,100 @@
+package frame
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"gvlan/cmd/internal/terminal"
+	"gvlan/ipam/pool"
+)
+
+// Group makes a command that only has others below it.
+func Group(use, short string, below ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short}
+	c.AddCommand(below...)
+	return c
+}
+
+// Run runs the command of a tree that args name, and returns the exit status. It
+// gives every command the manners that are the same for all: what others chose
+// is escaped, and a mistyped name or flag is refused with the nearest one there
+// is.
+func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = terminal.NewWriter(stdout), terminal.NewWriter(stderr)
+	began := false
+	root.SilenceUsage, root.SilenceErrors = true, true
+	root.SetFlagErrorFunc(explainFlag)
+	finish(root, func() { began = true })
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !isTold(err) {
+		fmt.Fprintln(stderr, "gvlan:", err)
+	}
+	return statusOf(err, began)
+}
+
+// finish has began called when a command starts to do what it is for.
+func finish(c *cobra.Command, began func()) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(c *cobra.Command, args []string) error {
+			began()
+			return run(c, args)
+		}
+	} else if c.HasSubCommands() {
+		c.Args = nil
+		c.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return unknownCommand(c, args[0])
+		}
+	}
+	for _, below := range c.Commands() {
+		finish(below, began)
+	}
+}
+
+// unknownCommand names the nearest command there is.
+func unknownCommand(c *cobra.Command, name string) error {
+	var known []string
+	for _, below := range c.Commands() {
+		if below.IsAvailableCommand() {
+			known = append(known, below.Name())
+		}
+	}
+	near := pool.Nearest(name, known)
+	if i := slices.IndexFunc(known, func(k string) bool { return strings.HasPrefix(k, name) }); i >= 0 {
+		near = known[i] // begun, and not ended
+	}
+	if near != "" {
+		return Misusef("%s has no command %q; did you mean %s %s?", c.CommandPath(), name, c.CommandPath(), near)
+	}
+	return Misusef("%s has no command %q; see %s --help", c.CommandPath(), name, c.CommandPath())
+}
+
+// explainFlag adds the nearest known flag to pflag's complaint about an
+// unknown one.
+func explainFlag(c *cobra.Command, err error) error {
+	if c.HasSubCommands() && c.Flags().NArg() > 0 {
+		return unknownCommand(c, c.Flags().Arg(0)) // whose flag it would be
+	}
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return Misuse(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+	}
+	var known []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	if near := pool.Nearest(unknown.GetSpecifiedName(), known); near != "" {
+		return Misuse(fmt.Errorf("%w; did you mean --%s?", err, near))
+	}
+	return Misuse(fmt.Errorf("%w; see %s --help", err, c.CommandPath()))
+}

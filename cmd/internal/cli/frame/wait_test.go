@@ -1,0 +1,45 @@
+//go:build !race
+
+package frame
+
+import (
+	"bytes"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// TestWaitIsToldOnce: where no terminal is, once for each thing that is waited
+// for, and not at all when it is quick.
+func TestWaitIsToldOnce(t *testing.T) {
+	tests := []struct {
+		name string
+		wait func(*Wait)
+		want string
+	}{
+		{"quick", func(*Wait) { time.Sleep(patience / 2) }, ""},
+		{"slow", func(*Wait) { time.Sleep(5 * patience) }, "waiting for h2\n"},
+		{"two things", func(w *Wait) {
+			time.Sleep(2*patience + patience/2)
+			w.For("h3")
+			time.Sleep(2 * patience)
+		}, "waiting for h2\nwaiting for h3\n"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var out bytes.Buffer
+				c := &cobra.Command{}
+				c.SetErr(&out)
+				w := Waiting(c, "h2")
+				test.wait(w)
+				w.End()
+				if out.String() != test.want {
+					t.Errorf("it says %q, want %q", out.String(), test.want)
+				}
+			})
+		})
+	}
+}
