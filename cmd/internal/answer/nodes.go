@@ -79,6 +79,9 @@ func (a Nodes) members(*http.Request) (any, error) {
 		if m := row.Member; m != nil {
 			v.Address, v.Gossip, v.Since, v.Direct, v.RTT = m.Address.String(), string(m.Standing), m.Since, m.Direct, m.RTT
 			v.Applied, v.Parents, v.Remarks = m.Ack.Applied, m.Meta.Parents, m.Meta.Remarks()
+			if !m.Ack.Clock.IsZero() {
+				v.ClockAhead = &m.Ahead
+			}
 		}
 		if row.Node == a.Roster.Self {
 			v.Applied = a.Roster.Directory.Known().Revision

@@ -23,7 +23,7 @@ type Setting struct {
 // Shown is the value as it may be printed.
 func (s Setting) Shown() string {
 	if s.secret && s.text != "" {
-		return "(secret)"
+		return hidden
 	}
 	return s.text
 }
