@@ -64,9 +64,10 @@ func AddFlags(flags *pflag.FlagSet, names ...string) {
 	}
 }
 
-// AddAgentFlags registers what an operator command needs to find its agent.
-func AddAgentFlags(flags *pflag.FlagSet) {
-	AddFlags(flags, "status-socket", "swarm")
+// AddAgentFlags registers what an operator command needs to find its agent, and
+// the other options that it needs while that one does not answer.
+func AddAgentFlags(flags *pflag.FlagSet, others ...string) {
+	AddFlags(flags, append([]string{"status-socket", "swarm"}, others...)...)
 	flags.Lookup("swarm").Usage = "ask the managed plugin of this swarm node, not the agent for plain Docker"
 }
 

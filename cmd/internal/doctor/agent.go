@@ -47,7 +47,7 @@ const (
 // checkStore asks how the store is, of which this host may have a copy.
 func checkStore(_ context.Context, f *facts) (string, []Finding, error) {
 	if f.status.err != nil {
-		return "", nil, f.status.err
+		return "", nil, errNoAgent
 	}
 	var found []Finding
 	at := f.status.value.Etcd

@@ -82,7 +82,7 @@ func aside(ahead time.Duration) string {
 func checkGossip(_ context.Context, f *facts) (string, []Finding, error) {
 	switch {
 	case f.status.err != nil:
-		return "", nil, f.status.err
+		return "", nil, errNoAgent
 	case f.status.value.Gossip == nil:
 		return "", nil, notNeeded("--gossip off")
 	case f.members.err != nil:

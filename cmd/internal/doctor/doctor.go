@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"gvlan/driver/engine"
 )
 
 // Severity is how bad a finding is.
@@ -105,21 +107,17 @@ func Examine(ctx context.Context, h Host) Report {
 
 // reason is why a check was not done, in one line.
 func reason(err error) string {
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, engine.ErrUnavailable):
+		return "the Docker engine does not answer"
+	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"
 	}
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
-// errNotNeeded is wrapped by the error of a check that has nothing to look at.
-var errNotNeeded = errors.New("nothing to check")
+// errNoAgent is why what only the agent knows was not checked.
+var errNoAgent = errors.New("the agent does not answer")
 
-func notNeeded(format string, args ...any) error {
-	return &unneeded{fmt.Sprintf(format, args...)}
-}
-
-// unneeded is errNotNeeded in the words of the check.
-type unneeded struct{ why string }
-
-func (u *unneeded) Error() string { return u.why }
-func (u *unneeded) Unwrap() error { return errNotNeeded }
+// notNeeded is why a check has nothing to look at.
+func notNeeded(format string, args ...any) error { return fmt.Errorf(format, args...) }

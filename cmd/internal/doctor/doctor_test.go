@@ -309,7 +309,7 @@ func TestFaults(t *testing.T) {
 			w.put("proc/net/tcp", socketLine("00000000", 7947, "0A", 105))
 			w.put("proc/12/comm", "serf\n")
 			w.files["proc/12/fd/4"] = socketLink(105)
-		}, "TCP 7947, which gvlan needs for gossip, is serf's (process 12)"},
+		}, "TCP 7947, which gvlan needs for gossip, has serf (process 12)"},
 		{"names", "no answer in a container", doctor.Fault, func(w *world) {
 			w.ask = func(string, string) ([]netip.Addr, error) { return nil, errors.New("i/o timeout") }
 		}, "nobody answers for web.lan.gvlan.internal: i/o timeout"},

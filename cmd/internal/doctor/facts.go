@@ -110,7 +110,7 @@ const patience = 5 * time.Second
 func gather(ctx context.Context, h Host) *facts {
 	f := &facts{Host: h, status: ask(ctx, fromAgent[api.Status](h, api.StatusRoute))}
 	if f.status.err != nil {
-		h.Agent = silent{f.status.err}
+		h.Agent = silent{}
 	}
 	var asked sync.WaitGroup
 	for _, one := range []func(){
@@ -130,9 +130,9 @@ func gather(ctx context.Context, h Host) *facts {
 }
 
 // silent is an agent that does not answer, asked again.
-type silent struct{ err error }
+type silent struct{}
 
-func (s silent) Get(context.Context, string, any) error { return s.err }
+func (silent) Get(context.Context, string, any) error { return errNoAgent }
 
 func ask[T any](ctx context.Context, question func(context.Context) (T, error)) told[T] {
 	ctx, cancel := context.WithTimeout(ctx, patience)

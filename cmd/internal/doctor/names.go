@@ -28,7 +28,7 @@ func checkNames(ctx context.Context, f *facts) (string, []Finding, error) {
 	}
 	found := strangersAt53(f)
 	if f.status.err != nil {
-		return "", found, f.status.err
+		return "", found, errNoAgent
 	}
 	networks, err := f.networks()
 	if err != nil {

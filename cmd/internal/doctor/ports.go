@@ -274,16 +274,27 @@ func checkPorts(_ context.Context, f *facts) (string, []Finding, error) {
 		}
 	}
 	owners := f.owners(inodes)
-	var found []Finding
-	told := map[string]bool{}
+	type holding struct {
+		process
+		purpose string
+	}
+	var holders []holding
+	held := map[holding][]string{}
 	for _, l := range at {
-		o, known := owners[l.inode]
-		if !known || o.name == agentName || told[l.String()] {
+		h := holding{owners[l.inode], l.purpose}
+		if h.name == "" || h.name == agentName || slices.Contains(held[h], l.String()) {
 			continue
 		}
-		told[l.String()] = true
+		if held[h] == nil {
+			holders = append(holders, h)
+		}
+		held[h] = append(held[h], l.String())
+	}
+	var found []Finding
+	for _, h := range holders {
+		slices.Sort(held[h])
 		cure := "stop it there, or give gvlan another port: "
-		switch l.purpose {
+		switch h.purpose {
 		case "names":
 			cure += "--dns-listen"
 		case "gossip":
@@ -293,7 +304,7 @@ func checkPorts(_ context.Context, f *facts) (string, []Finding, error) {
 		}
 		found = append(found, Finding{
 			Severity: Fault,
-			What:     fmt.Sprintf("%s, which gvlan needs for %s, is %s's (process %s)", l.port, l.purpose, f.whose(o), o.pid),
+			What:     fmt.Sprintf("%s, which gvlan needs for %s, has %s (process %s)", list(held[h]), h.purpose, f.whose(h.process), h.pid),
 			Why:      "two cannot listen at one port",
 			Cure:     cure,
 		})
@@ -301,10 +312,13 @@ func checkPorts(_ context.Context, f *facts) (string, []Finding, error) {
 	return fmt.Sprintf("%d ports", len(wanted)), found, nil
 }
 
-// clashes reports whether a socket is in the way of one for that purpose. Names
-// are answered at certain addresses only.
+// clashes reports whether a socket is in the way of one for that purpose: names
+// are answered at certain addresses, the rest at one that other hosts reach.
 func (f *facts) clashes(p port, l listener) bool {
-	if p.purpose != "names" || l.addr.IsUnspecified() {
+	if p.purpose != "names" {
+		return !l.addr.IsLoopback()
+	}
+	if l.addr.IsUnspecified() {
 		return true
 	}
 	return slices.ContainsFunc(f.Config.DNS.Listen, func(at string) bool {
