@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,7 +178,7 @@ func (j *Journal) Each(bucket string, f func(key string, value []byte) error) er
 			return err
 		}
 	}
-	return j.Bucket(bucket).Each(func(key string, value []byte) error {
+	return j.Bucket(bucket).each(func(key string, value []byte) error {
 		if _, newer := kept[journal.Key{Bucket: bucket, Key: key}]; newer {
 			return nil
 		}
@@ -221,6 +222,23 @@ func (b *Bucket) PutAll(values map[string][]byte) error {
 	return nil
 }
 
+// Keep is PutAll without a sync of the disk, as Journal.Keep is; a value of nil
+// deletes its key.
+func (b *Bucket) Keep(values map[string][]byte) error {
+	changes := make(map[journal.Key][]byte, len(values))
+	for key, value := range values {
+		changes[journal.Key{Bucket: string(b.name), Key: key}] = value
+	}
+	due, err := b.journal.Keep(changes)
+	if err == nil && due {
+		_ = b.journal.Write(nil) // it is kept, however that goes
+	}
+	if err != nil {
+		return fmt.Errorf("keep in journal bucket %s: %w", b.name, err)
+	}
+	return nil
+}
+
 // Delete removes keys; absent ones are no error.
 func (b *Bucket) Delete(key string) error { return b.DeleteAll(key) }
 
@@ -246,6 +264,11 @@ func (b *Bucket) DeleteAll(keys ...string) error {
 
 // Get reads one key; the error is ErrAbsent when it is not there.
 func (b *Bucket) Get(key string) (value []byte, err error) {
+	if kept, found := b.journal.recent.value(journal.Key{Bucket: string(b.name), Key: key}); found && kept != nil {
+		return kept, nil
+	} else if found {
+		return nil, fmt.Errorf("read %s from journal bucket %s: %w", key, b.name, ErrAbsent)
+	}
 	err = b.journal.db.View(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(b.name)
 		if bucket == nil {
@@ -267,6 +290,34 @@ func (b *Bucket) Get(key string) (value []byte, err error) {
 // Each calls f for every key in order. The values are f's to keep; f must
 // not write to the journal.
 func (b *Bucket) Each(f func(key string, value []byte) error) error {
+	kept, _ := b.journal.recent.unwritten()
+	values := map[string][]byte{}
+	err := b.each(func(key string, value []byte) error {
+		values[key] = value
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for k, p := range kept {
+		switch {
+		case k.Bucket != string(b.name):
+		case p.value == nil:
+			delete(values, k.Key)
+		default:
+			values[k.Key] = slices.Clone(p.value)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(values)) {
+		if err := f(key, values[key]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// each is Each for what the file itself has.
+func (b *Bucket) each(f func(key string, value []byte) error) error {
 	err := b.journal.db.View(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(b.name)
 		if bucket == nil {

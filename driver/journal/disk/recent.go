@@ -193,6 +193,14 @@ func (r *recent) keep(values map[journal.Key][]byte) (due bool, err error) {
 	return r.size > dueAt, nil
 }
 
+// value returns what is pending of a key.
+func (r *recent) value(k journal.Key) (value []byte, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, found := r.pending[k]
+	return bytes.Clone(p.value), found
+}
+
 // settled reports whether nothing is pending.
 func (r *recent) settled() bool {
 	r.mu.Lock()

@@ -234,3 +234,36 @@ func TestADamagedJournalTakesItsRecentChangesAlong(t *testing.T) {
 	}
 	has(t, openAt(t, path, "boot"))
 }
+
+// TestABucketKeeps what it is given without a sync, and reads it with what is on
+// disk.
+func TestABucketKeeps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.db")
+	j := openAt(t, path, "boot")
+	b := j.Bucket("words")
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(b.PutAll(map[string][]byte{"a": []byte("1"), "gone": []byte("1"), "c": []byte("1")}))
+	must(b.Keep(map[string][]byte{"b": []byte("2"), "gone": nil, "c": []byte("2")}))
+	must(j.Bucket("other").Keep(map[string][]byte{"d": []byte("3")}))
+	for _, of := range []*disk.Bucket{b, openAt(t, copied(t, path), "boot").Bucket("words")} {
+		var got []string
+		must(of.Each(func(key string, value []byte) error {
+			got = append(got, key+"="+string(value))
+			return nil
+		}))
+		if diff := cmp.Diff([]string{"a=1", "b=2", "c=2"}, got); diff != "" {
+			t.Errorf("the bucket holds (-want +got):\n%s", diff)
+		}
+		if value, err := of.Get("c"); err != nil || string(value) != "2" {
+			t.Errorf("c is %q, %v", value, err)
+		}
+		if value, err := of.Get("gone"); !errors.Is(err, disk.ErrAbsent) {
+			t.Errorf("gone is %q, %v", value, err)
+		}
+	}
+}
