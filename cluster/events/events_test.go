@@ -157,9 +157,10 @@ func TestOneLineForAContainer(t *testing.T) {
 				if at := read(t, kv, events.Filter{})[0].Time; !at.Equal(time.UnixMilli(began.UnixMilli())) {
 					t.Errorf("given at %v, want %v", at, began)
 				}
+				a.Tell(events.Event{Kind: events.Conflict, Address: addr(1), Endpoint: endpoint(1)})
 				a.Tell(released(1))
 				pass(3 * time.Second)
-				same(t, read(t, kv, events.Filter{}), "given h1 192.0.0.1 web", "released h1 192.0.0.1 web")
+				same(t, read(t, kv, events.Filter{}), "given h1 192.0.0.1 web", "conflict h1 192.0.0.1 web", "released h1 192.0.0.1 web")
 			})
 		})
 	}

@@ -56,7 +56,7 @@ const (
 	// namesSize bounds how many endpoints' containers are known.
 	namesSize = 10000
 	// lastWords is how long a Recorder that ends may take for the rest.
-	lastWords = 2 * time.Second
+	lastWords = time.Second
 )
 
 // New reads what the agent before kept.
@@ -95,6 +95,10 @@ func (r *Recorder) Tell(e Event) {
 		r.known(e.Endpoint).addresses++
 	case Released:
 		e.Container = r.forget(e)
+	default:
+		if c, ok := r.names[e.Endpoint]; ok && e.Container == "" {
+			e.Container = c.name
+		}
 	}
 	r.enter(e)
 }

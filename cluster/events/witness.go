@@ -10,10 +10,13 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"gvlan/cluster/store"
 )
 
-// Witness tells which hosts came and went. A host tells of itself; of one that
+// Witness tells which hosts came and went, and when this one closed the cluster's
+// gate or opened it. A host tells of itself; of one that
 // dies the others tell, and the store has that once: under a key of that life of
 // the host, absent before.
 type Witness struct {
@@ -51,8 +54,19 @@ const (
 	tellers = 3
 )
 
-// Run tells until ctx ends. It reads the tables only, and writes of departures.
-func (w *Witness) Run(ctx context.Context, kv store.KV, from Granter) {
+// Run tells until ctx ends. An error means that the store refuses to be read.
+func (w *Witness) Run(ctx context.Context, kv store.KV, from Granter) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return gatekeeper{w.Recorder}.run(ctx, kv) })
+	group.Go(func() error {
+		w.watch(ctx, kv, from)
+		return nil
+	})
+	return group.Wait()
+}
+
+// watch reads the tables, and writes of departures.
+func (w *Witness) watch(ctx context.Context, kv store.KV, from Granter) {
 	for ctx.Err() == nil {
 		changed := w.Live.Changed()
 		w.look()

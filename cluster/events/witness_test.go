@@ -38,7 +38,7 @@ func beginHost(t *testing.T, mem *storetest.Mem, node string) *host {
 	var run sync.WaitGroup
 	run.Go(func() { _ = w.Live.Run(ctx, h.kv) })
 	run.Go(func() { _ = w.Epochs.Run(ctx, h.kv) })
-	run.Go(func() { w.Run(ctx, h.kv, h.kv) })
+	run.Go(func() { _ = w.Run(ctx, h.kv, h.kv) })
 	h.die = sync.OnceFunc(func() { h.kv.Down(); cancel(); run.Wait(); h.stop() })
 	t.Cleanup(h.die)
 	return h
@@ -164,6 +164,30 @@ func TestOneTellsOfEachDeath(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestGate: who closed the gate, or opened it, tells, and no agent after it.
+func TestGate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := storetest.NewMem()
+		hosts := beginHosts(t, mem, 2)
+		write := func(op store.Op) {
+			t.Helper()
+			if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{op}}); err != nil {
+				t.Fatal(err)
+			}
+			hosts[0].kv.Disconnect() // what is listed again is no news
+			pass(time.Minute)
+		}
+		write(store.Put(store.GateKey(), store.Encode(store.Gate{Node: "h1", Why: "it went back", Since: time.Now().Unix()})))
+		write(store.Delete(store.GateKey()))
+		write(store.Put(store.RecoveryKey(), store.Encode(store.Recovery{Node: "h2", Since: time.Now().Unix()})))
+		var got []string
+		for _, e := range read(t, mem, events.Filter{Kinds: []events.Kind{events.GateClosed, events.GateOpened}}) {
+			got = append(got, fmt.Sprintf("%s %s: %s", e.Kind, e.Node, e.Text))
+		}
+		expect(t, got, "gate-closed h1: it went back", "gate-opened h2: the recovery is over")
+	})
 }
 
 // TestNoDeparture: of who was evicted the eviction tells, and who is back before
