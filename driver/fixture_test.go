@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
@@ -83,6 +84,7 @@ type machine struct {
 	past    storetest.Past
 	links   *linktest.Kernel
 	engine  *dockerd
+	told    eventstest.Heard
 	drained atomic.Bool
 	swarm   bool
 	// elsewhere opens the host's other network namespaces; nil: there are none.
@@ -162,7 +164,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 	memory, err := journal.Recall(kept)
 	h.must(err)
 	h.addresses = ipam.New(node.Config{
-		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Now: h.clock.now, Log: log,
+		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Events: &h.told, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
 	unread := func(err error) { h.Errorf("record not readable on %s: %v", h.name, err) }
@@ -189,7 +191,8 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			return h.elsewhere(), nil
 		},
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
-		Now: h.clock.now, Log: log,
+		Events: &h.told,
+		Now:    h.clock.now, Log: log,
 	})
 	h.must(err)
 	endpoints.driver = h.d

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/failpoint"
 	"gvlan/driver/journal"
@@ -135,6 +136,7 @@ func (bs *bindings) notGiven(ctx context.Context, at pool.Place) error {
 // bindHeld commits a binding whose places are held.
 func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressing, leases []journal.Lease, ours bool) error {
 	bound := journal.Binding{Record: b.Record, Network: b.Network, State: journal.Written}
+	before, _ := bs.Memory.Binding(b.Endpoint)
 	sent, err := false, bs.Distrust()
 	if err == nil {
 		sent, err = bs.writeBinding(ctx, n, bound, leases, bs.macSteps(bound.Record))
@@ -146,6 +148,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 			leases[i].Doubt = false
 		}
 		if err = bs.Memory.KnownPut(entriesOf(bound, leases)...); err == nil {
+			bs.tellGiven(n, bound, leases, before)
 			return nil
 		}
 	case !sent && !errors.Is(err, store.ErrUnavailable):
@@ -153,6 +156,7 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	case errors.Is(err, store.ErrUnavailable) && ours:
 		bound.State = journal.Unwritten
 		bs.Wake()
+		bs.tellGiven(n, bound, leases, before)
 		return bs.Memory.NotePut(entriesOf(bound, leases)...)
 	}
 	// It may have happened, or did and this host cannot keep it: whoever gives the
@@ -163,6 +167,20 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 	bound.State = journal.Closing
 	return errors.Join(fmt.Errorf("the container's addresses cannot be confirmed: %w", err),
 		bs.Memory.NotePut(entriesOf(bound, leases)...))
+}
+
+// tellGiven tells that a container has addresses, once for each endpoint: an
+// engine may ask twice.
+func (bs *bindings) tellGiven(n journal.Addressing, bound journal.Binding, leases []journal.Lease, before journal.Binding) {
+	if before.Record.Endpoint != "" && before.State != journal.Closing {
+		return
+	}
+	for _, l := range leases {
+		bs.Events.Tell(events.Event{
+			Kind: events.Given, Network: cmp.Or(bound.Record.Name, n.Name), Segment: l.Segment, Address: l.Address,
+			MAC: bound.Record.MAC, Endpoint: l.Endpoint,
+		})
+	}
 }
 
 func entriesOf(e journal.Binding, leases []journal.Lease) []journal.Record {

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cluster/store/etcd"
@@ -132,6 +133,8 @@ type host struct {
 	*node.Node // the allocator's
 	stop       func()
 
+	told eventstest.Heard
+
 	mu      sync.Mutex
 	routes  []netip.Prefix
 	dead    map[string]bool               // endpoints that CloseDead closes
@@ -204,7 +207,7 @@ func (h *host) load() {
 		h.c.Fatal(err)
 	}
 	h.Allocator = New(node.Config{
-		KV: h.lossy, Grant: h.grant, Self: h.session, Memory: memory, Endpoints: h, Ask: h.ask, Log: log, Timeout: time.Minute,
+		KV: h.lossy, Grant: h.grant, Self: h.session, Memory: memory, Endpoints: h, Events: &h.told, Ask: h.ask, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
 	})

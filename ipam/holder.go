@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
@@ -91,6 +92,8 @@ func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease
 	}
 	h.Log.Error("an address of a container on this node has another holder: its link is taken down; stop one of the two and start the other again",
 		"address", l.Address, "segment", l.Segment, "endpoint", node.Short(l.Endpoint), "holder", c.Holder)
+	n, _ := h.Memory.Addressing(l.Network)
+	h.tellConflict(c, n)
 	if h.Endpoints == nil {
 		return &c
 	}
@@ -108,7 +111,14 @@ func (h *holders) reservationConflict(ctx context.Context, at pool.Place, p jour
 		n, _ := h.Memory.Addressing(p.Network)
 		h.Log.Error("an address that is reserved for a network on this node has a holder: stop it",
 			"address", at.Addr, "segment", at.Segment, "network", n.Title(), "holder", c.Holder)
+		h.tellConflict(c, n)
 	}
+}
+
+func (h *holders) tellConflict(c Conflict, n journal.Addressing) {
+	h.Events.Tell(events.Event{
+		Kind: events.Conflict, Network: n.Name, Segment: c.Segment, Address: c.Address, Endpoint: c.Endpoint, Text: c.Holder,
+	})
 }
 
 // holderOf says who a record gives an address to.

@@ -1,9 +1,11 @@
 package ipam
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/mirror"
@@ -319,8 +321,13 @@ func (ls *leases) postponeInDoubt(l journal.Lease) error {
 // the key that this lease began is deleted: after an eviction another node may
 // have the address. The caller holds the place.
 func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
+	released := ls.released(l)
 	if l.Claimed {
-		return ls.claims.dischargeClaim(ctx, l)
+		if err := ls.claims.dischargeClaim(ctx, l); err != nil {
+			return err
+		}
+		released()
+		return nil
 	}
 	if l.Created == 0 {
 		// What was sent before may still be on its way, and land on an absent key.
@@ -345,7 +352,26 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 		return err
 	}
 	ls.Learn(l.Place(), shown, res.Revision)
+	if shown != mirror.Taken { // else it was not this node's any more
+		released()
+	}
 	return ls.Memory.KnownDrop(append(ended, l)...)
+}
+
+// released returns what tells that a container's address is free; with it goes
+// what the journal knows of the endpoint.
+func (ls *leases) released(l journal.Lease) (tell func()) {
+	if l.Endpoint == "" {
+		return func() {} // no container ever had it
+	}
+	had, _ := ls.Memory.Binding(l.Endpoint)
+	n, _ := ls.Memory.Addressing(l.Network)
+	return func() {
+		ls.Events.Tell(events.Event{
+			Kind: events.Released, Network: cmp.Or(n.Name, had.Record.Name), Segment: l.Segment, Address: l.Address,
+			MAC: had.Record.MAC, Endpoint: l.Endpoint,
+		})
+	}
 }
 
 // deleteLease deletes a lease's key and its endpoint's record; shown is what the

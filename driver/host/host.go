@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
@@ -32,6 +33,7 @@ type Config struct {
 	KV        store.KV       // the node's session: its writes are fenced
 	Self      node.Authority // the same session: who this node is
 	Addresses *ipam.Allocator
+	Events    events.Teller // is told of networks made and removed, and of containers' names
 	Links     Links
 	Engine    Engine // not used by any handler
 	Memory    *journal.Memory

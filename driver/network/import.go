@@ -197,6 +197,7 @@ func (im *Imports) commitImport(ctx context.Context, def store.Network, gateway 
 		return taken(def.Name)
 	}
 	im.Log.Info("imported a built-in network", "network", def.Name, "uuid", def.UUID)
+	tellMade(im.Host, def, "imported from one of Docker's own")
 	return im.Memory.Change(func(c *journal.Change) error {
 		im.Addresses.Adopt(c, network, def, res.Revision)
 		return nil

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/failpoint"
 	"gvlan/driver/host"
@@ -234,7 +235,13 @@ func (ns *Networks) define(ctx context.Context, s plan.Step, scope store.Network
 	if err != nil || !res.Done {
 		return made, false, err
 	}
+	tellMade(ns.Host, n, "")
 	return store.Row[store.Network]{Key: key, Record: n, Created: res.Revision, Modified: res.Revision}, true, nil
+}
+
+// tellMade tells that a network of the cluster has a definition.
+func tellMade(h *host.Host, n store.Network, why string) {
+	h.Cfg.Events.Tell(events.Event{Kind: events.NetworkMade, Network: n.Name, Segment: n.Created.Segment, Text: why})
 }
 
 // undefine deletes a definition with its reservations, and leaves its tombstone,
@@ -251,7 +258,11 @@ func (ns *Networks) undefine(ctx context.Context, def store.Row[store.Network]) 
 		If:   append(conds, store.Unchanged(def.Key, def.Modified)),
 		Then: append(ops, store.Delete(def.Key), store.Put(store.TombstoneKey(n.UUID), store.Encode(grave))),
 	})
-	return err == nil && res.Done, err
+	if err != nil || !res.Done {
+		return false, err
+	}
+	ns.Cfg.Events.Tell(events.Event{Kind: events.NetworkRemoved, Network: n.Name, Segment: n.Created.Segment})
+	return true, nil
 }
 
 // DeleteNetwork notes that Docker forgot the network. What that means for

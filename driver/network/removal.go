@@ -80,6 +80,9 @@ func (rs *Replicas) revive(ctx context.Context, s plan.Step) error {
 	if err == nil && res.Done {
 		rs.Tables.Networks.Await(res.Revision)
 		rs.Log.Warn("network is not removed after all", "network", def.Name, "why", s.Why)
+		if s.Definition.Modified == 0 { // else nobody was told that it was removed
+			tellMade(rs.Host, def, "it is not removed after all: "+s.Why)
+		}
 	}
 	return err
 }

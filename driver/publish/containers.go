@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
@@ -248,6 +249,7 @@ func (cs *Containers) publishEndpoint(ctx context.Context, want store.Endpoint) 
 	done, err := cs.Addresses.Describe(ctx, want)
 	if done {
 		cs.Names.wrote(want)
+		cs.Cfg.Events.Tell(events.Event{Kind: events.Named, Endpoint: want.Endpoint, Container: want.Container.Name})
 	}
 	return err
 }

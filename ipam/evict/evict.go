@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gvlan/cluster/description"
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 )
 
@@ -35,10 +36,11 @@ const quarantineTTL = int64(store.QuarantineRest / time.Second)
 // ttl seconds.
 type Grant func(ctx context.Context, ttl int64) (store.LeaseID, error)
 
-// Options change an eviction. With Grant alone it waits DefaultWait,
+// Options change an eviction. With Grant and Events alone it waits DefaultWait,
 // spares connected nodes and asks the LAN nothing.
 type Options struct {
 	Grant  Grant         // never nil
+	Events events.Teller // is told of it; never nil
 	Called string        // what people call the node; "": its name
 	Force  bool          // evict a connected node too, and one whose containers answer
 	Ask    Ask           // nil: the LAN is not asked
@@ -83,7 +85,17 @@ func Node(ctx context.Context, kv store.KV, node string, opts Options) (Taken, e
 	if err := e.run(ctx, opts); err != nil {
 		return e.took, fmt.Errorf("evict node %s: %w", e.called, err)
 	}
+	opts.Events.Tell(events.Event{Kind: events.Evicted, Node: node, Text: e.took.words()})
 	return e.took, nil
+}
+
+// words say what became of the node's addresses.
+func (t Taken) words() string {
+	addresses := t.Leases + t.Claims
+	if addresses == 0 {
+		return "it had no address"
+	}
+	return fmt.Sprintf("its addresses rest: %d", addresses)
 }
 
 type eviction struct {

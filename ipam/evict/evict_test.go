@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gvlan/cluster/events"
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
@@ -20,7 +22,7 @@ import (
 func now() time.Time { return time.Unix(5000, 0) }
 
 func quick(mem *storetest.Mem) evict.Options {
-	return evict.Options{Grant: mem.Grant, Wait: time.Nanosecond, Now: now}
+	return evict.Options{Grant: mem.Grant, Events: &eventstest.Heard{}, Wait: time.Nanosecond, Now: now}
 }
 
 func put(t *testing.T, kv store.KV, ops ...store.Op) {
@@ -78,7 +80,12 @@ func TestEvictTakesWhatIsTheNodes(t *testing.T) {
 	deadNode(t, mem)
 	want := dump(t, mem)
 
-	took, err := evict.Node(t.Context(), mem, "dead", quick(mem))
+	told, opts := &eventstest.Heard{}, quick(mem)
+	opts.Events = told
+	took, err := evict.Node(t.Context(), mem, "dead", opts)
+	if all := told.Of(); len(all) != 1 || all[0].Kind != events.Evicted || all[0].Node != "dead" {
+		t.Errorf("told %+v, want that it was evicted", all)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 )
@@ -77,6 +78,7 @@ type Config struct {
 	Self      Authority
 	Memory    *journal.Memory // this host's
 	Endpoints Endpoints
+	Events    events.Teller // is told of addresses given and released, and of conflicts
 	// Ask returns those of the addresses that answer on the LAN of one of the
 	// engine's networks; an error means that nobody could be asked, or that
 	// silence would prove nothing. Nil: nobody ever is.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/hosting"
 	"gvlan/cluster/store/join"
@@ -17,7 +18,7 @@ import (
 func (h *host) evict(node string) {
 	h.t.Helper()
 	_, err := evict.Node(h.t.Context(), h.session, node, evict.Options{
-		Grant: h.session.Grant, Force: true, Wait: time.Nanosecond,
+		Grant: h.session.Grant, Events: &eventstest.Heard{}, Force: true, Wait: time.Nanosecond,
 		Fenced: func(ctx context.Context) error {
 			_, err := join.Revoke(ctx, h.session, node)
 			return errors.Join(err, h.store.Expel(ctx, h.client, node))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gvlan/cluster/description"
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
@@ -56,7 +57,7 @@ func newHost(t *testing.T, node string) *host {
 	base := freeBase(t)
 	return &host{t: t, known: &known{}, config: hosting.Config{
 		Dir: t.TempDir(), Node: node, Install: "install-" + node, Host: "host-" + node, Address: base.Addr(),
-		Patience: 20 * time.Second, Now: time.Now,
+		Patience: 20 * time.Second, Events: &eventstest.Heard{}, Now: time.Now,
 		Log: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})).With("host", node),
 	}}
 }

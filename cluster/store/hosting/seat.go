@@ -375,7 +375,7 @@ func (s *seat) serve(ctx context.Context, kv store.KV, client *etcd.Client, serv
 	group.Go(func() error { return s.keepPeerURL(ctx, cluster, server) })
 	group.Go(func() error {
 		return members.NewSteward(members.Config{
-			Node: s.config.Node, KV: kv, Roster: cluster, Membership: cluster, Patience: s.config.Patience, Now: s.config.Now, Log: s.log,
+			Node: s.config.Node, KV: kv, Roster: cluster, Membership: cluster, Events: s.config.Events, Patience: s.config.Patience, Now: s.config.Now, Log: s.log,
 		}).Run(ctx)
 	})
 	return group.Wait()

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/care"
@@ -65,6 +66,7 @@ type Config struct {
 	Networks int        // of this host's own: with any it does not join by itself, which would lose them or bring them along unasked
 	Token    func() (string, error)
 	Patience time.Duration // a member may be gone before another host takes its place
+	Events   events.Teller // is told how the store's members change
 	Now      func() time.Time
 	Log      *slog.Logger
 }

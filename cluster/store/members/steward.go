@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 )
 
@@ -39,6 +40,7 @@ type Config struct {
 	KV         store.KV
 	Roster     Roster
 	Membership Membership
+	Events     events.Teller    // is told of what changes
 	Patience   time.Duration    // 0: DefaultPatience
 	Bare       time.Duration    // 0: DefaultBare
 	Every      time.Duration    // 0: DefaultEvery
@@ -184,11 +186,31 @@ func (s *Steward) act(ctx context.Context, view View, step Step) error {
 			s.clocks.did(step, m)
 		}
 	}
+	s.tellOf(step)
 	infos, err := s.cfg.Roster.Members(ctx)
 	if err != nil {
 		return fmt.Errorf("list members: %w", err)
 	}
 	return s.known.sync(ctx, s.cfg.KV, infos)
+}
+
+// tellOf tells of a step that was done. Who leads is of no consequence.
+func (s *Steward) tellOf(step Step) {
+	text := ""
+	switch step.Action {
+	case Add:
+		text = "has a member of the store, which does not vote yet"
+	case Promote:
+		text = "its member of the store votes"
+	case Remove:
+		text = "has no member of the store any more"
+	default:
+		return
+	}
+	if step.Node == "" {
+		text = "whoever is at " + step.Peer + " " + text
+	}
+	s.cfg.Events.Tell(events.Event{Kind: events.StoreChanged, Node: step.Node, Text: text + ": " + step.Why})
 }
 
 func (s *Steward) do(ctx context.Context, step Step) error {

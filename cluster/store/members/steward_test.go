@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/members"
 	"gvlan/cluster/store/storetest"
@@ -144,6 +145,8 @@ type trial struct {
 	t   *testing.T
 	kv  *storetest.Mem
 	log *syncBuffer
+
+	told eventstest.Heard
 }
 
 func begin(t *testing.T, c *cluster, change func(*members.Config), hosts ...string) *trial {
@@ -154,7 +157,7 @@ func begin(t *testing.T, c *cluster, change func(*members.Config), hosts ...stri
 		r.write(store.Put(store.LiveKey(node), store.Encode(store.Live{Host: node})))
 	}
 	cfg := members.Config{
-		Node: "a", KV: r.kv, Roster: c, Membership: c, Patience: 300 * time.Millisecond, Bare: 100 * time.Millisecond,
+		Node: "a", KV: r.kv, Roster: c, Membership: c, Events: &r.told, Patience: 300 * time.Millisecond, Bare: 100 * time.Millisecond,
 		Every: time.Millisecond, Settle: time.Millisecond, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	}
 	if change != nil {
@@ -314,7 +317,7 @@ func TestHandsOver(t *testing.T) {
 	c := newCluster("b")
 	r := begin(t, c, nil, "a", "b")
 	begun := members.NewSteward(members.Config{
-		Node: "b", KV: r.kv, Roster: c, Membership: c, Every: time.Millisecond, Settle: time.Millisecond,
+		Node: "b", KV: r.kv, Roster: c, Membership: c, Events: &r.told, Every: time.Millisecond, Settle: time.Millisecond,
 		Log: slog.New(slog.DiscardHandler),
 	})
 	var work sync.WaitGroup

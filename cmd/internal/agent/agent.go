@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster"
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/group"
 	"gvlan/cluster/store/hosting"
@@ -80,8 +81,9 @@ type Agent struct {
 	journal *disk.Journal
 	memory  *journal.Memory // networks, endpoints, addresses
 	past    past            // the cluster
-	arrived bool            // from another store, with networks
-	address netip.Addr      // other hosts reach this one by
+	trail   *events.Recorder
+	arrived bool       // from another store, with networks
+	address netip.Addr // other hosts reach this one by
 
 	truth   *truth
 	session *session.Session
@@ -153,6 +155,9 @@ func (a *Agent) openMemory() (err error) {
 	}
 	a.opened = append(a.opened, a.journal)
 	a.past = past{a.journal.Bucket("past")}
+	if a.trail, err = events.New(events.Config{Node: a.self.Node, Keeper: a.journal.Bucket("events"), Now: time.Now, Log: a.log}); err != nil {
+		return err
+	}
 	a.memory, err = journal.Recall(a.journal)
 	return err
 }
@@ -164,7 +169,7 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 	}
 	if a.outside.Store != nil {
 		a.truth = &truth{backend: a.outside.Store, log: a.log}
-	} else if a.truth, err = newTruth(a.config, a.self, a.address, len(a.memory.Networks()), a.log); err != nil {
+	} else if a.truth, err = newTruth(a.config, a.self, a.address, len(a.memory.Networks()), a.trail, a.log); err != nil {
 		return err
 	}
 	a.opened = append(a.opened, a.truth)
@@ -228,12 +233,12 @@ func (a *Agent) openHost() error {
 func (a *Agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
 	a.addresses = ipam.New(node.Config{
-		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Ask: endpoints.Ask,
+		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Events: a.trail, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.Endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := host.Config{
-		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses,
+		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses, Events: a.trail,
 		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Elsewhere,
 		Memory: a.memory, Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
@@ -253,7 +258,7 @@ func (a *Agent) openDriver() (err error) {
 	}
 	endpoints.driver = a.driver
 	a.moves = &moves{
-		own: a.truth.own, dir: a.config.DataDir, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
+		own: a.truth.own, trail: a.trail, dir: a.config.DataDir, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
 		settings: a.config, made: make(chan struct{}), stayed: make(chan struct{}),
 	}
 	a.backups = backups{
@@ -310,7 +315,7 @@ func (a *Agent) register() {
 		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine,
 	}.Register(a.status)
 	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)
-	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
+	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Doctor{Session: a.session, Config: a.config}.Register(a.status)
@@ -347,6 +352,10 @@ func (a *Agent) forgetFormer() error {
 func (a *Agent) run(ctx context.Context) error {
 	etcd := start(func(ctx context.Context) error { return a.truth.run(ctx, a.session) })
 	sess := start(a.session.Run)
+	trail := start(func(ctx context.Context) error {
+		a.trail.Run(ctx, a.session, a.session)
+		return nil
+	})
 	service := start(a.serve)
 	select {
 	case <-ctx.Done():
@@ -363,9 +372,29 @@ func (a *Agent) run(ctx context.Context) error {
 		why = systemd.ErrGoesOn
 	}
 	service.stop(why)
+	a.farewell(ctx, why)
+	trail.stop(nil)
 	sess.stop(nil)
 	etcd.stop(nil)
 	return errors.Join(service.err, sess.err, etcd.err, a.moves.outcome())
+}
+
+// farewell tells other hosts, if the store answers at once, that this one goes,
+// and why: ctx is the agent's, and ended if it was told to; moved is why it ends
+// where its host goes on with another store.
+func (a *Agent) farewell(ctx context.Context, moved error) {
+	why := "its agent ended by itself"
+	switch {
+	case moved != nil:
+		why = "it uses another store from now on"
+	case errors.Is(context.Cause(ctx), ErrSucceeded):
+		why = "another agent takes over"
+	case ctx.Err() != nil:
+		why = "its agent was stopped"
+	}
+	if err := a.trail.Leave(context.WithoutCancel(ctx), a.session, a.session, why); err != nil {
+		a.log.Debug("other hosts are not told why this one goes", "err", err)
+	}
 }
 
 // running is a part that was started and is stopped on its own, whatever
@@ -421,6 +450,8 @@ func (a *Agent) serve(ctx context.Context) error {
 	})
 
 	loop(a.nodes.run)
+	witness := events.Witness{Recorder: a.trail, Live: a.nodes.directory.Live(), Epochs: a.nodes.directory.Epochs(), Version: a.version}
+	loop(func(ctx context.Context) error { return witness.Run(ctx, a.session, a.session) })
 	loop(a.records.Run)
 	loop(a.addresses.Run)
 	loop(a.driver.Run)

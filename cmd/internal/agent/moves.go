@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gvlan/cluster/description"
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/backup"
 	"gvlan/cluster/store/hosting"
@@ -47,6 +48,7 @@ type moves struct {
 	own     *hosting.Store // nil: the store is somebody else's
 	dir     string         // data directory
 	memory  *journal.Memory
+	trail   *events.Recorder
 	session *session.Session
 	driver  *driver.Driver
 	nodes   *nodes
@@ -256,6 +258,9 @@ func (m *moves) handOver(ctx context.Context, own *hosting.Store) error {
 	defer cancel()
 	if err == nil {
 		m.going.Store(true)
+		if err := m.trail.Leave(ctx, m.session, m.session, "it left the cluster"); err != nil {
+			m.log.Debug("other hosts are not told that this one leaves", "err", err)
+		}
 		err = evict.Resign(ctx, m.session, m.session.Node())
 	}
 	if err != nil {

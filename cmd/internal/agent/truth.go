@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
@@ -25,13 +26,13 @@ type truth struct {
 
 // newTruth prepares the client and what it needs. Nothing connects before run.
 // Other hosts reach this one by address; it has that many networks.
-func newTruth(c config.Config, self Identity, address netip.Addr, networks int, log *slog.Logger) (t *truth, err error) {
+func newTruth(c config.Config, self Identity, address netip.Addr, networks int, told events.Teller, log *slog.Logger) (t *truth, err error) {
 	t = &truth{log: log}
 	client := etcd.Config{Prefix: c.Etcd.Prefix, User: c.Etcd.User, Password: c.Etcd.Password, Log: log}
 	if c.External() {
 		client.Endpoints, t.endpoints = c.Etcd.Endpoints, c.Etcd.Endpoints
 		client.TLS, err = etcd.TLSFiles(c.Etcd.CA, c.Etcd.Cert, c.Etcd.Key)
-	} else if t.own, err = openOwn(c, self, address, networks, log); err == nil {
+	} else if t.own, err = openOwn(c, self, address, networks, told, log); err == nil {
 		client.Endpoints, client.TLS, client.Broken = t.own.Endpoints(), t.own.TLS(), t.own.Trouble
 	}
 	if err != nil {
@@ -46,11 +47,11 @@ func newTruth(c config.Config, self Identity, address netip.Addr, networks int, 
 
 // openOwn prepares this host's part in the cluster's own store. The host has that
 // many networks.
-func openOwn(c config.Config, self Identity, address netip.Addr, networks int, log *slog.Logger) (*hosting.Store, error) {
+func openOwn(c config.Config, self Identity, address netip.Addr, networks int, told events.Teller, log *slog.Logger) (*hosting.Store, error) {
 	own := hosting.Config{
 		Dir: c.DataDir, Node: self.Node, Install: self.Install, Host: self.Host, Address: address,
 		Prefix: c.Etcd.Prefix, Listen: c.Etcd.Listen, Client: c.Swarm, Networks: networks, Token: c.JoinToken,
-		Patience: c.Etcd.MemberGone, Now: time.Now, Log: log,
+		Patience: c.Etcd.MemberGone, Events: told, Now: time.Now, Log: log,
 	}
 	if c.Join.Address != "" {
 		own.Join = hosting.WithPort(c.Join.Address)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/embedded"
 	"gvlan/cmd/internal/config"
@@ -44,7 +45,7 @@ func TestDamagedTruth(t *testing.T) {
 	if err := os.WriteFile(database, make([]byte, 16384), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, 0, slog.New(slog.DiscardHandler))
+	made, err := newTruth(c, Identity{Node: "n1", Host: "host1"}, netip.Addr{}, 0, &eventstest.Heard{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

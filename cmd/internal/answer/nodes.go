@@ -14,6 +14,7 @@ import (
 
 	"gvlan/cluster"
 	"gvlan/cluster/description"
+	"gvlan/cluster/events"
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
@@ -30,7 +31,8 @@ type Nodes struct {
 	Roster  Roster
 	Records *Records
 	Session *session.Session
-	Ask     evict.Ask      // the LAN
+	Ask     evict.Ask // the LAN
+	Events  events.Teller
 	Own     *hosting.Store // nil: the store is somebody else's, and gives no certificates
 	Client  *etcd.Client
 	Log     *slog.Logger
@@ -122,6 +124,7 @@ func (a Nodes) evict(r *http.Request) (any, error) {
 	for i, node := range nodes {
 		evictions.Go(func() (err error) {
 			taken[i], err = evict.Node(r.Context(), a.Session, node, evict.Options{
+				Events: a.Events,
 				Called: api.CallAgents(names)(node), Force: force, Grant: a.Session.Grant, Ask: a.Ask, Log: a.Log,
 				Fenced: func(ctx context.Context) error { return a.revoke(ctx, node) },
 			})

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	client "gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/group"
@@ -74,7 +75,11 @@ func (e *etcd) hostOver(ctx context.Context, name string, over func(store.Backen
 	h.store = &counted{Backend: far, node: name}
 	id := session.Identity{Node: name, Install: "install of " + name, Boot: "boot", Host: name}
 	h.session = session.New(over(h.store), id, &storetest.Past{}, quiet)
-	h.Allocator = ipam.New(node.Config{KV: group.New(h.session), Self: h.session, Memory: h.memory, Log: quiet})
+	trail, err := events.New(events.Config{Node: name, Keeper: kept.Bucket("events"), Now: time.Now, Log: quiet})
+	if err != nil {
+		return nil, err
+	}
+	h.Allocator = ipam.New(node.Config{KV: group.New(h.session), Self: h.session, Memory: h.memory, Events: trail, Log: quiet})
 	ctx, h.cancel = context.WithCancel(ctx)
 	for _, run := range []func(context.Context) error{h.session.Run, h.Run} {
 		h.work.Go(func() {
@@ -83,6 +88,7 @@ func (e *etcd) hostOver(ctx context.Context, name string, over func(store.Backen
 			}
 		})
 	}
+	h.work.Go(func() { trail.Run(ctx, h.session, h.session) })
 	e.users = append(e.users, h.close)
 	return h, nil
 }
