@@ -273,7 +273,9 @@ func TestHostsOwnAddresses(t *testing.T) {
 		h2 := store.Node{Node: "id2", Host: "h2", Interfaces: []store.Interface{
 			{Name: "eth1", Addresses: []string{"10.0.0.3/24", "fe80::3/64", "fd00:9::1/64"}}, {Name: "lo", Addresses: []string{"127.0.0.1/8"}},
 		}}
-		if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(store.NodeKey("id2"), store.Encode(h2))}}); err != nil {
+		if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{
+			store.Put(store.EpochKey("id2"), store.Encode(store.Epoch{Epoch: 1})), store.Put(store.NodeKey("id2"), store.Encode(h2)),
+		}}); err != nil {
 			c.Fatal(err)
 		}
 		h := c.host("h1")

@@ -9,11 +9,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/audit"
 	"gvlan/ipam/pool"
 )
 
@@ -53,6 +55,7 @@ func (c *cluster) check() {
 		}
 	}
 	c.checkLedgers()
+	c.checkAudit()
 	for _, it := range c.list(store.DefaultPoolsSpan()) {
 		rec, err := store.Decode[store.DefaultPool](it)
 		if err != nil {
@@ -61,6 +64,19 @@ func (c *cluster) check() {
 		if len(rec.By) == 0 && !c.hasPool(store.PoolEntry(rec.Nonce, rec.Node)) {
 			c.Errorf("default subnet %s is nobody's", rec.Subnet)
 		}
+	}
+}
+
+// checkAudit wants an audit to find nothing, whoever is connected.
+func (c *cluster) checkAudit() {
+	c.Helper()
+	auditor := audit.Auditor{KV: c.far, Grant: c.far.Grant, Gap: time.Nanosecond, Now: time.Now}
+	report, err := auditor.Audit(c.Context(), nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, f := range report.Findings {
+		c.Errorf("an audit finds %s %s of %q: %s", f.Kind, f.Key, f.Node, f.Why)
 	}
 }
 

@@ -530,7 +530,15 @@ func (n *lan) mustRun(name, ip string) *container {
 
 func (ct *container) bind(name string) error {
 	b := Binding{Network: ct.n.id, Endpoint: ct.endpoint}
-	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Segment: pool.DefaultSegment, MAC: ct.mac, Container: store.Container{Name: name}}
+	segment := pool.DefaultSegment
+	if len(ct.pools) > 0 {
+		id, err := pool.ParseID(ct.pools[0])
+		if err != nil {
+			return err
+		}
+		segment = id.Segment
+	}
+	b.Record = store.Endpoint{Network: ct.n.def.UUID, Name: ct.n.def.Name, Segment: segment, Since: ct.n.h.Now().Unix(), MAC: ct.mac, Container: store.Container{Name: name}}
 	for _, p := range ct.addrs {
 		b.Addresses = append(b.Addresses, p.Addr())
 		if p.Addr().Is4() {

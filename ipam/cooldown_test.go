@@ -16,7 +16,7 @@ func (n *lan) rest(ip string, rests bool) {
 	n.h.c.Helper()
 	addr := netip.MustParseAddr(ip)
 	key := store.CooldownKey(pool.DefaultSegment, addr)
-	op := store.Put(key, []byte("{}"))
+	op := store.Put(key, store.Encode(store.Cooldown{Since: time.Now().Unix()}))
 	if !rests {
 		op = store.Delete(key)
 	}

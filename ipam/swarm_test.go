@@ -114,7 +114,7 @@ func (h *swarmHost) work() error {
 func (h *swarmHost) bind() error {
 	at := netip.MustParseAddr(taskAddress)
 	return h.Bind(h.ctx(), Binding{Network: overlay, Endpoint: h.endpoint, Addresses: []netip.Addr{at},
-		Record: store.Endpoint{IPv4: netip.PrefixFrom(at, 24).String(), Container: store.Container{Name: h.endpoint}}})
+		Record: store.Endpoint{Segment: pool.DefaultSegment, IPv4: netip.PrefixFrom(at, 24).String(), Container: store.Container{Name: h.endpoint}}})
 }
 
 func (h *swarmHost) release(pool string) error { return h.ReleaseAddress(h.ctx(), pool, taskAddress) }

@@ -28,6 +28,8 @@ var readKeys = map[string][]string{
 	"ipam.bindings.meetMAC":                {"MAC"},
 	"ipam.leases.deletions":                {"Lease"},
 	"ipam.withoutName":                     {"Lease"},
+	"ipam/audit.judge.ofDefault":           {"DefaultPool"},
+	"ipam/audit.judge.ofReservation":       {"Lease"},
 	"ipam/evict.Quarantines.forget":        {"Quarantine"},
 	"ipam/evict.Quarantines.free":          {"Lease"},
 	"ipam/evict.eviction.apply":            {"DefaultPool", "Endpoint", "Lease", "MAC"},

@@ -80,6 +80,13 @@ func EndpointKey(node, endpoint string) string {
 	return endpointsFolder + part(node) + "/" + part(endpoint)
 }
 
+// EndpointOf is the inverse of EndpointKey.
+func EndpointOf(key string) (node, endpoint string, ok bool) {
+	rest, ok := strings.CutPrefix(key, endpointsFolder)
+	node, endpoint, found := strings.Cut(rest, "/")
+	return unescape.Replace(node), unescape.Replace(endpoint), ok && found
+}
+
 // MACKey holds the MAC record of a hardware address that a user gave to an
 // endpoint of a segment.
 func MACKey(segment, mac string) string { return macsFolder + part(segment) + "/" + part(mac) }
@@ -289,6 +296,10 @@ func LeasesSpan(segment string, subnet netip.Prefix) Span {
 	}
 }
 
+// StateSpan covers everything that says how things are, from the first key up to
+// what only tells what happened.
+func StateSpan() Span { return Span{From: "/", To: trailFolder} }
+
 // Prefix is the span of every key that starts with p.
 func Prefix(p string) Span {
 	end := []byte(p)
@@ -303,6 +314,13 @@ func Prefix(p string) Span {
 
 // Contains reports whether a key lies in the span.
 func (s Span) Contains(key string) bool { return key >= s.From && key < s.To }
+
+// MACOf is the inverse of MACKey.
+func MACOf(key string) (segment, mac string, ok bool) {
+	rest, ok := strings.CutPrefix(key, macsFolder)
+	segment, mac, found := strings.Cut(rest, "/")
+	return unescape.Replace(segment), unescape.Replace(mac), ok && found
+}
 
 // NameOf returns what ends a key, as its builder was given it: a node's id, an
 // endpoint's id, a definition's uuid. A network's name stands in its record.

@@ -263,11 +263,11 @@ func (q *Quarantines) free(ctx context.Context, all []resting) (freed int, err e
 
 // rest lets a node's addresses rest, unless a key says that another node did.
 func (q *Quarantines) rest(ctx context.Context, of store.Quarantine, unless string) error {
-	lease, err := q.Grant(ctx, quarantineTTL)
+	ops, err := Rest(ctx, q.Grant, of)
 	if err != nil {
 		return err
 	}
-	_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(unless)}, Then: restOps(of.Node, of.Host, of.Since, lease)})
+	_, err = q.KV.Commit(ctx, store.Txn{If: []store.Cond{store.Absent(unless)}, Then: ops})
 	return err
 }
 

@@ -23,11 +23,11 @@ type change struct {
 // beginRest says that addresses of the node rest, before the first of them
 // does: without it nobody would end their quarantine.
 func (e *eviction) beginRest(ctx context.Context) error {
-	lease, err := e.grant(ctx, quarantineTTL)
+	ops, err := Rest(ctx, e.grant, store.Quarantine{Node: e.node, Host: e.called, Since: e.now().Unix()})
 	if err != nil {
 		return fmt.Errorf("begin the quarantine: %w", err)
 	}
-	begun, err := e.kv.Commit(ctx, store.Txn{If: []store.Cond{e.fence}, Then: restOps(e.node, e.called, e.now().Unix(), lease)})
+	begun, err := e.kv.Commit(ctx, store.Txn{If: []store.Cond{e.fence}, Then: ops})
 	if err != nil {
 		return fmt.Errorf("begin the quarantine: %w", err)
 	}
@@ -37,13 +37,17 @@ func (e *eviction) beginRest(ctx context.Context) error {
 	return nil
 }
 
-// restOps write a node's Quarantine and let its addresses rest until the lease
-// ends.
-func restOps(node, host string, since int64, lease store.LeaseID) []store.Op {
-	record := store.Encode(store.Quarantine{Node: node, Host: host, Since: since})
-	rest := store.Put(store.RestKey(node), record)
+// Rest are the steps that write a node's Quarantine and have its addresses rest
+// until an etcd lease ends.
+func Rest(ctx context.Context, grant Grant, of store.Quarantine) ([]store.Op, error) {
+	lease, err := grant(ctx, quarantineTTL)
+	if err != nil {
+		return nil, err
+	}
+	record := store.Encode(of)
+	rest := store.Put(store.RestKey(of.Node), record)
 	rest.Lease = lease
-	return []store.Op{store.Put(store.QuarantineKey(node), record), rest}
+	return []store.Op{store.Put(store.QuarantineKey(of.Node), record), rest}, nil
 }
 
 // takeLeases takes the node's addresses and reservations back, and looks
