@@ -425,8 +425,8 @@ func TestFilters(t *testing.T) {
 			"MAC":       {events.Filter{MAC: "02:00:00:00:00:02"}, func(e events.Event) bool { return e.MAC == "02:00:00:00:00:02" }},
 			"container": {events.Filter{Container: `a<b&"c`}, func(e events.Event) bool { return e.Container != "" }},
 			"network":   {events.Filter{Network: "lan1"}, func(e events.Event) bool { return e.Network == "lan1" }},
-			"node":      {events.Filter{Node: "h3/a"}, func(e events.Event) bool { return e.Node == "h3/a" }},
-			"of others": {events.Filter{Node: "h9"}, func(e events.Event) bool { return e.Node == "h9" }},
+			"node":      {events.Filter{Nodes: []string{"h3/a"}}, func(e events.Event) bool { return e.Node == "h3/a" }},
+			"of others": {events.Filter{Nodes: []string{"h9"}}, func(e events.Event) bool { return e.Node == "h9" }},
 			"kind":      {events.Filter{Kinds: []events.Kind{events.Evicted}}, func(e events.Event) bool { return e.Kind == events.Evicted }},
 			"since": {events.Filter{Since: began.Add(20 * time.Second)}, func(e events.Event) bool {
 				return !e.Time.Before(began.Add(20 * time.Second))

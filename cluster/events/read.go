@@ -18,7 +18,7 @@ type Filter struct {
 	MAC       string
 	Container string // name
 	Network   string // name
-	Node      string // id of the one that it happened on, or that tells of it
+	Nodes     []string // ids of those it happened on; any of them
 	Kinds     []Kind // any of them
 	Since     time.Time
 	Limit     int // the newest ones; 0: all
@@ -30,7 +30,7 @@ func (f Filter) keeps(e Event) bool {
 		(f.MAC == "" || e.MAC == f.MAC) &&
 		(f.Container == "" || e.Container == f.Container) &&
 		(f.Network == "" || e.Network == f.Network) &&
-		(f.Node == "" || e.Node == f.Node) &&
+		(len(f.Nodes) == 0 || slices.Contains(f.Nodes, e.Node)) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, e.Kind)) &&
 		!e.Time.Before(f.Since)
 }
@@ -67,9 +67,6 @@ func (f Filter) words() (all [][]byte) {
 			all = append(all, fmt.Appendf(nil, `"%s":%s`, field.name, raw))
 		}
 	}
-	if raw, err := json.Marshal(f.Node); err == nil && f.Node != "" {
-		all = append(all, raw)
-	}
 	return all
 }
 
@@ -97,6 +94,7 @@ type reading struct {
 	filter Filter
 	words  [][]byte // all of which a record has
 	kinds  [][]byte // one of which it has; nil: any
+	nodes  [][]byte // likewise
 
 	folder  string // of the node whose records follow
 	records []store.Item
@@ -114,6 +112,11 @@ func newReading(f Filter) *reading {
 	r := &reading{filter: f, words: f.words()}
 	for _, kind := range f.Kinds {
 		r.kinds = append(r.kinds, fmt.Appendf(nil, `"k":"%s"`, kind))
+	}
+	for _, node := range f.Nodes {
+		if raw, err := json.Marshal(node); err == nil {
+			r.nodes = append(r.nodes, raw)
+		}
 	}
 	return r
 }
@@ -170,7 +173,8 @@ func (r *reading) endNode() {
 func (r *reading) mayHold(it store.Item) bool {
 	has := func(word []byte) bool { return bytes.Contains(it.Value, word) }
 	lacks := func(word []byte) bool { return !has(word) }
-	return !slices.ContainsFunc(r.words, lacks) && (len(r.kinds) == 0 || slices.ContainsFunc(r.kinds, has))
+	one := func(of [][]byte) bool { return len(of) == 0 || slices.ContainsFunc(of, has) }
+	return !slices.ContainsFunc(r.words, lacks) && one(r.kinds) && one(r.nodes)
 }
 
 // leftOut tells what is missing before a node's records, by the newest of them.

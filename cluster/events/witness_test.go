@@ -156,7 +156,7 @@ func TestOneTellsOfEachDeath(t *testing.T) {
 			hosts[n].die()
 			disconnect(t, mem, hosts[n])
 			pass(time.Minute)
-			for _, it := range []events.Filter{{Node: hosts[n].node, Kinds: []events.Kind{events.HostWent}}} {
+			for _, it := range []events.Filter{{Nodes: []string{hosts[n].node}, Kinds: []events.Kind{events.HostWent}}} {
 				spy += len(read(t, mem, it))
 			}
 			if spy != 1 || mem.Revision() != before+2 { // the end of /live, and the word of it
