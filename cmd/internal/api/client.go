@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -58,6 +59,41 @@ func (s *Client) Send(ctx context.Context, method, route string, body, value any
 	}
 	defer response.Body.Close()
 	return decodeAnswer(response, value)
+}
+
+// Follow calls tell with each value of a route that goes on, until ctx ends, which
+// is no error, tell fails or the agent ends.
+func Follow[T any](ctx context.Context, s *Client, route string, tell func(T) error) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+route, http.NoBody)
+	if err != nil {
+		return fmt.Errorf("ask the agent: %w", err)
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return s.unreachable(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return decodeAnswer(response, new(T))
+	}
+	for decoder := json.NewDecoder(response.Body); ; {
+		var value T
+		err := decoder.Decode(&value)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return errors.New("the agent ended")
+		case err != nil:
+			return fmt.Errorf("read the agent's answer: %w", err)
+		}
+		if err := tell(value); err != nil {
+			return err
+		}
+	}
 }
 
 // cure is what to do about an agent that is not there: on a node of a swarm it

@@ -22,6 +22,7 @@ type Server struct {
 	listener net.Listener
 	log      *slog.Logger
 	answers  sync.WaitGroup // that are being made
+	ending   chan struct{}  // closed when Run is to end
 }
 
 // NewServer takes the socket; Run serves it. The folder is made if need be, a
@@ -41,7 +42,7 @@ func NewServer(path string, log *slog.Logger) (*Server, error) {
 		listener.Close()
 		return nil, fmt.Errorf("keep the status socket to root: %w", err)
 	}
-	return &Server{mux: http.NewServeMux(), listener: listener, log: log}, nil
+	return &Server{mux: http.NewServeMux(), listener: listener, log: log, ending: make(chan struct{})}, nil
 }
 
 // removeStale removes a socket nobody listens on.
@@ -77,6 +78,38 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 	})
 }
 
+// Stream registers an answer that goes on for as long as the client reads it, the
+// agent lives and answer does not fail: each value that it tells is sent at once,
+// as a line of JSON. An error before the first is sent in words.
+func (s *Server) Stream(pattern string, answer func(r *http.Request, tell func(any) error) error) {
+	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		s.answers.Add(1)
+		defer s.answers.Done()
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		go func() {
+			select {
+			case <-s.ending:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		told := false
+		encoder, flusher := json.NewEncoder(w), http.NewResponseController(w)
+		err := answer(r.WithContext(ctx), func(value any) error {
+			told = true
+			return errors.Join(encoder.Encode(value), flusher.Flush())
+		})
+		if err != nil && !told {
+			w.WriteHeader(http.StatusInternalServerError)
+			err = encoder.Encode(problem{Error: err.Error()})
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Debug("an answer on the status socket ended", "route", pattern, "err", err)
+		}
+	})
+}
+
 // BodyOf reads what a client sent with Client.Send.
 func BodyOf[T any](r *http.Request) (body T, err error) {
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
@@ -98,6 +131,7 @@ func (s *Server) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
+		close(s.ending)
 		stopped <- server.Shutdown(grace)
 	})
 	err := server.Serve(s.listener)

@@ -149,3 +149,56 @@ func TestAnswersEndBeforeTheServer(t *testing.T) {
 		t.Error("the server ended before its answer")
 	}
 }
+
+// TestStream: each value arrives when it is told, and whoever ends it, the other
+// side notices.
+func TestStream(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gvlan.sock")
+	server, err := NewServer(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	server.Stream("GET /v1/forever", func(r *http.Request, tell func(any) error) error {
+		if err := tell(1); err != nil {
+			return err
+		}
+		<-r.Context().Done()
+		gone <- r.Context().Err()
+		return nil
+	})
+	server.Stream("GET /v1/broken", func(*http.Request, func(any) error) error { return errors.New("no event is of kind x") })
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	client := NewClient(path)
+	enough := errors.New("enough")
+	for name, test := range map[string]struct {
+		route string
+		tell  func(cancel func(), value int) error
+		want  string
+	}{
+		"the client fails":          {"/v1/forever", func(_ func(), _ int) error { return enough }, "enough"},
+		"the client is interrupted": {"/v1/forever", func(cancel func(), _ int) error { cancel(); return nil }, ""},
+		"refused":                   {"/v1/broken", nil, "no event is of kind x"},
+		"an older agent":            {"/v1/later", nil, "this agent does not know that question: it is older than this command"},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		err := Follow(ctx, client, test.route, func(value int) error { return test.tell(cancel, value) })
+		cancel()
+		if got := ""; err != nil && err.Error() != test.want || err == nil && test.want != got {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+		if test.route == "/v1/forever" && <-gone == nil {
+			t.Errorf("%s: the agent goes on", name)
+		}
+	}
+	err = Follow(t.Context(), client, "/v1/forever", func(int) error { end(); return nil })
+	if err == nil || err.Error() != "the agent ended" {
+		t.Errorf("the agent ended, and the client with %v", err)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
