@@ -19,7 +19,8 @@ import (
 )
 
 // Answers are an agent's, by a pattern of http.ServeMux ("GET /v1/status"): an
-// error, a func(*http.Request) (any, error), or else what is sent as JSON.
+// error, a func(*http.Request) (any, error), a func(*http.Request, func(any)
+// error) error that streams, or else what is sent as JSON.
 type Answers map[string]any
 
 // Agent serves the answers until the test ends, and returns its status socket.
@@ -31,6 +32,10 @@ func Agent(t *testing.T, answers Answers) (socket string) {
 		t.Fatal(err)
 	}
 	for pattern, answer := range answers {
+		if stream, is := answer.(func(*http.Request, func(any) error) error); is {
+			server.Stream(pattern, stream)
+			continue
+		}
 		server.Handle(pattern, func(r *http.Request) (any, error) {
 			switch answer := answer.(type) {
 			case error:

@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +35,13 @@ type List[T any] struct {
 func Listing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) ([]T, error), list List[T]) *cobra.Command {
 	var how listFlags
 	how.register(c, list.wide())
-	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+	c.RunE = WithAgent(listed(&how, ask, list))
+	config.AddAgentFlags(c.Flags())
+	return c
+}
+
+func listed[T any](how *listFlags, ask func(*cobra.Command, *api.Client, []string) ([]T, error), list List[T]) func(*cobra.Command, *api.Client, []string) error {
+	return func(c *cobra.Command, client *api.Client, args []string) error {
 		format, err := how.formatter()
 		if err != nil {
 			return err
@@ -60,6 +67,46 @@ func Listing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []st
 			return err
 		}
 		return list.Print(out, items, time.Now(), how.wide)
+	}
+}
+
+// Following is Listing of what goes on: with --follow each thing is printed as
+// follow tells it, until the command is interrupted. A table has no heads then,
+// and is as wide as line makes it.
+func Following[T any](
+	c *cobra.Command,
+	ask func(*cobra.Command, *api.Client, []string) ([]T, error),
+	follow func(*cobra.Command, *api.Client, []string, func(T) error) error,
+	list List[T], line func(T) string,
+) *cobra.Command {
+	var how listFlags
+	var following bool
+	how.register(c, list.wide())
+	c.Flags().BoolVarP(&following, "follow", "f", false, "go on, and print each as it comes")
+	once := listed(&how, ask, list)
+	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		if !following {
+			return once(c, client, args)
+		}
+		format, err := how.formatter()
+		if err != nil {
+			return err
+		}
+		out := c.OutOrStdout()
+		return follow(c, client, args, func(item T) error {
+			switch {
+			case how.json:
+				return json.NewEncoder(out).Encode(item)
+			case how.quiet:
+				return list.printNames(out, []T{item})
+			case format != nil:
+				format.heads = nil
+				return printFormat(out, format, []T{item})
+			}
+			terminal.InCells(&item)
+			_, err := fmt.Fprintln(out, line(item))
+			return err
+		})
 	})
 	config.AddAgentFlags(c.Flags())
 	return c
