@@ -1,0 +1,188 @@
+package health
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cluster/events"
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
+	"gvlan/ipam/pool"
+)
+
+// newest is how many events are listed unless more are asked for.
+const newest = 100
+
+// NewEvents is `gvlan events`.
+func NewEvents() *cobra.Command {
+	var kinds []string
+	var since, network, node string
+	var limit int
+	c := &cobra.Command{
+		Use:   "events [CONTAINER|ADDRESS|MAC]",
+		Short: "List what happened lately in the cluster, or follow it",
+		Long: "Lists what happened in the last day on any host: addresses that containers were given and let go of, conflicts,\n" +
+			"evictions, networks made and removed, hosts that came and went, members of the store. The order on one host is\n" +
+			"that in which things happened; between hosts it is as good as their clocks. While etcd does not answer, this\n" +
+			"host's own events are shown.\n\nKinds: " + strings.Join(kindNames(), ", "),
+		Example: "  gvlan events\n  gvlan events --follow\n  gvlan events --since 1h --kind given,released web\n  gvlan events 192.168.1.130\n  gvlan events --node h2 --json",
+		Args:    cobra.MaximumNArgs(1),
+	}
+	wanted := func(args []string) (w api.EventsWanted, err error) {
+		w = api.EventsWanted{Network: network, Node: node, Kinds: kinds, Limit: limit}
+		if len(args) > 0 {
+			w.Of = args[0]
+		}
+		for _, kind := range kinds {
+			if !slices.Contains(kindNames(), kind) {
+				return w, frame.Misusef("no event is of kind %q%s", kind, meant(kind))
+			}
+		}
+		if limit < 0 {
+			return w, frame.Misusef("--limit %d: give a number of events, 0 for all", limit)
+		}
+		w.Since, err = sinceIn(since, time.Now())
+		return w, err
+	}
+	ask := func(c *cobra.Command, client *api.Client, args []string) ([]api.Event, error) {
+		w, err := wanted(args)
+		if err != nil {
+			return nil, err
+		}
+		var all api.Events
+		if err := client.Get(c.Context(), w.At(api.EventsRoute), &all); err != nil {
+			return nil, err
+		}
+		if all.Alone != "" {
+			fmt.Fprintln(c.ErrOrStderr(), all.Alone)
+		}
+		if limit > 0 && len(all.Events) == limit && !c.Flags().Changed("limit") {
+			fmt.Fprintf(c.ErrOrStderr(), "the newest %d: --limit 0 lists all\n", limit)
+		}
+		return all.Events, nil
+	}
+	follow := func(c *cobra.Command, client *api.Client, args []string, each func(api.Event) error) error {
+		w, err := wanted(args)
+		if err != nil {
+			return err
+		}
+		alone := false
+		return api.Follow(c.Context(), client, w.At(api.EventsFollowRoute), func(told api.EventTold) error {
+			switch {
+			case told.Event != nil:
+				return each(*told.Event)
+			case told.Alone != "":
+				alone = true
+				fmt.Fprintln(c.ErrOrStderr(), told.Alone)
+			case alone:
+				alone = false
+				fmt.Fprintln(c.ErrOrStderr(), "etcd answers again: events of every host")
+			}
+			return nil
+		})
+	}
+	frame.Following(c, ask, follow, frame.List[api.Event]{Name: subject, Columns: eventColumns, Empty: "nothing happened"}, eventLine)
+	c.Flags().StringSliceVar(&kinds, "kind", nil, "only of these `KIND,...`")
+	c.Flags().StringVar(&since, "since", "", "only from `TIME` on: a duration as 1h30m, a time as 15:04 or 2027-01-02T15:04:05Z")
+	c.Flags().StringVar(&network, "network", "", "only of the `NETWORK`")
+	c.Flags().StringVar(&node, "node", "", "only of the `NODE`, by its host's name or its own")
+	c.Flags().IntVarP(&limit, "limit", "n", newest, "the newest `N` only; 0: all")
+	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindNames(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
+	return c
+}
+
+func kindNames() (names []string) {
+	for _, kind := range events.Kinds() {
+		names = append(names, string(kind))
+	}
+	return names
+}
+
+// meant ends a sentence about a kind that is none.
+func meant(kind string) string {
+	if near := pool.Nearest(kind, kindNames()); near != "" {
+		return fmt.Sprintf("; did you mean %s?", near)
+	}
+	return ": there are " + strings.Join(kindNames(), ", ")
+}
+
+// sinceIn reads --since.
+func sinceIn(text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago), nil
+	}
+	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
+		return at, nil
+	}
+	for _, layout := range []string{time.TimeOnly, "15:04"} {
+		at, err := time.ParseInLocation(layout, text, now.Location())
+		if err != nil {
+			continue
+		}
+		at = time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, now.Location())
+		if at.After(now) {
+			at = at.AddDate(0, 0, -1) // of yesterday: nothing is older than a day
+		}
+		return at, nil
+	}
+	return time.Time{}, frame.Misusef("--since %q is no time: give a duration as 1h30m, a time as 15:04 or 2027-01-02T15:04:05Z", text)
+}
+
+// subject is what an event is about, in one word.
+func subject(e api.Event) string { return cmp.Or(e.Address, e.Network, e.Host) }
+
+func eventColumns(now time.Time) []frame.Column[api.Event] {
+	return []frame.Column[api.Event]{
+		{Head: "TIME", Cell: func(e api.Event) string { return eventTime(e.Time, now) }},
+		{Head: "NODE", Cell: func(e api.Event) string { return e.Host }},
+		{Head: "EVENT", Cell: func(e api.Event) string { return e.Kind }},
+		{Head: "WHAT", Cell: what},
+		{Head: "MAC", Wide: true, Cell: func(e api.Event) string { return e.MAC }},
+		{Head: "ENDPOINT", Wide: true, Cell: func(e api.Event) string { return e.Endpoint }},
+		{Head: "NODE ID", Wide: true, Cell: func(e api.Event) string { return e.Node }},
+	}
+}
+
+// eventTime is a time as people have it on their own clock; of another day with
+// the day.
+func eventTime(at, now time.Time) string {
+	at = at.In(now.Location())
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format("Jan 2 15:04:05")
+}
+
+// what says what happened: "192.168.1.130 web (lan)".
+func what(e api.Event) string {
+	words := []string{}
+	for _, word := range []string{e.Address, e.Container} {
+		if word != "" {
+			words = append(words, word)
+		}
+	}
+	switch {
+	case e.Network != "" && len(words) > 0:
+		words = append(words, "("+e.Network+")")
+	case e.Network != "":
+		words = append(words, e.Network)
+	}
+	said := strings.Join(words, " ")
+	if e.Text == "" {
+		return said
+	}
+	return strings.TrimPrefix(said+": "+e.Text, ": ")
+}
+
+// eventLine is an event that is followed.
+func eventLine(e api.Event) string {
+	return fmt.Sprintf("%s   %-10s   %-15s   %s", e.Time.Local().Format(time.TimeOnly), e.Host, e.Kind, what(e))
+}
