@@ -18,7 +18,7 @@ const module = "gvlan"
 var arrows = map[string][]string{
 	"cmd/gvlan":                    {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
 	"cmd/internal/agent":           {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/session", "cmd/internal/answer", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/metrics", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/plugin", "driver/trouble", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
-	"cmd/internal/answer":          {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/etcd", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "dns/listen", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/visible", "ipam", "ipam/evict", "ipam/pool"},
+	"cmd/internal/answer":          {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/etcd", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "dns/listen", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/visible", "ipam", "ipam/audit", "ipam/evict", "ipam/pool"},
 	"cmd/internal/api":             {"cluster/store", "cmd/internal/config", "dns/zone", "driver/journal"},
 	"cmd/internal/cli":             {"cluster/store", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/cli/names", "cmd/internal/cli/networks", "cmd/internal/cli/nodes", "cmd/internal/cli/stores", "cmd/internal/config"},
 	"cmd/internal/cli/clitest":     {"cmd/internal/api", "cmd/internal/cli/frame"},
@@ -37,7 +37,7 @@ var arrows = map[string][]string{
 	"cmd/internal/terminal":        {"driver/visible"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/publish", "driver/reconcile"},
-	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible"},
+	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool"},
 	"driver/endpoint":          {"cluster/store", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/visible", "ipam", "ipam/pool"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},

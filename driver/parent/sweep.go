@@ -99,22 +99,54 @@ func (p *Parents) Release(ctx context.Context, n journal.Network) error {
 func (p *Parents) Sweep(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	owned, err := p.cfg.Links.Owned(ctx)
-	if err != nil {
-		return err
-	}
-	networks := p.cfg.State.Networks()
-	var failed error
-	for _, l := range owned {
-		needed, err := p.needsLink(ctx, l, networks)
-		if err == nil && !needed {
-			err = p.cfg.Links.Remove(ctx, l.Name)
-		}
+	strays, failed := p.strays(ctx)
+	for _, l := range strays {
+		err := p.cfg.Links.Remove(ctx, l.Name)
 		if !errors.Is(err, link.ErrInUse) && !errors.Is(err, link.ErrNotFound) {
 			failed = errors.Join(failed, err)
 		}
 	}
 	return failed
+}
+
+// Strays are the links that Sweep would remove now.
+func (p *Parents) Strays(ctx context.Context) ([]link.Link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.strays(ctx)
+}
+
+// RemoveStray removes one of them, and reports whether it still was one.
+func (p *Parents) RemoveStray(ctx context.Context, name string) (removed bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	strays, err := p.strays(ctx)
+	if !slices.ContainsFunc(strays, func(l link.Link) bool { return l.Name == name }) {
+		return false, err
+	}
+	err = p.cfg.Links.Remove(ctx, name)
+	if errors.Is(err, link.ErrInUse) || errors.Is(err, link.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// strays are the links of ours that nobody has, as far as that can be told.
+func (p *Parents) strays(ctx context.Context) (strays []link.Link, failed error) {
+	owned, err := p.cfg.Links.Owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	networks := p.cfg.State.Networks()
+	for _, l := range owned {
+		needed, err := p.needsLink(ctx, l, networks)
+		if err == nil && !needed {
+			strays = append(strays, l)
+		} else if !errors.Is(err, link.ErrNotFound) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return strays, failed
 }
 
 // needsLink reports whether an endpoint, a network or any container has a link

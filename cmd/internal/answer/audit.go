@@ -1,0 +1,125 @@
+package answer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"gvlan/cluster/events"
+	"gvlan/cluster/store/session"
+	"gvlan/cmd/internal/api"
+	"gvlan/driver"
+	"gvlan/driver/command"
+	"gvlan/ipam/audit"
+)
+
+// Audit answers `gvlan audit`.
+type Audit struct {
+	Roster  Roster
+	Session *session.Session
+	Driver  *driver.Driver
+	Events  events.Teller
+	Log     *slog.Logger
+}
+
+// kindLink is the kind of findings about this host's links.
+const kindLink = "link"
+
+var errRecovering = errors.New("the store lost its past, and is judged once the nodes have written what they hold: see gvlan recover")
+
+// Register adds the routes of `gvlan audit` to the server.
+func (a Audit) Register(server *api.Server) {
+	server.Handle("GET "+api.AuditRoute, func(r *http.Request) (any, error) { return a.audit(r.Context(), false) })
+	server.Handle("POST "+api.AuditRoute, func(r *http.Request) (any, error) { return a.audit(r.Context(), true) })
+}
+
+// audit looks at the store and at this host, and takes away what can be.
+func (a Audit) audit(ctx context.Context, repair bool) (api.Audit, error) {
+	report := api.Audit{Findings: []api.AuditFinding{}, Unasked: []string{}}
+	auditor := audit.Auditor{KV: a.Session, Grant: a.Session.Grant, Now: time.Now}
+	if witness, err := a.Driver.Witness(ctx); err != nil {
+		report.Unasked = append(report.Unasked, fmt.Sprintf("whether this host forgot addresses of its own: %v", err))
+	} else {
+		auditor.Own = witness
+	}
+	found, err := auditor.Audit(ctx, nil)
+	if err != nil {
+		return report, err
+	}
+	if found.Recovering {
+		return report, errRecovering
+	}
+	report.Revision = int64(found.Revision)
+	for _, f := range found.Findings {
+		view := a.view(f)
+		if repair && f.Repairable {
+			outcome, err := auditor.Repair(ctx, f)
+			a.note(&view, outcome == audit.Repaired, err)
+		}
+		report.Findings = append(report.Findings, view)
+	}
+	links, err := a.links(ctx, repair)
+	if err != nil {
+		report.Unasked = append(report.Unasked, fmt.Sprintf("some links of this host: %v", err))
+	}
+	report.Findings = append(report.Findings, links...)
+	return report, nil
+}
+
+// view is a finding of the store's, for people.
+func (a Audit) view(f audit.Finding) api.AuditFinding {
+	v := api.AuditFinding{
+		Kind: string(f.Kind), What: f.Key, Key: f.Key, Segment: f.Segment, MAC: f.MAC, Node: f.Node,
+		Why: f.Why, Cure: f.Cure, Repairable: f.Repairable,
+	}
+	if f.Node != "" {
+		v.Host = api.CallAgents(a.Roster.Names())(f.Node)
+	}
+	if f.Address.IsValid() {
+		v.Address = f.Address.String()
+		v.What = fmt.Sprintf("address %s (segment %s)", f.Address, f.Segment)
+	}
+	return v
+}
+
+// note enters what became of a repair, and tells of it.
+func (a Audit) note(v *api.AuditFinding, repaired bool, err error) {
+	switch {
+	case err != nil:
+		v.Outcome, v.Failed = api.OutcomeFailed, err.Error()
+	case !repaired:
+		v.Outcome = api.OutcomeChanged
+	default:
+		v.Outcome = api.OutcomeRepaired
+		a.Log.Warn("an audit repaired what should not be", "kind", v.Kind, "what", v.What, "why", v.Why, "cure", v.Cure)
+		a.Events.Tell(events.Event{Kind: events.Repaired, Text: fmt.Sprintf("%s %s: %s", v.Kind, v.What, v.Why)})
+	}
+}
+
+// links are those of this host that nobody has.
+func (a Audit) links(ctx context.Context, repair bool) (all []api.AuditFinding, failed error) {
+	strays, failed := a.Driver.StrayLinks(ctx)
+	for _, l := range strays {
+		v := a.linkView(l)
+		if repair {
+			removed, err := a.Driver.RemoveStrayLink(ctx, l.Name)
+			a.note(&v, removed, err)
+		}
+		all = append(all, v)
+	}
+	return all, failed
+}
+
+func (a Audit) linkView(l command.StrayLink) api.AuditFinding {
+	v := api.AuditFinding{
+		Kind: kindLink, What: fmt.Sprintf("%s link %s", l.Kind, l.Name), Link: l.Name, Node: a.Roster.Self, Host: api.CallAgents(a.Roster.Names())(a.Roster.Self),
+		Why: "gvlan made it, and no container or network of this host has it", Cure: "it is removed", Repairable: true,
+	}
+	if l.Parent != "" {
+		v.What += " on " + l.Parent
+	}
+	return v
+}
