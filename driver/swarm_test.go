@@ -2,10 +2,13 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -146,4 +149,25 @@ func TestLeaderAgain(t *testing.T) {
 	h.must(h.addresses.ReleasePool(ctx, second.ID))
 	h.must(h.addresses.ReleasePool(ctx, first))
 	h.nothingLeft()
+}
+
+// TestRefusedNetworkIsNamed: `docker network create` has returned by the time
+// the swarm's leader is refused.
+func TestRefusedNetworkIsNamed(t *testing.T) {
+	h := newCluster(t).host("h1")
+	h.engine.AddNetwork(engine.Network{ID: swarmID, Name: "over", Scope: engine.ScopeSwarm})
+	h.engine.SetSwarm(nil, nil)
+	h.d.Allocated(swarmID, errors.New("-o parnet is unknown: did you mean parent?"))
+	h.d.Allocated("gone", errors.New("it was removed since"))
+	r := h.reconciler()
+	r.round(0)
+	want := []string{"network over of the swarm was not made: -o parnet is unknown: did you mean parent? (docker network rm over, and make it again)"}
+	if diff := cmp.Diff(want, h.d.Warnings()); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	h.d.Allocated(swarmID, nil)
+	r.round(time.Minute)
+	if got := h.d.Warnings(); len(got) > 0 {
+		t.Errorf("once it is made: %v", got)
+	}
 }

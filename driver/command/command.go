@@ -331,8 +331,8 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 }
 
 // Warnings are what is wrong here that no error told anybody: services whose
-// virtual address nobody answers, a managed plugin whose name hides this one,
+// virtual address nobody answers, networks whose creation the swarm was refused, a managed plugin whose name hides this one,
 // hosts whose network lost its name to one of this host, options without effect.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.containers.Unheeded.List())
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.containers.Unheeded.List())
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"sync"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -27,11 +29,70 @@ type Swarm struct {
 	containers *publish.Containers
 	networks   *Networks
 	Services   trouble.Findings // services that cannot be reached
+	Unmade     trouble.Findings // networks whose creation was refused
+
+	refused refusals
 }
 
 // NewSwarm answers for a host.
 func NewSwarm(h *host.Host, c *publish.Containers, n *Networks) *Swarm {
-	return &Swarm{Host: h, containers: c, networks: n}
+	return &Swarm{Host: h, containers: c, networks: n, refused: refusals{why: map[string]error{}}}
+}
+
+// refusals are the networks that the leader was refused, and why. The swarm asks
+// again by itself; who made the network hears of neither.
+type refusals struct {
+	mu  sync.Mutex
+	why map[string]error // by the swarm's network id
+}
+
+// Allocated notes how the swarm's leader was answered about a network.
+func (sw *Swarm) Allocated(id string, refused error) {
+	sw.refused.mu.Lock()
+	defer sw.refused.mu.Unlock()
+	if delete(sw.refused.why, id); refused != nil {
+		sw.refused.why[id] = refused
+	}
+}
+
+// list copies them.
+func (r *refusals) list() map[string]error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.why)
+}
+
+// only forgets those of networks that are no more.
+func (r *refusals) only(there map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.why, func(id string, _ error) bool { return there[id] == "" })
+}
+
+// LookAtRefused names the networks whose creation was refused here, for as long
+// as the swarm has them. Only managers know its networks.
+func (sw *Swarm) LookAtRefused(ctx context.Context) {
+	refused := sw.refused.list()
+	var warnings []string
+	if len(refused) > 0 {
+		listed, err := sw.Cfg.Engine.SwarmNetworks(ctx)
+		if err != nil && !errors.Is(err, engine.ErrNotManager) {
+			return
+		}
+		names := map[string]string{}
+		for _, n := range listed {
+			names[n.ID] = n.Name
+		}
+		sw.refused.only(names)
+		for _, id := range slices.Sorted(maps.Keys(refused)) {
+			if name := names[id]; name != "" {
+				warnings = append(warnings, fmt.Sprintf("network %s of the swarm was not made: %v (docker network rm %s, and make it again)", name, refused[id], name))
+			}
+		}
+	}
+	for _, w := range sw.Unmade.Replace(warnings) {
+		sw.Log.Warn(w)
+	}
 }
 
 // Census is what the engine has that needs addresses.

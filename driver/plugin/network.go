@@ -252,12 +252,20 @@ func prefixOrNone(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// allocateNetwork is called on a swarm's leader only. Whatever it answers is
-// all a worker's CreateNetwork will get, so every option goes back.
+// allocateNetwork is called on a swarm's leader only, after `docker network
+// create` has returned: nobody hears why it is refused, but for the driver.
 func (p *Plugin) allocateNetwork(ctx context.Context, r network.AllocateNetworkRequest) (network.AllocateNetworkResponse, error) {
 	if !p.swarm {
 		return network.AllocateNetworkResponse{}, ErrNotSwarm
 	}
+	answer, err := p.allocate(ctx, r)
+	p.driver.Allocated(r.NetworkID, err)
+	return answer, err
+}
+
+// allocate has the driver take the network. Whatever it answers is all a worker's
+// CreateNetwork will get, so every option goes back.
+func (p *Plugin) allocate(ctx context.Context, r network.AllocateNetworkRequest) (network.AllocateNetworkResponse, error) {
 	o, err := option.Parse(r.Options)
 	if err != nil {
 		return network.AllocateNetworkResponse{}, err

@@ -52,6 +52,8 @@ type Driver interface {
 	// AllocateNetwork and FreeNetwork are called on a swarm's leader only.
 	AllocateNetwork(ctx context.Context, id string, o option.Options, pools []pool.Data) error
 	FreeNetwork(ctx context.Context, id string) error
+	// Allocated hears how the leader was answered about a network.
+	Allocated(id string, refused error)
 	// CreateEndpoint returns the MAC to use, or "" where Docker must not set one.
 	CreateEndpoint(ctx context.Context, r NewEndpoint) (mac string, err error)
 	EndpointInfo(id string) map[string]string

@@ -94,6 +94,7 @@ func (rc *Reconciler) round(ctx context.Context, s *host.Suspects) error {
 	}
 	defer s.Round()
 	rc.swarm.LookAtServices(ctx)
+	rc.swarm.LookAtRefused(ctx)
 	// One thing that cannot be freed, or told of, holds up nothing else: a
 	// swarm that lost its leader answers nobody, for days perhaps.
 	return errors.Join(
