@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"cmd/internal/cli":             {"cluster/store", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/cli/names", "cmd/internal/cli/networks", "cmd/internal/cli/nodes", "cmd/internal/cli/stores", "cmd/internal/config"},
 	"cmd/internal/cli/clitest":     {"cmd/internal/api", "cmd/internal/cli/frame"},
 	"cmd/internal/cli/frame":       {"cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "ipam/pool"},
-	"cmd/internal/cli/health":      {"cluster/events", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/doctor", "cmd/internal/terminal", "ipam/pool"},
+	"cmd/internal/cli/health":      {"cluster", "cluster/events", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/doctor", "cmd/internal/terminal", "ipam/pool"},
 	"cmd/internal/cli/names":       {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "dns/listen"},
 	"cmd/internal/cli/networks":    {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "driver/command", "driver/engine", "driver/network"},
 	"cmd/internal/cli/nodes":       {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "ipam/evict"},

@@ -101,7 +101,7 @@ func (c *cluster) looksOn(h *lab.Host, network string, web netip.Addr) {
 		}
 	}
 	status := c.gvlan(h, "status")
-	c.says(status, "etcd no new addresses: etcd does not answer: no answer in time")
+	c.says(status, "- no new address is given: etcd does not answer: no answer in time")
 	for line := range strings.Lines(status) {
 		if strings.HasPrefix(line, "docker") && strings.Contains(line, "not answer") {
 			c.t.Errorf("the status blames Docker:\n%s", status)

@@ -311,7 +311,7 @@ func (a *Agent) openSockets() (err error) {
 func (a *Agent) register() {
 	roster := a.nodes.roster()
 	answer.Status{
-		Roster: roster, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
+		Roster: roster, Records: a.records, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
 		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine,
 	}.Register(a.status)
 	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)

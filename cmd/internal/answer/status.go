@@ -1,12 +1,15 @@
 package answer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
@@ -21,6 +24,7 @@ import (
 // Status answers `gvlan status`.
 type Status struct {
 	Roster    Roster
+	Records   *Records
 	Host      string // this one's name
 	Version   string
 	Started   time.Time
@@ -45,29 +49,120 @@ func (a Status) Register(server *api.Server) {
 func (a Status) status(ctx context.Context) api.Status {
 	unreached := make(chan error, 1)
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
+	names := a.Roster.Names()
 	s := api.Status{
 		Node: a.Roster.Self, Host: a.Host, Version: a.Version, Started: a.Started,
 		Cluster: a.Session.Cluster(), Solo: a.Solo(),
 		Etcd:            api.EtcdStatus{Endpoints: a.Endpoints(), Trusted: true},
+		Gossip:          a.Roster.gossip(),
+		Hosts:           hostsStatus(a.Roster.Rows()),
+		Store:           a.members(api.CallNodes(names)),
+		Parents:         parentsStatus(a.Roster.Directory.Known().Nodes[a.Roster.Self].Description),
+		Networks:        a.networks(),
 		Defined:         definedStatus(a.Driver.Progress()),
-		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(),
+		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), FailedStarts: []string{},
 	}
 	for _, c := range a.Addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
 	if a.Own != nil {
-		s.Warnings = append(s.Warnings, a.Own.Warnings(api.CallNodes(a.Roster.Names()))...)
+		s.Warnings = append(s.Warnings, a.Own.Warnings(api.CallNodes(names))...)
 	}
-	s.Gossip = a.Roster.gossip()
 	a.engineNow(ctx, &s)
-	for _, n := range a.Driver.Report() {
-		s.Networks = append(s.Networks, networkStatus(n))
-	}
 	if err := <-unreached; err != nil {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 		s.Etcd.Asks = errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign)
 	}
+	known := a.Roster.Directory.Known()
+	last, _ := a.Records.last(known)
+	s.Problems = found{status: s, rows: a.Roster.Rows(), called: api.CallAgents(names), fresh: known.Fresh && s.Etcd.Trusted, networks: last.views()}.problems()
 	return s
+}
+
+// members are those of the cluster's own store, as they were at the last look.
+func (a Status) members(called func(node string) string) []api.StoreStatus {
+	all := []api.StoreStatus{}
+	if a.Own == nil {
+		return all
+	}
+	view, _ := a.Own.Health()
+	for _, m := range view.Members {
+		row := api.StoreStatus{Host: called(m.Node), Role: "voter", Answers: m.Answers}
+		switch {
+		case m.Learner:
+			row.Role = "learner"
+		case m.Leader:
+			row.Role = "leader"
+		}
+		all = append(all, row)
+	}
+	slices.SortFunc(all, func(x, y api.StoreStatus) int { return cmp.Compare(x.Host, y.Host) })
+	return all
+}
+
+// hostsStatus are the hosts of the cluster, each as its worse agent fares.
+func hostsStatus(rows []cluster.Row) []api.HostStatus {
+	var views []api.NodeView
+	for _, row := range rows {
+		d := row.Store.Description
+		views = append(views, api.NodeView{Node: row.Node, Host: d.Host, Address: d.Address, State: string(row.State), Since: row.Since})
+	}
+	hosts := []api.HostStatus{}
+	for _, v := range api.HostViews(views) {
+		if v.Swarm != nil && v.State == string(cluster.Ready) {
+			v.State, v.Since = v.Swarm.State, v.Swarm.Since
+		}
+		hosts = append(hosts, api.HostStatus{Host: cmp.Or(v.Host, v.Node), State: v.State, Since: v.Since})
+	}
+	slices.SortFunc(hosts, func(x, y api.HostStatus) int { return cmp.Compare(x.Host, y.Host) })
+	return hosts
+}
+
+// parentsStatus are the interfaces of a host that a network would hang from now.
+func parentsStatus(self store.Node) []api.ParentStatus {
+	parents := []api.ParentStatus{}
+	for _, n := range self.Networks {
+		if n.Parent == "" {
+			continue
+		}
+		i := slices.IndexFunc(parents, func(p api.ParentStatus) bool { return p.Name == n.Parent })
+		if i < 0 {
+			i = len(parents)
+			parents = append(parents, api.ParentStatus{Name: n.Parent})
+		}
+		parents[i].Networks = append(parents[i].Networks, n.Name)
+	}
+	for i := range parents {
+		for _, link := range self.Interfaces {
+			if link.Name == parents[i].Name {
+				parents[i].Up, parents[i].MTU = link.Up, link.MTU
+			}
+		}
+	}
+	slices.SortFunc(parents, func(x, y api.ParentStatus) int { return cmp.Compare(x.Name, y.Name) })
+	return parents
+}
+
+// networks are those of this host, with how full they are.
+func (a Status) networks() []api.NetworkStatus {
+	pools := map[string][]api.PoolStatus{} // by the engine's id
+	for _, u := range a.Addresses.Usage() {
+		pools[u.Network] = append(pools[u.Network], poolStatus(u))
+	}
+	networks := []api.NetworkStatus{}
+	for _, n := range a.Driver.Report() {
+		networks = append(networks, networkStatus(n, pools[n.ID]))
+	}
+	slices.SortFunc(networks, func(x, y api.NetworkStatus) int { return cmp.Compare(x.Name, y.Name) })
+	return networks
+}
+
+func poolStatus(u ipam.Usage) api.PoolStatus {
+	p := api.PoolStatus{Subnet: u.Subnet.String(), Used: u.Used, Free: u.Free, Resting: u.Resting}
+	if bits := u.Subnet.Addr().BitLen() - u.Subnet.Bits(); bits <= 32 {
+		p.Reserved = 1<<bits - u.Used - u.Free - u.Resting
+	}
+	return p
 }
 
 // engineNow adds what the engine says.
@@ -100,8 +195,11 @@ func definedStatus(p command.Progress) api.DefinedStatus {
 	return api.DefinedStatus{Networks: p.Defined, Made: p.Made, Failed: p.Failed}
 }
 
-func networkStatus(n command.NetworkReport) api.NetworkStatus {
-	s := api.NetworkStatus{Name: n.Name, UUID: n.UUID, Scope: n.Scope, State: string(n.Stage), Why: n.Why, Endpoints: n.Endpoints}
+func networkStatus(n command.NetworkReport, pools []api.PoolStatus) api.NetworkStatus {
+	s := api.NetworkStatus{
+		Name: n.Name, UUID: n.UUID, Scope: n.Scope, State: string(n.Stage), Why: n.Why, Endpoints: n.Endpoints,
+		Subnets: []string{}, Pools: append([]api.PoolStatus{}, pools...),
+	}
 	if len(n.Parents) > 0 {
 		s.Parent = n.Parents[0]
 	}

@@ -7,6 +7,7 @@ const StatusRoute = "/v1/status"
 
 // Status is the answer of GET /v1/status.
 type Status struct {
+	Problems        []Problem       `json:"problems"` // what is wrong; none: healthy
 	Node            string          `json:"node"`
 	Host            string          `json:"host"`
 	Version         string          `json:"version"`
@@ -16,11 +17,55 @@ type Status struct {
 	Etcd            EtcdStatus      `json:"etcd"`
 	Engine          EngineStatus    `json:"engine"`
 	Gossip          *GossipStatus   `json:"gossip,omitempty"` // nil with --gossip off
+	Hosts           []HostStatus    `json:"hosts"`            // of the cluster, by name
+	Store           []StoreStatus   `json:"store"`            // members of the cluster's own; none: somebody else's, or not known
+	Parents         []ParentStatus  `json:"parents"`          // of this host, that networks hang from
 	Networks        []NetworkStatus `json:"networks"`
 	Defined         DefinedStatus   `json:"defined"`
 	PendingReleases int             `json:"pending_releases"` // journaled, not in etcd yet
 	Warnings        []string        `json:"warnings"`         // what is wrong and no error told anybody
 	FailedStarts    []string        `json:"failed_starts"`    // containers whose start failed for want of etcd
+}
+
+// Unhealthy reports whether something is wrong.
+func (s Status) Unhealthy() bool { return len(s.Problems) > 0 }
+
+// Problem is something that is wrong.
+type Problem struct {
+	What string `json:"what"`           // a sentence
+	Cure string `json:"cure,omitempty"` // what to type or to do; "" where What says it
+}
+
+// HostStatus is one host of the cluster.
+type HostStatus struct {
+	Host  string    `json:"host"`
+	State string    `json:"state"` // as in NodeView
+	Since time.Time `json:"since,omitzero"`
+}
+
+// StoreStatus is one member of the cluster's own store, as it was when all were
+// last looked at.
+type StoreStatus struct {
+	Host    string `json:"host"`
+	Role    string `json:"role"` // leader, voter or learner
+	Answers bool   `json:"answers"`
+}
+
+// ParentStatus is an interface of this host that containers hang from.
+type ParentStatus struct {
+	Name     string   `json:"name"`
+	Up       bool     `json:"up"`
+	MTU      int      `json:"mtu"` // bytes
+	Networks []string `json:"networks"`
+}
+
+// PoolStatus is how full a subnet is, as this host follows it.
+type PoolStatus struct {
+	Subnet   string `json:"subnet"`
+	Used     uint64 `json:"used"`
+	Free     uint64 `json:"free"` // math.MaxUint64: so many or more
+	Resting  uint64 `json:"resting"`
+	Reserved uint64 `json:"reserved"` // never given: excluded, outside the range, a host's own; 0 for a subnet of more than 2^32
 }
 
 // EtcdStatus says whether new addresses can be given, and why not.
@@ -56,12 +101,15 @@ type DefinedStatus struct {
 
 // NetworkStatus is one network on this host.
 type NetworkStatus struct {
-	Name      string   `json:"name"` // "" until Docker told it
-	UUID      string   `json:"uuid"` // of the definition; "" while it has none
-	Scope     string   `json:"scope"`
-	State     string   `json:"state"`
-	Why       string   `json:"why,omitempty"` // it is out of step with the cluster
-	Parent    string   `json:"parent"`        // in use here; "" while none is
-	Subnets   []string `json:"subnets"`
-	Endpoints int      `json:"endpoints"` // on this host
+	Name    string   `json:"name"` // "" until Docker told it
+	UUID    string   `json:"uuid"` // of the definition; "" while it has none
+	Scope   string   `json:"scope"`
+	State   string   `json:"state"`
+	Why     string   `json:"why,omitempty"` // it is out of step with the cluster
+	Parent  string   `json:"parent"`        // in use here; "" while none is
+	Subnets []string `json:"subnets"`
+	// Pools is how full they are; a subnet that this host gives no addresses of,
+	// or does not follow yet, is not among them.
+	Pools     []PoolStatus `json:"pools"`
+	Endpoints int          `json:"endpoints"` // on this host
 }

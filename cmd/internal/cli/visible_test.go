@@ -33,8 +33,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 		Swarm:      &api.NodeView{Node: odd + config.SwarmSuffix, Host: odd, State: odd, Version: odd},
 	}
 	name := api.NameView{Record: zone.Record{Name: odd, Network: odd, Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.1")}}, Host: odd}
-	status := api.Status{Node: odd, Host: odd, Warnings: []string{odd}, FailedStarts: []string{odd}, Etcd: api.EtcdStatus{Why: odd}, Networks: []api.NetworkStatus{{Name: odd, Parent: odd}}}
-	status.Networks = []api.NetworkStatus{{Name: odd, Parent: odd}}
+	status := api.Status{Node: odd, Host: odd, Problems: []api.Problem{{What: odd, Cure: odd}}, Networks: []api.NetworkStatus{{Name: odd, Parent: odd}}}
 	socket := clitest.Agent(t, clitest.Answers{
 		"GET " + api.NetworksRoute: []api.NetworkView{network}, "GET " + api.NetworkRoute: network, "POST " + api.NetworksRoute: command.Defined{Warnings: []string{odd}},
 		"GET " + api.NodesRoute: []api.NodeView{node}, "GET " + api.NamesRoute: []api.NameView{name}, "GET " + api.DoubtsRoute: []string{odd},
@@ -44,7 +43,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 		lines int // on both outputs
 		args  string
 	}{
-		{2, "network ls"}, {7, "network inspect lan"}, {3, "network create lan"}, {2, "node ls"}, {3, "dns ls"}, {10, "status"},
+		{2, "network ls"}, {7, "network inspect lan"}, {3, "network create lan"}, {2, "node ls"}, {3, "dns ls"}, {9, "status"},
 	}
 	for _, test := range tests {
 		t.Run(test.args, func(t *testing.T) {

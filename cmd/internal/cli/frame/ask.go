@@ -25,7 +25,8 @@ func WithAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobr
 }
 
 // Showing has a command print what ask gets from this host's agent: by show, for
-// people, or with --json as it is.
+// people, or with --json as it is. An answer that is Unhealthy ends it with
+// ErrUnhealthy.
 func Showing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) (T, error), show func(*cobra.Command, *api.Client, T) error) *cobra.Command {
 	var asJSON bool
 	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
@@ -34,14 +35,22 @@ func Showing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []st
 			return err
 		}
 		if asJSON {
-			return PrintJSON(c.OutOrStdout(), answer)
+			err = PrintJSON(c.OutOrStdout(), answer)
+		} else {
+			err = show(c, client, answer)
 		}
-		return show(c, client, answer)
+		if ails, ok := any(answer).(Verdict); err == nil && ok && ails.Unhealthy() {
+			return ErrUnhealthy
+		}
+		return err
 	})
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
+
+// Verdict is an answer that can say that something is wrong.
+type Verdict interface{ Unhealthy() bool }
 
 // At is the answer of one route, for Showing and Listing.
 func At[T any](route string) func(*cobra.Command, *api.Client, []string) (T, error) {

@@ -3,12 +3,14 @@ package health
 import (
 	"fmt"
 	"io"
+	"math"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"gvlan/cluster"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/terminal"
@@ -16,51 +18,139 @@ import (
 
 // NewStatus is `gvlan status`.
 func NewStatus() *cobra.Command {
+	var whole bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Show what this host's agent knows and waits for",
-		Args:  cobra.NoArgs,
+		Short: "Say whether all is well, and show this host and its networks",
+		Long: "Says first whether anything is wrong, each with its cure, then shows this host, its cluster, and how full its\n" +
+			"networks are. Exit status 3 when something is wrong.",
+		Example: "  gvlan status\n  gvlan status --cluster\n  gvlan status --json",
+		Args:    cobra.NoArgs,
 	}
-	return frame.Showing(c, frame.At[api.Status](api.StatusRoute), frame.Aged(PrintStatus))
+	frame.Showing(c, frame.At[api.Status](api.StatusRoute), func(c *cobra.Command, _ *api.Client, s api.Status) error {
+		print := PrintStatus
+		if whole {
+			print = printHosts
+		}
+		return print(c.OutOrStdout(), s, time.Now())
+	})
+	c.Flags().BoolVar(&whole, "cluster", false, "show every host, a line each")
+	return c
 }
 
-// PrintStatus shows the status to a person at that time.
+// PrintStatus shows the status to a person at that time, the verdict first.
 func PrintStatus(out io.Writer, s api.Status, now time.Time) error {
 	terminal.InCells(&s)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "node\t%s (host %s)\n", s.Node, s.Host)
-	fmt.Fprintf(table, "agent\tgvlan %s, up %s\n", s.Version, now.Sub(s.Started).Round(time.Second))
-	fmt.Fprintf(table, "cluster\t%s\n", clusterLine(s))
-	fmt.Fprintf(table, "etcd\t%s\n", etcdLine(s.Etcd))
-	fmt.Fprintf(table, "docker\t%s\n", engineLine(s.Engine))
+	if err := printVerdict(out, s.Problems); err != nil {
+		return err
+	}
+	about := terminal.Table{Plain: true, Rows: [][]string{
+		{"host", fmt.Sprintf("%s, gvlan %s, up %s", s.Host, s.Version, terminal.Since(s.Started, now))},
+		{"cluster", clusterLine(s, now)},
+		{"store", storeLine(s)},
+		{"docker", engineLine(s.Engine)},
+	}}
 	if s.Gossip != nil {
-		fmt.Fprintf(table, "members\t%s\n", gossipLine(*s.Gossip))
+		about.Rows = append(about.Rows, []string{"gossip", gossipLine(*s.Gossip)})
+	}
+	if len(s.Parents) > 0 {
+		about.Rows = append(about.Rows, []string{"parents", parentsLine(s.Parents)})
 	}
 	if s.Defined.Made < s.Defined.Networks {
-		fmt.Fprintf(table, "networks\t%s\n", definedLine(s.Defined))
+		about.Rows = append(about.Rows, []string{"networks", definedLine(s.Defined)})
 	}
-	fmt.Fprintf(table, "releases\t%s\n", releasesLine(s))
-	if len(s.FailedStarts) > 0 {
-		fmt.Fprintf(table, "not started\t%s: their start failed while etcd was away\n", strings.Join(s.FailedStarts, ", "))
+	if s.PendingReleases > 0 {
+		about.Rows = append(about.Rows, []string{"releases", fmt.Sprintf("%d wait until etcd takes them", s.PendingReleases)})
 	}
-	for _, w := range s.Warnings {
-		fmt.Fprintf(table, "warning\t%s\n", w)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print the status: %w", err)
+	if err := about.Print(out); err != nil {
+		return err
 	}
 	return printNetworks(out, s.Networks)
 }
 
-func clusterLine(s api.Status) string {
-	uuid := s.Cluster
-	if uuid == "" {
-		uuid = "not known yet"
+// printVerdict says whether all is well, and what is not, with its cure.
+func printVerdict(out io.Writer, problems []api.Problem) error {
+	switch len(problems) {
+	case 0:
+		_, err := fmt.Fprint(out, "healthy\n\n")
+		return err
+	case 1:
+		fmt.Fprint(out, "1 problem:\n\n")
+	default:
+		fmt.Fprintf(out, "%d problems:\n\n", len(problems))
 	}
+	for _, p := range problems {
+		lines := terminal.Table{Plain: true, Rows: [][]string{{"  -", p.What}}}
+		if p.Cure != "" {
+			lines.Rows = append(lines.Rows, []string{"", "cure: " + p.Cure})
+		}
+		if err := lines.Print(out); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintln(out)
+	return err
+}
+
+// clusterLine names the hosts that are not ready.
+func clusterLine(s api.Status, now time.Time) string {
 	if s.Solo {
-		return uuid + ", solo: no other host shares its networks and addresses"
+		return "solo: no other host shares its networks and addresses (gvlan init opens it to others)"
 	}
-	return uuid
+	if s.Cluster == "" {
+		return "not known yet"
+	}
+	var others []string
+	for _, h := range s.Hosts {
+		if h.State != string(cluster.Ready) {
+			line := h.Host + " " + h.State
+			if since := terminal.Since(h.Since, now); since != "" {
+				line += " for " + since
+			}
+			others = append(others, line)
+		}
+	}
+	line := fmt.Sprintf("%d hosts", len(s.Hosts))
+	if len(s.Hosts) == 1 {
+		line = "1 host"
+	}
+	if len(others) == 0 {
+		return line + ", all ready"
+	}
+	return line + ": " + strings.Join(others, ", ") + ", the others ready"
+}
+
+// storeLine says who keeps the store, or where it is.
+func storeLine(s api.Status) string {
+	var line string
+	for i, m := range s.Store {
+		if i > 0 {
+			line += ", "
+		}
+		line += m.Host + " " + map[string]string{"leader": "leads", "voter": "votes", "learner": "keeps a copy"}[m.Role]
+		if !m.Answers {
+			line = strings.TrimSuffix(line, " votes") + " does not answer"
+		}
+	}
+	if line == "" {
+		line = strings.Join(s.Etcd.Endpoints, ", ")
+	}
+	if s.Etcd.Trusted {
+		return line
+	}
+	return "gives no new addresses; " + line
+}
+
+func parentsLine(parents []api.ParentStatus) string {
+	var all []string
+	for _, p := range parents {
+		state := "up"
+		if !p.Up {
+			state = "down"
+		}
+		all = append(all, fmt.Sprintf("%s %s, mtu %d (%s)", p.Name, state, p.MTU, strings.Join(p.Networks, ", ")))
+	}
+	return strings.Join(all, "; ")
 }
 
 func definedLine(d api.DefinedStatus) string {
@@ -71,27 +161,12 @@ func definedLine(d api.DefinedStatus) string {
 	return line
 }
 
-func releasesLine(s api.Status) string {
-	if s.PendingReleases == 0 {
-		return "none pending"
-	}
-	return fmt.Sprintf("%d pending, until etcd takes them", s.PendingReleases)
-}
-
-func etcdLine(e api.EtcdStatus) string {
-	at := strings.Join(e.Endpoints, ", ")
-	if e.Trusted {
-		return "answers at " + at
-	}
-	return "no new addresses: " + e.Why + " (" + at + ")"
-}
-
 func engineLine(e api.EngineStatus) string {
 	switch {
 	case e.Why != "" && e.Version == "":
-		return "does not answer: " + e.Why
+		return "does not answer"
 	case e.Why != "":
-		return e.Version + ", does not answer now: " + e.Why
+		return e.Version + ", does not answer now"
 	}
 	return e.Version
 }
@@ -116,14 +191,65 @@ func printNetworks(out io.Writer, networks []api.NetworkStatus) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tPARENT\tSUBNETS\tENDPOINTS HERE")
+	table := terminal.Table{Heads: []string{"NETWORK", "SUBNET", "USED", "FREE", "RESERVED", "PARENT", "HERE"}}
 	for _, n := range networks {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n",
-			terminal.OrDash(n.Name), n.Scope, n.State, terminal.OrDash(n.Parent), strings.Join(n.Subnets, ","), n.Endpoints)
+		table.Rows = append(table.Rows, networkRows(n)...)
 	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print the networks: %w", err)
+	return table.Print(out)
+}
+
+// networkRows are one row a subnet. What rests is free: it is given when nothing
+// else is.
+func networkRows(n api.NetworkStatus) (rows [][]string) {
+	name, parent, here := n.Name, n.Parent, strconv.Itoa(n.Endpoints)
+	for _, subnet := range n.Subnets {
+		row := []string{name, subnet, "", "", "", parent, here}
+		for _, p := range n.Pools {
+			if p.Subnet == subnet {
+				row[2], row[3], row[4] = bar(p), amount(max(p.Free, p.Free+p.Resting)), amount(p.Reserved)
+			}
+		}
+		rows = append(rows, row)
+		name, parent, here = "", "", ""
 	}
-	return nil
+	if len(rows) == 0 {
+		rows = append(rows, []string{name, "", "", "", "", parent, here})
+	}
+	return rows
+}
+
+// bar draws how much of what can be given is used.
+func bar(p api.PoolStatus) string {
+	const length = 10
+	whole := float64(p.Used) + float64(p.Free) + float64(p.Resting)
+	filled := 0
+	if whole > 0 {
+		filled = int(math.Ceil(float64(p.Used) / whole * length))
+	}
+	return strings.Repeat("#", filled) + strings.Repeat(".", length-filled) + " " + amount(p.Used)
+}
+
+// amount is a number of addresses.
+func amount(n uint64) string {
+	if n > 1<<32 {
+		return fmt.Sprintf("over 2^%d", int(math.Log2(float64(n))))
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+// printHosts is `gvlan status --cluster`.
+func printHosts(out io.Writer, s api.Status, now time.Time) error {
+	terminal.InCells(&s)
+	if err := printVerdict(out, s.Problems); err != nil {
+		return err
+	}
+	roles := map[string]string{}
+	for _, m := range s.Store {
+		roles[m.Host] = m.Role
+	}
+	table := terminal.Table{Heads: []string{"NODE", "STATE", "FOR", "STORE"}}
+	for _, h := range s.Hosts {
+		table.Rows = append(table.Rows, []string{h.Host, h.State, terminal.Since(h.Since, now), roles[h.Host]})
+	}
+	return table.Print(out)
 }

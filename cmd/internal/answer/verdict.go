@@ -1,0 +1,119 @@
+package answer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gvlan/cluster"
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+	"gvlan/driver/option"
+)
+
+// found is what a verdict on the cluster is made of, as one host sees it.
+type found struct {
+	status   api.Status // without its problems
+	rows     []cluster.Row
+	called   func(node string) string
+	fresh    bool // etcd answers this host: who is not connected is down
+	networks []api.NetworkView
+}
+
+// problems says what is wrong, the worst first, each with its cure. What an
+// operator did on purpose (a stopped agent, a drained host) is none.
+func (f found) problems() []api.Problem {
+	all := []api.Problem{}
+	all = append(all, f.ofStore()...)
+	if why := f.status.Engine.Why; why != "" {
+		all = append(all, api.Problem{What: "Docker does not answer: " + why, Cure: "systemctl status docker"})
+	}
+	all = append(all, f.ofHosts()...)
+	all = append(all, f.ofNetworks()...)
+	for _, w := range f.status.Warnings {
+		all = append(all, api.Problem{What: w})
+	}
+	if names := f.status.FailedStarts; len(names) > 0 {
+		all = append(all, api.Problem{What: "not started, for want of an address while etcd was away: " + strings.Join(names, ", "), Cure: "docker start " + strings.Join(names, " ")})
+	}
+	return all
+}
+
+func (f found) ofStore() []api.Problem {
+	e := f.status.Etcd
+	if e.Trusted {
+		return nil
+	}
+	p := api.Problem{What: "no new address is given: " + e.Why}
+	if e.Asks {
+		return []api.Problem{p} // Why says what to run
+	}
+	var silent []string
+	for _, m := range f.status.Store {
+		if !m.Answers {
+			silent = append(silent, m.Host)
+		}
+	}
+	switch {
+	case len(silent) > 0:
+		p.Cure = "start the agents on " + strings.Join(silent, ", ") + " (systemctl start gvlan), or gvlan store recover when they are lost for good"
+	case len(f.status.Store) == 0 && !f.status.Solo:
+		p.Cure = "look at the store at " + strings.Join(e.Endpoints, ", ")
+	}
+	return []api.Problem{p}
+}
+
+// ofHosts tells of the other agents: this one's own troubles are told by what
+// they do.
+func (f found) ofHosts() (all []api.Problem) {
+	if !f.fresh {
+		return nil
+	}
+	for _, row := range f.rows {
+		host := f.called(row.Node)
+		switch {
+		case row.Node == f.status.Node || row.Store.Epoch.Evicted:
+		case row.State == cluster.Down && !row.Stopped:
+			all = append(all, api.Problem{What: "host " + host + " is down", Cure: "systemctl start gvlan there, or gvlan node evict " + host + " when it will not come back"})
+		case row.State == cluster.Detached:
+			all = append(all, api.Problem{What: "host " + host + " has lost the store: new addresses are refused there", Cure: "gvlan status there"})
+		case row.State == cluster.Unreachable:
+			all = append(all, api.Problem{What: "no host gets an answer from " + host + ", which is connected to the store", Cure: "gvlan doctor there: is UDP and TCP 7947 open?"})
+		}
+	}
+	return all
+}
+
+// ofNetworks tells of networks that cannot be used on a host whose agent is
+// there.
+func (f found) ofNetworks() (all []api.Problem) {
+	for _, n := range f.networks {
+		if n.State != string(store.NetworkActive) || n.Scope == string(store.ScopeSwarm) {
+			continue
+		}
+		var hosts []string
+		why, connected := "", 0
+		for _, h := range n.Hosts {
+			if !h.Connected {
+				continue
+			}
+			connected++
+			if h.Why != "" {
+				hosts, why = append(hosts, f.called(h.Node)), h.Why
+			}
+		}
+		cure := "gvlan network inspect " + n.Name + "; gvlan network set " + n.Name + " parent=... changes its parents"
+		if n.Scope == string(option.ScopeLocal) {
+			cure = "gvlan network inspect " + n.Name
+		}
+		slices.Sort(hosts)
+		switch {
+		case len(hosts) == 0:
+		case len(hosts) == connected && connected > 1:
+			all = append(all, api.Problem{What: fmt.Sprintf("network %s can be used on no host: %s", n.Name, why), Cure: cure})
+		default:
+			all = append(all, api.Problem{What: fmt.Sprintf("network %s cannot be used on %s: %s", n.Name, strings.Join(hosts, ", "), why), Cure: cure})
+		}
+	}
+	return all
+}

@@ -1,0 +1,86 @@
+package answer
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster"
+	"gvlan/cluster/gossip"
+	"gvlan/cluster/store"
+	"gvlan/cmd/internal/api"
+)
+
+func TestVerdict(t *testing.T) {
+	row := func(node string, state cluster.State) cluster.Row { return cluster.Row{Node: node, State: state} }
+	stopped, evicted := row("h2", cluster.Down), row("h2", cluster.Down)
+	stopped.Stopped, evicted.Store = true, gossip.Node{Epoch: store.Epoch{Evicted: true}}
+	network := func(scope store.NetworkScope, whys ...string) api.NetworkView {
+		v := api.NetworkView{Name: "lan", Scope: string(scope), State: string(store.NetworkActive)}
+		for i, why := range whys {
+			v.Hosts = append(v.Hosts, api.NetworkHost{Node: []string{"h1", "h2", "h3"}[i], Connected: true, State: "replica", Why: why})
+		}
+		return v
+	}
+	away := network(store.ScopeGlobal, "no usable parent", "")
+	away.Hosts[0].Connected = false
+	removing := network(store.ScopeGlobal, "no usable parent")
+	removing.State = string(store.NetworkRemoving)
+	set := "gvlan network inspect lan; gvlan network set lan parent=... changes its parents"
+	asks := api.EtcdStatus{Why: "the store lost its past: gvlan recover", Asks: true}
+	dark := api.EtcdStatus{Why: "etcd does not answer", Endpoints: []string{"https://10.0.0.9:2379"}}
+	tests := []struct {
+		name string
+		make func(*found)
+		want []api.Problem
+	}{
+		{"nothing", func(*found) {}, []api.Problem{}},
+		{"a host is down", func(f *found) { f.rows = append(f.rows, row("h2", cluster.Down)) },
+			[]api.Problem{{What: "host h2 is down", Cure: "systemctl start gvlan there, or gvlan node evict h2 when it will not come back"}}},
+		{"a host was stopped", func(f *found) { f.rows = append(f.rows, stopped) }, []api.Problem{}},
+		{"a host was evicted", func(f *found) { f.rows = append(f.rows, evicted) }, []api.Problem{}},
+		{"who is down is not known", func(f *found) { f.rows, f.fresh = append(f.rows, row("h2", cluster.Down)), false }, []api.Problem{}},
+		{"a host without the store", func(f *found) { f.rows = append(f.rows, row("h2", cluster.Detached)) },
+			[]api.Problem{{What: "host h2 has lost the store: new addresses are refused there", Cure: "gvlan status there"}}},
+		{"a host nobody hears", func(f *found) { f.rows = append(f.rows, row("h2", cluster.Unreachable)) },
+			[]api.Problem{{What: "no host gets an answer from h2, which is connected to the store", Cure: "gvlan doctor there: is UDP and TCP 7947 open?"}}},
+		{"a network without a parent anywhere", func(f *found) {
+			f.networks = append(f.networks, network(store.ScopeGlobal, "no usable parent", "no usable parent"))
+		},
+			[]api.Problem{{What: "network lan can be used on no host: no usable parent", Cure: set}}},
+		{"a network without a parent on one host", func(f *found) {
+			f.networks = append(f.networks, network(store.ScopeGlobal, "", "no usable parent", "no usable parent"))
+		},
+			[]api.Problem{{What: "network lan cannot be used on h2, h3: no usable parent", Cure: set}}},
+		{"a host that is away cannot use a network", func(f *found) { f.networks = append(f.networks, away) }, []api.Problem{}},
+		{"a network that goes", func(f *found) { f.networks = append(f.networks, removing) }, []api.Problem{}},
+		{"a network of one host", func(f *found) { f.networks = append(f.networks, network("local", "no usable parent")) },
+			[]api.Problem{{What: "network lan cannot be used on h1: no usable parent", Cure: "gvlan network inspect lan"}}},
+		{"Docker is away", func(f *found) { f.status.Engine.Why = "connection refused" },
+			[]api.Problem{{What: "Docker does not answer: connection refused", Cure: "systemctl status docker"}}},
+		{"the store waits for a person", func(f *found) { f.status.Etcd = asks }, []api.Problem{{What: "no new address is given: the store lost its past: gvlan recover"}}},
+		{"somebody else's store is away", func(f *found) { f.status.Etcd = dark },
+			[]api.Problem{{What: "no new address is given: etcd does not answer", Cure: "look at the store at https://10.0.0.9:2379"}}},
+		{"members are away", func(f *found) {
+			f.status.Etcd, f.status.Store = dark, []api.StoreStatus{{Host: "h1", Answers: true}, {Host: "h2"}, {Host: "h3"}}
+		}, []api.Problem{{What: "no new address is given: etcd does not answer",
+			Cure: "start the agents on h2, h3 (systemctl start gvlan), or gvlan store recover when they are lost for good"}}},
+		{"an address is another's too", func(f *found) { f.status.Warnings = []string{"address 10.0.0.2 of web is db's as well: stop one"} },
+			[]api.Problem{{What: "address 10.0.0.2 of web is db's as well: stop one"}}},
+		{"failed starts", func(f *found) { f.status.FailedStarts = []string{"web", "db"} },
+			[]api.Problem{{What: "not started, for want of an address while etcd was away: web, db", Cure: "docker start web db"}}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f := found{
+				status: api.Status{Node: "h1", Etcd: api.EtcdStatus{Trusted: true}}, fresh: true,
+				rows:   []cluster.Row{row("h1", cluster.Ready)},
+				called: func(node string) string { return node },
+			}
+			test.make(&f)
+			if diff := cmp.Diff(test.want, f.problems()); diff != "" {
+				t.Errorf("problems (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
