@@ -61,8 +61,8 @@ func removeStale(path string) error {
 }
 
 // Handle registers an answer under a pattern of http.ServeMux, such as "GET
-// /v1/status". What answer returns is sent as JSON; an error is sent in
-// words.
+// /v1/status". What answer returns is sent as JSON, its lists as such also
+// where they are nil; an error is sent in words.
 func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error)) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		s.answers.Add(1)
@@ -72,7 +72,7 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 			w.WriteHeader(http.StatusInternalServerError)
 			value = problem{Error: err.Error()}
 		}
-		if err := json.NewEncoder(w).Encode(value); err != nil {
+		if err := json.NewEncoder(w).Encode(WithLists(value)); err != nil {
 			s.log.Debug("an answer on the status socket was not read", "route", pattern, "err", err)
 		}
 	})
