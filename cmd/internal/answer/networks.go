@@ -47,7 +47,7 @@ func (a Networks) inspect(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.called(api.NameIn(r), a.Node)
+	return v.network(api.NameIn(r), a.Node)
 }
 
 func (a Networks) create(r *http.Request) (any, error) {
@@ -77,6 +77,7 @@ func (a Networks) importBuiltIn(r *http.Request) (any, error) {
 // view is one definition with its state on every host that may have it: managed
 // plugins serve the swarm's networks only, socket agents all others.
 func (v clusterView) view(n store.Network) api.NetworkView {
+	v = v.sorted()
 	view := api.NetworkView{
 		Name: n.Name, UUID: n.UUID, Scope: string(n.Scope), State: string(n.State), Origin: n.Origin,
 		Options: n.Created.Options, Pools: n.Created.Pools, Segment: n.Created.Segment, Overrides: n.Overrides,
@@ -95,6 +96,7 @@ func (v clusterView) view(n store.Network) api.NetworkView {
 // views are all definitions and then all local networks, of which two hosts
 // may have one of a name each.
 func (v clusterView) views() []api.NetworkView {
+	v = v.sorted()
 	views := []api.NetworkView{}
 	for _, n := range v.networks {
 		views = append(views, v.view(n))
@@ -120,9 +122,9 @@ func (v clusterView) local(node store.Node) (views []api.NetworkView) {
 	return views
 }
 
-// called is the network of that name: the cluster's, else the local one of
+// network is the one of that name: the cluster's, else the local one of
 // this node, else that of the only node that has one.
-func (v clusterView) called(name, here string) (api.NetworkView, error) {
+func (v clusterView) network(name, here string) (api.NetworkView, error) {
 	var local []api.NetworkView
 	for _, view := range v.views() {
 		switch {
@@ -142,8 +144,25 @@ func (v clusterView) called(name, here string) (api.NetworkView, error) {
 	return api.NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", host.ErrNoNetwork, name, len(local))
 }
 
+// sorted puts what every view needs of the whole cluster beside it, once.
+func (v clusterView) sorted() clusterView {
+	if v.called != nil {
+		return v
+	}
+	var names []api.NodeName
+	for _, n := range v.nodes {
+		names = append(names, api.NodeName{Node: n.Node, Host: n.Host, Address: n.Address})
+	}
+	v.called, v.on = api.CallNodes(names), map[place][]store.Endpoint{}
+	for _, e := range v.endpoints {
+		at := place{e.Network, e.Node}
+		v.on[at] = append(v.on[at], e)
+	}
+	return v
+}
+
 func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
-	h := api.NetworkHost{Node: node.Node, Host: node.Host, Connected: v.live[node.Node], State: api.StateMissing}
+	h := api.NetworkHost{Node: node.Node, Name: v.called(node.Node), Host: node.Host, Connected: v.live[node.Node], State: api.StateMissing}
 	if n.Scope == store.ScopeSwarm {
 		h.State = api.StateNoTask
 	}
@@ -154,10 +173,8 @@ func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
 			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
 		}
 	}
-	for _, e := range v.endpoints {
-		if e.Network == n.UUID && e.Node == node.Node {
-			h.Endpoints = append(h.Endpoints, api.EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, MAC: e.MAC, Parent: e.Parent})
-		}
+	for _, e := range v.on[place{n.UUID, node.Node}] {
+		h.Endpoints = append(h.Endpoints, api.EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, MAC: e.MAC, Parent: e.Parent})
 	}
 	return h
 }

@@ -142,14 +142,14 @@ func TestLocalNetworksAreShown(t *testing.T) {
 		t.Errorf("networks on hosts (-want +got):\n%s", diff)
 	}
 	for _, c := range []struct{ name, here, uuid string }{{"own", "id2", "u2"}, {"own", "id1", "u1"}, {"lone", "id1", "u3"}, {"lan", "id1", "u0"}} {
-		if view, err := v.called(c.name, c.here); err != nil || view.UUID != c.uuid {
+		if view, err := v.network(c.name, c.here); err != nil || view.UUID != c.uuid {
 			t.Errorf("%s on %s is %s, %v; want %s", c.name, c.here, view.UUID, err, c.uuid)
 		}
 	}
-	if _, err := v.called("own", "id3"); err == nil || !strings.Contains(err.Error(), "2 other hosts") {
+	if _, err := v.network("own", "id3"); err == nil || !strings.Contains(err.Error(), "2 other hosts") {
 		t.Errorf("own on a host that has none: %v, want that two others have one", err)
 	}
-	if _, err := v.called("none", "id1"); err == nil {
+	if _, err := v.network("none", "id1"); err == nil {
 		t.Error("a network that nobody has is found")
 	}
 }

@@ -116,7 +116,13 @@ type clusterView struct {
 	live      map[string]bool
 	endpoints []store.Endpoint
 	asOf      time.Time // zero: now
+
+	called func(node string) string   // what people call a node; nil before sorted
+	on     map[place][]store.Endpoint // by where they are; likewise
 }
+
+// place is a network on a node.
+type place struct{ network, node string }
 
 func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
 	if v.networks, err = store.All[store.Network](ctx, kv, store.NetworksSpan()); err != nil {

@@ -82,7 +82,7 @@ func TestNetworksWhileEtcdIsAway(t *testing.T) {
 		}
 	}
 	v, _ := r.last(r.directory.Known())
-	view, err := v.called("lan", "id1")
+	view, err := v.network("lan", "id1")
 	if err != nil {
 		t.Fatal(err)
 	}

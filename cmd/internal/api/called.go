@@ -124,13 +124,15 @@ func HostViews(nodes []NodeView) []NodeView {
 		views[v.Node] = v
 		names = append(names, NodeName{Node: v.Node, Host: v.Host, Address: v.Address})
 	}
-	hosts := []NodeView{}
+	hosts, called := []NodeView{}, CallNodes(names)
 	for _, agents := range byHost(names) {
 		host := views[agents[0].Node]
 		if len(agents) > 1 {
 			plugin := views[agents[1].Node]
+			plugin.Name = called(plugin.Node)
 			host.Host, host.Swarm = hostOf(agents), &plugin
 		}
+		host.Name = called(host.Node)
 		hosts = append(hosts, host)
 	}
 	return hosts

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -51,6 +52,7 @@ type NetworkView struct {
 // NetworkHost is a definition on one host.
 type NetworkHost struct {
 	Node      string         `json:"node"`
+	Name      string         `json:"name"` // what people call the node
 	Host      string         `json:"host"`
 	Connected bool           `json:"connected"` // its agent is
 	State     string         `json:"state"`     // of its replica; StateMissing or StateNoTask without one
@@ -60,6 +62,9 @@ type NetworkHost struct {
 	Why       string         `json:"why,omitempty"`
 	Endpoints []EndpointView `json:"endpoints,omitempty"`
 }
+
+// Called is what people call the node, by whatever the agent told of it.
+func (h NetworkHost) Called() string { return cmp.Or(h.Name, h.Host, h.Node) }
 
 // States of a host without a replica.
 const (
@@ -91,7 +96,11 @@ func (v NetworkView) Usable() int {
 // Settled reports whether every connected host has its replica, or says why
 // not. A replica that was only seen yet is about to become something else.
 func (v NetworkView) Settled() bool {
-	return !slices.ContainsFunc(v.Hosts, func(h NetworkHost) bool {
-		return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")
-	})
+	return !slices.ContainsFunc(v.Hosts, NetworkHost.Unsettled)
+}
+
+// Unsettled reports whether a host is about to have its replica, or to say why
+// not.
+func (h NetworkHost) Unsettled() bool {
+	return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"time"
 
 	"gvlan/cluster/store"
@@ -19,6 +20,7 @@ const (
 // runs both agents is the view of its socket agent, with the other's inside.
 type NodeView struct {
 	Node       string              `json:"node"`
+	Name       string              `json:"name"` // what people call the host
 	Host       string              `json:"host"`
 	Address    string              `json:"address"`
 	State      string              `json:"state"`
@@ -40,6 +42,9 @@ type NodeView struct {
 	// Swarm is the managed plugin beside this socket agent.
 	Swarm *NodeView `json:"swarm,omitempty"`
 }
+
+// Called is what people call the host, by whatever the agent told of it.
+func (v NodeView) Called() string { return cmp.Or(v.Name, v.Host, v.Node) }
 
 // MemberView is one node as the gossip of this node alone sees it, beside
 // what etcd says.
