@@ -169,7 +169,7 @@ const portsUnheeded = "published ports (-p) have no effect: a container there is
 func optUnheeded(key string) string {
 	said := fmt.Sprintf("driver-opt %s has no effect", visible.Word(key))
 	switch {
-	case slices.Contains(optionNames, key) || key == keyMTU || key == keyIfPrefix:
+	case slices.Contains(names(), key) || key == keyMTU || key == keyIfPrefix:
 		return said + ": it is an option of networks, docker network create -o"
 	case strings.HasPrefix(key, keyPrefix):
 		return said + " on a network of gvlan's"

@@ -65,12 +65,6 @@ type Options struct {
 // no broadcast.
 func (o Options) Layer3() bool { return o.Kind == link.Ipvlan && o.Mode != link.L2 }
 
-// optionNames are today's names.
-var optionNames = []string{
-	"parent", "parent-file", "kind", "macvlan_mode", "ipvlan_mode", "ipvlan_flag",
-	"mtu", "scope", "gateway", "dns",
-}
-
 // oldSpelling gives today's name of one that the oldest guides print, and reports
 // whether that is another.
 func oldSpelling(name string) (string, bool) {
@@ -230,10 +224,11 @@ func unknownOption(given, name, value string) error {
 	if name == "" {
 		return fmt.Errorf("%w: -o %s=%s has no name: did you mean parent=%s?", ErrInvalid, given, value, value)
 	}
-	if near := pool.Nearest(name, optionNames); near != "" {
+	known := names()
+	if near := pool.Nearest(name, known); near != "" {
 		return fmt.Errorf("%w: -o %s is unknown: did you mean %s?", ErrInvalid, given, near)
 	}
-	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrInvalid, given, sentence(optionNames))
+	return fmt.Errorf("%w: -o %s is unknown: the options are %s", ErrInvalid, given, sentence(known))
 }
 
 // settle finds the kind and mode that the options together ask for, and

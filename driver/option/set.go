@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
@@ -20,34 +21,55 @@ var ErrFixed = errors.New("cannot be changed")
 // parent=LIST, exclude=ITEM,... (also += and -=), range+=CIDR and range-=CIDR,
 // cooldown=TIME. The error wraps ErrInvalid or ErrFixed, or is parentfile's.
 func Set(n *store.Network, change string) error {
-	key, value, ok := strings.Cut(change, "=")
-	if !ok {
-		return fmt.Errorf("%w: want KEY=VALUE", ErrInvalid)
+	if err := CheckChange(change); err != nil {
+		return err
 	}
+	key, value, _ := strings.Cut(change, "=")
 	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
-	key = strings.TrimRight(key, "+-")
-	switch key {
+	switch strings.TrimRight(key, "+-") {
 	case "parent":
-		if add || remove {
-			return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", ErrInvalid)
-		}
 		return setParent(n, value)
 	case "exclude":
 		return setExclude(n, value, add, remove)
 	case "range":
 		return setRange(n, value, add, remove)
+	}
+	return setCooldown(n, value)
+}
+
+// CheckChange refuses what no network could be changed by: its error is Set's.
+func CheckChange(change string) error {
+	given, _, ok := strings.Cut(change, "=")
+	if !ok {
+		return fmt.Errorf("%w: %s: want KEY=VALUE", ErrInvalid, visible.Word(change))
+	}
+	if slices.ContainsFunc(Changes(), func(o Described) bool { return o.Name == given }) {
+		return nil
+	}
+	switch key := strings.TrimRight(given, "+-"); key {
+	case "parent":
+		return fmt.Errorf("%w: a parent list is replaced as a whole: parent=LIST", ErrInvalid)
+	case "range":
+		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrInvalid)
 	case "cooldown":
-		if add || remove {
-			return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
-		}
-		return setCooldown(n, value)
+		return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
+	default:
+		if near := pool.Nearest(key, changeNames()); near != "" {
+			return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrInvalid, visible.Word(key), near)
+		}
+		return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrInvalid, visible.Word(key))
 	}
-	if near := pool.Nearest(key, []string{"parent", "exclude", "range", "cooldown"}); near != "" {
-		return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrInvalid, key, near)
+}
+
+// changeNames are what can be changed, without the sign that adds or takes away.
+func changeNames() []string {
+	var all []string
+	for _, o := range Changes() {
+		all = append(all, strings.TrimRight(o.Name, "+-"))
 	}
-	return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrInvalid, key)
+	return slices.Compact(all)
 }
 
 func setParent(n *store.Network, value string) error {
@@ -77,9 +99,6 @@ func setExclude(n *store.Network, value string, add, remove bool) error {
 }
 
 func setRange(n *store.Network, value string, add, remove bool) error {
-	if !add && !remove {
-		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrInvalid)
-	}
 	r, err := netip.ParsePrefix(value)
 	if err != nil {
 		return fmt.Errorf("%w: range %q is no CIDR", ErrInvalid, value)

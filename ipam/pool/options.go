@@ -101,11 +101,16 @@ func (o *Options) set(name, value string) (err error) {
 		}
 		return nil
 	}
-	known := []string{optSegment, optOverlap, optExclude, optOrder, optCooldown}
+	known := OptionNames()
 	if near := Nearest(name, known); near != "" {
 		return fmt.Errorf("--ipam-opt %s is not known: did you mean %s?", name, near)
 	}
 	return fmt.Errorf("--ipam-opt %s is not known: the options are %s", name, strings.Join(known, ", "))
+}
+
+// OptionNames are the names of --ipam-opt.
+func OptionNames() []string {
+	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown}
 }
 
 // ParseExcludes reads addresses, ranges a-b and prefixes.

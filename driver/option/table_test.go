@@ -1,0 +1,106 @@
+package option_test
+
+import (
+	"errors"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/option"
+	"gvlan/ipam/pool"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// example is a value of the option, of which the table names no word.
+func example(o option.Described) string {
+	values := map[string]string{
+		"LIST": "eth0", "/PATH": "/etc/parents", "BYTES": "1400", "NAME": "lan", "ITEM,...": "10.0.0.9", "TIME": "30s", "CIDR": "10.0.0.0/25",
+	}
+	return values[o.Value]
+}
+
+// TestTablesAreWhatIsTaken: each option that is described is taken, with each of
+// its words, and a network without it is as with its default.
+func TestTablesAreWhatIsTaken(t *testing.T) {
+	for _, o := range option.Network() {
+		for _, word := range append(slices.Clone(o.Words), example(o)) {
+			if word == "" {
+				continue
+			}
+			if _, err := option.Parse(map[string]string{o.Name: word}); err != nil {
+				t.Errorf("-o %s=%s: %v", o.Name, word, err)
+			}
+		}
+	}
+	var described []string
+	for _, o := range option.IPAM() {
+		described = append(described, o.Name)
+		for _, word := range append(slices.Clone(o.Words), example(o)) {
+			if word == "" {
+				continue
+			}
+			if _, err := pool.ParseOptions(map[string]string{o.Name: word}); err != nil {
+				t.Errorf("--ipam-opt %s=%s: %v", o.Name, word, err)
+			}
+		}
+	}
+	if diff := cmp.Diff(pool.OptionNames(), described); diff != "" {
+		t.Errorf("--ipam-opt is described otherwise than it is read (-read +described):\n%s", diff)
+	}
+	for _, o := range option.Changes() {
+		n := store.Network{Created: store.Definition{Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}}
+		if err := option.Set(&n, o.Name+"="+example(o)); err != nil {
+			t.Errorf("network set %s=%s: %v", o.Name, example(o), err)
+		}
+	}
+}
+
+// TestWordsAreAll: what the table does not name is refused.
+func TestWordsAreAll(t *testing.T) {
+	for _, o := range option.Network() {
+		if o.Value != "" {
+			continue
+		}
+		_, err := option.Parse(map[string]string{o.Name: "nosuch"})
+		if !errors.Is(err, option.ErrInvalid) || !strings.Contains(err.Error(), "-o "+o.Name+"=") {
+			t.Errorf("-o %s=nosuch: %v, want a refusal that names it", o.Name, err)
+		}
+		for _, word := range o.Words {
+			if err != nil && !strings.Contains(err.Error(), word) {
+				t.Errorf("-o %s=nosuch: %v, want it to name %s", o.Name, err, word)
+			}
+		}
+	}
+}
+
+func TestTablesForPeople(t *testing.T) {
+	for name, table := range map[string][]option.Described{"-o": option.Network(), "--ipam-opt": option.IPAM(), "network set": option.Changes()} {
+		for _, o := range table {
+			if o.Meaning == "" || strings.HasSuffix(o.Meaning, ".") {
+				t.Errorf("%s %s means %q, want a line without a full stop", name, o.Name, o.Meaning)
+			}
+			if o.Default != "" && !slices.Contains(o.Words, o.Default) {
+				t.Errorf("%s %s: the default %s is none of its words", name, o.Name, o.Default)
+			}
+		}
+		for line := range strings.Lines(option.Lines(table)) {
+			if n := utf8.RuneCountInString(line); n > 110 {
+				t.Errorf("%s has a line of %d columns: %s", name, n, line)
+			}
+		}
+	}
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, table := range map[string][]option.Described{"-o": option.Network(), "--ipam-opt": option.IPAM()} {
+		if want := option.Markdown(flag, table); !strings.Contains(string(readme), want) {
+			t.Errorf("README.md lacks the table of %s; put in what `gvlan config reference --options` prints:\n%s", flag, want)
+		}
+	}
+}
