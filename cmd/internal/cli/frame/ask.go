@@ -76,9 +76,10 @@ func clientOf(c *cobra.Command) (*api.Client, error) {
 	return api.NewClient(loaded.Config.StatusSocket), nil
 }
 
-// PrintJSON is what --json prints.
+// PrintJSON is what --json prints. A list is one also where an older agent sent
+// none.
 func PrintJSON(out io.Writer, value any) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
-	return encoder.Encode(value)
+	return encoder.Encode(api.WithLists(value))
 }

@@ -33,41 +33,56 @@ type List[T any] struct {
 // Listing has a command print the list that ask gets from this host's agent: a
 // table, or as --json, --quiet and --format say.
 func Listing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) ([]T, error), list List[T]) *cobra.Command {
+	return ListingOf(c, ask, itself, list)
+}
+
+// ListingOf is Listing of what an answer has items in: --json prints all of it.
+func ListingOf[A, T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) (A, error), items func(A) []T, list List[T]) *cobra.Command {
 	var how listFlags
 	how.register(c, list.wide())
-	c.RunE = WithAgent(listed(&how, ask, list))
+	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+		return printed(c, &how, func() (A, error) { return ask(c, client, args) }, items, list)
+	})
 	config.AddAgentFlags(c.Flags())
 	return c
 }
 
-func listed[T any](how *listFlags, ask func(*cobra.Command, *api.Client, []string) ([]T, error), list List[T]) func(*cobra.Command, *api.Client, []string) error {
-	return func(c *cobra.Command, client *api.Client, args []string) error {
-		format, err := how.formatter()
-		if err != nil {
-			return err
-		}
-		items, err := ask(c, client, args)
-		if err != nil {
-			return err
-		}
-		if items == nil {
-			items = []T{}
-		}
-		out := c.OutOrStdout()
-		switch {
-		case how.json:
-			return PrintJSON(out, items)
-		case how.quiet:
-			return list.printNames(out, items)
-		case format != nil:
-			return printFormat(out, format, items)
-		}
-		if len(items) == 0 && list.Empty != "" {
-			_, err := fmt.Fprintln(c.ErrOrStderr(), list.Empty)
-			return err
-		}
-		return list.Print(out, items, time.Now(), how.wide)
+// ListingHere is Listing of what a command knows without the agent.
+func ListingHere[T any](c *cobra.Command, ask func(*cobra.Command, []string) ([]T, error), list List[T]) *cobra.Command {
+	var how listFlags
+	how.register(c, list.wide())
+	c.RunE = func(c *cobra.Command, args []string) error {
+		return printed(c, &how, func() ([]T, error) { return ask(c, args) }, itself, list)
 	}
+	return c
+}
+
+func itself[T any](items []T) []T { return items }
+
+// printed prints an answer as the flags say.
+func printed[A, T any](c *cobra.Command, how *listFlags, ask func() (A, error), items func(A) []T, list List[T]) error {
+	format, err := how.formatter()
+	if err != nil {
+		return err
+	}
+	answer, err := ask()
+	if err != nil {
+		return err
+	}
+	out, all := c.OutOrStdout(), items(answer)
+	switch {
+	case how.json:
+		return PrintJSON(out, answer)
+	case how.quiet:
+		return list.printNames(out, all)
+	case format != nil:
+		return printFormat(out, format, all)
+	}
+	if len(all) == 0 && list.Empty != "" {
+		_, err := fmt.Fprintln(c.ErrOrStderr(), list.Empty)
+		return err
+	}
+	return list.Print(out, all, time.Now(), how.wide)
 }
 
 // Following is Listing of what goes on: with --follow each thing is printed as
@@ -83,10 +98,9 @@ func Following[T any](
 	var following bool
 	how.register(c, list.wide())
 	c.Flags().BoolVarP(&following, "follow", "f", false, "go on, and print each as it comes")
-	once := listed(&how, ask, list)
 	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 		if !following {
-			return once(c, client, args)
+			return printed(c, &how, func() ([]T, error) { return ask(c, client, args) }, itself, list)
 		}
 		format, err := how.formatter()
 		if err != nil {

@@ -45,12 +45,13 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 // finish has began called when a command starts to do what it is for.
 func finish(c *cobra.Command, began func()) {
 	if run := c.RunE; run != nil {
+		c.Args = explainArguments(c.Args)
 		c.RunE = func(c *cobra.Command, args []string) error {
 			began()
 			return run(c, args)
 		}
 	} else if c.HasSubCommands() {
-		c.Args = nil
+		c.Args = cobra.ArbitraryArgs // an unknown command is told below, as everywhere
 		c.RunE = func(c *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return c.Help()
@@ -60,6 +61,25 @@ func finish(c *cobra.Command, began func()) {
 	}
 	for _, below := range c.Commands() {
 		finish(below, began)
+	}
+}
+
+// explainArguments says how a command is typed, where it has too few arguments
+// or too many.
+func explainArguments(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if check == nil || check(c, args) == nil {
+			return nil
+		}
+		got := "nothing"
+		if len(args) > 0 {
+			got = strings.Join(args, " ")
+		}
+		_, wants, _ := strings.Cut(c.Use, " ")
+		if wants == "" {
+			return Misusef("%s takes no argument, and got %s", c.CommandPath(), got)
+		}
+		return Misusef("%s wants %s, and got %s; see %s --help", c.CommandPath(), wants, got, c.CommandPath())
 	}
 }
 
