@@ -64,7 +64,7 @@ func TestSuccessorEndsAFailedPlugin(t *testing.T) {
 	}
 	rest, _ := io.ReadAll(printed)
 	plugin.Wait()
-	if !strings.Contains(line, "ends once Docker gives the plugin up") || plugin.ProcessState.ExitCode() != 1 {
-		t.Errorf("printed %s%s and ended with %s, want it to wait, and exit status 1 on the signal", line, rest, plugin.ProcessState)
+	if !strings.Contains(line, "ends once Docker gives the plugin up") || plugin.ProcessState.ExitCode() != 2 {
+		t.Errorf("printed %s%s and ended with %s, want it to wait, and exit status 2 on the signal", line, rest, plugin.ProcessState)
 	}
 }

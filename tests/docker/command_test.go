@@ -82,7 +82,7 @@ func commandCreate(c *cluster) {
 	h1, h2 := c.Hosts[0], c.Hosts[1]
 	out := c.gvlan(h2, "network", "create", "--subnet", "10.180.0.0/24", "--ip-range", "10.180.0.64/26", "--gateway", "10.180.0.254",
 		"--aux-address", "nas=10.180.0.64", "--label", "team=a", "--ipam-opt", "exclude=10.180.0.65", "-o", "parent=eth7, eth1", "lan1")
-	c.says(out, "HOST NODE AGENT NETWORK PARENT NOW", "h1 h1 connected replica eth1", "h2 h2 connected committed eth1")
+	c.says(out, "NODE AGENT NETWORK PARENT NOW", "h1 connected ready eth1", "h2 connected ready eth1")
 	c.refuses(h1, "network lan1 is defined already", "network", "create", "--subnet", "10.181.0.0/24", "-o", "parent=eth1", "lan1")
 	c.refuses(h1, "-o parents is unknown: did you mean parent?", "network", "create", "--subnet", "10.181.0.0/24", "-o", "parents=eth1", "lan2")
 	c.refuses(h1, `--gateway 10.9.9.9 lies in no --subnet`, "network", "create", "--subnet", "10.181.0.0/24", "--gateway", "10.9.9.9", "lan2")
@@ -93,7 +93,7 @@ func commandCreate(c *cluster) {
 		c.t.Errorf("web has %s, want the first of the range that is neither aux nor excluded", web)
 	}
 	c.audit()
-	c.says(c.gvlan(h2, "network", "ls"), "NETWORK SCOPE STATE", "lan1 global active 10.180.0.0/24 2/2 1 -")
+	c.says(c.gvlan(h2, "network", "ls"), "NETWORK SCOPE STATE", "lan1 global active 10.180.0.0/24 2/2 1")
 	inspected := c.gvlan(h2, "network", "inspect", "lan1")
 	c.says(inspected, "network lan1 (", "state active, scope global, made on h2",
 		"subnet 10.180.0.0/24, addresses from 10.180.0.64/26, gateway 10.180.0.254", "option parent=eth7, eth1", "web h1 10.180.0.66")
@@ -134,13 +134,13 @@ func commandLocal(c *cluster) {
 	}
 	eventually(c.t, "the network in the list of both hosts", func() error {
 		for _, h := range c.Hosts {
-			if out := c.gvlan(h, "network", "ls"); !strings.Contains(strings.Join(strings.Fields(out), " "), "own local active 10.99.0.0/24 1/1 1 -") {
+			if out := c.gvlan(h, "network", "ls"); !strings.Contains(strings.Join(strings.Fields(out), " "), "own local active 10.99.0.0/24 1/1 1") {
 				return fmt.Errorf("%s lists\n%s", h.Name, out)
 			}
 		}
 		return nil
 	})
-	c.says(c.gvlan(h2, "network", "inspect", "own"), "network own (", "state active, scope local, made on h1", "h1 h1 connected local eth1", "web h1 "+web.String())
+	c.says(c.gvlan(h2, "network", "inspect", "own"), "network own (", "state active, scope local, made on h1", "h1 connected ready eth1", "web h1 "+web.String())
 	c.refuses(h1, "own is a network of this host only", "network", "set", "own", "exclude+=10.99.0.9")
 	if names := c.networks(h2); slices.Contains(names, "own") {
 		c.t.Errorf("h2 has the local network of h1: %v", names)
@@ -157,7 +157,8 @@ func commandNoParent(c *cluster) {
 		c.t.Errorf("network create says %q, %v, want a warning", out, err)
 	}
 	eventually(c.t, "no host to count as able", func() error {
-		if out := c.gvlan(h1, "network", "ls"); !strings.Contains(strings.Join(strings.Fields(out), " "), "lost global active 10.188.0.0/24 0/2 0 h1: no usable parent") {
+		out := c.gvlan(h1, "network", "ls")
+		if words := strings.Join(strings.Fields(out), " "); !strings.Contains(words, "lost global active 10.188.0.0/24 0/2 0") || !strings.Contains(words, "lost on h1: no usable parent") {
 			return fmt.Errorf("listed is\n%s", out)
 		}
 		return nil
@@ -298,8 +299,8 @@ func commandNode(c *cluster) {
 		}
 		return nil
 	})
-	c.says(c.gvlan(h1, "node", "ls"), "NODE HOST STATE FOR ADDRESS", "h1 h1 ready", "h2 h2 ready")
-	c.says(c.gvlan(h1, "node", "inspect", "h2"), "node h2 (host h2, address 10.99.0.2)", "eth1 ", "lan1 replica eth1")
+	c.says(c.gvlan(h1, "node", "ls"), "NODE STATE FOR ADDRESS", "h1 ready", "h2 ready")
+	c.says(c.gvlan(h1, "node", "inspect", "h2"), "node h2 (id h2, address 10.99.0.2)", "eth1 ", "lan1 ready eth1")
 	c.refuses(h1, "no node is called h9", "node", "inspect", "h9")
 	c.refuses(h1, "no node is called h9", "node", "drain", "h9")
 
@@ -330,7 +331,7 @@ func commandMembers(c *cluster) {
 	for _, h := range c.Hosts {
 		eventually(c.t, "both members on "+h.Name, func() error {
 			out := c.gvlan(h, "members")
-			lines := []string{"h1 10.99.0.1:7947 alive", "h2 10.99.0.2:7947 alive"}
+			lines := []string{"h1 10.99.0.1:7947 answers", "h2 10.99.0.2:7947 answers"}
 			if slices.Contains(c.args, "off") {
 				lines = []string{"h1 - -", "h2 - -"} // etcd's word alone
 			}

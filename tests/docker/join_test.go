@@ -84,8 +84,8 @@ func joins(c *cluster, words []string) {
 	if s := c.status(h2); s.Solo || !s.Etcd.Trusted {
 		c.t.Errorf("after %q the status is %+v, want a host of the cluster that gives addresses", out, s)
 	}
-	if !hasAll(out, []string{"asking 10.99.0.1 to let this host in", "let in: ", "answers at 10.99.0.1:2379"}) {
-		c.t.Errorf("gvlan join says\n%s\nwant what it does, and then the status", out)
+	if !hasAll(out, []string{"this host is of the cluster of 10.99.0.1\n", "cluster"}) {
+		c.t.Errorf("gvlan join says\n%s\nwant what it did, and then the status", out)
 	}
 	c.goesOn(h2, "aside", 1)
 	c.waitNoNetwork(h2, "own")

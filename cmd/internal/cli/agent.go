@@ -22,6 +22,8 @@ func newAgentCommand(runAgent func(context.Context, config.Settings) error) *cob
 		Long: "Serves Docker's plugin API on this host until it is told to stop: for good (SIGTERM, SIGINT), which it tells\n" +
 			"the other nodes, or to give way to its successor (SIGUSR1), which they need not notice.\n" +
 			"Every flag can also be given as GVLAN_... in the environment, or in " + config.DefaultFile + ".",
+		Example: `  gvlan agent
+  gvlan agent --etcd-endpoints https://etcd.example:2379 --etcd-ca /etc/gvlan/ca.pem`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			began := time.Now()
@@ -29,7 +31,9 @@ func newAgentCommand(runAgent func(context.Context, config.Settings) error) *cob
 			if err == nil {
 				err = loaded.Check()
 			}
-			if err == nil {
+			if err != nil {
+				err = frame.Misuse(err)
+			} else {
 				err = runAgent(c.Context(), loaded)
 			}
 			if managed := loaded.Config.Swarm || c.Flag("swarm").Value.String() == "on"; managed && err != nil {

@@ -25,8 +25,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version s
 // newRoot builds the command tree.
 func newRoot(version string, runAgent func(context.Context, config.Settings) error) *cobra.Command {
 	root := &cobra.Command{
-		Use:     "gvlan",
-		Short:   "Containers on many Docker hosts, directly on one LAN",
+		Use:   "gvlan",
+		Short: "Containers on many Docker hosts, directly on one LAN",
+		Long: "Containers on many Docker hosts, directly on one LAN.\n\n" +
+			"Commands ask this host's agent over its socket, which is root's. They end with 0 when all is well, 1 when\n" +
+			"something failed, 2 when the command line is wrong and nothing was tried, and 3 when they worked and found\n" +
+			"something wrong.",
+		Example: `  gvlan status
+  gvlan network ls
+  gvlan completion bash > /etc/bash_completion.d/gvlan`,
 		Version: version,
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
@@ -43,6 +50,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 func newVersionCommand(version string) *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version of this command", Args: cobra.NoArgs,
+		Example: "  gvlan version",
 		RunE: func(c *cobra.Command, _ []string) error {
 			_, err := fmt.Fprintln(c.OutOrStdout(), "gvlan", version)
 			return err

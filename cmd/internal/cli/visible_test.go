@@ -43,7 +43,7 @@ func TestTextOfOthersIsVisible(t *testing.T) {
 		lines int // on both outputs
 		args  string
 	}{
-		{2, "network ls"}, {7, "network inspect lan"}, {3, "network create lan"}, {2, "node ls"}, {3, "dns ls"}, {9, "status"},
+		{3, "network ls"}, {7, "network inspect lan"}, {3, "network create lan"}, {2, "node ls"}, {3, "dns ls"}, {9, "status"},
 	}
 	for _, test := range tests {
 		t.Run(test.args, func(t *testing.T) {

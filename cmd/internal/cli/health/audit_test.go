@@ -84,7 +84,7 @@ func TestAudit(t *testing.T) {
 }
 `}},
 		"etcd is away": {clitest.Answers{"GET /v1/audit": errors.New("etcd does not answer")}, nil, clitest.Typed{Err: "gvlan: etcd does not answer\n", Status: frame.Failed}},
-		"an argument":  {well, []string{"lan"}, clitest.Typed{Err: "gvlan: unknown command \"lan\" for \"gvlan audit\"\n", Status: frame.Misused}},
+		"an argument":  {well, []string{"lan"}, clitest.Typed{Err: "gvlan: gvlan audit takes no argument, and got lan\n", Status: frame.Misused}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := clitest.Type(t, health.NewAudit(), clitest.Agent(t, test.answers), test.args...)

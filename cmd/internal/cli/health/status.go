@@ -103,7 +103,7 @@ func clusterLine(s api.Status, now time.Time) string {
 	var others []string
 	for _, h := range s.Hosts {
 		if h.State != string(cluster.Ready) {
-			line := h.Host + " " + h.State
+			line := h.Host + " " + frame.Word(h.State)
 			if since := terminal.Since(h.Since, now); since != "" {
 				line += " for " + since
 			}
@@ -249,7 +249,7 @@ func printHosts(out io.Writer, s api.Status, now time.Time) error {
 	}
 	table := terminal.Table{Heads: []string{"NODE", "STATE", "FOR", "STORE"}}
 	for _, h := range s.Hosts {
-		table.Rows = append(table.Rows, []string{h.Host, h.State, terminal.Since(h.Since, now), roles[h.Host]})
+		table.Rows = append(table.Rows, []string{h.Host, frame.Word(h.State), terminal.Since(h.Since, now), roles[h.Host]})
 	}
 	return table.Print(out)
 }

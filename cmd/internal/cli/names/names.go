@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,48 +23,67 @@ import (
 
 // New is `gvlan dns`.
 func New() *cobra.Command {
-	c := &cobra.Command{Use: "dns", Short: "Look at the names of containers, and let other resolvers know them"}
-	c.AddCommand(newNamesList(), newNamesLookup(), newNamesSetup(), newNamesCounts())
-	return c
+	return frame.Group("dns", "Look at the names of containers, and let other resolvers know them", newNamesList(), newNamesLookup(), newNamesSetup(), newNamesCounts())
 }
 
 func newNamesList() *cobra.Command {
 	var from string
-	c := &cobra.Command{Use: "ls", Short: "List every name and who has it", Args: cobra.NoArgs}
-	c.Flags().StringVar(&from, "from", "", "only what this container sees")
+	c := &cobra.Command{
+		Use: "ls", Short: "List every name and who has it", Args: cobra.NoArgs,
+		Long: "Containers that share a name, and networks without full names, are warned of.",
+		Example: `  gvlan dns ls
+  gvlan dns ls --format '{{.Name}}.{{.Network}} {{.Host}}'`,
+	}
+	c.Flags().StringVar(&from, "from", "", "only what this `CONTAINER` sees")
+	var doubts []string
 	seen := func(c *cobra.Command, client *api.Client, _ []string) (views []api.NameView, err error) {
+		if err := client.Get(c.Context(), api.DoubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
+			return nil, err
+		}
 		err = client.Get(c.Context(), api.NamesRoute+"?from="+url.QueryEscape(from), &views)
 		return views, err
 	}
-	return frame.Showing(c, seen, func(c *cobra.Command, client *api.Client, views []api.NameView) error {
-		var doubts []string
-		if err := client.Get(c.Context(), api.DoubtsRoute+"?from="+url.QueryEscape(from), &doubts); err != nil {
-			return err
-		}
-		printDoubts(c.ErrOrStderr(), doubts)
-		return printNames(c.OutOrStdout(), views)
+	frame.Listing(c, seen, frame.List[api.NameView]{
+		Name: func(v api.NameView) string { return v.Name },
+		Columns: func(time.Time) []frame.Column[api.NameView] {
+			return []frame.Column[api.NameView]{
+				{Head: "NAME", Cell: func(v api.NameView) string { return v.Name }},
+				{Head: "NETWORK", Cell: func(v api.NameView) string { return v.Network }},
+				{Head: "ADDRESSES", Cell: addressesColumn},
+				{Head: "NODE", Cell: func(v api.NameView) string { return v.Host }},
+				{Head: "ID", Wide: true, Cell: func(v api.NameView) string { return v.Node }},
+			}
+		},
+		Before: func(io.Writer, []api.NameView) error {
+			printDoubts(c.ErrOrStderr(), doubts)
+			return nil
+		},
+		Empty: "no container has a name yet",
 	})
+	frame.CompletesFlag(c, "from", frame.Containers)
+	return c
 }
 
-func printNames(out io.Writer, views []api.NameView) error {
-	terminal.InCells(&views)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NAME\tNETWORK\tADDRESSES\tHOST")
-	for _, r := range views {
-		var addresses []string
-		for _, a := range r.Addresses {
-			addresses = append(addresses, a.String())
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", r.Name, terminal.OrDash(r.Network), strings.Join(addresses, ","), r.Host)
+func addressesColumn(v api.NameView) string {
+	var addresses []string
+	for _, a := range v.Addresses {
+		addresses = append(addresses, a.String())
 	}
-	return table.Flush()
+	return strings.Join(addresses, ",")
 }
 
 func newNamesLookup() *cobra.Command {
 	var from, qtype string
 	c := &cobra.Command{
 		Use: "lookup NAME", Short: "Answer a question as a container, or the host, would be answered", Args: cobra.ExactArgs(1),
+		Long: "Without --from it answers as the agent's listener does, by full names.",
+		Example: `  gvlan dns lookup web --from db
+  gvlan dns lookup web.lan.gvlan.internal
+  gvlan dns lookup _http._tcp.web --from db --type SRV`,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			if !slices.Contains(types(), strings.ToUpper(qtype)) {
+				return frame.Misusef("--type %q is no type of record: give %s", qtype, strings.Join(types(), ", "))
+			}
 			query := url.Values{"name": {args[0]}, "type": {qtype}, "from": {from}}
 			var looked api.Looked
 			if err := client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked); err != nil {
@@ -79,33 +99,50 @@ func newNamesLookup() *cobra.Command {
 			return err
 		}),
 	}
-	c.Flags().StringVar(&from, "from", "", "ask as this container")
-	c.Flags().StringVar(&qtype, "type", "A", "A, AAAA, PTR, SRV, TXT, SOA, NS or ANY")
+	c.Flags().StringVar(&from, "from", "", "ask as this `CONTAINER`")
+	c.Flags().StringVar(&qtype, "type", "A", "`TYPE` of record: "+strings.Join(types(), ", "))
 	config.AddAgentFlags(c.Flags())
-	return c
+	frame.CompletesFlag(c, "from", frame.Containers)
+	frame.CompletesWords(c, "type", types()...)
+	return frame.Completes(c, frame.Containers)
+}
+
+// types are those of records that there are.
+func types() []string { return []string{"A", "AAAA", "PTR", "SRV", "TXT", "SOA", "NS", "ANY"} }
+
+// count is a row of `gvlan dns counts`.
+type count struct {
+	Zone, Code string
+	Answers    uint64
 }
 
 func newNamesCounts() *cobra.Command {
 	c := &cobra.Command{
 		Use: "counts", Short: "Count this agent's answers by zone and rcode", Args: cobra.NoArgs,
-		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			var all []api.NameCounts
-			if err := client.Get(c.Context(), api.CountsRoute, &all); err != nil {
-				return err
-			}
-			terminal.InCells(&all)
-			table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 3, ' ', 0)
-			fmt.Fprintln(table, "ZONE\tRCODE\tANSWERS")
-			for _, z := range all {
-				for _, code := range slices.Sorted(maps.Keys(z.Codes)) {
-					fmt.Fprintf(table, "%s\t%s\t%d\n", z.Zone, code, z.Codes[code])
-				}
-			}
-			return table.Flush()
-		}),
+		Long: "Counted since the agent started.",
+		Example: `  gvlan dns counts
+  gvlan dns counts --json`,
 	}
-	config.AddAgentFlags(c.Flags())
-	return c
+	return frame.ListingOf(c, frame.At[[]api.NameCounts](api.CountsRoute), countsOf, frame.List[count]{
+		Name: func(c count) string { return c.Zone + " " + c.Code },
+		Columns: func(time.Time) []frame.Column[count] {
+			return []frame.Column[count]{
+				{Head: "ZONE", Cell: func(c count) string { return c.Zone }},
+				{Head: "RCODE", Cell: func(c count) string { return c.Code }},
+				{Head: "ANSWERS", Cell: func(c count) string { return strconv.FormatUint(c.Answers, 10) }},
+			}
+		},
+		Empty: "nothing was asked yet",
+	})
+}
+
+func countsOf(zones []api.NameCounts) (all []count) {
+	for _, z := range zones {
+		for _, code := range slices.Sorted(maps.Keys(z.Codes)) {
+			all = append(all, count{z.Zone, code, z.Codes[code]})
+		}
+	}
+	return all
 }
 
 // resolvedDropIn is where systemd-resolved reads what `dns setup` writes.
@@ -116,8 +153,17 @@ func newNamesSetup() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "setup [resolved|dnsmasq|coredns|unbound|resolv.conf]",
 		Short: "Print what another resolver has to be told, or join systemd-resolved",
-		Args:  cobra.MaximumNArgs(1),
+		Long: "Prints all of them without an argument. --write lets systemd-resolved of this host know the names, once it is\n" +
+			"restarted.",
+		Example: `  gvlan dns setup
+  gvlan dns setup dnsmasq
+  gvlan dns setup --write`,
+		Args:      cobra.MaximumNArgs(1),
+		ValidArgs: []cobra.Completion{"resolved", "dnsmasq", "coredns", "unbound", "resolv.conf"},
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			if len(args) == 1 && !slices.Contains(c.ValidArgs, args[0]) {
+				return frame.Misusef("%q is no resolver known here: give %s", args[0], strings.Join(c.ValidArgs, ", "))
+			}
 			var setup listen.Setup
 			if err := client.Get(c.Context(), api.SetupRoute, &setup); err != nil {
 				return err
@@ -163,9 +209,6 @@ func printSetup(setup listen.Setup, args []string, out io.Writer) error {
 			_, err := fmt.Fprint(out, k.text)
 			return err
 		}
-	}
-	if len(args) == 1 {
-		return fmt.Errorf("%q is no resolver known here: resolved, dnsmasq, coredns, unbound or resolv.conf", args[0])
 	}
 	for _, k := range kinds {
 		if k.text != "" {

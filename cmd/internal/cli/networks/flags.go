@@ -5,9 +5,12 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/driver/engine"
+	"gvlan/driver/option"
+	"gvlan/ipam/pool"
 )
 
 // networkFlags are Docker's own flags of `network create`.
@@ -19,20 +22,23 @@ type networkFlags struct {
 	internal, attachable           bool
 }
 
-func (f *networkFlags) register(flags *pflag.FlagSet) {
-	flags.StringVarP(&f.driver, "driver", "d", "", "this agent's driver, gvlan by default; no other")
-	flags.StringVar(&f.ipamDriver, "ipam-driver", "", "the same")
-	flags.StringArrayVar(&f.subnets, "subnet", nil, "subnet in CIDR, may be repeated")
-	flags.StringArrayVar(&f.ranges, "ip-range", nil, "part of a subnet that containers get addresses from")
-	flags.StringArrayVar(&f.gateways, "gateway", nil, "gateway of a subnet")
-	flags.StringArrayVar(&f.aux, "aux-address", nil, "NAME=ADDRESS that is never given")
-	flags.StringArrayVar(&f.labels, "label", nil, "KEY=VALUE")
-	flags.StringArrayVarP(&f.options, "opt", "o", nil, "driver option, as parent=eth0")
-	flags.StringArrayVar(&f.ipamOptions, "ipam-opt", nil, "address option, as segment=factory")
+func (f *networkFlags) register(c *cobra.Command) {
+	flags := c.Flags()
+	flags.StringVarP(&f.driver, "driver", "d", "", "`NAME` of this agent's driver, gvlan by default; no other")
+	flags.StringVar(&f.ipamDriver, "ipam-driver", "", "`NAME`, the same")
+	flags.StringArrayVar(&f.subnets, "subnet", nil, "subnet in `CIDR`, may be repeated")
+	flags.StringArrayVar(&f.ranges, "ip-range", nil, "`CIDR`, the part of a subnet that containers get addresses from")
+	flags.StringArrayVar(&f.gateways, "gateway", nil, "`ADDRESS` of a subnet's router")
+	flags.StringArrayVar(&f.aux, "aux-address", nil, "`NAME=ADDRESS` that is never given")
+	flags.StringArrayVar(&f.labels, "label", nil, "`KEY=VALUE` that Docker shows")
+	flags.StringArrayVarP(&f.options, "opt", "o", nil, "driver `OPTION=VALUE`, as parent=eth0; listed above")
+	flags.StringArrayVar(&f.ipamOptions, "ipam-opt", nil, "address `OPTION=VALUE`, as segment=factory; listed above")
 	flags.BoolVar(&f.ipv4, "ipv4", true, "give IPv4 addresses")
 	flags.BoolVar(&f.ipv6, "ipv6", false, "give IPv6 addresses")
 	flags.BoolVar(&f.internal, "internal", false, "no way out of the network")
 	flags.BoolVar(&f.attachable, "attachable", false, "let standalone containers attach (swarm)")
+	completesOptions(c, "opt", option.Network())
+	completesOptions(c, "ipam-opt", option.IPAM())
 }
 
 // request is what the engine is asked.
@@ -47,6 +53,12 @@ func (f *networkFlags) request(name string) (r engine.NetworkRequest, err error)
 		if *m.to, err = pairs(m.flag, m.items); err != nil {
 			return r, err
 		}
+	}
+	if _, err := option.Parse(r.Options); err != nil {
+		return r, err
+	}
+	if _, err := pool.ParseOptions(r.IPAM.Options); err != nil {
+		return r, err
 	}
 	r.IPAM.Pools, err = f.pools()
 	return r, err
@@ -117,7 +129,7 @@ func (f *networkFlags) auxIn(pools []engine.Pool) error {
 func addressIn(pools []engine.Pool, flag, s string) (netip.Addr, *engine.Pool, error) {
 	addr, err := netip.ParseAddr(s)
 	if err != nil {
-		return addr, nil, fmt.Errorf("--%s %q is no address", flag, s)
+		return addr, nil, fmt.Errorf("--%s %q is no address, as 192.168.1.1", flag, s)
 	}
 	p, err := poolOf(pools, flag, addr)
 	return addr, p, err
@@ -131,4 +143,34 @@ func poolOf(pools []engine.Pool, flag string, addr netip.Addr) (*engine.Pool, er
 		}
 	}
 	return nil, fmt.Errorf("--%s %s lies in no --subnet of the network", flag, addr)
+}
+
+// completesOptions has a shell complete the options of a flag, and their values.
+func completesOptions(c *cobra.Command, flag string, table []option.Described) {
+	frame.CompletesBy(c, flag, func(c *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return completeOption(c, table, begun)
+	})
+}
+
+// completeOption completes NAME=VALUE: a parent to what hosts have.
+func completeOption(c *cobra.Command, table []option.Described, begun string) (all []cobra.Completion, _ cobra.ShellCompDirective) {
+	name, value, named := strings.Cut(begun, "=")
+	for _, o := range table {
+		switch {
+		case !named && strings.HasPrefix(o.Name, name):
+			all = append(all, cobra.CompletionWithDesc(o.Name+"=", o.Meaning))
+		case named && o.Name == name:
+			words := o.Words
+			if name == "parent" {
+				words = append(frame.Known(c, frame.Interfaces), words...)
+			}
+			for _, w := range words {
+				if strings.HasPrefix(w, value) {
+					all = append(all, name+"="+w)
+				}
+			}
+			return all, cobra.ShellCompDirectiveNoFileComp
+		}
+	}
+	return all, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 }

@@ -4,16 +4,16 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 )
 
 // The agent knows its own name, so the drivers are passed on as they were
 // given.
 func TestDriverFlags(t *testing.T) {
 	var f networkFlags
-	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
-	f.register(flags)
-	if err := flags.Parse([]string{"-d", "gvlan", "--ipam-driver", "other"}); err != nil {
+	c := &cobra.Command{}
+	f.register(c)
+	if err := c.Flags().Parse([]string{"-d", "gvlan", "--ipam-driver", "other"}); err != nil {
 		t.Fatal(err)
 	}
 	request, err := f.request("lan")

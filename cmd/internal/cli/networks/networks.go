@@ -17,14 +17,15 @@ import (
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/driver/command"
+	"gvlan/driver/engine"
 	"gvlan/driver/network"
+	"gvlan/driver/option"
 )
 
 // New is `gvlan network`.
 func New() *cobra.Command {
-	c := &cobra.Command{Use: "network", Short: "Manage networks of the whole cluster"}
-	c.AddCommand(newNetworkCreate(), newNetworkList(), newNetworkInspect(), newNetworkRemove(), newNetworkSet(), newNetworkImport())
-	return c
+	return frame.Group("network", "Manage networks of the whole cluster",
+		newNetworkCreate(), newNetworkList(), newNetworkInspect(), newNetworkRemove(), newNetworkSet(), newNetworkImport())
 }
 
 // networkWait bounds how long create and rm wait for every host.
@@ -35,85 +36,131 @@ func newNetworkCreate() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "create NAME",
 		Short: "Make a network on every host, and say how it went on each",
-		Long:  "Takes the flags of `docker network create` and does the same, but waits for every connected host.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Takes the flags of `docker network create` and does the same, but waits for every connected host, prints\n" +
+			"warnings, and tells how every host fares.\n\n" +
+			"Options of -o:\n" + option.Lines(option.Network()) + "\n\n" +
+			"Options of --ipam-opt:\n" + option.Lines(option.IPAM()),
+		Example: `  gvlan network create --subnet 192.168.1.0/24 --gateway 192.168.1.1 --ip-range 192.168.1.128/25 -o parent=eth0 lan
+  gvlan network create --subnet 10.65.0.0/16 -o parent="bond0.65, eth0.65" -o ipvlan_mode=l2 --ipam-opt cooldown=5m rack
+  gvlan network create --subnet 172.30.0.0/24 -o scope=local here`,
+		Args: cobra.ExactArgs(1),
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			request, err := f.request(args[0])
 			if err != nil {
-				return err
+				return frame.Misuse(err)
 			}
-			var made command.Defined
-			if err := client.Send(c.Context(), http.MethodPost, api.NetworksRoute, request, &made); err != nil {
-				return err
-			}
-			terminal.InCells(&made.Warnings)
-			for _, w := range made.Warnings {
+			waiting := frame.Waiting(c, "this host to make "+args[0])
+			view, warnings, err := made(c.Context(), client, request, waiting)
+			waiting.End()
+			terminal.InCells(&warnings)
+			for _, w := range warnings {
 				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
 			}
-			view, err := waitNetwork(c.Context(), client, args[0])
 			if err != nil {
 				return err
 			}
-			return printNetworkHosts(c.OutOrStdout(), view)
+			return printNetworkHosts(c.OutOrStdout(), view, false)
 		}),
 	}
-	f.register(c.Flags())
+	f.register(c)
 	config.AddAgentFlags(c.Flags())
 	return c
 }
 
-// waitNetwork asks until every connected host has the network or says why
-// not.
-func waitNetwork(ctx context.Context, client *api.Client, name string) (api.NetworkView, error) {
+// made has a network made, and waits until every connected host has it or says
+// why not.
+func made(ctx context.Context, client *api.Client, request engine.NetworkRequest, waiting *frame.Wait) (view api.NetworkView, warnings []string, err error) {
+	var defined command.Defined
+	if err := client.Send(ctx, http.MethodPost, api.NetworksRoute, request, &defined); err != nil {
+		return view, nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
 	for {
-		var view api.NetworkView
-		if err := client.Get(ctx, api.Named(api.NetworkRoute, name), &view); err != nil {
-			return view, err
+		if err := client.Get(ctx, api.Named(api.NetworkRoute, request.Name), &view); err != nil {
+			return view, defined.Warnings, err
 		}
+		waiting.For(strings.Join(unsettled(view), ", ") + " to make " + request.Name)
 		if view.Settled() || !store.Sleep(ctx, 100*time.Millisecond) {
-			return view, nil
+			return view, defined.Warnings, nil
 		}
 	}
 }
 
+// unsettled are the hosts that have not answered yet.
+func unsettled(view api.NetworkView) (hosts []string) {
+	for _, h := range view.Hosts {
+		if h.Unsettled() {
+			hosts = append(hosts, h.Called())
+		}
+	}
+	return hosts
+}
+
 func newNetworkList() *cobra.Command {
-	c := &cobra.Command{Use: "ls", Short: "List the networks of the whole cluster", Args: cobra.NoArgs}
-	return frame.Showing(c, frame.At[[]api.NetworkView](api.NetworksRoute), frame.Aged(printNetworkViews))
+	c := &cobra.Command{
+		Use: "ls", Short: "List the networks of the whole cluster, and those of one host", Args: cobra.NoArgs,
+		Long: "HOSTS counts those on which a container could start now, of those whose agent serves such networks; swarm\n" +
+			"makes its networks only where a task runs. What keeps a host from it is said below the table.",
+		Example: `  gvlan network ls
+  gvlan network ls --wide
+  gvlan network ls --format 'table {{.Name}}\t{{.Scope}}\t{{.Segment}}'`,
+	}
+	return frame.Listing(c, frame.At[[]api.NetworkView](api.NetworksRoute), networkList())
 }
 
 func newNetworkInspect() *cobra.Command {
-	c := &cobra.Command{Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, endpoints", Args: cobra.ExactArgs(1)}
+	var wide bool
+	c := &cobra.Command{
+		Use: "inspect NAME", Short: "Show a network on every host: its parent now, links, containers", Args: cobra.ExactArgs(1),
+		Example: `  gvlan network inspect lan
+  gvlan network inspect --wide lan
+  gvlan network inspect --json lan`,
+	}
 	named := func(c *cobra.Command, client *api.Client, args []string) (view api.NetworkView, err error) {
 		err = client.Get(c.Context(), api.Named(api.NetworkRoute, args[0]), &view)
 		return view, err
 	}
-	return frame.Showing(c, named, frame.Aged(printNetwork))
+	frame.Showing(c, named, frame.Aged(func(out io.Writer, view api.NetworkView, now time.Time) error {
+		return printNetwork(out, view, now, wide)
+	}))
+	c.Flags().BoolVar(&wide, "wide", false, "print more columns, as ids")
+	return frame.Completes(c, frame.Networks)
 }
 
 func newNetworkRemove() *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "rm NAME", Short: "Remove a network from every host", Args: cobra.ExactArgs(1),
+		Long: "Refused while containers, running or stopped, use it on any host: it names them. Prints the name once the\n" +
+			"network is gone everywhere.",
+		Example: `  gvlan network rm lan
+  gvlan network rm --force lan`,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			route := api.Named(api.NetworkRoute, args[0])
 			if force {
 				route += "&force"
 			}
-			if err := client.Ask(c.Context(), http.MethodDelete, route, &struct{}{}); err != nil {
+			waiting := frame.Waiting(c, "every host to remove "+args[0])
+			err := client.Ask(c.Context(), http.MethodDelete, route, &struct{}{})
+			if err == nil {
+				err = removed(c.Context(), client, args[0])
+			}
+			waiting.End()
+			if err != nil {
 				return err
 			}
-			return waitRemoved(c.Context(), client, args[0], c.OutOrStdout())
+			_, err = fmt.Fprintln(c.OutOrStdout(), args[0])
+			return err
 		}),
 	}
 	c.Flags().BoolVar(&force, "force", false, "disconnect the containers that use it")
 	config.AddAgentFlags(c.Flags())
-	return c
+	return frame.Completes(c, frame.Networks)
 }
 
-// waitRemoved asks until the definition is gone, or came back.
-func waitRemoved(ctx context.Context, client *api.Client, name string, out io.Writer) error {
+// removed asks until the definition is gone, or came back.
+func removed(ctx context.Context, client *api.Client, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
 	for {
@@ -124,9 +171,8 @@ func waitRemoved(ctx context.Context, client *api.Client, name string, out io.Wr
 		view, there := find(views, name)
 		switch {
 		case !there:
-			_, err := fmt.Fprintln(out, name)
-			return err
-		case view.State == "active" && view.AsOf.IsZero():
+			return nil
+		case view.State == string(store.NetworkActive) && view.AsOf.IsZero():
 			return fmt.Errorf("network %s stays: a container refers to it after all (gvlan network inspect %s)", name, name)
 		}
 		if !store.Sleep(ctx, 100*time.Millisecond) {
@@ -148,17 +194,30 @@ func newNetworkSet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set NAME KEY=VALUE...",
 		Short: "Change a living network on every host: parent=, exclude=, range+=, cooldown=",
-		Long: "parent=LIST          new containers hang from this list; running ones stay\n" +
-			"exclude=ITEM,...     addresses, ranges a-b or prefixes that are never given (also exclude+= and exclude-=)\n" +
-			"range+=CIDR          addresses are given from this part of a subnet too (range-= takes it back)\n" +
-			"cooldown=TIME        an address rests so long after a container before it is given again, while others are free\n\n" +
-			"Docker goes on showing what the network was made with.",
+		Long: option.Lines(option.Changes()) + "\n\n" +
+			"Running containers stay as they are, and Docker goes on showing what the network was made with.",
+		Example: `  gvlan network set lan exclude+=192.168.1.200-192.168.1.210
+  gvlan network set lan parent="eth1, eth0" cooldown=30s
+  gvlan network set lan range+=192.168.1.64/26`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			for _, change := range args[1:] {
+				if err := option.CheckChange(change); err != nil {
+					return frame.Misuse(err)
+				}
+			}
 			return client.Send(c.Context(), http.MethodPatch, api.Named(api.NetworkRoute, args[0]), api.NetworkChange{Changes: args[1:]}, &struct{}{})
 		}),
 	}
 	config.AddAgentFlags(c.Flags())
+	frame.Completes(c, frame.Networks)
+	name := c.ValidArgsFunction
+	c.ValidArgsFunction = func(c *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) == 0 {
+			return name(c, args, begun)
+		}
+		return completeOption(c, option.Changes(), begun)
+	}
 	return c
 }
 
@@ -166,16 +225,24 @@ func newNetworkImport() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import NAME",
 		Short: "Turn a built-in macvlan or ipvlan network of this host into one of the cluster",
-		Args:  cobra.ExactArgs(1),
+		Long: "Defines the network for the cluster, holds its containers' addresses for them, and prints the commands that\n" +
+			"move them over, with their aliases and MACs. What Docker does not tell (a MAC on a network that is not the\n" +
+			"container's first) it says.",
+		Example: `  gvlan network import old
+  gvlan network import old > move.sh`,
+		Args: cobra.ExactArgs(1),
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			waiting := frame.Waiting(c, "this host to define "+args[0])
 			var imported network.Imported
-			if err := client.Ask(c.Context(), http.MethodPost, api.Named(api.ImportRoute, args[0]), &imported); err != nil {
+			err := client.Ask(c.Context(), http.MethodPost, api.Named(api.ImportRoute, args[0]), &imported)
+			waiting.End()
+			if err != nil {
 				return err
 			}
-			_, err := fmt.Fprintln(c.OutOrStdout(), strings.Join(imported.Steps(), "\n"))
+			_, err = fmt.Fprintln(c.OutOrStdout(), strings.Join(imported.Steps(), "\n"))
 			return err
 		}),
 	}
 	config.AddAgentFlags(c.Flags())
-	return c
+	return frame.Completes(c) // the agent does not know networks of other drivers
 }

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/terminal"
 )
 
@@ -23,26 +23,57 @@ func ageLine(asOf, now time.Time) string {
 	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago\n", terminal.Since(asOf, now))
 }
 
-// printNetworkViews is `gvlan network ls`.
-func printNetworkViews(out io.Writer, views []api.NetworkView, now time.Time) error {
-	terminal.InCells(&views)
-	if len(views) > 0 {
-		fmt.Fprint(out, ageLine(views[0].AsOf, now))
+// networkList is `gvlan network ls`.
+func networkList() frame.List[api.NetworkView] {
+	return frame.List[api.NetworkView]{
+		Name: func(v api.NetworkView) string { return v.Name },
+		Columns: func(time.Time) []frame.Column[api.NetworkView] {
+			return []frame.Column[api.NetworkView]{
+				{Head: "NETWORK", Cell: func(v api.NetworkView) string { return v.Name }},
+				{Head: "SCOPE", Cell: func(v api.NetworkView) string { return v.Scope }},
+				{Head: "STATE", Cell: func(v api.NetworkView) string { return frame.Word(v.State) }},
+				{Head: "SUBNETS", Cell: subnetsColumn},
+				{Head: "HOSTS", Cell: hostsColumn},
+				{Head: "CONTAINERS", Cell: containersColumn},
+				{Head: "SEGMENT", Wide: true, Cell: func(v api.NetworkView) string { return v.Segment }},
+				{Head: "MADE ON", Wide: true, Cell: madeOn},
+				{Head: "ID", Wide: true, Cell: func(v api.NetworkView) string { return v.UUID }},
+			}
+		},
+		Before: func(out io.Writer, views []api.NetworkView) error {
+			if len(views) == 0 {
+				return nil
+			}
+			_, err := fmt.Fprint(out, ageLine(views[0].AsOf, time.Now()))
+			return err
+		},
+		After: printProblems,
+		Empty: "no networks yet: gvlan network create makes one",
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NETWORK\tSCOPE\tSTATE\tSUBNETS\tHOSTS\tENDPOINTS\tOUT OF STEP")
+}
+
+// printProblems says what keeps hosts from networks they should have.
+func printProblems(out io.Writer, views []api.NetworkView) error {
 	for _, v := range views {
-		endpoints := 0
-		var wrong []string
 		for _, h := range v.Hosts {
-			endpoints += len(h.Endpoints)
-			if h.Why != "" {
-				wrong = append(wrong, h.Host+": "+h.Why)
+			if h.Why == "" {
+				continue
+			}
+			if _, err := fmt.Fprintf(out, "%s on %s: %s\n", v.Name, h.Called(), h.Why); err != nil {
+				return err
 			}
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", v.Name, v.Scope, v.State, subnetsColumn(v), hostsColumn(v), endpoints, terminal.OrDash(strings.Join(wrong, "; ")))
 	}
-	return table.Flush()
+	return nil
+}
+
+// containersColumn counts those on the network.
+func containersColumn(v api.NetworkView) string {
+	endpoints := 0
+	for _, h := range v.Hosts {
+		endpoints += len(h.Endpoints)
+	}
+	return strconv.Itoa(endpoints)
 }
 
 // hostsColumn counts the hosts on which a container could start, of those that
@@ -64,29 +95,31 @@ func subnetsColumn(v api.NetworkView) string {
 }
 
 // printNetwork is `gvlan network inspect`.
-func printNetwork(out io.Writer, v api.NetworkView, now time.Time) error {
+func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) error {
 	terminal.InCells(&v)
 	fmt.Fprint(out, ageLine(v.AsOf, now))
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "network\t%s (%s)\n", v.Name, v.UUID)
-	fmt.Fprintf(table, "state\t%s, scope %s, made on %s\n", v.State, v.Scope, madeOn(v))
+	table := terminal.Table{Plain: true, Rows: [][]string{
+		{"network", fmt.Sprintf("%s (%s)", v.Name, v.UUID)},
+		{"state", fmt.Sprintf("%s, scope %s, made on %s", frame.Word(v.State), v.Scope, madeOn(v))},
+	}}
 	for _, p := range v.Pools {
-		fmt.Fprintf(table, "subnet\t%s\n", poolLine(p))
+		table.Rows = append(table.Rows, []string{"subnet", poolLine(p)})
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
-		fmt.Fprintf(table, "option\t%s=%s\n", k, v.Options[k])
+		table.Rows = append(table.Rows, []string{"option", k + "=" + v.Options[k]})
 	}
 	for _, line := range overrideLines(v) {
-		fmt.Fprintf(table, "changed\t%s\n", line)
+		table.Rows = append(table.Rows, []string{"changed", line})
 	}
-	if err := table.Flush(); err != nil {
+	if err := table.Print(out); err != nil {
 		return err
 	}
 	fmt.Fprintln(out)
-	if err := printNetworkHosts(out, v); err != nil {
+	if err := printNetworkHosts(out, v, wide); err != nil {
 		return err
 	}
-	return printEndpoints(out, v)
+	fmt.Fprintln(out)
+	return printEndpoints(out, v, wide)
 }
 
 func poolLine(p store.Pool) string {
@@ -102,11 +135,12 @@ func poolLine(p store.Pool) string {
 
 // madeOn is what people call the node a network was made on.
 func madeOn(v api.NetworkView) string {
-	var names []api.NodeName
 	for _, h := range v.Hosts {
-		names = append(names, api.NodeName{Node: h.Node, Host: h.Host})
+		if h.Node == v.Origin {
+			return h.Called()
+		}
 	}
-	return api.CallNodes(names)(v.Origin)
+	return v.Origin
 }
 
 // overrideLines are what `network set` changed, as it is typed.
@@ -128,27 +162,40 @@ func overrideLines(v api.NetworkView) []string {
 }
 
 // printNetworkHosts says how the network fares on each host.
-func printNetworkHosts(out io.Writer, v api.NetworkView) error {
+func printNetworkHosts(out io.Writer, v api.NetworkView, wide bool) error {
 	terminal.InCells(&v)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "HOST\tNODE\tAGENT\tNETWORK\tPARENT NOW\tLINKS\tWHY")
+	table := terminal.Table{Heads: []string{"NODE", "AGENT", "NETWORK", "PARENT NOW", "LINKS", "WHY"}}
 	for _, h := range v.Hosts {
 		agent := "away"
 		if h.Connected {
 			agent = "connected"
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.Host, h.Node, agent, h.State, terminal.OrDash(h.Parent), terminal.OrDash(strings.Join(h.Links, ",")), terminal.OrDash(h.Why))
+		table.Rows = append(table.Rows, []string{h.Called(), agent, frame.Word(h.State), h.Parent, strings.Join(h.Links, ","), h.Why})
 	}
-	return table.Flush()
-}
-
-func printEndpoints(out io.Writer, v api.NetworkView) error {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "\nCONTAINER\tHOST\tIPV4\tIPV6\tMAC\tPARENT")
-	for _, h := range v.Hosts {
-		for _, e := range h.Endpoints {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", terminal.OrDash(e.Container), h.Host, terminal.OrDash(e.IPv4), terminal.OrDash(e.IPv6), terminal.OrDash(e.MAC), terminal.OrDash(e.Parent))
+	if wide {
+		table.Heads = append(table.Heads, "ID", "ENGINE'S ID")
+		for i, h := range v.Hosts {
+			table.Rows[i] = append(table.Rows[i], h.Node, h.Engine)
 		}
 	}
-	return table.Flush()
+	return table.Print(out)
+}
+
+// printEndpoints lists the containers on it.
+func printEndpoints(out io.Writer, v api.NetworkView, wide bool) error {
+	table := terminal.Table{Heads: []string{"CONTAINER", "NODE", "ADDRESSES", "MAC"}}
+	if wide {
+		table.Heads = append(table.Heads, "PARENT")
+	}
+	for _, h := range v.Hosts {
+		for _, e := range h.Endpoints {
+			addresses := slices.DeleteFunc([]string{e.IPv4, e.IPv6}, func(a string) bool { return a == "" })
+			row := []string{e.Container, h.Called(), strings.Join(addresses, ","), e.MAC}
+			if wide {
+				row = append(row, e.Parent)
+			}
+			table.Rows = append(table.Rows, row)
+		}
+	}
+	return table.Print(out)
 }

@@ -43,22 +43,13 @@ func TestHostsColumn(t *testing.T) {
 	}
 }
 
-// TestNetworkViewNamesHosts: a network was made on a host, or on the node where
-// two hosts have one name.
+// TestNetworkViewNamesHosts: a network was made on a host, by what people call it.
 func TestNetworkViewNamesHosts(t *testing.T) {
-	for second, want := range map[string]string{
-		"h2": "state    active, scope global, made on h1",
-		"h1": "state    active, scope global, made on id1",
-	} {
-		v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Host: "h1"}, {Node: "id2", Host: second}}}
-		var out strings.Builder
-		if err := printNetwork(&out, v, time.Time{}); err != nil {
-			t.Fatal(err)
-		}
-		_, line, _ := strings.Cut(out.String(), "\n")
-		line, _, _ = strings.Cut(line, "\n")
-		if diff := cmp.Diff(want, line); diff != "" {
-			t.Errorf("beside %s (-want +got):\n%s", second, diff)
+	v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Name: "h1", Host: "h1"}, {Node: "id2", Name: "id2", Host: "h1"}}}
+	for origin, want := range map[string]string{"id1": "h1", "id2": "id2", "gone": "gone"} {
+		v.Origin = origin
+		if got := madeOn(v); got != want {
+			t.Errorf("made on %q, want %q", got, want)
 		}
 	}
 }
@@ -69,13 +60,14 @@ func TestNetworkRows(t *testing.T) {
 		Hosts: []api.NetworkHost{{Node: "id2", Host: "h2", State: "local", Endpoints: []api.EndpointView{{IPv4: "10.0.0.9/24"}}}},
 	}
 	lan := api.NetworkView{Name: "lan", Scope: "global", State: "active", Hosts: []api.NetworkHost{{State: "missing"}, {State: "missing"}, {State: "missing"}}}
+	local.Hosts[0].Why = "no usable parent interface"
 	var out strings.Builder
-	if err := printNetworkViews(&out, []api.NetworkView{lan, local}, time.Time{}); err != nil {
+	if err := networkList().Print(&out, []api.NetworkView{lan, local}, time.Time{}, false); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"NETWORK SCOPE STATE SUBNETS HOSTS ENDPOINTS OUT OF STEP",
-		"lan global active 0/3 0 -", "own local active 10.0.0.0/24 1/1 1 -",
+		"NETWORK SCOPE STATE SUBNETS HOSTS CONTAINERS",
+		"lan global active - 0/3 0", "own local active 10.0.0.0/24 0/1 1", "own on h2: no usable parent interface",
 	}
 	if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 		t.Errorf("network ls (-want +got):\n%s", diff)
@@ -90,14 +82,14 @@ func TestAgeOfNetworks(t *testing.T) {
 	}}}
 	var list, inspect strings.Builder
 	now := asOf.Add(90 * time.Second)
-	if err := printNetworkViews(&list, []api.NetworkView{view}, now); err != nil {
+	if err := networkList().Print(&list, []api.NetworkView{view}, now, false); err != nil {
 		t.Fatal(err)
 	}
-	if err := printNetwork(&inspect, view, now); err != nil {
+	if err := printNetwork(&inspect, view, now, false); err != nil {
 		t.Fatal(err)
 	}
 	const age = "etcd does not answer this host: this is what it said 90 seconds ago\n"
-	if out := list.String(); !strings.HasPrefix(out, age) || !strings.Contains(out, "1/1") {
+	if out := list.String(); !strings.HasPrefix(out, "etcd does not answer this host: this is what it said ") || !strings.Contains(out, "1/1") {
 		t.Errorf("ls prints\n%s", out)
 	}
 	if out := inspect.String(); !strings.HasPrefix(out, age) || !strings.Contains(out, "connected") || !strings.Contains(out, "10.0.0.2/24") {

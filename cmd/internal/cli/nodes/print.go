@@ -6,36 +6,52 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
-// printNodes is `gvlan node ls`.
-func printNodes(out io.Writer, views []api.NodeView, now time.Time) error {
-	terminal.InCells(&views)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "NODE\tHOST\tSTATE\tFOR\tADDRESS\tVERSION\tNETWORKS\tENDPOINTS\tPARENTS\tAGENTS")
-	for _, v := range views {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.Node, terminal.OrDash(v.Host), eachAgent(v, stateOf), terminal.OrDash(terminal.Since(worseOf(v).Since, now)),
-			terminal.OrDash(eachAgent(v, func(v api.NodeView) string { return v.Address })), terminal.OrDash(eachAgent(v, func(v api.NodeView) string { return v.Version })),
-			len(networksOf(v)), endpointsOf(v), terminal.OrDash(strings.Join(parentsOf(v), ",")), kindsOf(v))
+// nodeList is `gvlan node ls`.
+func nodeList() frame.List[api.NodeView] {
+	return frame.List[api.NodeView]{
+		Name: api.NodeView.Called,
+		Columns: func(now time.Time) []frame.Column[api.NodeView] {
+			return []frame.Column[api.NodeView]{
+				{Head: "NODE", Cell: api.NodeView.Called},
+				{Head: "STATE", Cell: func(v api.NodeView) string { return eachAgent(v, stateOf) }},
+				{Head: "FOR", Cell: func(v api.NodeView) string { return terminal.Since(worseOf(v).Since, now) }},
+				{Head: "ADDRESS", Cell: func(v api.NodeView) string {
+					return eachAgent(v, func(v api.NodeView) string { return v.Address })
+				}},
+				{Head: "NETWORKS", Cell: func(v api.NodeView) string { return strconv.Itoa(len(networksOf(v))) }},
+				{Head: "CONTAINERS", Cell: endpointsOf},
+				{Head: "PARENTS", Cell: func(v api.NodeView) string { return strings.Join(parentsOf(v), ",") }},
+				{Head: "VERSION", Wide: true, Cell: func(v api.NodeView) string {
+					return eachAgent(v, func(v api.NodeView) string { return v.Version })
+				}},
+				{Head: "AGENTS", Wide: true, Cell: kindsOf},
+				{Head: "ID", Wide: true, Cell: func(v api.NodeView) string { return v.Node }},
+			}
+		},
+		After: func(out io.Writer, views []api.NodeView) error {
+			if !slices.ContainsFunc(views, func(v api.NodeView) bool { return v.Stale }) {
+				return nil
+			}
+			_, err := fmt.Fprintln(out, "\netcd does not answer this host: which nodes are connected to it is what it said last")
+			return err
+		},
+		Empty: "no nodes are known yet",
 	}
-	if err := table.Flush(); err != nil || !slices.ContainsFunc(views, func(v api.NodeView) bool { return v.Stale }) {
-		return err
-	}
-	_, err := fmt.Fprintln(out, "\netcd does not answer this host: which nodes are connected to it is what it said last")
-	return err
 }
 
 // stateOf adds what an operator did to the node.
 func stateOf(v api.NodeView) string {
-	state := v.State
+	state := frame.Word(v.State)
 	if v.Stopped && v.State == string(cluster.Down) {
 		state += ", stopped"
 	}
@@ -49,27 +65,39 @@ func stateOf(v api.NodeView) string {
 }
 
 // printNode is `gvlan node inspect`.
-func printNode(out io.Writer, v api.NodeView, now time.Time) error {
+func printNode(out io.Writer, v api.NodeView, now time.Time, wide bool) error {
 	terminal.InCells(&v)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	for i, a := range agentsOf(v) {
-		if i > 0 {
-			fmt.Fprintln(table)
+	for _, a := range agentsOf(v) {
+		about := terminal.Table{Plain: true, Rows: [][]string{
+			{"node", fmt.Sprintf("%s (id %s, address %s)", a.Called(), a.Node, a.Address)},
+			{"state", fmt.Sprintf("%s for %s", stateOf(a), terminal.OrDash(terminal.Since(a.Since, now)))},
+			{"agent", fmt.Sprintf("%s, gvlan %s, epoch %d", kindOf(a), a.Version, a.Epoch)},
+		}}
+		if err := about.Print(out); err != nil {
+			return err
 		}
-		fmt.Fprintf(table, "node\t%s (host %s, address %s)\n", a.Node, a.Host, a.Address)
-		fmt.Fprintf(table, "state\t%s for %s\n", stateOf(a), terminal.OrDash(terminal.Since(a.Since, now)))
-		fmt.Fprintf(table, "agent\t%s, gvlan %s, epoch %d\n", kindOf(a), a.Version, a.Epoch)
+		fmt.Fprintln(out)
 	}
-	fmt.Fprintln(table, "\nINTERFACE\tKIND\tSTATE\tMTU\tADDRESSES\tOF\tVLAN\tUSED BY")
+	interfaces := terminal.Table{Heads: []string{"INTERFACE", "STATE", "ADDRESSES", "OF", "USED BY"}}
+	if wide {
+		interfaces.Heads = append(interfaces.Heads, "KIND", "MTU", "VLAN")
+	}
 	for _, i := range interfacesOf(v) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", i.Name, i.Kind, upDown(i.Up), i.MTU, terminal.OrDash(strings.Join(i.Addresses, ",")),
-			terminal.OrDash(i.Master+i.Parent), vlanText(i), terminal.OrDash(strings.Join(i.UsedBy, ",")))
+		row := []string{i.Name, upDown(i.Up), strings.Join(i.Addresses, ","), i.Master + i.Parent, strings.Join(i.UsedBy, ",")}
+		if wide {
+			row = append(row, i.Kind, strconv.Itoa(i.MTU), vlanText(i))
+		}
+		interfaces.Rows = append(interfaces.Rows, row)
 	}
-	fmt.Fprintln(table, "\nNETWORK\tSTATE\tPARENT NOW\tLINKS\tWHY")
+	if err := interfaces.Print(out); err != nil {
+		return err
+	}
+	fmt.Fprintln(out)
+	networks := terminal.Table{Heads: []string{"NETWORK", "STATE", "PARENT NOW", "LINKS", "WHY"}}
 	for _, n := range networksOf(v) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", n.Name, n.State, terminal.OrDash(n.Parent), terminal.OrDash(strings.Join(n.Links, ",")), terminal.OrDash(n.Why))
+		networks.Rows = append(networks.Rows, []string{n.Name, frame.Word(n.State), n.Parent, strings.Join(n.Links, ","), n.Why})
 	}
-	return table.Flush()
+	return networks.Print(out)
 }
 
 func upDown(up bool) string {
@@ -81,7 +109,7 @@ func upDown(up bool) string {
 
 func vlanText(i store.Interface) string {
 	if i.VLAN == 0 {
-		return "-"
+		return ""
 	}
 	return fmt.Sprint(i.VLAN)
 }
@@ -154,7 +182,7 @@ func endpointsOf(v api.NodeView) string {
 	sum := 0
 	for _, a := range agentsOf(v) {
 		if a.Endpoints == nil {
-			return "-"
+			return ""
 		}
 		sum += *a.Endpoints
 	}

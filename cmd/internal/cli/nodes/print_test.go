@@ -25,13 +25,13 @@ func TestHostIsOneRow(t *testing.T) {
 		{Node: "id2.swarm", Host: "h2", Address: "10.0.0.2", State: "ready", Since: now.Add(-time.Minute), Version: "2.0", Endpoints: &two},
 	})
 	var out strings.Builder
-	if err := printNodes(&out, hosts, now); err != nil {
+	if err := nodeList().Print(&out, hosts, now, true); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"NODE HOST STATE FOR ADDRESS VERSION NETWORKS ENDPOINTS PARENTS AGENTS",
-		"id1 h1 ready; swarm: down 1 second 10.0.0.1 2.0; swarm: 1.0 2 3 eth1 socket,swarm",
-		"id2.swarm h2 ready 1 minute 10.0.0.2 2.0 0 2 - swarm",
+		"NODE STATE FOR ADDRESS NETWORKS CONTAINERS PARENTS VERSION AGENTS ID",
+		"h1 ready; swarm: down 1 second 10.0.0.1 2 3 eth1 2.0; swarm: 1.0 socket,swarm id1",
+		"h2 ready 1 minute 10.0.0.2 0 2 - 2.0 swarm id2.swarm",
 	}
 	if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 		t.Errorf("node ls prints (-want +got):\n%s", diff)
@@ -43,14 +43,14 @@ func TestHostIsOneRow(t *testing.T) {
 			t.Fatal(err)
 		}
 		out.Reset()
-		if err := printNode(&out, v, now); err != nil {
+		if err := printNode(&out, v, now, true); err != nil {
 			t.Fatal(err)
 		}
 		want := []string{
-			"node id1 (host h1, address 10.0.0.1)", "state ready for 1 minute", "agent socket, gvlan 2.0, epoch 3",
-			"node id1.swarm (host h1, address 10.0.0.1)", "state down for 1 second", "agent swarm, gvlan 1.0, epoch 7",
-			"INTERFACE KIND STATE MTU ADDRESSES OF VLAN USED BY", "eth1 device up 1500 - - - lan,office",
-			"NETWORK STATE PARENT NOW LINKS WHY", "lan replica - - -", "office swarm - - -",
+			"node h1 (id id1, address 10.0.0.1)", "state ready for 1 minute", "agent socket, gvlan 2.0, epoch 3",
+			"node h1 (id id1.swarm, address 10.0.0.1)", "state down for 1 second", "agent swarm, gvlan 1.0, epoch 7",
+			"INTERFACE STATE ADDRESSES OF USED BY KIND MTU VLAN", "eth1 up - - lan,office device 1500 -",
+			"NETWORK STATE PARENT NOW LINKS WHY", "lan ready - - -", "office ready - - -",
 		}
 		if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 			t.Errorf("node inspect %s prints (-want +got):\n%s", name, diff)

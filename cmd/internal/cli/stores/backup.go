@@ -25,12 +25,16 @@ func NewBackup() *cobra.Command {
 		Long: "Writes all that the cluster's store knows, as one member has it, with a manifest: a tar that `gvlan restore`\n" +
 			"reads, and whose snapshot.db etcdutl restores. Hosts that run a member take one a day by themselves and keep\n" +
 			"seven in DATA-DIR/backups. The cluster's authority is not in it.",
+		Example: `  gvlan backup /root/gvlan-today.tar
+  gvlan backup --json /mnt/backups/gvlan.tar`,
 	}
 	return frame.Showing(c, func(c *cobra.Command, client *api.Client, args []string) (made api.Backup, err error) {
 		path, err := filepath.Abs(args[0])
 		if err != nil {
 			return made, fmt.Errorf("back up to %s: %w", args[0], err)
 		}
+		waiting := frame.Waiting(c, "the store to be copied to "+path)
+		defer waiting.End()
 		err = client.Send(c.Context(), http.MethodPost, api.BackupRoute, api.BackupFile{Path: path}, &made)
 		return made, err
 	}, frame.Aged(printBackup))
@@ -51,13 +55,18 @@ func NewRestore() *cobra.Command {
 		Long: "Makes a new store of the backup, with this host's member alone. Where this host keeps the cluster's authority\n" +
 			"(it ran a member) the other hosts follow by themselves; else they join again. Nothing new is given until every\n" +
 			"host has written again what it holds, and `gvlan recover` was run. Without --yes it only says what it would do.",
+		Example: `  gvlan restore /root/gvlan-today.tar
+  gvlan restore --yes /root/gvlan-today.tar`,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			path, err := filepath.Abs(args[0])
 			if err != nil {
 				return fmt.Errorf("restore %s: %w", args[0], err)
 			}
+			waiting := frame.Waiting(c, "this host to read "+path)
 			var r api.Restored
-			if err := client.Send(c.Context(), http.MethodPost, api.RestoreRoute, api.RestoreFile{Path: path, Look: !yes}, &r); err != nil {
+			err = client.Send(c.Context(), http.MethodPost, api.RestoreRoute, api.RestoreFile{Path: path, Look: !yes}, &r)
+			waiting.End()
+			if err != nil {
 				return err
 			}
 			if err := printRestore(c.OutOrStdout(), r, time.Now()); err != nil {
@@ -70,7 +79,7 @@ func NewRestore() *cobra.Command {
 		}),
 	}
 	c.Flags().BoolVar(&yes, "yes", false, "do it")
-	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store, as `5m`")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
@@ -104,29 +113,34 @@ func newStoreRecover() *cobra.Command {
 		Long: "Makes a new store of the copy that this host has as a member, voter or learner. Refused while the store\n" +
 			"answers. The other hosts follow by themselves; members that come back with what they had set it aside.\n" +
 			"Nothing new is given until every host has written again what it holds, and `gvlan recover` was run.",
+		Example: `  gvlan store recover
+  gvlan store recover --wait 5m`,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
 			out := c.OutOrStdout()
-			fmt.Fprintln(out, "asking whether any other member still answers ...")
+			waiting := frame.Waiting(c, "any other member of the store to answer")
 			var begun api.StoreBegun
-			if err := client.Ask(c.Context(), http.MethodPost, api.StoreRecoverRoute, &begun); err != nil {
+			err := client.Ask(c.Context(), http.MethodPost, api.StoreRecoverRoute, &begun)
+			waiting.End()
+			if err != nil {
 				return err
 			}
 			when := "which this agent has not seen since it started"
 			if !begun.Heard.IsZero() {
 				when = terminal.OrDash(terminal.Since(begun.Heard, time.Now())) + " ago"
 			}
-			fmt.Fprintf(out, "none does. Lost is at most what others wrote after the store last answered this host, %s\n", when)
+			fmt.Fprintf(out, "no other member answers. Lost is at most what others wrote after the store last answered this host, %s\n", when)
 			return awaitLife(c, client, wait, begun)
 		}),
 	}
-	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store, as `5m`")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
 
 // awaitLife waits until the store has begun the life that was asked for.
 func awaitLife(c *cobra.Command, client *api.Client, wait time.Duration, begun api.StoreBegun) error {
-	fmt.Fprintln(c.OutOrStdout(), "making the store anew: this host's agent begins anew with it ...")
+	waiting := frame.Waiting(c, "this host's agent to begin anew with the new store")
+	defer waiting.End()
 	for end := time.Now().Add(wait); ; {
 		var v api.StoreView
 		err := client.Get(c.Context(), api.StoreRoute, &v)

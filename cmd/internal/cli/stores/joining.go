@@ -38,21 +38,33 @@ func NewInit() *cobra.Command {
 		Short: "Open this host's store, so that other hosts can join it",
 		Long: "Makes the cluster's authority and a join secret, and serves the store of this host, with TLS both ways, to\n" +
 			"the hosts that join. Networks and containers of this host stay. Prints the line other hosts join with.",
+		Example: `  gvlan init
+  gvlan init --listen 192.168.1.10`,
 		Args: cobra.NoArgs,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			out := c.OutOrStdout()
-			fmt.Fprintln(out, "opening the store of this host: making its authority and its certificates ...")
+			waiting := frame.Waiting(c, "this host to make its authority and its certificates")
+			defer waiting.End()
 			if err := client.Send(c.Context(), http.MethodPost, api.StoreInitRoute, api.StoreInit{Listen: listen}, &struct{}{}); err != nil {
 				return err
 			}
-			if err := settled(c, client, wait, func(s api.Status) bool { return !s.Solo }); err != nil {
+			waiting.For("this host's agent to serve its store to others")
+			s, err := settled(c, client, wait, func(s api.Status) bool { return !s.Solo })
+			if err != nil {
 				return err
 			}
-			return printJoinLine(c.Context(), out, client, wait)
+			line, err := joinLine(c.Context(), client, wait)
+			waiting.End()
+			if err != nil {
+				return err
+			}
+			if err := health.PrintStatus(c.OutOrStdout(), s, time.Now()); err != nil {
+				return err
+			}
+			return sayJoinLine(c.OutOrStdout(), line)
 		}),
 	}
 	c.Flags().StringVar(&listen, "listen", "", "serve at `HOST[:PORT]` of this host; default is the address others reach it by, and port 2379. The two ports after it are used as well")
-	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store, as `5m`")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
@@ -67,26 +79,36 @@ func NewJoin() *cobra.Command {
 		Short: "Join the cluster that a host is of",
 		Long: "Brings this host, whose agent is solo so far, into the cluster of another. TOKEN is what `gvlan token show`\n" +
 			"prints on a host that runs a member of the store. Containers that are not on gvlan's networks are not touched.",
+		Example: `  gvlan join 192.168.1.10 gvlan1-...
+  gvlan join 192.168.1.10 --token-file /root/token
+  gvlan join 192.168.1.10 --import --token-file -`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			token, err := tokenOf(c.InOrStdin(), args[1:], tokenFile)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.OutOrStdout(), "asking %s to let this host in ...\n", args[0])
+			waiting := frame.Waiting(c, args[0]+" to let this host in")
+			defer waiting.End()
 			asked := api.StoreJoin{Address: args[0], Token: token, Import: bring, Discard: discard}
 			if err := client.Send(c.Context(), http.MethodPost, api.StoreJoinRoute, asked, &struct{}{}); err != nil {
 				return err
 			}
-			fmt.Fprintln(c.OutOrStdout(), "let in: this host's agent begins anew with the cluster's store ...")
-			return settled(c, client, wait, func(s api.Status) bool { return !s.Solo })
+			waiting.For("this host's agent to begin anew with the cluster's store")
+			s, err := settled(c, client, wait, func(s api.Status) bool { return !s.Solo })
+			waiting.End()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "this host is of the cluster of %s\n\n", args[0])
+			return health.PrintStatus(c.OutOrStdout(), s, time.Now())
 		}),
 	}
 	c.Flags().StringVar(&tokenFile, "token-file", "", "read the token from `FILE`, - for standard input, so that no list of processes shows it")
 	c.Flags().BoolVar(&bring, "import", false, "bring the networks that this host has of its own along, with the addresses of their containers")
 	c.Flags().BoolVar(&discard, "discard", false, "take down the networks that this host has of its own")
 	c.MarkFlagsMutuallyExclusive("import", "discard")
-	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait for the store, as `5m`")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
@@ -96,13 +118,13 @@ func NewJoin() *cobra.Command {
 func tokenOf(in io.Reader, args []string, file string) (string, error) {
 	switch {
 	case len(args) > 0 && file != "":
-		return "", errors.New("TOKEN with --token-file: give one")
+		return "", frame.Misusef("TOKEN and --token-file are given: give one")
 	case len(args) > 0:
 		token := strings.Clone(args[0])
 		terminal.HideArgument(args[0])
 		return token, nil
 	case file == "":
-		return "", errors.New("no token is given: gvlan join HOST TOKEN, or --token-file FILE; `gvlan token show` on a host that runs a member prints it")
+		return "", frame.Misusef("no token is given: gvlan join HOST TOKEN, or --token-file FILE; `gvlan token show` on a host that runs a member prints it")
 	}
 	var raw []byte
 	var err error
@@ -126,23 +148,33 @@ func NewLeave() *cobra.Command {
 		Long: "Hands this host's place in the store over to another host, takes the cluster's networks off this host and\n" +
 			"makes it solo again. Refused while containers of this host, running or stopped, are on gvlan's networks.\n" +
 			"What its settings say to join or to begin with (--join, --etcd-listen) counts again once they say something else.",
+		Example: `  gvlan leave
+  gvlan leave --wait 5m`,
 		Args: cobra.NoArgs,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			fmt.Fprintln(c.OutOrStdout(), "handing over what this host has of the cluster ...")
+			waiting := frame.Waiting(c, "what this host has of the cluster to be handed over")
+			defer waiting.End()
 			ctx, cancel := context.WithTimeout(c.Context(), wait)
 			defer cancel()
 			var left api.StoreLeft
 			if err := client.Ask(ctx, http.MethodPost, api.StoreLeaveRoute, &left); err != nil {
 				return err
 			}
-			fmt.Fprintln(c.OutOrStdout(), "this host is out of the cluster: its agent begins anew ...")
+			waiting.For("this host's agent to begin anew")
+			s, err := settled(c, client, wait, func(s api.Status) bool { return s.Solo })
+			waiting.End()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "this host is out of the cluster")
 			if len(left.Unfollowed) > 0 {
 				fmt.Fprintf(c.OutOrStdout(), "%s of its settings will not bring it back, until they or the token say something else: gvlan join or gvlan init does\n", strings.Join(left.Unfollowed, " and "))
 			}
-			return settled(c, client, wait, func(s api.Status) bool { return s.Solo })
+			fmt.Fprintln(c.OutOrStdout())
+			return health.PrintStatus(c.OutOrStdout(), s, time.Now())
 		}),
 	}
-	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait")
+	c.Flags().DurationVar(&wait, "wait", settleWait, "how long to wait, as `5m`")
 	config.AddAgentFlags(c.Flags())
 	return c
 }
@@ -151,16 +183,16 @@ func NewLeave() *cobra.Command {
 // may find out by itself yet that it is the node of its name.
 const personWait = 6 * time.Second
 
-// settled waits until the agent has begun anew and would give addresses, and
-// prints its status. It does not wait out what only a person can end.
-func settled(c *cobra.Command, client *api.Client, wait time.Duration, there func(api.Status) bool) error {
+// settled waits until the agent has begun anew and would give addresses. It does
+// not wait out what only a person can end.
+func settled(c *cobra.Command, client *api.Client, wait time.Duration, there func(api.Status) bool) (api.Status, error) {
 	end := time.Now().Add(wait)
 	var asks time.Time // since when it waits for a person; zero: it does not
 	for {
 		var s api.Status
 		err := client.Get(c.Context(), api.StatusRoute, &s)
 		if err == nil && there(s) && s.Etcd.Trusted {
-			return health.PrintStatus(c.OutOrStdout(), s, time.Now())
+			return s, nil
 		}
 		switch {
 		case err != nil || !there(s) || !s.Etcd.Asks:
@@ -172,80 +204,91 @@ func settled(c *cobra.Command, client *api.Client, wait time.Duration, there fun
 			if err == nil {
 				err = errors.New(cmp.Or(s.Etcd.Why, "it still uses the store it had"))
 			}
-			return fmt.Errorf("the agent is not ready yet (gvlan status says when it is): %w", err)
+			return s, fmt.Errorf("the agent is not ready yet (gvlan status says when it is): %w", err)
 		}
 	}
 }
 
 // NewToken is `gvlan token`.
 func NewToken() *cobra.Command {
-	c := &cobra.Command{Use: "token", Short: "What other hosts join this cluster with"}
 	var quiet bool
-	show := &cobra.Command{Use: "show", Short: "Print the line other hosts join with", Args: cobra.NoArgs}
-	shown := frame.Showing(show, frame.At[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
+	show := &cobra.Command{
+		Use: "show", Short: "Print the line other hosts join with", Args: cobra.NoArgs,
+		Long: "Hosts that run a member of the store know it.",
+		Example: `  gvlan token show
+  gvlan token show -q > /root/token`,
+	}
+	frame.Showing(show, frame.At[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
 		if quiet {
 			_, err := fmt.Fprintln(c.OutOrStdout(), line.Token)
 			return err
 		}
 		return sayJoinLine(c.OutOrStdout(), line)
 	})
-	shown.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the token only")
+	show.Flags().BoolVarP(&quiet, "quiet", "q", false, "print the token only")
 	rotate := &cobra.Command{
-		Use: "rotate", Short: "Make a new join secret; the old one joins nobody any more, and hosts that have joined notice nothing", Args: cobra.NoArgs,
+		Use: "rotate", Short: "Make a new join secret: the old one joins nobody any more", Args: cobra.NoArgs,
+		Long:    "Hosts that have joined notice nothing.",
+		Example: "  gvlan token rotate",
 	}
-	rotated := frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (line api.JoinLine, err error) {
+	frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (line api.JoinLine, err error) {
 		err = client.Ask(c.Context(), http.MethodPost, api.TokenRotateRoute, &line)
 		return line, err
 	}, func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
 		return sayJoinLine(c.OutOrStdout(), line)
 	})
-	c.AddCommand(shown, rotated)
-	return c
+	return frame.Group("token", "What other hosts join this cluster with", show, rotate)
 }
 
 // NewAuthority is `gvlan ca`.
 func NewAuthority() *cobra.Command {
-	c := &cobra.Command{Use: "ca", Short: "The authority that certificates of this cluster come from"}
 	show := func(c *cobra.Command, _ *api.Client, r api.AuthorityRotation) error {
 		return printRotation(c.OutOrStdout(), r)
 	}
-	status := &cobra.Command{Use: "status", Short: "Say how far a change of the authority is", Args: cobra.NoArgs}
+	status := &cobra.Command{
+		Use: "status", Short: "Say how far a change of the authority is, and for whom it waits", Args: cobra.NoArgs,
+		Long:    "Where a change is under way, it names the hosts it waits for.",
+		Example: "  gvlan ca status",
+	}
+	frame.Showing(status, frame.At[api.AuthorityRotation](api.CAStateRoute), show)
 	rotate := &cobra.Command{
 		Use: "rotate", Short: "Replace the authority", Args: cobra.NoArgs,
 		Long: "Makes a new authority. Both count until every host has a certificate of the new one, which hosts see to by\n" +
 			"themselves; hosts that are away are waited for until their certificates end, or they are evicted.",
+		Example: "  gvlan ca rotate",
 	}
-	c.AddCommand(frame.Showing(status, frame.At[api.AuthorityRotation](api.CAStateRoute), show), frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (r api.AuthorityRotation, err error) {
+	frame.Showing(rotate, func(c *cobra.Command, client *api.Client, _ []string) (r api.AuthorityRotation, err error) {
 		err = client.Ask(c.Context(), http.MethodPost, api.CARotateRoute, &r)
 		return r, err
-	}, show))
-	return c
+	}, show)
+	return frame.Group("ca", "The authority that certificates of this cluster come from", status, rotate)
 }
 
 func printRotation(out io.Writer, r api.AuthorityRotation) error {
-	line := "the authority is settled: no change is under way"
-	switch {
-	case r.Stage == "settled":
-	case len(r.Waiting) == 0:
-		line = "the authority is being replaced (" + r.Stage + "): waiting for nobody"
-	default:
-		terminal.InCells(&r)
-		line = "the authority is being replaced (" + r.Stage + "): waiting for " + strings.Join(r.Waiting, ", ")
+	terminal.InCells(&r)
+	waiting := "nobody"
+	if len(r.Waiting) > 0 {
+		waiting = strings.Join(r.Waiting, ", ")
+	}
+	line := "the authority is being replaced (" + r.Stage + "): waiting for " + waiting
+	switch r.Stage { // of package join, where the names are
+	case "settled":
+		line = "the authority is settled: no change is under way"
+	case "spreading":
+		line = "the authority is being replaced: hosts are told the new one, waiting for " + waiting
+	case "replacing":
+		line = "the authority is being replaced: hosts get certificates of the new one, waiting for " + waiting
 	}
 	_, err := fmt.Fprintln(out, line)
 	return err
 }
 
-// printJoinLine waits until the store has what others join with.
-func printJoinLine(ctx context.Context, out io.Writer, client *api.Client, wait time.Duration) error {
+// joinLine waits until the store has what others join with.
+func joinLine(ctx context.Context, client *api.Client, wait time.Duration) (line api.JoinLine, err error) {
 	for end := time.Now().Add(wait); ; {
-		var line api.JoinLine
 		err := client.Get(ctx, api.TokenRoute, &line)
-		if err == nil {
-			return sayJoinLine(out, line)
-		}
-		if time.Now().After(end) || !store.Sleep(ctx, settledLook) {
-			return err
+		if err == nil || time.Now().After(end) || !store.Sleep(ctx, settledLook) {
+			return line, err
 		}
 	}
 }

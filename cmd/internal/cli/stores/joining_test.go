@@ -30,7 +30,7 @@ func TestJoinSaysWhatOnlyAPersonCanEnd(t *testing.T) {
 	c := NewJoin()
 	c.SetContext(ctx)
 	began := time.Now()
-	err = settled(c, api.NewClient(path), settleWait, func(s api.Status) bool { return !s.Solo })
+	_, err = settled(c, api.NewClient(path), settleWait, func(s api.Status) bool { return !s.Solo })
 	if took := time.Since(began); err == nil || !strings.Contains(err.Error(), why) || took < personWait || took > settleWait/2 {
 		t.Errorf("after %s: %v, want the reason after %s", took, err, personWait)
 	}

@@ -30,9 +30,14 @@ func NewRecover() *cobra.Command {
 			"again. For ten minutes afterwards the LAN is asked before an address is given.\n\n" +
 			"Also says that this host is the node of its name, where another install of gvlan had that name\n" +
 			"before: this one then looks after what the store keeps of that node.",
+		Example: `  gvlan recover
+  gvlan recover --without h3
+  gvlan recover --wait 5m`,
 		Args: cobra.NoArgs,
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			r, err := awaitRecovery(c.Context(), client, without, wait)
+			waiting := frame.Waiting(c, "every known node to write again what it holds")
+			r, err := awaitRecovery(c.Context(), client, without, wait, waiting)
+			waiting.End()
 			if err != nil {
 				return err
 			}
@@ -47,9 +52,10 @@ func NewRecover() *cobra.Command {
 			return err
 		}),
 	}
-	c.Flags().StringSliceVar(&without, "without", nil, "go on without these nodes, whose agents cannot be started")
-	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the others")
+	c.Flags().StringSliceVar(&without, "without", nil, "go on without these `NODES`, whose agents cannot be started")
+	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the others, as `5m`")
 	config.AddAgentFlags(c.Flags())
+	frame.CompletesFlag(c, "without", frame.Nodes)
 	return c
 }
 
@@ -57,7 +63,7 @@ func NewRecover() *cobra.Command {
 const recoverAgain = time.Second
 
 // awaitRecovery asks until no node is waited for any more.
-func awaitRecovery(ctx context.Context, client *api.Client, without []string, wait time.Duration) (api.Recovered, error) {
+func awaitRecovery(ctx context.Context, client *api.Client, without []string, wait time.Duration, waiting *frame.Wait) (api.Recovered, error) {
 	route := api.RecoverRoute + "?" + url.Values{"without": without}.Encode()
 	end := time.Now().Add(wait)
 	for {
@@ -65,6 +71,7 @@ func awaitRecovery(ctx context.Context, client *api.Client, without []string, wa
 		if err := client.Ask(ctx, http.MethodPost, route, &r); err != nil || len(r.Waiting) == 0 {
 			return r, err
 		}
+		waiting.For(strings.Join(r.Waiting, ", ") + " to write again what they hold")
 		if time.Now().After(end) || !store.Sleep(ctx, recoverAgain) {
 			return r, waitingError(r)
 		}

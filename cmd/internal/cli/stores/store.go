@@ -1,12 +1,12 @@
 package stores
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,24 +18,90 @@ import (
 
 // New is `gvlan store`.
 func New() *cobra.Command {
-	c := &cobra.Command{Use: "store", Short: "The store of this cluster: which hosts keep it"}
-	list := &cobra.Command{Use: "ls", Short: "List the members of the store, and why other hosts are none", Args: cobra.NoArgs}
-	c.AddCommand(frame.Showing(list, frame.At[api.StoreView](api.StoreRoute), func(c *cobra.Command, _ *api.Client, v api.StoreView) error {
-		return printStore(c.OutOrStdout(), v)
-	}), newStoreSize(), newStoreRecover())
-	return c
+	return frame.Group("store", "The store of this cluster: which hosts keep it", newStoreList(), newStoreSize(), newStoreRecover())
+}
+
+// place is a row of `gvlan store ls`: a member, or a host without one.
+type place struct {
+	Name    string // of the host, as people call it
+	Node    string
+	Role    string // "" without a member
+	Address string
+	Lag     string
+	Size    string
+	Why     string
+}
+
+func newStoreList() *cobra.Command {
+	c := &cobra.Command{
+		Use: "ls", Short: "List the members of the store, and why other hosts are none", Args: cobra.NoArgs,
+		Long: "leader and voter vote: a majority of them has to answer. A learner has a live copy and does not vote.\n" +
+			"BEHIND counts what a member has not applied yet.",
+		Example: `  gvlan store ls
+  gvlan store ls -q
+  gvlan store ls --format '{{.Name}} {{.Role}}'`,
+	}
+	var warnings []string // of the answer that is shown
+	places := func(v api.StoreView) []place {
+		warnings = v.Warnings
+		return placesOf(v)
+	}
+	return frame.ListingOf(c, frame.At[api.StoreView](api.StoreRoute), places, frame.List[place]{
+		Name: func(p place) string { return p.Name },
+		Columns: func(time.Time) []frame.Column[place] {
+			return []frame.Column[place]{
+				{Head: "NODE", Cell: func(p place) string { return p.Name }},
+				{Head: "ROLE", Cell: func(p place) string { return p.Role }},
+				{Head: "ADDRESS", Cell: func(p place) string { return p.Address }},
+				{Head: "BEHIND", Cell: func(p place) string { return p.Lag }},
+				{Head: "SIZE", Cell: func(p place) string { return p.Size }},
+				{Head: "NOTE", Cell: func(p place) string { return p.Why }},
+				{Head: "ID", Wide: true, Cell: func(p place) string { return p.Node }},
+			}
+		},
+		After: func(out io.Writer, _ []place) error {
+			terminal.InCells(&warnings)
+			for _, w := range warnings {
+				if _, err := fmt.Fprintf(out, "warning: %s\n", w); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Empty: "this host is solo: its store is its own, and gvlan init opens it to others",
+	})
+}
+
+// placesOf are members first, then the hosts without one.
+func placesOf(v api.StoreView) (all []place) {
+	for _, m := range v.Members {
+		all = append(all, place{
+			Name: cmp.Or(m.Host, m.Node), Node: m.Node, Role: m.Role, Address: m.Address,
+			Lag: strconv.FormatUint(m.Lag, 10), Size: sizeOf(m.Size), Why: m.Why,
+		})
+	}
+	for _, h := range v.Hosts {
+		all = append(all, place{Name: cmp.Or(h.Host, h.Node), Node: h.Node, Why: h.Why})
+	}
+	return all
 }
 
 func newStoreSize() *cobra.Command {
 	c := &cobra.Command{
 		Use: "size 1|3|5|auto", Short: "Say how many members vote; auto is 1 for up to two hosts, else 3", Args: cobra.ExactArgs(1),
+		Long: "Members come and go one at a time, while a majority answers: gvlan store ls shows how far that is.",
+		Example: `  gvlan store size 5
+  gvlan store size auto`,
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return []cobra.Completion{"1", "3", "5", "auto"}, cobra.ShellCompDirectiveNoFileComp
+		},
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			voters := 0
-			if args[0] != "auto" {
-				var err error
-				if voters, err = strconv.Atoi(args[0]); err != nil {
-					return fmt.Errorf("size %q: give 1, 3, 5 or auto", args[0])
-				}
+			voters, known := map[string]int{"1": 1, "3": 3, "5": 5, "auto": 0}[args[0]]
+			if !known {
+				return frame.Misusef("size %q: give 1, 3 or 5, or auto", args[0])
 			}
 			return client.Send(c.Context(), http.MethodPost, api.StoreSizeRoute, api.StoreSize{Voters: voters}, &struct{}{})
 		}),
@@ -44,38 +110,11 @@ func newStoreSize() *cobra.Command {
 	return c
 }
 
-// printStore shows members first, then the hosts without one.
-func printStore(out io.Writer, v api.StoreView) error {
-	terminal.InCells(&v)
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
-	fmt.Fprintln(table, "HOST\tROLE\tADDRESS\tBEHIND\tSIZE\tNOTE")
-	for _, m := range v.Members {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%s\n", orNode(m.Host, m.Node), m.Role, terminal.OrDash(m.Address), m.Lag, sizeOf(m.Size), terminal.OrDash(m.Why))
-	}
-	for _, h := range v.Hosts {
-		fmt.Fprintf(table, "%s\t-\t-\t-\t-\t%s\n", orNode(h.Host, h.Node), h.Why)
-	}
-	if err := table.Flush(); err != nil {
-		return fmt.Errorf("print the store: %w", err)
-	}
-	for _, w := range v.Warnings {
-		fmt.Fprintf(out, "warning: %s\n", w)
-	}
-	return nil
-}
-
-func orNode(host, node string) string {
-	if strings.TrimSpace(host) == "" {
-		return node
-	}
-	return host
-}
-
 // sizeOf is a number of bytes for people.
 func sizeOf(bytes int64) string {
 	const mega = 1 << 20
 	if bytes <= 0 {
-		return "-"
+		return ""
 	}
 	return fmt.Sprintf("%.1f MiB", float64(bytes)/mega)
 }
