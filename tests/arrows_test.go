@@ -23,7 +23,7 @@ var arrows = map[string][]string{
 	"cmd/internal/cli":             {"cluster/store", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/cli/names", "cmd/internal/cli/networks", "cmd/internal/cli/nodes", "cmd/internal/cli/stores", "cmd/internal/config", "driver/option"},
 	"cmd/internal/cli/clitest":     {"cmd/internal/api", "cmd/internal/cli/frame"},
 	"cmd/internal/cli/frame":       {"cluster", "cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "driver/journal", "ipam/pool"},
-	"cmd/internal/cli/health":      {"cluster", "cluster/events", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/doctor", "cmd/internal/terminal", "ipam/pool"},
+	"cmd/internal/cli/health":      {"cluster", "cluster/events", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/doctor", "cmd/internal/support", "cmd/internal/terminal", "ipam/pool"},
 	"cmd/internal/cli/names":       {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "dns/listen"},
 	"cmd/internal/cli/networks":    {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "driver/command", "driver/engine", "driver/network", "driver/option", "ipam/pool"},
 	"cmd/internal/cli/nodes":       {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "ipam/evict"},
@@ -33,6 +33,7 @@ var arrows = map[string][]string{
 	"cmd/internal/doctor":          {"cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor/firewall", "driver/engine", "driver/link", "driver/netns", "driver/option", "parentfile"},
 	"cmd/internal/doctor/firewall": {},
 	"cmd/internal/metrics":         {"cluster", "cluster/gossip", "cluster/store", "cluster/store/session", "dns/zone", "driver/command", "driver/journal", "driver/reconcile", "driver/visible", "ipam"},
+	"cmd/internal/support":         {"cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor", "driver/engine"},
 	"cmd/internal/systemd":         {},
 	"cmd/internal/terminal":        {"driver/visible"},
 

@@ -3,6 +3,7 @@ package docker_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ func TestDoctor(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("healthy hosts", doctorHealthy)
 		c.scenario("planted faults", doctorFaults)
+		c.scenario("an archive for a bug report", supportArchive)
 		c.scenario("agent and engine down", doctorDown)
 	})
 }
@@ -167,6 +169,47 @@ func doctorFaults(c *cluster) {
 	if d := c.doctor(h); !d.Healthy {
 		c.t.Errorf("with everything taken away, %s is found to have %+v", h.Name, d.Findings)
 	}
+}
+
+// supportArchive: what the cluster has is in the archive, and with --redact none
+// of its names is.
+func supportArchive(c *cluster) {
+	h := c.Hosts[0]
+	c.network(h, "payroll", "--subnet", "10.190.3.0/24", "-o", "parent=eth1")
+	address := c.run(h, "payroll", "billing", "--network-alias", "invoices")
+	c.run(c.Hosts[1], "payroll", "elsewhere")
+	names := []string{"payroll", "billing", "invoices", "elsewhere"}
+	eventually(c.t, "names of the other host", func() error {
+		return missing(c.gvlan(h, "dns", "ls"), names[1:])
+	})
+	grep := func(flags ...string) string {
+		h.MustExec(c.t, "rm", "-rf", "/tmp/archive", "/tmp/archive.tar.gz")
+		c.gvlan(h, append([]string{"support", "/tmp/archive.tar.gz"}, flags...)...)
+		h.MustExec(c.t, "sh", "-ec", "mkdir /tmp/archive; tar xzf /tmp/archive.tar.gz -C /tmp/archive")
+		return h.MustExec(c.t, "sh", "-c", "grep -riE '"+strings.Join(append(names, address.String()), "|")+"' /tmp/archive || true")
+	}
+	if err := missing(grep(), append(names, address.String())); err != nil {
+		c.t.Errorf("the archive: %v", err)
+	}
+	redacted := grep("--redact")
+	for _, name := range names {
+		if strings.Contains(strings.ToLower(redacted), name) {
+			c.t.Errorf("%s is in the redacted archive:\n%s", name, redacted)
+		}
+	}
+	if err := missing(redacted, []string{address.String()}); err != nil {
+		c.t.Errorf("the redacted archive: %v", err)
+	}
+}
+
+// missing says which words are not in a text.
+func missing(text string, words []string) error {
+	for _, w := range words {
+		if !strings.Contains(text, w) {
+			return fmt.Errorf("%s is not in\n%s", w, text)
+		}
+	}
+	return nil
 }
 
 // doctorDown: what needs neither agent nor engine is found without them.

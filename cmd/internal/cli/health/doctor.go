@@ -63,28 +63,38 @@ func addHostFlags(flags *pflag.FlagSet) {
 	config.AddAgentFlags(flags, "docker", "data-dir", "plugin-socket-dir", "driver-name")
 }
 
-// examine looks at this host, with the settings of its agent where that answers,
-// else with those of the command, which are the file's and the environment's.
+// examine looks at this host.
 func examine(c *cobra.Command, version string) (doctor.Report, error) {
-	if os.Geteuid() != 0 {
-		return doctor.Report{}, errors.New("only root may look at all this: run this command as root")
-	}
-	loaded, err := config.Load(c.Flags(), os.Environ())
-	if err != nil {
-		return doctor.Report{}, frame.Misuse(err)
-	}
-	settings, err := inEffect(c.Context(), loaded.Config)
+	host, closeHost, err := thisHost(c, version)
 	if err != nil {
 		return doctor.Report{}, err
-	}
-	host, closeHost, err := doctor.Real(settings, version)
-	if err != nil {
-		return doctor.Report{}, fmt.Errorf("look at this host: %w", err)
 	}
 	waiting := frame.Waiting(c, "answers of the engine, the agent and the disk")
 	report := doctor.Examine(c.Context(), host)
 	waiting.End()
 	return report, closeHost()
+}
+
+// thisHost is the host of the command, with the settings of its agent where that
+// answers, else with those of the command, which are the file's and the
+// environment's.
+func thisHost(c *cobra.Command, version string) (doctor.Host, func() error, error) {
+	if os.Geteuid() != 0 {
+		return doctor.Host{}, nil, errors.New("only root may look at all this: run this command as root")
+	}
+	loaded, err := config.Load(c.Flags(), os.Environ())
+	if err != nil {
+		return doctor.Host{}, nil, frame.Misuse(err)
+	}
+	settings, err := inEffect(c.Context(), loaded.Config)
+	if err != nil {
+		return doctor.Host{}, nil, err
+	}
+	host, closeHost, err := doctor.Real(settings, version)
+	if err != nil {
+		return doctor.Host{}, nil, fmt.Errorf("look at this host: %w", err)
+	}
+	return host, closeHost, nil
 }
 
 // inEffect are the settings of the agent, but for the socket it is asked by.
