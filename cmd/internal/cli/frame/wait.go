@@ -26,6 +26,7 @@ type Wait struct {
 	shown string // what the last line said; "" when none stands
 
 	done  chan struct{}
+	end   sync.Once
 	ended sync.WaitGroup
 }
 
@@ -44,8 +45,11 @@ func (w *Wait) For(what string) {
 	w.what = what
 }
 
-// End ends the wait, and takes its line away where that can be done.
-func (w *Wait) End() {
+// End ends the wait, and takes its line away where that can be done. A command
+// that prints while it may still fail ends it twice.
+func (w *Wait) End() { w.end.Do(w.stop) }
+
+func (w *Wait) stop() {
 	close(w.done)
 	w.ended.Wait()
 	w.mu.Lock()

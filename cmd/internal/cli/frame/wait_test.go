@@ -36,6 +36,7 @@ func TestWaitIsToldOnce(t *testing.T) {
 				w := Waiting(c, "h2")
 				test.wait(w)
 				w.End()
+				w.End() // as a command does that ends it before it prints, and when it returns
 				if out.String() != test.want {
 					t.Errorf("it says %q, want %q", out.String(), test.want)
 				}
