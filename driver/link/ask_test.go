@@ -77,6 +77,48 @@ func TestAsk(t *testing.T) {
 	}
 }
 
+// TestAnswersNameWho: each answer is told with the hardware address it came
+// from, and a host that was met is a neighbour.
+func TestAnswersNameWho(t *testing.T) {
+	near, far := newWorld(t), newWorld(t)
+	wire(t, near, far)
+	peer := far.link(t, "eth0").Attrs().HardwareAddr
+	for _, text := range []string{"192.0.2.7/24", "2001:db8::7/64"} {
+		addr, err := netlink.ParseAddr(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr.Flags = unix.IFA_F_NODAD // usable at once
+		far.do(t, func() error { return far.handle.AddrAdd(far.link(t, "eth0"), addr) })
+	}
+	v4, v6, none := netip.MustParseAddr("192.0.2.7"), netip.MustParseAddr("2001:db8::7"), netip.MustParseAddr("192.0.2.8")
+	var got map[netip.Addr][]net.HardwareAddr
+	in := func(ask func() error) {
+		t.Helper()
+		if err := near.ns.Do(ask); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in(func() (err error) {
+		got, err = link.Answers(t.Context(), "eth0", []netip.Addr{v4, v6, none})
+		return err
+	})
+	if diff := cmp.Diff(map[netip.Addr][]net.HardwareAddr{v4: {peer}, v6: {peer}}, got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+	near.do(t, func() error {
+		return near.handle.NeighAdd(&netlink.Neigh{LinkIndex: near.link(t, "eth0").Attrs().Index, State: unix.NUD_REACHABLE, IP: v4.AsSlice(), HardwareAddr: peer})
+	})
+	var met []link.Neighbour
+	in(func() (err error) {
+		met, err = link.Neighbours("eth0")
+		return err
+	})
+	if !slices.ContainsFunc(met, func(n link.Neighbour) bool { return n.Address == v4 && n.MAC.String() == peer.String() }) {
+		t.Errorf("neighbours %v, want %s at %s", met, v4, peer)
+	}
+}
+
 // TestAskEnds: who is asked to stop does not listen on.
 func TestAskEnds(t *testing.T) {
 	near := nextTo(t)
@@ -107,8 +149,8 @@ func FuzzAnswered(f *testing.F) {
 		f.Add(link.Probe(netip.MustParseAddr(addr), mac))
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		if addr, ok := link.Answered(frame, mac); ok && !addr.IsValid() {
-			t.Errorf("%x names no address", frame)
+		if addr, by, ok := link.Answered(frame, mac); ok && (!addr.IsValid() || len(by) != 6) {
+			t.Errorf("%x names no address, or nobody: %s at %s", frame, addr, by)
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -86,4 +87,36 @@ func destination(dst *net.IPNet) (netip.Prefix, bool) {
 		return netip.Prefix{}, false
 	}
 	return netip.PrefixFrom(addr.Unmap(), bits), true
+}
+
+// Neighbour is who has an address, as the kernel met it lately.
+type Neighbour struct {
+	Address netip.Addr
+	MAC     net.HardwareAddr
+}
+
+// Neighbours lists whom the kernel met at an interface, in the network namespace
+// of the calling thread (`ip neighbour show dev`).
+func Neighbours(ifname string) ([]Neighbour, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	iface, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return nil, fmt.Errorf("list the neighbours at %s: %w", ifname, err)
+	}
+	found, err := handle.NeighList(iface.Index, unix.AF_UNSPEC)
+	if err != nil {
+		return nil, fmt.Errorf("list the neighbours at %s: %w", ifname, err)
+	}
+	var all []Neighbour
+	for _, n := range found {
+		addr, ok := netip.AddrFromSlice(n.IP)
+		if ok && len(n.HardwareAddr) == 6 && n.State&(unix.NUD_FAILED|unix.NUD_NOARP) == 0 {
+			all = append(all, Neighbour{addr.Unmap(), n.HardwareAddr})
+		}
+	}
+	return all, nil
 }

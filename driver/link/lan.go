@@ -72,13 +72,22 @@ const (
 	askWait   = 500 * time.Millisecond
 )
 
-// Ask asks the LAN at an interface who has these addresses, by ARP and by
-// neighbor solicitation, and returns those that answered within 1.5 s. No holder
-// without ARP does, such as ipvlan's l3 modes make. An interface that is down
-// or no Ethernet device is an error: nobody was asked.
+// Ask asks the LAN at an interface who has these addresses, as Answers does, and
+// returns those that answered.
+func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, error) {
+	answers, err := Answers(ctx, ifname, addrs)
+	return slices.Collect(maps.Keys(answers)), err
+}
+
+// Answers asks the LAN at an interface who has these addresses, by ARP and by
+// neighbor solicitation, and returns the hardware addresses that answered for
+// each: several where an address is in use twice. It listens for 1.5 s, or until
+// every address was answered for and the others had half a second to answer. No
+// holder without ARP does, such as ipvlan's l3 modes make. An interface that is
+// down or no Ethernet device is an error: nobody was asked.
 //
 // It works in the network namespace of the calling thread.
-func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, error) {
+func Answers(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error) {
 	iface, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("ask on %s: %w", ifname, err)
@@ -97,7 +106,7 @@ func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, 
 		if err != nil {
 			return nil, fmt.Errorf("ask on %s: open a packet socket: %w", ifname, err)
 		}
-		sides = append(sides, &inquiry{socket: socket, mac: iface.HardwareAddr, addrs: some, found: map[netip.Addr]bool{}})
+		sides = append(sides, &inquiry{socket: socket, mac: iface.HardwareAddr, addrs: some, found: map[netip.Addr][]net.HardwareAddr{}})
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range sides {
@@ -106,11 +115,11 @@ func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, 
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("ask on %s: %w", ifname, err)
 	}
-	var answering []netip.Addr
+	answers := map[netip.Addr][]net.HardwareAddr{}
 	for _, s := range sides {
-		answering = slices.AppendSeq(answering, maps.Keys(s.found))
+		maps.Copy(answers, s.found)
 	}
-	return answering, nil
+	return answers, nil
 }
 
 // byProtocol parts addresses by the EtherType of the answers.
@@ -131,7 +140,7 @@ type inquiry struct {
 	socket *os.File
 	mac    net.HardwareAddr // of the interface
 	addrs  []netip.Addr
-	found  map[netip.Addr]bool
+	found  map[netip.Addr][]net.HardwareAddr
 }
 
 func (q *inquiry) run(ctx context.Context) error {
@@ -143,6 +152,9 @@ func (q *inquiry) run(ctx context.Context) error {
 		}
 		if err := q.listen(ctx); err != nil {
 			return fmt.Errorf("listen for answers: %w", err)
+		}
+		if len(q.found) == len(q.addrs) {
+			return nil
 		}
 	}
 	return nil
@@ -162,11 +174,19 @@ func (q *inquiry) listen(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if addr, ok := answered(frame[:n], q.mac); ok && slices.Contains(q.addrs, addr) {
-			q.found[addr] = true
+		if addr, by, ok := answered(frame[:n], q.mac); ok && slices.Contains(q.addrs, addr) {
+			q.note(addr, by)
 		}
 	}
 	return ctx.Err()
+}
+
+// note enters an answer.
+func (q *inquiry) note(addr netip.Addr, by net.HardwareAddr) {
+	same := func(had net.HardwareAddr) bool { return bytes.Equal(had, by) }
+	if !slices.ContainsFunc(q.found[addr], same) {
+		q.found[addr] = append(q.found[addr], bytes.Clone(by))
+	}
 }
 
 // packetSocket opens a packet(7) socket, which has no timers of its own: as a
@@ -263,24 +283,29 @@ func probe(addr netip.Addr, mac net.HardwareAddr) []byte {
 	return ndp(ethernet(groupMAC, mac, unix.ETH_P_IPV6), sender, group, message)
 }
 
-// answered returns the address that a frame to mac says somebody has.
-func answered(frame []byte, mac net.HardwareAddr) (netip.Addr, bool) {
+// answered returns the address that a frame to mac says somebody has, and that
+// one's hardware address, which is a part of the frame.
+func answered(frame []byte, mac net.HardwareAddr) (addr netip.Addr, by net.HardwareAddr, ok bool) {
 	if len(frame) < ethernetHeader || !bytes.Equal(frame[:6], mac) {
-		return netip.Addr{}, false
+		return netip.Addr{}, nil, false
 	}
 	packet := frame[ethernetHeader:]
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case unix.ETH_P_ARP:
 		if len(packet) >= arpSize && bytes.HasPrefix(packet, arpEthernetIPv4) && packet[7] == arpReply {
-			return netip.AddrFrom4([4]byte(packet[14:18])), true
+			return netip.AddrFrom4([4]byte(packet[14:18])), packet[8:14], true
 		}
 	case unix.ETH_P_IPV6:
 		const target = ipv6Header + 8
 		if len(packet) >= target+16 && packet[6] == unix.IPPROTO_ICMPV6 && packet[ipv6Header] == advertisement {
-			return netip.AddrFrom16([16]byte(packet[target : target+16])), true
+			by = frame[6:12]
+			if option := packet[target+16:]; len(option) >= 8 && option[0] == targetLinkAddress {
+				by = option[2:8]
+			}
+			return netip.AddrFrom16([16]byte(packet[target : target+16])), by, true
 		}
 	}
-	return netip.Addr{}, false
+	return netip.Addr{}, nil, false
 }
 
 // ndp appends an IPv6 packet with a neighbor discovery message, whose checksum
