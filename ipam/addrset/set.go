@@ -80,6 +80,26 @@ func (s Interval) First() netip.Addr { return s.first.addr() }
 // Last is the highest address.
 func (s Interval) Last() netip.Addr { return s.last.addr() }
 
+// Size counts the addresses, exactly up to 2^53 of them.
+func (s Interval) Size() float64 {
+	const low = 1 << 64 // what the upper half counts
+	d := s.last.minus(s.first)
+	return float64(d.hi)*low + float64(d.lo) + 1
+}
+
+// String writes an address alone, a prefix where the run is one, else first-last.
+func (s Interval) String() string {
+	if s.first == s.last {
+		return s.First().String()
+	}
+	for bits := s.First().BitLen() - 1; bits >= 0; bits-- {
+		if p := netip.PrefixFrom(s.First(), bits); Of(p) == s {
+			return p.String()
+		}
+	}
+	return s.First().String() + "-" + s.Last().String()
+}
+
 // hostMask has the bits of a prefix set that tell its addresses apart.
 func hostMask(p netip.Prefix) number {
 	bits := p.Addr().BitLen() - p.Bits()

@@ -163,3 +163,24 @@ func TestSearchInLargeSubnets(t *testing.T) {
 		})
 	}
 }
+
+func TestIntervalsForPeople(t *testing.T) {
+	for _, test := range []struct {
+		first, last string
+		size        float64
+		want        string
+	}{
+		{"10.0.0.1", "10.0.0.1", 1, "10.0.0.1"},
+		{"10.0.0.0", "10.0.0.255", 256, "10.0.0.0/24"},
+		{"10.0.0.1", "10.0.0.2", 2, "10.0.0.1-10.0.0.2"},
+		{"10.0.0.2", "10.0.0.3", 2, "10.0.0.2/31"},
+		{"fd00::", "fd00::ffff:ffff:ffff:ffff", 1 << 64, "fd00::/64"},
+		{"fd00::1", "fd00::2", 2, "fd00::1-fd00::2"},
+		{"0.0.0.0", "255.255.255.255", 1 << 32, "0.0.0.0/0"},
+	} {
+		run := Between(netip.MustParseAddr(test.first), netip.MustParseAddr(test.last))
+		if run.Size() != test.size || run.String() != test.want {
+			t.Errorf("%s to %s: %v addresses, %s; want %v, %s", test.first, test.last, run.Size(), run, test.size, test.want)
+		}
+	}
+}

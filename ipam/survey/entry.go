@@ -1,0 +1,320 @@
+package survey
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/addrset"
+	"gvlan/ipam/pool"
+)
+
+// State says what has become of an address.
+type State string
+
+// The states of an address.
+const (
+	Leased      State = "leased"      // a container has it
+	Starting    State = "starting"    // it was given, and no container has it yet
+	Swarm       State = "swarm"       // the swarm keeps it for a task or service that runs nowhere yet
+	Quarantined State = "quarantined" // a host had it that was evicted
+	Resting     State = "resting"     // a container left it a moment ago
+	Conflict    State = "conflict"    // two have it
+	Gateway     State = "gateway"     // of a network
+	Auxiliary   State = "aux"         // --aux-address of a network
+	Reserved    State = "reserved"    // for a network, which no longer says what for or is being made
+	Excluded    State = "excluded"    // by a network's exclude=
+	HostsOwn    State = "host"        // of a host's own interface
+	Unusable    State = "unusable"    // a network or broadcast address
+	Free        State = "free"        // nobody has it
+	Outside     State = "outside"     // no network has it
+	Unreadable  State = "unreadable"  // a newer gvlan wrote the record
+)
+
+// Held reports whether a container has an address in that state, or is about to.
+func (s State) Held() bool { return s == Leased || s == Starting || s == Swarm || s == Conflict }
+
+// Entry is an address of a segment, and who has it.
+type Entry struct {
+	Address     netip.Addr `json:"address"`
+	Segment     string     `json:"segment"`
+	State       State      `json:"state"`
+	Network     string     `json:"network,omitempty"` // by name; several where they share a pool and nobody has it
+	NetworkID   string     `json:"networkId,omitempty"`
+	Container   string     `json:"container,omitempty"` // by name; "" while the engine has not said it
+	ContainerID string     `json:"containerId,omitempty"`
+	Node        string     `json:"node,omitempty"` // that has it, or had it
+	MAC         string     `json:"mac,omitempty"`
+	Parent      string     `json:"parent,omitempty"` // interface of the node
+	Endpoint    string     `json:"endpoint,omitempty"`
+	Static      bool       `json:"static,omitempty"` // it was asked for (--ip)
+	Since       time.Time  `json:"since,omitzero"`   // zero: not known
+	Why         string     `json:"why,omitempty"`    // what else there is to say
+	// Key and Modified are of its record; "" and 0 without one. Created is when
+	// the key came to be.
+	Key      string         `json:"key,omitempty"`
+	Created  store.Revision `json:"created,omitempty"`
+	Modified store.Revision `json:"modified,omitempty"`
+}
+
+// Place is where the address exists once.
+func (a Entry) Place() pool.Place { return pool.At(a.Segment, a.Address) }
+
+// Scanner is what is needed of a store.KV.
+type Scanner interface {
+	Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error)
+}
+
+// Survey tells of addresses by what is known of everything else.
+type Survey struct {
+	Networks *Networks
+	Hosts    map[netip.Addr]string // hosts' own addresses, with what people call the host
+	// Endpoint is the record of a container's attachment, as far as it is known.
+	Endpoint func(node, endpoint string) (store.Endpoint, bool)
+	// Conflicts are addresses that somebody here has besides who the store says,
+	// in words.
+	Conflicts map[pool.Place]string
+}
+
+// Of tells of the addresses of a container's attachment, by its record alone.
+func (s *Survey) Of(e store.Endpoint) (all []Entry) {
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			continue
+		}
+		a := Entry{
+			Address: p.Addr(), Segment: e.Segment, State: Leased, Network: e.Name, NetworkID: e.Network,
+			Container: e.Container.Name, ContainerID: e.Container.ID, Node: e.Node, MAC: e.MAC, Parent: e.Parent, Endpoint: e.Endpoint,
+		}
+		if n := s.Networks.Called(e.Network); n != nil {
+			a.Network = n.Name
+		}
+		if e.Since > 0 {
+			a.Since = time.Unix(e.Since, 0)
+		}
+		if words, conflicts := s.Conflicts[a.Place()]; conflicts {
+			a.State, a.Why = Conflict, words
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// Each tells of every address of a span of leases that has a record, in order,
+// holding one at a time.
+func (s *Survey) Each(ctx context.Context, kv Scanner, span store.Span, tell func(Entry) error) error {
+	var last Entry // a lease, which what rests beside it is no news to
+	_, err := kv.Scan(ctx, span, store.Whole, func(items []store.Item) error {
+		for _, it := range items {
+			a, ok := s.of(it)
+			if !ok || a.State == Resting && a.Place() == last.Place() {
+				continue
+			}
+			last = a
+			if err := tell(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// At tells of one address in every segment whose networks have it, or where it
+// has a record: at least once.
+func (s *Survey) At(ctx context.Context, kv Scanner, addr netip.Addr) (all []Entry, err error) {
+	holding := s.Networks.Holding(addr)
+	for _, segment := range s.segments() {
+		found := false
+		span := store.LeasesSpan(segment, netip.PrefixFrom(addr, addr.BitLen()))
+		err := s.Each(ctx, kv, span, func(a Entry) error {
+			found = true
+			all = append(all, a)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		in := slices.DeleteFunc(slices.Clone(holding), func(n *Subnet) bool { return n.Network.Segment != segment })
+		if !found && len(in) > 0 {
+			all = append(all, s.unheld(addr, in))
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, s.outside(addr))
+	}
+	return all, nil
+}
+
+// segments are those in which an address may have a record.
+func (s *Survey) segments() []string {
+	all := []string{pool.DefaultSegment}
+	for _, n := range s.Networks.All() {
+		if !slices.Contains(all, n.Segment) && n.Segment != "" {
+			all = append(all, n.Segment)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// outside tells of an address that no network has.
+func (s *Survey) outside(addr netip.Addr) Entry {
+	a := Entry{Address: addr, Segment: pool.DefaultSegment, State: Outside}
+	if host, own := s.Hosts[addr]; own {
+		a.State, a.Why = HostsOwn, "it is of an interface of host "+host
+	}
+	return a
+}
+
+// unheld tells of an address of some networks of one segment that has no record.
+func (s *Survey) unheld(addr netip.Addr, in []*Subnet) Entry {
+	a := s.outside(addr)
+	a.Segment = in[0].Network.Segment
+	var names []string
+	for _, sub := range in {
+		if !slices.Contains(names, sub.Network.Name) {
+			names = append(names, sub.Network.Name)
+		}
+	}
+	a.Network = strings.Join(names, ", ")
+	if len(names) == 1 {
+		a.NetworkID = in[0].Network.UUID
+	}
+	if a.State == HostsOwn {
+		return a
+	}
+	a.State, a.Why = in[0].role(addr)
+	for _, sub := range in[1:] { // free is what one of them gives
+		if state, why := sub.role(addr); state == Free {
+			a.State, a.Why = state, why
+		}
+	}
+	return a
+}
+
+// of tells what a record says; ok is false for what is none.
+func (s *Survey) of(it store.Item) (a Entry, ok bool) {
+	if segment, addr, rests := store.CooldownOf(it.Key); rests {
+		return s.resting(segment, addr, it), true
+	}
+	segment, addr, err := store.LeaseOf(it.Key)
+	if err != nil {
+		return Entry{}, false
+	}
+	a = Entry{Address: addr, Segment: segment, Key: it.Key, Created: it.Created, Modified: it.Modified}
+	rec, err := store.Decode[store.Lease](it)
+	if err != nil {
+		a.State, a.Why = Unreadable, "its record cannot be read: a newer gvlan wrote it"
+		return a, true
+	}
+	if rec.Since > 0 {
+		a.Since = time.Unix(rec.Since, 0)
+	}
+	if rec.State == store.Reserved {
+		s.reserved(&a, rec)
+	} else {
+		s.leased(&a, rec)
+	}
+	return a, true
+}
+
+func (s *Survey) resting(segment string, addr netip.Addr, it store.Item) Entry {
+	a := Entry{Address: addr, Segment: segment, State: Resting}
+	for _, sub := range s.Networks.Holding(addr) {
+		if sub.Network.Segment == segment {
+			a.Network, a.NetworkID = sub.Network.Name, sub.Network.UUID
+			break
+		}
+	}
+	if rec, err := store.Decode[store.Cooldown](it); err == nil && rec.Since > 0 {
+		a.Since = time.Unix(rec.Since, 0)
+	}
+	a.Why = "a container left it a moment ago (cooldown=): it is given when nothing else is free"
+	return a
+}
+
+// leased fills in who has, or had, an address.
+func (s *Survey) leased(a *Entry, rec store.Lease) {
+	a.Node, a.Endpoint, a.Static = rec.Node, rec.Endpoint, rec.Kind == store.Static
+	s.named(a, rec.Network)
+	e, known := store.Endpoint{}, false
+	if rec.Endpoint != "" {
+		e, known = s.Endpoint(rec.Node, rec.Endpoint)
+	}
+	if known {
+		a.Container, a.ContainerID, a.MAC, a.Parent = e.Container.Name, e.Container.ID, e.MAC, e.Parent
+		if a.Network == "" {
+			a.Network = e.Name
+		}
+	}
+	words, conflicts := s.Conflicts[a.Place()]
+	switch {
+	case rec.State == store.Quarantined:
+		a.State = Quarantined
+		a.Why = "its host was evicted: it is free ten minutes later, if nobody on the LAN answers for it"
+	case conflicts:
+		a.State, a.Why = Conflict, words
+	case rec.Claims != nil && !rec.Claims.Worker:
+		a.State, a.Why = Swarm, "the swarm keeps it for a task or service"
+	case rec.Endpoint == "":
+		a.State, a.Why = Starting, "it was given, and no container has it yet"
+	default:
+		a.State = Leased
+		if !known {
+			a.Why = "its endpoint has no record"
+		}
+	}
+}
+
+// reserved fills in which network keeps an address, and what for.
+func (s *Survey) reserved(a *Entry, rec store.Lease) {
+	a.State, a.Why = Reserved, "for a network that is being made, or that is gone"
+	for _, by := range rec.By {
+		if _, node, making := store.PoolOf(by); making {
+			a.Node = node
+		}
+		n := s.Networks.Called(by)
+		if n == nil {
+			continue
+		}
+		a.Network, a.NetworkID = n.Name, n.UUID
+		a.Why = "kept for network " + n.Name
+		for i := range n.Subnets {
+			if n.Subnets[i].Pool.Subnet.Contains(a.Address) {
+				if state, why := n.Subnets[i].role(a.Address); state == Gateway || state == Auxiliary {
+					a.State, a.Why = state, why
+				}
+				return
+			}
+		}
+		return
+	}
+}
+
+// named says which network a lease is of.
+func (s *Survey) named(a *Entry, called string) {
+	a.NetworkID = called
+	if n := s.Networks.Called(called); n != nil {
+		a.Network, a.NetworkID = n.Name, n.UUID
+		return
+	}
+	if id, engines := store.EngineNetworkOf(called); engines {
+		a.NetworkID = id
+	}
+}
+
+// hostSet are the addresses of hosts' own interfaces.
+func (s *Survey) hostSet() *addrset.Set {
+	all := make([]netip.Addr, 0, len(s.Hosts))
+	for addr := range s.Hosts {
+		all = append(all, addr)
+	}
+	set := &addrset.Set{}
+	set.Fill(all)
+	return set
+}
