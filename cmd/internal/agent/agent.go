@@ -38,6 +38,7 @@ import (
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 	"gvlan/ipam/node"
+	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
 
@@ -51,6 +52,9 @@ type Outside struct {
 	Routes    func() ([]netip.Prefix, error) // of the host, but for default ones
 	AskLAN    func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
 	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
+	// Answers and Neighbours tell people who is on the LAN at an interface.
+	Answers    func(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error)
+	Neighbours func(ifname string) ([]link.Neighbour, error)
 }
 
 // orThisHost fills in the functions that are nil: each asks this host and needs
@@ -64,6 +68,12 @@ func (o Outside) orThisHost() Outside {
 	}
 	if o.Elsewhere == nil {
 		o.Elsewhere = netns.Others
+	}
+	if o.Answers == nil {
+		o.Answers = link.Answers
+	}
+	if o.Neighbours == nil {
+		o.Neighbours = link.Neighbours
 	}
 	return o
 }
@@ -317,6 +327,14 @@ func (a *Agent) register() {
 	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)
 	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
+	answer.Leases{
+		Roster: roster, Records: a.records, KV: a.session, Conflicts: a.addresses.Conflicts, Called: a.driver.Called, Zone: a.names.zone, Events: a.trail,
+		Holds: func(at pool.Place) bool {
+			_, held := a.memory.Lease(at)
+			return held
+		},
+		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours,
+	}.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Events{Recorder: a.trail, KV: a.session, Roster: roster, Records: a.records}.Register(a.status)
 	answer.Audit{Roster: roster, Session: a.session, Driver: a.driver, Events: a.trail, Log: a.log}.Register(a.status)

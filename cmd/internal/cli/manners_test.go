@@ -93,6 +93,8 @@ func arguments(c *cobra.Command) (args []string) {
 			args = append(args, "parent=eth0")
 		case strings.Contains(word, "|"):
 			args = append(args, strings.Split(word, "|")[0])
+		case word == "ADDRESS":
+			args = append(args, "192.168.1.20")
 		default:
 			args = append(args, "thing")
 		}

@@ -1,0 +1,243 @@
+package leases
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/terminal"
+	"gvlan/ipam/survey"
+)
+
+// NewLease is `gvlan lease`.
+func NewLease() *cobra.Command {
+	return frame.Group("lease", "Look at the addresses that were given, and free one that nobody uses", newLeaseList(), newLeaseShow(), newLeaseRelease())
+}
+
+func newLeaseList() *cobra.Command {
+	var network, node string
+	c := &cobra.Command{
+		Use: "ls", Short: "List every address that has a record: who has it, on which host, in which state", Args: cobra.NoArgs,
+		Long: "Lists every address that has a record in the store, in the order of addresses: those of containers, those that\n" +
+			"networks keep (gateway, aux), and those that rest (after a container, or after an eviction).",
+		Example: "  gvlan lease ls\n  gvlan lease ls --network lan --wide\n  gvlan lease ls -q --node h1",
+	}
+	c.Flags().StringVar(&network, "network", "", "only of this network")
+	c.Flags().StringVar(&node, "node", "", "only of this host, by its name or node")
+	frame.CompletesFlag(c, "network", frame.Networks)
+	frame.CompletesFlag(c, "node", frame.Nodes)
+	ask := func(c *cobra.Command, client *api.Client, _ []string) (views []api.LeaseView, err error) {
+		err = client.Get(c.Context(), api.Leases(network, node), &views)
+		return views, err
+	}
+	return frame.Listing(c, ask, leaseList)
+}
+
+var leaseList = frame.List[api.LeaseView]{
+	Name: func(v api.LeaseView) string { return v.Address.String() },
+	Columns: func(now time.Time) []frame.Column[api.LeaseView] {
+		return []frame.Column[api.LeaseView]{
+			{Head: "ADDRESS", Cell: func(v api.LeaseView) string { return v.Address.String() }},
+			{Head: "NETWORK", Cell: networkOf},
+			{Head: "CONTAINER", Cell: containerOf},
+			{Head: "NODE", Cell: func(v api.LeaseView) string { return v.Host }},
+			{Head: "STATE", Cell: func(v api.LeaseView) string { return string(v.State) }},
+			{Head: "SINCE", Cell: func(v api.LeaseView) string { return terminal.Since(v.Since, now) }},
+			{Head: "MAC", Wide: true, Cell: func(v api.LeaseView) string { return v.MAC }},
+			{Head: "PARENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Parent }},
+			{Head: "SEGMENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Segment }},
+			{Head: "CONTAINER ID", Wide: true, Cell: func(v api.LeaseView) string { return short(v.ContainerID) }},
+			{Head: "ENDPOINT", Wide: true, Cell: func(v api.LeaseView) string { return short(v.Endpoint) }},
+			{Head: "NODE ID", Wide: true, Cell: func(v api.LeaseView) string { return v.Node }},
+		}
+	},
+	After: func(out io.Writer, views []api.LeaseView) error {
+		if len(views) == 0 {
+			return nil
+		}
+		return printAge(out, views[0].AsOf)
+	},
+	Empty: "no address has a record",
+}
+
+// printAge says that etcd does not answer, where something is what it said last.
+func printAge(out io.Writer, asOf time.Time) error {
+	if asOf.IsZero() {
+		return nil
+	}
+	_, err := fmt.Fprintf(out, "\netcd does not answer this host: this is what containers had %s ago\n", terminal.Since(asOf, time.Now()))
+	return err
+}
+
+// networkOf is a network's name, or what of its id there is.
+func networkOf(v api.LeaseView) string {
+	if v.Network != "" {
+		return v.Network
+	}
+	return short(v.NetworkID)
+}
+
+// containerOf is a container's name, or what of its endpoint's id there is.
+func containerOf(v api.LeaseView) string {
+	switch {
+	case v.Container != "":
+		return v.Container
+	case v.State == survey.Leased && v.ContainerID == "":
+		return short(v.Endpoint)
+	}
+	return short(v.ContainerID)
+}
+
+// short is an id as Docker prints it.
+func short(id string) string {
+	const digits = 12
+	return id[:min(len(id), digits)]
+}
+
+// which says which of the addresses with one spelling is meant.
+type which struct{ network, segment string }
+
+func (w *which) register(c *cobra.Command) {
+	c.Flags().StringVar(&w.network, "network", "", "the address of this network, where several have it")
+	c.Flags().StringVar(&w.segment, "segment", "", "the address in this segment, where several have it")
+	frame.CompletesFlag(c, "network", frame.Networks)
+}
+
+// recorded gets an address that has a record, in each segment where it has one.
+func (w *which) recorded(c *cobra.Command, client *api.Client, arg string) (recorded []api.LeaseDetail, err error) {
+	addr, err := netip.ParseAddr(arg)
+	if err != nil {
+		return nil, frame.Misusef("%q is no address: write it like 192.168.1.20 or fd00::20", arg)
+	}
+	var all []api.LeaseDetail
+	if err := client.Get(c.Context(), api.Lease(addr.Unmap().String(), w.network, w.segment), &all); err != nil {
+		return nil, err
+	}
+	for _, d := range all {
+		if d.Key != "" || d.State == survey.Resting || !d.AsOf.IsZero() {
+			recorded = append(recorded, d)
+		}
+	}
+	if len(recorded) == 0 {
+		return nil, fmt.Errorf("address %s has no lease: gvlan whois %s tells what there is to know of it", addr, addr)
+	}
+	return recorded, nil
+}
+
+func newLeaseShow() *cobra.Command {
+	var which which
+	c := &cobra.Command{
+		Use: "show ADDRESS", Short: "Show all there is of an address that has a record", Args: cobra.ExactArgs(1),
+		Example: "  gvlan lease show 192.168.1.20\n  gvlan lease show --json fd00::20",
+	}
+	which.register(c)
+	ask := func(c *cobra.Command, client *api.Client, args []string) ([]api.LeaseDetail, error) {
+		return which.recorded(c, client, args[0])
+	}
+	frame.Completes(c, frame.Addresses)
+	return frame.Showing(c, ask, frame.Aged(printDetails))
+}
+
+func printDetails(out io.Writer, all []api.LeaseDetail, now time.Time) error {
+	terminal.InCells(&all)
+	for i, d := range all {
+		if i > 0 {
+			fmt.Fprintln(out)
+		}
+		f := facts{}
+		f.lease(d.LeaseView, now)
+		if d.MAC != "" {
+			f.add("endpoint", short(d.Endpoint))
+		}
+		if d.Key != "" {
+			f.add("key", d.Key)
+			f.add("revision", fmt.Sprintf("%d (made at %d)", d.Modified, d.Created))
+		}
+		if r := d.Record; r != nil {
+			f.add("record", strings.Join(recordWords(d), ", "))
+			f.add("kept for", strings.Join(r.By, ", "))
+		}
+		f.before(d.Last, now)
+		if err := f.print(out); err != nil {
+			return err
+		}
+		if err := printAge(out, d.AsOf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordWords are the fields of a lease's record that nothing else tells of.
+func recordWords(d api.LeaseDetail) (words []string) {
+	r := d.Record
+	add := func(name, value string) {
+		if value != "" {
+			words = append(words, name+" "+value)
+		}
+	}
+	add("state", string(r.State))
+	add("kind", string(r.Kind))
+	add("node", r.Node)
+	if r.Epoch != 0 {
+		add("epoch", fmt.Sprint(r.Epoch))
+	}
+	add("nonce", r.Nonce)
+	if r.Claims != nil && r.Claims.Manager {
+		add("claimed by", "the swarm's manager")
+	}
+	if r.Claims != nil && r.Claims.Worker {
+		add("claimed by", "a worker")
+	}
+	return words
+}
+
+func newLeaseRelease() *cobra.Command {
+	var which which
+	var force bool
+	c := &cobra.Command{
+		Use: "release ADDRESS", Short: "Free an address that nobody uses", Args: cobra.ExactArgs(1),
+		Long: "Frees an address that was given and that no container has. It is refused while somebody uses the address or\n" +
+			"may: then it says who, and what to do. The LAN is asked first, which takes up to 1.5 seconds.",
+		Example: "  gvlan lease release 192.168.1.20\n  gvlan lease release --force 192.168.1.20",
+		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
+			all, err := which.recorded(c, client, args[0])
+			if err != nil {
+				return err
+			}
+			if len(all) > 1 {
+				var segments []string
+				for _, d := range all {
+					segments = append(segments, d.Segment)
+				}
+				return frame.Misusef("address %s has a lease in several segments: give --segment, one of %s", args[0], strings.Join(segments, ", "))
+			}
+			d := all[0]
+			switch {
+			case !d.AsOf.IsZero():
+				return fmt.Errorf("etcd does not answer this host: nothing can be released")
+			case d.Key == "":
+				return fmt.Errorf("address %s has no lease, it only rests: it is given when nothing else is free", d.Address)
+			}
+			wait := frame.Waiting(c, "the LAN, whether anybody answers for "+args[0])
+			err = client.Ask(c.Context(), http.MethodDelete, api.LeaseAt(d.Entry, force), &struct{}{})
+			wait.End()
+			if err == nil {
+				_, err = fmt.Fprintln(c.OutOrStdout(), d.Address)
+			}
+			return err
+		}),
+	}
+	which.register(c)
+	c.Flags().BoolVar(&force, "force", false, "also from quarantine, and where this host cannot ask the LAN")
+	config.AddAgentFlags(c.Flags())
+	return frame.Completes(c, frame.Addresses)
+}

@@ -1,0 +1,90 @@
+package leases
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/terminal"
+)
+
+// NewPool is `gvlan pool`.
+func NewPool() *cobra.Command {
+	return frame.Group("pool", "Look at how full the networks' subnets are", newPoolList())
+}
+
+func newPoolList() *cobra.Command {
+	c := &cobra.Command{
+		Use: "ls", Short: "List each network's subnets: how many addresses are used and free, and when they are full", Args: cobra.NoArgs,
+		Long: "Lists the subnets of every network, with counts of the addresses that containers are given without asking for one:\n" +
+			"those of --ip-range and the ranges that were added, or else of the subnet. RESTING are those that a container left\n" +
+			"a moment ago, or a host that was evicted; RESERVED those of gateways, --aux-address, exclude= and hosts.\n" +
+			"FULL IN says when a subnet is full if it goes on as in the last day; a dash: never, or too little is known.",
+		Example: "  gvlan pool ls\n  gvlan pool ls --wide\n  gvlan pool ls --format '{{.Subnet}} {{.Free}}'",
+	}
+	return frame.Listing(c, frame.At[[]api.PoolView](api.PoolsRoute), poolList)
+}
+
+var poolList = frame.List[api.PoolView]{
+	Name: func(v api.PoolView) string { return v.Subnet.String() },
+	Columns: func(now time.Time) []frame.Column[api.PoolView] {
+		return []frame.Column[api.PoolView]{
+			{Head: "NETWORK", Cell: func(v api.PoolView) string { return v.Network }},
+			{Head: "SUBNET", Cell: func(v api.PoolView) string { return v.Subnet.String() }},
+			{Head: "SIZE", Cell: func(v api.PoolView) string { return many(v.Size) }},
+			{Head: "USED", Cell: func(v api.PoolView) string { return many(v.Used) }},
+			{Head: "FREE", Cell: func(v api.PoolView) string { return many(v.Free) }},
+			{Head: "RESTING", Cell: func(v api.PoolView) string { return many(v.Resting) }},
+			{Head: "RESERVED", Cell: func(v api.PoolView) string { return many(v.Reserved) }},
+			{Head: "FULL IN", Cell: func(v api.PoolView) string { return fullIn(v, now) }},
+			{Head: "HOSTS", Wide: true, Cell: hostsOf},
+			{Head: "RANGES", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Ranges, ", ") }},
+			{Head: "BESIDE", Wide: true, Cell: func(v api.PoolView) string { return many(float64(v.Beside)) }},
+			{Head: "EXCLUDED", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Excluded, ", ") }},
+			{Head: "SEGMENT", Wide: true, Cell: func(v api.PoolView) string { return v.Segment }},
+			{Head: "ONLY ON", Wide: true, Cell: func(v api.PoolView) string { return v.Host }},
+		}
+	},
+	Empty: "there are no networks",
+}
+
+// many is a number of addresses: where a subnet of IPv6 has too many to be read,
+// the nearest power of two.
+func many(n float64) string {
+	const readable = 1 << 32
+	if n < readable {
+		return fmt.Sprintf("%.0f", n)
+	}
+	return fmt.Sprintf("2^%.0f", math.Log2(n))
+}
+
+func fullIn(v api.PoolView, now time.Time) string {
+	switch {
+	case v.Size > 0 && v.Free <= 0:
+		return "full"
+	case v.FullAt.IsZero():
+		return ""
+	}
+	return terminal.Span(v.FullAt.Sub(now))
+}
+
+// hostsOf are the hosts with the most addresses first, "h1 12, h2 3".
+func hostsOf(v api.PoolView) string {
+	hosts := slices.SortedFunc(maps.Keys(v.ByHost), func(a, b string) int {
+		if c := v.ByHost[b] - v.ByHost[a]; c != 0 {
+			return c
+		}
+		return strings.Compare(a, b)
+	})
+	for i, h := range hosts {
+		hosts[i] = fmt.Sprintf("%s %d", h, v.ByHost[h])
+	}
+	return strings.Join(hosts, ", ")
+}
