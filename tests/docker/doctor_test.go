@@ -240,3 +240,36 @@ func doctorDown(c *cluster) {
 		c.t.Fatal(err)
 	}
 }
+
+// TestDoctorOwnStore: a host that is solo, and hosts that keep their store
+// themselves, are healthy; a firewall in the way of the store is found, and so
+// is a member that is gone.
+func TestDoctorOwnStore(t *testing.T) {
+	t.Parallel()
+	c := newOwnCluster(t, options{hosts: lab.Same(3, lab.Docker28)})
+	h := c.Hosts[0]
+	healthy := func(when string) {
+		for _, h := range c.Hosts {
+			if d := c.doctor(h); len(d.Findings) > 0 {
+				t.Errorf("%s, %s is found to have %+v", when, h.Name, d.Findings)
+			}
+		}
+	}
+	healthy("solo")
+	c.formed(c.Hosts...)
+	healthy("in a cluster")
+	h.MustExec(t, "iptables", "-I", "INPUT", "-p", "tcp", "-m", "multiport", "--dports", "2379:2381", "-s", c.Hosts[1].Addr4.String(), "-m", "conntrack", "--ctstate", "NEW", "-j", "REJECT")
+	c.finds(c.doctor(h), "firewall", "this host's firewall drops TCP 2379 (the store), TCP 2380 (the store), TCP 2381 (the store) from "+c.Hosts[1].Addr4.String())
+	h.MustExec(t, "iptables", "-F", "INPUT")
+	if err := c.agents[2].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the member to be missed", func() error {
+		for _, f := range c.doctor(h).Findings {
+			if f.Check == "store" && strings.Contains(f.What, "the store's member on h3 does not answer") {
+				return nil
+			}
+		}
+		return errors.New("it is not")
+	})
+}
