@@ -25,7 +25,7 @@ import (
 // containers want again), ApplyEndpoints (all endpoints' records).
 //
 // What it tells: Provisional and Leftovers (holdings that nothing confirms,
-// with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert.
+// with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert, KnowsItsOwn.
 type Allocator struct {
 	node *node.Node // by name: what its parts do with the store is no call of others
 	*holders

@@ -73,6 +73,27 @@ func TestAnAuditOfALivingClusterFindsNothing(t *testing.T) {
 	})
 }
 
+// TestAHostKnowsItsOwn once it compared its memory with the store, whatever was
+// lost of the one.
+func TestAHostKnowsItsOwn(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan")
+		web := n.mustRun("web", "")
+		n.h.stop()
+		n.h.journal = newDisk()
+		n.h.load()
+		if n.h.KnowsItsOwn() {
+			c.Error("an agent that never ran knows its own")
+		}
+		n.h.start()
+		n.h.waitFor("the host knows its own", n.h.KnowsItsOwn)
+		if at := web.addrs[0].Addr(); !(witness{n.h}).HasLease(pool.DefaultSegment, at) {
+			c.Errorf("it does not know %s", at)
+		}
+		n.h.must(n.h.Free(c.Context(), web.endpoint))
+	})
+}
+
 // live does some of what a host does in a day.
 func (n *lan) live(chance *rand.Rand, round int) {
 	var running []*container

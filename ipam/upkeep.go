@@ -108,6 +108,7 @@ type upkeep struct {
 	missing      missing
 	strays       *strays
 	compared     atomic.Int64 // the epoch in which compare was done
+	agreed       atomic.Int64 // the epoch in which what compare found was looked at
 	comparedAt   atomic.Int64 // a revision: what was written up to it is compared, or will be
 	outran       atomic.Bool  // more was written meanwhile than is compared one by one
 }
@@ -237,7 +238,9 @@ func (u *upkeep) Run(ctx context.Context) error {
 					failed = u.Now()
 				}
 			}
+			done := u.compared.Load()
 			u.attend(ctx)
+			u.agreed.Store(done)
 		}
 		select {
 		case <-ctx.Done():
@@ -246,6 +249,13 @@ func (u *upkeep) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// KnowsItsOwn reports whether all that the store had under this node's name when
+// its epoch began is in its memory now, also of a journal that was lost.
+func (u *upkeep) KnowsItsOwn() bool {
+	epoch := u.Self.Epoch()
+	return epoch != 0 && u.agreed.Load() == epoch && u.Self.Trusted() == nil
 }
 
 // compareAll is what an epoch begins with.

@@ -42,13 +42,10 @@ type Witness struct {
 	engine map[string]bool // endpoints
 }
 
-// Witness asks the engine. After a loss of its journal the agent knows too little
-// to bear witness.
+// Witness asks the engine. An agent that has not compared its memory with the store
+// yet knows too little.
 func (cm *Commands) Witness(ctx context.Context) (*Witness, error) {
-	if err := cm.Self.Trusted(); err != nil {
-		return nil, errors.Join(ErrNoWitness, err)
-	}
-	if !cm.Memory.Complete {
+	if !cm.Addresses.KnowsItsOwn() {
 		return nil, ErrNoWitness
 	}
 	listed, err := cm.reconciler.EngineEndpoints(ctx)

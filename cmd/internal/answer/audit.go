@@ -72,7 +72,7 @@ func (a Audit) audit(ctx context.Context, repair bool) (api.Audit, error) {
 // view is a finding of the store's, for people.
 func (a Audit) view(f audit.Finding) api.AuditFinding {
 	v := api.AuditFinding{
-		Kind: string(f.Kind), What: f.Key, Key: f.Key, Segment: f.Segment, MAC: f.MAC, Node: f.Node,
+		Kind: string(f.Kind), What: "record " + f.Key, Key: f.Key, Segment: f.Segment, MAC: f.MAC, Node: f.Node,
 		Why: f.Why, Cure: f.Cure, Repairable: f.Repairable,
 	}
 	if f.Node != "" {
