@@ -326,11 +326,12 @@ func TestFaults(t *testing.T) {
 		{"services", "a virtual address", doctor.Fault, func(w *world) {
 			w.engine.SetManagedPlugins("gvlan-swarm:latest")
 			w.engine.SetSwarm([]engine.Service{
-				{Name: "shop", Mode: engine.ModeVIP, Networks: []engine.ServiceNetwork{{Network: "swarmed"}}},
-				{Name: "good", Mode: engine.ModeDNSRR, Networks: []engine.ServiceNetwork{{Network: "swarmed"}}},
+				{Name: "shop", Mode: engine.ModeVIP, Networks: []engine.ServiceNetwork{{Network: "swarmed"}}, VIPs: []engine.VIP{{NetworkID: "n0"}}},
+				{Name: "good", Mode: engine.ModeVIP, Networks: []engine.ServiceNetwork{{Network: "swarmed"}}}, // an engine tells of dnsrr so
+				{Name: "else", Mode: engine.ModeVIP, VIPs: []engine.VIP{{NetworkID: "n1"}}},
 			}, nil)
 			w.engine.SetInfo(func(i *engine.Info) { i.NetworkPlugins = []string{"gvlan-swarm:latest"} })
-			w.engine.AddNetwork(engine.Network{Name: "swarmed", Driver: "gvlan-swarm:latest", Scope: engine.ScopeSwarm})
+			w.engine.AddNetwork(engine.Network{ID: "n0", Name: "swarmed", Driver: "gvlan-swarm:latest", Scope: engine.ScopeSwarm})
 		}, "service shop has a virtual address on network swarmed"},
 		{"published", "a port", doctor.Hint, func(w *world) {
 			w.run(enginetest.ContainerSpec{Name: "shop", Network: "lan", Published: []engine.Port{{Number: 80, Protocol: "tcp"}}})

@@ -201,18 +201,15 @@ func checkServices(_ context.Context, f *facts) (string, []Finding, error) {
 	var found []Finding
 	count := 0
 	for _, s := range f.services.value {
+		asks := slices.ContainsFunc(s.Networks, func(n engine.ServiceNetwork) bool { return ours[n.Network] != "" })
 		on := ""
-		for _, n := range s.Networks {
-			on = cmp.Or(on, ours[n.Network])
-		}
 		for _, v := range s.VIPs {
 			on = cmp.Or(on, ours[v.NetworkID])
 		}
-		if on == "" {
-			continue
+		if asks || on != "" {
+			count++
 		}
-		count++
-		if s.Mode == engine.ModeVIP {
+		if on != "" { // its mode is not told where it is the default, nor always where it is not
 			found = append(found, Finding{
 				Severity: Fault,
 				What:     fmt.Sprintf("service %s has a virtual address on network %s", s.Name, on),
