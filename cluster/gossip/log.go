@@ -1,7 +1,6 @@
 package gossip
 
 import (
-	"context"
 	"io"
 	"log"
 	"log/slog"
@@ -49,79 +48,87 @@ func (c *counters) get() Counters {
 type condition struct {
 	text  string
 	count func(*Counters)
+	means string // what a user is told
 }
+
+const (
+	meansBlocked = "a peer answers by TCP and not by UDP: a firewall is in the way of the gossip's port"
+	meansCluster = "gossip of another cluster comes in, and is refused: two clusters use one LAN and one port"
+	meansKey     = "gossip comes in that no key of this cluster reads: a host has keys of before, or is of another cluster"
+	meansFlood   = "more gossip comes in than this host works off: some of it is dropped"
+)
 
 var conditions = []condition{
-	{"over TCP but UDP probes failed", func(c *Counters) { c.UDPBlocked++ }},
-	{"with unacceptable label", func(c *Counters) { c.RefusedCluster++ }},
-	{"no installed keys could decrypt", func(c *Counters) { c.RefusedKey++ }},
-	{"remote state is not encrypted", func(c *Counters) { c.RefusedKey++ }},
-	{"unsupported encryption version", func(c *Counters) { c.RefusedKey++ }},
-	{"payload is too small to decrypt", func(c *Counters) { c.RefusedKey++ }},
-	{"handler queue full", func(c *Counters) { c.Dropped++ }},
+	{"over TCP but UDP probes failed", func(c *Counters) { c.UDPBlocked++ }, meansBlocked},
+	{"with unacceptable label", func(c *Counters) { c.RefusedCluster++ }, meansCluster},
+	{"no installed keys could decrypt", func(c *Counters) { c.RefusedKey++ }, meansKey},
+	{"remote state is not encrypted", func(c *Counters) { c.RefusedKey++ }, meansKey},
+	{"unsupported encryption version", func(c *Counters) { c.RefusedKey++ }, meansKey},
+	{"payload is too small to decrypt", func(c *Counters) { c.RefusedKey++ }, meansKey},
+	{"handler queue full", func(c *Counters) { c.Dropped++ }, meansFlood},
 }
 
-// conditionEvery is how often a lasting condition is logged; it is counted
-// each time.
-const conditionEvery = time.Minute
+// conditionOver is after how long without it a condition is over.
+const conditionOver = 5 * time.Minute
 
-// logWriter turns memberlist's lines, "[WARN] memberlist: text", into slog
-// records and counts the conditions among them.
+// logWriter counts the conditions among memberlist's lines, "[WARN] memberlist:
+// text", and tells of each when it begins and when it is over. The lines
+// themselves are about one packet or one connection, which gossip is made to
+// survive: they are for debugging.
 type logWriter struct {
 	log    *slog.Logger
 	counts *counters
 
-	mu   sync.Mutex
-	said map[string]time.Time // condition: when it was last logged
+	mu      sync.Mutex
+	lasting map[string]span // by what it means
 }
+
+// span is when a condition was met first and last.
+type span struct{ first, last time.Time }
 
 // newLogger makes the log.Logger that memberlist wants.
 func newLogger(l *slog.Logger, counts *counters) *log.Logger {
-	return log.New(&logWriter{log: l, counts: counts, said: map[string]time.Time{}}, "", 0)
+	return log.New(&logWriter{log: l, counts: counts, lasting: map[string]span{}}, "", 0)
 }
 
 var _ io.Writer = (*logWriter)(nil)
 
 // Write takes one line.
 func (w *logWriter) Write(line []byte) (int, error) {
-	level, text := splitLevel(strings.TrimSpace(string(line)))
+	_, text, _ := strings.Cut(strings.TrimSpace(string(line)), " ") // its level is memberlist's own
+	text = strings.TrimPrefix(text, "memberlist: ")
+	w.log.Debug(text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tellWhatIsOver()
 	for _, c := range conditions {
 		if strings.Contains(text, c.text) {
 			w.counts.add(c.count)
-			level = w.limit(c.text)
+			w.met(c, text)
 			break
 		}
 	}
-	w.log.Log(context.Background(), level, text)
 	return len(line), nil
 }
 
-// limit returns the level for a condition: a warning now and then.
-func (w *logWriter) limit(text string) slog.Level {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if last, ok := w.said[text]; ok && time.Since(last) < conditionEvery {
-		return slog.LevelDebug
+// met notes a condition, and tells of one that begins.
+func (w *logWriter) met(c condition, text string) {
+	now, lasting := time.Now(), w.lasting[c.means]
+	if lasting.first.IsZero() {
+		lasting.first = now
+		w.log.Warn(c.means, "said", text)
 	}
-	w.said[text] = time.Now()
-	return slog.LevelWarn
+	lasting.last = now
+	w.lasting[c.means] = lasting
 }
 
-// splitLevel reads memberlist's level. Its errors are about one packet or
-// one connection, which gossip is made to survive: they are warnings here,
-// and its remarks on a single suspicion are for debugging.
-func splitLevel(line string) (slog.Level, string) {
-	tag, text, ok := strings.Cut(line, " ")
-	if !ok {
-		return slog.LevelInfo, line
-	}
-	text = strings.TrimPrefix(text, "memberlist: ")
-	switch tag {
-	case "[DEBUG]", "[INFO]":
-		return slog.LevelDebug, text
-	case "[WARN]", "[ERR]", "[ERROR]":
-		return slog.LevelWarn, text
-	default:
-		return slog.LevelInfo, line
+// tellWhatIsOver is called with each line: memberlist writes one every half
+// minute at least.
+func (w *logWriter) tellWhatIsOver() {
+	for means, lasting := range w.lasting {
+		if time.Since(lasting.last) >= conditionOver {
+			w.log.Info("over: "+means, "lasted", lasting.last.Sub(lasting.first).Round(time.Second))
+			delete(w.lasting, means)
+		}
 	}
 }
