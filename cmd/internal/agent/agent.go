@@ -110,6 +110,7 @@ type Agent struct {
 	moves     *moves
 	backups   backups
 
+	troubles   *trouble.Book // what lasts, and no part tells of
 	metrics    *metrics.Metrics
 	conditions conditions
 	exporter   *metrics.Server
@@ -124,7 +125,7 @@ type Agent struct {
 // New builds an agent with settings that were checked, in a folder that is its
 // own. Nothing runs until Run.
 func New(ctx context.Context, c config.Config, self Identity, outside Outside, version string, log *slog.Logger) (*Agent, error) {
-	a := &Agent{config: c, outside: outside.orThisHost(), self: self, version: version, log: log, started: time.Now(), metrics: metrics.New(version)}
+	a := &Agent{config: c, outside: outside.orThisHost(), self: self, version: version, log: log, started: time.Now(), metrics: metrics.New(version), troubles: trouble.NewBook(time.Now, log)}
 	if err := a.build(ctx); err != nil {
 		return nil, errors.Join(err, a.close())
 	}
@@ -203,7 +204,7 @@ func (a *Agent) openTruth(ctx context.Context) (err error) {
 // openCluster prepares what follows the store and tells other nodes: who is
 // there, what is shown, which names there are.
 func (a *Agent) openCluster() error {
-	a.nodes = &nodes{config: a.config, self: a.self, session: a.session, seeds: a.truth.memberHosts(), directory: cluster.NewDirectory(a.log), log: a.log}
+	a.nodes = &nodes{config: a.config, self: a.self, session: a.session, troubles: a.troubles, seeds: a.truth.memberHosts(), directory: cluster.NewDirectory(a.log), log: a.log}
 	if err := a.nodes.join(a.address); err != nil {
 		return err
 	}
@@ -276,7 +277,7 @@ func (a *Agent) openDriver() (err error) {
 	}
 	a.recovery = &recovery{
 		node: a.self.Node, session: a.session, addresses: a.addresses, driver: a.driver, peers: a.nodes.peers,
-		past: a.past, restartFailed: a.config.RestartFailed, arrived: a.arrived, log: a.log,
+		past: a.past, restartFailed: a.config.RestartFailed, arrived: a.arrived, troubles: a.troubles, log: a.log,
 	}
 	return nil
 }
@@ -481,7 +482,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.push)
 
 	loop(a.exporter.Run)
-	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, trouble.NewBook(time.Now, a.log)) })
+	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, a.troubles) })
 
 	loop(a.moves.stay)
 	loop(a.backups.run)

@@ -21,6 +21,7 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/answer"
 	"gvlan/cmd/internal/config"
+	"gvlan/driver/trouble"
 )
 
 // nodes are those of the cluster: as etcd describes them, and who of them answers
@@ -31,6 +32,7 @@ type nodes struct {
 	session *session.Session
 	log     *slog.Logger
 
+	troubles  *trouble.Book
 	seeds     []string // hosts to call first: where the store's members are, agents are too
 	directory *cluster.Directory
 	peers     *gossip.Membership // nil with --gossip off: correct, only slower to notice
@@ -145,11 +147,13 @@ func (n *nodes) ensureKey(ctx context.Context) error {
 			return nil
 		case <-n.session.Opened():
 		}
+		about := trouble.Matter{What: "making the key of the gossip"}
 		err := gossip.EnsureKeys(ctx, n.session, rand.Reader)
 		if err == nil || ctx.Err() != nil {
+			n.troubles.Over(about)
 			return nil
 		}
-		n.log.Warn("the key of the gossip is not made yet: tried again in two seconds", "err", err)
+		n.troubles.Tell(about, err)
 		if !store.Sleep(ctx, suspectLook) {
 			return nil
 		}

@@ -16,6 +16,7 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver"
+	"gvlan/driver/trouble"
 	"gvlan/ipam"
 )
 
@@ -33,7 +34,27 @@ type recovery struct {
 	past          past
 	restartFailed bool // --restart-failed
 	arrived       bool // this host has come from another store, with what it had there
+	troubles      *trouble.Book
 	log           *slog.Logger
+}
+
+// What recovery tries again every two seconds.
+const (
+	reasserting = "writing this node's leases into the store again"
+	accepting   = "accepting the recovered store"
+	takingAgain = "taking the addresses of this evicted node again"
+	restarting  = "starting containers again whose start failed"
+	settling    = "finding out whether this host is the node of its name"
+)
+
+// went notes how something went that is tried again.
+func (rec *recovery) went(what string, err error) error {
+	if err != nil {
+		rec.troubles.Tell(trouble.Matter{What: what}, err)
+	} else {
+		rec.troubles.Over(trouble.Matter{What: what})
+	}
+	return err
 }
 
 // asserted is what a node has written its records into.
@@ -55,8 +76,7 @@ func (rec *recovery) reassert(ctx context.Context) error {
 			continue
 		}
 		if done != now {
-			if _, err := rec.reassertOnce(ctx, now.round); err != nil {
-				rec.log.Warn("this node's leases are not written into the store yet: tried again in two seconds", "err", err)
+			if _, err := rec.reassertOnce(ctx, now.round); rec.went(reasserting, err) != nil {
 				continue
 			}
 			if rec.session.Epoch() != now.epoch {
@@ -66,9 +86,7 @@ func (rec *recovery) reassert(ctx context.Context) error {
 			rec.log.Error("this node's leases are in the store again: no new address is given until `gvlan recover` is run on one host", "err", why)
 		}
 		if rec.session.Recovered() {
-			if err := rec.session.Accept(ctx); err != nil {
-				rec.log.Warn("the recovered store is not accepted yet: tried again in two seconds", "err", err)
-			}
+			_ = rec.went(accepting, rec.session.Accept(ctx))
 		}
 	}
 	return nil
@@ -104,10 +122,9 @@ func (rec *recovery) takeAgain(ctx context.Context) error {
 		if err == nil {
 			err = rec.past.saveReturned(rec.session.Returned(), rec.session.Cluster())
 		}
-		if err == nil {
+		if rec.went(takingAgain, err) == nil {
 			return nil
 		}
-		rec.log.Warn("the addresses of this evicted node are not taken again yet: tried again in two seconds", "err", err)
 		if !store.Sleep(ctx, suspectLook) {
 			return nil
 		}
@@ -122,8 +139,7 @@ func (rec *recovery) startAgain(ctx context.Context) error {
 	for rec.restartFailed && store.Sleep(ctx, suspectLook) {
 		trusted := rec.session.Trusted() == nil
 		if trusted && away {
-			if err := rec.driver.RestartFailed(ctx); err != nil {
-				rec.log.Warn("containers whose start failed are not started again yet: tried again in two seconds", "err", err)
+			if err := rec.driver.RestartFailed(ctx); rec.went(restarting, err) != nil {
 				continue
 			}
 		}
@@ -146,9 +162,7 @@ func (rec *recovery) settleName(ctx context.Context) error {
 		if err == nil && ours {
 			err = rec.session.Settle()
 		}
-		if err != nil {
-			rec.log.Warn("whether this host is the node of its name is not known yet: nothing is written under it", "node", rec.node, "err", err)
-		}
+		_ = rec.went(settling, err)
 	}
 	return nil
 }
