@@ -1,6 +1,7 @@
 package ipam
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -32,7 +33,7 @@ func TestDebtsArePaidTogether(t *testing.T) {
 				return nil
 			})
 		}
-		if !h.pay(undone) {
+		if !h.pay(undone, new(atomic.Bool)) {
 			c.Error("the store is said not to answer")
 		}
 	})
@@ -54,7 +55,7 @@ func TestDebtsWaitForAStoreThatAnswers(t *testing.T) {
 					return nil
 				})
 			}
-			if h.pay(undone) {
+			if h.pay(undone, new(atomic.Bool)) {
 				c.Errorf("%s: the store is said to answer", name)
 			}
 			if n := asked.Load(); n > int64(at+together) || at == 0 && n != 1 {
@@ -78,5 +79,22 @@ func TestManyReleasesOfAnOutage(t *testing.T) {
 		n.h.up()
 		c.until("all addresses are free", store.AllLeasesSpan(), func(items []store.Item) bool { return len(items) == 2 })
 		c.until("the endpoints' records are gone", store.EndpointsSpan(), empty)
+	})
+}
+
+// A debt that the store refuses is a trouble until all of them are paid.
+func TestARefusedDebtIsATrouble(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		h := c.host("h1")
+		h.stop() // or it would be over at the next round
+		var refused atomic.Bool
+		fails := func() error { return errors.New("no permission") }
+		if !h.pay([]func() error{fails, fails}, &refused) || !refused.Load() || len(h.Troubles.List()) != 1 {
+			c.Errorf("refused %v, troubles %v, want one", refused.Load(), h.Troubles.List())
+		}
+		h.settle(c.Context())
+		if h.Troubles.Any() {
+			c.Errorf("all is paid, and %v goes on", h.Troubles.List())
+		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -29,42 +30,58 @@ type debts struct {
 // done. It ends at the first call that is not answered, and with those that are
 // under way by then.
 func (d *debts) settle(ctx context.Context) {
+	var refused atomic.Bool
+	if d.settleAll(ctx, &refused) && !refused.Load() {
+		d.Troubles.Over(trouble.Matter{What: owing})
+	}
+}
+
+// settleAll is settle. It reports whether the store answered to the end, and notes
+// whether it refused something.
+func (d *debts) settleAll(ctx context.Context, refused *atomic.Bool) bool {
 	var undone []func() error
 	for _, l := range d.Memory.Leases(func(l journal.Lease) bool { return l.State == journal.Releasing }) {
 		undone = append(undone, func() error { return d.leases.settleRelease(ctx, l) })
 	}
-	if !d.pay(undone) {
-		return
+	if !d.pay(undone, refused) {
+		return false
 	}
 	undone = nil
 	for _, e := range d.bindings.overdue() { // but for what a release took away
 		undone = append(undone, func() error { return d.bindings.closeEndpoint(ctx, e) })
 	}
-	if !d.pay(undone) {
-		return
+	if !d.pay(undone, refused) {
+		return false
 	}
 	undone = nil
 	for _, e := range d.Memory.Bindings(func(e journal.Binding) bool { return e.State == journal.Unwritten }) {
 		undone = append(undone, func() error { return d.bindings.settleBinding(ctx, e) })
 	}
-	if !d.pay(undone) {
-		return
+	if !d.pay(undone, refused) {
+		return false
 	}
 	for _, p := range d.Memory.Pools(func(p journal.Pool) bool { return p.Closed || len(p.Owed) > 0 && p.Joined() }) {
-		if !d.pay([]func() error{func() error { return d.pools.settlePool(ctx, p.ID) }}) {
-			return
+		if !d.pay([]func() error{func() error { return d.pools.settlePool(ctx, p.ID) }}, refused) {
+			return false
 		}
 	}
+	return true
 }
 
 // together is how many debts are paid at once: they share transactions, and the
 // journal's syncs.
 const together = 64
 
+// owing and comparing are what Run tries again each second.
+const (
+	owing     = "writing what the journal owes the store"
+	comparing = "comparing addresses with the store"
+)
+
 // pay writes debts that do not depend on each other, and reports whether the
-// store answered. The first goes alone: a store that is away then costs one
-// address its certainty.
-func (d *debts) pay(undone []func() error) bool {
+// store answered; refused is set where it refused one. The first goes alone: a
+// store that is away then costs one address its certainty.
+func (d *debts) pay(undone []func() error, refused *atomic.Bool) bool {
 	var silent atomic.Bool
 	one := func(do func() error) {
 		if silent.Load() {
@@ -73,7 +90,8 @@ func (d *debts) pay(undone []func() error) bool {
 		if err := do(); errors.Is(err, store.ErrUnavailable) {
 			silent.Store(true)
 		} else if err != nil {
-			d.Log.Warn("what the journal owes the store is not written: tried again within a second", "err", err)
+			refused.Store(true)
+			d.Troubles.Tell(trouble.Matter{What: owing}, err)
 		}
 	}
 	if len(undone) == 0 {
@@ -275,11 +293,16 @@ func (u *upkeep) attend(ctx context.Context) {
 			return
 		}
 	}
+	compared := true
 	for _, at := range u.Suspect.Drain() {
 		if _, err := u.leases.reconcile(ctx, at); err != nil {
 			u.Suspect.Add(at)
-			u.Log.Warn("an address is not compared with the store: tried again within a second", "address", at.Addr, "err", err)
+			u.Troubles.Tell(trouble.Matter{What: comparing}, fmt.Errorf("address %s: %w", at.Addr, err))
+			compared = false
 		}
+	}
+	if compared {
+		u.Troubles.Over(trouble.Matter{What: comparing})
 	}
 	u.restoreMissing(ctx)
 	u.debts.settle(ctx)

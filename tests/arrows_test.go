@@ -61,13 +61,13 @@ var arrows = map[string][]string{
 	"driver/trouble":           {},
 	"driver/visible":           {},
 
-	"ipam":         {"cluster/events", "cluster/store", "driver/failpoint", "driver/journal", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool"},
+	"ipam":         {"cluster/events", "cluster/store", "driver/failpoint", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool"},
 	"ipam/addrset": {},
 	"ipam/audit":   {"cluster/description", "cluster/store", "ipam/evict"},
 	"ipam/census":  {"cluster/store", "ipam/addrset", "ipam/mirror"},
 	"ipam/evict":   {"cluster/description", "cluster/events", "cluster/store"},
 	"ipam/mirror":  {"cluster/store", "ipam/addrset", "ipam/pool"},
-	"ipam/node":    {"cluster/events", "cluster/store", "driver/journal", "ipam/addrset", "ipam/mirror", "ipam/pool"},
+	"ipam/node":    {"cluster/events", "cluster/store", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/mirror", "ipam/pool"},
 	"ipam/pool":    {"cluster/store", "ipam/addrset"},
 	"ipam/survey":  {"cluster/store", "ipam/addrset", "ipam/pool"},
 

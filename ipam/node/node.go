@@ -17,6 +17,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/pool"
 )
@@ -25,19 +26,20 @@ import (
 type Node struct {
 	Config
 
-	Places  *Places
-	Mirrors *mirror.Mirrors
-	Suspect Suspects[pool.Place]
-	kick    chan struct{}             // has one element while Run has something to do
-	contact atomic.Pointer[time.Time] // when the store last answered; nil: not since the start
-	away    atomic.Bool               // the store did not answer the last call
-	Waited  atomic.Bool               // in vain, for the store to be opened
+	Places   *Places
+	Mirrors  *mirror.Mirrors
+	Suspect  Suspects[pool.Place]
+	Troubles *trouble.Book             // with the store: told once each
+	kick     chan struct{}             // has one element while Run has something to do
+	contact  atomic.Pointer[time.Time] // when the store last answered; nil: not since the start
+	away     atomic.Bool               // the store did not answer the last call
+	Waited   atomic.Bool               // in vain, for the store to be opened
 }
 
 // New speaks to nobody yet.
 func New(c Config) *Node {
 	c.fill()
-	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(draws(c)), kick: make(chan struct{}, 1)}
+	return &Node{Config: c, Places: newPlaces(c.Memory), Mirrors: mirror.NewMirrors(draws(c)), Troubles: trouble.NewBook(c.Now, c.Log), kick: make(chan struct{}, 1)}
 }
 
 // draws makes nodes that contend choose apart, and one node after each start.
