@@ -338,7 +338,7 @@ func (a *Agent) register() {
 	}.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Events{Recorder: a.trail, KV: a.session, Roster: roster, Records: a.records}.Register(a.status)
-	answer.Audit{Roster: roster, Session: a.session, Driver: a.driver, Events: a.trail, Log: a.log}.Register(a.status)
+	answer.Audit{Roster: roster, Session: a.session, Driver: a.driver, Events: a.trail, Observe: a.metrics.Audited, Log: a.log}.Register(a.status)
 	answer.Doctor{Session: a.session, Config: a.config}.Register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)

@@ -22,6 +22,9 @@ type Audit struct {
 	Session *session.Session
 	Driver  *driver.Driver
 	Events  events.Teller
+	// Observe hears of each audit: how much of what it found, by kind, is left, or
+	// why it was none.
+	Observe func(left map[string]int, failed error)
 	Log     *slog.Logger
 }
 
@@ -32,8 +35,21 @@ var errRecovering = errors.New("the store lost its past, and is judged once the 
 
 // Register adds the routes of `gvlan audit` to the server.
 func (a Audit) Register(server *api.Server) {
-	server.Handle("GET "+api.AuditRoute, func(r *http.Request) (any, error) { return a.audit(r.Context(), false) })
-	server.Handle("POST "+api.AuditRoute, func(r *http.Request) (any, error) { return a.audit(r.Context(), true) })
+	server.Handle("GET "+api.AuditRoute, func(r *http.Request) (any, error) { return a.observed(r.Context(), false) })
+	server.Handle("POST "+api.AuditRoute, func(r *http.Request) (any, error) { return a.observed(r.Context(), true) })
+}
+
+// observed is audit, and tells of what is left.
+func (a Audit) observed(ctx context.Context, repair bool) (api.Audit, error) {
+	report, err := a.audit(ctx, repair)
+	left := map[string]int{}
+	for _, f := range report.Findings {
+		if f.Outcome != api.OutcomeRepaired {
+			left[f.Kind]++
+		}
+	}
+	a.Observe(left, err)
+	return report, err
 }
 
 // audit looks at the store and at this host, and takes away what can be.

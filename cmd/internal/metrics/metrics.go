@@ -19,6 +19,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	plugin   calls // by method
 	store    calls // by operation
+	audits   audits
 }
 
 // New has what is counted as it happens; Collect adds what the agent's parts
@@ -29,12 +30,14 @@ func New(version string) *Metrics {
 		plugin:   newCalls("gvlan_plugin_requests_total", "gvlan_plugin_request_duration_seconds"),
 		store:    newCalls("gvlan_store_requests_total", "gvlan_store_request_duration_seconds"),
 	}
+	m.audits = newAudits()
 	built := named("gvlan_build_info")
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: built.name, Help: built.help, ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
 	info.Set(1)
 	m.registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		info, m.plugin.counts, m.plugin.times, m.store.counts, m.store.times,
+		m.audits.counts, m.audits.left, m.audits.last,
 	)
 	return m
 }
@@ -73,6 +76,37 @@ func (m *Metrics) Called(method string, took time.Duration, refused error) {
 		outcome = "refused"
 	}
 	m.plugin.note(method, outcome, took)
+}
+
+// audits are those that were asked for on this host.
+type audits struct {
+	counts *prometheus.CounterVec
+	left   *prometheus.GaugeVec
+	last   prometheus.Gauge
+}
+
+func newAudits() audits {
+	counts, left, last := named("gvlan_audits_total"), named("gvlan_audit_findings"), named("gvlan_audit_time_seconds")
+	return audits{
+		counts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: counts.name, Help: counts.help}, counts.labels),
+		left:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: left.name, Help: left.help}, left.labels),
+		last:   prometheus.NewGauge(prometheus.GaugeOpts{Name: last.name, Help: last.help}),
+	}
+}
+
+// Audited notes an audit: what is left of what it found, by kind, or why it was
+// none; what the last one found then stands.
+func (m *Metrics) Audited(left map[string]int, failed error) {
+	if failed != nil {
+		m.audits.counts.WithLabelValues("failed").Inc()
+		return
+	}
+	m.audits.counts.WithLabelValues("done").Inc()
+	m.audits.last.SetToCurrentTime()
+	m.audits.left.Reset()
+	for kind, n := range left {
+		m.audits.left.WithLabelValues(kind).Set(float64(n))
+	}
 }
 
 // Store has the requests to a store counted.

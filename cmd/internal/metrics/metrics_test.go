@@ -125,6 +125,9 @@ func full(t *testing.T) *Metrics {
 	m.Collect(everything())
 	m.Called("NetworkDriver.Join", 20*time.Millisecond, nil)
 	m.Called("NetworkDriver.Join", time.Second, errors.New("no"))
+	m.Audited(map[string]int{"lease": 3, "node": 1}, nil)
+	m.Audited(map[string]int{"lease": 2}, nil)
+	m.Audited(nil, errors.New("etcd is away"))
 	if _, _, err := m.Store(storetest.NewMem()).List(t.Context(), store.NodesSpan()); err != nil {
 		t.Fatal(err)
 	}
@@ -197,10 +200,16 @@ func TestScrape(t *testing.T) {
 		"gvlan_plugin_requests_total{method=NetworkDriver.Join,outcome=refused}": 1,
 		"gvlan_plugin_request_duration_seconds{method=NetworkDriver.Join}":       2,
 		"gvlan_store_requests_total{operation=list,outcome=answered}":            1,
+		"gvlan_audits_total{outcome=done}":                                       2,
+		"gvlan_audits_total{outcome=failed}":                                     1,
+		"gvlan_audit_findings{kind=lease}":                                       2,
 	} {
 		if value, there := got[series]; !there || value != want {
 			t.Errorf("%s is %v (there: %v), want %v", series, value, there, want)
 		}
+	}
+	if n, there := got["gvlan_audit_findings{kind=node}"]; there {
+		t.Errorf("%v findings of an audit before the last are told", n)
 	}
 	for _, none := range []string{"network=inner", "network=refused", "10.1.0.0/24"} {
 		for series := range got {

@@ -66,6 +66,10 @@ var families = []family{
 	{name: "gvlan_gossip_udp_blocked_total", kind: counter, help: "probes that only TCP answered"},
 	{name: "gvlan_gossip_dropped_total", kind: counter, help: "messages dropped because too many waited"},
 
+	{name: "gvlan_audits_total", kind: counter, labels: []string{"outcome"}, help: "audits asked for on this host: done or failed"},
+	{name: "gvlan_audit_findings", kind: gauge, labels: []string{"kind"}, help: "what the last of them found, and nobody repaired", beside: "gvlan_audits_total"},
+	{name: "gvlan_audit_time_seconds", kind: gauge, help: "when the last of them was done, in seconds since 1970; 0: never", beside: "gvlan_audits_total"},
+
 	{name: "gvlan_dns_queries_total", kind: counter, labels: []string{"zone", "rcode"}, help: "questions by the network they were about, or . for the domain above, reverse and passed (to another resolver), and the code of the answer"},
 }
 
