@@ -547,6 +547,18 @@ func TestDefine(t *testing.T) {
 	h2.wantErr(err, "defined already")
 }
 
+// TestDefineOnOneHost: what was asked for on one host is there alone, and that
+// is no failure.
+func TestDefineOnOneHost(t *testing.T) {
+	c, h1, h2 := pair(t)
+	made, err := h1.d.Define(t.Context(), lan("own", "192.168.1.0/24", func(r *engine.NetworkRequest) { r.Options["scope"] = "local" }))
+	h1.must(err)
+	if _, defined := c.definition("own"); defined || !made.Local || made.UUID == "" {
+		t.Errorf("made is %+v, defined for all hosts: %v", made, defined)
+	}
+	h2.lacks("own")
+}
+
 // TestImport: a built-in network gets a definition, and its containers'
 // addresses are nobody else's.
 func TestImport(t *testing.T) {

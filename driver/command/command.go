@@ -39,11 +39,12 @@ func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Sw
 type Defined struct {
 	UUID     string   `json:"uuid"`               // of the definition
 	Warnings []string `json:"warnings,omitempty"` // what a user should know, each one sentence
+	Local    bool     `json:"local,omitempty"`    // it was asked for on this host only, and has no definition
 }
 
 // Define makes a network on this host's engine as `docker network create`
 // would, and so, soon after, on every host's. It returns once the definition
-// is committed.
+// is committed, or the network of this host alone is there.
 func (cm *Commands) Define(ctx context.Context, r engine.NetworkRequest) (Defined, error) {
 	if cm.Cfg.Swarm {
 		return Defined{}, fmt.Errorf("networks of the swarm are made with docker network create -d %s --ipam-driver %s --scope swarm, on a manager", cm.Cfg.Name, cm.Cfg.Name)
@@ -67,6 +68,9 @@ func (cm *Commands) Define(ctx context.Context, r engine.NetworkRequest) (Define
 	}
 	if n.Stage == journal.StageSeen {
 		return Defined{}, fmt.Errorf("network %s was not made: %s", r.Name, n.Why)
+	}
+	if n.Stage == journal.StageLocal {
+		return Defined{UUID: n.UUID, Warnings: cm.warningsAfter(ctx, r, n), Local: true}, nil
 	}
 	if n.Stage != journal.StageCommitted && n.Stage != journal.StageReplica {
 		return Defined{}, fmt.Errorf("network %s works on this host only: %s", r.Name, cmp.Or(n.Why, string(n.Stage)))

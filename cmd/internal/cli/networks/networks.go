@@ -41,8 +41,8 @@ func newNetworkCreate() *cobra.Command {
 			"Options of -o:\n" + option.Lines(option.Network()) + "\n\n" +
 			"Options of --ipam-opt:\n" + option.Lines(option.IPAM()),
 		Example: `  gvlan network create --subnet 192.168.1.0/24 --gateway 192.168.1.1 --ip-range 192.168.1.128/25 -o parent=eth0 lan
-  gvlan network create --subnet 10.65.0.0/16 -o parent="bond0.65, eth0.65" -o ipvlan_mode=l2 --ipam-opt cooldown=5m rack
-  gvlan network create --subnet 172.30.0.0/24 -o scope=local here`,
+  gvlan network create --subnet 10.65.0.0/16 -o parent="bond0, eth0" --ipam-opt cooldown=5m rack
+  gvlan network create --subnet 172.30.0.0/24 -o scope=local -o parent=eth0 here`,
 		Args: cobra.ExactArgs(1),
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 			request, err := f.request(args[0])
@@ -77,7 +77,12 @@ func made(ctx context.Context, client *api.Client, request engine.NetworkRequest
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
 	for {
-		if err := client.Get(ctx, api.Named(api.NetworkRoute, request.Name), &view); err != nil {
+		err := client.Get(ctx, api.Named(api.NetworkRoute, request.Name), &view)
+		if err != nil && defined.Local && store.Sleep(ctx, 100*time.Millisecond) {
+			waiting.For("this host to tell of " + request.Name)
+			continue // what one host has is known once its node's record says so
+		}
+		if err != nil {
 			return view, defined.Warnings, err
 		}
 		waiting.For(strings.Join(unsettled(view), ", ") + " to make " + request.Name)
