@@ -195,10 +195,11 @@ func watch(c *cluster) watcher {
 	go func() { _ = server.Serve(listener) }()
 	c.t.Cleanup(func() { server.Close() })
 	eventually(c.t, "Prometheus to see every agent", func() error {
-		if up, err := w.ask(`sum(up{job="gvlan"})`); err != nil || up != fmt.Sprint("{} => ", len(c.Hosts)) {
-			return fmt.Errorf("%q %v", up, err)
+		up, err := w.ask(`sum(up{job="gvlan"})`)
+		if err == nil && up != fmt.Sprint("{} => ", len(c.Hosts)) {
+			return fmt.Errorf("it sees %q", up)
 		}
-		return nil
+		return err
 	})
 	return w
 }
@@ -225,10 +226,11 @@ func (w watcher) fires(want ...string) {
 	w.t.Helper()
 	slices.Sort(want)
 	eventually(w.t, fmt.Sprintf("the alerts %q", want), func() error {
-		if got, err := w.firing(); err != nil || !slices.Equal(got, want) {
-			return fmt.Errorf("firing are %q, %v", got, err)
+		got, err := w.firing()
+		if err == nil && !slices.Equal(got, want) {
+			return fmt.Errorf("firing are %q", got)
 		}
-		return nil
+		return err
 	})
 }
 
@@ -254,6 +256,12 @@ func TestAlerts(t *testing.T) {
 	faultsOfHosts(w, web)
 	etcdLosesItsPast(w)
 	w.told.once(t)
+	// The log tells of what lasted: once, and once when it was over.
+	c.loggedOn(c.Hosts[2], c.agents[2], `msg="works again" what=engine`)
+	c.logged(0, `msg="works again" what=store`)
+	if began, over := c.times(`msg="failed, and is tried again" what=store`), c.times(`msg="works again" what=store`); began == 0 || began > 5 || over != 1 {
+		t.Errorf("that etcd was away is logged %d times, and its end %d times", began, over)
+	}
 }
 
 // faultsOfHosts breaks what it can on the four hosts, and mends it.

@@ -81,18 +81,33 @@ func (a *Agent) storeAnswers(ctx context.Context) error {
 	return err
 }
 
-// parentsFound names the networks of this host that no container could start on
-// for want of a parent.
+// parentsFound is why containers could not be on the LAN for want of a parent: of
+// networks that have containers here, and of all of them where none has one. A
+// host need not have one for each network of the cluster.
 func (a *Agent) parentsFound(ctx context.Context) error {
 	own, err := a.driver.Node.Describe(ctx)
 	if err != nil {
 		return err
 	}
-	var missing []error
-	for _, n := range own.Networks {
-		if n.Engine != "" && n.Parent == "" && n.Why != "" {
-			missing = append(missing, fmt.Errorf("network %s: %s", n.Name, n.Why))
+	return withoutParents(own.Networks, func(n store.NodeNetwork) bool { return len(a.memory.EndpointsOf(n.Engine)) > 0 })
+}
+
+func withoutParents(networks []store.NodeNetwork, used func(store.NodeNetwork) bool) error {
+	var missing, missed []error
+	found := false
+	for _, n := range networks {
+		found = found || n.Parent != ""
+		if n.Engine == "" || n.Parent != "" || n.Why == "" {
+			continue // it is not here, has one, or needs none
 		}
+		why := fmt.Errorf("network %s: %s", n.Name, n.Why)
+		missing = append(missing, why)
+		if used(n) {
+			missed = append(missed, why)
+		}
+	}
+	if found {
+		return errors.Join(missed...)
 	}
 	return errors.Join(missing...)
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/engine"
 )
@@ -82,5 +83,34 @@ func TestMetricsOfAnAgent(t *testing.T) {
 	h.stop(t, context.Canceled)
 	if status, _ := page("/healthz"); status != 0 {
 		t.Error("somebody answers after its end")
+	}
+}
+
+// TestWithoutParents: a host need not have a parent for each network, but for one
+// at least, and for those that its containers are on.
+func TestWithoutParents(t *testing.T) {
+	has := store.NodeNetwork{Name: "lan", Engine: "1", Parent: "eth0"}
+	lacks := store.NodeNetwork{Name: "dmz", Engine: "2", Why: "no eth7"}
+	inner := store.NodeNetwork{Name: "inner", Engine: "3"}
+	unmade := store.NodeNetwork{Name: "unmade", Why: "the name is taken"}
+	for _, c := range []struct {
+		name     string
+		networks []store.NodeNetwork
+		used     bool // the one that lacks a parent
+		want     string
+	}{
+		{"none", nil, false, ""},
+		{"well", []store.NodeNetwork{has, inner, unmade}, false, ""},
+		{"one that is not used here", []store.NodeNetwork{has, lacks}, false, ""},
+		{"one that is used here", []store.NodeNetwork{has, lacks}, true, "network dmz: no eth7"},
+		{"no other", []store.NodeNetwork{inner, lacks}, false, "network dmz: no eth7"},
+	} {
+		got := ""
+		if err := withoutParents(c.networks, func(n store.NodeNetwork) bool { return c.used && n.Name == "dmz" }); err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
 	}
 }
