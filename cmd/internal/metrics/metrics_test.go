@@ -385,3 +385,39 @@ func TestServer(t *testing.T) {
 		t.Errorf("/debug/pprof/: %d", status)
 	}
 }
+
+// BenchmarkScrape is a scrape of a host with 10,000 leases and 1,000 networks, in a
+// cluster of 200 nodes.
+func BenchmarkScrape(b *testing.B) {
+	of := everything()
+	var networks []journal.Network
+	var pools []ipam.Usage
+	var endpoints []journal.Endpoint
+	var leases []journal.Lease
+	for i := range 1000 {
+		id := fmt.Sprint("id", i)
+		networks = append(networks, journal.Network{ID: id, Name: fmt.Sprint("lan", i)})
+		pools = append(pools, ipam.Usage{Network: id, Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)})
+	}
+	for i := range 10_000 {
+		endpoints = append(endpoints, journal.Endpoint{ID: fmt.Sprint("e", i), Network: networks[i%1000].ID})
+		leases = append(leases, journal.Lease{State: journal.Bound})
+	}
+	rows := make([]cluster.Row, 200)
+	for i := range rows {
+		rows[i].State = cluster.Ready
+	}
+	of.Networks, of.Endpoints, of.Pools = func() []journal.Network { return networks }, func() []journal.Endpoint { return endpoints }, func() []ipam.Usage { return pools }
+	of.Leases, of.Nodes = func(func(journal.Lease) bool) []journal.Lease { return leases }, func() []cluster.Row { return rows }
+	m := New("v1")
+	m.Collect(of)
+	s := &Server{Metrics: m, Log: slog.New(slog.DiscardHandler)}
+	handler := s.handler()
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if w.Code != http.StatusOK {
+			b.Fatal(w.Body.String())
+		}
+	}
+}
