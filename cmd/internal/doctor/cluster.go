@@ -118,7 +118,7 @@ func checkGossip(_ context.Context, f *facts) (string, []Finding, error) {
 	if len(indirect) > 0 {
 		found = append(found, Finding{
 			Severity: Fault,
-			What:     fmt.Sprintf("%s: answers others, and not this host any more", list(indirect)),
+			What:     fmt.Sprintf("%s: gives this host itself no answer over UDP any more, though it is there for others", list(indirect)),
 			Why:      "the link between the two works one way only, or a firewall between them drops UDP " + port,
 			Cure:     "open UDP and TCP " + port + " both ways between the two",
 		})

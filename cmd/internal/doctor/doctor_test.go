@@ -302,7 +302,7 @@ func TestFaults(t *testing.T) {
 		{"clock", "this host's", doctor.Fault, func(w *world) { w.members[1].ClockAhead, w.members[2].ClockAhead = seconds(90), seconds(91) }, "this host's clock is 1m30s behind of most others'"},
 		{"clock", "another host's", doctor.Hint, func(w *world) { w.members[1].ClockAhead = seconds(-5) }, "the clock of beta is 5s behind of this host's"},
 		{"gossip", "nobody hears a host", doctor.Fault, func(w *world) { w.members[2].Gossip = "failed" }, "gamma: connected to the store, but no peer gets an answer"},
-		{"gossip", "one way only", doctor.Fault, func(w *world) { w.members[1].Direct = noon.Add(-time.Hour) }, "beta: answers others, and not this host"},
+		{"gossip", "one way only", doctor.Fault, func(w *world) { w.members[1].Direct = noon.Add(-time.Hour) }, "beta: gives this host itself no answer over UDP any more"},
 		{"gossip", "UDP is blocked", doctor.Hint, func(w *world) { w.status.Gossip.UDPBlocked = 500 }, "500 probes of peers were answered over TCP only"},
 		{"firewall", "a policy", doctor.Fault, func(w *world) { w.rules = drops() }, "this host's firewall drops TCP 2379 (the store), TCP 2380 (the store), TCP 2381 (the store), TCP 7947 (gossip), UDP 7947 (gossip) from 192.168.1.11, 192.168.1.12"},
 		{"ports", "another program has the gossip's port", doctor.Fault, func(w *world) {

@@ -150,7 +150,7 @@ func checkMTU(_ context.Context, f *facts) (string, []Finding, error) {
 				found = append(found, Finding{
 					Severity: Fault,
 					What:     fmt.Sprintf("network %s has mtu %d, its parent %s %d", n.Name, n.options.MTU, name, parent.MTU),
-					Why:      "the kernel refuses its links: no container of it can start here",
+					Why:      "the kernel refuses such macvlan links, so that no container starts here; larger packets of ipvlan ones are lost",
 					Cure:     fmt.Sprintf("ip link set %s mtu %d, if the LAN takes that; else make the network with a smaller mtu", name, n.options.MTU),
 				})
 			}

@@ -26,6 +26,7 @@ const (
 	network   kind = "network"
 	domain    kind = "domain"
 	service   kind = "service"
+	segment   kind = "segment"
 )
 
 // everybodys are names that tell nothing of anybody.
@@ -80,6 +81,8 @@ func kindOfField(field string, named kind) kind {
 		return service
 	case "zone", "domain":
 		return domain
+	case "segment":
+		return segment
 	}
 	return ""
 }
@@ -102,10 +105,15 @@ func (n names) walk(value any, of kind, named kind) {
 		}
 	case map[string]any:
 		for field, v := range value {
-			switch v.(type) {
+			switch v := v.(type) {
 			case string, []any:
 				n.walk(v, kindOfField(field, named), named)
-			default:
+			case map[string]any:
+				if strings.EqualFold(field, "aux") { // addresses of the LAN by what their hosts are called
+					for name := range v {
+						n.add(host, name)
+					}
+				}
 				n.walk(v, "", named)
 			}
 		}
@@ -115,7 +123,7 @@ func (n names) walk(value any, of kind, named kind) {
 // told are the places in logs and sentences where a name stands: attributes as
 // slog prints them, and "container web on node h1".
 var told = []*regexp.Regexp{
-	regexp.MustCompile(`\b(container|host|node|network|service|domain|zone)=("(?:[^"\\]|\\.)*"|\S+)`),
+	regexp.MustCompile(`\b(container|host|node|network|service|domain|zone|segment)=("(?:[^"\\]|\\.)*"|\S+)`),
 	regexp.MustCompile(`\b(container) ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:on|of) (?:node|host)\b`),
 	regexp.MustCompile(`\bcontainer \S+ (?:on|of) (node|host) ([A-Za-z0-9][A-Za-z0-9_.-]*)`),
 }

@@ -66,7 +66,10 @@ func ours(t *testing.T) support.Host {
 	docker := enginetest.New()
 	docker.SetInfo(func(i *engine.Info) { i.Hostname = "alpha" })
 	docker.AddNetwork(engine.Network{Name: "payroll", Driver: "gvlan", IPv4: true, Labels: map[string]string{"owner": "hunter2hunter2"},
-		IPAM: engine.IPAM{Pools: []engine.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}})
+		IPAM: engine.IPAM{
+			Options: map[string]string{"segment": "hidden-lab"},
+			Pools:   []engine.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Aux: map[string]netip.Addr{"bigprinter": netip.MustParseAddr("10.0.0.8")}}},
+		}})
 	docker.AddNetwork(engine.Network{Name: "secretproject_default", Driver: "bridge", IPv4: true})
 	docker.CreateContainer(enginetest.ContainerSpec{Name: "billing", Network: "payroll"})
 	docker.CreateContainer(enginetest.ContainerSpec{Name: "side-car", Network: "secretproject_default", Labels: map[string]string{"com.docker.compose.project": "secretproject"}})
@@ -165,7 +168,7 @@ func TestNoSecrets(t *testing.T) {
 func TestRedact(t *testing.T) {
 	files := packed(t, ours(t), true)
 	for _, name := range []string{
-		"billing", "gone-db", "long-gone", "front.door", "cron-job", "side-car", "payroll", "back office", "secretproject",
+		"billing", "gone-db", "long-gone", "front.door", "cron-job", "side-car", "payroll", "back office", "secretproject", "hidden-lab", "bigprinter",
 		"alpha", "beta", "corp.example", "0a1b2c", "0d1e2f",
 	} {
 		for _, line := range grep(files, name) {
