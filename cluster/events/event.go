@@ -121,24 +121,28 @@ func (e Event) completes(o Event) bool {
 }
 
 // completed leaves out events that another one completes, which takes their
-// place.
+// place, in whichever order two sources told them.
 func completed(all []Event) []Event {
 	type given struct {
 		node, endpoint string
 		addr           netip.Addr
 	}
-	nameless := map[given]int{} // index
+	last := map[given]int{} // index
 	over := map[int]bool{}
 	for i, e := range all {
 		if e.Kind != Given {
 			continue
 		}
 		of := given{e.Node, e.Endpoint, e.Address}
-		if e.Container == "" {
-			nameless[of] = i
-		} else if first, found := nameless[of]; found && e.completes(all[first]) {
-			all[first] = e
+		before, found := last[of]
+		switch {
+		case found && e.completes(all[before]):
+			all[before] = e
 			over[i] = true
+		case found && all[before].completes(e):
+			over[i] = true
+		default:
+			last[of] = i
 		}
 	}
 	if len(over) == 0 {

@@ -21,10 +21,11 @@ func (r *Recorder) Follow(ctx context.Context, kv store.KV, f Filter, tell func(
 	inbox := &inbox{arrived: make(chan struct{}, 1), unnamed: map[Event]bool{}}
 	group, ctx := errgroup.WithContext(ctx)
 	tail := &tail{ctx: ctx, kv: kv, filter: f, own: store.TrailSpan(r.node), seen: map[string]bool{}, put: inbox.put}
-	defer r.subscribe(func(events []Event) { inbox.put(f.of(events)) })()
+	before, end := r.subscribe(func(events []Event) { inbox.put(f.of(events)) })
+	defer end()
 	if !f.Since.IsZero() {
 		tail.wanted = true
-		if own := f.of(r.Own()); tail.read(own) != nil {
+		if own := f.of(before); tail.read(own) != nil {
 			inbox.put(own)
 		}
 	}

@@ -301,15 +301,18 @@ func (r *Recorder) notInStore() (own []Event) {
 	return append(own, r.waiting...)
 }
 
-// subscribe has a reader told of each batch of this host's, until it is ended. It
-// must not wait for anything.
-func (r *Recorder) subscribe(tell func([]Event)) (end func()) {
+// subscribe has a reader told of each batch of this host's from now on, until end
+// is called, and returns what came in batches before. It must not wait for
+// anything.
+func (r *Recorder) subscribe(tell func([]Event)) (before []Event, end func()) {
+	r.flushing.Lock()
+	defer r.flushing.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last++
 	number := r.last
 	r.readers[number] = tell
-	return func() {
+	return r.ring.all(), func() {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.readers, number)
