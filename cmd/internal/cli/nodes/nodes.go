@@ -23,7 +23,7 @@ func New() *cobra.Command {
 
 func newNodeList() *cobra.Command {
 	c := &cobra.Command{
-		Use: "ls", Short: "List the hosts: state and for how long, address, networks, containers, parents", Args: cobra.NoArgs,
+		Use: "ls", Short: "List the hosts: state and for how long, address, containers, parents", Args: cobra.NoArgs,
 		Long: "A host that runs the agent and the swarm's plugin is one row.\n\n" +
 			"ready         connected to etcd, and answers its peers\n" +
 			"unreachable   connected, but no peer gets an answer (UDP and TCP 7947)\n" +

@@ -28,9 +28,9 @@ func nodeList() frame.List[api.NodeView] {
 				{Head: "ADDRESS", Cell: func(v api.NodeView) string {
 					return eachAgent(v, func(v api.NodeView) string { return v.Address })
 				}},
-				{Head: "NETWORKS", Cell: func(v api.NodeView) string { return strconv.Itoa(len(networksOf(v))) }},
 				{Head: "CONTAINERS", Cell: endpointsOf},
 				{Head: "PARENTS", Cell: func(v api.NodeView) string { return strings.Join(parentsOf(v), ",") }},
+				{Head: "NETWORKS", Wide: true, Cell: func(v api.NodeView) string { return strconv.Itoa(len(networksOf(v))) }},
 				{Head: "VERSION", Wide: true, Cell: func(v api.NodeView) string {
 					return eachAgent(v, func(v api.NodeView) string { return v.Version })
 				}},

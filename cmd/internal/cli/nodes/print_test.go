@@ -29,9 +29,9 @@ func TestHostIsOneRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"NODE STATE FOR ADDRESS NETWORKS CONTAINERS PARENTS VERSION AGENTS ID",
-		"h1 ready; swarm: down 1 second 10.0.0.1 2 3 eth1 2.0; swarm: 1.0 socket,swarm id1",
-		"h2 ready 1 minute 10.0.0.2 0 2 - 2.0 swarm id2.swarm",
+		"NODE STATE FOR ADDRESS CONTAINERS PARENTS NETWORKS VERSION AGENTS ID",
+		"h1 ready; swarm: down 1 second 10.0.0.1 3 eth1 2 2.0; swarm: 1.0 socket,swarm id1",
+		"h2 ready 1 minute 10.0.0.2 2 - 0 2.0 swarm id2.swarm",
 	}
 	if diff := cmp.Diff(want, clitest.Lines(out.String())); diff != "" {
 		t.Errorf("node ls prints (-want +got):\n%s", diff)
