@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/members"
@@ -330,6 +331,13 @@ func TestHandsOver(t *testing.T) {
 	r.recorded("+a")
 	if diff := cmp.Diff([]string{"add a:2380", "promote a", "lead a", "remove b"}, r.steps()); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+	var told []string
+	for _, e := range r.told.Of(events.StoreChanged) {
+		told = append(told, e.Node+" "+e.Text[:strings.Index(e.Text, ":")])
+	}
+	if diff := cmp.Diff([]string{"a has a member of the store, which does not vote yet", "a its member of the store votes", "b has no member of the store any more"}, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
 	}
 }
 
