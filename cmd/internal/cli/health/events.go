@@ -92,8 +92,10 @@ func NewEvents() *cobra.Command {
 	c.Flags().StringVar(&network, "network", "", "only of the `NETWORK`")
 	c.Flags().StringVar(&node, "node", "", "only of the `NODE`, by its host's name or its own")
 	c.Flags().IntVarP(&limit, "limit", "n", newest, "the newest `N` only; 0: all")
-	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(kindNames(), cobra.ShellCompDirectiveNoFileComp)) // the flag is there
-	return c
+	frame.CompletesWords(c, "kind", kindNames()...)
+	frame.CompletesFlag(c, "network", frame.Networks)
+	frame.CompletesFlag(c, "node", frame.Nodes)
+	return frame.Completes(c, frame.Holders)
 }
 
 func kindNames() (names []string) {
