@@ -337,3 +337,31 @@ func etcdLosesItsPast(w watcher) {
 	w.gvlan(h1, "recover")
 	w.fires()
 }
+
+// TestMetricsOfAMember: a host that keeps the store tells how its members fare, and
+// its metrics are served by the agent that begins anew when others may join.
+func TestMetricsOfAMember(t *testing.T) {
+	t.Parallel()
+	c := newOwnCluster(t, options{hosts: lab.Same(1, lab.Docker20), args: []string{"--metrics-listen", "0.0.0.0:" + metricsPort}})
+	c.begin(c.Hosts[0])
+	c.waitMembers(c.Hosts, 1, 0)
+	eventually(t, "the members' figures", func() error {
+		page, err := c.Peer.Exec(t.Context(), "busybox", "wget", "-qO-", fmt.Sprintf("http://%s:%s/metrics", c.Hosts[0].Addr4, metricsPort))
+		if err != nil {
+			return err
+		}
+		for _, want := range []string{
+			`gvlan_store_members{state="answering"} 1`, `gvlan_store_members{state="silent"} 0`, `gvlan_store_looks_total{outcome="done"} [1-9]`,
+			`gvlan_store_size_bytes [1-9]`, `gvlan_store_in_use_bytes [1-9]`, `gvlan_store_quota_bytes [1-9]`,
+		} {
+			if !regexp.MustCompile(`(?m)^` + want).MatchString(page) {
+				return fmt.Errorf("no %s", want)
+			}
+		}
+		return nil
+	})
+	ready, err := c.Peer.Exec(t.Context(), "busybox", "wget", "-qO-", fmt.Sprintf("http://%s:%s/readyz", c.Hosts[0].Addr4, metricsPort))
+	if err != nil || ready != "ok store\nok engine\nok parents\nok plugin" {
+		t.Errorf("/readyz: %q, %v", ready, err)
+	}
+}
