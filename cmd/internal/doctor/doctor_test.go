@@ -292,6 +292,15 @@ func TestFaults(t *testing.T) {
 		{"mtu", "another on another host", doctor.Hint, func(w *world) { w.nodes[1].Interfaces[0].MTU = 9000 }, "elsewhere: 9000 on eth0 of beta"},
 		{"machine", "VMware", doctor.Hint, func(w *world) { w.put("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n") }, "this is a VMware machine"},
 		{"machine", "a cloud", doctor.Hint, func(w *world) { w.put("sys/class/dmi/id/sys_vendor", "Amazon EC2\n") }, "this is an EC2 machine"},
+		{"machine", "VMware, below a bond", doctor.Hint, func(w *world) {
+			w.put("sys/class/dmi/id/sys_vendor", "VMware, Inc.\n")
+			w.put("sys/class/net/eth2/device/vendor", "")
+			delete(w.files, "sys/class/net/eth0/device/vendor")
+			delete(w.files, "sys/class/net/eth0/device/uevent")
+			w.kernel.Add(link.Interface{Name: "bond0", Kind: "bond", Up: true})
+			w.kernel.Add(link.Interface{Name: "eth2", Up: true, Master: "bond0"})
+			w.network("bonded", map[string]string{"parent": "bond0"}, "10.9.0.0/24")
+		}, "macvlan containers hang from eth2"},
 		{"ipv6", "the router is not listened to", doctor.Fault, func(w *world) { w.put("proc/sys/net/ipv6/conf/eth0/accept_ra", "1\n") }, "takes no router's word"},
 		{"store", "away", doctor.Fault, func(w *world) { w.status.Etcd.Trusted, w.status.Etcd.Why = false, "etcd does not answer" }, "no new address is given: etcd does not answer"},
 		{"store", "a member is gone", doctor.Fault, func(w *world) { w.store.Members[2].Why = "does not answer" }, "the store's member on gamma does not answer"},
@@ -373,6 +382,17 @@ func TestFaults(t *testing.T) {
 				t.Errorf("healthy is %t after a %s", r.Healthy, tt.severity)
 			}
 		})
+	}
+}
+
+// TestPassthruIsPromiscuous: that is how it works, and no finding.
+func TestPassthruIsPromiscuous(t *testing.T) {
+	w := healthy(t)
+	w.put("sys/class/net/eth1/device/vendor", "")
+	w.put("sys/class/net/eth1/flags", "0x1103\n")
+	w.network("through", map[string]string{"parent": "eth1", "macvlan_mode": "passthru"}, "10.9.0.0/24")
+	if r := w.examine(); len(r.Findings) > 0 {
+		t.Errorf("found %+v, want nothing", r.Findings)
 	}
 }
 

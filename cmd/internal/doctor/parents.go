@@ -99,12 +99,14 @@ func judgeHardware(f *facts, i link.Interface, networks []network) []Finding {
 			Why:      "ipvlan works there, since it has the card's own MAC; access points that keep a list of who has which address may drop what is another's",
 			Cure:     "turn off proxy ARP and client isolation at the access point where containers are not reached",
 		}}
+	case slices.ContainsFunc(macs, func(n network) bool { return n.options.Mode == link.Passthru }):
+		return nil // that makes its parent promiscuous itself
 	case len(macs) > 0 && isHardware(f, i.Name) && promiscuous(f, i.Name):
 		return []Finding{{
 			Severity: Hint,
 			What:     fmt.Sprintf("%s, which network %s hangs from, is promiscuous", i.Name, namesOf(macs)),
-			Why:      "its list of MACs is full, or somebody listens: every packet of the LAN costs this host CPU",
-			Cure:     "ip -d link show " + i.Name + " says how often; fewer macvlan containers on it, a network with -o kind=ipvlan, or -o macvlan_mode=passthru",
+			Why:      "its list of MACs is full, or it has none, or somebody listens: every packet of the LAN costs this host CPU",
+			Cure:     "ip -d link show " + i.Name + " says how often; fewer macvlan containers on it, or a network with -o kind=ipvlan",
 		}}
 	}
 	return nil
@@ -247,9 +249,14 @@ func checkMachine(_ context.Context, f *facts) (string, []Finding, error) {
 	}
 	var out []string // cards that containers send by
 	for name, networks := range parents {
-		for _, i := range f.below(name) {
-			if isHardware(f, i.Name) && slices.ContainsFunc(networks, func(n network) bool { return n.options.Kind == link.Macvlan }) {
-				out = append(out, i.Name)
+		if !slices.ContainsFunc(networks, func(n network) bool { return n.options.Kind == link.Macvlan }) {
+			continue
+		}
+		for _, on := range f.below(name) {
+			for _, i := range f.interfaces.value {
+				if (i.Name == on.Name || i.Master == on.Name) && isHardware(f, i.Name) {
+					out = append(out, i.Name)
+				}
 			}
 		}
 	}
