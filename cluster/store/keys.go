@@ -87,6 +87,16 @@ func EndpointOf(key string) (node, endpoint string, ok bool) {
 	return unescape.Replace(node), unescape.Replace(endpoint), ok && found
 }
 
+// EndpointNode reads the node of an EndpointKey; "" of any other key.
+func EndpointNode(key string) string {
+	rest, ok := strings.CutPrefix(key, endpointsFolder)
+	node, _, found := strings.Cut(rest, "/")
+	if !ok || !found {
+		return ""
+	}
+	return unescape.Replace(node)
+}
+
 // MACKey holds the MAC record of a hardware address that a user gave to an
 // endpoint of a segment.
 func MACKey(segment, mac string) string { return macsFolder + part(segment) + "/" + part(mac) }

@@ -107,6 +107,15 @@ func (t *Table[T]) Rows() (rows map[string]Row[T], current bool) {
 	return maps.Clone(t.rows), t.listed && t.rev >= t.awaited
 }
 
+// Each shows every row, in no order, and copies none; f must not ask the table.
+func (t *Table[T]) Each(f func(Row[T])) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, row := range t.rows {
+		f(row)
+	}
+}
+
 // Row returns what a key holds.
 func (t *Table[T]) Row(key string) (row Row[T], found bool) {
 	t.mu.Lock()

@@ -53,6 +53,27 @@ func (z *Zone) Names(scope Scope) []Record {
 	return all
 }
 
+// Called returns the addresses that a name stands for in any network: bare, with
+// its network's name, or with the domain.
+func (z *Zone) Called(name string) (all []netip.Addr) {
+	var buf [maxName]byte
+	folded, ok := foldQuery(buf[:0], name)
+	if !ok || len(folded) == 0 {
+		return nil
+	}
+	s := z.now()
+	members := s.lookup(Everything(), folded).members
+	members = slices.Concat(members, s.lookupZoned(Everything(), folded).members)
+	for _, net := range s.networks {
+		members = slices.Concat(members, net.lookup(folded).members)
+	}
+	for _, m := range members {
+		all = append(all, m.addrs()...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	return slices.Compact(all)
+}
+
 // nodeIDs returns the nodes by their index. The caller holds z.mu.
 func (z *Zone) nodeIDs() []string {
 	ids := make([]string, len(z.nodes))

@@ -93,7 +93,7 @@ func TestCreateWaitsForTheAgentsThatMakeIt(t *testing.T) {
 func TestReadingSaysOnceWhat(t *testing.T) {
 	wire := storetest.NewWire(storetest.NewMem())
 	wire.Down()
-	_, err := readCluster(t.Context(), wire)
+	_, err := readCluster(t.Context(), wire, nil)
 	if err == nil || strings.Count(err.Error(), "list ") != 1 {
 		t.Errorf("error is %v, want one that says once what could not be listed", err)
 	}

@@ -1,12 +1,14 @@
 package answer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -54,7 +56,7 @@ func (r *Records) Run(ctx context.Context) error {
 func (r *Records) now(ctx context.Context) (clusterView, error) {
 	asking, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	v, err := readCluster(asking, r.kv)
+	v, err := readCluster(asking, r.kv, r.endpoints)
 	if !errors.Is(err, store.ErrUnavailable) {
 		return v, err
 	}
@@ -84,7 +86,7 @@ func (r *Records) last(nodes gossip.Known) (v clusterView, known bool) {
 func (r *Records) endpointsNow(ctx context.Context) ([]store.Endpoint, error) {
 	asking, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	all, err := store.All[store.Endpoint](asking, r.kv, store.EndpointsSpan())
+	all, err := r.endpoints(asking)
 	if !errors.Is(err, store.ErrUnavailable) {
 		return all, err
 	}
@@ -100,12 +102,58 @@ const etcdAnswer = 2 * time.Second
 func (r *Records) endpointsByNode(ctx context.Context) (map[string]int, error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
-	endpoints, err := store.All[store.Endpoint](ctx, r.kv, store.EndpointsSpan())
 	has := map[string]int{}
-	for _, e := range endpoints {
-		has[e.Node]++
-	}
+	_, err := r.kv.Scan(ctx, store.EndpointsSpan(), store.KeysOnly, func(items []store.Item) error {
+		for _, it := range items {
+			has[store.EndpointNode(it.Key)]++
+		}
+		return nil
+	})
 	return has, err
+}
+
+// fewBehind is how many records are read one by one that this host has not heard
+// of yet.
+const fewBehind = 100
+
+// endpoints is every endpoint as etcd has it. Which those are is asked of etcd,
+// what they say is known here but for the latest: there may be very many.
+func (r *Records) endpoints(ctx context.Context) (all []store.Endpoint, err error) {
+	var behind []string // their keys
+	_, err = r.kv.Scan(ctx, store.EndpointsSpan(), store.KeysOnly, func(items []store.Item) error {
+		for _, it := range items {
+			if row, found := r.Endpoints.Row(it.Key); found && row.Modified == it.Modified {
+				all = append(all, row.Record)
+			} else {
+				behind = append(behind, it.Key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(behind) > fewBehind {
+		return store.All[store.Endpoint](ctx, r.kv, store.EndpointsSpan())
+	}
+	for _, key := range behind {
+		it, err := r.kv.Get(ctx, key)
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		e, err := store.Decode[store.Endpoint](it)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b store.Endpoint) int {
+		return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.Endpoint, b.Endpoint))
+	})
+	return all, nil
 }
 
 // clusterView is what the views are made of, each span at its own revision:
@@ -124,7 +172,7 @@ type clusterView struct {
 // place is a network on a node.
 type place struct{ network, node string }
 
-func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
+func readCluster(ctx context.Context, kv store.KV, endpoints func(context.Context) ([]store.Endpoint, error)) (v clusterView, err error) {
 	if v.networks, err = store.All[store.Network](ctx, kv, store.NetworksSpan()); err != nil {
 		return v, err
 	}
@@ -144,7 +192,7 @@ func readCluster(ctx context.Context, kv store.KV) (v clusterView, err error) {
 	for _, it := range live {
 		v.live[store.NameOf(it.Key)] = true
 	}
-	v.endpoints, err = store.All[store.Endpoint](ctx, kv, store.EndpointsSpan())
+	v.endpoints, err = endpoints(ctx)
 	return v, err
 }
 

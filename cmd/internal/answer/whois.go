@@ -17,7 +17,6 @@ import (
 	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
-	"gvlan/dns/zone"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/survey"
 )
@@ -141,10 +140,17 @@ func (a Leases) parentsFor(s *survey.Survey, addr netip.Addr, segment string) (a
 // endpointsWhere are the containers' attachments that fit, in the order of their
 // keys, as far as this host follows them.
 func (a Leases) endpointsWhere(fits func(store.Endpoint) bool) (all []store.Endpoint) {
-	rows, _ := a.Records.Endpoints.Rows() // may lack what was written just now
-	maps.DeleteFunc(rows, func(_ string, row store.Row[store.Endpoint]) bool { return !fits(row.Record) })
-	for _, key := range slices.Sorted(maps.Keys(rows)) {
-		all = append(all, rows[key].Record)
+	var keys []string
+	rows := map[string]store.Endpoint{}
+	a.Records.Endpoints.Each(func(row store.Row[store.Endpoint]) {
+		if fits(row.Record) {
+			keys = append(keys, row.Key)
+			rows[row.Key] = row.Record
+		}
+	})
+	slices.Sort(keys)
+	for _, key := range keys {
+		all = append(all, rows[key])
 	}
 	return all
 }
@@ -257,13 +263,7 @@ func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (f
 
 // named finds the containers that have a name in the DNS.
 func (a Leases) named(s *survey.Survey, name string) []api.Found {
-	name = strings.TrimSuffix(strings.ToLower(name), ".")
-	var addrs []netip.Addr
-	for _, r := range a.Zone.Names(zone.Everything()) {
-		if r.Name == name || r.Network != "" && (name == r.Name+"."+r.Network || name == fullName(r, a.Zone.Domain())) {
-			addrs = append(addrs, r.Addresses...)
-		}
-	}
+	addrs := a.Zone.Called(name)
 	if len(addrs) == 0 {
 		return nil
 	}
@@ -321,20 +321,22 @@ func (a Leases) hostCalled(name string) []api.Found {
 		if row.Node != nodes[0] {
 			continue
 		}
-		has := a.endpointsWhere(func(e store.Endpoint) bool { return slices.Contains(nodes, e.Node) })
 		return []api.Found{{Kind: api.FoundHost, Host: &api.FoundOnHost{
-			Node: row.Node, Host: called(row.Node), Address: row.Store.Description.Address, State: string(row.State), Containers: containers(has),
+			Node: row.Node, Host: called(row.Node), Address: row.Store.Description.Address, State: string(row.State),
+			Containers: a.containers(func(e store.Endpoint) bool { return slices.Contains(nodes, e.Node) }),
 		}}}
 	}
 	return nil
 }
 
-// containers counts them by their attachments.
-func containers(endpoints []store.Endpoint) int {
+// containers counts those whose attachments fit.
+func (a Leases) containers(fits func(store.Endpoint) bool) int {
 	all := map[string]bool{}
-	for _, e := range endpoints {
-		all[cmp.Or(e.Container.ID, e.Endpoint)] = true
-	}
+	a.Records.Endpoints.Each(func(row store.Row[store.Endpoint]) {
+		if fits(row.Record) {
+			all[cmp.Or(row.Record.Container.ID, row.Record.Endpoint)] = true
+		}
+	})
 	return len(all)
 }
 
@@ -346,18 +348,14 @@ func (a Leases) networkFound(n *survey.Network) api.Found {
 	for _, sub := range n.Subnets {
 		f.Subnets = append(f.Subnets, sub.Pool.Subnet.String())
 	}
-	f.Containers = containers(a.endpointsWhere(func(e store.Endpoint) bool {
-		return e.Network == n.UUID && (n.Node == "" || e.Node == n.Node)
-	}))
+	f.Containers = a.containers(func(e store.Endpoint) bool { return e.Network == n.UUID && (n.Node == "" || e.Node == n.Node) })
 	return api.Found{Kind: api.FoundNetwork, Network: &f}
 }
 
 // near are the names there are that are most like one that nothing has.
 func (a Leases) near(s *survey.Survey, name string) []string {
 	var known []string
-	for _, e := range a.endpointsWhere(func(e store.Endpoint) bool { return e.Container.Name != "" }) {
-		known = append(known, e.Container.Name)
-	}
+	a.Records.Endpoints.Each(func(row store.Row[store.Endpoint]) { known = append(known, row.Record.Container.Name) })
 	for _, n := range s.Networks.All() {
 		known = append(known, n.Name)
 	}
