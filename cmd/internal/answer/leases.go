@@ -41,7 +41,7 @@ type Leases struct {
 
 // Register adds the routes of the commands about addresses to the server.
 func (a Leases) Register(server *api.Server) {
-	server.Handle("GET "+api.LeasesRoute, a.list)
+	server.Stream("GET "+api.LeasesRoute, a.list)
 	server.Handle("GET "+api.LeaseRoute, a.show)
 	server.Handle("DELETE "+api.LeaseRoute, a.release)
 	server.Handle("GET "+api.WhoisRoute, a.whois)
@@ -99,39 +99,112 @@ func (a Leases) viewer() func(survey.Entry) api.LeaseView {
 	}
 }
 
-// list is every address that has a record, or while etcd does not answer, that
-// had a container when it last did.
-func (a Leases) list(r *http.Request) (any, error) {
+// list tells of every address that has a record, or while etcd does not answer,
+// that had a container when it last did: in pages, and an empty one at the end.
+func (a Leases) list(r *http.Request, tell func(any) error) error {
 	s, err := a.survey(r.Context())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	keeps, err := a.filter(s, r.URL.Query().Get("network"), r.URL.Query().Get("node"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), etcdAnswer)
-	defer cancel()
-	view, views := a.viewer(), []api.LeaseView{}
-	add := func(at survey.Entry) error {
-		if keeps(at) {
-			views = append(views, view(at))
+	pages := pages{tell: tell}
+	view := a.viewer()
+	kv, end := a.promptly(r.Context())
+	defer end()
+	err = s.Each(r.Context(), kv, store.AllLeasesSpan(), func(at survey.Entry) error {
+		if !keeps(at) {
+			return nil
 		}
+		return pages.add(view(listed(at)))
+	})
+	if errors.Is(err, store.ErrUnavailable) && !pages.told {
+		last, known := a.lastKnown(s)
+		if !known {
+			return err
+		}
+		pages.views, err = nil, nil
+		for _, at := range last {
+			if v := view(listed(at)); err == nil && keeps(at) {
+				v.AsOf = a.Roster.Directory.Known().Heard
+				err = pages.add(v)
+			}
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return pages.end()
+}
+
+// prompt is a store that has to begin an answer within etcdAnswer of its making:
+// how long the answer is then does not matter.
+type prompt struct {
+	kv    store.KV
+	ctx   context.Context
+	timer *time.Timer
+}
+
+// promptly makes one of calls that end with ctx; end ends them.
+func (a Leases) promptly(ctx context.Context) (p prompt, end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	p = prompt{a.KV, ctx, time.AfterFunc(etcdAnswer, cancel)}
+	return p, func() {
+		p.timer.Stop()
+		cancel()
+	}
+}
+
+// Scan implements survey.Scanner.
+func (p prompt) Scan(_ context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
+	return p.kv.Scan(p.ctx, span, parts, func(items []store.Item) error {
+		p.timer.Stop()
+		return page(items)
+	})
+}
+
+// pages are a list of leases that is told in pages.
+type pages struct {
+	tell  func(any) error
+	views []api.LeaseView // the next page
+	told  bool            // there was one already
+}
+
+func (p *pages) add(v api.LeaseView) error {
+	if p.views = append(p.views, v); len(p.views) < api.LeasePage {
 		return nil
 	}
-	err = s.Each(ctx, a.KV, store.AllLeasesSpan(), add)
-	if !errors.Is(err, store.ErrUnavailable) {
-		return views, err
+	return p.flush()
+}
+
+func (p *pages) flush() error {
+	err := p.tell(p.views)
+	p.views, p.told = p.views[:0], true
+	return err
+}
+
+func (p *pages) end() error {
+	if len(p.views) > 0 {
+		if err := p.flush(); err != nil {
+			return err
+		}
 	}
-	last, known := a.lastKnown(s)
-	if !known {
-		return nil, err
+	return p.tell([]api.LeaseView{})
+}
+
+// idDigits is how much of an id Docker's lists have.
+const idDigits = 12
+
+// listed is an address as a list has it, of very many: with ids as Docker's lists
+// have them, and without what `lease show` is for.
+func listed(at survey.Entry) survey.Entry {
+	at.ContainerID, at.Endpoint = at.ContainerID[:min(len(at.ContainerID), idDigits)], at.Endpoint[:min(len(at.Endpoint), idDigits)]
+	if at.Key = ""; at.Network != "" {
+		at.NetworkID = ""
 	}
-	views = []api.LeaseView{}
-	for _, at := range last {
-		_ = add(at) // which never fails
-	}
-	return a.aged(views), nil
+	return at
 }
 
 // filter keeps the addresses of a network and of a host, where those are given.
@@ -358,6 +431,8 @@ func (a Leases) pools(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	kv, end := a.promptly(r.Context())
+	defer end()
 	told := make(chan []events.Event, 1)
 	now := time.Now()
 	go func() { // beside the leases: neither waits for the other
@@ -368,7 +443,7 @@ func (a Leases) pools(r *http.Request) (any, error) {
 		}
 		told <- all
 	}()
-	counted, err := s.Pools(r.Context(), a.KV)
+	counted, err := s.Pools(r.Context(), kv)
 	happened := <-told
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,14 +35,21 @@ var foreign = net.HardwareAddr{2, 0, 0, 0, 0, 0x99}
 // rarely is a store that may stop answering.
 type rarely struct {
 	*storetest.Mem
-	away bool
+	away   bool
+	breaks int // pages after which a scan ends; 0: none
 }
 
 func (r *rarely) Scan(ctx context.Context, span store.Span, parts store.Parts, page func([]store.Item) error) (store.Revision, error) {
 	if r.away {
 		return 0, store.ErrUnavailable
 	}
-	return r.Mem.Scan(ctx, span, parts, page)
+	pages := 0
+	return r.Mem.Scan(ctx, span, parts, func(items []store.Item) error {
+		if pages++; r.breaks > 0 && pages > r.breaks {
+			return store.ErrUnavailable
+		}
+		return page(items)
+	})
 }
 
 func (r *rarely) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
@@ -57,6 +65,7 @@ func (r *rarely) List(ctx context.Context, span store.Span) ([]store.Item, store
 func leases(t *testing.T) (Leases, *rarely, *eventstest.Heard) {
 	t.Helper()
 	kv := &rarely{Mem: storetest.NewMem()}
+	kv.PageSize = 300
 	lan := store.Network{UUID: "u1", Name: "lan", Scope: store.ScopeGlobal, State: store.NetworkActive, Created: store.Definition{
 		Segment: pool.DefaultSegment,
 		Pools:   []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24"), Gateway: netip.MustParseAddr("10.0.0.1")}},
@@ -226,6 +235,47 @@ func TestWhois(t *testing.T) {
 	}
 }
 
+// list asks for a list as a command does.
+func list(t *testing.T, a Leases, network, node string) ([]api.LeaseView, error) {
+	t.Helper()
+	socket := filepath.Join(t.TempDir(), "s")
+	server, err := api.NewServer(socket, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Register(server)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}()
+	return api.AskLeases(t.Context(), api.NewClient(socket), network, node)
+}
+
+// TestALongListIsWhole, and one that breaks off is none.
+func TestALongListIsWhole(t *testing.T) {
+	a, kv, _ := leases(t)
+	const many = 3*api.LeasePage + 7
+	for i := range many {
+		at := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.LeaseKey(pool.DefaultSegment, at), store.Encode(store.Lease{State: store.Leased, Node: "id2"}))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := list(t, a, "", "")
+	if err != nil || len(all) != many+4 {
+		t.Errorf("%d addresses, %v; want %d", len(all), err, many+4)
+	}
+	kv.breaks = 2
+	if all, err := list(t, a, "", ""); err == nil {
+		t.Errorf("a store that stops answering gives %d addresses", len(all))
+	}
+}
+
 // addresses are those of views, with the container of each.
 func addresses(views []api.LeaseView) (all []string) {
 	for _, v := range views {
@@ -237,24 +287,24 @@ func addresses(views []api.LeaseView) (all []string) {
 func TestLeasesAreListed(t *testing.T) {
 	a, _, _ := leases(t)
 	for _, test := range []struct {
-		route string
-		want  []string
+		network, node string
+		want          []string
 	}{
-		{api.Leases("", ""), []string{"10.0.0.1", "10.0.0.3 web", "10.0.0.4 db", "10.0.0.6"}},
-		{api.Leases("lan", "h2"), []string{"10.0.0.3 web", "10.0.0.4 db"}},
-		{api.Leases("", "h1"), nil},
+		{"", "", []string{"10.0.0.1", "10.0.0.3 web", "10.0.0.4 db", "10.0.0.6"}},
+		{"lan", "h2", []string{"10.0.0.3 web", "10.0.0.4 db"}},
+		{"", "h1", nil},
 	} {
-		got, err := asked[[]api.LeaseView](t, a.list, test.route)
+		got, err := list(t, a, test.network, test.node)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(test.want, addresses(got)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", test.route, diff)
+			t.Errorf("of %s on %s (-want +got):\n%s", test.network, test.node, diff)
 		}
 	}
-	for _, route := range []string{api.Leases("wan", ""), api.Leases("", "h9")} {
-		if _, err := asked[[]api.LeaseView](t, a.list, route); err == nil {
-			t.Errorf("%s names what there is not, and is answered", route)
+	for _, missing := range [][2]string{{"wan", ""}, {"", "h9"}} {
+		if _, err := list(t, a, missing[0], missing[1]); err == nil {
+			t.Errorf("%q names what there is not, and is answered", missing)
 		}
 	}
 }
@@ -263,12 +313,12 @@ func TestLeasesAreListed(t *testing.T) {
 func TestAddressesWhileEtcdIsAway(t *testing.T) {
 	a, kv, _ := leases(t)
 	kv.away = true
-	list, err := asked[[]api.LeaseView](t, a.list, api.Leases("", ""))
+	all, err := list(t, a, "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"10.0.0.3 web", "10.0.0.4 db"}, addresses(list)); diff != "" || list[0].AsOf.IsZero() {
-		t.Errorf("as of %s (-want +got):\n%s", list[0].AsOf, diff)
+	if diff := cmp.Diff([]string{"10.0.0.3 web", "10.0.0.4 db"}, addresses(all)); diff != "" || all[0].AsOf.IsZero() {
+		t.Errorf("as of %s (-want +got):\n%s", all[0].AsOf, diff)
 	}
 	who, err := asked[api.WhoisAnswer](t, a.whois, api.Whois("10.0.0.3"))
 	if err != nil || len(who.Found) != 1 || told(who.Found[0]) != "address 10.0.0.3 leased lan web h2" || who.Found[0].Lease.AsOf.IsZero() {

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"errors"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -130,13 +132,35 @@ type PoolView struct {
 	FullAt time.Time      `json:"fullAt,omitzero"`  // at that rate; zero: never, or too little is known
 }
 
+// LeasePage is how many addresses a list of leases is sent in at a time.
+const LeasePage = 500
+
+// AskLeases gets a list of leases, which comes in pages, so that neither side
+// holds it twice and this one reads while the agent goes on. An empty page is
+// the end.
+func AskLeases(ctx context.Context, s *Client, network, node string) (all []LeaseView, err error) {
+	route := LeasesRoute + "?" + url.Values{"network": {network}, "node": {node}}.Encode()
+	err = Follow(ctx, s, route, func(page []LeaseView) error {
+		if len(page) == 0 {
+			return errWhole
+		}
+		all = append(all, page...)
+		return nil
+	})
+	switch {
+	case errors.Is(err, errWhole):
+		return all, nil
+	case err == nil: // ctx ended
+		return nil, ctx.Err()
+	}
+	return nil, err
+}
+
+// errWhole ends the reading of a list.
+var errWhole = errors.New("the list is whole")
+
 // Whois is the route that asks whose an address, a MAC or a name is.
 func Whois(of string) string { return WhoisRoute + "?" + url.Values{"of": {of}}.Encode() }
-
-// Leases is the route of a list of leases: "" is any network, or node.
-func Leases(network, node string) string {
-	return LeasesRoute + "?" + url.Values{"network": {network}, "node": {node}}.Encode()
-}
 
 // Lease is the route of one address: "" is any network, or segment.
 func Lease(address, network, segment string) string {

@@ -34,9 +34,8 @@ func newLeaseList() *cobra.Command {
 	c.Flags().StringVar(&node, "node", "", "only of this host, by its name or node")
 	frame.CompletesFlag(c, "network", frame.Networks)
 	frame.CompletesFlag(c, "node", frame.Nodes)
-	ask := func(c *cobra.Command, client *api.Client, _ []string) (views []api.LeaseView, err error) {
-		err = client.Get(c.Context(), api.Leases(network, node), &views)
-		return views, err
+	ask := func(c *cobra.Command, client *api.Client, _ []string) ([]api.LeaseView, error) {
+		return api.AskLeases(c.Context(), client, network, node)
 	}
 	return frame.Listing(c, ask, leaseList)
 }

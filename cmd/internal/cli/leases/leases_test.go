@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +158,18 @@ more      gvlan network inspect lan
 	typed(t, leases.NewWhois(), clitest.Answers{}, "", clitest.Typed{Status: frame.Misused, Err: "gvlan: gvlan whois wants ADDRESS|MAC|NAME, and got nothing; see gvlan whois --help\n"})
 }
 
+// listing is an agent that lists these, in pages of two.
+func listing(all ...api.LeaseView) clitest.Answers {
+	return clitest.Answers{"GET " + api.LeasesRoute: func(_ *http.Request, tell func(any) error) error {
+		for page := range slices.Chunk(all, 2) {
+			if err := tell(page); err != nil {
+				return err
+			}
+		}
+		return tell([]api.LeaseView{})
+	}}
+}
+
 func TestLeaseList(t *testing.T) {
 	all := []api.LeaseView{
 		at("192.168.1.1", survey.Gateway, func(a *survey.Entry) { a.Network = "lan" }),
@@ -164,7 +177,7 @@ func TestLeaseList(t *testing.T) {
 		at("192.168.1.131", survey.Starting, func(a *survey.Entry) { a.Network, a.Node = "lan", "id2" }),
 		at("fd00::ffff:ffff:ffff:ffff", survey.Quarantined, func(a *survey.Entry) { a.Network, a.Since = "lan", ago(2*time.Hour) }),
 	}
-	answers := clitest.Answers{"GET " + api.LeasesRoute: all}
+	answers := listing(all...)
 	typed(t, leases.NewLease(), answers, "ls", clitest.Typed{Out: `ADDRESS                     NETWORK   CONTAINER   NODE   STATE         SINCE
 192.168.1.1                 lan       -           -      gateway       -
 192.168.1.130               lan       web         h1     leased        3 days
@@ -173,15 +186,15 @@ fd00::ffff:ffff:ffff:ffff   lan       -           -      quarantined   2 hours
 `})
 	typed(t, leases.NewLease(), answers, "ls -q", clitest.Typed{Out: "192.168.1.1\n192.168.1.130\n192.168.1.131\nfd00::ffff:ffff:ffff:ffff\n"})
 	typed(t, leases.NewLease(), answers, "ls --format {{.Address}}:{{.Host}}", clitest.Typed{Out: "192.168.1.1:\n192.168.1.130:h1\n192.168.1.131:\nfd00::ffff:ffff:ffff:ffff:\n"})
-	typed(t, leases.NewLease(), clitest.Answers{"GET " + api.LeasesRoute: []api.LeaseView{web()}}, "ls --wide", clitest.Typed{
+	typed(t, leases.NewLease(), listing(web()), "ls --wide", clitest.Typed{
 		Out: `ADDRESS         NETWORK   CONTAINER   NODE   STATE    SINCE    MAC                 PARENT   SEGMENT   CONTAINER ID   ENDPOINT       NODE ID
 192.168.1.130   lan       web         h1     leased   3 days   02:42:c0:a8:01:82   eth0     default   3f2a9c1b2d3e   e1e2e3e4e5e6   id1
 `})
-	typed(t, leases.NewLease(), clitest.Answers{"GET " + api.LeasesRoute: []api.LeaseView{}}, "ls", clitest.Typed{Err: "no address has a record\n"})
-	typed(t, leases.NewLease(), clitest.Answers{"GET " + api.LeasesRoute: []api.LeaseView{}}, "ls --json", clitest.Typed{Out: "[]\n"})
+	typed(t, leases.NewLease(), listing(), "ls", clitest.Typed{Err: "no address has a record\n"})
+	typed(t, leases.NewLease(), listing(), "ls --json", clitest.Typed{Out: "[]\n"})
 	away := web()
 	away.AsOf = ago(5 * time.Minute)
-	typed(t, leases.NewLease(), clitest.Answers{"GET " + api.LeasesRoute: []api.LeaseView{away}}, "ls", clitest.Typed{Out: `ADDRESS         NETWORK   CONTAINER   NODE   STATE    SINCE
+	typed(t, leases.NewLease(), listing(away), "ls", clitest.Typed{Out: `ADDRESS         NETWORK   CONTAINER   NODE   STATE    SINCE
 192.168.1.130   lan       web         h1     leased   3 days
 
 etcd does not answer this host: this is what containers had 5 minutes ago
