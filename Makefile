@@ -9,6 +9,8 @@
 # make demo    two hosts on one LAN on this machine, step by step; as root.
 #              DEMO_KEEP=1 leaves them up to play in
 # make bench   ratios, each printed as BENCH name value
+# make bench-ask  how long an operator's commands take on a cluster of 200 hosts
+#              and 10,000 containers
 # make bench-dns  the same for names
 # make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
 #              measures those only (tests/bench/ipam/main.go)
@@ -30,7 +32,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo bench bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo bench bench-ask bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -65,6 +67,9 @@ demo:
 bench: build
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/agent
+
+bench-ask:
+	$(GO) run ./tests/bench/ask
 
 bench-dns:
 	tests/lab/install.sh

@@ -1,0 +1,124 @@
+// Command ask measures how long an operator waits for an answer: an agent with the
+// store of its own, in which 200 hosts have 10,000 containers' addresses in ten
+// networks and have told what happened, is asked by gvlan's own commands, typed
+// one after the other. It needs root, no Docker and no lab:
+//
+//	go run ./tests/bench/ask [-nodes 200] [-leases 10000] [-rounds 11]
+//
+//	ask_lease_ls_ms, ...   median time from the start of the command to its end
+//	ask_lease_ls_max_ms    the longest of them
+//	ask_lease_ls_cpu_ms    what agent and command computed for it, on average: about what a quiet machine takes
+//	ask_memory_mib         of the agent, once every command was typed twice
+//	ask_memory_growth_mib  by which it grew until the end
+//
+// It fails if a median exceeds 200 ms.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bar is how long an answer may take.
+const bar = 200 * time.Millisecond
+
+// commands are what operators type.
+var commands = []string{
+	"whois " + someAddress, "whois " + someMAC, "whois " + someContainer, "whois h7", "whois nobody-at-all",
+	"lease ls", "lease ls --node h7", "lease show " + someAddress, "pool ls", "pool ls --wide",
+	"status", "status --cluster", "network ls", "network inspect lan3", "node ls", "node inspect h7", "members", "events", "dns ls",
+}
+
+func main() {
+	log.SetFlags(0)
+	nodes := flag.Int("nodes", 200, "hosts")
+	leases := flag.Int("leases", 10000, "addresses of containers")
+	rounds := flag.Int("rounds", 11, "times each command is typed")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, size{nodes: *nodes, leases: *leases}, *rounds); err != nil {
+		log.Fatal("bench ask: ", err)
+	}
+}
+
+func run(ctx context.Context, s size, rounds int) (retErr error) {
+	a, err := begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := a.close(); retErr == nil {
+			retErr = err
+		}
+	}()
+	if err := a.fill(ctx, s); err != nil {
+		return fmt.Errorf("fill the store: %w", err)
+	}
+	took, computed := map[string][]time.Duration{}, map[string]time.Duration{}
+	var before float64
+	for round := range rounds {
+		if round == min(2, rounds-1) {
+			if before, err = a.memoryMiB(); err != nil {
+				return err
+			}
+		}
+		for _, command := range commands {
+			before, began := a.computed(), time.Now()
+			own, err := a.types(ctx, command)
+			if err != nil {
+				return err
+			}
+			took[command] = append(took[command], time.Since(began))
+			computed[command] += a.computed() - before + own
+		}
+	}
+	var slow []string
+	for _, command := range commands {
+		all := slices.Sorted(slices.Values(took[command]))
+		median := all[len(all)/2]
+		report(name(command)+"_ms", ms(median))
+		report(name(command)+"_max_ms", ms(all[len(all)-1]))
+		report(name(command)+"_cpu_ms", ms(computed[command])/float64(rounds))
+		if median > bar {
+			slow = append(slow, fmt.Sprintf("%s (%.0f ms)", command, ms(median)))
+		}
+	}
+	after, err := a.memoryMiB()
+	if err != nil {
+		return err
+	}
+	report("memory_mib", before)
+	report("memory_growth_mib", after-before)
+	if len(slow) > 0 {
+		return fmt.Errorf("longer than %s: %s", bar, strings.Join(slow, ", "))
+	}
+	return nil
+}
+
+// name is a command as the part of a figure's name.
+func name(command string) string {
+	of := map[string]string{someAddress: "address", someMAC: "mac", someContainer: "container", "h7": "host", "nobody-at-all": "nobody", "lan3": ""}
+	var words []string
+	for word := range strings.FieldsSeq(command) {
+		if other, known := of[word]; known {
+			word = other
+		}
+		if word = strings.Trim(word, "-"); word != "" {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, "_")
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// report prints one figure.
+func report(name string, value float64) { fmt.Printf("BENCH ask_%s %.4g\n", name, value) }
