@@ -2,6 +2,7 @@ package answer
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -107,5 +108,59 @@ func TestNodeFollowsNetworksAndEndpoints(t *testing.T) {
 		if got := r.directory.Known().Revision; got != step.want {
 			t.Errorf("after a change at revision %d the node follows to %d, want %d", step.at, got, step.want)
 		}
+	}
+}
+
+// TestEndpointsAreEtcds: whatever this host has heard of them yet, they are those
+// that etcd has, as it has them.
+func TestEndpointsAreEtcds(t *testing.T) {
+	mem := storetest.NewMem()
+	put := func(node, id, name string) {
+		t.Helper()
+		e := store.Endpoint{Endpoint: id, Node: node, Container: store.Container{Name: name}}
+		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.EndpointKey(node, id), store.Encode(e))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := NewRecords(mem, cluster.NewDirectory(nil), slog.New(slog.DiscardHandler))
+	check := func(when string, want ...string) {
+		t.Helper()
+		all, err := r.endpoints(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, e := range all {
+			got = append(got, e.Node+"/"+e.Endpoint+"="+e.Container.Name)
+		}
+		if strings.Join(got, " ") != strings.Join(want, " ") {
+			t.Errorf("%s: %v, want %v", when, got, want)
+		}
+	}
+	check("there are none")
+	put("a/b", "e1", "web")
+	put("c", "e2", "db")
+	check("nothing was heard of", "a/b/e1=web", "c/e2=db")
+	items, rev, err := mem.List(t.Context(), store.EndpointsSpan())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Endpoints.Apply(store.Change{Reset: true, Items: items, Revision: rev})
+	put("a/b", "e1", "other")
+	put("c", "e3", "new")
+	if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Delete(store.EndpointKey("c", "e2"))}}); err != nil {
+		t.Fatal(err)
+	}
+	check("what was heard of is old", "a/b/e1=other", "c/e3=new")
+	var many []string
+	for i := range fewBehind + 1 {
+		id := fmt.Sprintf("m%03d", i)
+		put("m", id, "x")
+		many = append(many, "m/"+id+"=x")
+	}
+	check("most was not heard of", append([]string{"a/b/e1=other", "c/e3=new"}, many...)...)
+	has, err := r.endpointsByNode(t.Context())
+	if err != nil || len(has) != 3 || has["a/b"] != 1 || has["c"] != 1 || has["m"] != fewBehind+1 {
+		t.Errorf("by node %v, %v", has, err)
 	}
 }
