@@ -83,6 +83,7 @@ func leases(t *testing.T) (Leases, *rarely, *eventstest.Heard) {
 		{Kind: string(events.HostCame), At: 1000}, // from when on something is told
 		{Kind: string(events.Given), At: 10_000, Network: "lan", Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.5"), Container: "old", Endpoint: "e0", MAC: "02:00:00:00:00:05"},
 		{Kind: string(events.Released), At: 20_000, Network: "lan", Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.5"), Container: "old", Endpoint: "e0", MAC: "02:00:00:00:00:05"},
+		{Kind: string(events.Given), At: 25_000, Network: "lan", Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.3"), Container: "web", Endpoint: "e1"},
 	}}
 	if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{
 		store.Put(store.NetworkKey("lan"), store.Encode(lan)),
