@@ -1,3 +1,5 @@
+// Package health is what tells an operator how a host and its cluster fare:
+// status, events, audit, doctor and support.
 package health
 
 import (

@@ -1,3 +1,5 @@
+// Package names is `gvlan dns`: what names containers have, and what another
+// resolver has to be told.
 package names
 
 import (

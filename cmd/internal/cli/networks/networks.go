@@ -1,3 +1,4 @@
+// Package networks is `gvlan network`.
 package networks
 
 import (

@@ -1,3 +1,4 @@
+// Package nodes is `gvlan node`, `gvlan members` and `gvlan key`.
 package nodes
 
 import (

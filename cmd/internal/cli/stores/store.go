@@ -1,3 +1,6 @@
+// Package stores is what makes a host one of a cluster, and looks after the
+// store that the cluster shares: init, join, leave, token, ca, store, backup,
+// restore and recover.
 package stores
 
 import (
