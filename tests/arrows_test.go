@@ -63,7 +63,7 @@ var arrows = map[string][]string{
 
 	"ipam":         {"cluster/events", "cluster/store", "driver/failpoint", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool"},
 	"ipam/addrset": {},
-	"ipam/audit":   {"cluster/description", "cluster/store", "ipam/evict"},
+	"ipam/audit":   {"cluster/description", "cluster/store", "ipam/evict", "ipam/survey"},
 	"ipam/census":  {"cluster/store", "ipam/addrset", "ipam/mirror"},
 	"ipam/evict":   {"cluster/description", "cluster/events", "cluster/store"},
 	"ipam/mirror":  {"cluster/store", "ipam/addrset", "ipam/pool"},

@@ -144,3 +144,35 @@ func runs(set *addrset.Set) (all []string) {
 	}
 	return all
 }
+
+// Vacant are the addresses of a subnet that are given to who asks for none in
+// particular, and that nothing in the store tells of: the lowest first, and no
+// more than most.
+func (s *Survey) Vacant(ctx context.Context, kv Scanner, sub *Subnet, most int) (vacant []netip.Addr, err error) {
+	taken := addrset.NewIndex(sub.Pool.Subnet)
+	span := store.LeasesSpan(sub.Network.Segment, sub.Pool.Subnet)
+	_, err = kv.Scan(ctx, span, store.KeysOnly, func(page []store.Item) error {
+		for _, it := range page {
+			if _, addr, err := store.LeaseOf(it.Key); err == nil {
+				taken.Add(addr)
+			} else if _, addr, rests := store.CooldownOf(it.Key); rests {
+				taken.Add(addr)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	given := sub.ranges.Clone()
+	given.Subtract(sub.kept(s.hostSet()))
+	for run := range given.Intervals() {
+		for addr, ok := taken.NextFree(run.First(), run.Last()); ok && len(vacant) < most; addr, ok = taken.NextFree(addr.Next(), run.Last()) {
+			vacant = append(vacant, addr)
+			if addr == run.Last() {
+				break
+			}
+		}
+	}
+	return vacant, nil
+}

@@ -219,3 +219,24 @@ func TestAWalkThatFails(t *testing.T) {
 		t.Error("a store that does not answer has pools")
 	}
 }
+
+// TestVacant: what could be given and has no record, the lowest first.
+func TestVacant(t *testing.T) {
+	k, s := cluster(t)
+	lan := s.Networks.Named("lan")[0]
+	got, err := s.Vacant(t.Context(), k, &lan.Subnets[0], 4)
+	if want := []netip.Addr{addr("10.0.0.11"), addr("10.0.0.12"), addr("10.0.0.13"), addr("10.0.0.14")}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+	all, err := s.Vacant(t.Context(), k, &lan.Subnets[0], 1000)
+	if err != nil || len(all) != 48 || all[len(all)-1] != addr("10.0.0.131") || slices.Contains(all, addr("10.0.0.129")) {
+		t.Errorf("%d, %v: %v", len(all), err, all)
+	}
+	own := s.Networks.Named("own")[0]
+	if got, err := s.Vacant(t.Context(), k, &own.Subnets[0], 1000); err != nil || !slices.Equal(got, []netip.Addr{addr("10.9.0.1")}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := s.Vacant(t.Context(), k, &lan.Subnets[1], 3); err != nil || !slices.Equal(got, []netip.Addr{addr("fd00::2"), addr("fd00::3"), addr("fd00::4")}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,14 +21,15 @@ func TestAudits(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("faults are found and repaired", auditFaults)
 		c.scenario("nothing is found under load", auditLoad)
+		c.scenario("answers of the LAN that do not fit", auditLAN)
 	})
 }
 
 // audited is `gvlan audit --json`.
 type audited struct {
 	Findings []struct {
-		Kind, Key, What, Link, Host, Why, Outcome, Failed string
-		Repairable                                        bool
+		Kind, Key, What, Link, Address, Host, Why, Outcome, Failed string
+		Repairable                                                 bool
 	}
 	Unasked []string
 }
@@ -37,17 +37,16 @@ type audited struct {
 // auditOn runs an audit on a host, which exits with 3 exactly when it found
 // something.
 func (c *cluster) auditOn(h *lab.Host, flags ...string) (a audited, err error) {
-	out, err := h.Exec(c.t.Context(), c.binary, append([]string{"audit", "--json"}, flags...)...)
-	status := 0
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		status = exit.ExitCode()
-	} else if err != nil {
-		return a, err
+	cmd := h.Command(c.t.Context(), c.binary, append([]string{"audit", "--json"}, flags...)...)
+	out, err := cmd.Output()
+	status := cmd.ProcessState.ExitCode()
+	if status != 0 && status != 3 {
+		return a, fmt.Errorf("gvlan audit on %s: %w, it prints %q", h.Name, err, out)
 	}
-	if err := json.Unmarshal([]byte(out), &a); err != nil {
+	if err := json.Unmarshal(out, &a); err != nil {
 		return a, fmt.Errorf("exit status %d: %w in %q", status, err, out)
 	}
-	if (status == 3) != (len(a.Findings) > 0) || status != 0 && status != 3 {
+	if (status == 3) != (len(a.Findings) > 0) {
 		return a, fmt.Errorf("exit status %d with %d findings", status, len(a.Findings))
 	}
 	return a, nil
@@ -188,7 +187,11 @@ func auditLoad(c *cluster) {
 		})
 		looking.Go(func() error {
 			for looks := 0; looks == 0 || !ended.Load(); looks++ {
-				a, err := c.auditOn(h)
+				var flags []string
+				if looks%2 == 1 {
+					flags = append(flags, "--probe")
+				}
+				a, err := c.auditOn(h, flags...)
 				if err != nil {
 					return err
 				}
@@ -203,5 +206,40 @@ func auditLoad(c *cluster) {
 	ended.Store(true)
 	if err := errors.Join(err, looking.Wait()); err != nil {
 		c.t.Error(err)
+	}
+}
+
+// auditLAN: another machine has an address that nobody has in the store, and one
+// that a container has.
+func auditLAN(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan", "--subnet", "10.192.0.0/24", "--ip-range", "10.192.0.0/26", "-o", "parent=eth1")
+	web := c.run(h2, "lan", "web")
+	c.audit()
+	for _, h := range c.Hosts {
+		if a, err := c.auditOn(h, "--probe"); err != nil || len(a.Findings) > 0 || len(a.Unasked) > 0 {
+			c.t.Fatalf("before another machine comes an audit on %s finds %+v, %v", h.Name, a, err)
+		}
+	}
+	taken := []string{"10.192.0.20", web.String()}
+	for _, addr := range taken {
+		c.joinLAN(addr + "/24")
+		defer c.Peer.MustExec(c.t, "ip", "addr", "del", addr+"/24", "dev", "eth1")
+	}
+	for _, h := range c.Hosts {
+		a, err := c.auditOn(h, "--probe")
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		var told []string
+		for _, f := range a.Findings {
+			told = append(told, f.Kind+" "+f.Address)
+		}
+		slices.Sort(told)
+		want := []string{"lan " + taken[0], "lan " + taken[1]}
+		slices.Sort(want)
+		if !slices.Equal(told, want) {
+			c.t.Errorf("an audit on %s finds %q, want %q", h.Name, told, want)
+		}
 	}
 }

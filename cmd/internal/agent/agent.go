@@ -328,17 +328,20 @@ func (a *Agent) register() {
 	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)
 	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
-	answer.Leases{
+	leases := answer.Leases{
 		Roster: roster, Records: a.records, KV: a.session, Conflicts: a.addresses.Conflicts, Called: a.driver.Called, Zone: a.names.zone, Events: a.trail,
 		Holds: func(at pool.Place) bool {
 			_, held := a.memory.Lease(at)
 			return held
 		},
 		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours,
-	}.Register(a.status)
+	}
+	leases.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Events{Recorder: a.trail, KV: a.session, Roster: roster, Records: a.records}.Register(a.status)
-	answer.Audit{Roster: roster, Session: a.session, Driver: a.driver, Events: a.trail, Observe: a.metrics.Audited, Log: a.log}.Register(a.status)
+	answer.Audit{
+		Roster: roster, Session: a.session, Driver: a.driver, Events: a.trail, Leases: leases, Observe: a.metrics.Audited, Log: a.log,
+	}.Register(a.status)
 	answer.Doctor{Session: a.session, Config: a.config}.Register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)

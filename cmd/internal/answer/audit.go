@@ -22,6 +22,7 @@ type Audit struct {
 	Session *session.Session
 	Driver  *driver.Driver
 	Events  events.Teller
+	Leases  Leases // what is known of addresses, and how the LAN is asked
 	// Observe hears of each audit: how much of what it found, by kind, is left, or
 	// why it was none.
 	Observe func(left map[string]int, failed error)
@@ -35,13 +36,16 @@ var errRecovering = errors.New("the store lost its past, and is judged once the 
 
 // Register adds the routes of `gvlan audit` to the server.
 func (a Audit) Register(server *api.Server) {
-	server.Handle("GET "+api.AuditRoute, func(r *http.Request) (any, error) { return a.observed(r.Context(), false) })
-	server.Handle("POST "+api.AuditRoute, func(r *http.Request) (any, error) { return a.observed(r.Context(), true) })
+	for method, repair := range map[string]bool{http.MethodGet: false, http.MethodPost: true} {
+		server.Handle(method+" "+api.AuditRoute, func(r *http.Request) (any, error) {
+			return a.observed(r.Context(), repair, r.URL.Query().Has("probe"))
+		})
+	}
 }
 
 // observed is audit, and tells of what is left.
-func (a Audit) observed(ctx context.Context, repair bool) (api.Audit, error) {
-	report, err := a.audit(ctx, repair)
+func (a Audit) observed(ctx context.Context, repair, probe bool) (api.Audit, error) {
+	report, err := a.audit(ctx, repair, probe)
 	left := map[string]int{}
 	for _, f := range report.Findings {
 		if f.Outcome != api.OutcomeRepaired {
@@ -52,8 +56,9 @@ func (a Audit) observed(ctx context.Context, repair bool) (api.Audit, error) {
 	return report, err
 }
 
-// audit looks at the store and at this host, and takes away what can be.
-func (a Audit) audit(ctx context.Context, repair bool) (api.Audit, error) {
+// audit looks at the store and at this host, and at its LANs to probe, and takes
+// away what can be.
+func (a Audit) audit(ctx context.Context, repair, probe bool) (api.Audit, error) {
 	report := api.Audit{Findings: []api.AuditFinding{}, Unasked: []string{}}
 	auditor := audit.Auditor{KV: a.Session, Grant: a.Session.Grant, Now: time.Now}
 	if witness, err := a.Driver.Witness(ctx); err != nil {
@@ -82,7 +87,32 @@ func (a Audit) audit(ctx context.Context, repair bool) (api.Audit, error) {
 		report.Unasked = append(report.Unasked, fmt.Sprintf("some links of this host: %v", err))
 	}
 	report.Findings = append(report.Findings, links...)
+	if probe {
+		if err := a.probe(ctx, &report); err != nil {
+			return report, err
+		}
+	}
 	return report, nil
+}
+
+// probe asks the LANs of this host.
+func (a Audit) probe(ctx context.Context, report *api.Audit) error {
+	known, err := a.Leases.survey(ctx)
+	if err != nil {
+		return err
+	}
+	lan := audit.LAN{KV: a.Session, Survey: known, Parents: map[string]string{}, Answers: a.Leases.Answers}
+	for _, n := range a.Roster.Directory.Known().Nodes[a.Roster.Self].Description.Networks {
+		if n.UUID != "" {
+			lan.Parents[n.UUID] = n.Parent
+		}
+	}
+	found, unasked, err := lan.Ask(ctx)
+	for _, f := range found {
+		report.Findings = append(report.Findings, a.view(f))
+	}
+	report.Unasked = append(report.Unasked, unasked...)
+	return err
 }
 
 // view is a finding of the store's, for people.

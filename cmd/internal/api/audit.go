@@ -12,6 +12,9 @@ type Audit struct {
 	Unasked []string `json:"unasked"`
 }
 
+// Unhealthy reports whether something was found, also what was repaired.
+func (a Audit) Unhealthy() bool { return len(a.Findings) > 0 }
+
 // AuditFinding is one thing that should not be.
 type AuditFinding struct {
 	Kind       string `json:"kind"`

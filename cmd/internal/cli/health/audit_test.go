@@ -77,6 +77,23 @@ func TestAudit(t *testing.T) {
 		"found":    {answers, nil, clitest.Typed{Out: auditedText, Status: frame.Unhealthy}},
 		"repaired": {answers, []string{"--repair"}, clitest.Typed{Out: repairedText, Status: frame.Unhealthy}},
 		"nothing":  {well, nil, clitest.Typed{Out: "nothing is wrong at revision 4711 of the store\n"}},
+		"JSON of what was found": {clitest.Answers{"GET /v1/audit": api.Audit{Revision: 1, Findings: audited.Findings[2:], Unasked: []string{}}}, []string{"--json"}, clitest.Typed{Out: `{
+  "revision": 1,
+  "findings": [
+    {
+      "kind": "link",
+      "what": "vlan link eth0.65 on eth0",
+      "link": "eth0.65",
+      "node": "id1",
+      "host": "h1",
+      "why": "nobody has it",
+      "cure": "it is removed",
+      "repairable": true
+    }
+  ],
+  "unasked": []
+}
+`, Status: frame.Unhealthy}},
 		"JSON": {well, []string{"--json"}, clitest.Typed{Out: `{
   "revision": 4711,
   "findings": [],
