@@ -76,15 +76,6 @@ func checks() []check {
 	}
 }
 
-// Checks names what Examine checks, in its order.
-func Checks() []string {
-	var names []string
-	for _, c := range checks() {
-		names = append(names, c.name)
-	}
-	return names
-}
-
 // Examine looks at the whole host. It takes a second or two.
 func Examine(ctx context.Context, h Host) Report {
 	f := gather(ctx, h)

@@ -68,8 +68,8 @@ func TestDoctor(t *testing.T) {
 	if got.Status != frame.Unhealthy || r.Healthy || got.Err != "" {
 		t.Errorf("gvlan doctor ends with %d and says %q, want %d", got.Status, got.Err, frame.Unhealthy)
 	}
-	if len(r.Checks) != len(doctor.Checks()) {
-		t.Errorf("%d checks are reported, want %d", len(r.Checks), len(doctor.Checks()))
+	if len(r.Checks) == 0 || r.Checks[0].Check != "agent" {
+		t.Errorf("checked is %+v", r.Checks)
 	}
 	got = clitest.Type(t, NewDoctor("1.0"), nobody, append([]string{"-q"}, where...)...)
 	for _, want := range []string{"fault: agent: the agent does not answer: ", "fault: engine: the Docker engine does not answer: "} {
