@@ -40,8 +40,11 @@ func leaseWhois(c *cluster) {
 	eventually(c.t, "h2 to know who had the address", func() error {
 		out, err := h2.Exec(c.t.Context(), c.binary, "whois", web.String())
 		said := strings.Join(strings.Fields(out), " ")
-		if err != nil || !strings.Contains(said, "state free") || !strings.Contains(said, "lan nobody answers on the LAN at eth1") || !strings.Contains(said, "before web on h1, from") {
-			return fmt.Errorf("it says %v\n%s", err, out)
+		if err != nil {
+			return err
+		}
+		if !strings.Contains(said, "state free") || !strings.Contains(said, "lan nobody answers on the LAN at eth1") || !strings.Contains(said, "before web on h1, from") {
+			return fmt.Errorf("it says\n%s", out)
 		}
 		return nil
 	})

@@ -37,34 +37,37 @@ func newLeaseList() *cobra.Command {
 	ask := func(c *cobra.Command, client *api.Client, _ []string) ([]api.LeaseView, error) {
 		return api.AskLeases(c.Context(), client, network, node)
 	}
-	return frame.Listing(c, ask, leaseList)
+	return frame.Listing(c, ask, leaseList())
 }
 
-var leaseList = frame.List[api.LeaseView]{
-	Name: func(v api.LeaseView) string { return v.Address.String() },
-	Columns: func(now time.Time) []frame.Column[api.LeaseView] {
-		return []frame.Column[api.LeaseView]{
-			{Head: "ADDRESS", Cell: func(v api.LeaseView) string { return v.Address.String() }},
-			{Head: "NETWORK", Cell: networkOf},
-			{Head: "CONTAINER", Cell: containerOf},
-			{Head: "NODE", Cell: func(v api.LeaseView) string { return v.Host }},
-			{Head: "STATE", Cell: func(v api.LeaseView) string { return string(v.State) }},
-			{Head: "SINCE", Cell: func(v api.LeaseView) string { return terminal.Since(v.Since, now) }},
-			{Head: "MAC", Wide: true, Cell: func(v api.LeaseView) string { return v.MAC }},
-			{Head: "PARENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Parent }},
-			{Head: "SEGMENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Segment }},
-			{Head: "CONTAINER ID", Wide: true, Cell: func(v api.LeaseView) string { return short(v.ContainerID) }},
-			{Head: "ENDPOINT", Wide: true, Cell: func(v api.LeaseView) string { return short(v.Endpoint) }},
-			{Head: "NODE ID", Wide: true, Cell: func(v api.LeaseView) string { return v.Node }},
-		}
-	},
-	After: func(out io.Writer, views []api.LeaseView) error {
-		if len(views) == 0 {
-			return nil
-		}
-		return printAge(out, views[0].AsOf)
-	},
-	Empty: "no address has a record",
+// leaseList is how they are shown.
+func leaseList() frame.List[api.LeaseView] {
+	return frame.List[api.LeaseView]{
+		Name: func(v api.LeaseView) string { return v.Address.String() },
+		Columns: func(now time.Time) []frame.Column[api.LeaseView] {
+			return []frame.Column[api.LeaseView]{
+				{Head: "ADDRESS", Cell: func(v api.LeaseView) string { return v.Address.String() }},
+				{Head: "NETWORK", Cell: networkOf},
+				{Head: "CONTAINER", Cell: containerOf},
+				{Head: "NODE", Cell: func(v api.LeaseView) string { return v.Host }},
+				{Head: "STATE", Cell: func(v api.LeaseView) string { return string(v.State) }},
+				{Head: "SINCE", Cell: func(v api.LeaseView) string { return terminal.Since(v.Since, now) }},
+				{Head: "MAC", Wide: true, Cell: func(v api.LeaseView) string { return v.MAC }},
+				{Head: "PARENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Parent }},
+				{Head: "SEGMENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Segment }},
+				{Head: "CONTAINER ID", Wide: true, Cell: func(v api.LeaseView) string { return short(v.ContainerID) }},
+				{Head: "ENDPOINT", Wide: true, Cell: func(v api.LeaseView) string { return short(v.Endpoint) }},
+				{Head: "NODE ID", Wide: true, Cell: func(v api.LeaseView) string { return v.Node }},
+			}
+		},
+		After: func(out io.Writer, views []api.LeaseView) error {
+			if len(views) == 0 {
+				return nil
+			}
+			return printAge(out, views[0].AsOf)
+		},
+		Empty: "no address has a record",
+	}
 }
 
 // printAge says that etcd does not answer, where something is what it said last.

@@ -29,30 +29,33 @@ func newPoolList() *cobra.Command {
 			"FULL IN says when a subnet is full if it goes on as in the last day; a dash: never, or too little is known.",
 		Example: "  gvlan pool ls\n  gvlan pool ls --wide\n  gvlan pool ls --format '{{.Subnet}} {{.Free}}'",
 	}
-	return frame.Listing(c, frame.At[[]api.PoolView](api.PoolsRoute), poolList)
+	return frame.Listing(c, frame.At[[]api.PoolView](api.PoolsRoute), poolList())
 }
 
-var poolList = frame.List[api.PoolView]{
-	Name: func(v api.PoolView) string { return v.Subnet.String() },
-	Columns: func(now time.Time) []frame.Column[api.PoolView] {
-		return []frame.Column[api.PoolView]{
-			{Head: "NETWORK", Cell: func(v api.PoolView) string { return v.Network }},
-			{Head: "SUBNET", Cell: func(v api.PoolView) string { return v.Subnet.String() }},
-			{Head: "SIZE", Cell: func(v api.PoolView) string { return many(v.Size) }},
-			{Head: "USED", Cell: func(v api.PoolView) string { return many(v.Used) }},
-			{Head: "FREE", Cell: func(v api.PoolView) string { return many(v.Free) }},
-			{Head: "RESTING", Cell: func(v api.PoolView) string { return many(v.Resting) }},
-			{Head: "RESERVED", Cell: func(v api.PoolView) string { return many(v.Reserved) }},
-			{Head: "FULL IN", Cell: func(v api.PoolView) string { return fullIn(v, now) }},
-			{Head: "HOSTS", Wide: true, Cell: hostsOf},
-			{Head: "RANGES", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Ranges, ", ") }},
-			{Head: "BESIDE", Wide: true, Cell: func(v api.PoolView) string { return many(float64(v.Beside)) }},
-			{Head: "EXCLUDED", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Excluded, ", ") }},
-			{Head: "SEGMENT", Wide: true, Cell: func(v api.PoolView) string { return v.Segment }},
-			{Head: "ONLY ON", Wide: true, Cell: func(v api.PoolView) string { return v.Host }},
-		}
-	},
-	Empty: "there are no networks",
+// poolList is how they are shown.
+func poolList() frame.List[api.PoolView] {
+	return frame.List[api.PoolView]{
+		Name: func(v api.PoolView) string { return v.Subnet.String() },
+		Columns: func(now time.Time) []frame.Column[api.PoolView] {
+			return []frame.Column[api.PoolView]{
+				{Head: "NETWORK", Cell: func(v api.PoolView) string { return v.Network }},
+				{Head: "SUBNET", Cell: func(v api.PoolView) string { return v.Subnet.String() }},
+				{Head: "SIZE", Cell: func(v api.PoolView) string { return many(v.Size) }},
+				{Head: "USED", Cell: func(v api.PoolView) string { return many(v.Used) }},
+				{Head: "FREE", Cell: func(v api.PoolView) string { return many(v.Free) }},
+				{Head: "RESTING", Cell: func(v api.PoolView) string { return many(v.Resting) }},
+				{Head: "RESERVED", Cell: func(v api.PoolView) string { return many(v.Reserved) }},
+				{Head: "FULL IN", Cell: func(v api.PoolView) string { return fullIn(v, now) }},
+				{Head: "HOSTS", Wide: true, Cell: hostsOf},
+				{Head: "RANGES", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Ranges, ", ") }},
+				{Head: "BESIDE", Wide: true, Cell: func(v api.PoolView) string { return many(float64(v.Beside)) }},
+				{Head: "EXCLUDED", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Excluded, ", ") }},
+				{Head: "SEGMENT", Wide: true, Cell: func(v api.PoolView) string { return v.Segment }},
+				{Head: "ONLY ON", Wide: true, Cell: func(v api.PoolView) string { return v.Host }},
+			}
+		},
+		Empty: "there are no networks",
+	}
 }
 
 // many is a number of addresses: where a subnet of IPv6 has too many to be read,
