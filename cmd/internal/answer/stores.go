@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
@@ -101,6 +102,9 @@ func (a Stores) list(r *http.Request) (any, error) {
 		return view, nil
 	}
 	found, err := a.Own.Survey(r.Context(), a.Session, a.Client)
+	if errors.Is(err, store.ErrUnavailable) {
+		return nil, fmt.Errorf("the members cannot be listed: %w", store.ErrUnavailable) // one for each of what was read
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func WithAgent(run func(*cobra.Command, *api.Client, []string) error) func(*cobr
 func Showing[T any](c *cobra.Command, ask func(*cobra.Command, *api.Client, []string) (T, error), show func(*cobra.Command, *api.Client, T) error) *cobra.Command {
 	var asJSON bool
 	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-		answer, err := ask(c, client, args)
+		answer, err := Answered(c, func() (T, error) { return ask(c, client, args) })
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,9 @@ func ListingOf[A, T any](c *cobra.Command, ask func(*cobra.Command, *api.Client,
 	var how listFlags
 	how.register(c, list.wide())
 	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-		return printed(c, &how, func() (A, error) { return ask(c, client, args) }, items, list)
+		return printed(c, &how, func() (A, error) {
+			return Answered(c, func() (A, error) { return ask(c, client, args) })
+		}, items, list)
 	})
 	config.AddAgentFlags(c.Flags())
 	return c
@@ -100,7 +102,9 @@ func Following[T any](
 	c.Flags().BoolVarP(&following, "follow", "f", false, "go on, and print each as it comes")
 	c.RunE = WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
 		if !following {
-			return printed(c, &how, func() ([]T, error) { return ask(c, client, args) }, itself, list)
+			return printed(c, &how, func() ([]T, error) {
+				return Answered(c, func() ([]T, error) { return ask(c, client, args) })
+			}, itself, list)
 		}
 		format, err := how.formatter()
 		if err != nil {

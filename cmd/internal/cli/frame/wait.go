@@ -1,6 +1,7 @@
 package frame
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"sync"
@@ -30,8 +31,25 @@ type Wait struct {
 	ended sync.WaitGroup
 }
 
+// agentWait finds in a command's context the wait that Answered began.
+type agentWait struct{}
+
+// Answered is ask, of this host's agent: that is what the command waits for, while
+// nothing says it more closely.
+func Answered[T any](c *cobra.Command, ask func() (T, error)) (T, error) {
+	w := Waiting(c, "this host's agent to answer")
+	defer w.End()
+	c.SetContext(context.WithValue(c.Context(), agentWait{}, w))
+	return ask()
+}
+
 // Waiting begins to wait for what; End ends it.
 func Waiting(c *cobra.Command, what string) *Wait {
+	if c.Context() != nil {
+		if general, ok := c.Context().Value(agentWait{}).(*Wait); ok {
+			general.End()
+		}
+	}
 	out := c.ErrOrStderr()
 	w := &Wait{out: out, renew: terminal.Is(out), what: what, began: time.Now(), done: make(chan struct{})}
 	w.ended.Go(w.run)

@@ -44,3 +44,25 @@ func TestWaitIsToldOnce(t *testing.T) {
 		})
 	}
 }
+
+// TestAnsweredSaysWhatIsWaitedFor: the agent, until something is said more
+// closely.
+func TestAnsweredSaysWhatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		c := &cobra.Command{}
+		c.SetContext(t.Context())
+		c.SetErr(&out)
+		_, _ = Answered(c, func() (int, error) {
+			time.Sleep(2*patience + patience/2)
+			closer := Waiting(c, "the LAN")
+			time.Sleep(2*patience + patience/2)
+			closer.End()
+			time.Sleep(2 * patience)
+			return 0, nil
+		})
+		if want := "waiting for this host's agent to answer\nwaiting for the LAN\n"; out.String() != want {
+			t.Errorf("it says %q, want %q", out.String(), want)
+		}
+	})
+}

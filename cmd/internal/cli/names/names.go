@@ -87,8 +87,11 @@ func newNamesLookup() *cobra.Command {
 				return frame.Misusef("--type %q is no type of record: give %s", qtype, strings.Join(types(), ", "))
 			}
 			query := url.Values{"name": {args[0]}, "type": {qtype}, "from": {from}}
-			var looked api.Looked
-			if err := client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked); err != nil {
+			looked, err := frame.Answered(c, func() (looked api.Looked, err error) {
+				err = client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked)
+				return looked, err
+			})
+			if err != nil {
 				return err
 			}
 			if !looked.Known {
@@ -97,7 +100,7 @@ func newNamesLookup() *cobra.Command {
 			if looked.Hint != "" {
 				fmt.Fprintf(c.ErrOrStderr(), "%s does not exist in that scope%s\n", args[0], looked.Hint)
 			}
-			_, err := fmt.Fprint(c.OutOrStdout(), looked.Answer)
+			_, err = fmt.Fprint(c.OutOrStdout(), looked.Answer)
 			return err
 		}),
 	}
@@ -141,7 +144,9 @@ func newNamesCounts() *cobra.Command {
 func countsOf(zones []api.NameCounts) (all []count) {
 	for _, z := range zones {
 		for _, code := range slices.Sorted(maps.Keys(z.Codes)) {
-			all = append(all, count{z.Zone, code, z.Codes[code]})
+			if z.Codes[code] > 0 {
+				all = append(all, count{z.Zone, code, z.Codes[code]})
+			}
 		}
 	}
 	return all

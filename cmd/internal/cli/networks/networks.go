@@ -212,7 +212,10 @@ func newNetworkSet() *cobra.Command {
 					return frame.Misuse(err)
 				}
 			}
-			return client.Send(c.Context(), http.MethodPatch, api.Named(api.NetworkRoute, args[0]), api.NetworkChange{Changes: args[1:]}, &struct{}{})
+			_, err := frame.Answered(c, func() (struct{}, error) {
+				return struct{}{}, client.Send(c.Context(), http.MethodPatch, api.Named(api.NetworkRoute, args[0]), api.NetworkChange{Changes: args[1:]}, &struct{}{})
+			})
+			return err
 		}),
 	}
 	config.AddAgentFlags(c.Flags())

@@ -74,7 +74,10 @@ func newNodeDrain() *cobra.Command {
 			if undo {
 				route += "&undo"
 			}
-			return client.Ask(c.Context(), http.MethodPost, route, &struct{}{})
+			_, err := frame.Answered(c, func() (struct{}, error) {
+				return struct{}{}, client.Ask(c.Context(), http.MethodPost, route, &struct{}{})
+			})
+			return err
 		}),
 	}
 	c.Flags().BoolVar(&undo, "undo", false, "take the mark away")

@@ -106,7 +106,10 @@ func newStoreSize() *cobra.Command {
 			if !known {
 				return frame.Misusef("size %q: give 1, 3 or 5, or auto", args[0])
 			}
-			return client.Send(c.Context(), http.MethodPost, api.StoreSizeRoute, api.StoreSize{Voters: voters}, &struct{}{})
+			_, err := frame.Answered(c, func() (struct{}, error) {
+				return struct{}{}, client.Send(c.Context(), http.MethodPost, api.StoreSizeRoute, api.StoreSize{Voters: voters}, &struct{}{})
+			})
+			return err
 		}),
 	}
 	config.AddAgentFlags(c.Flags())
