@@ -25,8 +25,8 @@ import (
 // containers want again), ApplyEndpoints (all endpoints' records).
 //
 // What it tells: Provisional and Leftovers (holdings that nothing confirms,
-// with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert, which
-// network a pool is of (NetworkOf), and for metrics Usage and Counts.
+// with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert,
+// KnowsItsOwn, NetworkOf, and for metrics Usage and Counts.
 type Allocator struct {
 	node *node.Node // by name: what its parts do with the store is no call of others
 	*holders
