@@ -197,6 +197,7 @@ func TestWhois(t *testing.T) {
 	}{
 		{"10.0.0.3", []string{"address 10.0.0.3 leased lan web h2"}},
 		{"10.0.0.5", []string{"address 10.0.0.5 free lan at eth1 last old h2"}},
+		{"10.0.0.7", []string{"address 10.0.0.7 free lan wants 10.0.0.7 lan h2 at eth1"}},
 		{"10.0.0.9", []string{"address 10.0.0.9 free lan at eth1 02:00:00:00:00:99 eth1"}},
 		{"10.0.0.8", []string{"address 10.0.0.8 free lan at the link is down"}},
 		{"10.0.0.1", []string{"address 10.0.0.1 gateway lan at eth1"}},

@@ -63,6 +63,10 @@ func (a Leases) whoisAddress(ctx context.Context, s *survey.Survey, addr netip.A
 		f := api.Found{Kind: api.FoundAddress, Lease: &v, Last: past(last[v.Segment], v)}
 		if (!v.State.Held() || v.State == survey.Conflict) && v.State != survey.HostsOwn && v.State != survey.Unusable {
 			f.LAN = a.askLAN(ctx, s, addr, v.Segment)
+			wants := func(k store.Kept) bool { return k.Address == addr && k.Segment == v.Segment }
+			if f.Wants, err = a.wanted(ctx, wants); err != nil {
+				return nil, err
+			}
 		}
 		found = append(found, f)
 	}
@@ -277,13 +281,27 @@ func (a Leases) named(s *survey.Survey, name string) []api.Found {
 // stopped tells of a container that has no address now: of those it will want
 // again, and of those it had lately.
 func (a Leases) stopped(ctx context.Context, name string) ([]api.Found, error) {
+	wants, err := a.wanted(ctx, func(k store.Kept) bool { return k.Name == name })
+	if err != nil {
+		return nil, err
+	}
+	f := api.Found{Kind: api.FoundContainer, Container: name, Wants: wants, Last: a.lastOf(ctx, events.Filter{Container: name})}
+	if len(f.Wants) == 0 && len(f.Last) == 0 {
+		return nil, nil
+	}
+	return []api.Found{f}, nil
+}
+
+// wanted are the addresses of stopped containers that fit; none while etcd does
+// not answer.
+func (a Leases) wanted(ctx context.Context, fits func(store.Kept) bool) (all []api.Wanted, err error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	items, _, err := a.KV.List(ctx, store.RefsSpan())
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return nil, fmt.Errorf("read which containers are stopped: %w", err)
 	}
-	f, called := api.Found{Kind: api.FoundContainer, Container: name}, api.CallNodes(a.Roster.Names())
+	called := api.CallNodes(a.Roster.Names())
 	networks, _ := mirrored(a.Records.Networks)
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)
@@ -291,23 +309,19 @@ func (a Leases) stopped(ctx context.Context, name string) ([]api.Found, error) {
 			continue
 		}
 		for _, k := range refs.Kept {
-			if k.Name != name {
+			if !fits(k) {
 				continue
 			}
-			w := api.Wanted{Address: k.Address, Host: called(store.NameOf(it.Key))}
+			w := api.Wanted{Address: k.Address, Container: k.Name, Host: called(store.NameOf(it.Key))}
 			for _, n := range networks {
 				if n.UUID == k.Network {
 					w.Network = n.Name
 				}
 			}
-			f.Wants = append(f.Wants, w)
+			all = append(all, w)
 		}
 	}
-	f.Last = a.lastOf(ctx, events.Filter{Container: name})
-	if len(f.Wants) == 0 && len(f.Last) == 0 {
-		return nil, nil
-	}
-	return []api.Found{f}, nil
+	return all, nil
 }
 
 // hostCalled finds the host of that name, or with that node.

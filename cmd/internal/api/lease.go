@@ -72,7 +72,7 @@ type Found struct {
 	MAC       string        `json:"mac,omitempty"`
 	Met       []MetAt       `json:"met,omitempty"`       // where this host met the MAC
 	Container string        `json:"container,omitempty"` // of a container
-	Wants     []Wanted      `json:"wants,omitempty"`     // the addresses a stopped container had
+	Wants     []Wanted      `json:"wants,omitempty"`     // what a stopped container, or who wants the address, had
 	Host      *FoundOnHost  `json:"host,omitempty"`
 	Network   *FoundInStore `json:"network,omitempty"`
 	Last      []Holder      `json:"last"`
@@ -100,9 +100,10 @@ type MetAt struct {
 
 // Wanted is an address that a stopped container will want again.
 type Wanted struct {
-	Address netip.Addr `json:"address"`
-	Network string     `json:"network"`
-	Host    string     `json:"host"`
+	Address   netip.Addr `json:"address"`
+	Container string     `json:"container"`
+	Network   string     `json:"network"`
+	Host      string     `json:"host"`
 }
 
 // FoundOnHost is a host.

@@ -106,6 +106,11 @@ state     free
 network   lan
 lan       nobody answers on the LAN at eth1
 `}},
+		{name: "a stopped container wants it", found: []api.Found{{Kind: api.FoundAddress, Lease: &free, Wants: []api.Wanted{{Container: "idle", Host: "h2"}}}}, args: "192.168.1.140", want: clitest.Typed{Out: `address   192.168.1.140
+state     free
+network   lan
+wanted    by stopped container idle on h2, when it starts
+`}},
 		{name: "a host without a parent", found: lan(free, api.LANAnswer{}), args: "192.168.1.140", want: clitest.Typed{Out: `address   192.168.1.140
 state     free
 network   lan

@@ -73,6 +73,9 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 		case api.FoundAddress:
 			f.lease(*found.Lease, now)
 			f.lan(found)
+			for _, w := range found.Wants {
+				f.add("wanted", fmt.Sprintf("by stopped container %s on %s, when it starts", w.Container, w.Host))
+			}
 			asOf = found.Lease.AsOf
 		case api.FoundMAC:
 			f.add("mac", found.MAC)
