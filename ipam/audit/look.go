@@ -209,18 +209,26 @@ func (l *look) takeDescription(it store.Item) {
 	}
 }
 
+// attachment is what ties an endpoint to its addresses: reading all of every
+// record would take most of a look's time.
+type attachment struct {
+	Segment string `json:"segment"`
+	IPv4    string `json:"ipv4"`
+	IPv6    string `json:"ipv6"`
+}
+
 func (l *look) takeEndpoint(it store.Item) {
 	node, id, ok := store.EndpointOf(it.Key)
 	if !ok {
 		return
 	}
 	l.endpoints = append(l.endpoints, l.endpointMark(node, id))
-	rec, err := store.Decode[store.Endpoint](it)
+	rec, err := store.Decode[attachment](it)
 	if err != nil {
 		l.unread = true
 		return
 	}
-	for _, addr := range addressesOf(rec) {
+	for _, addr := range addressesOf(store.Endpoint{IPv4: rec.IPv4, IPv6: rec.IPv6}) {
 		l.claimed = append(l.claimed, l.tieMark(tie{node, id, rec.Segment, addr}))
 	}
 }

@@ -33,7 +33,7 @@ const bar = 200 * time.Millisecond
 var commands = []string{
 	"whois " + someAddress, "whois " + someMAC, "whois " + someContainer, "whois h7", "whois nobody-at-all",
 	"lease ls", "lease ls --node h7", "lease show " + someAddress, "pool ls", "pool ls --wide",
-	"status", "status --cluster", "network ls", "network inspect lan3", "node ls", "node inspect h7", "members", "events", "dns ls",
+	"status", "status --cluster", "network ls", "network inspect lan3", "node ls", "node inspect h7", "members", "events", "dns ls", "audit",
 }
 
 func main() {
