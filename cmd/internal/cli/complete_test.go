@@ -72,6 +72,11 @@ func TestCompletionOfThings(t *testing.T) {
 		{"network create --ipam-opt o|", []string{"overlap=", "order="}, noSpace},
 		{"network create --ipam-opt order=a|", []string{"order=aged"}, noFile},
 		{"network create --ipam-opt nosuch=|", nil, noSpace},
+		{"events --node |", []string{"h1", "h2"}, noFile},
+		{"events --kind released|", []string{"released"}, noFile},
+		{"whois 10.0.1|", []string{"10.0.1.2"}, noFile},
+		{"lease show 10.0.2|", []string{"10.0.2.2"}, noFile},
+		{"lease ls --network o|", []string{"office"}, noFile},
 		{"network cre|", []string{"create"}, noFile},
 		{"network create --gat|", []string{"--gateway"}, noFile},
 	} {
