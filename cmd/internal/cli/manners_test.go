@@ -35,10 +35,10 @@ func TestHelp(t *testing.T) {
 		if c.Short == "" || strings.HasSuffix(c.Short, ".") || utf8.RuneCountInString(c.Short) > 90 {
 			t.Errorf("%s: Short %q is no short line", c.CommandPath(), c.Short)
 		}
-		if len(frame.Examples(c)) == 0 {
+		if len(clitest.Examples(c)) == 0 {
 			t.Errorf("%s has no example", c.CommandPath())
 		}
-		for _, line := range frame.Examples(c) {
+		for _, line := range clitest.Examples(c) {
 			if !strings.HasPrefix(line, c.CommandPath()) {
 				t.Errorf("%s has an example of another command: %s", c.CommandPath(), line)
 			}
@@ -60,7 +60,7 @@ func TestExamplesAreTakenAsTyped(t *testing.T) {
 	socket := clitest.Agent(t, nil)
 	root := tree()
 	for _, c := range append(frame.Commands(root), root) {
-		for _, line := range frame.Examples(c) {
+		for _, line := range clitest.Examples(c) {
 			args := clitest.Words(line)[1:]
 			if c.Flags().Lookup("status-socket") != nil {
 				args = append(args, "--status-socket", socket)

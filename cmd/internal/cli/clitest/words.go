@@ -1,6 +1,10 @@
 package clitest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
 
 // Words splits a command line as a shell does that knows quotes, and leaves out
 // where its output goes.
@@ -32,4 +36,15 @@ func Words(line string) (words []string) {
 	}
 	end()
 	return words
+}
+
+// Examples are the command lines of a command's help.
+func Examples(c *cobra.Command) (all []string) {
+	for line := range strings.Lines(c.Example) {
+		line, _, _ = strings.Cut(strings.TrimSpace(line), "  # ")
+		if line = strings.TrimSpace(line); line != "" {
+			all = append(all, line)
+		}
+	}
+	return all
 }

@@ -37,14 +37,3 @@ func Synopsis(c *cobra.Command) string {
 	_, arguments, _ := strings.Cut(c.Use, " ")
 	return strings.TrimSpace(c.CommandPath() + " " + arguments)
 }
-
-// Examples are the command lines of a command's help.
-func Examples(c *cobra.Command) (all []string) {
-	for line := range strings.Lines(c.Example) {
-		line, _, _ = strings.Cut(strings.TrimSpace(line), "  # ")
-		if line = strings.TrimSpace(line); line != "" {
-			all = append(all, line)
-		}
-	}
-	return all
-}
