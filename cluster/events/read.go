@@ -16,10 +16,10 @@ import (
 type Filter struct {
 	Address   netip.Addr
 	MAC       string
-	Container string // name
-	Network   string // name
+	Container string   // name
+	Network   string   // name
 	Nodes     []string // ids of those it happened on; any of them
-	Kinds     []Kind // any of them
+	Kinds     []Kind   // any of them
 	Since     time.Time
 	Limit     int // the newest ones; 0: all
 }
