@@ -248,6 +248,37 @@ func TestAnotherNetworkAtOnce(t *testing.T) {
 	}
 }
 
+// TestSameNetworkAtOnce: it was removed on several hosts, as by a script, and made
+// again on one before any removal was settled. Who made it was told that it is
+// there, so it is, on every host and for good.
+func TestSameNetworkAtOnce(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h1.replica("lan1")
+	h2.replica("lan1")
+	for range 2 { // and once more
+		h1.rm("lan1")
+		h2.rm("lan1")
+		h1.create(lan("lan1", "192.168.1.0/24"))
+		for range 3 {
+			for _, h := range c.hosts {
+				h.settle()
+			}
+			c.pass(quiet)
+		}
+		for _, h := range c.hosts {
+			h.replica("lan1")
+		}
+	}
+	web := h2.run("web", "lan1")
+	web.stop()
+	web.remove()
+	h1.rm("lan1")
+	h2.rm("lan1")
+	c.pass(quiet)
+	c.eventually("a removal that nothing follows removes it", func() bool { _, defined := c.definition("lan1"); return !defined })
+}
+
 // TestNamesThatLookLikePaths: Docker takes any text as a name. None of them is
 // taken for another, on any host, and each can be removed.
 func TestNamesThatLookLikePaths(t *testing.T) {

@@ -40,6 +40,9 @@ type Network struct {
 	Since     int64        `json:"since"`  // unix seconds
 	Created   Definition   `json:"created"`
 	Overrides Overrides    `json:"overrides,omitzero"`
+	// Renewed counts how often somebody made the network again on a host that was
+	// about to remove it: what other hosts were told to remove before is void.
+	Renewed int64 `json:"renewed,omitempty"`
 }
 
 // Definition is what Docker was told, joined with what it was answered (the

@@ -55,6 +55,8 @@ type Network struct {
 	Given []string `json:"given,omitempty"`
 	// Overrides are what the definition's `network set` changed, as last seen.
 	Overrides store.Overrides `json:"overrides,omitzero"`
+	// Renewed is the definition's, as last seen.
+	Renewed int64 `json:"renewed,omitempty"`
 	// MACs are those that stopped containers, by id, asked for when they last ran
 	// on it: no engine tells them of any network but a container's first.
 	MACs     map[string]string `json:"macs,omitempty"`

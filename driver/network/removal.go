@@ -31,6 +31,24 @@ func (rs *Replicas) retire(ctx context.Context, s plan.Step) error {
 	return err
 }
 
+// renew says that a network is wanted which this host, and others maybe, were
+// told to remove a moment ago: somebody has made it again here, and was told that
+// it is there. It is bound once that is said.
+func (rs *Replicas) renew(ctx context.Context, s plan.Step) error {
+	def := s.Definition.Record
+	def.Renewed++
+	res, err := rs.Cfg.KV.Commit(ctx, store.Txn{
+		If:   []store.Cond{store.Unchanged(s.Definition.Key, s.Definition.Modified)},
+		Then: []store.Op{store.Put(s.Definition.Key, store.Encode(def))},
+	})
+	if err == nil && res.Done {
+		failpoint.Reach("renew: renewed")
+		rs.Tables.Networks.Await(res.Revision)
+		rs.Log.Info("network was made again before it was removed: it stays on every host", "network", def.Name)
+	}
+	return err
+}
+
 // detach disconnects this host's containers, running or stopped, from a
 // network that an operator removes by force.
 func (rs *Replicas) detach(ctx context.Context, s plan.Step) error {

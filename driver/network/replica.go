@@ -259,6 +259,8 @@ func (rs *Replicas) act(ctx context.Context, s plan.Step) error {
 		return rs.noteStage(s)
 	case plan.Override:
 		return rs.takeOverrides(s)
+	case plan.Renew:
+		return rs.renew(ctx, s)
 	case plan.Retire:
 		return rs.retire(ctx, s)
 	case plan.Answer:
@@ -368,7 +370,7 @@ func (rs *Replicas) BindTo(s plan.Step, stage journal.Stage, since int64) error 
 			return nil // Docker deleted it since the look
 		}
 		rs.Addresses.Adopt(c, n.ID, def, s.Definition.Modified)
-		n.UUID, n.Name, n.Overrides = def.UUID, def.Name, def.Overrides
+		n.UUID, n.Name, n.Overrides, n.Renewed = def.UUID, def.Name, def.Overrides, def.Renewed
 		if o, ok := plan.OptionsOf(def); ok {
 			n.Options = o
 		}

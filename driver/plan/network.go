@@ -65,6 +65,9 @@ func (v View) planListed(n journal.Network, e engine.Network) []Step {
 	case def.Record.State == store.NetworkRemoving:
 		return nil // the name is free, or taken again, in a moment
 	case mine, same(def.Record.Created, Define(e, n), e.Labels[ReplicaLabel] == def.Record.UUID):
+		if e.Labels[ReplicaLabel] == "" && v.leaving(def) {
+			return []Step{{Do: Renew, Network: n, Engine: e, Definition: def}}
+		}
 		return []Step{{Do: Bind, Network: n, Engine: e, Definition: def}}
 	case v.leaving(def):
 		return nil // likewise
@@ -83,7 +86,7 @@ func (v View) planMine(n journal.Network, e engine.Network, def store.Row[store.
 		}
 		return []Step{{Do: Remove, Network: n, Engine: e, Definition: def, Why: "its definition is being removed"}}
 	}
-	if !equalOverrides(n.Overrides, def.Record.Overrides) || outdated(n.Options, def.Record) || n.Name != e.Name || n.Removing {
+	if !equalOverrides(n.Overrides, def.Record.Overrides) || outdated(n.Options, def.Record) || n.Name != e.Name || n.Removing || n.Renewed != def.Record.Renewed {
 		return []Step{{Do: Override, Network: n, Engine: e, Definition: def}}
 	}
 	return nil
@@ -150,6 +153,10 @@ func (v View) planMissing(n journal.Network) []Step {
 		back.Engine, back.Why = again, "it is here again"
 		return []Step{back}
 	}
+	if def.Record.Renewed > n.Renewed {
+		back.Why = "it was made again on another host"
+		return []Step{back}
+	}
 	if n.Stage != journal.StageGone {
 		back.Why = "the engine lost it without being told to remove it"
 		return []Step{back}
@@ -202,10 +209,10 @@ func (v View) standsAgain(n journal.Network) (engine.Network, bool) {
 }
 
 // leaving reports whether an rm on this host is about to remove the definition:
-// that waits for the quiet after it.
+// that waits for the quiet after it. One from before a Renew removes nothing.
 func (v View) leaving(def store.Row[store.Network]) bool {
 	return slices.ContainsFunc(v.Journal, func(n journal.Network) bool {
-		return n.Stage == journal.StageGone && n.UUID == def.Record.UUID && v.Pruned.Before(n.SinceTime()) && v.usedBy(n) == ""
+		return n.Stage == journal.StageGone && n.UUID == def.Record.UUID && n.Renewed >= def.Record.Renewed && v.Pruned.Before(n.SinceTime()) && v.usedBy(n) == ""
 	})
 }
 

@@ -53,6 +53,7 @@ const (
 	Keep        Action = "keep"         // the engine did not remove it after all
 	NoteStage   Action = "stage"        // note the stage and say why
 	Override    Action = "override"     // take the definition's overrides over
+	Renew       Action = "renew"        // what hosts were told to remove is wanted again
 	Retire      Action = "retire"       // active -> removing
 	Answer      Action = "answer"       // this node's Removal
 	Revive      Action = "revive"       // removing -> active

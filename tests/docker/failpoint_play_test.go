@@ -1,8 +1,10 @@
 package docker_test
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -67,6 +69,26 @@ func diesRemoving(c *cluster, d death) {
 	c.waitUndefined(d.network)
 	c.waitNoNetwork(h1, d.network)
 	c.waitNoNetwork(h2, d.network)
+}
+
+// diesRenewing: the agent dies when it has said that a network is wanted again
+// which both hosts were told to remove.
+func diesRenewing(c *cluster, d death) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	flags := []string{"--subnet", d.subnet + ".0/24", "-o", "parent=eth1"}
+	c.network(h1, d.network, flags...)
+	c.arm(d.on, d.at)
+	h1.MustDocker(c.t, "network", "rm", d.network)
+	h2.MustDocker(c.t, "network", "rm", d.network)
+	c.create(h1, d.network, flags...)
+	c.mourn(d.on)
+	eventually(c.t, "the network on h2 again", func() error {
+		if !slices.Contains(c.networks(h2), d.network) {
+			return errors.New("h2 has no such network")
+		}
+		return nil
+	})
+	c.whole(d.network)
 }
 
 // diesKeeping: the agent dies while it is told of a removal, so that Docker

@@ -54,6 +54,7 @@ var failpoints = []struct {
 	{"keep: journaled", 0, diesKeeping},
 	{"detach: one disconnected", 1, diesForced},
 	{"removal: retired", 0, diesRemoving},
+	{"renew: renewed", 0, diesRenewing},
 	{"removal: answered", 0, diesRemoving},
 	{"removal: settled", 1, diesRemoving},
 	{"removal: tombstone cleared", 0, diesRemoving},
