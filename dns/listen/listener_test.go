@@ -2,11 +2,13 @@ package listen_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	miekg "github.com/miekg/dns"
@@ -19,10 +21,7 @@ import (
 // address.
 func serveListener(t testing.TB, l *listen.Listener) netip.AddrPort {
 	t.Helper()
-	packets, streams, err := listen.Open(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := opened(t)
 	return serveOn(t, l, packets, streams)
 }
 
@@ -166,13 +165,27 @@ type fakeUpstream struct {
 	tcp   *miekg.Server
 }
 
+// opened listens at a port that is free for both protocols: the kernel gives one
+// that is for the first only.
+func opened(t testing.TB) (packets []*net.UDPConn, streams []net.Listener) {
+	t.Helper()
+	for range 100 {
+		packets, streams, err := listen.Open(t.Context(), "127.0.0.1:0")
+		if err == nil {
+			return packets, streams
+		}
+		if !errors.Is(err, syscall.EADDRINUSE) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("no port of 100 is free for both UDP and TCP")
+	return nil, nil
+}
+
 func newUpstream(t testing.TB, serve func(w miekg.ResponseWriter, q *miekg.Msg)) *fakeUpstream {
 	t.Helper()
 	u := new(fakeUpstream)
-	packets, streams, err := listen.Open(t.Context(), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	packets, streams := opened(t)
 	for _, more := range packets[1:] {
 		more.Close()
 	}
