@@ -26,7 +26,7 @@ func fiveHosts(t *testing.T) {
 	web := c.run(h1, "lan1", "web")
 	said := c.gvlan(h1, "init")
 	words := c.joinWords(said)
-	if words[1] != "10.99.0.1" || !strings.Contains(said, "etcd") {
+	if words[1] != "10.99.0.1" || !strings.Contains(said, "healthy") {
 		t.Errorf("gvlan init says\n%s\nwant the address that others reach it by, and its status", said)
 	}
 	c.joinAtOnce(words, h2, h3)
