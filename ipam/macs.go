@@ -88,13 +88,9 @@ func (cs *closings) isGiven(e store.Endpoint) bool {
 	if e.MAC == "" {
 		return false
 	}
-	for _, text := range []string{e.IPv4, e.IPv6} {
-		p, err := netip.ParsePrefix(text)
-		if err == nil && MAC(cs.Self.Cluster(), e.Segment, p.Addr()).String() == e.MAC {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(e.Addresses(), func(addr netip.Addr) bool {
+		return MAC(cs.Self.Cluster(), e.Segment, addr).String() == e.MAC
+	})
 }
 
 func (cs *closings) macRecord(e store.Endpoint) store.MAC {

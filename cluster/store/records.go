@@ -153,6 +153,16 @@ type Endpoint struct {
 	Container Container `json:"container"`
 }
 
+// Addresses returns those it has, IPv4 first: the record has them as CIDR.
+func (e Endpoint) Addresses() (all []netip.Addr) {
+	for _, text := range []string{e.IPv4, e.IPv6} {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, prefix.Addr())
+		}
+	}
+	return all
+}
+
 // MAC says which endpoint has a hardware address that a user gave. It counts
 // while that endpoint has a record, and is written by the endpoint's node.
 type MAC struct {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -172,12 +171,8 @@ func (j judge) ofQuarantined(f Finding, it store.Item, rec store.Lease) (Finding
 // with the definition, in one transaction.
 func (j judge) ofReservation(f Finding, it store.Item, rec store.Lease) (Finding, bool) {
 	conds := []store.Cond{store.Unchanged(it.Key, it.Modified)}
-	var lost []string
-	for _, by := range rec.By {
-		if of, isLost := j.lost(by); isLost {
-			lost, conds = append(lost, by), append(conds, of...)
-		}
-	}
+	kept, lost, of := j.parted(rec.By)
+	conds = append(conds, of...)
 	if len(lost) == 0 && len(rec.By) > 0 {
 		return f, false
 	}
@@ -185,8 +180,7 @@ func (j judge) ofReservation(f Finding, it store.Item, rec store.Lease) (Finding
 	if len(lost) > 0 {
 		f.Why = "it is reserved for " + j.called(lost)
 	}
-	rec.By = slices.DeleteFunc(slices.Clone(rec.By), func(by string) bool { return slices.Contains(lost, by) })
-	if len(rec.By) > 0 {
+	if rec.By = kept; len(kept) > 0 {
 		f.Cure = "it stays reserved for the networks that there are"
 		f.mend(conds, store.Put(it.Key, store.Encode(rec)))
 	} else {
@@ -206,6 +200,19 @@ func (j judge) lost(by string) ([]store.Cond, bool) {
 		return nil, false
 	}
 	return []store.Cond{store.Unchanged(store.TombstoneKey(by), j.graves[by])}, true
+}
+
+// parted are the names of a reservation that are somebody's and those that are
+// nobody's any more, with what holds as long as that is so.
+func (j judge) parted(names []string) (kept, lost []string, conds []store.Cond) {
+	for _, by := range names {
+		if of, isLost := j.lost(by); isLost {
+			lost, conds = append(lost, by), append(conds, of...)
+		} else {
+			kept = append(kept, by)
+		}
+	}
+	return kept, lost, conds
 }
 
 // called is what people call names that are nobody's.
@@ -235,15 +242,10 @@ func (j judge) ofDefault(it store.Item) (Finding, bool) {
 		f.mend(append(conds, of...), store.Delete(it.Key))
 		return f, strange
 	}
-	var lost []string
-	for _, by := range rec.By {
-		if of, isLost := j.lost(by); isLost {
-			lost, conds = append(lost, by), append(conds, of...)
-		}
-	}
+	kept, lost, of := j.parted(rec.By)
+	conds = append(conds, of...)
 	f.Why = fmt.Sprintf("subnet %s is taken for %s", rec.Subnet, j.called(lost))
-	rec.By = slices.DeleteFunc(slices.Clone(rec.By), func(by string) bool { return slices.Contains(lost, by) })
-	if len(rec.By) > 0 {
+	if rec.By = kept; len(kept) > 0 {
 		f.Cure = "it stays taken for the networks that there are"
 		f.mend(conds, store.Put(it.Key, store.Encode(rec)))
 	} else {
@@ -284,7 +286,7 @@ func (j judge) ofEndpoint(it store.Item) (Finding, bool) {
 	}
 	f := Finding{Key: it.Key, Node: node, Segment: rec.Segment}
 	var untied []netip.Addr
-	for _, addr := range addressesOf(rec) {
+	for _, addr := range rec.Addresses() {
 		f.Address = addr
 		if !j.bound.has(j.tieMark(tie{node, id, rec.Segment, addr})) {
 			untied = append(untied, addr)

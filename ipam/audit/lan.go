@@ -111,7 +111,7 @@ func (l LAN) questions(ctx context.Context) (at map[string][]asked, unasked []st
 			if err != nil || parent == "" || e.MAC == "" { // ipvlan has its parent's
 				continue
 			}
-			for _, addr := range addressesOf(e) {
+			for _, addr := range e.Addresses() {
 				at[parent] = append(at[parent], asked{it.Key, it.Modified, e.Segment, addr, &e, e.Name})
 			}
 		}

@@ -228,7 +228,7 @@ func (l *look) takeEndpoint(it store.Item) {
 		l.unread = true
 		return
 	}
-	for _, addr := range addressesOf(store.Endpoint{IPv4: rec.IPv4, IPv6: rec.IPv6}) {
+	for _, addr := range (store.Endpoint{IPv4: rec.IPv4, IPv6: rec.IPv6}).Addresses() {
 		l.claimed = append(l.claimed, l.tieMark(tie{node, id, rec.Segment, addr}))
 	}
 }
@@ -255,16 +255,6 @@ func (l *look) seal(revision store.Revision) {
 // agrees reports whether endpoints, all of which can be read, leases and hardware addresses fit together.
 func (l *look) agrees() bool {
 	return !l.unread && l.claimed.within(l.bound) && l.bound.within(l.claimed) && l.macs.within(l.endpoints)
-}
-
-// addressesOf are those of an endpoint's record, which has them as CIDR.
-func addressesOf(e store.Endpoint) (all []netip.Addr) {
-	for _, text := range []string{e.IPv4, e.IPv6} {
-		if prefix, err := netip.ParsePrefix(text); err == nil {
-			all = append(all, prefix.Addr())
-		}
-	}
-	return all
 }
 
 // folder is what a record is of.

@@ -81,13 +81,9 @@ type Survey struct {
 
 // Of tells of the addresses of a container's attachment, by its record alone.
 func (s *Survey) Of(e store.Endpoint) (all []Entry) {
-	for _, text := range []string{e.IPv4, e.IPv6} {
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
-			continue
-		}
+	for _, addr := range e.Addresses() {
 		a := Entry{
-			Address: p.Addr(), Segment: e.Segment, State: Leased, Network: e.Name, NetworkID: e.Network,
+			Address: addr, Segment: e.Segment, State: Leased, Network: e.Name, NetworkID: e.Network,
 			Container: e.Container.Name, ContainerID: e.Container.ID, Node: e.Node, MAC: e.MAC, Parent: e.Parent, Endpoint: e.Endpoint,
 		}
 		if n := s.Networks.Called(e.Network); n != nil {

@@ -208,7 +208,7 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 		if asked[parent] == nil {
 			asked[parent] = &inquiry{}
 		}
-		asked[parent].addrs = append(asked[parent].addrs, addressesOf(e)...)
+		asked[parent].addrs = append(asked[parent].addrs, e.Addresses()...)
 	}
 	l.askAll(ctx, asked)
 	if ctx.Err() != nil {
@@ -222,7 +222,7 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 	for _, e := range endpoints {
 		q := asked[parents[e.Network]]
 		switch {
-		case slices.ContainsFunc(addressesOf(e), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
+		case slices.ContainsFunc(e.Addresses(), func(addr netip.Addr) bool { return slices.Contains(q.found, addr) }):
 			answering = append(answering, e)
 		case q.err != nil:
 			unasked = append(unasked, e)
@@ -245,14 +245,4 @@ func (l lan) askAll(ctx context.Context, asked map[string]*inquiry) {
 		all.Go(func() { q.found, q.err = l.askAt(ctx, parent, q.addrs) })
 	}
 	all.Wait()
-}
-
-// addressesOf returns an endpoint's addresses, which its record has as CIDR.
-func addressesOf(e store.Endpoint) (all []netip.Addr) {
-	for _, text := range []string{e.IPv4, e.IPv6} {
-		if prefix, err := netip.ParsePrefix(text); err == nil {
-			all = append(all, prefix.Addr())
-		}
-	}
-	return all
 }
