@@ -55,12 +55,8 @@ func (a Nodes) list(r *http.Request) (any, error) {
 	stale := err != nil || !a.Roster.Directory.Known().Fresh
 	views := []api.NodeView{}
 	for _, row := range a.Roster.Rows() {
-		described := row.Store.Description
-		view := api.NodeView{
-			Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
-			Version: described.Version, Stopped: row.Stopped, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
-			Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents, Stale: stale,
-		}
+		view := nodeView(row)
+		view.Stale = stale
 		if err == nil {
 			count := has[row.Node]
 			view.Endpoints = &count
@@ -68,6 +64,16 @@ func (a Nodes) list(r *http.Request) (any, error) {
 		views = append(views, view)
 	}
 	return api.HostViews(views), nil
+}
+
+// nodeView is one node as this host sees it.
+func nodeView(row cluster.Row) api.NodeView {
+	described := row.Store.Description
+	return api.NodeView{
+		Node: row.Node, Host: described.Host, Address: described.Address, State: string(row.State), Since: row.Since,
+		Version: described.Version, Stopped: row.Stopped, Drained: described.Drained, Evicted: row.Store.Epoch.Evicted, Epoch: row.Store.Epoch.Epoch,
+		Interfaces: described.Interfaces, Networks: described.Networks, StaleParents: row.StaleParents,
+	}
 }
 
 func (a Nodes) members(*http.Request) (any, error) {

@@ -24,9 +24,11 @@ func (r Roster) Rows() []cluster.Row {
 }
 
 // Names are those of every node.
-func (r Roster) Names() []api.NodeName {
+func (r Roster) Names() []api.NodeName { return namesOf(r.Rows()) }
+
+func namesOf(rows []cluster.Row) []api.NodeName {
 	var all []api.NodeName
-	for _, row := range r.Rows() {
+	for _, row := range rows {
 		all = append(all, api.NodeName{Node: row.Node, Host: row.Store.Description.Host, Address: row.Store.Description.Address})
 	}
 	return all

@@ -49,15 +49,16 @@ func (a Status) Register(server *api.Server) {
 func (a Status) status(ctx context.Context) api.Status {
 	unreached := make(chan error, 1)
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
-	names := a.Roster.Names()
+	rows, known := a.Roster.Rows(), a.Roster.Directory.Known()
+	names := namesOf(rows)
 	s := api.Status{
 		Node: a.Roster.Self, Host: a.Host, Version: a.Version, Started: a.Started,
 		Cluster: a.Session.Cluster(), Solo: a.Solo(),
 		Etcd:            api.EtcdStatus{Endpoints: a.Endpoints(), Trusted: true},
 		Gossip:          a.Roster.gossip(),
-		Hosts:           hostsStatus(a.Roster.Rows()),
+		Hosts:           hostsStatus(rows),
 		Store:           a.members(api.CallNodes(names)),
-		Parents:         parentsStatus(a.Roster.Directory.Known().Nodes[a.Roster.Self].Description),
+		Parents:         parentsStatus(known.Nodes[a.Roster.Self].Description),
 		Networks:        a.networks(),
 		Defined:         definedStatus(a.Driver.Progress()),
 		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), FailedStarts: []string{},
@@ -73,9 +74,8 @@ func (a Status) status(ctx context.Context) api.Status {
 		s.Etcd.Trusted, s.Etcd.Why = false, err.Error()
 		s.Etcd.Asks = errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign)
 	}
-	known := a.Roster.Directory.Known()
 	last, _ := a.Records.last(known)
-	s.Problems = found{status: s, rows: a.Roster.Rows(), called: api.CallAgents(names), fresh: known.Fresh && s.Etcd.Trusted, networks: last.views()}.problems()
+	s.Problems = found{status: s, rows: rows, called: api.CallAgents(names), fresh: known.Fresh && s.Etcd.Trusted, networks: last.views()}.problems()
 	return s
 }
 
@@ -104,15 +104,12 @@ func (a Status) members(called func(node string) string) []api.StoreStatus {
 func hostsStatus(rows []cluster.Row) []api.HostStatus {
 	var views []api.NodeView
 	for _, row := range rows {
-		d := row.Store.Description
-		views = append(views, api.NodeView{Node: row.Node, Host: d.Host, Address: d.Address, State: string(row.State), Since: row.Since})
+		views = append(views, nodeView(row))
 	}
 	hosts := []api.HostStatus{}
 	for _, v := range api.HostViews(views) {
-		if v.Swarm != nil && v.State == string(cluster.Ready) {
-			v.State, v.Since = v.Swarm.State, v.Swarm.Since
-		}
-		hosts = append(hosts, api.HostStatus{Host: cmp.Or(v.Host, v.Node), State: v.State, Since: v.Since})
+		worse := v.Worse()
+		hosts = append(hosts, api.HostStatus{Host: cmp.Or(v.Host, v.Node), State: worse.State, Since: worse.Since})
 	}
 	slices.SortFunc(hosts, func(x, y api.HostStatus) int { return cmp.Compare(x.Host, y.Host) })
 	return hosts

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"gvlan/cluster"
 	"gvlan/cluster/store"
 )
 
@@ -45,6 +46,15 @@ type NodeView struct {
 
 // Called is what people call the host, by whatever the agent told of it.
 func (v NodeView) Called() string { return cmp.Or(v.Name, v.Host, v.Node) }
+
+// Worse is the agent whose state the host's row shows: the swarm's plugin when only
+// that one is not ready, else the socket agent.
+func (v NodeView) Worse() NodeView {
+	if v.Swarm != nil && v.State == string(cluster.Ready) && v.Swarm.State != v.State {
+		return *v.Swarm
+	}
+	return v
+}
 
 // MemberView is one node as the gossip of this node alone sees it, beside
 // what etcd says.

@@ -24,7 +24,7 @@ func nodeList() frame.List[api.NodeView] {
 			return []frame.Column[api.NodeView]{
 				{Head: "NODE", Cell: api.NodeView.Called},
 				{Head: "STATE", Cell: func(v api.NodeView) string { return eachAgent(v, stateOf) }},
-				{Head: "FOR", Cell: func(v api.NodeView) string { return terminal.Since(worseOf(v).Since, now) }},
+				{Head: "FOR", Cell: func(v api.NodeView) string { return terminal.Since(v.Worse().Since, now) }},
 				{Head: "ADDRESS", Cell: func(v api.NodeView) string {
 					return eachAgent(v, func(v api.NodeView) string { return v.Address })
 				}},
@@ -166,15 +166,6 @@ func eachAgent(v api.NodeView, of func(api.NodeView) string) string {
 		return said
 	}
 	return terminal.OrDash(said) + "; swarm: " + terminal.OrDash(of(*v.Swarm))
-}
-
-// worseOf is the agent whose state the host's row shows: the swarm's plugin
-// when only that one is not ready, else the socket agent.
-func worseOf(v api.NodeView) api.NodeView {
-	if v.Swarm != nil && v.State == string(cluster.Ready) && v.Swarm.State != v.State {
-		return *v.Swarm
-	}
-	return v
 }
 
 // endpointsOf counts those of both agents.
