@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
 	"golang.org/x/sys/unix"
 
 	"gvlan/cmd/internal/doctor/firewall"
@@ -93,11 +94,23 @@ var gossip = firewall.Packet{
 func TestJudge(t *testing.T) {
 	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
 	jump := verdict(expr.VerdictJump, "more")
+	back := verdict(expr.VerdictReturn)
 	tests := []struct {
 		name  string
 		rules firewall.Ruleset
 		want  firewall.Verdict
 	}{
+		{"what may return is not certain to be dropped", input(true, map[string][][]expr.Any{"more": {rule(marked(), back), drop}}, jump, accept),
+			firewall.Verdict{Dropped: true, By: "rule 2 of chain more in table inet filter"}},
+		{"a rate that is over", input(false, nil, rule([]expr.Any{&expr.Limit{Over: true}}, drop)), firewall.Verdict{Certain: true}},
+		{"a rate", input(true, nil, rule([]expr.Any{&expr.Limit{}}, accept)), firewall.Verdict{Certain: true}},
+		{"an amount that is over", input(false, nil, rule([]expr.Any{&expr.Quota{Over: true}}, drop)), firewall.Verdict{Certain: true}},
+		{"a rate of each host that is over", input(false, nil, rule([]expr.Any{&expr.Dynset{Exprs: []expr.Any{&expr.Limit{Over: true}}}}, drop)), firewall.Verdict{Certain: true}},
+		{"a list that grows", input(false, nil, rule([]expr.Any{&expr.Dynset{}}, drop)),
+			firewall.Verdict{Dropped: true, Certain: true, By: "rule 1 of chain input in table inet filter"}},
+		{"a rate with a name", input(false, nil, rule([]expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_LIMIT}}, drop)), firewall.Verdict{Certain: true}},
+		{"a counter with a name", input(false, nil, rule([]expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER}}, drop)),
+			firewall.Verdict{Dropped: true, Certain: true, By: "rule 1 of chain input in table inet filter"}},
 		{"no rules", firewall.Ruleset{}, firewall.Verdict{Certain: true}},
 		{"a policy", input(true, nil), firewall.Verdict{Dropped: true, Certain: true, By: "the policy of chain input in table inet filter"}},
 		{"a policy, and the port is open", input(true, nil, rule(state(established), accept), rule(protocol(unix.IPPROTO_UDP), port(7947), accept)), firewall.Verdict{Certain: true}},
@@ -123,6 +136,46 @@ func TestJudge(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := tt.rules.Judge(gossip); got != tt.want {
 				t.Errorf("the verdict is %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestIPTables: what its own matches say of a first packet.
+func TestIPTables(t *testing.T) {
+	const syn, ack, all = 0x02, 0x10, 0x3f
+	every := [2]uint16{0, 65535}
+	tcp := func(mask, value uint8, invert xt.TcpInvFlagset) *expr.Match {
+		return &expr.Match{Name: "tcp", Info: &xt.Tcp{SrcPorts: every, DstPorts: every, FlagsMask: mask, FlagsCmp: value, InvFlags: invert}}
+	}
+	other := func(name string) *expr.Match {
+		raw := xt.Unknown(make([]byte, 64))
+		return &expr.Match{Name: name, Info: &raw}
+	}
+	type addrType = xt.AddrTypeV1
+	for _, tt := range []struct {
+		name    string
+		match   *expr.Match
+		dropped bool
+	}{
+		{"tcp", tcp(0, 0, 0), true},
+		{"--syn", tcp(syn|ack, syn, 0), true},
+		{"! --syn", tcp(syn|ack, syn, xt.TcpInvFlags), false},
+		{"--tcp-flags ALL NONE", tcp(all, 0, 0), false},
+		{"--tcp-flags SYN,ACK SYN,ACK", tcp(syn|ack, syn|ack, 0), false},
+		{"--tcp-option 2", &expr.Match{Name: "tcp", Info: &xt.Tcp{SrcPorts: every, DstPorts: every, Option: 2}}, false},
+		{"--dst-type LOCAL", &expr.Match{Name: "addrtype", Info: &addrType{Dest: 1 << unix.RTN_LOCAL}}, true},
+		{"! --dst-type LOCAL", &expr.Match{Name: "addrtype", Info: &addrType{Dest: 1 << unix.RTN_LOCAL, Flags: 2}}, false},
+		{"--dst-type MULTICAST", &expr.Match{Name: "addrtype", Info: &xt.AddrType{Dest: 1 << unix.RTN_MULTICAST}}, false},
+		{"--src-type LOCAL", &expr.Match{Name: "addrtype", Info: &addrType{Source: 1 << unix.RTN_LOCAL}}, false},
+		{"limit", other("limit"), true},
+		{"hashlimit", other("hashlimit"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			packet := gossip
+			packet.Protocol = unix.IPPROTO_TCP
+			if got := input(false, nil, rule([]expr.Any{tt.match}, verdict(expr.VerdictDrop))).Judge(packet); got.Dropped != tt.dropped || !got.Certain {
+				t.Errorf("the verdict is %+v, want dropped %t", got, tt.dropped)
 			}
 		})
 	}

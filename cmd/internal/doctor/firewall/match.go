@@ -159,13 +159,30 @@ func (m *matcher) step(e expr.Any) (tri, *expr.Verdict) {
 		return m.ranged(e), nil
 	case *expr.Match:
 		return m.match(e), nil
-	case *expr.Counter, *expr.Log, *expr.Limit, *expr.Quota, *expr.Objref, *expr.Notrack, *expr.Dynset:
+	case *expr.Counter, *expr.Log, *expr.Notrack:
 		return yes, nil
+	case *expr.Limit:
+		return withinBound(!e.Over), nil
+	case *expr.Quota:
+		return withinBound(!e.Over), nil
+	case *expr.Dynset: // a bound for each element is over as well as within, as Exprs say
+		return withinBound(len(e.Exprs) == 0), nil
+	case *expr.Objref:
+		return withinBound(e.Type == unix.NFT_OBJECT_COUNTER || e.Type == unix.NFT_OBJECT_CT_HELPER), nil
 	case *expr.Exthdr, *expr.Connlimit:
 		return unknown, nil
 	}
 	m.compute(e)
 	return yes, nil
+}
+
+// withinBound is whether a rule with a bound of a rate or an amount goes on: a
+// first packet is within it, and nobody outside can tell when it is over.
+func withinBound(goesOn bool) tri {
+	if goesOn {
+		return yes
+	}
+	return unknown
 }
 
 // compute is an expression that fills a register.
@@ -378,7 +395,7 @@ func (m *matcher) match(e *expr.Match) tri {
 	case *xt.Comment:
 		return yes
 	case *xt.Tcp:
-		return m.ports(unix.IPPROTO_TCP, info.SrcPorts, info.DstPorts, info.InvFlags&xt.TcpInvDestPorts != 0)
+		return m.tcp(info)
 	case *xt.Udp:
 		return m.ports(unix.IPPROTO_UDP, info.SrcPorts, info.DstPorts, info.InvFlags&xt.UdpInvDestPorts != 0)
 	case *xt.ConntrackMtinfo1:
@@ -387,15 +404,49 @@ func (m *matcher) match(e *expr.Match) tri {
 		return conntrack(info.ConntrackMtinfoBase, info.StateMask)
 	case *xt.ConntrackMtinfo3:
 		return conntrack(info.ConntrackMtinfoBase, info.StateMask)
-	case *xt.Unknown:
+	case *xt.AddrType:
+		return addrType(info.Source, info.Dest, info.InvertDest)
+	case *xt.AddrTypeV1:
+		return addrType(info.Source, info.Dest, info.Flags&addrTypeInvertDest != 0)
+	case *xt.Unknown: // of hashlimit: a rate that is over, or within
 		switch e.Name {
 		case "multiport":
 			return m.multiport(*info)
-		case "limit", "hashlimit", "comment":
+		case "limit", "comment":
 			return yes
 		}
 	}
 	return unknown
+}
+
+// tcp looks at the flags too: a first packet has SYN alone.
+func (m *matcher) tcp(info *xt.Tcp) tri {
+	if (tcpSyn&info.FlagsMask == info.FlagsCmp) == (info.InvFlags&xt.TcpInvFlags != 0) {
+		return no
+	}
+	matches := m.ports(unix.IPPROTO_TCP, info.SrcPorts, info.DstPorts, info.InvFlags&xt.TcpInvDestPorts != 0)
+	if matches == yes && info.Option != 0 {
+		return unknown
+	}
+	return matches
+}
+
+// Of struct xt_addrtype_info_v1: the masks have a bit for each RTN_* of a route.
+const (
+	addrTypeInvertDest = 0x2
+	addrTypeLocal      = 1 << unix.RTN_LOCAL
+)
+
+// addrType looks at what a route says of the addresses: the one that a packet to
+// this host goes to is local. The one that it comes from is not told.
+func addrType(source, dest uint16, invertDest bool) tri {
+	if dest != 0 && (dest&addrTypeLocal != 0) == invertDest {
+		return no
+	}
+	if source != 0 {
+		return unknown
+	}
+	return yes
 }
 
 func (m *matcher) ports(protocol byte, source, dest [2]uint16, invert bool) tri {

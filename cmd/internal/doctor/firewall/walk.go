@@ -88,7 +88,7 @@ type walk struct {
 	rules  Ruleset
 	packet Packet
 	table  Chain // any of the table's
-	maybe  bool  // a rule that would have accepted it may match or not
+	maybe  bool  // a rule that would have let it by may match or not
 	by     string
 }
 
@@ -106,7 +106,7 @@ func (w *walk) chain(c Chain, depth int) ending {
 		end, leaves := w.follow(*verdict, depth)
 		switch {
 		case !sure:
-			w.maybe, w.by = w.maybe || end == accepted, ""
+			w.maybe, w.by = w.maybe || end == accepted || leaves && end == fellThrough, ""
 		case end == dropped:
 			if w.by == "" {
 				w.by = fmt.Sprintf("rule %d of chain %s in table %s %s", rule.Handle, c.Name, familyName(c.Family), c.Table)
