@@ -183,6 +183,22 @@ func TestNameAfterARestart(t *testing.T) {
 	})
 }
 
+// TestUnreadableJournal: an agent begins whatever an event says that another gvlan
+// kept.
+func TestUnreadableJournal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv, journal := storetest.NewMem(), newKept()
+		a := begin(t, "h1", kv, journal)
+		a.Tell(given(1))
+		a.stop()
+		if err := journal.Keep(map[string][]byte{"000000000001": []byte(`{"events":[{"a":"no address"}]}`), "bucket": []byte("{")}); err != nil {
+			t.Fatal(err)
+		}
+		b := begin(t, "h1", kv, journal)
+		same(t, b.Own(), "given h1 192.0.0.1")
+	})
+}
+
 // TestOneWriteForMany: what happens within two seconds costs the store one
 // transaction.
 func TestOneWriteForMany(t *testing.T) {

@@ -64,7 +64,8 @@ func (t *tally) add(count int, first time.Time) {
 	t.count += count
 }
 
-// openRing reads what the agent before kept.
+// openRing reads what the agent before kept. What cannot be read is gone: an event
+// is no reason not to start.
 func openRing(node string, keeper Keeper) (*ring, error) {
 	r := &ring{node: node, keeper: keeper}
 	err := keeper.Each(func(key string, value []byte) error {
@@ -73,12 +74,9 @@ func openRing(node string, keeper Keeper) (*ring, error) {
 			return nil
 		}
 		number, err := strconv.ParseInt(key, 16, 64)
-		if err != nil {
-			return nil // of a newer gvlan, or not a batch's
-		}
 		var rec store.Trail
-		if err := json.Unmarshal(value, &rec); err != nil {
-			return fmt.Errorf("read events %s: %w", key, err)
+		if err != nil || json.Unmarshal(value, &rec) != nil {
+			return nil // of a newer gvlan, or not a batch's
 		}
 		b := batch{number: number}
 		for _, e := range rec.Events {
