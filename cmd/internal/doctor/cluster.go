@@ -123,7 +123,7 @@ func checkGossip(_ context.Context, f *facts) (string, []Finding, error) {
 			Cure:     "open UDP and TCP " + port + " both ways between the two",
 		})
 	}
-	return saw, append(found, judgeRefused(*f.status.value.Gossip, port)...), nil
+	return saw, append(found, judgeRefused(*f.status.value.Gossip, f.Now().Sub(f.status.value.Started), port)...), nil
 }
 
 // indirectFor is how old a peer's last answer to this host itself may be: each
@@ -132,14 +132,16 @@ func indirectFor(members int) time.Duration {
 	return time.Minute + 5*time.Second*time.Duration(members)
 }
 
-// udpLost is from how many probes on that only TCP answered a blocked port is
-// likelier than load.
-const udpLost = 20
+// manyAnHour is from how many on something is in the way: a few are the load's, or
+// a change of keys, and an agent that runs for months has seen some.
+const manyAnHour = 20
 
-// judgeRefused reads the counts of what came from peers and was not taken.
-func judgeRefused(g api.GossipStatus, port string) []Finding {
+// judgeRefused reads the counts, since the agent began, of what came from peers and
+// was not taken.
+func judgeRefused(g api.GossipStatus, runs time.Duration, port string) []Finding {
+	many := uint64(manyAnHour * max(1, runs.Hours()))
 	var found []Finding
-	if g.UDPBlocked >= udpLost {
+	if g.UDPBlocked >= many {
 		found = append(found, Finding{
 			Severity: Hint,
 			What:     fmt.Sprintf("%d probes of peers were answered over TCP only", g.UDPBlocked),
@@ -147,7 +149,7 @@ func judgeRefused(g api.GossipStatus, port string) []Finding {
 			Cure:     "open UDP " + port + " both ways; gvlan members shows whose last answer is old",
 		})
 	}
-	if g.RefusedKey >= udpLost {
+	if g.RefusedKey >= many {
 		found = append(found, Finding{
 			Severity: Hint,
 			What:     fmt.Sprintf("%d packets came without the cluster's key", g.RefusedKey),

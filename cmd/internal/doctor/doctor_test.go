@@ -121,7 +121,7 @@ func healthy(t *testing.T) *world {
 // tell fills in what a healthy agent says.
 func (w *world) tell() {
 	w.status = api.Status{
-		Node: "n1", Host: "alpha", Version: "1.0", Etcd: api.EtcdStatus{Endpoints: []string{"https://192.168.1.10:2379"}, Trusted: true},
+		Node: "n1", Host: "alpha", Version: "1.0", Started: noon.Add(-time.Hour), Etcd: api.EtcdStatus{Endpoints: []string{"https://192.168.1.10:2379"}, Trusted: true},
 		Gossip:   &api.GossipStatus{Answering: 3, UDPBlocked: 2, RefusedCluster: 50},
 		Networks: []api.NetworkStatus{{Name: "lan", Parent: "eth0"}},
 	}
@@ -401,6 +401,30 @@ func TestPassthruIsPromiscuous(t *testing.T) {
 	}
 }
 
+// TestIPv6OfAVLAN: sysctl(8) takes the dot in the name for one between two names.
+func TestIPv6OfAVLAN(t *testing.T) {
+	w := healthy(t)
+	w.kernel.Add(link.Interface{Name: "eth1.65", Kind: "vlan", Parent: "eth1", Up: true})
+	w.network("tagged", map[string]string{"parent": "eth1.65"}, "10.9.0.0/24", "fd00:9::/64")
+	w.put("proc/sys/net/ipv6/conf/eth1.65/forwarding", "1\n")
+	w.put("proc/sys/net/ipv6/conf/eth1.65/accept_ra", "1\n")
+	w.put("proc/net/ipv6_route", strings.ReplaceAll(string(w.files["proc/net/ipv6_route"].Data), "eth0", "eth1.65"))
+	r := w.examine()
+	if len(r.Findings) != 1 || !strings.HasPrefix(r.Findings[0].Cure, "sysctl -w net.ipv6.conf.eth1/65.accept_ra=2,") {
+		t.Errorf("found %+v, want a cure for eth1/65", r.Findings)
+	}
+}
+
+// TestCountsOfMonths: what an agent counts is since it began.
+func TestCountsOfMonths(t *testing.T) {
+	w := healthy(t)
+	w.status.Started = noon.AddDate(0, -3, 0)
+	w.status.Gossip.UDPBlocked, w.status.Gossip.RefusedKey = 500, 500
+	if r := w.examine(); len(r.Findings) > 0 {
+		t.Errorf("found %+v, want nothing", r.Findings)
+	}
+}
+
 // addressOf is what the zone says of NAME.lan.gvlan.internal.
 func (w *world) addressOf(name string) []netip.Addr {
 	c, err := w.engine.Container(w.t.Context(), strings.TrimSuffix(name, ".lan.gvlan.internal"))
@@ -450,6 +474,9 @@ func TestNoNftables(t *testing.T) {
 	w.noRules = fmt.Errorf("read the firewall's rules: %w", firewall.ErrUnsupported)
 	if r := w.examine(); len(r.Findings) != 1 || r.Findings[0].What != "this kernel has no nftables" {
 		t.Errorf("found %+v, want that there is no nftables", r.Findings)
+	}
+	if cure := w.examine().Findings[0].Cure; !strings.HasPrefix(cure, "modprobe -a nf_tables nft_ct,") {
+		t.Errorf("the cure is %q; without -a the second is taken for an option of the first", cure)
 	}
 	w.cfg.DNS.On = false
 	if r := w.examine(); len(r.Findings) != 0 {

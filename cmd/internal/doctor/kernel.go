@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -57,7 +58,7 @@ func checkKernel(ctx context.Context, f *facts) (string, []Finding, error) {
 		}
 	}
 	found = append(found, kernelForNames(f, &has, &lacks)...)
-	if _, err := f.Files.Open("proc/self/ns/net"); err != nil || f.read("proc/sys/user/max_net_namespaces") == "0" {
+	if _, err := fs.Stat(f.Files, "proc/self/ns/net"); err != nil || f.read("proc/sys/user/max_net_namespaces") == "0" {
 		lacks = append(lacks, "namespaces")
 		found = append(found, Finding{
 			Severity: Fault,
@@ -89,7 +90,7 @@ func kernelForNames(f *facts, has, lacks *[]string) []Finding {
 		Severity: Fault,
 		What:     "this kernel has no nftables",
 		Why:      "containers here get no names of containers on other hosts",
-		Cure:     "modprobe nf_tables nft_ct, or a kernel with CONFIG_NF_TABLES; --dns off if names are not wanted",
+		Cure:     "modprobe -a nf_tables nft_ct, or a kernel with CONFIG_NF_TABLES; --dns off if names are not wanted",
 	}}
 }
 

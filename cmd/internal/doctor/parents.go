@@ -296,7 +296,7 @@ func checkIPv6(_ context.Context, f *facts) (string, []Finding, error) {
 				Severity: Fault,
 				What:     fmt.Sprintf("%s, which network %s hangs from, forwards IPv6 and takes no router's word any more", name, namesOf(six)),
 				Why:      "the route that it has from its router runs out, and with it this host's own IPv6 (its containers have theirs from the network's --gateway)",
-				Cure:     fmt.Sprintf("sysctl -w net.ipv6.conf.%s.accept_ra=2, and in /etc/sysctl.d", name),
+				Cure:     fmt.Sprintf("sysctl -w net.ipv6.conf.%s.accept_ra=2, and in /etc/sysctl.d", strings.ReplaceAll(name, ".", "/")), // as sysctl(8) writes a dot in a name
 			})
 		}
 	}
