@@ -78,3 +78,18 @@ func TestTheOnlyVoterIsNotEvicted(t *testing.T) {
 		}
 	}
 }
+
+// TestStatusNamesHostsAsOthersDo: hosts of one name are told apart by their nodes, as
+// in every other list.
+func TestStatusNamesHostsAsOthersDo(t *testing.T) {
+	row := func(node, host string) cluster.Row {
+		return cluster.Row{Node: node, Store: gossip.Node{Description: store.Node{Node: node, Host: host}}}
+	}
+	var got []string
+	for _, h := range hostsStatus([]cluster.Row{row("0a", "alpha"), row("0b", "twin"), row("0c", "twin"), row("0d", "")}) {
+		got = append(got, h.Host)
+	}
+	if diff := cmp.Diff([]string{"0b", "0c", "0d", "alpha"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
