@@ -74,21 +74,22 @@ func (a Audit) audit(ctx context.Context, repair, probe bool) (api.Audit, error)
 		return report, errRecovering
 	}
 	report.Revision = int64(found.Revision)
+	called := api.CallAgents(a.Roster.Names())
 	for _, f := range found.Findings {
-		view := a.view(f)
+		view := view(f, called)
 		if repair && f.Repairable {
 			outcome, err := auditor.Repair(ctx, f)
 			a.note(&view, outcome == audit.Repaired, err)
 		}
 		report.Findings = append(report.Findings, view)
 	}
-	links, err := a.links(ctx, repair)
+	links, err := a.links(ctx, repair, called)
 	if err != nil {
 		report.Unasked = append(report.Unasked, fmt.Sprintf("some links of this host: %v", err))
 	}
 	report.Findings = append(report.Findings, links...)
 	if probe {
-		if err := a.probe(ctx, &report); err != nil {
+		if err := a.probe(ctx, &report, called); err != nil {
 			return report, err
 		}
 	}
@@ -96,7 +97,7 @@ func (a Audit) audit(ctx context.Context, repair, probe bool) (api.Audit, error)
 }
 
 // probe asks the LANs of this host.
-func (a Audit) probe(ctx context.Context, report *api.Audit) error {
+func (a Audit) probe(ctx context.Context, report *api.Audit, called func(node string) string) error {
 	known, err := a.Leases.survey(ctx)
 	if err != nil {
 		return err
@@ -109,20 +110,20 @@ func (a Audit) probe(ctx context.Context, report *api.Audit) error {
 	}
 	found, unasked, err := lan.Ask(ctx)
 	for _, f := range found {
-		report.Findings = append(report.Findings, a.view(f))
+		report.Findings = append(report.Findings, view(f, called))
 	}
 	report.Unasked = append(report.Unasked, unasked...)
 	return err
 }
 
 // view is a finding of the store's, for people.
-func (a Audit) view(f audit.Finding) api.AuditFinding {
+func view(f audit.Finding, called func(node string) string) api.AuditFinding {
 	v := api.AuditFinding{
 		Kind: string(f.Kind), What: "record " + f.Key, Key: f.Key, Segment: f.Segment, MAC: f.MAC, Node: f.Node,
 		Why: f.Why, Cure: f.Cure, Repairable: f.Repairable,
 	}
 	if f.Node != "" {
-		v.Host = api.CallAgents(a.Roster.Names())(f.Node)
+		v.Host = called(f.Node)
 	}
 	if f.Address.IsValid() {
 		v.Address = f.Address.String()
@@ -146,10 +147,10 @@ func (a Audit) note(v *api.AuditFinding, repaired bool, err error) {
 }
 
 // links are those of this host that nobody has.
-func (a Audit) links(ctx context.Context, repair bool) (all []api.AuditFinding, failed error) {
+func (a Audit) links(ctx context.Context, repair bool, called func(node string) string) (all []api.AuditFinding, failed error) {
 	strays, failed := a.Driver.StrayLinks(ctx)
 	for _, l := range strays {
-		v := a.linkView(l)
+		v := linkView(l, a.Roster.Self, called)
 		if repair {
 			removed, err := a.Driver.RemoveStrayLink(ctx, l.Name)
 			a.note(&v, removed, err)
@@ -159,9 +160,9 @@ func (a Audit) links(ctx context.Context, repair bool) (all []api.AuditFinding, 
 	return all, failed
 }
 
-func (a Audit) linkView(l command.StrayLink) api.AuditFinding {
+func linkView(l command.StrayLink, self string, called func(node string) string) api.AuditFinding {
 	v := api.AuditFinding{
-		Kind: kindLink, What: fmt.Sprintf("%s link %s", l.Kind, l.Name), Link: l.Name, Node: a.Roster.Self, Host: api.CallAgents(a.Roster.Names())(a.Roster.Self),
+		Kind: kindLink, What: fmt.Sprintf("%s link %s", l.Kind, l.Name), Link: l.Name, Node: self, Host: called(self),
 		Why: "gvlan made it, and no container or network of this host has it", Cure: "it is removed", Repairable: true,
 	}
 	if l.Parent != "" {
