@@ -296,6 +296,17 @@ func NodeEndpointsSpan(node string) Span { return Prefix(endpointsFolder + part(
 // AllLeasesSpan covers the leases and cooldowns of every segment.
 func AllLeasesSpan() Span { return Prefix(leasesFolder) }
 
+// SegmentSpan covers the leases and cooldowns of one segment.
+func SegmentSpan(segment string) Span { return Prefix(leasesFolder + part(segment) + "/") }
+
+// SegmentOf is the segment that a key of AllLeasesSpan is of; ok is false for a key
+// that is below none.
+func SegmentOf(key string) (segment string, ok bool) {
+	rest, leases := strings.CutPrefix(key, leasesFolder)
+	segment, _, below := strings.Cut(rest, "/")
+	return unescape.Replace(segment), leases && below
+}
+
 // LeasesSpan covers the leases and cooldowns of one subnet in a segment: an
 // interval of hexadecimal keys, whatever pools overlap there.
 func LeasesSpan(segment string, subnet netip.Prefix) Span {

@@ -2,6 +2,7 @@ package survey
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"slices"
 	"strings"
@@ -123,39 +124,79 @@ func (s *Survey) Each(ctx context.Context, kv Scanner, span store.Span, tell fun
 // At tells of one address in every segment whose networks have it, or where it
 // has a record: at least once.
 func (s *Survey) At(ctx context.Context, kv Scanner, addr netip.Addr) (all []Entry, err error) {
-	holding := s.Networks.Holding(addr)
-	for _, segment := range s.segments() {
-		found := false
+	segments, err := s.recorded(ctx, kv)
+	if err != nil {
+		return nil, err
+	}
+	recorded := map[string]bool{}
+	for _, segment := range segments {
 		span := store.LeasesSpan(segment, netip.PrefixFrom(addr, addr.BitLen()))
 		err := s.Each(ctx, kv, span, func(a Entry) error {
-			found = true
+			recorded[segment] = true
 			all = append(all, a)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
-		in := slices.DeleteFunc(slices.Clone(holding), func(n *Subnet) bool { return n.Network.Segment != segment })
-		if !found && len(in) > 0 {
-			all = append(all, s.unheld(addr, in))
+	}
+	return s.beside(addr, all, recorded), nil
+}
+
+// Without tells of one address in every segment whose networks have it, besides
+// those entries of it that there are, as if it had no other record: at least once.
+func (s *Survey) Without(addr netip.Addr, there []Entry) []Entry {
+	recorded := map[string]bool{}
+	for _, a := range there {
+		recorded[a.Segment] = true
+	}
+	return s.beside(addr, there, recorded)
+}
+
+// beside adds an address to its records in the segments whose networks have it and
+// where it has none.
+func (s *Survey) beside(addr netip.Addr, all []Entry, recorded map[string]bool) []Entry {
+	in := map[string][]*Subnet{}
+	for _, sub := range s.Networks.Holding(addr) {
+		in[sub.Network.Segment] = append(in[sub.Network.Segment], sub)
+	}
+	for segment, subnets := range in {
+		if !recorded[segment] {
+			all = append(all, s.unheld(addr, subnets))
 		}
 	}
 	if len(all) == 0 {
 		all = append(all, s.outside(addr))
 	}
-	return all, nil
+	slices.SortStableFunc(all, func(a, b Entry) int { return strings.Compare(a.Segment, b.Segment) })
+	return all
 }
 
-// segments are those in which an address may have a record.
-func (s *Survey) segments() []string {
-	all := []string{pool.DefaultSegment}
-	for _, n := range s.Networks.All() {
-		if !slices.Contains(all, n.Segment) && n.Segment != "" {
-			all = append(all, n.Segment)
+// recorded are the segments that have any record, also those of no network any
+// more: each is found by the first key behind the one before.
+func (s *Survey) recorded(ctx context.Context, kv Scanner) (all []string, err error) {
+	found := errors.New("found") // ends a scan at its first page
+	span := store.AllLeasesSpan()
+	for {
+		key := ""
+		_, err := kv.Scan(ctx, span, store.KeysOnly, func(items []store.Item) error {
+			key = items[0].Key
+			return found
+		})
+		if err == nil {
+			return all, nil
 		}
+		if !errors.Is(err, found) {
+			return nil, err
+		}
+		segment, ok := store.SegmentOf(key)
+		if !ok {
+			span.From = key + "\x00" // nobody's lease
+			continue
+		}
+		all = append(all, segment)
+		span.From = store.SegmentSpan(segment).To
 	}
-	slices.Sort(all)
-	return all
 }
 
 // outside tells of an address that no network has.

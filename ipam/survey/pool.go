@@ -41,6 +41,25 @@ type pooled struct {
 // Pools counts what has become of every subnet's addresses, by one walk through
 // all leases.
 func (s *Survey) Pools(ctx context.Context, kv Scanner) ([]Pool, error) {
+	return s.counted(func(take func(Entry) error) error { return s.Each(ctx, kv, store.AllLeasesSpan(), take) })
+}
+
+// PoolsOf is Pools by entries that are known, in the order of their places' keys.
+func (s *Survey) PoolsOf(known []Entry) []Pool {
+	pools, _ := s.counted(func(take func(Entry) error) error {
+		for _, a := range known {
+			if err := take(a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}) // taking fails nowhere
+	return pools
+}
+
+// counted counts every subnet's addresses of which each tells, in the order of
+// their places' keys.
+func (s *Survey) counted(each func(take func(Entry) error) error) ([]Pool, error) {
 	hosts := s.hostSet()
 	var all []*pooled
 	for _, n := range s.Networks.All() {
@@ -49,7 +68,7 @@ func (s *Survey) Pools(ctx context.Context, kv Scanner) ([]Pool, error) {
 		}
 	}
 	w := walk{waiting: slices.SortedFunc(slices.Values(all), func(a, b *pooled) int { return strings.Compare(a.first, b.first) })}
-	if err := s.Each(ctx, kv, store.AllLeasesSpan(), w.take); err != nil {
+	if err := each(w.take); err != nil {
 		return nil, err
 	}
 	pools := make([]Pool, 0, len(all))

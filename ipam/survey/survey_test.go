@@ -171,6 +171,27 @@ func TestOneAddress(t *testing.T) {
 	}
 }
 
+// TestRecordsOfNoNetwork: what a network left behind, in whatever segment it was, is
+// found by its address, since that is how it is released.
+func TestRecordsOfNoNetwork(t *testing.T) {
+	kv, s := cluster(t)
+	kv.lease("a/b", "10.0.0.20", store.Lease{State: store.Leased, Node: "id9", Network: "gone"})
+	kv.lease("zone", "fd99::1", store.Lease{State: store.Leased, Node: "id9", Network: "gone"})
+	for at, want := range map[string][]string{"10.0.0.20": {"a/b starting", "default free", "default-2 free"}, "fd99::1": {"zone starting"}} {
+		all, err := s.At(t.Context(), kv, addr(at))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, a := range all {
+			got = append(got, a.Segment+" "+string(a.State))
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", at, diff)
+		}
+	}
+}
+
 // TestTheRecordOfAnAttachment tells of its addresses without a look at the store.
 func TestTheRecordOfAnAttachment(t *testing.T) {
 	_, s := cluster(t)
@@ -206,6 +227,16 @@ func TestHowFull(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"10.0.0.40/29", "10.0.0.129"}, pools[0].Excluded); diff != "" {
 		t.Errorf("excluded (-want +got):\n%s", diff)
+	}
+}
+
+// TestHowFullByWhatIsKnown counts what is known of, as if the store had no more.
+func TestHowFullByWhatIsKnown(t *testing.T) {
+	_, s := cluster(t)
+	known := s.Of(store.Endpoint{Endpoint: "e", Node: "id1", Network: "u1", Segment: segment, IPv4: "10.0.0.3/24", IPv6: "fd00::11/64"})
+	pools := s.PoolsOf(known)
+	if len(pools) != 4 || pools[0].Used != 1 || pools[0].ByNode["id1"] != 1 || pools[1].Used != 1 || pools[2].Used != 0 {
+		t.Errorf("%+v", pools)
 	}
 }
 
