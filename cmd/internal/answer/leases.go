@@ -310,7 +310,7 @@ func (a Leases) at(ctx context.Context, s *survey.Survey, addr netip.Addr) (view
 		if !known {
 			return nil, true, err
 		}
-		all = slices.DeleteFunc(last, func(at survey.Entry) bool { return at.Address != addr })
+		all = s.Without(addr, slices.DeleteFunc(last, func(at survey.Entry) bool { return at.Address != addr }))
 		stale, err = true, nil
 	}
 	if err != nil {
@@ -318,6 +318,9 @@ func (a Leases) at(ctx context.Context, s *survey.Survey, addr netip.Addr) (view
 	}
 	view := a.viewer()
 	for _, at := range all {
+		if stale && at.State == survey.Free && at.Why == "" {
+			at.Why = "no container had it when etcd last answered"
+		}
 		views = append(views, view(at))
 	}
 	if stale {
@@ -426,6 +429,8 @@ const (
 	knownFor = time.Hour
 )
 
+// pools counts the addresses of every subnet or, while etcd does not answer, those
+// that containers had when it last did.
 func (a Leases) pools(r *http.Request) (any, error) {
 	s, err := a.survey(r.Context())
 	if err != nil {
@@ -433,24 +438,35 @@ func (a Leases) pools(r *http.Request) (any, error) {
 	}
 	kv, end := a.promptly(r.Context())
 	defer end()
+	reading, enough := context.WithCancel(r.Context())
+	defer enough()
 	told := make(chan []events.Event, 1)
 	now := time.Now()
 	go func() { // beside the leases: neither waits for the other
 		f := events.Filter{Kinds: []events.Kind{events.Given, events.Released, events.HostCame, events.LeftOut}, Since: now.Add(-lately)}
-		all, err := events.Read(r.Context(), a.KV, f)
+		all, err := events.Read(reading, a.KV, f)
 		if err != nil {
 			all = nil // how fast they fill up is not known, then
 		}
 		told <- all
 	}()
 	counted, err := s.Pools(r.Context(), kv)
+	if err != nil {
+		enough()
+	}
 	happened := <-told
+	var asOf time.Time
+	if errors.Is(err, store.ErrUnavailable) {
+		if last, known := a.lastKnown(s); known {
+			counted, happened, asOf, err = s.PoolsOf(last), nil, a.Roster.Directory.Known().Heard, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	called, views := api.CallNodes(a.Roster.Names()), []api.PoolView{}
 	for _, p := range counted {
-		v := api.PoolView{Pool: p, ByHost: map[string]int{}}
+		v := api.PoolView{Pool: p, ByHost: map[string]int{}, AsOf: asOf}
 		if p.Node != "" {
 			v.Host = called(p.Node)
 		}

@@ -330,8 +330,38 @@ func TestAddressesWhileEtcdIsAway(t *testing.T) {
 	if err != nil || len(shown) != 1 || shown[0].AsOf.IsZero() {
 		t.Errorf("show: %+v, %v", shown, err)
 	}
-	if _, err := asked[[]api.PoolView](t, a.pools, api.PoolsRoute); !errors.Is(err, store.ErrUnavailable) {
-		t.Errorf("pools: %v", err)
+	for of, want := range map[string]string{
+		"10.0.0.9":  "address 10.0.0.9 free lan at eth1 02:00:00:00:00:99 eth1",
+		"10.0.0.1":  "address 10.0.0.1 gateway lan at eth1",
+		"192.0.2.1": "address 192.0.2.1 outside at",
+	} {
+		who, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(of))
+		if err != nil || len(who.Found) != 1 || told(who.Found[0]) != want || who.Found[0].Lease.AsOf.IsZero() {
+			t.Errorf("whois %s: %+v, %v", of, who, err)
+		}
+	}
+	pools, err := asked[[]api.PoolView](t, a.pools, api.PoolsRoute)
+	if err != nil || len(pools) != 1 || pools[0].Used != 2 || pools[0].ByHost["h2"] != 2 || pools[0].AsOf.IsZero() {
+		t.Errorf("pools: %+v, %v", pools, err)
+	}
+}
+
+// TestHostsOfOneName are all told of: which is meant is not known.
+func TestHostsOfOneName(t *testing.T) {
+	a, kv, _ := leases(t)
+	if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.NodeKey("id3"), store.Encode(store.Node{Node: "id3", Host: "h2"}))}}); err != nil {
+		t.Fatal(err)
+	}
+	for len(a.Roster.Directory.Known().Nodes) < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois("h2"))
+	var found []string
+	for _, f := range got.Found {
+		found = append(found, told(f))
+	}
+	if diff := cmp.Diff([]string{"host id2 1", "host id3 0"}, found); diff != "" || err != nil {
+		t.Errorf("whois h2: %v (-want +got):\n%s", err, diff)
 	}
 }
 

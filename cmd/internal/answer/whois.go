@@ -161,14 +161,14 @@ func (a Leases) endpointsWhere(fits func(store.Endpoint) bool) (all []store.Endp
 
 // found makes what a whois tells of attachments.
 func (a Leases) found(s *survey.Survey, endpoints []store.Endpoint) (all []api.Found) {
-	view := a.viewer()
+	view, known := a.viewer(), a.Roster.Directory.Known()
 	for _, e := range endpoints {
 		for _, at := range s.Of(e) {
-			v := []api.LeaseView{view(at)}
-			if !a.Roster.Directory.Known().Fresh {
-				v = a.aged(v)
+			v := view(at)
+			if !known.Fresh {
+				v.AsOf = known.Heard
 			}
-			all = append(all, api.Found{Kind: api.FoundAddress, Lease: &v[0]})
+			all = append(all, api.Found{Kind: api.FoundAddress, Lease: &v})
 		}
 	}
 	return all
@@ -255,7 +255,7 @@ func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (f
 		}
 		found = append(found, stopped...)
 	}
-	found = append(found, a.hostCalled(name)...)
+	found = append(found, a.hostsCalled(name)...)
 	for _, n := range s.Networks.Named(name) {
 		found = append(found, a.networkFound(n))
 	}
@@ -324,23 +324,26 @@ func (a Leases) wanted(ctx context.Context, fits func(store.Kept) bool) (all []a
 	return all, nil
 }
 
-// hostCalled finds the host of that name, or with that node.
-func (a Leases) hostCalled(name string) []api.Found {
-	nodes, err := api.NodesCalled(a.Roster.Names(), name)
-	if err != nil {
-		return nil // no host, or several: node ls shows them
-	}
-	called := api.CallNodes(a.Roster.Names())
-	for _, row := range a.Roster.Rows() {
-		if row.Node != nodes[0] {
+// hostsCalled finds the host of that name, or with that node; all of them where
+// several are called so.
+func (a Leases) hostsCalled(name string) (found []api.Found) {
+	rows := a.Roster.Rows()
+	nodes, err := api.NodesCalled(namesOf(rows), name)
+	called := api.CallNodes(namesOf(rows))
+	for _, row := range rows {
+		agents := nodes
+		switch {
+		case err != nil && row.Store.Description.Host == name: // one of several
+			agents = []string{row.Node}
+		case err != nil || row.Node != nodes[0]:
 			continue
 		}
-		return []api.Found{{Kind: api.FoundHost, Host: &api.FoundOnHost{
+		found = append(found, api.Found{Kind: api.FoundHost, Host: &api.FoundOnHost{
 			Node: row.Node, Host: called(row.Node), Address: row.Store.Description.Address, State: string(row.State),
-			Containers: a.containers(func(e store.Endpoint) bool { return slices.Contains(nodes, e.Node) }),
-		}}}
+			Containers: a.containers(func(e store.Endpoint) bool { return slices.Contains(agents, e.Node) }),
+		}})
 	}
-	return nil
+	return found
 }
 
 // containers counts those whose attachments fit.

@@ -131,6 +131,9 @@ type PoolView struct {
 	ByHost map[string]int `json:"byHost,omitempty"` // containers' addresses by what people call the host
 	Grows  float64        `json:"grows,omitempty"`  // addresses a day, lately
 	FullAt time.Time      `json:"fullAt,omitzero"`  // at that rate; zero: never, or too little is known
+	// AsOf is set while etcd does not answer this host: counted is then what
+	// containers had when it last did.
+	AsOf time.Time `json:"asOf,omitzero"`
 }
 
 // LeasePage is how many addresses a list of leases is sent in at a time.

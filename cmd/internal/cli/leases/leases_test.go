@@ -302,6 +302,13 @@ lan       192.168.1.0/24   128    20     105    1         2          6 days    h
 lan       fd00::/64        2^64   1      2^64   0         2          -         -                   -                  0        -               default   -
 tiny      10.0.0.0/30      4      1      0      0         3          full      -                   -                  0        -               default   h1
 `})
+	old := []api.PoolView{views[2]}
+	old[0].AsOf = ago(3 * time.Minute)
+	typed(t, leases.NewPool(), clitest.Answers{"GET " + api.PoolsRoute: old}, "ls", clitest.Typed{Out: `NETWORK   SUBNET        SIZE   USED   FREE   RESTING   RESERVED   FULL IN
+tiny      10.0.0.0/30   4      1      0      0         3          full
+
+etcd does not answer this host: this is what containers had 3 minutes ago
+`})
 	typed(t, leases.NewPool(), answers, "ls -q", clitest.Typed{Out: "192.168.1.0/24\nfd00::/64\n10.0.0.0/30\n"})
 	typed(t, leases.NewPool(), clitest.Answers{"GET " + api.PoolsRoute: []api.PoolView{}}, "ls", clitest.Typed{Err: "there are no networks\n"})
 }

@@ -2,6 +2,7 @@ package leases
 
 import (
 	"fmt"
+	"io"
 	"maps"
 	"math"
 	"slices"
@@ -53,6 +54,12 @@ func poolList() frame.List[api.PoolView] {
 				{Head: "SEGMENT", Wide: true, Cell: func(v api.PoolView) string { return v.Segment }},
 				{Head: "ONLY ON", Wide: true, Cell: func(v api.PoolView) string { return v.Host }},
 			}
+		},
+		After: func(out io.Writer, views []api.PoolView) error {
+			if len(views) == 0 {
+				return nil
+			}
+			return printAge(out, views[0].AsOf)
 		},
 		Empty: "there are no networks",
 	}
