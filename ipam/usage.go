@@ -12,8 +12,8 @@ import (
 )
 
 // Usage is how full a subnet of one of this host's networks is: of the addresses
-// that are given to who asks for none in particular, so without what is excluded
-// or is a host's own.
+// that are given to who asks for none in particular, so without what is excluded,
+// is reserved for the network itself (its gateway) or is a host's own.
 type Usage struct {
 	Network string // the engine's id
 	Subnet  netip.Prefix
@@ -39,6 +39,11 @@ func (rq *requests) Usage() (all []Usage) {
 		for _, r := range v.ranges {
 			given.Add(addrset.Of(r))
 		}
+		kept := &addrset.Set{}
+		for _, addr := range p.Reserved() {
+			kept.Add(addrset.Single(addr))
+		}
+		given.Subtract(kept)
 		given.Subtract(v.excluded)
 		given.Subtract(hosts)
 		all = append(all, Usage{Network: p.Network, Subnet: v.subnet, Usage: m.Usage(given)})
