@@ -46,11 +46,18 @@ func (z *Zone) Names(scope Scope) []Record {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b Record) int {
-		return cmp.Or(strings.Compare(a.Network, b.Network), strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node),
-			slices.CompareFunc(a.Addresses, b.Addresses, netip.Addr.Compare))
-	})
+	slices.SortFunc(all, Record.compare)
 	return all
+}
+
+func (r Record) compare(o Record) int {
+	if r.Network != o.Network { // most differ in one of the first two
+		return strings.Compare(r.Network, o.Network)
+	}
+	if r.Name != o.Name {
+		return strings.Compare(r.Name, o.Name)
+	}
+	return cmp.Or(strings.Compare(r.Node, o.Node), slices.CompareFunc(r.Addresses, o.Addresses, netip.Addr.Compare))
 }
 
 // Called returns the addresses that a name stands for in any network: bare, with

@@ -49,26 +49,33 @@ func (t Table) Print(out io.Writer) error {
 
 // layRow writes one row, on as many lines as its tallest cell.
 func layRow(text *strings.Builder, row []string, widths []int) {
-	lines := make([][]string, len(row))
-	tallest := 1
+	var rest []string // what the lines so far have no room for; nil: nothing
 	for i, cell := range row {
-		lines[i] = broken(cell, widths[i])
-		tallest = max(tallest, len(lines[i]))
-	}
-	for at := range tallest {
-		var line strings.Builder
-		for i := range row {
-			cell := ""
-			if at < len(lines[i]) {
-				cell = lines[i][at]
-			}
-			line.WriteString(cell)
-			if i < len(row)-1 {
-				line.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell)+gap))
-			}
+		line, more := broken(cell, widths[i])
+		if more != "" && rest == nil {
+			rest = make([]string, len(row))
 		}
-		text.WriteString(strings.TrimRight(line.String(), " "))
-		text.WriteByte('\n')
+		if rest != nil {
+			rest[i] = more
+		}
+		row[i] = line
+	}
+	for last := len(row) - 1; last >= 0 && strings.TrimRight(row[last], " ") == ""; last-- {
+		row = row[:last] // a line ends with no blanks
+	}
+	for i, cell := range row {
+		if i < len(row)-1 {
+			text.WriteString(cell)
+			for range widths[i] - utf8.RuneCountInString(cell) + gap {
+				text.WriteByte(' ')
+			}
+		} else {
+			text.WriteString(strings.TrimRight(cell, " "))
+		}
+	}
+	text.WriteByte('\n')
+	if rest != nil {
+		layRow(text, rest, widths)
 	}
 }
 
@@ -108,22 +115,20 @@ func fitting(rows [][]string, whole int) []int {
 	}
 }
 
-// broken is a cell in lines of that width.
-func broken(cell string, width int) []string {
-	var lines []string
-	for utf8.RuneCountInString(cell) > width && width > 0 {
-		runes := []rune(cell)
-		at := width
-		for i := width; i > 0; i-- {
-			if runes[i] == ' ' || runes[i-1] == ',' || runes[i-1] == ' ' {
-				at = i
-				break
-			}
-		}
-		lines = append(lines, strings.TrimRight(string(runes[:at]), " "))
-		cell = strings.TrimLeft(string(runes[at:]), " ")
+// broken is the first line of a cell that is no wider than that, and what follows.
+func broken(cell string, width int) (line, rest string) {
+	if len(cell) <= width || utf8.RuneCountInString(cell) <= width || width <= 0 {
+		return cell, ""
 	}
-	return append(lines, cell)
+	runes := []rune(cell)
+	at := width
+	for i := width; i > 0; i-- {
+		if runes[i] == ' ' || runes[i-1] == ',' || runes[i-1] == ' ' {
+			at = i
+			break
+		}
+	}
+	return strings.TrimRight(string(runes[:at]), " "), strings.TrimLeft(string(runes[at:]), " ")
 }
 
 // widthOf is how many columns out has; tallEdge where it is no terminal.

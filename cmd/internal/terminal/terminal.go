@@ -70,8 +70,8 @@ var cells = strings.NewReplacer("\r\n", "; ", "\n", "; ", "\t", " ")
 func fit(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
-		if v.CanSet() {
-			v.SetString(cells.Replace(v.String()))
+		if text := v.String(); v.CanSet() && strings.ContainsAny(text, "\n\t") {
+			v.SetString(cells.Replace(text))
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -83,8 +83,8 @@ func fit(v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			if v.Type().Field(i).IsExported() {
-				fit(v.Field(i))
+			if field := v.Field(i); field.CanSet() {
+				fit(field)
 			}
 		}
 	case reflect.Map:
