@@ -1,6 +1,7 @@
 # make build   one static binary, bin/gvlan
 # make check   what a change must pass before anything else; no root needed
-# make form    of check, what runs no test: format, vet, lint, go.mod
+# make form    of check, what runs no test: format, vet, lint, go.mod,
+#              subjects of commits
 # make lint    how Go is written here, and code that nothing reaches
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go);
@@ -46,6 +47,8 @@ form:
 	$(GO) vet -tags failpoint ./...
 	$(MAKE) lint
 	$(GO) mod tidy -diff
+	@long=$$(git log --no-merges --since=2026-11-29T22:45Z --format=%s 2>/dev/null | awk 'length > 72'); \
+		[ -z "$$long" ] || { echo "subjects of commits over 72 characters:"; echo "$$long"; exit 1; }
 
 # The tools have a go.mod of their own, so that the product does not have what
 # they need. deadcode always succeeds: what it prints is the finding.
