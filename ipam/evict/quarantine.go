@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 )
 
@@ -27,10 +28,11 @@ const endEvery = 10 * time.Second
 // first that can ask at an address's network does it, and two that do it at
 // once do no harm.
 type Quarantines struct {
-	KV    store.KV
-	Grant Grant
-	Ask   Ask
-	Log   *slog.Logger
+	KV     store.KV
+	Grant  Grant
+	Ask    Ask
+	Events events.Teller // is told of addresses that are free; never nil
+	Log    *slog.Logger
 }
 
 // Run ends quarantines until ctx ends.
@@ -107,6 +109,7 @@ func over(quarantines *store.Table[store.Quarantine]) (all []store.Quarantine) {
 // resting is one address in quarantine.
 type resting struct {
 	item  store.Item
+	lease store.Lease
 	asked store.Endpoint // as Ask takes it
 }
 
@@ -153,7 +156,7 @@ func (q *Quarantines) restingOf(ctx context.Context, node string) (all []resting
 		} else {
 			e.IPv6 = prefix
 		}
-		all = append(all, resting{it, e})
+		all = append(all, resting{it, l, e})
 		return nil
 	})
 	return all, err
@@ -238,8 +241,10 @@ func (q *Quarantines) parented(ctx context.Context) (map[string]bool, error) {
 	return able, nil
 }
 
-// free deletes the records that are still as they were read.
+// free deletes the records that are still as they were read, and tells of each
+// address that is free then.
 func (q *Quarantines) free(ctx context.Context, all []resting) (freed int, err error) {
+	called := map[string]string(nil) // networks, by uuid
 	for batch := range slices.Chunk(all, batchSize) {
 		var txn store.Txn
 		for _, r := range batch {
@@ -252,13 +257,43 @@ func (q *Quarantines) free(ctx context.Context, all []resting) (freed int, err e
 		if err != nil {
 			return freed, fmt.Errorf("free addresses: %w", err)
 		}
-		for _, nested := range res.Nested {
+		if called == nil {
+			called = q.networks(ctx)
+		}
+		for i, nested := range res.Nested {
 			if nested.Done {
 				freed++
+				q.tellFree(batch[i], called)
 			}
 		}
 	}
 	return freed, nil
+}
+
+// tellFree tells that nobody has an address any more.
+func (q *Quarantines) tellFree(r resting, called map[string]string) {
+	segment, addr, err := store.LeaseOf(r.item.Key)
+	if err == nil { // it was one when it was asked for
+		q.Events.Tell(events.Event{
+			Kind: events.Released, Node: r.lease.Node, Network: called[r.lease.Network], Segment: segment, Address: addr,
+			Endpoint: r.lease.Endpoint, Text: "its host was evicted",
+		})
+	}
+}
+
+// networks are what networks are called, by uuid; where they cannot be read, nothing.
+func (q *Quarantines) networks(ctx context.Context) map[string]string {
+	called := map[string]string{}
+	items, _, err := q.KV.List(ctx, store.NetworksSpan())
+	if err != nil {
+		return called
+	}
+	for _, it := range items {
+		if n, err := store.Decode[store.Network](it); err == nil {
+			called[n.UUID] = n.Name
+		}
+	}
+	return called
 }
 
 // rest lets a node's addresses rest, unless a key says that another node did.

@@ -13,6 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"gvlan/cluster/events"
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/evict"
@@ -43,7 +47,7 @@ func (l *lan) ask(_ context.Context, all []store.Endpoint) (answering, unasked [
 // addresses, with the log of the one node that ends quarantines.
 func quarantined(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes.Buffer) {
 	t.Helper()
-	leased := store.Lease{State: store.Leased, Node: "dead", Network: "net"}
+	leased := store.Lease{State: store.Leased, Node: "dead", Network: "net", Endpoint: "e1"}
 	put(t, mem, store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 4})),
 		store.Put(leaseKey("192.0.2.1"), store.Encode(leased)), store.Put(leaseKey("192.0.2.2"), store.Encode(leased)))
 	opts := quick(mem)
@@ -59,7 +63,12 @@ func quarantined(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes.Bu
 func endQuarantines(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes.Buffer) {
 	t.Helper()
 	log = &bytes.Buffer{}
-	q := &evict.Quarantines{KV: mem, Grant: mem.Grant, Ask: ask, Log: slog.New(slog.NewTextHandler(log, nil))}
+	endWith(t, &evict.Quarantines{KV: mem, Grant: mem.Grant, Ask: ask, Events: &eventstest.Heard{}, Log: slog.New(slog.NewTextHandler(log, nil))})
+	return log
+}
+
+func endWith(t *testing.T, q *evict.Quarantines) {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- q.Run(ctx) }()
@@ -69,7 +78,6 @@ func endQuarantines(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes
 			t.Errorf("Run: %v", err)
 		}
 	})
-	return log
 }
 
 // kept are the addresses of node dead that rest, and whether its quarantine is
@@ -100,6 +108,29 @@ func TestQuarantineEndsWithItsLease(t *testing.T) {
 		time.Sleep(time.Minute)
 		if addrs, known := kept(t, mem); len(addrs) != 0 || known {
 			t.Fatalf("%v still rest, known %v", addrs, known)
+		}
+	})
+}
+
+// Whose an address was that is free, and that it is, is told once, whichever of
+// the hosts freed it.
+func TestTheEndOfAQuarantineIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, l := storetest.NewMem(), &lan{answers: []string{"192.0.2.2"}}
+		put(t, mem, store.Put(store.NetworkKey("lan"), store.Encode(store.Network{UUID: "net", Name: "lan"})))
+		quarantined(t, mem, l.ask)
+		heard := &eventstest.Heard{}
+		for range 2 {
+			endWith(t, &evict.Quarantines{KV: mem, Grant: mem.Grant, Ask: l.ask, Events: heard, Log: slog.New(slog.DiscardHandler)})
+		}
+		mem.Advance(10*time.Minute + time.Second)
+		time.Sleep(time.Minute)
+		want := []events.Event{{
+			Kind: events.Released, Node: "dead", Network: "lan", Segment: "default", Address: netip.MustParseAddr("192.0.2.1"),
+			Endpoint: "e1", Text: "its host was evicted",
+		}}
+		if diff := cmp.Diff(want, heard.Of(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			t.Errorf("told (-want +got):\n%s", diff)
 		}
 	})
 }
@@ -192,7 +223,7 @@ func TestOthersLeasesAreNeverWholeInMemory(t *testing.T) {
 			t.Errorf("the eviction read %d items at once, want at most %d", r.Most, page)
 		}
 		l := &lan{}
-		q := &evict.Quarantines{KV: spy.As("end"), Grant: mem.Grant, Ask: l.ask, Log: slog.New(slog.DiscardHandler)}
+		q := &evict.Quarantines{KV: spy.As("end"), Grant: mem.Grant, Ask: l.ask, Events: &eventstest.Heard{}, Log: slog.New(slog.DiscardHandler)}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- q.Run(ctx) }()

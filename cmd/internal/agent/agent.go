@@ -493,7 +493,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.recovery.settleName)
 	loop(a.recovery.takeAgain)
 	loop(a.recovery.startAgain)
-	quarantines := evict.Quarantines{KV: a.session, Grant: a.session.Grant, Ask: a.lan.ask, Log: a.log}
+	quarantines := evict.Quarantines{KV: a.session, Grant: a.session.Grant, Ask: a.lan.ask, Events: a.trail, Log: a.log}
 	loop(quarantines.Run)
 	return group.Wait()
 }
