@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strings"
 	"sync"
@@ -340,14 +341,12 @@ func noteClash(n *journal.Network, why string, unused bool) {
 	}
 }
 
-// lookAtClashes remembers, and logs once, which hosts made a different network
+// lookAtClashes remembers, and logs, which hosts made a different network
 // under a name that was defined on this one first. The host that lost says so
 // itself; whoever won would not hear of it otherwise.
 func (rs *Replicas) lookAtClashes(v plan.View) {
 	nodes, _ := rs.Tables.Nodes.Rows()
-	for _, clash := range rs.Clashes.Replace(plan.Clashes(v, nodes)) {
-		rs.Log.Warn(clash)
-	}
+	rs.Clashes.Replace(plan.Clashes(v, nodes), rs.Cfg.Now(), rs.Log, slog.LevelWarn)
 }
 
 // WarningsOf are what a user should know of a new network that is no reason to

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
 	"slices"
@@ -90,9 +91,7 @@ func (sw *Swarm) LookAtRefused(ctx context.Context) {
 			}
 		}
 	}
-	for _, w := range sw.Unmade.Replace(warnings) {
-		sw.Log.Warn(w)
-	}
+	sw.Unmade.Replace(warnings, sw.Cfg.Now(), sw.Log, slog.LevelWarn)
 }
 
 // Census is what the engine has that needs addresses.
@@ -369,9 +368,7 @@ func (sw *Swarm) LookAtServices(ctx context.Context) {
 		}
 		warnings = virtualAddresses(services, ours)
 	}
-	for _, w := range sw.Services.Replace(warnings) {
-		sw.Log.Warn(w)
-	}
+	sw.Services.Replace(warnings, sw.Cfg.Now(), sw.Log, slog.LevelWarn)
 }
 
 // endClaims ends what the swarm claims on a network it has freed: the leader

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"time"
@@ -47,9 +48,7 @@ func (rc *Reconciler) lookAtPlugins(ctx context.Context) error {
 			found = append(found, fmt.Sprintf("a managed plugin is called %s: Docker finds it in place of this agent, and plain networks lose their driver; remove it and create it as gvlan-swarm:latest", name))
 		}
 	}
-	for _, f := range rc.Plugins.Replace(found) {
-		rc.Log.Error(f)
-	}
+	rc.Plugins.Replace(found, rc.Cfg.Now(), rc.Log, slog.LevelError)
 	return nil
 }
 

@@ -1,10 +1,11 @@
 // Package trouble keeps what goes wrong on this host until it is over: failures
 // of what is tried again (Book), and sentences about what was found wrong and no
-// error tells anybody (Findings). Either is logged when it is new, and listed
-// for people as long as it lasts.
+// error tells anybody (Findings). Either is logged when it is new and when it is
+// over, and listed for people as long as it lasts.
 package trouble
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"slices"
@@ -110,28 +111,47 @@ func (b *Book) List() map[Matter]Failure {
 	return maps.Clone(b.all)
 }
 
-// Findings are sentences that were found true at the last look.
+// Findings are sentences that were found true at the last look. Each is logged
+// when it is new, and once more when it is true no more.
 type Findings struct {
 	mu  sync.Mutex
-	all []string
+	all []finding
 }
 
-// Replace takes the sentences of a new look and returns those that are new.
-func (f *Findings) Replace(now []string) (fresh []string) {
+type finding struct {
+	said  string
+	since time.Time
+}
+
+// Replace takes the sentences of a look that was taken now, and logs, at that
+// level, those that are new.
+func (f *Findings) Replace(found []string, now time.Time, log *slog.Logger, level slog.Level) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, s := range now {
-		if !slices.Contains(f.all, s) {
-			fresh = append(fresh, s)
+	var all []finding
+	for _, said := range found {
+		had := slices.IndexFunc(f.all, func(o finding) bool { return o.said == said })
+		if had >= 0 {
+			all = append(all, f.all[had])
+			continue
+		}
+		all = append(all, finding{said, now})
+		log.Log(context.Background(), level, said)
+	}
+	for _, had := range f.all {
+		if !slices.Contains(found, had.said) {
+			log.Info("over", "what", had.said, "lasted", now.Sub(had.since).Round(time.Second))
 		}
 	}
-	f.all = now
-	return fresh
+	f.all = all
 }
 
 // List copies the sentences.
-func (f *Findings) List() []string {
+func (f *Findings) List() (said []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.all)
+	for _, one := range f.all {
+		said = append(said, one.said)
+	}
+	return said
 }

@@ -76,13 +76,29 @@ func TestBookSaysAFewSentences(t *testing.T) {
 }
 
 func TestFindings(t *testing.T) {
+	now, logged := time.Unix(1_800_000_000, 0), bytes.Buffer{}
+	plain := slog.NewTextHandler(&logged, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}})
 	var f trouble.Findings
-	for _, look := range []struct{ found, fresh string }{{"a b", "a b"}, {"b c", "c"}, {"", ""}, {"c", "c"}} {
-		if got := strings.Join(f.Replace(strings.Fields(look.found)), " "); got != look.fresh {
-			t.Errorf("new among %q: %q, want %q", look.found, got, look.fresh)
+	for _, look := range []struct{ found, says string }{
+		{"a b", "level=WARN msg=a\nlevel=WARN msg=b\n"},
+		{"b c", "level=WARN msg=c\nlevel=INFO msg=over what=a lasted=1m0s\n"},
+		{"b c", ""},
+		{"", "level=INFO msg=over what=b lasted=3m0s\nlevel=INFO msg=over what=c lasted=2m0s\n"},
+		{"c", "level=WARN msg=c\n"},
+	} {
+		logged.Reset()
+		f.Replace(strings.Fields(look.found), now, slog.New(plain), slog.LevelWarn)
+		if got := logged.String(); got != look.says {
+			t.Errorf("logged of %q: %q, want %q", look.found, got, look.says)
 		}
 		if got := strings.Join(f.List(), " "); got != look.found {
 			t.Errorf("it lists %q, want %q", got, look.found)
 		}
+		now = now.Add(time.Minute)
 	}
 }
