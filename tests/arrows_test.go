@@ -65,7 +65,7 @@ var arrows = map[string][]string{
 	"ipam/addrset": {},
 	"ipam/audit":   {"cluster/description", "cluster/store", "ipam/evict", "ipam/survey"},
 	"ipam/census":  {"cluster/store", "ipam/addrset", "ipam/mirror"},
-	"ipam/evict":   {"cluster/description", "cluster/events", "cluster/store"},
+	"ipam/evict":   {"cluster/description", "cluster/events", "cluster/store", "driver/trouble"},
 	"ipam/mirror":  {"cluster/store", "ipam/addrset", "ipam/pool"},
 	"ipam/node":    {"cluster/events", "cluster/store", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/mirror", "ipam/pool"},
 	"ipam/pool":    {"cluster/store", "ipam/addrset"},

@@ -16,6 +16,7 @@ import (
 
 	"gvlan/cluster/events"
 	"gvlan/cluster/store"
+	"gvlan/driver/trouble"
 )
 
 // endEvery is how long a node waits before it looks again at quarantines whose
@@ -46,7 +47,7 @@ func (q *Quarantines) Run(ctx context.Context) error {
 		q.Log.Warn("record of a quarantine cannot be read: what it said before stands", "err", err)
 	})
 	follow.Go(func() { failed <- quarantines.Run(ctx, q.KV) })
-	adopted := false
+	troubles, adopted := trouble.NewBook(time.Now, q.Log), false
 	for {
 		select {
 		case err := <-failed:
@@ -56,15 +57,21 @@ func (q *Quarantines) Run(ctx context.Context) error {
 		if !adopted {
 			err := q.adopt(ctx)
 			adopted = err == nil
-			if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				q.Log.Warn("addresses that an older gvlan put into quarantine not looked for: trying again", "err", err)
-			}
+			tell(ctx, troubles, "looking for addresses that an older gvlan put into quarantine", err)
 		}
 		for _, over := range over(quarantines) {
-			if err := q.end(ctx, over); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-				q.Log.Warn("quarantine not ended: trying again", "node", cmp.Or(over.Host, over.Node), "err", err)
-			}
+			tell(ctx, troubles, "ending the quarantine of "+cmp.Or(over.Host, over.Node), q.end(ctx, over))
 		}
+	}
+}
+
+// tell notes how a try went; that the store is away others tell.
+func tell(ctx context.Context, troubles *trouble.Book, what string, err error) {
+	switch about := (trouble.Matter{What: what}); {
+	case err == nil:
+		troubles.Over(about)
+	case ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable):
+		troubles.Tell(about, err)
 	}
 }
 

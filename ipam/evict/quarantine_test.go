@@ -5,6 +5,7 @@ package evict_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -153,6 +154,31 @@ func TestQuarantineKeepsWhatAnswers(t *testing.T) {
 		time.Sleep(time.Minute)
 		if addrs, known := kept(t, mem); len(addrs) != 0 || known {
 			t.Fatalf("%v still rest, known %v", addrs, known)
+		}
+	})
+}
+
+// What keeps a quarantine from its end is logged once, however often it is tried,
+// and once when it is over.
+func TestAQuarantineThatDoesNotEndIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem, l := storetest.NewMem(), &lan{}
+		failed := errors.New("eth0 is down")
+		log := quarantined(t, mem, func(ctx context.Context, all []store.Endpoint) (answering, unasked []store.Endpoint, err error) {
+			if failed != nil {
+				return nil, nil, failed
+			}
+			return l.ask(ctx, all)
+		})
+		mem.Advance(10*time.Minute + time.Second)
+		time.Sleep(time.Hour)
+		if got := strings.Count(log.String(), "eth0 is down"); got != 1 {
+			t.Errorf("told %d times within an hour, want once:\n%s", got, log)
+		}
+		failed = nil
+		time.Sleep(time.Minute)
+		if !strings.Contains(log.String(), `msg="works again" what="ending the quarantine of alpha" lasted=`) {
+			t.Errorf("that it is over is not told:\n%s", log)
 		}
 	})
 }
