@@ -48,6 +48,13 @@ func (l *lan) ask(_ context.Context, all []store.Endpoint) (answering, unasked [
 // addresses, with the log of the one node that ends quarantines.
 func quarantined(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes.Buffer) {
 	t.Helper()
+	evictDead(t, mem)
+	return endQuarantines(t, mem, ask)
+}
+
+// evictDead evicts node dead, which has two addresses.
+func evictDead(t *testing.T, mem *storetest.Mem) {
+	t.Helper()
 	leased := store.Lease{State: store.Leased, Node: "dead", Network: "net", Endpoint: "e1"}
 	put(t, mem, store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 4})),
 		store.Put(leaseKey("192.0.2.1"), store.Encode(leased)), store.Put(leaseKey("192.0.2.2"), store.Encode(leased)))
@@ -56,7 +63,6 @@ func quarantined(t *testing.T, mem *storetest.Mem, ask evict.Ask) (log *bytes.Bu
 	if took, err := evict.Node(t.Context(), mem, "dead", opts); err != nil || took.Leases != 2 {
 		t.Fatalf("took %+v, %v", took, err)
 	}
-	return endQuarantines(t, mem, ask)
 }
 
 // endQuarantines has a node end the quarantines of a store until the test is
@@ -119,7 +125,7 @@ func TestTheEndOfAQuarantineIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem, l := storetest.NewMem(), &lan{answers: []string{"192.0.2.2"}}
 		put(t, mem, store.Put(store.NetworkKey("lan"), store.Encode(store.Network{UUID: "net", Name: "lan"})))
-		quarantined(t, mem, l.ask)
+		evictDead(t, mem)
 		heard := &eventstest.Heard{}
 		for range 2 {
 			endWith(t, &evict.Quarantines{KV: mem, Grant: mem.Grant, Ask: l.ask, Events: heard, Log: slog.New(slog.DiscardHandler)})
