@@ -122,6 +122,7 @@ type Plugin struct {
 	addresses Addresses
 	asked     askedFor // names that engines from 29 tell with an address request
 	mux       *http.ServeMux
+	observed  []string // methods
 	log       *slog.Logger
 	// swarm makes the plugin report scope "global", which a managed plugin
 	// needs for swarm networks and a socket plugin must not report.
@@ -151,6 +152,9 @@ func New(c Config) *Plugin {
 	p.routeIPAM()
 	return p
 }
+
+// Methods are those that the Observer may hear of.
+func (p *Plugin) Methods() []string { return p.observed }
 
 // Listen opens the plugin's socket in Docker's discovery folder. A socket
 // left by an agent that died is replaced.
@@ -212,6 +216,7 @@ type ipamError struct{ Error string }
 // handle registers one method. An empty or broken body is Docker's retry of
 // a request whose body was already consumed: it gets 400 and has no effect.
 func handle[Req, Res any](p *Plugin, method string, a answerer, do func(context.Context, Req) (Res, error)) {
+	p.observed = append(p.observed, method)
 	p.mux.HandleFunc("/"+method, func(w http.ResponseWriter, r *http.Request) {
 		var req Req
 		if err := sdk.DecodeRequest(w, r, &req); err != nil {

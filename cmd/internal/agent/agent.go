@@ -307,6 +307,7 @@ func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, e
 // connections wait in the plugin's backlog until run serves them.
 func (a *Agent) openSockets() (err error) {
 	a.plugin = plugin.New(plugin.Config{Driver: a.driver, Addresses: a.addresses, Swarm: a.config.Swarm, Observe: a.metrics.Called, Log: a.log})
+	a.metrics.Expect(a.plugin.Methods())
 	if a.socket, err = plugin.Listen(a.config.PluginSocketDir, a.config.PluginSocket()); err != nil {
 		return err
 	}

@@ -60,6 +60,7 @@ func TestMetricsOfAnAgent(t *testing.T) {
 		_, body := page("/metrics")
 		for _, line := range []string{
 			`gvlan_build_info{go="`, `gvlan_plugin_requests_total{method="NetworkDriver.DiscoverNew",outcome="answered"} 1`,
+			`gvlan_plugin_requests_total{method="IpamDriver.RequestAddress",outcome="refused"} 0`,
 			`gvlan_store_state{state="trusted"} 1`, "gvlan_store_up 1", `gvlan_nodes{state="ready"} 1`, "gvlan_engine_up 1",
 			`gvlan_store_requests_total{operation="commit",outcome="answered"} `, `gvlan_networks{state="made"} 0`,
 			`gvlan_leases{state="bound"} 0`, "gvlan_warnings 0", `gvlan_dns_queries_total{rcode="NOERROR",zone="."} 0`,

@@ -30,6 +30,7 @@ func New(version string) *Metrics {
 		plugin:   newCalls("gvlan_plugin_requests_total", "gvlan_plugin_request_duration_seconds"),
 		store:    newCalls("gvlan_store_requests_total", "gvlan_store_request_duration_seconds"),
 	}
+	m.store.expect([]string{"get", "list", "scan", "commit", "grant", "revoke", "watch"}, answered, unanswered, refused)
 	m.audits = newAudits()
 	built := named("gvlan_build_info")
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: built.name, Help: built.help, ConstLabels: prometheus.Labels{"version": version, "go": runtime.Version()}})
@@ -42,8 +43,19 @@ func New(version string) *Metrics {
 	return m
 }
 
+// Expect has calls of Docker's counted from zero on, so that the first of them is a
+// rise too.
+func (m *Metrics) Expect(methods []string) { m.plugin.expect(methods, answered, refused) }
+
 // Collect has what the agent's parts know asked for at each scrape.
 func (m *Metrics) Collect(of Sources) { m.registry.MustRegister(&collector{of}) }
+
+// How a request ended.
+const (
+	answered   = "answered"
+	unanswered = "unanswered"
+	refused    = "refused"
+)
 
 // calls are requests of one sort: how they ended, and how long they took.
 type calls struct {
@@ -64,16 +76,25 @@ func newCalls(total, duration string) calls {
 	}
 }
 
+// expect makes counters of requests that there may be.
+func (c calls) expect(whats []string, outcomes ...string) {
+	for _, what := range whats {
+		for _, outcome := range outcomes {
+			c.counts.WithLabelValues(what, outcome)
+		}
+	}
+}
+
 func (c calls) note(what, outcome string, took time.Duration) {
 	c.counts.WithLabelValues(what, outcome).Inc()
 	c.times.WithLabelValues(what).Observe(took.Seconds())
 }
 
 // Called is a plugin.Observer.
-func (m *Metrics) Called(method string, took time.Duration, refused error) {
-	outcome := "answered"
-	if refused != nil {
-		outcome = "refused"
+func (m *Metrics) Called(method string, took time.Duration, err error) {
+	outcome := answered
+	if err != nil {
+		outcome = refused
 	}
 	m.plugin.note(method, outcome, took)
 }
@@ -87,8 +108,11 @@ type audits struct {
 
 func newAudits() audits {
 	counts, left, last := named("gvlan_audits_total"), named("gvlan_audit_findings"), named("gvlan_audit_time_seconds")
+	vec := prometheus.NewCounterVec(prometheus.CounterOpts{Name: counts.name, Help: counts.help}, counts.labels)
+	vec.WithLabelValues("done")
+	vec.WithLabelValues("failed")
 	return audits{
-		counts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: counts.name, Help: counts.help}, counts.labels),
+		counts: vec,
 		left:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: left.name, Help: left.help}, left.labels),
 		last:   prometheus.NewGauge(prometheus.GaugeOpts{Name: last.name, Help: last.help}),
 	}
@@ -142,11 +166,11 @@ func (c *counted) note(operation string, began time.Time, err error) {
 func outcomeOf(err error) string {
 	switch {
 	case err == nil, errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrCompacted):
-		return "answered"
+		return answered
 	case errors.Is(err, store.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return "unanswered"
+		return unanswered
 	}
-	return "refused"
+	return refused
 }
 
 // Get implements store.KV.

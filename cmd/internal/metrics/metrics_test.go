@@ -239,6 +239,25 @@ func TestNothingToTell(t *testing.T) {
 	}
 }
 
+// TestCountersBeginAtZero: Prometheus sees no rise in a counter that was not there
+// before.
+func TestCountersBeginAtZero(t *testing.T) {
+	m := New("v1")
+	m.Expect([]string{"NetworkDriver.Join"})
+	_, got := told(t, m)
+	for _, series := range []string{
+		"gvlan_plugin_requests_total{method=NetworkDriver.Join,outcome=answered}",
+		"gvlan_plugin_requests_total{method=NetworkDriver.Join,outcome=refused}",
+		"gvlan_store_requests_total{operation=commit,outcome=unanswered}",
+		"gvlan_store_requests_total{operation=watch,outcome=refused}",
+		"gvlan_audits_total{outcome=done}", "gvlan_audits_total{outcome=failed}",
+	} {
+		if n, there := got[series]; !there || n != 0 {
+			t.Errorf("%s is %v (there: %v), want 0", series, n, there)
+		}
+	}
+}
+
 // TestGaugesHaveCounters: a gauge that reads well while nobody looks has a counter
 // beside it that then stands still.
 func TestGaugesHaveCounters(t *testing.T) {
@@ -289,7 +308,7 @@ func TestStoreRequests(t *testing.T) {
 	}
 	counted := map[string]float64{}
 	for series, n := range got {
-		if rest, ok := strings.CutPrefix(series, "gvlan_store_requests_total{operation="); ok {
+		if rest, ok := strings.CutPrefix(series, "gvlan_store_requests_total{operation="); ok && n > 0 {
 			counted[strings.TrimSuffix(rest, "}")] = n
 		}
 	}
