@@ -80,7 +80,8 @@ func healthy(t *testing.T, kv store.KV) {
 		leaseAt("10.0.0.11", bound("h2", "e4")), // owed by h2
 		leaseAt("10.8.0.1", bound("h2", "")),    // another driver's
 		leaseAt("10.9.0.2", bound("h1", "e5")), endpointAt("h1", "e5", "10.9.0.2", ""),
-		leaseAt("10.0.0.12", bound("h3", "e6")), // its names went before its address
+		leaseAt("10.0.0.12", bound("h3", "e6")), // its names went before its address, and before its hardware address
+		store.Put(store.MACKey("default", "02:00:00:00:00:12"), store.Encode(store.MAC{Node: "h3", Endpoint: "e6"})),
 		endpointAt("h5", "e7", "10.0.0.13", ""), // to be taken again
 		leaseAt("10.0.0.14", store.Lease{State: store.Quarantined, Node: "h4", Since: 1}),
 		store.Put(store.QuarantineKey("h4"), store.Encode(store.Quarantine{Node: "h4"})),

@@ -338,6 +338,9 @@ func (j judge) ofMAC(it store.Item) (Finding, bool) {
 		return unreadable(it, err), true
 	}
 	f := Finding{Kind: KindMAC, Key: it.Key, Node: rec.Node, Segment: segment, MAC: mac, Cure: "it can be given again"}
+	if j.standing(rec.Node) == moving { // its endpoints' records go first, or come back last
+		return f, false
+	}
 	conds, strange := j.notOfUs(rec.Node)
 	f.Why = fmt.Sprintf("%s is kept for an endpoint of node %s, %s", mac, rec.Node, j.whose(rec.Node))
 	if !strange {
