@@ -199,6 +199,22 @@ func TestUnreadableJournal(t *testing.T) {
 	})
 }
 
+// TestAsManyAsWanted: an event that was told again, with the container's name, is
+// one.
+func TestAsManyAsWanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		kv := storetest.NewMem()
+		a := begin(t, "h1", kv, newKept())
+		for n := range 6 {
+			a.Tell(given(n))
+			pass(5 * time.Second)
+			a.Tell(named(n, fmt.Sprint("web", n)))
+			pass(5 * time.Second)
+		}
+		same(t, read(t, kv, events.Filter{Limit: 3}), "given h1 192.0.0.3 web3", "given h1 192.0.0.4 web4", "given h1 192.0.0.5 web5")
+	})
+}
+
 // TestOneWriteForMany: what happens within two seconds costs the store one
 // transaction.
 func TestOneWriteForMany(t *testing.T) {

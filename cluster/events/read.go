@@ -141,6 +141,7 @@ func (r *reading) endNode() {
 	r.records = nil
 	var told [][]Event // by record, the newest first
 	count := 0
+	completing := map[Event]bool{} // what newer records completed, which is no event more
 	first, left := true, []Event(nil)
 	for i, it := range slices.Backward(records) {
 		number, own := store.TrailNumber(it.Key)
@@ -157,7 +158,15 @@ func (r *reading) endNode() {
 		events := r.filter.of(eventsIn(it))
 		if own {
 			told = append(told, events)
-			count += len(events)
+			for _, e := range slices.Backward(events) {
+				nameless := e
+				nameless.Container = ""
+				if completing[nameless] {
+					continue
+				}
+				completing[nameless] = e.Kind == Given && e.Container != ""
+				count++
+			}
 		} else {
 			r.place(events)
 		}
