@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -65,7 +66,11 @@ func addHostFlags(flags *pflag.FlagSet) {
 
 // examine looks at this host.
 func examine(c *cobra.Command, version string) (doctor.Report, error) {
-	host, closeHost, err := thisHost(c, version)
+	own, err := ownSettings(c)
+	if err != nil {
+		return doctor.Report{}, err
+	}
+	host, closeHost, err := thisHost(c, own, version)
 	if err != nil {
 		return doctor.Report{}, err
 	}
@@ -75,18 +80,24 @@ func examine(c *cobra.Command, version string) (doctor.Report, error) {
 	return report, closeHost()
 }
 
-// thisHost is the host of the command, with the settings of its agent where that
-// answers, else with those of the command, which are the file's and the
-// environment's.
-func thisHost(c *cobra.Command, version string) (doctor.Host, func() error, error) {
+// ownSettings are those of the command, which are the file's and the environment's.
+func ownSettings(c *cobra.Command) (config.Config, error) {
 	if os.Geteuid() != 0 {
-		return doctor.Host{}, nil, errors.New("only root may look at all this: run this command as root")
+		return config.Config{}, errors.New("only root may look at all this: run this command as root")
 	}
 	loaded, err := config.Load(c.Flags(), os.Environ())
 	if err != nil {
-		return doctor.Host{}, nil, frame.Misuse(err)
+		return config.Config{}, frame.Misuse(err)
 	}
-	settings, err := inEffect(c.Context(), loaded.Config)
+	return loaded.Config, nil
+}
+
+// thisHost is the host of the command, with the settings of its agent where that
+// answers, else with the command's own.
+func thisHost(c *cobra.Command, own config.Config, version string) (doctor.Host, func() error, error) {
+	waiting := frame.Waiting(c, "the agent's settings")
+	settings, err := inEffect(c.Context(), own, settingsWait)
+	waiting.End()
 	if err != nil {
 		return doctor.Host{}, nil, err
 	}
@@ -97,11 +108,17 @@ func thisHost(c *cobra.Command, version string) (doctor.Host, func() error, erro
 	return host, closeHost, nil
 }
 
+// settingsWait bounds how long the agent is waited for: one that hangs is what an
+// examination is for.
+const settingsWait = 5 * time.Second
+
 // inEffect are the settings of the agent, but for the socket it is asked by.
-func inEffect(ctx context.Context, own config.Config) (config.Config, error) {
+func inEffect(ctx context.Context, own config.Config, patience time.Duration) (config.Config, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	var shown []config.Shown
 	if err := api.NewClient(own.StatusSocket).Get(ctx, api.SettingsRoute, &shown); err != nil {
-		return own, nil //nolint:nilerr // it is down, or older: that is for the examination to find
+		return own, nil //nolint:nilerr // it is down, hangs, or is older: that is for the examination to find
 	}
 	settings, err := config.FromShown(shown)
 	settings.StatusSocket = own.StatusSocket
@@ -110,6 +127,7 @@ func inEffect(ctx context.Context, own config.Config) (config.Config, error) {
 
 // printWrong prints findings for scripts and for those who know.
 func printWrong(out io.Writer, r doctor.Report) error {
+	terminal.InCells(&r)
 	for _, f := range r.Findings {
 		if _, err := fmt.Fprintf(out, "%s: %s: %s\n", f.Severity, f.Check, f.What); err != nil {
 			return err

@@ -37,12 +37,16 @@ func NewSupport(version string) *cobra.Command {
 			if len(args) == 1 {
 				file = args[0]
 			}
-			host, closeHost, err := thisHost(c, version)
+			own, err := ownSettings(c)
+			if err != nil {
+				return err
+			}
+			host, closeHost, err := thisHost(c, own, version)
 			if err != nil {
 				return err
 			}
 			waiting := frame.Waiting(c, "answers of the engine, the agent and the logs")
-			err = packTo(c.Context(), c.OutOrStdout(), file, packed(host), redact)
+			err = packTo(c.Context(), c.OutOrStdout(), file, packed(host, own), redact)
 			waiting.End()
 			return errors.Join(err, closeHost())
 		},
@@ -72,21 +76,25 @@ func packTo(ctx context.Context, out io.Writer, path string, h support.Host, red
 	return err
 }
 
-// packed is the host that is examined, as what an archive is made of.
-func packed(h doctor.Host) support.Host {
+// packed is the host that is examined, as what an archive is made of. What the
+// agent tells of its settings has no secrets, those of the command do.
+func packed(h doctor.Host, own config.Config) support.Host {
 	return support.Host{
-		Name: h.Name, Version: h.Version, Settings: h.Config, Secrets: secretsOf(h.Config),
+		Name: h.Name, Version: h.Version, Settings: h.Config, Secrets: secretsOf(h.Config, own),
 		Agent: h.Agent, Engine: h.Engine, Files: h.Files, Now: h.Now, Run: runProgram,
 		Examine: func(ctx context.Context) doctor.Report { return doctor.Examine(ctx, h) },
 	}
 }
 
-// secretsOf are those that lie in files or in the environment of this command.
-// One that cannot be read cannot be in the archive by this command's doing.
-func secretsOf(c config.Config) []string {
-	_ = c.ReadSecrets()
-	token, _ := c.JoinToken()
-	return []string{c.Etcd.Password, c.DNS.Update.Secret, token}
+// secretsOf are those of some settings, of which the files lie on this host. One
+// that cannot be read cannot be in the archive by this command's doing.
+func secretsOf(all ...config.Config) (secrets []string) {
+	for _, c := range all {
+		_ = c.ReadSecrets()
+		token, _ := c.JoinToken()
+		secrets = append(secrets, c.Etcd.Password, c.DNS.Update.Secret, token)
+	}
+	return secrets
 }
 
 // runProgram returns what a program prints, and for one that fails what it says

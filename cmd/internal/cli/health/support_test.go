@@ -5,13 +5,19 @@ import (
 	"compress/gzip"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/clitest"
 	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/doctor"
 )
 
 // TestSupport packs whatever host this is, without an agent and an engine; never
@@ -53,5 +59,26 @@ func TestSupport(t *testing.T) {
 	}
 	if got := clitest.Type(t, NewSupport("1.0"), nobody, args...); got.Status != frame.Failed || !strings.Contains(got.Err, "is there already: give another FILE") {
 		t.Errorf("over another file gvlan support ends with %+v", got)
+	}
+}
+
+// TestSecretsOfTheCommandsOwnSettings: the agent's, as it tells them, have none.
+func TestSecretsOfTheCommandsOwnSettings(t *testing.T) {
+	var own config.Config
+	own.Etcd.Password = "hunter2hunter2"
+	if got := packed(doctor.Host{}, own).Secrets; !slices.Contains(got, own.Etcd.Password) {
+		t.Errorf("the secrets are %q", got)
+	}
+}
+
+// TestAnAgentThatHangs is examined with the settings of the command.
+func TestAnAgentThatHangs(t *testing.T) {
+	own := config.Config{DriverName: "mine"}
+	own.StatusSocket = clitest.Agent(t, clitest.Answers{"GET " + api.SettingsRoute: func(r *http.Request) (any, error) {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}})
+	if got, err := inEffect(t.Context(), own, time.Millisecond); err != nil || got.DriverName != "mine" {
+		t.Errorf("the settings are %+v (%v)", got, err)
 	}
 }
