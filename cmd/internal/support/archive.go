@@ -126,11 +126,13 @@ func Write(ctx context.Context, to io.Writer, h Host, redact bool) error {
 	if redact {
 		replace = known.pseudonyms().replace
 	}
+	// Nothing is cut before: of what is left of a secret or of a document neither
+	// could be told.
 	scrub := func(text string) string { return replace(hide(text)) }
 	packed := gzip.NewWriter(to)
 	archive := tar.NewWriter(packed)
 	for _, f := range append([]file{readme(h, redact)}, made...) {
-		text := []byte(scrub(string(f.text)))
+		text := []byte(ended(scrub(string(f.text))))
 		header := &tar.Header{Name: "gvlan-support/" + f.name, Mode: 0o600, Size: int64(len(text)), ModTime: h.Now(), Typeflag: tar.TypeReg}
 		if err := archive.WriteHeader(header); err != nil {
 			return fmt.Errorf("write %s to the archive: %w", f.name, err)
@@ -159,10 +161,19 @@ func produce(ctx context.Context, h Host, p part) file {
 	if err != nil {
 		return file{p.name + ".missing.txt", fmt.Appendf(nil, "this part could not be made: %v\n", err)}
 	}
-	if cut := len(raw) - largest; cut > 0 {
-		raw = append(fmt.Appendf(nil, "(%d bytes before this are left out)\n", cut), raw[cut:]...)
-	}
 	return file{p.name, raw}
+}
+
+// ended is a text, of which the end is kept where it is too long.
+func ended(text string) string {
+	cut := len(text) - largest
+	if cut <= 0 {
+		return text
+	}
+	if line := strings.IndexByte(text[cut:], '\n'); line >= 0 {
+		cut += line + 1 // a word that was cut would be nobody's name
+	}
+	return fmt.Sprintf("(%d bytes before this are left out)\n", cut) + text[cut:]
 }
 
 func readme(h Host, redact bool) file {

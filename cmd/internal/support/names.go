@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -31,7 +32,7 @@ const (
 
 // everybodys are names that tell nothing of anybody.
 var everybodys = []string{
-	"", "-", "host", "bridge", "none", "ingress", "docker_gwbridge", "default", "localhost", "gvlan", "internal", "gvlan.internal", "null", "local", "global", "swarm",
+	"", "-", "host", "bridge", "none", "ingress", "docker_gwbridge", "default", "localhost", "gvlan", "internal", "gvlan.internal", "null", "local", "global", "swarm", "docker", "etcd",
 }
 
 // names are those that were met, each with what it is a name of.
@@ -121,9 +122,10 @@ func (n names) walk(value any, of kind, named kind) {
 }
 
 // told are the places in logs and sentences where a name stands: attributes as
-// slog prints them, and "container web on node h1".
+// slog prints them, as text and as JSON, and "container web on node h1".
 var told = []*regexp.Regexp{
 	regexp.MustCompile(`\b(container|host|node|network|service|domain|zone|segment)=("(?:[^"\\]|\\.)*"|\S+)`),
+	regexp.MustCompile(`"(container|host|node|network|service|domain|zone|segment)":("(?:[^"\\]|\\.)*")`),
 	regexp.MustCompile(`\b(container) ([A-Za-z0-9][A-Za-z0-9_.-]*) (?:on|of) (?:node|host)\b`),
 	regexp.MustCompile(`\bcontainer \S+ (?:on|of) (node|host) ([A-Za-z0-9][A-Za-z0-9_.-]*)`),
 }
@@ -182,19 +184,18 @@ func (n names) ofHost(ctx context.Context, h Host) {
 	}
 }
 
-// hostIn is the host of a URL or of host:port, unless it is an address.
+// hostIn is the host of a URL or of host:port; an address is no name, which add
+// sees to.
 func hostIn(text string) string {
 	if _, rest, ok := strings.Cut(text, "://"); ok {
 		text = rest
 	}
 	text, _, _ = strings.Cut(text, "/")
-	if colon := strings.LastIndexByte(text, ':'); colon >= 0 {
-		text = text[:colon]
+	text = text[strings.LastIndexByte(text, '@')+1:]
+	if host, _, err := net.SplitHostPort(text); err == nil {
+		text = host
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return r >= 'g' && r <= 'z' || r >= 'G' && r <= 'Z' }) {
-		return text
-	}
-	return ""
+	return strings.Trim(text, "[]")
 }
 
 // pseudonyms replace names, in any spelling of their letters and as JSON and Go

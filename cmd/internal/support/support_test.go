@@ -50,6 +50,10 @@ const (
 2026-11-29T12:00:02+0000 gvlan[7]: level=WARN msg="asked BILLING.payroll.corp.example for its address" container=long-gone
 2026-11-29T12:00:03+0000 gvlan[7]: started with --token ` + token + ` etcd_password=tr0ub4dor https://user:pa55word@etcd.corp.example:2379
 ` + key + `
+2026-11-29T12:00:04+0000 gvlan[7]: {"level":"WARN","msg":"tried again","network":"laundry","container":"washed \"up\"","node":"gamma"}
+2026-11-29T12:00:05+0000 gvlan[7]: msg="{\"etcd_password\":\"s3cr3tly\",\"x\":1}" cmd="gvlan agent --etcd-password pl41nly --token-file /root/token"
+2026-11-29T12:00:06+0000 gvlan[7]: dial https://root:p@rts@10.0.0.3:2379 https://on1ytoken@10.0.0.3 Authorization: Bearer be4rer.of.it
+2026-11-29T12:00:07+0000 gvlan[7]: msg="login with ` + `qu\"oted<pw` + ` failed" query=?pw=qu%22oted%3Cpw
 `
 )
 
@@ -60,7 +64,7 @@ func ours(t *testing.T) support.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings.Etcd.Endpoints = []string{"https://etcd.corp.example:2379"}
+	settings.Etcd.Endpoints = []string{"https://etcd.corp.example:2379", "https://dbface:2379", "https://[fd00::7]:2379"}
 	settings.Etcd.Password, settings.Join.Token, settings.DNS.Domain = "hunter2hunter2", token, "corp.example"
 	settings.Parents.Networks = map[string]string{"payroll": "eth1"}
 	docker := enginetest.New()
@@ -74,7 +78,7 @@ func ours(t *testing.T) support.Host {
 	docker.CreateContainer(enginetest.ContainerSpec{Name: "billing", Network: "payroll"})
 	docker.CreateContainer(enginetest.ContainerSpec{Name: "side-car", Network: "secretproject_default", Labels: map[string]string{"com.docker.compose.project": "secretproject"}})
 	return support.Host{
-		Name: "alpha.corp.example", Version: "1.0", Settings: settings, Secrets: []string{"hunter2hunter2", "", "a"},
+		Name: "alpha.corp.example", Version: "1.0", Settings: settings, Secrets: []string{"hunter2hunter2", "", "a", `qu"oted<pw`},
 		Agent: agent{
 			api.StatusRoute:   api.Status{Node: "0a1b2c", Host: "alpha", Networks: []api.NetworkStatus{{Name: "payroll"}}, FailedStarts: []string{"cron-job"}},
 			api.NodesRoute:    []api.NodeView{{Node: "0a1b2c", Host: "alpha"}, {Node: "10.0.0.9", Host: "10.0.0.9", Interfaces: []store.Interface{{Name: "eth7"}}}, {Node: "0d1e2f", Host: "beta"}},
@@ -149,7 +153,7 @@ func grep(files map[string]string, text string) (found []string) {
 	return found
 }
 
-var secret = []string{"abcdefghijklmnop", "qrstuvwxyz234567", "hunter2", "tr0ub4dor", "pa55word", "KeyMaterial"}
+var secret = []string{"abcdefghijklmnop", "qrstuvwxyz234567", "hunter2", "tr0ub4dor", "pa55word", "KeyMaterial", "s3cr3tly", "pl41nly", "p@rts", "rts@", "on1ytoken", "be4rer", "oted"}
 
 // TestNoSecrets: neither as it is nor with pseudonyms.
 func TestNoSecrets(t *testing.T) {
@@ -169,13 +173,13 @@ func TestRedact(t *testing.T) {
 	files := packed(t, ours(t), true)
 	for _, name := range []string{
 		"billing", "gone-db", "long-gone", "front.door", "cron-job", "side-car", "payroll", "back office", "secretproject", "hidden-lab", "bigprinter",
-		"alpha", "beta", "corp.example", "0a1b2c", "0d1e2f",
+		"alpha", "beta", "corp.example", "0a1b2c", "0d1e2f", "laundry", "washed", "gamma", "dbface",
 	} {
 		for _, line := range grep(files, name) {
 			t.Errorf("%q is in %s", name, line)
 		}
 	}
-	for _, address := range []string{"10.0.0.7", "10.0.0.9", "eth7"} {
+	for _, address := range []string{"10.0.0.7", "10.0.0.9", "eth7", "fd00::7", "/root/token"} {
 		if len(grep(files, address)) == 0 {
 			t.Errorf("%s, which is the name of none of these, is not there any more", address)
 		}
@@ -193,6 +197,23 @@ func TestRedact(t *testing.T) {
 	var report doctor.Report
 	if err := json.Unmarshal([]byte(files["doctor.json"]), &report); err != nil || report.Findings[0].What != "container "+first+" publishes 80/tcp" {
 		t.Errorf("doctor.json has %+v (%v)", report, err)
+	}
+}
+
+// TestALongPartIsCutLast: the names in what is no document any more are replaced all
+// the same.
+func TestALongPartIsCutLast(t *testing.T) {
+	h := ours(t)
+	h.Agent.(agent)[api.NetworksRoute] = []api.NetworkView{{
+		Name: "first", Options: map[string]string{"long": strings.Repeat("x", 17<<20)}, Hosts: []api.NetworkHost{{Host: "last-of-all"}},
+	}}
+	files := packed(t, h, true)
+	text := files["agent/networks.json"]
+	if len(text) > 17<<20 || !strings.Contains(text, "bytes before this are left out") {
+		t.Fatalf("%d bytes, which begin with %.80q", len(text), text)
+	}
+	if strings.Contains(text, "last-of-all") {
+		t.Error("a name that is only in that part is in it")
 	}
 }
 
