@@ -602,6 +602,9 @@ func TestImport(t *testing.T) {
 	h1.must(err)
 	id, err := h1.engine.RunContainer(t.Context(), enginetest.ContainerSpec{Name: "web", Network: "lan1", Settings: engine.EndpointSettings{IPv4: netip.MustParseAddr("192.168.1.2")}})
 	h1.must(err)
+	if names, err := h1.d.Importable(t.Context()); err != nil || !slices.Equal(names, []string{"lan1"}) {
+		t.Errorf("what can be imported is %q (%v)", names, err)
+	}
 	got, err := h1.d.Import(t.Context(), "lan1")
 	h1.must(err)
 	if diff := cmp.Diff([]network.ImportedContainer{{Name: "web", IPv4: "192.168.1.2"}}, got.Containers); diff != "" {

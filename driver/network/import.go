@@ -101,12 +101,32 @@ func (im *Imports) builtIn(ctx context.Context, name string) (engine.Network, er
 		return engine.Network{}, fmt.Errorf("%w: this host's engine has no network %s", ErrImport, name)
 	case networks[i].Driver == im.Cfg.Name:
 		return engine.Network{}, fmt.Errorf("%w: network %s is gvlan's already", ErrImport, name)
-	case networks[i].Driver != "macvlan" && networks[i].Driver != "ipvlan":
+	case !onLAN(networks[i]):
 		return engine.Network{}, fmt.Errorf("%w: network %s is of driver %s: only macvlan and ipvlan networks are on the LAN", ErrImport, name, networks[i].Driver)
-	case networks[i].Scope != engine.ScopeLocal || networks[i].ConfigOnly:
+	case !ofHost(networks[i]):
 		return engine.Network{}, fmt.Errorf("%w: network %s is the swarm's", ErrImport, name)
 	}
 	return im.Cfg.Engine.Network(ctx, networks[i].ID)
+}
+
+// onLAN reports whether a network is of a built-in driver whose containers are on
+// the LAN.
+func onLAN(n engine.Network) bool { return n.Driver == "macvlan" || n.Driver == "ipvlan" }
+
+// ofHost reports whether a network is this host's, and one that containers can be on.
+func ofHost(n engine.Network) bool { return n.Scope == engine.ScopeLocal && !n.ConfigOnly }
+
+// Importable names the networks of this host that Import may take, in order.
+func (im *Imports) Importable(ctx context.Context) ([]string, error) {
+	all, err := im.Cfg.Engine.Networks(ctx, "")
+	names := []string{}
+	for _, n := range all {
+		if onLAN(n) && ofHost(n) {
+			names = append(names, n.Name)
+		}
+	}
+	slices.Sort(names)
+	return names, err
 }
 
 // importDefinition is the definition a gvlan network like it has, and whether

@@ -31,6 +31,7 @@ func (a Networks) Register(server *api.Server) {
 	server.Handle("POST "+api.NetworksRoute, a.create)
 	server.Handle("PATCH "+api.NetworkRoute, a.set)
 	server.Handle("DELETE "+api.NetworkRoute, a.remove)
+	server.Handle("GET "+api.ImportRoute, func(r *http.Request) (any, error) { return a.Driver.Importable(r.Context()) })
 	server.Handle("POST "+api.ImportRoute, a.importBuiltIn)
 }
 

@@ -17,7 +17,7 @@ import (
 const (
 	NetworksRoute = "/v1/networks"
 	NetworkRoute  = "/v1/network"
-	ImportRoute   = "/v1/network/import"
+	ImportRoute   = "/v1/network/import" // POST; GET names those of this host that can be: []string
 )
 
 // Named is a route with the name of the network or node it is about.

@@ -174,7 +174,7 @@ func removed(ctx context.Context, client *api.Client, name string) error {
 		if err := client.Get(ctx, api.NetworksRoute, &views); err != nil {
 			return err
 		}
-		view, there := find(views, name)
+		view, there := defined(views, name)
 		switch {
 		case !there:
 			return nil
@@ -187,9 +187,11 @@ func removed(ctx context.Context, client *api.Client, name string) error {
 	}
 }
 
-func find(views []api.NetworkView, name string) (api.NetworkView, bool) {
+// defined is the network of the cluster with that name: a host may have one of its
+// own that is called so as well.
+func defined(views []api.NetworkView, name string) (api.NetworkView, bool) {
 	for _, v := range views {
-		if v.Name == name {
+		if v.Name == name && v.Scope != string(option.ScopeLocal) {
 			return v, true
 		}
 	}
@@ -253,5 +255,11 @@ func newNetworkImport() *cobra.Command {
 		}),
 	}
 	config.AddAgentFlags(c.Flags())
-	return frame.Completes(c) // the agent does not know networks of other drivers
+	return frame.Completes(c, importable)
+}
+
+// importable are the networks of this host that can be imported.
+func importable(ctx context.Context, client *api.Client) (names []cobra.Completion, err error) {
+	err = client.Get(ctx, api.ImportRoute, &names)
+	return names, err
 }

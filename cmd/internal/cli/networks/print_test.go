@@ -96,3 +96,13 @@ func TestAgeOfNetworks(t *testing.T) {
 		t.Errorf("inspect prints\n%s", out)
 	}
 }
+
+// TestRemovedBesideOneOfAHost: what another host has of that name is not what was
+// removed.
+func TestRemovedBesideOneOfAHost(t *testing.T) {
+	own := api.NetworkView{Name: "lan", UUID: "u2", Scope: "local", State: "active", Hosts: []api.NetworkHost{{Node: "id2", State: "local"}}}
+	socket := clitest.Agent(t, clitest.Answers{"DELETE " + api.NetworkRoute: struct{}{}, "GET " + api.NetworksRoute: []api.NetworkView{own}})
+	if diff := cmp.Diff(clitest.Typed{Out: "lan\n"}, clitest.Type(t, New(), socket, "rm", "lan")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
