@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -100,5 +101,17 @@ func TestSpan(t *testing.T) {
 		if got := Span(test.span); got != test.want {
 			t.Errorf("%s is %q, want %q", test.span, got, test.want)
 		}
+	}
+}
+
+func TestInCells(t *testing.T) {
+	value := struct {
+		Name   string
+		ByHost map[string]int
+		Deeper map[string][]string
+	}{"a\nb", map[string]int{"h\n1": 1}, map[string][]string{"k\t": {"v\r\nw"}}}
+	InCells(&value)
+	if got := fmt.Sprintf("%+v", value); got != "{Name:a; b ByHost:map[h; 1:1] Deeper:map[k :[v; w]]}" {
+		t.Errorf("%q", got)
 	}
 }

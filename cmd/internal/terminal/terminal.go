@@ -88,13 +88,15 @@ func fit(v reflect.Value) {
 			}
 		}
 	case reflect.Map:
-		if v.Type().Key().Kind() != reflect.String || v.Type().Elem().Kind() != reflect.String {
+		if v.Type().Key().Kind() != reflect.String {
 			return
 		}
 		for _, key := range v.MapKeys() {
-			text := v.MapIndex(key).String()
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(key))
+			fit(value)
 			v.SetMapIndex(key, reflect.Value{})
-			v.SetMapIndex(reflect.ValueOf(cells.Replace(key.String())).Convert(key.Type()), reflect.ValueOf(cells.Replace(text)).Convert(v.Type().Elem()))
+			v.SetMapIndex(reflect.ValueOf(cells.Replace(key.String())).Convert(key.Type()), value)
 		}
 	}
 }
