@@ -40,12 +40,13 @@ func TestCompletionOfThings(t *testing.T) {
 	}
 	socket := clitest.Agent(t, clitest.Answers{
 		"GET " + api.NetworksRoute: []api.NetworkView{network("lan", "web", "10.0.0.2"), network("lab", "db", "10.0.1.2"), network("office", "web", "10.0.2.2")},
+		"GET " + api.ImportRoute:   []string{"old", "older"},
 		"GET " + api.NodesRoute: []api.NodeView{
 			{Node: "id1", Name: "h1", Interfaces: []store.Interface{{Name: "eth0"}, {Name: "eth1"}}},
 			{Node: "id2", Name: "h2", Interfaces: []store.Interface{{Name: "eth1"}, {Name: "bond0"}}},
 		},
 	})
-	const noFile, noSpace = "4", "6"
+	const files, noFile, noSpace = "0", "4", "6"
 	for _, test := range []struct {
 		words     string
 		want      []string
@@ -79,6 +80,14 @@ func TestCompletionOfThings(t *testing.T) {
 		{"lease ls --network o|", []string{"office"}, noFile},
 		{"network cre|", []string{"create"}, noFile},
 		{"network create --gat|", []string{"--gateway"}, noFile},
+		{"network create -o parent=eth0,!b|", []string{"parent=eth0,!bond0"}, noFile},
+		{"network import |", []string{"old", "older"}, noFile},
+		{"status |", nil, noFile},
+		{"join |", nil, noFile},
+		{"network create --subnet |", nil, noFile},
+		{"leave --wait |", nil, noFile},
+		{"backup |", nil, files},
+		{"join --token-file |", nil, files},
 	} {
 		t.Run(test.words, func(t *testing.T) {
 			got, directive := completed(t, socket, strings.Split(strings.TrimSuffix(test.words, "|"), " ")...)

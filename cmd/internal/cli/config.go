@@ -45,10 +45,10 @@ func newConfigCheckCommand() *cobra.Command {
 			}
 		}
 		if loaded, err = config.Load(c.Flags(), os.Environ()); err != nil {
-			return nil, err
+			return nil, frame.Misuse(err)
 		}
 		if err := loaded.Check(); err != nil {
-			return nil, err
+			return nil, frame.Misuse(err)
 		}
 		if err := loaded.Config.ReadSecrets(); err != nil {
 			return nil, err

@@ -180,6 +180,13 @@ func TestMisuse(t *testing.T) {
 		"node evct x":                        "did you mean gvlan node evict?",
 		"key rot":                            "did you mean gvlan key rotate?",
 		"statsu":                             "did you mean gvlan status?",
+		"help statsu":                        "did you mean gvlan status?",
+		"help network creat":                 "did you mean gvlan network create?",
+		"completion bsh":                     "did you mean gvlan completion bash?",
+		"config check --log-level loud":      `--log-level "loud": give one of debug, info, warn, error`,
+		"network ls --format {{.Nmae}}":      "there is no .Nmae; did you mean .Name?",
+		"store ls --format {{.Standing}}":    "there is no .Standing; there are .Name, .Node, .Role",
+		"lease show fe80::1%eth0":            `"fe80::1%eth0" is no address`,
 		"network create lan -o":              "flag needs an argument",
 		"network set lan parent":             "parent: want KEY=VALUE",
 		"network set lan subnet=10.0.0.0/8":  "Docker keeps subnet as it was made",
@@ -217,7 +224,7 @@ func TestMisuse(t *testing.T) {
 
 // TestWithoutCommand: gvlan alone, and a group alone, show their help.
 func TestWithoutCommand(t *testing.T) {
-	for _, args := range [][]string{nil, {"network"}, {"--help"}, {"network", "create", "--help"}} {
+	for _, args := range [][]string{nil, {"network"}, {"completion"}, {"--help"}, {"help"}, {"help", "network", "create"}, {"network", "create", "--help"}} {
 		if got := typed(t, args...); got.Status != frame.Well || !strings.Contains(got.Out, "Usage:") || got.Err != "" {
 			t.Errorf("gvlan %s: %+v", strings.Join(args, " "), got)
 		}

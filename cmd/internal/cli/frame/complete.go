@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"gvlan/cmd/internal/api"
 )
@@ -49,6 +50,24 @@ func CompletesBy(c *cobra.Command, flag string, complete cobra.CompletionFunc) {
 	if err := c.RegisterFlagCompletionFunc(flag, complete); err != nil {
 		panic(err) // the command has no such flag, or has one twice
 	}
+}
+
+// completesNoFiles has a shell offer files for what is a file, and for nothing else.
+func completesNoFiles(c *cobra.Command) {
+	if c.ValidArgsFunction == nil && len(c.ValidArgs) == 0 && !isFile(c.Use) {
+		c.ValidArgsFunction = cobra.NoFileCompletions
+	}
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		value, _ := pflag.UnquoteUsage(f)
+		if _, has := c.GetFlagCompletionFunc(f.Name); !has && !isFile(value) {
+			CompletesBy(c, f.Name, cobra.NoFileCompletions)
+		}
+	})
+}
+
+// isFile reports whether what stands for a value says that it is a file.
+func isFile(value string) bool {
+	return slices.ContainsFunc([]string{"FILE", "FOLDER", "PATH"}, func(word string) bool { return strings.Contains(value, word) })
 }
 
 // Known asks the agent of a command for things; none where it does not answer

@@ -60,7 +60,9 @@ func TestCommandsAreAlike(t *testing.T) {
 		{"format", things, "ls --format {{.Name}}={{.ID}}", clitest.Typed{Out: "a=id1\nb=id2\n"}},
 		{"format of JSON", things, "ls --format json", clitest.Typed{Out: `{"name":"a","state":"ready","id":"id1"}` + "\n" + `{"name":"b","state":"","id":"id2"}` + "\n"}},
 		{"format of a field that is not there", things, "ls --format {{.Nmae}}", clitest.Typed{Status: frame.Misused,
-			Err: `gvlan: --format: template: :1:2: executing "" at <.Nmae>: can't evaluate field Nmae in type frame_test.thing` + "\n"}},
+			Err: `gvlan: --format "{{.Nmae}}": there is no .Nmae; did you mean .Name?` + "\n"}},
+		{"format of such a field of nothing", nothing, "ls --format {{if(.Name)}}{{else}}{{.Xyzzy|json}}{{end}}", clitest.Typed{Status: frame.Misused,
+			Err: `gvlan: --format "{{if(.Name)}}{{else}}{{.Xyzzy|json}}{{end}}": there is no .Xyzzy; there are .Name, .State, .ID` + "\n"}},
 		{"two ways to print", things, "ls -q --json", clitest.Typed{Status: frame.Misused, Err: "gvlan: --json, --quiet and --format exclude one another: give one\n"}},
 		{"an empty list", nothing, "ls", clitest.Typed{Err: "there are no things\n"}},
 		{"an empty list as JSON", nothing, "ls --json", clitest.Typed{Out: "[]\n"}},
@@ -92,9 +94,9 @@ func TestCommandsAreAlike(t *testing.T) {
 }
 
 func TestFormatAsTable(t *testing.T) {
-	socket := clitest.Agent(t, clitest.Answers{"GET /v1/things": []thing{{"a", "ready", "id1"}}})
+	socket := clitest.Agent(t, clitest.Answers{"GET /v1/things": []thing{{"a", "rea\n\tdy", "id1"}}})
 	got := clitest.Type(t, command(), socket, "ls", "--format", `table {{.Name}}\t{{.State}} now`)
-	if diff := cmp.Diff(clitest.Typed{Out: "NAME   STATE NOW\na      ready now\n"}, got); diff != "" {
+	if diff := cmp.Diff(clitest.Typed{Out: "NAME   STATE NOW\na      rea;  dy now\n"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,7 @@ func itself[T any](items []T) []T { return items }
 
 // printed prints an answer as the flags say.
 func printed[A, T any](c *cobra.Command, how *listFlags, ask func() (A, error), items func(A) []T, list List[T]) error {
-	format, err := how.formatter()
+	format, err := how.formatter(reflect.TypeFor[T]())
 	if err != nil {
 		return err
 	}
@@ -106,7 +107,7 @@ func Following[T any](
 				return Answered(c, func() ([]T, error) { return ask(c, client, args) })
 			}, itself, list)
 		}
-		format, err := how.formatter()
+		format, err := how.formatter(reflect.TypeFor[T]())
 		if err != nil {
 			return err
 		}
@@ -186,13 +187,13 @@ type listFlags struct {
 func (f *listFlags) register(c *cobra.Command, wide bool) {
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print names only, one a line")
-	c.Flags().StringVar(&f.format, "format", "", "print each by a Go `TEMPLATE`, as '{{.Name}}'; json, or 'table {{.Name}}\\t{{.State}}'; the fields are those of --json")
+	c.Flags().StringVar(&f.format, "format", "", "print each by a Go `TEMPLATE`, as '{{.Name}}'; json, or 'table {{.Name}}\\t{{.State}}'; a wrong field is told which there are")
 	if wide {
 		c.Flags().BoolVar(&f.wide, "wide", false, "print more columns, as ids")
 	}
 }
 
-func (f *listFlags) formatter() (*format, error) {
+func (f *listFlags) formatter(item reflect.Type) (*format, error) {
 	given := 0
 	for _, one := range []bool{f.json, f.quiet, f.format != ""} {
 		if one {
@@ -205,5 +206,5 @@ func (f *listFlags) formatter() (*format, error) {
 	if f.format == "" {
 		return nil, nil
 	}
-	return parseFormat(f.format)
+	return parseFormat(f.format, item)
 }

@@ -31,6 +31,8 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	began := false
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(explainFlag)
+	root.InitDefaultHelpCmd() // cobra's own are commands as others are
+	root.InitDefaultCompletionCmd(args...)
 	finish(root, func() { began = true })
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -44,7 +46,11 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 
 // finish has began called when a command starts to do what it is for.
 func finish(c *cobra.Command, began func()) {
+	if c.Name() == "help" && c.HasParent() && !c.Parent().HasParent() {
+		c.Run, c.RunE = nil, help
+	}
 	if run := c.RunE; run != nil {
+		completesNoFiles(c)
 		c.Args = explainArguments(c.Args)
 		c.RunE = func(c *cobra.Command, args []string) error {
 			began()
@@ -62,6 +68,21 @@ func finish(c *cobra.Command, began func()) {
 	for _, below := range c.Commands() {
 		finish(below, began)
 	}
+}
+
+// help shows that of the command that args name.
+func help(c *cobra.Command, args []string) error {
+	of := c.Root()
+	for _, name := range args {
+		i := slices.IndexFunc(of.Commands(), func(below *cobra.Command) bool { return below.Name() == name })
+		if i < 0 {
+			return unknownCommand(of, name)
+		}
+		of = of.Commands()[i]
+	}
+	of.InitDefaultHelpFlag()
+	of.InitDefaultVersionFlag()
+	return of.Help()
 }
 
 // explainArguments says how a command is typed, where it has too few arguments

@@ -116,7 +116,7 @@ func (w *which) register(c *cobra.Command) {
 // recorded gets an address that has a record, in each segment where it has one.
 func (w *which) recorded(c *cobra.Command, client *api.Client, arg string) (recorded []api.LeaseDetail, err error) {
 	addr, err := netip.ParseAddr(arg)
-	if err != nil {
+	if err != nil || addr.Zone() != "" {
 		return nil, frame.Misusef("%q is no address: write it like 192.168.1.20 or fd00::20", arg)
 	}
 	var all []api.LeaseDetail
@@ -211,7 +211,7 @@ func newLeaseRelease() *cobra.Command {
 			"may: then it says who, and what to do. The LAN is asked first, which takes up to 1.5 seconds.",
 		Example: "  gvlan lease release 192.168.1.20\n  gvlan lease release --force 192.168.1.20",
 		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			all, err := which.recorded(c, client, args[0])
+			all, err := frame.Answered(c, func() ([]api.LeaseDetail, error) { return which.recorded(c, client, args[0]) })
 			if err != nil {
 				return err
 			}

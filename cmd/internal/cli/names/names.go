@@ -171,8 +171,11 @@ func newNamesSetup() *cobra.Command {
 			if len(args) == 1 && !slices.Contains(c.ValidArgs, args[0]) {
 				return frame.Misusef("%q is no resolver known here: give %s", args[0], strings.Join(c.ValidArgs, ", "))
 			}
-			var setup listen.Setup
-			if err := client.Get(c.Context(), api.SetupRoute, &setup); err != nil {
+			setup, err := frame.Answered(c, func() (setup listen.Setup, err error) {
+				err = client.Get(c.Context(), api.SetupRoute, &setup)
+				return setup, err
+			})
+			if err != nil {
 				return err
 			}
 			if write {

@@ -160,13 +160,15 @@ func completeOption(c *cobra.Command, table []option.Described, begun string) (a
 		case !named && strings.HasPrefix(o.Name, name):
 			all = append(all, cobra.CompletionWithDesc(o.Name+"=", o.Meaning))
 		case named && o.Name == name:
-			words := o.Words
-			if name == "parent" {
+			words, before, last := o.Words, "", value
+			if name == "parent" { // a list, whose last item is being typed
 				words = append(frame.Known(c, frame.Interfaces), words...)
+				last = strings.TrimLeft(value[strings.LastIndexByte(value, ',')+1:], " !")
+				before = strings.TrimSuffix(value, last)
 			}
 			for _, w := range words {
-				if strings.HasPrefix(w, value) {
-					all = append(all, name+"="+w)
+				if strings.HasPrefix(w, last) {
+					all = append(all, name+"="+before+w)
 				}
 			}
 			return all, cobra.ShellCompDirectiveNoFileComp
