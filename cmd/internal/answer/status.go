@@ -59,7 +59,7 @@ func (a Status) status(ctx context.Context) api.Status {
 		Hosts:           hostsStatus(rows),
 		Store:           a.members(api.CallNodes(names)),
 		Parents:         parentsStatus(known.Nodes[a.Roster.Self].Description),
-		Networks:        a.networks(),
+		Networks:        a.networks(known.Nodes[a.Roster.Self].Description),
 		Defined:         definedStatus(a.Driver.Progress()),
 		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), FailedStarts: []string{},
 	}
@@ -141,14 +141,14 @@ func parentsStatus(self store.Node) []api.ParentStatus {
 }
 
 // networks are those of this host, with how full they are.
-func (a Status) networks() []api.NetworkStatus {
+func (a Status) networks(self store.Node) []api.NetworkStatus {
 	pools := map[string][]api.PoolStatus{} // by the engine's id
 	for _, u := range a.Addresses.Usage() {
 		pools[u.Network] = append(pools[u.Network], poolStatus(u))
 	}
 	networks := []api.NetworkStatus{}
 	for _, n := range a.Driver.Report() {
-		networks = append(networks, networkStatus(n, pools[n.ID]))
+		networks = append(networks, networkStatus(n, self, pools[n.ID]))
 	}
 	slices.SortFunc(networks, func(x, y api.NetworkStatus) int { return cmp.Compare(x.Name, y.Name) })
 	return networks
@@ -192,12 +192,17 @@ func definedStatus(p command.Progress) api.DefinedStatus {
 	return api.DefinedStatus{Networks: p.Defined, Made: p.Made, Failed: p.Failed}
 }
 
-func networkStatus(n command.NetworkReport, pools []api.PoolStatus) api.NetworkStatus {
+func networkStatus(n command.NetworkReport, self store.Node, pools []api.PoolStatus) api.NetworkStatus {
 	s := api.NetworkStatus{
 		Name: n.Name, UUID: n.UUID, Scope: n.Scope, State: string(n.Stage), Why: n.Why, Endpoints: n.Endpoints,
 		Subnets: []string{}, Pools: append([]api.PoolStatus{}, pools...),
 	}
-	if len(n.Parents) > 0 {
+	for _, described := range self.Networks {
+		if described.Engine == n.ID {
+			s.Parent = described.Parent
+		}
+	}
+	if len(n.Parents) > 0 { // links stay where they are when another would be chosen
 		s.Parent = n.Parents[0]
 	}
 	for _, pool := range n.Pools {

@@ -106,7 +106,7 @@ type NetworkStatus struct {
 	Scope   string   `json:"scope"`
 	State   string   `json:"state"`
 	Why     string   `json:"why,omitempty"` // it is out of step with the cluster
-	Parent  string   `json:"parent"`        // in use here; "" while none is
+	Parent  string   `json:"parent"`        // in use here, or that would be now; "" while there is none
 	Subnets []string `json:"subnets"`
 	// Pools is how full they are; a subnet that this host gives no addresses of,
 	// or does not follow yet, is not among them.

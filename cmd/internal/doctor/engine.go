@@ -19,7 +19,7 @@ const oldest = "20.10"
 // of newer ones find it out by trying.
 var limits = []struct{ since, what string }{
 	{"28.0", "networks without IPv4"},
-	{"29.0", "an address kept for a container that is started again in every case"},
+	{"29.0", "certainty that a container started again keeps its address"},
 	{"29.8", "interface names (com.docker.network.endpoint.ifname)"},
 }
 
