@@ -58,7 +58,10 @@ func TestExcludeOutsideTheSubnets(t *testing.T) {
 	for _, change := range []string{"exclude=10.0.0.1", "exclude+=192.168.1.7,10.0.0.1"} {
 		h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{change}), "10.0.0.1 lies in no subnet of the network", "192.168.1.0/24")
 	}
-	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude-=10.0.0.1"}))
+	h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{"exclude-=192.168.0.0/16"}), "nothing was added to the network's with exclude+=")
+	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude+=192.168.1.7,192.168.1.8"}))
+	h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{"exclude-=192.168.1.0/29"}), "exclude-=192.168.1.0/29 is not among those that can be taken away: 192.168.1.7, 192.168.1.8")
+	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude-=192.168.1.8"}))
 }
 
 // Node ids are machine ids; people know hosts by their names.

@@ -94,6 +94,13 @@ func setExclude(n *store.Network, value string, add, remove bool) error {
 			return err
 		}
 	}
+	if remove {
+		for _, item := range items {
+			if !slices.Contains(n.Overrides.Exclude, item) {
+				return notThere("exclude", item, n.Overrides.Exclude)
+			}
+		}
+	}
 	n.Overrides.Exclude = combine(n.Overrides.Exclude, items, add, remove)
 	return nil
 }
@@ -109,8 +116,25 @@ func setRange(n *store.Network, value string, add, remove bool) error {
 	if !inside {
 		return fmt.Errorf("%w: range %s lies in no subnet of the network", ErrInvalid, r)
 	}
-	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r.Masked()}, add, remove)
+	r = r.Masked()
+	if remove && !slices.Contains(n.Overrides.Ranges, r) {
+		return notThere("range", r.String(), n.Overrides.Ranges)
+	}
+	n.Overrides.Ranges = combine(n.Overrides.Ranges, []netip.Prefix{r}, add, remove)
 	return nil
+}
+
+// notThere refuses to take away what was not set: an item is taken away as it was
+// given, and what the network was made with stays.
+func notThere[T any](key, item string, have []T) error {
+	if len(have) == 0 {
+		return fmt.Errorf("%w: %s-=%s: nothing was added to the network's with %s+=", ErrInvalid, key, visible.Word(item), key)
+	}
+	var all []string
+	for _, h := range have {
+		all = append(all, fmt.Sprint(h))
+	}
+	return fmt.Errorf("%w: %s-=%s is not among those that can be taken away: %s", ErrInvalid, key, visible.Word(item), strings.Join(all, ", "))
 }
 
 func setCooldown(n *store.Network, value string) error {

@@ -54,8 +54,26 @@ func TestTablesAreWhatIsTaken(t *testing.T) {
 	}
 	for _, o := range option.Changes() {
 		n := store.Network{Created: store.Definition{Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}}
+		n.Overrides = store.Overrides{Exclude: []string{"10.0.0.9"}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25")}} // for what is taken away
 		if err := option.Set(&n, o.Name+"="+example(o)); err != nil {
 			t.Errorf("network set %s=%s: %v", o.Name, example(o), err)
+		}
+	}
+}
+
+// TestWhatIsNotThereIsNotTakenAway: an item that is written otherwise than it was
+// given takes nothing away, which must not look as if it did.
+func TestWhatIsNotThereIsNotTakenAway(t *testing.T) {
+	n := store.Network{
+		Created:   store.Definition{Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}},
+		Overrides: store.Overrides{Exclude: []string{"10.0.0.1-10.0.0.9"}},
+	}
+	for change, want := range map[string]string{
+		"exclude-=10.0.0.5":    "exclude-=10.0.0.5 is not among those that can be taken away: 10.0.0.1-10.0.0.9",
+		"range-=10.0.0.128/25": "range-=10.0.0.128/25: nothing was added to the network's with range+=",
+	} {
+		if err := option.Set(&n, change); !errors.Is(err, option.ErrInvalid) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", change, err, want)
 		}
 	}
 }
