@@ -23,6 +23,7 @@ var withoutStore = map[string]manners{
 	"events": {0, "etcd does not answer"}, "network ls": {0, "etcd does not answer this host"}, "network inspect": {0, "etcd does not answer this host"},
 	"node ls": {0, "etcd does not answer this host"}, "node inspect": {0, "unreachable"}, "lease ls": {0, "etcd does not answer this host"},
 	"lease show": {0, "etcd does not answer this host"}, "whois": {0, "etcd does not answer this host"},
+	"pool ls": {0, "etcd does not answer this host"}, "store ls": {0, "the store does not answer this host"},
 }
 
 // TestManners types every command without root, without a store that answers,

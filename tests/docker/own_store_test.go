@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -83,6 +84,7 @@ type storeView struct {
 	Standing string
 	Members  []struct{ Node, Role, Why string }
 	Hosts    []struct{ Node, Why string }
+	AsOf     time.Time
 }
 
 // nodes lists those with one of the roles, in order.
@@ -102,7 +104,10 @@ func (c *cluster) storeOn(h *lab.Host) (v storeView, err error) {
 	if err != nil {
 		return v, err
 	}
-	return v, json.Unmarshal([]byte(out), &v)
+	if err := json.Unmarshal([]byte(out), &v); err != nil || v.AsOf.IsZero() {
+		return v, err
+	}
+	return v, fmt.Errorf("the store does not answer %s, which saw the members last at %s", h.Name, v.AsOf)
 }
 
 // waitMembers waits until all these hosts tell of so many voters and learners,

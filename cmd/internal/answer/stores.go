@@ -12,8 +12,10 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/authority"
+	"gvlan/cluster/store/care"
 	"gvlan/cluster/store/etcd"
 	"gvlan/cluster/store/hosting"
+	"gvlan/cluster/store/join"
 	"gvlan/cluster/store/members"
 	"gvlan/cluster/store/session"
 	"gvlan/cmd/internal/api"
@@ -79,7 +81,7 @@ func (a Stores) elsewhere(err error) error {
 	for _, p := range a.Own.Places() {
 		hosts = append(hosts, called(p.Node))
 	}
-	return fmt.Errorf("%w: run this on %s", err, strings.Join(hosts, " or "))
+	return fmt.Errorf("%w: run this on %s", err, cmp.Or(strings.Join(hosts, " or "), "a host that does (gvlan store ls)"))
 }
 
 func (a Stores) rotateToken(r *http.Request) (any, error) {
@@ -102,15 +104,20 @@ func (a Stores) list(r *http.Request) (any, error) {
 		return view, nil
 	}
 	found, err := a.Own.Survey(r.Context(), a.Session, a.Client)
+	called, life := api.CallNodes(a.Roster.Names()), a.Own.Life()
+	view.Life, view.From, view.Warnings = life.Number, life.From, a.Own.Warnings(called)
 	if errors.Is(err, store.ErrUnavailable) {
-		return nil, fmt.Errorf("the members cannot be listed: %w", store.ErrUnavailable) // one for each of what was read
+		looked, _ := a.Own.Health()
+		view.Members, view.AsOf = lastSeen(looked.Members, a.Own.Places(), called), a.Roster.Directory.Known().Heard
+		if len(view.Members) == 0 || view.AsOf.IsZero() {
+			return nil, fmt.Errorf("the members cannot be listed: %w", store.ErrUnavailable) // one for each of what was read
+		}
+		return view, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	life := a.Own.Life()
-	view.Want, view.Life, view.From, view.Warnings = found.Want, life.Number, life.From, a.Own.Warnings(api.CallNodes(a.Roster.Names()))
-	called := api.CallNodes(a.Roster.Names())
+	view.Want = found.Want
 	for _, m := range found.Members {
 		at, told := found.Statuses[m.ID]
 		row := api.StoreMember{Node: m.Node, Host: called(m.Node), Address: baseOf(found.Hosts, m.Node), Role: "voter", Lag: m.Lag, Size: at.DBSize, InUse: at.DBInUse, Alarms: at.Alarms}
@@ -133,6 +140,37 @@ func (a Stores) list(r *http.Request) (any, error) {
 	slices.SortFunc(view.Members, func(x, y api.StoreMember) int { return cmp.Compare(x.Host, y.Host) })
 	slices.SortFunc(view.Hosts, func(x, y api.StoreHost) int { return cmp.Compare(x.Host, y.Host) })
 	return view, nil
+}
+
+// lastSeen are the members as they were at the last look or, where none was taken
+// since this agent began, those that this host remembers.
+func lastSeen(looked []care.Member, remembered []join.Place, called func(node string) string) (all []api.StoreMember) {
+	bases := map[string]string{}
+	for _, p := range remembered {
+		bases[p.Node] = p.Client
+		if len(looked) == 0 {
+			row := api.StoreMember{Node: p.Node, Host: called(p.Node), Address: p.Client, Role: "voter"}
+			if p.Learner {
+				row.Role = "learner"
+			}
+			all = append(all, row)
+		}
+	}
+	for _, m := range looked {
+		row := api.StoreMember{Node: m.Node, Host: called(m.Node), Address: bases[m.Node], Role: "voter", Size: m.Size, InUse: m.InUse}
+		switch {
+		case m.Learner:
+			row.Role = "learner"
+		case m.Leader:
+			row.Role = "leader"
+		}
+		if !m.Answers {
+			row.Why = "does not answer"
+		}
+		all = append(all, row)
+	}
+	slices.SortFunc(all, func(x, y api.StoreMember) int { return cmp.Compare(x.Host, y.Host) })
+	return all
 }
 
 // baseOf is where a host serves the store.

@@ -56,6 +56,9 @@ type StoreView struct {
 	Members  []StoreMember `json:"members"`
 	Hosts    []StoreHost   `json:"hosts"`    // that run no member, and why
 	Warnings []string      `json:"warnings"` // what is wrong with it, each with its cure
+	// AsOf is set while the store does not answer this host: the members are then
+	// those it saw last, and why the other hosts are none is not known.
+	AsOf time.Time `json:"asOf,omitzero"`
 }
 
 // StoreBegun is a life of the store that this host is about to begin.

@@ -132,6 +132,18 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// TestStoreAway: the members that the host saw last are shown as such.
+func TestStoreAway(t *testing.T) {
+	socket := clitest.Agent(t, clitest.Answers{"GET " + api.StoreRoute: api.StoreView{
+		Standing: "cluster", AsOf: ago(3 * time.Minute), Members: []api.StoreMember{{Node: "id1", Host: "h1", Role: "voter", Address: "192.168.1.11:2379"}},
+	}})
+	want := "NODE   ROLE    ADDRESS             BEHIND   SIZE   NOTE\nh1     voter   192.168.1.11:2379   0        -      -\n\n" +
+		"the store does not answer this host: these are the members it saw last, 3 minutes ago\n"
+	if diff := cmp.Diff(clitest.Typed{Out: want}, typed(t, "store", "ls", "--status-socket", socket)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestEmptyLists: there is nothing yet, which is said on stderr; --json is a list.
 func TestEmptyLists(t *testing.T) {
 	answers := clitest.Answers{}

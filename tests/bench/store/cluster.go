@@ -112,9 +112,13 @@ func (c *cluster) whole(ctx context.Context) (leader int, err error) {
 		}
 		var view struct {
 			Members []struct{ Node, Role, Why string }
+			AsOf    time.Time
 		}
 		if err := json.Unmarshal([]byte(out), &view); err != nil {
 			return err
+		}
+		if !view.AsOf.IsZero() {
+			return errors.New("the store does not answer")
 		}
 		voters := 0
 		leader = -1

@@ -144,7 +144,7 @@ func awaitLife(c *cobra.Command, client *api.Client, wait time.Duration, begun a
 	for end := time.Now().Add(wait); ; {
 		var v api.StoreView
 		err := client.Get(c.Context(), api.StoreRoute, &v)
-		if err == nil && v.Life >= begun.Life {
+		if err == nil && v.AsOf.IsZero() && v.Life >= begun.Life {
 			return sayBegun(c.OutOrStdout(), v, begun)
 		}
 		if time.Now().After(end) || !store.Sleep(c.Context(), settledLook) {

@@ -44,9 +44,9 @@ func newStoreList() *cobra.Command {
   gvlan store ls -q
   gvlan store ls --format '{{.Name}} {{.Role}}'`,
 	}
-	var warnings []string // of the answer that is shown
+	var shown api.StoreView
 	places := func(v api.StoreView) []place {
-		warnings = v.Warnings
+		shown = v
 		return placesOf(v)
 	}
 	return frame.ListingOf(c, frame.At[api.StoreView](api.StoreRoute), places, frame.List[place]{
@@ -63,8 +63,11 @@ func newStoreList() *cobra.Command {
 			}
 		},
 		After: func(out io.Writer, _ []place) error {
-			terminal.InCells(&warnings)
-			for _, w := range warnings {
+			if !shown.AsOf.IsZero() {
+				fmt.Fprintf(out, "\nthe store does not answer this host: these are the members it saw last, %s ago\n", terminal.Since(shown.AsOf, time.Now()))
+			}
+			terminal.InCells(&shown.Warnings)
+			for _, w := range shown.Warnings {
 				if _, err := fmt.Fprintf(out, "warning: %s\n", w); err != nil {
 					return err
 				}
