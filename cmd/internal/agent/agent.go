@@ -209,7 +209,7 @@ func (a *Agent) openCluster() error {
 		return err
 	}
 	a.records = answer.NewRecords(a.session, a.nodes.directory, a.log)
-	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, log: a.log}
+	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, troubles: a.troubles}
 	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), log: a.log}
 	if err := a.names.open(a.address); err != nil {
 		return err

@@ -191,7 +191,7 @@ type lan struct {
 	directory *cluster.Directory
 	node      string // this one
 	askAt     func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
-	log       *slog.Logger
+	troubles  *trouble.Book
 }
 
 // ask implements evict.Ask by asking at this host's own parent of each
@@ -215,8 +215,13 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 		return nil, nil, ctx.Err()
 	}
 	for parent, q := range asked {
-		if q.err != nil {
-			l.log.Warn("the LAN was not asked who has a node's addresses: no question leaves by this parent", "parent", parent, "err", q.err)
+		about := trouble.Matter{What: "asking the LAN who has a node's addresses, by parent " + parent}
+		switch {
+		case parent == "": // this host has none of that network
+		case q.err == nil:
+			l.troubles.Over(about)
+		default:
+			l.troubles.Tell(about, q.err)
 		}
 	}
 	for _, e := range endpoints {

@@ -1,12 +1,20 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/trouble"
 )
 
 // TestRankWithoutGossip: etcd alone says whose containers go last, and says
@@ -47,5 +55,42 @@ func TestRankWithoutGossip(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAParentThatAsksNothingIsToldOnce: quarantines are tried every few seconds.
+func TestAParentThatAsksNothingIsToldOnce(t *testing.T) {
+	mem, said := storetest.NewMem(), &bytes.Buffer{}
+	log := slog.New(slog.NewTextHandler(said, nil))
+	directory := cluster.NewDirectory(nil)
+	node := store.Node{Node: "h1", Networks: []store.NodeNetwork{{UUID: "net", Parent: "eth0"}}}
+	if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.NodeKey("h1"), store.Encode(node))}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var follow sync.WaitGroup
+	defer follow.Wait()
+	defer stop()
+	follow.Go(func() { _ = directory.Run(ctx, mem) })
+	eventually(t, "the directory knows the node", func() bool { return len(directory.Known().Nodes["h1"].Description.Networks) == 1 })
+	failed := errors.New("network is down")
+	l := lan{directory: directory, node: "h1", troubles: trouble.NewBook(time.Now, log), askAt: func(context.Context, string, []netip.Addr) ([]netip.Addr, error) {
+		return nil, failed
+	}}
+	for range 5 {
+		_, unasked, err := l.ask(t.Context(), []store.Endpoint{{Network: "net", IPv4: "192.0.2.1/24"}, {Network: "elsewhere", IPv4: "192.0.2.2/24"}})
+		if err != nil || len(unasked) != 2 {
+			t.Fatalf("%v were not asked for, %v; want both", unasked, err)
+		}
+	}
+	if strings.Count(said.String(), "\n") != 1 || !strings.Contains(said.String(), "by parent eth0") {
+		t.Errorf("said within five tries:\n%s", said)
+	}
+	failed = nil
+	if _, unasked, err := l.ask(t.Context(), []store.Endpoint{{Network: "net", IPv4: "192.0.2.1/24"}}); err != nil || len(unasked) > 0 {
+		t.Fatalf("%v were not asked for, %v", unasked, err)
+	}
+	if !strings.Contains(said.String(), "works again") {
+		t.Errorf("that it is over is not said:\n%s", said)
 	}
 }
