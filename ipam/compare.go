@@ -3,12 +3,13 @@ package ipam
 import (
 	"context"
 	"errors"
-	"log/slog"
+	"fmt"
 	"slices"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
@@ -354,22 +355,29 @@ func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Su
 // restoreMissing writes again what is found to be gone. It ends at the first
 // call that is not answered.
 func (u *upkeep) restoreMissing(ctx context.Context) {
-	restoreEach(ctx, u.Log, &u.missing.places, u.restorePlace)
-	restoreEach(ctx, u.Log, &u.missing.endpoints, u.bindings.restoreEndpoint)
-	restoreEach(ctx, u.Log, &u.missing.defaults, u.reservations.restoreDefault)
+	restoreEach(ctx, u.Troubles, &u.missing.places, u.restorePlace)
+	restoreEach(ctx, u.Troubles, &u.missing.endpoints, u.bindings.restoreEndpoint)
+	restoreEach(ctx, u.Troubles, &u.missing.defaults, u.reservations.restoreDefault)
 }
 
-func restoreEach[K comparable](ctx context.Context, log *slog.Logger, found *node.Suspects[K], restore func(context.Context, K) error) {
+// restoreEach tells of a record that it cannot write again, once; that the store is
+// away others tell.
+func restoreEach[K comparable](ctx context.Context, troubles *trouble.Book, found *node.Suspects[K], restore func(context.Context, K) error) {
 	away := false
 	for _, k := range found.Drain() {
 		if away {
 			found.Add(k)
 			continue
 		}
-		if err := restore(ctx, k); err != nil {
-			found.Add(k)
-			away = errors.Is(err, store.ErrUnavailable)
-			log.Warn("a record of this node that vanished from the store is looked at again", "of", k, "err", err)
+		about := trouble.Matter{What: fmt.Sprintf("writing a record of this node again that vanished, of %v", k)}
+		err := restore(ctx, k)
+		if err == nil {
+			troubles.Over(about)
+			continue
+		}
+		found.Add(k)
+		if away = errors.Is(err, store.ErrUnavailable); !away {
+			troubles.Tell(about, err)
 		}
 	}
 }

@@ -1,13 +1,18 @@
 package ipam
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
 
@@ -177,4 +182,21 @@ func TestARemovedNetworkReservesNothingAgain(t *testing.T) {
 		}
 		n.remove()
 	})
+}
+
+// TestWhatCannotBeWrittenAgainIsToldOnce: it is tried at every round.
+func TestWhatCannotBeWrittenAgainIsToldOnce(t *testing.T) {
+	var said bytes.Buffer
+	troubles := trouble.NewBook(time.Now, slog.New(slog.NewTextHandler(&said, nil)))
+	var found node.Suspects[string]
+	found.Add("e1")
+	for _, err := range []error{store.ErrUnavailable, errors.New("refused"), errors.New("refused"), nil} {
+		restoreEach(t.Context(), troubles, &found, func(context.Context, string) error { return err })
+	}
+	if lines := strings.Split(strings.TrimSpace(said.String()), "\n"); len(lines) != 2 || !strings.Contains(lines[0], "err=refused") || !strings.Contains(lines[1], "works again") {
+		t.Errorf("said %q, want that it is refused, and that it works again", lines)
+	}
+	if left := found.Drain(); len(left) > 0 {
+		t.Errorf("%v is tried again", left)
+	}
 }
