@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -86,6 +87,9 @@ func Follow[T any](ctx context.Context, s *Client, route string, tell func(T) er
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			if why, err := url.QueryUnescape(response.Trailer.Get(failedTrailer)); err == nil && why != "" {
+				return errors.New(why)
+			}
 			return errors.New("the agent ended")
 		case err != nil:
 			return fmt.Errorf("read the agent's answer: %w", err)

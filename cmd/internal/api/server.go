@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -80,7 +81,7 @@ func (s *Server) Handle(pattern string, answer func(*http.Request) (any, error))
 
 // Stream registers an answer that goes on for as long as the client reads it, the
 // agent lives and answer does not fail: each value that it tells is sent at once,
-// as a line of JSON. An error before the first is sent in words.
+// as a line of JSON. An error is sent in words, behind the values there were.
 func (s *Server) Stream(pattern string, answer func(r *http.Request, tell func(any) error) error) {
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		s.answers.Add(1)
@@ -105,10 +106,14 @@ func (s *Server) Stream(pattern string, answer func(r *http.Request, tell func(a
 			err = encoder.Encode(problem{Error: err.Error()})
 		}
 		if err != nil && ctx.Err() == nil {
+			w.Header().Set(http.TrailerPrefix+failedTrailer, url.QueryEscape(err.Error())) // a header is one line
 			s.log.Debug("an answer on the status socket ended", "route", pattern, "err", err)
 		}
 	})
 }
+
+// failedTrailer says behind a stream why it ended.
+const failedTrailer = "Gvlan-Failed"
 
 // BodyOf reads what a client sent with Client.Send.
 func BodyOf[T any](r *http.Request) (body T, err error) {

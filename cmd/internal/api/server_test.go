@@ -168,6 +168,9 @@ func TestStream(t *testing.T) {
 		gone <- r.Context().Err()
 		return nil
 	})
+	server.Stream("GET /v1/breaks", func(_ *http.Request, tell func(any) error) error {
+		return errors.Join(tell(1), errors.New("etcd does not answer:\nno leader"))
+	})
 	server.Stream("GET /v1/broken", func(*http.Request, func(any) error) error { return errors.New("no event is of kind x") })
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
@@ -182,6 +185,7 @@ func TestStream(t *testing.T) {
 	}{
 		"the client fails":          {"/v1/forever", func(_ func(), _ int) error { return enough }, "enough"},
 		"the client is interrupted": {"/v1/forever", func(cancel func(), _ int) error { cancel(); return nil }, ""},
+		"it breaks off":             {"/v1/breaks", func(func(), int) error { return nil }, "etcd does not answer:\nno leader"},
 		"refused":                   {"/v1/broken", nil, "no event is of kind x"},
 		"an older agent":            {"/v1/later", nil, "this agent does not know that question: it is older than this command"},
 	} {
