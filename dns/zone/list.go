@@ -12,10 +12,10 @@ import (
 
 // Record is one name of one endpoint, for people.
 type Record struct {
-	Name      string // below its network: folded, or as it is spelled where that makes a difference
-	Network   string // folded name; "" for a network that has no zone
-	Node      string // node id of the host the container runs on
-	Addresses []netip.Addr
+	Name      string       `json:"name"`    // below its network: folded, or as it is spelled where that makes a difference
+	Network   string       `json:"network"` // folded name; "" for a network that has no zone
+	Node      string       `json:"node"`    // node id of the host the container runs on
+	Addresses []netip.Addr `json:"addresses"`
 }
 
 // Names returns every name in scope, ordered by network, name and node.

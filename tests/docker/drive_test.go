@@ -74,7 +74,7 @@ type status struct {
 		Trusted bool
 		Why     string
 	}
-	PendingReleases int `json:"pending_releases"`
+	PendingReleases int `json:"pendingReleases"`
 	Warnings        []string
 }
 

@@ -155,8 +155,8 @@ func (c *cluster) flaps() uint64 {
 // gossipCounts is what an agent met among its peers.
 type gossipCounts struct {
 	Answering      int
-	RefusedKey     uint64 `json:"refused_key"`
-	RefusedCluster uint64 `json:"refused_cluster"`
+	RefusedKey     uint64 `json:"refusedKey"`
+	RefusedCluster uint64 `json:"refusedCluster"`
 	Flaps          uint64
 }
 

@@ -171,7 +171,7 @@ type status struct {
 		Endpoints                       int
 	}
 	Etcd            struct{ Trusted bool }
-	PendingReleases int `json:"pending_releases"`
+	PendingReleases int `json:"pendingReleases"`
 	Warnings        []string
 }
 

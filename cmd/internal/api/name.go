@@ -23,7 +23,7 @@ type Looked struct {
 // NameView is a name and where it is.
 type NameView struct {
 	zone.Record
-	Host string // what people call the node
+	Host string `json:"host"` // what people call the node
 }
 
 // NameCounts counts queries of one zone by rcode.

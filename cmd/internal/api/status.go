@@ -22,9 +22,9 @@ type Status struct {
 	Parents         []ParentStatus  `json:"parents"`          // of this host, that networks hang from
 	Networks        []NetworkStatus `json:"networks"`
 	Defined         DefinedStatus   `json:"defined"`
-	PendingReleases int             `json:"pending_releases"` // journaled, not in etcd yet
-	Warnings        []string        `json:"warnings"`         // what is wrong and no error told anybody
-	FailedStarts    []string        `json:"failed_starts"`    // containers whose start failed for want of etcd
+	PendingReleases int             `json:"pendingReleases"` // journaled, not in etcd yet
+	Warnings        []string        `json:"warnings"`        // what is wrong and no error told anybody
+	FailedStarts    []string        `json:"failedStarts"`    // containers whose start failed for want of etcd
 }
 
 // Unhealthy reports whether something is wrong.
@@ -84,12 +84,12 @@ type EngineStatus struct {
 
 // GossipStatus counts what this agent met among its peers since it started.
 type GossipStatus struct {
-	Answering      int    `json:"answering"`       // members that answer, this one included
-	RefusedKey     uint64 `json:"refused_key"`     // packets and streams without the cluster's key
-	RefusedCluster uint64 `json:"refused_cluster"` // of another cluster
-	RefusedNode    uint64 `json:"refused_node"`    // of nodes etcd does not know
-	UDPBlocked     uint64 `json:"udp_blocked"`     // probes that only TCP answered
-	Flaps          uint64 `json:"flaps"`           // members that were taken for dead and came back
+	Answering      int    `json:"answering"`      // members that answer, this one included
+	RefusedKey     uint64 `json:"refusedKey"`     // packets and streams without the cluster's key
+	RefusedCluster uint64 `json:"refusedCluster"` // of another cluster
+	RefusedNode    uint64 `json:"refusedNode"`    // of nodes etcd does not know
+	UDPBlocked     uint64 `json:"udpBlocked"`     // probes that only TCP answered
+	Flaps          uint64 `json:"flaps"`          // members that were taken for dead and came back
 }
 
 // DefinedStatus counts the networks that every host of the cluster is to have.

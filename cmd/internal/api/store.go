@@ -108,7 +108,7 @@ type StoreMember struct {
 	Why     string   `json:"why,omitempty"` // it does not answer
 	Lag     uint64   `json:"lag"`           // entries of the log it has not applied yet
 	Size    int64    `json:"size"`          // bytes of its database
-	InUse   int64    `json:"in_use"`        // bytes of that which hold something
+	InUse   int64    `json:"inUse"`         // bytes of that which hold something
 	Alarms  []string `json:"alarms,omitempty"`
 }
 

@@ -70,7 +70,7 @@ func kindOfField(field string, named kind) kind {
 	switch strings.ToLower(field) {
 	case "name":
 		return named
-	case "container", "containers", "failed_starts", "aliases":
+	case "container", "containers", "failedstarts", "aliases":
 		return container
 	case "host", "waiting":
 		return host

@@ -117,8 +117,9 @@ func types() []string { return []string{"A", "AAAA", "PTR", "SRV", "TXT", "SOA",
 
 // count is a row of `gvlan dns counts`.
 type count struct {
-	Zone, Code string
-	Answers    uint64
+	Zone    string `json:"zone"`
+	Code    string `json:"code"`
+	Answers uint64 `json:"answers"`
 }
 
 func newNamesCounts() *cobra.Command {

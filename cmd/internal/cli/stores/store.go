@@ -26,13 +26,13 @@ func New() *cobra.Command {
 
 // place is a row of `gvlan store ls`: a member, or a host without one.
 type place struct {
-	Name    string // of the host, as people call it
-	Node    string
-	Role    string // "" without a member
-	Address string
-	Lag     string
-	Size    string
-	Why     string
+	Name    string `json:"name"` // of the host, as people call it
+	Node    string `json:"node"`
+	Role    string `json:"role"` // "" without a member
+	Address string `json:"address"`
+	Lag     string `json:"lag"`
+	Size    string `json:"size"`
+	Why     string `json:"why"`
 }
 
 func newStoreList() *cobra.Command {
