@@ -65,10 +65,13 @@ func TestWhatHasNoEffectIsTold(t *testing.T) {
 		t.Helper()
 		h.eventually("the warnings to be "+strings.Join(want, "; "), func() bool {
 			h.d.Containers.Refresh()
-			return cmp.Equal(want, h.d.Warnings())
+			return cmp.Equal(want, h.d.Hints())
 		})
 	}
 	told(want)
+	if wrong := h.d.Warnings(); len(wrong) > 0 {
+		t.Errorf("what harms nothing is warned of: %q", wrong)
+	}
 	h.restart()
 	told(want)
 	for _, ct := range started {

@@ -335,8 +335,12 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 }
 
 // Warnings are what is wrong here that no error told anybody: services whose
-// virtual address nobody answers, networks whose creation the swarm was refused, a managed plugin whose name hides this one,
-// hosts whose network lost its name to one of this host, options without effect.
+// virtual address nobody answers, networks whose creation the swarm was refused, a
+// managed plugin whose name hides this one, hosts whose network lost its name to one
+// of this host.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.containers.Unheeded.List())
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List())
 }
+
+// Hints are what was asked for here and has no effect: everything works without.
+func (cm *Commands) Hints() []string { return cm.containers.Unheeded.List() }

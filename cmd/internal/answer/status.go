@@ -61,7 +61,7 @@ func (a Status) status(ctx context.Context) api.Status {
 		Parents:         parentsStatus(known.Nodes[a.Roster.Self].Description),
 		Networks:        a.networks(known.Nodes[a.Roster.Self].Description),
 		Defined:         definedStatus(a.Driver.Progress()),
-		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), FailedStarts: []string{},
+		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), Hints: a.Driver.Hints(), FailedStarts: []string{},
 	}
 	for _, c := range a.Addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))

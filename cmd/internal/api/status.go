@@ -24,6 +24,7 @@ type Status struct {
 	Defined         DefinedStatus   `json:"defined"`
 	PendingReleases int             `json:"pendingReleases"` // journaled, not in etcd yet
 	Warnings        []string        `json:"warnings"`        // what is wrong and no error told anybody
+	Hints           []string        `json:"hints"`           // what was asked for and has no effect; nothing is wrong for it
 	FailedStarts    []string        `json:"failedStarts"`    // containers whose start failed for want of etcd
 }
 

@@ -64,6 +64,9 @@ func PrintStatus(out io.Writer, s api.Status, now time.Time) error {
 	if s.PendingReleases > 0 {
 		about.Rows = append(about.Rows, []string{"releases", fmt.Sprintf("%d wait until etcd takes them", s.PendingReleases)})
 	}
+	for _, hint := range s.Hints {
+		about.Rows = append(about.Rows, []string{"hint", hint})
+	}
 	if err := about.Print(out); err != nil {
 		return err
 	}

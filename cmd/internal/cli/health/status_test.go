@@ -49,6 +49,7 @@ no networks on this host
 				Store:   []api.StoreStatus{{Host: "host1", Role: "leader", Answers: true}, {Host: "host2", Role: "voter"}, {Host: "host3", Role: "voter", Answers: true}, {Host: "host4", Role: "learner", Answers: true}},
 				Parents: []api.ParentStatus{{Name: "eth1", Up: true, MTU: 1500, Networks: []string{"iot", "lan1"}}, {Name: "eth2", MTU: 9000, Networks: []string{"lab"}}},
 				Defined: api.DefinedStatus{Networks: 3, Made: 2, Failed: 1}, PendingReleases: 2,
+				Hints: []string{"network lan1: published ports (-p) have no effect (web)"},
 				Networks: []api.NetworkStatus{
 					{Name: "lan1", Scope: "global", State: "committed", Parent: "eth1", Subnets: []string{"10.9.0.0/24", "fd00::/64"}, Endpoints: 3, Pools: []api.PoolStatus{
 						{Subnet: "10.9.0.0/24", Used: 30, Free: 96, Resting: 1, Reserved: 129}, {Subnet: "fd00::/64", Used: 3, Free: 1<<64 - 1},
@@ -65,6 +66,7 @@ gossip     3 answer
 parents    eth1 up, mtu 1500 (iot, lan1); eth2 down, mtu 9000 (lab)
 networks   2 of 3 defined are made on this host; 1 could not be made and are tried again
 releases   2 wait until etcd takes them
+hint       network lan1: published ports (-p) have no effect (web)
 
 NETWORK   SUBNET        USED            FREE        RESERVED   PARENT   HERE
 lan1      10.9.0.0/24   ###....... 30   97          129        eth1     3
