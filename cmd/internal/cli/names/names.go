@@ -53,7 +53,7 @@ func newNamesList() *cobra.Command {
 				{Head: "NETWORK", Cell: func(v api.NameView) string { return v.Network }},
 				{Head: "ADDRESSES", Cell: addressesColumn},
 				{Head: "NODE", Cell: func(v api.NameView) string { return v.Host }},
-				{Head: "ID", Wide: true, Cell: func(v api.NameView) string { return v.Node }},
+				{Head: "NODE ID", Wide: true, Cell: func(v api.NameView) string { return v.Node }},
 			}
 		},
 		Before: func(io.Writer, []api.NameView) error {

@@ -173,7 +173,7 @@ func printNetworkHosts(out io.Writer, v api.NetworkView, wide bool) error {
 		table.Rows = append(table.Rows, []string{h.Called(), agent, frame.Word(h.State), h.Parent, strings.Join(h.Links, ","), h.Why})
 	}
 	if wide {
-		table.Heads = append(table.Heads, "ID", "ENGINE'S ID")
+		table.Heads = append(table.Heads, "NODE ID", "ENGINE'S ID")
 		for i, h := range v.Hosts {
 			table.Rows[i] = append(table.Rows[i], h.Node, h.Engine)
 		}

@@ -148,7 +148,7 @@ func memberList() frame.List[api.MemberView] {
 				{Head: "ANSWERED", Wide: true, Cell: func(v api.MemberView) string { return terminal.Since(v.Direct, now) }},
 				{Head: "RTT", Wide: true, Cell: roundTrip},
 				{Head: "APPLIED", Wide: true, Cell: func(v api.MemberView) string { return fmt.Sprint(v.Applied) }},
-				{Head: "ID", Wide: true, Cell: func(v api.MemberView) string { return v.Node }},
+				{Head: "NODE ID", Wide: true, Cell: func(v api.MemberView) string { return v.Node }},
 			}
 		},
 		Empty: "no nodes are known yet",

@@ -35,7 +35,7 @@ func nodeList() frame.List[api.NodeView] {
 					return eachAgent(v, func(v api.NodeView) string { return v.Version })
 				}},
 				{Head: "AGENTS", Wide: true, Cell: kindsOf},
-				{Head: "ID", Wide: true, Cell: func(v api.NodeView) string { return v.Node }},
+				{Head: "NODE ID", Wide: true, Cell: func(v api.NodeView) string { return v.Node }},
 			}
 		},
 		After: func(out io.Writer, views []api.NodeView) error {

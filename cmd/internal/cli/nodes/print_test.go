@@ -29,7 +29,7 @@ func TestHostIsOneRow(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"NODE STATE FOR ADDRESS CONTAINERS PARENTS NETWORKS VERSION AGENTS ID",
+		"NODE STATE FOR ADDRESS CONTAINERS PARENTS NETWORKS VERSION AGENTS NODE ID",
 		"h1 ready; swarm: down 1 second 10.0.0.1 3 eth1 2 2.0; swarm: 1.0 socket,swarm id1",
 		"h2 ready 1 minute 10.0.0.2 2 - 0 2.0 swarm id2.swarm",
 	}

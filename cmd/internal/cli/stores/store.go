@@ -59,7 +59,7 @@ func newStoreList() *cobra.Command {
 				{Head: "BEHIND", Cell: func(p place) string { return p.Lag }},
 				{Head: "SIZE", Cell: func(p place) string { return p.Size }},
 				{Head: "NOTE", Cell: func(p place) string { return p.Why }},
-				{Head: "ID", Wide: true, Cell: func(p place) string { return p.Node }},
+				{Head: "NODE ID", Wide: true, Cell: func(p place) string { return p.Node }},
 			}
 		},
 		After: func(out io.Writer, _ []place) error {
