@@ -63,24 +63,36 @@ func (f found) ofStore() []api.Problem {
 	return []api.Problem{p}
 }
 
-// ofHosts tells of the other agents: this one's own troubles are told by what
-// they do.
+// ofHosts tells of the other agents, those that fare alike together: this one's own
+// troubles are told by what they do.
 func (f found) ofHosts() (all []api.Problem) {
 	if !f.fresh {
 		return nil
 	}
+	hosts := map[cluster.State][]string{}
 	for _, row := range f.rows {
-		host := f.called(row.Node)
-		switch {
-		case row.Node == f.status.Node || row.Store.Epoch.Evicted:
-		case row.State == cluster.Down && !row.Stopped:
-			all = append(all, api.Problem{What: "host " + host + " is down", Cure: "systemctl start gvlan there, or gvlan node evict " + host + " when it will not come back"})
-		case row.State == cluster.Detached:
-			all = append(all, api.Problem{What: "host " + host + " has lost the store: new addresses are refused there", Cure: "gvlan status there"})
-		case row.State == cluster.Unreachable:
-			all = append(all, api.Problem{What: "no host gets an answer from " + host + ", which is connected to the store", Cure: "gvlan doctor there: is UDP and TCP 7947 open?"})
+		if row.Node != f.status.Node && !row.Store.Epoch.Evicted && (row.State != cluster.Down || !row.Stopped) {
+			hosts[row.State] = append(hosts[row.State], f.called(row.Node))
 		}
 	}
+	tell := func(state cluster.State, one, several, cure string) {
+		named := hosts[state]
+		slices.Sort(named)
+		if len(named) > 1 {
+			one = several
+		}
+		if len(named) > 0 {
+			all = append(all, api.Problem{What: fmt.Sprintf(one, strings.Join(named, ", ")), Cure: cure})
+		}
+	}
+	lost := "HOST"
+	if down := hosts[cluster.Down]; len(down) == 1 {
+		lost = down[0]
+	}
+	tell(cluster.Down, "host %s is down", "hosts %s are down", "systemctl start gvlan there, or gvlan node evict "+lost+" when it will not come back")
+	tell(cluster.Detached, "host %s has lost the store: new addresses are refused there", "hosts %s have lost the store: new addresses are refused there", "gvlan status there")
+	tell(cluster.Unreachable, "no host gets an answer from %s, which is connected to the store", "no host gets an answer from %s, which are connected to the store",
+		"gvlan doctor there: is UDP and TCP 7947 open?")
 	return all
 }
 

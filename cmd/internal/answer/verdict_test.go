@@ -37,6 +37,8 @@ func TestVerdict(t *testing.T) {
 		{"nothing", func(*found) {}, []api.Problem{}},
 		{"a host is down", func(f *found) { f.rows = append(f.rows, row("h2", cluster.Down)) },
 			[]api.Problem{{What: "host h2 is down", Cure: "systemctl start gvlan there, or gvlan node evict h2 when it will not come back"}}},
+		{"hosts are down", func(f *found) { f.rows = append(f.rows, row("h3", cluster.Down), stopped, row("h10", cluster.Down)) },
+			[]api.Problem{{What: "hosts h10, h3 are down", Cure: "systemctl start gvlan there, or gvlan node evict HOST when it will not come back"}}},
 		{"a host was stopped", func(f *found) { f.rows = append(f.rows, stopped) }, []api.Problem{}},
 		{"a host was evicted", func(f *found) { f.rows = append(f.rows, evicted) }, []api.Problem{}},
 		{"who is down is not known", func(f *found) { f.rows, f.fresh = append(f.rows, row("h2", cluster.Down)), false }, []api.Problem{}},
