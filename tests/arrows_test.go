@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	"cmd/internal/cli/clitest":     {"cmd/internal/api", "cmd/internal/cli/frame"},
 	"cmd/internal/cli/frame":       {"cluster", "cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "driver/journal", "ipam/pool"},
 	"cmd/internal/cli/health":      {"cluster", "cluster/events", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/doctor", "cmd/internal/support", "cmd/internal/terminal", "ipam/pool"},
-	"cmd/internal/cli/leases":      {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "ipam/pool", "ipam/survey"},
+	"cmd/internal/cli/leases":      {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "driver/visible", "ipam/pool", "ipam/survey"},
 	"cmd/internal/cli/names":       {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "dns/listen"},
 	"cmd/internal/cli/networks":    {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "driver/command", "driver/engine", "driver/network", "driver/option", "ipam/pool"},
 	"cmd/internal/cli/nodes":       {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "ipam/evict"},

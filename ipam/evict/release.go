@@ -25,9 +25,9 @@ type Release struct {
 	Self string // this node
 	// Holds reports whether this node's memory has the address.
 	Holds func(segment string, addr netip.Addr) bool
-	// Answers asks the LAN of a lease's network who answers for an address: as
-	// words, "" for nobody. asked is false where this host cannot ask there.
-	Answers func(ctx context.Context, network string, addr netip.Addr) (who string, asked bool)
+	// Answers asks the LAN who answers for the address: as words, "" for nobody.
+	// asked is false where this host cannot ask there.
+	Answers func(ctx context.Context, addr netip.Addr) (who string, asked bool)
 	Called  func(node string) string   // what people call a node
 	Network func(called string) string // the name of what a lease calls its network so; "": none is known
 }
@@ -55,7 +55,7 @@ func (r Release) Address(ctx context.Context, segment string, addr netip.Addr, a
 		return err
 	}
 	if why == "" {
-		why = r.heard(ctx, rec, addr, force)
+		why = r.heard(ctx, addr, force)
 	}
 	if why != "" {
 		return fmt.Errorf("address %s: %w: %s", addr, ErrUsed, why)
@@ -148,8 +148,8 @@ func (r Release) reserved(rec store.Lease) string {
 }
 
 // heard says why an address is not released, by what the LAN says.
-func (r Release) heard(ctx context.Context, rec store.Lease, addr netip.Addr, force bool) string {
-	who, asked := r.Answers(ctx, rec.Network, addr)
+func (r Release) heard(ctx context.Context, addr netip.Addr, force bool) string {
+	who, asked := r.Answers(ctx, addr)
 	switch {
 	case who != "":
 		return fmt.Sprintf("it answers on the LAN (%s): stop who has it first", who)

@@ -67,7 +67,7 @@ func TestRelease(t *testing.T) {
 			release := evict.Release{
 				KV: mem, Self: "id1",
 				Holds:   func(string, netip.Addr) bool { return test.held },
-				Answers: func(context.Context, string, netip.Addr) (string, bool) { return test.answers, !test.unasked },
+				Answers: func(context.Context, netip.Addr) (string, bool) { return test.answers, !test.unasked },
 				Called:  func(node string) string { return strings.Replace(node, "id", "h", 1) },
 				Network: func(called string) string { return map[string]string{"u1": "lan"}[called] },
 			}
@@ -109,7 +109,7 @@ func TestReleaseOfWhatChangesMeanwhile(t *testing.T) {
 		release := evict.Release{
 			KV: mem, Self: "id1", Holds: func(string, netip.Addr) bool { return false },
 			Called: func(node string) string { return node }, Network: func(string) string { return "" },
-			Answers: func(ctx context.Context, _ string, _ netip.Addr) (string, bool) {
+			Answers: func(ctx context.Context, _ netip.Addr) (string, bool) {
 				if _, err := mem.Commit(ctx, store.Txn{Then: []store.Op{change}}); err != nil {
 					t.Error(err)
 				}

@@ -17,6 +17,7 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/dns/zone"
 	"gvlan/driver/link"
+	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 	"gvlan/ipam/pool"
@@ -194,13 +195,10 @@ func (p *pages) end() error {
 	return p.tell([]api.LeaseView{})
 }
 
-// idDigits is how much of an id Docker's lists have.
-const idDigits = 12
-
 // listed is an address as a list has it, of very many: with ids as Docker's lists
 // have them, and without what `lease show` is for.
 func listed(at survey.Entry) survey.Entry {
-	at.ContainerID, at.Endpoint = at.ContainerID[:min(len(at.ContainerID), idDigits)], at.Endpoint[:min(len(at.Endpoint), idDigits)]
+	at.ContainerID, at.Endpoint = visible.ID(at.ContainerID), visible.ID(at.Endpoint)
 	if at.Key = ""; at.Network != "" {
 		at.NetworkID = ""
 	}
@@ -262,9 +260,7 @@ func (a Leases) show(r *http.Request) (any, error) {
 	}
 	last := map[string][]api.Holder{}
 	if !stale {
-		if last, err = a.holders(r.Context(), events.Filter{Address: addr}); err != nil {
-			return nil, err
-		}
+		last, _ = a.holdersSoon(r.Context(), events.Filter{Address: addr}) // what is not known of the past is not told
 	}
 	details := []api.LeaseDetail{}
 	for _, v := range all {
@@ -398,7 +394,7 @@ func (a Leases) release(r *http.Request) (any, error) {
 			}
 			return ""
 		},
-		Answers: func(ctx context.Context, _ string, addr netip.Addr) (who string, asked bool) {
+		Answers: func(ctx context.Context, addr netip.Addr) (who string, asked bool) {
 			heard := a.askLAN(ctx, s, addr, segment)
 			for _, answer := range heard.Answers {
 				return answer.MAC + " at " + answer.Parent, true

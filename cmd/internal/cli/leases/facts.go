@@ -8,6 +8,7 @@ import (
 
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/terminal"
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/survey"
 )
@@ -56,11 +57,11 @@ func (f *facts) lease(v api.LeaseView, now time.Time) {
 func withID(name, id string) string {
 	switch {
 	case name == "":
-		return short(id)
+		return visible.ID(id)
 	case id == "":
 		return name
 	}
-	return name + " (" + short(id) + ")"
+	return name + " (" + visible.ID(id) + ")"
 }
 
 // stateWords are a state in words.

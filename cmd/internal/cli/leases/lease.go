@@ -14,6 +14,7 @@ import (
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
+	"gvlan/driver/visible"
 	"gvlan/ipam/survey"
 )
 
@@ -55,8 +56,8 @@ func leaseList() frame.List[api.LeaseView] {
 				{Head: "MAC", Wide: true, Cell: func(v api.LeaseView) string { return v.MAC }},
 				{Head: "PARENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Parent }},
 				{Head: "SEGMENT", Wide: true, Cell: func(v api.LeaseView) string { return v.Segment }},
-				{Head: "CONTAINER ID", Wide: true, Cell: func(v api.LeaseView) string { return short(v.ContainerID) }},
-				{Head: "ENDPOINT", Wide: true, Cell: func(v api.LeaseView) string { return short(v.Endpoint) }},
+				{Head: "CONTAINER ID", Wide: true, Cell: func(v api.LeaseView) string { return visible.ID(v.ContainerID) }},
+				{Head: "ENDPOINT", Wide: true, Cell: func(v api.LeaseView) string { return visible.ID(v.Endpoint) }},
 				{Head: "NODE ID", Wide: true, Cell: func(v api.LeaseView) string { return v.Node }},
 			}
 		},
@@ -84,7 +85,7 @@ func networkOf(v api.LeaseView) string {
 	if v.Network != "" {
 		return v.Network
 	}
-	return short(v.NetworkID)
+	return visible.ID(v.NetworkID)
 }
 
 // containerOf is a container's name, or what of its endpoint's id there is.
@@ -93,15 +94,9 @@ func containerOf(v api.LeaseView) string {
 	case v.Container != "":
 		return v.Container
 	case v.State == survey.Leased && v.ContainerID == "":
-		return short(v.Endpoint)
+		return visible.ID(v.Endpoint)
 	}
-	return short(v.ContainerID)
-}
-
-// short is an id as Docker prints it.
-func short(id string) string {
-	const digits = 12
-	return id[:min(len(id), digits)]
+	return visible.ID(v.ContainerID)
 }
 
 // which says which of the addresses with one spelling is meant.
@@ -157,7 +152,7 @@ func printDetails(out io.Writer, all []api.LeaseDetail, now time.Time) error {
 		f := facts{}
 		f.lease(d.LeaseView, now)
 		if d.MAC != "" {
-			f.add("endpoint", short(d.Endpoint))
+			f.add("endpoint", visible.ID(d.Endpoint))
 		}
 		if d.Key != "" {
 			f.add("key", d.Key)
