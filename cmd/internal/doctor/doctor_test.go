@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +44,7 @@ type world struct {
 	down    bool // the agent
 	rules   firewall.Ruleset
 	noRules error
+	printed map[string]string // by programs, by their command lines
 	free    int64
 	flush   time.Duration
 	silent  []string // sockets nobody answers at
@@ -184,6 +186,12 @@ func (w *world) examine() doctor.Report {
 	return doctor.Examine(w.t.Context(), doctor.Host{
 		Name: "alpha", Version: "1.0", Config: w.cfg, Kernel: limited{w.kernel, w.kinds}, Engine: w.engine, Agent: w, Files: w.files, Disk: w,
 		Firewall: func() (firewall.Ruleset, error) { return w.rules, w.noRules },
+		Run: func(_ context.Context, program string, args ...string) ([]byte, error) {
+			if text, ok := w.printed[strings.Join(append([]string{program}, args...), " ")]; ok {
+				return []byte(text), nil
+			}
+			return nil, fmt.Errorf("%s: %w", program, exec.ErrNotFound)
+		},
 		Ask: func(_ context.Context, sandbox, name string, _ bool) ([]netip.Addr, error) {
 			return w.ask(sandbox, name)
 		},
@@ -319,6 +327,10 @@ func TestFaults(t *testing.T) {
 		{"gossip", "one way only", doctor.Fault, func(w *world) { w.members[1].Direct = noon.Add(-time.Hour) }, "beta: gives this host itself no answer over UDP any more"},
 		{"gossip", "UDP is blocked", doctor.Hint, func(w *world) { w.status.Gossip.UDPBlocked = 500 }, "500 probes of peers were answered over TCP only"},
 		{"firewall", "a policy", doctor.Fault, func(w *world) { w.rules = drops() }, "this host's firewall drops TCP 2379 (the store), TCP 2380 (the store), TCP 2381 (the store), TCP 7947 (gossip), UDP 7947 (gossip) from 192.168.1.11, 192.168.1.12"},
+		{"firewall", "a policy of iptables-legacy", doctor.Fault, func(w *world) {
+			w.put("proc/net/ip_tables_names", "nat\nfilter\n")
+			w.printed = map[string]string{"iptables-legacy-save -t filter": "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"}
+		}, "the policy of chain INPUT in table ip filter (iptables-legacy)"},
 		{"ports", "another program has the gossip's port", doctor.Fault, func(w *world) {
 			w.put("proc/net/tcp", socketLine("00000000", 7947, "0A", 105))
 			w.put("proc/12/comm", "serf\n")
@@ -422,6 +434,25 @@ func TestCountsOfMonths(t *testing.T) {
 	w.status.Gossip.UDPBlocked, w.status.Gossip.RefusedKey = 500, 500
 	if r := w.examine(); len(r.Findings) > 0 {
 		t.Errorf("found %+v, want nothing", r.Findings)
+	}
+}
+
+// TestLegacyUnread: where rules of iptables-legacy cannot be read that is said; where
+// nftables cannot be, they are judged all the same.
+func TestLegacyUnread(t *testing.T) {
+	w := healthy(t)
+	w.put("proc/net/ip_tables_names", "filter\n")
+	firewallIn := func(r doctor.Report) doctor.Looked {
+		return r.Checks[slices.IndexFunc(r.Checks, func(c doctor.Looked) bool { return c.Check == "firewall" })]
+	}
+	if got := firewallIn(w.examine()); got.Saw == "" || !strings.Contains(got.NotChecked, "iptables-legacy") {
+		t.Errorf("looked at %+v, want that the rules of iptables-legacy are not read", got)
+	}
+	w.noRules = fmt.Errorf("read the firewall's rules: %w", firewall.ErrUnsupported)
+	w.printed = map[string]string{"iptables-legacy-save -t filter": "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 2380 -j DROP\nCOMMIT\n"}
+	r := w.examine()
+	if got := firewallIn(r); got.NotChecked != "" || !slices.ContainsFunc(r.Findings, func(x doctor.Finding) bool { return strings.Contains(x.What, "drops TCP 2380 (the store)") }) {
+		t.Errorf("looked at %+v, found %+v; want that TCP 2380 is dropped", got, r.Findings)
 	}
 }
 

@@ -70,6 +70,8 @@ type Host struct {
 	Disk    Disk
 	// Firewall reads the rules of the host's own packet filter.
 	Firewall func() (firewall.Ruleset, error)
+	// Run returns what a program prints.
+	Run func(ctx context.Context, program string, args ...string) ([]byte, error)
 	// Ask asks the resolver of a container, inside its network namespace, for the
 	// addresses of a name: of IPv6 where six is set.
 	Ask func(ctx context.Context, sandbox, name string, six bool) ([]netip.Addr, error)
@@ -101,6 +103,7 @@ type facts struct {
 	containers told[[]engine.ContainerDetail] // on a network of ours, or on the host's
 	interfaces told[[]link.Interface]
 	firewall   told[firewall.Ruleset]
+	legacy     told[[]firewall.Chain] // of iptables-legacy
 }
 
 // patience bounds each question.
@@ -121,11 +124,13 @@ func gather(ctx context.Context, h Host) *facts {
 		func() { f.reads = ask(ctx, fromAgent[api.StoreReads](h, api.StoreReadsRoute)) },
 		func() { f.interfaces = ask(ctx, h.Kernel.Interfaces) },
 		func() { f.firewall.value, f.firewall.err = h.Firewall() },
+		func() { f.legacy = ask(ctx, f.readLegacy) },
 		func() { f.askEngine(ctx) },
 	} {
 		asked.Go(one)
 	}
 	asked.Wait()
+	f.firewall.value.Chains = append(f.firewall.value.Chains, f.legacy.value...)
 	return f
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -40,10 +41,23 @@ func Real(c config.Config, version string) (h Host, closeIt func() error, err er
 	h = Host{
 		Name: name, Version: version, Config: c,
 		Kernel: kernel, Engine: docker, Agent: api.NewClient(c.StatusSocket),
-		Files: os.DirFS("/"), Disk: disk{}, Firewall: firewall.Read,
+		Files: os.DirFS("/"), Disk: disk{}, Firewall: firewall.Read, Run: run,
 		Ask: askInSandbox, Answers: answers, Now: time.Now, Sleep: func(ctx context.Context, d time.Duration) { store.Sleep(ctx, d) },
 	}
 	return h, func() error { return errors.Join(kernel.Close(), docker.Close()) }, nil
+}
+
+// run returns what a program prints, and for one that fails what it says
+// of that.
+func run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	out, err := exec.CommandContext(ctx, program, args...).Output()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok && len(failed.Stderr) > 0 {
+		return nil, fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(failed.Stderr)))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", program, err)
+	}
+	return out, nil
 }
 
 // answers reports whether anybody listens on a unix socket.

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"gvlan/cmd/internal/doctor/firewall"
@@ -111,8 +113,8 @@ func (f *facts) towards(peer netip.Addr) (by link.Interface, own netip.Addr, ok 
 
 // checkFirewall walks the packets of other hosts through this host's own rules.
 func checkFirewall(_ context.Context, f *facts) (string, []Finding, error) {
-	if f.firewall.err != nil {
-		return "", nil, f.firewall.err
+	if err := f.firewall.err; err != nil && (!errors.Is(err, firewall.ErrUnsupported) || len(f.legacy.value) == 0) {
+		return "", nil, err
 	}
 	ports := f.openPorts()
 	if len(ports) == 0 {
@@ -162,11 +164,33 @@ func checkFirewall(_ context.Context, f *facts) (string, []Finding, error) {
 		}
 		found = append(found, x)
 	}
-	saw := fmt.Sprintf("%d ports, %d chains", len(ports), len(f.firewall.value.Chains))
-	if strings.Contains(f.read("proc/net/ip_tables_names"), "filter") {
-		saw += "; rules of iptables-legacy are not read: iptables-legacy -S INPUT"
+	return fmt.Sprintf("%d ports, %d chains", len(ports), len(f.firewall.value.Chains)), found, f.legacy.err
+}
+
+// legacyTables are what iptables keeps beside nftables, where the kernel has it.
+var legacyTables = []struct {
+	names  string // file of the tables that there are
+	saves  string // prints one
+	family nftables.TableFamily
+}{
+	{"proc/net/ip_tables_names", "iptables-legacy-save", nftables.TableFamilyIPv4},
+	{"proc/net/ip6_tables_names", "ip6tables-legacy-save", nftables.TableFamilyIPv6},
+}
+
+// readLegacy reads the filter tables of iptables-legacy. Nothing is asked of a
+// kernel that has none: the question would load one.
+func (f *facts) readLegacy(ctx context.Context) (chains []firewall.Chain, err error) {
+	for _, table := range legacyTables {
+		if !slices.Contains(strings.Fields(f.read(table.names)), "filter") {
+			continue
+		}
+		text, err := f.Run(ctx, table.saves, "-t", "filter")
+		if err != nil {
+			return nil, fmt.Errorf("the rules of iptables-legacy are not read: %w", err)
+		}
+		chains = append(chains, firewall.Legacy(table.family, string(text))...)
 	}
-	return saw, found, nil
+	return chains, nil
 }
 
 // listener is a socket that waits for questions.

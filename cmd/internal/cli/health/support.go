@@ -7,8 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,7 +79,7 @@ func packTo(ctx context.Context, out io.Writer, path string, h support.Host, red
 func packed(h doctor.Host, own config.Config) support.Host {
 	return support.Host{
 		Name: h.Name, Version: h.Version, Settings: h.Config, Secrets: secretsOf(h.Config, own),
-		Agent: h.Agent, Engine: h.Engine, Files: h.Files, Now: h.Now, Run: runProgram,
+		Agent: h.Agent, Engine: h.Engine, Files: h.Files, Now: h.Now, Run: h.Run,
 		Examine: func(ctx context.Context) doctor.Report { return doctor.Examine(ctx, h) },
 	}
 }
@@ -95,17 +93,4 @@ func secretsOf(all ...config.Config) (secrets []string) {
 		secrets = append(secrets, c.Etcd.Password, c.DNS.Update.Secret, token)
 	}
 	return secrets
-}
-
-// runProgram returns what a program prints, and for one that fails what it says
-// of that.
-func runProgram(ctx context.Context, program string, args ...string) ([]byte, error) {
-	out, err := exec.CommandContext(ctx, program, args...).Output()
-	if failed, ok := errors.AsType[*exec.ExitError](err); ok && len(failed.Stderr) > 0 {
-		return nil, fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(failed.Stderr)))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", program, err)
-	}
-	return out, nil
 }
