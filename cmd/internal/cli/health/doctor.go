@@ -80,12 +80,21 @@ func examine(c *cobra.Command, version string) (doctor.Report, error) {
 	return report, closeHost()
 }
 
-// ownSettings are those of the command, which are the file's and the environment's.
+// ownSettings are those of the command, which are the file's and the environment's,
+// that of the agent's service included: an agent that is down, maybe for want of a
+// better setting, tells nobody.
 func ownSettings(c *cobra.Command) (config.Config, error) {
 	if os.Geteuid() != 0 {
 		return config.Config{}, errors.New("only root may look at all this: run this command as root")
 	}
-	loaded, err := config.Load(c.Flags(), os.Environ())
+	environ := os.Environ()
+	if !c.Flags().Changed("swarm") { // a managed plugin is no service
+		var err error
+		if environ, err = config.ServiceEnviron(config.ServiceFile, environ); err != nil {
+			return config.Config{}, err
+		}
+	}
+	loaded, err := config.Load(c.Flags(), environ)
 	if err != nil {
 		return config.Config{}, frame.Misuse(err)
 	}
