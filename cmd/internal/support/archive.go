@@ -45,15 +45,16 @@ type Host struct {
 	Engine   Engine
 	Examine  func(context.Context) doctor.Report
 	// Run runs a program and returns what it prints.
-	Run   func(ctx context.Context, program string, args ...string) ([]byte, error)
-	Files fs.FS // from the root
-	Now   func() time.Time
+	Run     func(ctx context.Context, program string, args ...string) ([]byte, error)
+	Files   fs.FS // from the root
+	Now     func() time.Time
+	Largest int // bytes of one part, of which the end is kept where it has more; 0: 16 MiB
 }
 
 // Bounds of one part.
 const (
 	patience = 30 * time.Second
-	largest  = 16 << 20 // bytes; of a longer one its end is kept
+	largest  = 16 << 20 // bytes
 	logLines = "10000"
 	events   = 5000
 )
@@ -132,7 +133,7 @@ func Write(ctx context.Context, to io.Writer, h Host, redact bool) error {
 	packed := gzip.NewWriter(to)
 	archive := tar.NewWriter(packed)
 	for _, f := range append([]file{readme(h, redact)}, made...) {
-		text := []byte(ended(scrub(string(f.text))))
+		text := []byte(ended(scrub(string(f.text)), cmp.Or(h.Largest, largest)))
 		header := &tar.Header{Name: "gvlan-support/" + f.name, Mode: 0o600, Size: int64(len(text)), ModTime: h.Now(), Typeflag: tar.TypeReg}
 		if err := archive.WriteHeader(header); err != nil {
 			return fmt.Errorf("write %s to the archive: %w", f.name, err)
@@ -165,8 +166,8 @@ func produce(ctx context.Context, h Host, p part) file {
 }
 
 // ended is a text, of which the end is kept where it is too long.
-func ended(text string) string {
-	cut := len(text) - largest
+func ended(text string, most int) string {
+	cut := len(text) - most
 	if cut <= 0 {
 		return text
 	}
