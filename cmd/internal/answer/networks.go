@@ -36,6 +36,11 @@ func (a Networks) Register(server *api.Server) {
 }
 
 func (a Networks) list(r *http.Request) (any, error) {
+	if r.URL.Query().Has("known") {
+		if v, known := a.Records.last(a.Records.directory.Known()); known {
+			return v.views(), nil
+		}
+	}
 	v, err := a.Records.now(r.Context())
 	if err != nil {
 		return nil, err

@@ -11,6 +11,7 @@ import (
 	"gvlan/cluster"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/cmd/internal/api"
 )
 
 // TestMirrorFollows: the mirror is what the store has, through changes and a
@@ -162,5 +163,36 @@ func TestEndpointsAreEtcds(t *testing.T) {
 	has, err := r.endpointsByNode(t.Context())
 	if err != nil || len(has) != 3 || has["a/b"] != 1 || has["c"] != 1 || has["m"] != fewBehind+1 {
 		t.Errorf("by node %v, %v", has, err)
+	}
+}
+
+// unasked is a store that nobody may ask.
+type unasked struct {
+	store.KV
+	t *testing.T
+}
+
+func (u unasked) List(context.Context, store.Span) ([]store.Item, store.Revision, error) {
+	u.t.Error("the store is asked for a list")
+	return nil, 0, store.ErrUnavailable
+}
+
+func (u unasked) Scan(context.Context, store.Span, store.Parts, func([]store.Item) error) (store.Revision, error) {
+	u.t.Error("the store is asked for a span")
+	return 0, store.ErrUnavailable
+}
+
+// TestWhatIsKnownAsksNobody: a shell that completes a word waits no longer than a
+// person who types.
+func TestWhatIsKnownAsksNobody(t *testing.T) {
+	a, _, _ := leases(t)
+	a.Records.kv = unasked{a.Records.kv, t}
+	networks, err := asked[[]api.NetworkView](t, Networks{Records: a.Records}.list, api.Known(api.NetworksRoute))
+	if err != nil || len(networks) != 1 || networks[0].Name != "lan" {
+		t.Errorf("networks: %+v, %v", networks, err)
+	}
+	nodes, err := asked[[]api.NodeView](t, Nodes{Roster: a.Roster, Records: a.Records}.list, api.Known(api.NodesRoute))
+	if err != nil || len(nodes) != 2 || nodes[0].Name != "h1" {
+		t.Errorf("nodes: %+v, %v", nodes, err)
 	}
 }

@@ -20,6 +20,10 @@ const (
 	ImportRoute   = "/v1/network/import" // POST; GET names those of this host that can be: []string
 )
 
+// Known has NetworksRoute or NodesRoute answer at once, by what the agent knows: who
+// completes a word has no time to ask the store.
+func Known(route string) string { return route + "?known" }
+
 // Named is a route with the name of the network or node it is about.
 func Named(route, name string) string { return route + "?name=" + url.QueryEscape(name) }
 

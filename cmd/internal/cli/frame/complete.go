@@ -98,7 +98,7 @@ func startingWith(begun string, words []cobra.Completion) []cobra.Completion {
 // Networks are the names of networks.
 func Networks(ctx context.Context, client *api.Client) (all []cobra.Completion, err error) {
 	var views []api.NetworkView
-	err = client.Get(ctx, api.NetworksRoute, &views)
+	err = client.Get(ctx, api.Known(api.NetworksRoute), &views)
 	for _, v := range views {
 		all = append(all, v.Name)
 	}
@@ -108,7 +108,7 @@ func Networks(ctx context.Context, client *api.Client) (all []cobra.Completion, 
 // Nodes are what people call the hosts.
 func Nodes(ctx context.Context, client *api.Client) (all []cobra.Completion, err error) {
 	var views []api.NodeView
-	err = client.Get(ctx, api.NodesRoute, &views)
+	err = client.Get(ctx, api.Known(api.NodesRoute), &views)
 	for _, v := range views {
 		all = append(all, v.Called())
 	}
@@ -118,7 +118,7 @@ func Nodes(ctx context.Context, client *api.Client) (all []cobra.Completion, err
 // Interfaces are those of any host, which a network could hang from.
 func Interfaces(ctx context.Context, client *api.Client) (all []cobra.Completion, err error) {
 	var views []api.NodeView
-	err = client.Get(ctx, api.NodesRoute, &views)
+	err = client.Get(ctx, api.Known(api.NodesRoute), &views)
 	for _, v := range views {
 		for _, i := range v.Interfaces {
 			all = append(all, i.Name)
@@ -149,7 +149,7 @@ func bare(prefix string) string {
 
 func endpoints(ctx context.Context, client *api.Client, of func(api.EndpointView) []string) (all []cobra.Completion, err error) {
 	var views []api.NetworkView
-	err = client.Get(ctx, api.NetworksRoute, &views)
+	err = client.Get(ctx, api.Known(api.NetworksRoute), &views)
 	for _, v := range views {
 		for _, h := range v.Hosts {
 			for _, e := range h.Endpoints {
