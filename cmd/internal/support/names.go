@@ -32,7 +32,7 @@ const (
 
 // everybodys are names that tell nothing of anybody.
 var everybodys = []string{
-	"", "-", "host", "bridge", "none", "ingress", "docker_gwbridge", "default", "localhost", "gvlan", "internal", "gvlan.internal", "null", "local", "global", "swarm", "docker", "etcd",
+	"", "-", "host", "bridge", "none", "ingress", "docker_gwbridge", "default", "localhost", "gvlan", "internal", "gvlan.internal", "null", "local", "global", "swarm", "docker", "etcd", "true", "false",
 }
 
 // names are those that were met, each with what it is a name of.
@@ -224,6 +224,10 @@ func (n names) pseudonyms() pseudonyms {
 		}
 	}
 	for lower, stand := range given {
+		if !strings.ContainsFunc(lower, unicode.IsLetter) {
+			p.addNumber(lower, stand)
+			continue
+		}
 		forms := []string{lower}
 		if quoted, err := json.Marshal(lower); err == nil {
 			forms = append(forms, string(quoted[1:len(quoted)-1]))
@@ -232,14 +236,28 @@ func (n names) pseudonyms() pseudonyms {
 		forms = append(forms, quoted[1:len(quoted)-1])
 		slices.Sort(forms)
 		for _, form := range slices.Compact(forms) {
-			first := form[:wordAt(form)]
-			p.by[first] = append(p.by[first], pseudonym{form, stand})
+			p.add(form, stand)
 		}
 	}
 	for first := range p.by {
 		slices.SortFunc(p.by[first], func(a, b pseudonym) int { return len(b.name) - len(a.name) })
 	}
 	return p
+}
+
+func (p pseudonyms) add(form, stand string) {
+	first := form[:wordAt(form)]
+	p.by[first] = append(p.by[first], pseudonym{form, stand})
+}
+
+// addNumber adds a name that is a number, as that of a VLAN, where it is told as a
+// name: elsewhere it is part of an address, or a count.
+func (p pseudonyms) addNumber(number, stand string) {
+	p.add(`"`+number+`"`, `"`+stand+`"`)
+	for _, of := range []kind{container, host, node, network, service, segment} {
+		p.add(string(of)+"="+number, string(of)+"="+stand)
+		p.add(string(of)+" "+number, string(of)+" "+stand)
+	}
 }
 
 // wordAt is how many bytes the word takes that a text begins with; one rune

@@ -200,6 +200,33 @@ func TestRedact(t *testing.T) {
 	}
 }
 
+// TestNumbersThatAreNames are replaced where they are names, and nowhere else: an
+// archive that is no JSON any more, or without addresses, is of no use.
+func TestNumbersThatAreNames(t *testing.T) {
+	h := ours(t)
+	h.Agent.(agent)[api.NetworksRoute] = []api.NetworkView{{
+		Name: "100", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.100.0.0/24")}}, Hosts: []api.NetworkHost{{Host: "100.5", Why: "network 100 has no parent"}},
+	}}
+	h.Agent.(agent)[api.NodesRoute] = []api.NodeView{{Host: "beta", Epoch: 100}}
+	h.Run = func(context.Context, string, ...string) ([]byte, error) { return []byte("network=100 address=10.100.0.7 took=100ms\n"), nil }
+	files := packed(t, h, true)
+	for _, name := range []string{"agent/networks.json", "agent/nodes.json"} {
+		if !json.Valid([]byte(files[name])) {
+			t.Errorf("%s is no JSON:\n%s", name, files[name])
+		}
+	}
+	for _, text := range []string{`"100"`, "network 100", "network=100", `"100.5"`} {
+		for _, line := range grep(files, text) {
+			t.Errorf("%s is in %s", text, line)
+		}
+	}
+	for _, text := range []string{"10.100.0.0/24", "10.100.0.7", "took=100ms", `"epoch": 100`} {
+		if len(grep(files, text)) == 0 {
+			t.Errorf("%s is not there any more", text)
+		}
+	}
+}
+
 // TestALongPartIsCutLast: the names in what is no document any more are replaced all
 // the same.
 func TestALongPartIsCutLast(t *testing.T) {
