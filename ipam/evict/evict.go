@@ -54,12 +54,12 @@ type Options struct {
 
 // Taken counts what an eviction took.
 type Taken struct {
-	Leases       int // put into quarantine
-	Claims       int // of a worker, on addresses the swarm keeps
-	Reservations int // of networks whose creation never ended there
-	Pools        int // default pools of such networks
-	Endpoints    int // records deleted
-	Unasked      int // endpoints nobody could ask the LAN for
+	Leases       int `json:"leases"`       // put into quarantine
+	Claims       int `json:"claims"`       // of a worker, on addresses the swarm keeps
+	Reservations int `json:"reservations"` // of networks whose creation never ended there
+	Pools        int `json:"pools"`        // default pools of such networks
+	Endpoints    int `json:"endpoints"`    // records deleted
+	Unasked      int `json:"unasked"`      // endpoints nobody could ask the LAN for
 }
 
 // Node takes a node out of the cluster. Unless forced it first asks the LAN

@@ -50,12 +50,19 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 
 // newVersionCommand is `gvlan version`.
 func newVersionCommand(version string) *cobra.Command {
-	return &cobra.Command{
+	var asJSON bool
+	c := &cobra.Command{
 		Use: "version", Short: "Print the version of this command", Args: cobra.NoArgs,
-		Example: "  gvlan version",
+		Long:    "That of the agent, which may still be another after an upgrade, is in gvlan status.",
+		Example: "  gvlan version\n  gvlan version --json",
 		RunE: func(c *cobra.Command, _ []string) error {
+			if asJSON {
+				return frame.PrintJSON(c.OutOrStdout(), map[string]string{"version": version})
+			}
 			_, err := fmt.Fprintln(c.OutOrStdout(), "gvlan", version)
 			return err
 		},
 	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
 }

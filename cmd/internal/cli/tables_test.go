@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"flag"
 	"net/netip"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/dns/zone"
 	"gvlan/driver/command"
+	"gvlan/ipam/evict"
 )
 
 var update = flag.Bool("update", false, "write testdata/tables anew")
@@ -129,6 +131,26 @@ func TestTables(t *testing.T) {
 				t.Errorf("gvlan %s (-want +got):\n%s", args, diff)
 			}
 		})
+	}
+}
+
+// TestJSONOfOneAnswer: what is no list has --json too.
+func TestJSONOfOneAnswer(t *testing.T) {
+	answers := rack()
+	answers["POST "+api.EvictRoute] = evict.Taken{Leases: 3}
+	answers["POST "+api.RecoverRoute] = api.Recovered{Cluster: "c1"}
+	answers["GET "+api.LookupRoute] = api.Looked{Answer: "web. 0 IN A 192.168.1.128\n", Known: true}
+	socket := clitest.Agent(t, answers)
+	for args, want := range map[string]string{
+		"version": `"version": "v1"`, "network create lan": `"name": "rack1-node1"`, "node evict rack1-node3": `"leases": 3`, "recover": `"cluster": "c1"`, "dns lookup web": `"known": true`,
+	} {
+		words := append(strings.Fields(args), "--json")
+		if args != "version" {
+			words = append(words, "--status-socket", socket)
+		}
+		if got := typed(t, words...); got.Status != frame.Well || !json.Valid([]byte(got.Out)) || !strings.Contains(got.Out, want) {
+			t.Errorf("gvlan %s --json: %+v, want %s in it", args, got, want)
+		}
 	}
 }
 

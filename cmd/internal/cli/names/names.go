@@ -82,31 +82,28 @@ func newNamesLookup() *cobra.Command {
 		Example: `  gvlan dns lookup web --from db
   gvlan dns lookup web.lan.gvlan.internal
   gvlan dns lookup _http._tcp.web --from db --type SRV`,
-		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			if !slices.Contains(types(), strings.ToUpper(qtype)) {
-				return frame.Misusef("--type %q is no type of record: give %s", qtype, strings.Join(types(), ", "))
-			}
-			query := url.Values{"name": {args[0]}, "type": {qtype}, "from": {from}}
-			looked, err := frame.Answered(c, func() (looked api.Looked, err error) {
-				err = client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked)
-				return looked, err
-			})
-			if err != nil {
-				return err
-			}
-			if !looked.Known {
-				return fmt.Errorf("%s is no name of gvlan's in that scope: the question would be passed on%s", args[0], looked.Hint)
-			}
-			if looked.Hint != "" {
-				fmt.Fprintf(c.ErrOrStderr(), "%s does not exist in that scope%s\n", args[0], looked.Hint)
-			}
-			_, err = fmt.Fprint(c.OutOrStdout(), looked.Answer)
-			return err
-		}),
 	}
+	ask := func(c *cobra.Command, client *api.Client, args []string) (looked api.Looked, err error) {
+		if !slices.Contains(types(), strings.ToUpper(qtype)) {
+			return looked, frame.Misusef("--type %q is no type of record: give %s", qtype, strings.Join(types(), ", "))
+		}
+		query := url.Values{"name": {args[0]}, "type": {qtype}, "from": {from}}
+		err = client.Get(c.Context(), api.LookupRoute+"?"+query.Encode(), &looked)
+		return looked, err
+	}
+	frame.Showing(c, ask, func(c *cobra.Command, _ *api.Client, looked api.Looked) error {
+		name := c.Flags().Arg(0)
+		if !looked.Known {
+			return fmt.Errorf("%s is no name of gvlan's in that scope: the question would be passed on%s", name, looked.Hint)
+		}
+		if looked.Hint != "" {
+			fmt.Fprintf(c.ErrOrStderr(), "%s does not exist in that scope%s\n", name, looked.Hint)
+		}
+		_, err := fmt.Fprint(c.OutOrStdout(), looked.Answer)
+		return err
+	})
 	c.Flags().StringVar(&from, "from", "", "ask as this `CONTAINER`")
 	c.Flags().StringVar(&qtype, "type", "A", "`TYPE` of record: "+strings.Join(types(), ", "))
-	config.AddAgentFlags(c.Flags())
 	frame.CompletesFlag(c, "from", frame.Containers)
 	frame.CompletesWords(c, "type", types()...)
 	return frame.Completes(c, frame.Containers)

@@ -45,26 +45,25 @@ func newNetworkCreate() *cobra.Command {
   gvlan network create --subnet 10.65.0.0/16 -o parent="bond0, eth0" --ipam-opt cooldown=5m rack
   gvlan network create --subnet 172.30.0.0/24 -o scope=local -o parent=eth0 here`,
 		Args: cobra.ExactArgs(1),
-		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			request, err := f.request(args[0])
-			if err != nil {
-				return frame.Misuse(err)
-			}
-			waiting := frame.Waiting(c, "this host to make "+args[0])
-			view, warnings, err := made(c.Context(), client, request, waiting)
-			waiting.End()
-			terminal.InCells(&warnings)
-			for _, w := range warnings {
-				fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
-			}
-			if err != nil {
-				return err
-			}
-			return printNetworkHosts(c.OutOrStdout(), view, false)
-		}),
 	}
+	ask := func(c *cobra.Command, client *api.Client, args []string) (api.NetworkView, error) {
+		request, err := f.request(args[0])
+		if err != nil {
+			return api.NetworkView{}, frame.Misuse(err)
+		}
+		waiting := frame.Waiting(c, "this host to make "+args[0])
+		view, warnings, err := made(c.Context(), client, request, waiting)
+		waiting.End()
+		terminal.InCells(&warnings)
+		for _, w := range warnings {
+			fmt.Fprintln(c.ErrOrStderr(), "warning:", w)
+		}
+		return view, err
+	}
+	frame.Showing(c, ask, func(c *cobra.Command, _ *api.Client, view api.NetworkView) error {
+		return printNetworkHosts(c.OutOrStdout(), view, false)
+	})
 	f.register(c)
-	config.AddAgentFlags(c.Flags())
 	return c
 }
 

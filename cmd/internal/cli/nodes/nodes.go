@@ -97,27 +97,25 @@ func newNodeEvict() *cobra.Command {
 		Example: `  gvlan node evict h3
   gvlan node evict --force h3`,
 		Args: cobra.ExactArgs(1),
-		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, args []string) error {
-			route := api.Named(api.EvictRoute, args[0])
-			if force {
-				route += "&force"
-			}
-			waiting := frame.Waiting(c, fmt.Sprintf("the LAN to say whether addresses of %s answer, and then %s for its agent, if it runs anywhere, to notice", args[0], terminal.Span(evict.DefaultWait)))
-			var taken evict.Taken
-			err := client.Ask(c.Context(), http.MethodPost, route, &taken)
-			waiting.End()
-			if err != nil {
-				return err
-			}
-			if taken.Unasked > 0 {
-				fmt.Fprintf(c.ErrOrStderr(), "whether %d of its addresses still answer could not be asked from this host, which has no parent for their networks\n", taken.Unasked)
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "%s is evicted: %d addresses in quarantine, %d endpoints gone\n", args[0], taken.Leases, taken.Endpoints)
-			return err
-		}),
 	}
+	ask := func(c *cobra.Command, client *api.Client, args []string) (taken evict.Taken, err error) {
+		route := api.Named(api.EvictRoute, args[0])
+		if force {
+			route += "&force"
+		}
+		waiting := frame.Waiting(c, fmt.Sprintf("the LAN to say whether addresses of %s answer, and then %s for its agent, if it runs anywhere, to notice", args[0], terminal.Span(evict.DefaultWait)))
+		defer waiting.End()
+		err = client.Ask(c.Context(), http.MethodPost, route, &taken)
+		return taken, err
+	}
+	frame.Showing(c, ask, func(c *cobra.Command, _ *api.Client, taken evict.Taken) error {
+		if taken.Unasked > 0 {
+			fmt.Fprintf(c.ErrOrStderr(), "whether %d of its addresses still answer could not be asked from this host, which has no parent for their networks\n", taken.Unasked)
+		}
+		_, err := fmt.Fprintf(c.OutOrStdout(), "%s is evicted: %d addresses in quarantine, %d endpoints gone\n", c.Flags().Arg(0), taken.Leases, taken.Endpoints)
+		return err
+	})
 	c.Flags().BoolVar(&force, "force", false, "also when its agent is connected, or its addresses answer on the LAN")
-	config.AddAgentFlags(c.Flags())
 	return frame.Completes(c, frame.Nodes)
 }
 

@@ -13,7 +13,6 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
-	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/terminal"
 )
 
@@ -34,27 +33,25 @@ func NewRecover() *cobra.Command {
   gvlan recover --without h3
   gvlan recover --wait 5m`,
 		Args: cobra.NoArgs,
-		RunE: frame.WithAgent(func(c *cobra.Command, client *api.Client, _ []string) error {
-			waiting := frame.Waiting(c, "every known node to write again what it holds")
-			r, err := awaitRecovery(c.Context(), client, without, wait, waiting)
-			waiting.End()
-			if err != nil {
-				return err
-			}
-			terminal.InCells(&r)
-			for _, conflict := range r.Conflicts {
-				fmt.Fprintln(c.OutOrStdout(), "conflict: "+conflict)
-			}
-			if len(r.Nodes) > 0 {
-				fmt.Fprintln(c.OutOrStdout(), "leases were written back by "+strings.Join(r.Nodes, ", "))
-			}
-			_, err = fmt.Fprintf(c.OutOrStdout(), "cluster %s is trusted again\n", r.Cluster)
-			return err
-		}),
 	}
+	ask := func(c *cobra.Command, client *api.Client, _ []string) (api.Recovered, error) {
+		waiting := frame.Waiting(c, "every known node to write again what it holds")
+		defer waiting.End()
+		return awaitRecovery(c.Context(), client, without, wait, waiting)
+	}
+	frame.Showing(c, ask, func(c *cobra.Command, _ *api.Client, r api.Recovered) error {
+		terminal.InCells(&r)
+		for _, conflict := range r.Conflicts {
+			fmt.Fprintln(c.OutOrStdout(), "conflict: "+conflict)
+		}
+		if len(r.Nodes) > 0 {
+			fmt.Fprintln(c.OutOrStdout(), "leases were written back by "+strings.Join(r.Nodes, ", "))
+		}
+		_, err := fmt.Fprintf(c.OutOrStdout(), "cluster %s is trusted again\n", r.Cluster)
+		return err
+	})
 	c.Flags().StringSliceVar(&without, "without", nil, "go on without these `NODES`, whose agents cannot be started")
 	c.Flags().DurationVar(&wait, "wait", time.Minute, "how long to wait for the others, as `5m`")
-	config.AddAgentFlags(c.Flags())
 	frame.CompletesFlag(c, "without", frame.Nodes)
 	return c
 }
