@@ -60,9 +60,16 @@ func (r Record) compare(o Record) int {
 	return cmp.Or(strings.Compare(r.Node, o.Node), slices.CompareFunc(r.Addresses, o.Addresses, netip.Addr.Compare))
 }
 
-// Called returns the addresses that a name stands for in any network: bare, with
-// its network's name, or with the domain.
-func (z *Zone) Called(name string) (all []netip.Addr) {
+// Stand is an address that a name stands for: one of a network, by its id, since
+// several may have the same.
+type Stand struct {
+	Network string
+	Address netip.Addr
+}
+
+// Called returns what a name stands for in any network: bare, with its network's
+// name, or with the domain.
+func (z *Zone) Called(name string) (all []Stand) {
 	var buf [maxName]byte
 	folded, ok := foldQuery(buf[:0], name)
 	if !ok || len(folded) == 0 {
@@ -75,9 +82,13 @@ func (z *Zone) Called(name string) (all []netip.Addr) {
 		members = slices.Concat(members, net.lookup(folded).members)
 	}
 	for _, m := range members {
-		all = append(all, m.addrs()...)
+		for _, addr := range m.addrs() {
+			all = append(all, Stand{m.network, addr})
+		}
 	}
-	slices.SortFunc(all, netip.Addr.Compare)
+	slices.SortFunc(all, func(a, b Stand) int {
+		return cmp.Or(strings.Compare(a.Network, b.Network), a.Address.Compare(b.Address))
+	})
 	return slices.Compact(all)
 }
 

@@ -346,6 +346,30 @@ func TestAddressesWhileEtcdIsAway(t *testing.T) {
 	}
 }
 
+// TestANameIsOfOneNetwork: another network, in a segment of its own, may have the
+// same address for somebody else.
+func TestANameIsOfOneNetwork(t *testing.T) {
+	a, kv, _ := leases(t)
+	lab := store.Network{UUID: "u2", Name: "lab", State: store.NetworkActive, Created: store.Definition{Segment: "lab", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}}
+	if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{
+		store.Put(store.NetworkKey("lab"), store.Encode(lab)),
+		store.Put(store.EndpointKey("id2", "e3"), store.Encode(store.Endpoint{
+			Endpoint: "e3", Node: "id2", Network: "u2", Name: "lab", Segment: "lab", IPv4: "10.0.0.3/24", Container: store.Container{ID: "ffff", Name: "other"},
+		})),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	for len(a.Zone.Called("other")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for name, want := range map[string]string{"www-web": "address 10.0.0.3 leased lan web h2", "other.lab": "address 10.0.0.3 leased lab other h2"} {
+		got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(name))
+		if err != nil || len(got.Found) != 1 || told(got.Found[0]) != want {
+			t.Errorf("whois %s: %+v, %v; want %s", name, got, err, want)
+		}
+	}
+}
+
 // TestHostsOfOneName are all told of: which is meant is not known.
 func TestHostsOfOneName(t *testing.T) {
 	a, kv, _ := leases(t)

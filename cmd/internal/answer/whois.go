@@ -17,6 +17,7 @@ import (
 	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/dns/zone"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/survey"
 )
@@ -267,15 +268,15 @@ func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (f
 
 // named finds the containers that have a name in the DNS.
 func (a Leases) named(s *survey.Survey, name string) []api.Found {
-	addrs := a.Zone.Called(name)
-	if len(addrs) == 0 {
+	stands := a.Zone.Called(name)
+	if len(stands) == 0 {
 		return nil
 	}
-	has := func(text string) bool {
-		p, err := netip.ParsePrefix(text)
-		return err == nil && slices.Contains(addrs, p.Addr())
-	}
-	return a.found(s, a.endpointsWhere(func(e store.Endpoint) bool { return has(e.IPv4) || has(e.IPv6) }))
+	return a.found(s, a.endpointsWhere(func(e store.Endpoint) bool {
+		return slices.ContainsFunc(e.Addresses(), func(addr netip.Addr) bool {
+			return slices.Contains(stands, zone.Stand{Network: e.Network, Address: addr})
+		})
+	}))
 }
 
 // stopped tells of a container that has no address now: of those it will want
