@@ -370,6 +370,25 @@ func TestANameIsOfOneNetwork(t *testing.T) {
 	}
 }
 
+// TestWhoAnswersIsOfTheSegment: who has the same MAC in another is not on that LAN.
+func TestWhoAnswersIsOfTheSegment(t *testing.T) {
+	a, kv, _ := leases(t)
+	for id, segment := range map[string]string{"e3": "a-lab", "e4": pool.DefaultSegment, "e5": "lab"} {
+		if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.EndpointKey("id2", id), store.Encode(store.Endpoint{
+			Endpoint: id, Node: "id2", Network: "u-" + segment, Segment: segment, IPv4: "10.0.1.9/24", MAC: foreign.String(), Container: store.Container{Name: "in-" + segment},
+		}))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for rows, _ := a.Records.Endpoints.Rows(); len(rows) < 5; rows, _ = a.Records.Endpoints.Rows() {
+		time.Sleep(time.Millisecond)
+	}
+	got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois("10.0.0.9"))
+	if err != nil || len(got.Found) != 1 || got.Found[0].LAN.Answers[0].Of != "in-default on h2" {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // TestHostsOfOneName are all told of: which is meant is not known.
 func TestHostsOfOneName(t *testing.T) {
 	a, kv, _ := leases(t)

@@ -107,10 +107,15 @@ func (a Leases) askLAN(ctx context.Context, s *survey.Survey, addr netip.Addr, s
 	slices.Sort(heard.At)
 	slices.Sort(heard.Failed)
 	slices.SortFunc(heard.Answers, func(x, y api.MetAt) int { return cmp.Or(cmp.Compare(x.Parent, y.Parent), cmp.Compare(x.MAC, y.MAC)) })
+	called := api.CallNodes(a.Roster.Names())
 	for i := range heard.Answers {
-		for _, e := range a.endpointsWhere(func(e store.Endpoint) bool { return e.MAC == heard.Answers[i].MAC }) {
-			heard.Answers[i].Of = cmp.Or(e.Container.Name, "an endpoint") + " on " + api.CallNodes(a.Roster.Names())(e.Node)
+		ours := a.endpointsWhere(func(e store.Endpoint) bool { return e.MAC == heard.Answers[i].MAC })
+		if len(ours) == 0 {
+			continue
 		}
+		// A MAC follows from an address, which another segment may have as well.
+		of := max(0, slices.IndexFunc(ours, func(e store.Endpoint) bool { return e.Segment == segment }))
+		heard.Answers[i].Of = cmp.Or(ours[of].Container.Name, "an endpoint") + " on " + called(ours[of].Node)
 	}
 	return heard
 }
