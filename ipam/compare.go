@@ -151,11 +151,16 @@ func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
 	again(ctx, func() error {
 		err := store.FollowKeys(ctx, u.KV, store.LeasesSpan(m.Segment, m.Subnet), &feeding{u, m, 0})
 		if err != nil {
-			u.Log.Error("a subnet is not mirrored: each address costs a list until it is, which is tried again", "subnet", m.Subnet, "in", followAgain, "err", err)
+			u.Troubles.Tell(mirroring(m), err)
 			m.Lose()
 		}
 		return err
 	})
+}
+
+// mirroring is what a subnet is filed under that cannot be followed.
+func mirroring(m *mirror.Mirror) trouble.Matter {
+	return trouble.Matter{What: fmt.Sprintf("mirroring subnet %s: each address costs a list until it works", m.Subnet)}
 }
 
 // again runs what follows the store until ctx ends, or it ends without an error.
@@ -217,6 +222,7 @@ func (f *feeding) Apply(c store.Change) {
 		f.missAt(pool.At(f.m.Segment, g.Addr), g.At)
 	}
 	if c.Reset {
+		f.Troubles.Over(mirroring(f.m))
 		f.vanished(f.m, c.Revision)
 	}
 }
@@ -322,9 +328,13 @@ func (u *upkeep) followOwn(ctx context.Context) {
 
 // followKeys notes which of the keys that own names vanish from a span.
 func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Suspects[string], own func() map[string]string) {
+	about := trouble.Matter{What: "noticing records of this node that vanish, in " + span.From}
 	follow := func() error {
 		return store.Follow(ctx, u.KV, span, func(c store.Change) {
 			gone := c.Reset
+			if c.Reset {
+				u.Troubles.Over(about)
+			}
 			for _, e := range c.Events {
 				gone = gone || e.Deleted
 			}
@@ -345,7 +355,7 @@ func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Su
 		again(ctx, func() error {
 			err := follow()
 			if err != nil {
-				u.Log.Error("records of this node that vanish are not noticed: tried again", "span", span.From, "in", followAgain, "err", err)
+				u.Troubles.Tell(about, err)
 			}
 			return err
 		})
