@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -89,6 +90,9 @@ func CallAgents(all []NodeName) func(node string) string {
 // NodesCalled finds a node by its own name, or all those of a host by the
 // host's, which must not be that of several.
 func NodesCalled(all []NodeName, name string) ([]string, error) {
+	if name == "" { // the name of every host that is not known
+		return nil, errors.New("no node is named: give a host's name, as gvlan node ls lists them")
+	}
 	var on [][]string
 	for _, nodes := range byHost(all) {
 		var ids []string

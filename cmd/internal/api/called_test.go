@@ -36,6 +36,7 @@ func TestNodesAreCalledByTheirHosts(t *testing.T) {
 		{name: "by its own name", node: "0a1b", called: "alpha", agent: "alpha", by: "0a1b", found: []string{"0a1b"}},
 		{name: "two hosts of one name", node: "0e3f", called: "0e3f", agent: "0e3f", by: "twin", err: "2 hosts are called twin: give one of their nodes instead, 0c2d or 0e3f"},
 		{name: "host not known", node: "0f00", called: "0f00", agent: "0f00", by: "0f00", found: []string{"0f00"}},
+		{name: "nothing", node: "0f00", called: "0f00", agent: "0f00", by: "", err: "no node is named: give a host's name, as gvlan node ls lists them"},
 		{name: "unknown", node: "none", called: "none", agent: "none", by: "none", err: "no node is called none: gvlan node ls lists them"},
 		{name: "the socket agent of two", node: "0b11", called: "mixed", agent: "mixed", by: "mixed", found: []string{"0b11", "0b11.swarm"}},
 		{name: "the plugin of two", node: "0b11.swarm", called: "mixed", agent: "mixed (swarm)", by: "0b11.swarm", found: []string{"0b11.swarm"}},
