@@ -75,6 +75,8 @@ func TestCompletionOfThings(t *testing.T) {
 		{"network create --ipam-opt nosuch=|", nil, noSpace},
 		{"events --node |", []string{"h1", "h2"}, noFile},
 		{"events --kind released|", []string{"released"}, noFile},
+		{"whois h|", []string{"h1", "h2"}, noFile},
+		{"whois la|", []string{"lab", "lan"}, noFile},
 		{"whois 10.0.1|", []string{"10.0.1.2"}, noFile},
 		{"lease show 10.0.2|", []string{"10.0.2.2"}, noFile},
 		{"lease ls --network o|", []string{"office"}, noFile},

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -140,6 +141,15 @@ func Addresses(ctx context.Context, client *api.Client) ([]cobra.Completion, err
 // Holders are names, addresses and MACs of containers.
 func Holders(ctx context.Context, client *api.Client) ([]cobra.Completion, error) {
 	return endpoints(ctx, client, func(e api.EndpointView) []string { return []string{e.Container, bare(e.IPv4), bare(e.IPv6), e.MAC} })
+}
+
+// Anything is what whois knows of by its name, address or MAC.
+func Anything(ctx context.Context, client *api.Client) (all []cobra.Completion, err error) {
+	for _, things := range []Things{Holders, Nodes, Networks} {
+		some, failed := things(ctx, client)
+		all, err = append(all, some...), errors.Join(err, failed)
+	}
+	return all, err
 }
 
 func bare(prefix string) string {

@@ -57,7 +57,7 @@ func NewWhois() *cobra.Command {
 		}
 		return err
 	}
-	return frame.Completes(c, frame.Holders)
+	return frame.Completes(c, frame.Anything)
 }
 
 // printFound prints a block for each.
