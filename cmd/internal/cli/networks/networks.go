@@ -76,9 +76,9 @@ func made(ctx context.Context, client *api.Client, request engine.NetworkRequest
 	}
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
-	for {
+	for looks := 0; ; looks++ {
 		err := client.Get(ctx, api.Named(api.NetworkRoute, request.Name), &view)
-		if err != nil && defined.Local && store.Sleep(ctx, 100*time.Millisecond) {
+		if err != nil && defined.Local && store.Sleep(ctx, lookAgain(looks)) {
 			waiting.For("this host to tell of " + request.Name)
 			continue // what one host has is known once its node's record says so
 		}
@@ -86,10 +86,17 @@ func made(ctx context.Context, client *api.Client, request engine.NetworkRequest
 			return view, defined.Warnings, err
 		}
 		waiting.For(strings.Join(unsettled(view), ", ") + " to make " + request.Name)
-		if view.Settled() || !store.Sleep(ctx, 100*time.Millisecond) {
+		if view.Settled() || !store.Sleep(ctx, lookAgain(looks)) {
 			return view, defined.Warnings, nil
 		}
 	}
+}
+
+// lookAgain is the pause after so many looks at a network before: a look reads from
+// the store what every host has, which for a host that takes long is not done ten
+// times a second.
+func lookAgain(looks int) time.Duration {
+	return min(100*time.Millisecond<<min(looks, 8), 2*time.Second)
 }
 
 // unsettled are the hosts that have not answered yet.
@@ -168,7 +175,7 @@ func newNetworkRemove() *cobra.Command {
 func removed(ctx context.Context, client *api.Client, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, networkWait)
 	defer cancel()
-	for {
+	for looks := 0; ; looks++ {
 		var views []api.NetworkView
 		if err := client.Get(ctx, api.NetworksRoute, &views); err != nil {
 			return err
@@ -180,7 +187,7 @@ func removed(ctx context.Context, client *api.Client, name string) error {
 		case view.State == string(store.NetworkActive) && view.AsOf.IsZero():
 			return fmt.Errorf("network %s stays: a container refers to it after all (gvlan network inspect %s)", name, name)
 		}
-		if !store.Sleep(ctx, 100*time.Millisecond) {
+		if !store.Sleep(ctx, lookAgain(looks)) {
 			return errors.New("not every host has answered yet: the removal goes on in the background")
 		}
 	}

@@ -106,3 +106,12 @@ func TestRemovedBesideOneOfAHost(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// TestLooksGrowRare: the first come soon, and none is longer ago than a person minds.
+func TestLooksGrowRare(t *testing.T) {
+	for looks, want := range map[int]time.Duration{0: 100 * time.Millisecond, 2: 400 * time.Millisecond, 5: 2 * time.Second, 1000: 2 * time.Second} {
+		if got := lookAgain(looks); got != want {
+			t.Errorf("after %d looks the next is %s later, want %s", looks, got, want)
+		}
+	}
+}
