@@ -2,7 +2,6 @@ package docker_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -70,25 +69,15 @@ func (c *cluster) attachments() ([]attachment, error) {
 		if h.Engine.Process() == nil {
 			continue
 		}
-		ids, err := h.Docker(c.t.Context(), "network", "ls", "-q", "--no-trunc", "--filter", "driver=gvlan")
+		networks, err := engineNetworks(c.t.Context(), h)
 		if err != nil {
 			return nil, err
 		}
-		if ids == "" {
-			continue
-		}
-		out, err := h.Docker(c.t.Context(), append([]string{"network", "inspect"}, strings.Fields(ids)...)...)
-		if err != nil {
-			return nil, err
-		}
-		var networks []struct {
-			Name       string
-			Containers map[string]attachment
-		}
-		if err := json.Unmarshal([]byte(out), &networks); err != nil {
-			return nil, fmt.Errorf("read the networks of %s: %w", h.Name, err)
-		}
-		for _, n := range networks {
+		for _, listed := range networks {
+			n, err := c.engineNetwork(h, listed.ID)
+			if err != nil {
+				return nil, err
+			}
 			for _, a := range n.Containers {
 				a.Host, a.Network = h.Name, n.Name
 				all = append(all, a)
@@ -246,15 +235,14 @@ func (c *cluster) clear() {
 	c.t.Helper()
 	ctx := context.WithoutCancel(c.t.Context())
 	for _, h := range c.Hosts {
-		ids, _ := h.Docker(ctx, "ps", "-aq")
-		if ids != "" {
-			_, _ = h.Docker(ctx, append([]string{"rm", "-f"}, strings.Fields(ids)...)...)
+		if h.Engine.Process() != nil {
+			_ = h.Engine.Clear(ctx)
 		}
 	}
 	for _, h := range c.Hosts {
-		names, _ := h.Docker(ctx, "network", "ls", "--filter", "driver=gvlan", "--format", "{{.Name}}")
-		for _, name := range strings.Fields(names) {
-			_, _ = h.Docker(ctx, "network", "rm", name) // another host's removal may be first
+		networks, _ := engineNetworks(ctx, h)
+		for _, n := range networks {
+			_ = h.Engine.Delete(ctx, "/networks/"+n.Name) // another host's removal may be first
 		}
 	}
 	if c.t.Failed() {
@@ -284,8 +272,8 @@ func (c *cluster) left() error {
 
 func (c *cluster) removeContainers(h *lab.Host) {
 	c.t.Helper()
-	if ids := strings.Fields(h.MustDocker(c.t, "ps", "-aq")); len(ids) > 0 {
-		h.MustDocker(c.t, append([]string{"rm", "-f"}, ids...)...)
+	if err := h.Engine.Clear(c.t.Context()); err != nil {
+		c.t.Fatal(err)
 	}
 }
 

@@ -155,9 +155,14 @@ func (c *cluster) sameAsDefined(h *lab.Host, name string) {
 	c.t.Helper()
 	c.waitNetwork(h, name)
 	eventually(c.t, name+" on "+h.Name+" to be as defined", func() error {
-		got, err := h.Docker(c.t.Context(), "network", "inspect", "-f", "{{range .IPAM.Config}}{{.Subnet}}{{end}}", name)
-		if want := c.subnets(name); err == nil && got != want {
-			err = fmt.Errorf("it has subnet %s, want %s", got, want)
+		n, err := c.engineNetwork(h, name)
+		var got []string
+		for _, pool := range n.IPAM.Config {
+			got = append(got, pool.Subnet)
+		}
+		slices.Sort(got)
+		if want := c.subnets(name); err == nil && strings.Join(got, " ") != want {
+			err = fmt.Errorf("it has subnets %v, want %s", got, want)
 		}
 		return err
 	})

@@ -60,7 +60,32 @@ func (c *cluster) waitNoNetwork(h *lab.Host, name string) {
 // networks lists the names of a host's gvlan networks.
 func (c *cluster) networks(h *lab.Host) []string {
 	c.t.Helper()
-	return strings.Fields(h.MustDocker(c.t, "network", "ls", "--filter", "driver=gvlan", "--format", "{{.Name}}"))
+	var names []string
+	for _, n := range must(engineNetworks(c.t.Context(), h))(c.t) {
+		names = append(names, n.Name)
+	}
+	return names
+}
+
+// engineNetwork is what an engine says of a network.
+type engineNetwork struct {
+	ID   string `json:"Id"`
+	Name string
+	IPAM struct{ Config []struct{ Subnet string } }
+	// Containers are told of one network that is asked for, not of a list.
+	Containers map[string]attachment
+}
+
+// engineNetworks lists the gvlan networks of a host's engine.
+func engineNetworks(ctx context.Context, h *lab.Host) (all []engineNetwork, err error) {
+	err = h.Engine.Get(ctx, `/networks?filters={"driver":["gvlan"]}`, &all)
+	return all, err
+}
+
+// engineNetwork asks a host's engine about a network, by its name or id.
+func (c *cluster) engineNetwork(h *lab.Host, name string) (n engineNetwork, err error) {
+	err = h.Engine.Get(c.t.Context(), "/networks/"+name, &n)
+	return n, err
 }
 
 // status is what the agent of a host says.
@@ -121,11 +146,13 @@ type endpoint struct {
 // inspect asks the engine about a container on a network.
 func (c *cluster) inspect(h *lab.Host, network, name string) (e endpoint) {
 	c.t.Helper()
-	out := h.MustDocker(c.t, "inspect", "-f", fmt.Sprintf("{{json (index .NetworkSettings.Networks %q)}}", network), name)
-	if err := json.Unmarshal([]byte(out), &e); err != nil {
-		c.t.Fatalf("inspect %s on %s: %v in %q", name, h.Name, err, out)
+	var inspected struct {
+		NetworkSettings struct{ Networks map[string]endpoint }
 	}
-	return e
+	if err := h.Engine.Get(c.t.Context(), "/containers/"+name+"/json", &inspected); err != nil {
+		c.t.Fatal(err)
+	}
+	return inspected.NetworkSettings.Networks[network]
 }
 
 // address is a container's address as the engine tells it, IPv4 if it has

@@ -326,15 +326,15 @@ func (c *cluster) stillThere(h *lab.Host, want ...string) {
 // networkID is the engine's id of a network.
 func (c *cluster) networkID(h *lab.Host, name string) string {
 	c.t.Helper()
-	return h.MustDocker(c.t, "network", "inspect", "-f", "{{.Id}}", name)
+	return must(c.engineNetwork(h, name))(c.t).ID
 }
 
 // waitBack waits until a host has the network under another id than before.
 func (c *cluster) waitBack(h *lab.Host, name, before string) {
 	c.t.Helper()
 	eventually(c.t, name+" to come back on "+h.Name, func() error {
-		id, err := h.Docker(c.t.Context(), "network", "inspect", "-f", "{{.Id}}", name)
-		if err == nil && id == before {
+		now, err := c.engineNetwork(h, name)
+		if err == nil && now.ID == before {
 			err = fmt.Errorf("it is there as before")
 		}
 		return err

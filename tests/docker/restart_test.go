@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gvlan/tests/lab"
 )
@@ -145,10 +146,20 @@ func sameContainers(want, got []string, addresses bool) bool {
 // running lists "name address" of a host's running containers, by name.
 func (c *cluster) running(h *lab.Host) []string {
 	c.t.Helper()
+	var all []struct {
+		Names           []string // each behind a slash
+		NetworkSettings struct{ Networks map[string]endpoint }
+	}
+	if err := h.Engine.Get(c.t.Context(), "/containers/json", &all); err != nil {
+		c.t.Fatal(err)
+	}
 	var lines []string
-	for _, name := range strings.Fields(h.MustDocker(c.t, "ps", "--format", "{{.Names}}")) {
-		out := h.MustDocker(c.t, "inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", name)
-		lines = append(lines, name+" "+out)
+	for _, container := range all {
+		line := strings.TrimPrefix(container.Names[0], "/") + " "
+		for _, e := range container.NetworkSettings.Networks {
+			line += e.IPAddress
+		}
+		lines = append(lines, line)
 	}
 	slices.Sort(lines)
 	return lines
@@ -250,9 +261,10 @@ func prefixedLast(p netip.Prefix) string {
 	return netip.PrefixFrom(netip.AddrFrom4(raw), p.Bits()).String()
 }
 
-// loop asks both containers from the LAN, over and over.
+// loop asks both containers from the LAN, over and over, a few times in the
+// seconds that one question may take.
 func (k *conversation) loop(ctx context.Context) {
-	for ctx.Err() == nil {
+	for ; ctx.Err() == nil; breathe(ctx) {
 		for _, addr := range []netip.Addr{k.one, k.two} {
 			err := k.c.Peer.Ping(ctx, addr)
 			if ctx.Err() != nil {
@@ -266,6 +278,14 @@ func (k *conversation) loop(ctx context.Context) {
 			}
 			k.mu.Unlock()
 		}
+	}
+}
+
+// breathe waits a little, or until the end: each question is a program.
+func breathe(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(200 * time.Millisecond):
 	}
 }
 

@@ -272,24 +272,42 @@ func (p *play) see(what string, at place, all []check) {
 func (p *play) clear() {
 	p.t.Helper()
 	for _, h := range p.Hosts {
-		p.docker(h, "", "docker ps -aq | xargs -r docker rm -f")
+		if err := h.Engine.Clear(p.t.Context()); err != nil {
+			p.t.Error(err)
+		}
 	}
 	for _, h := range p.Hosts {
-		// The removal of a global network may be here before the command.
-		_, _ = h.Exec(p.t.Context(), "sh", "-c", "docker network ls -q --filter driver=gvlan | xargs -r docker network rm")
+		networks, err := p.networks(h)
+		if err != nil {
+			p.t.Error(err)
+		}
+		for _, name := range networks {
+			// The removal of a global network may be here before the command.
+			_ = h.Engine.Delete(p.t.Context(), "/networks/"+name)
+		}
 	}
 	p.containers = map[string]place{}
 	p.eventually("networks to be gone", func() error {
 		var errs []error
 		for _, h := range p.Hosts {
-			var left []struct{ Name string }
-			errs = append(errs, p.api(h, `/networks?filters={"driver":["gvlan"]}`, &left))
+			left, err := p.networks(h)
+			errs = append(errs, err)
 			if len(left) > 0 {
 				errs = append(errs, fmt.Errorf("%s lists %v", h.Name, left))
 			}
 		}
 		return errors.Join(errs...)
 	})
+}
+
+// networks names the gvlan networks of a host.
+func (p *play) networks(h *lab.Host) (names []string, err error) {
+	var all []struct{ Name string }
+	err = p.api(h, `/networks?filters={"driver":["gvlan"]}`, &all)
+	for _, n := range all {
+		names = append(names, n.Name)
+	}
+	return names, err
 }
 
 // tidy checks that no link of ours is left, and takes back what a scene did to

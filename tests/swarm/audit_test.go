@@ -2,7 +2,6 @@ package swarm_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -113,18 +112,10 @@ func (c *cluster) orphans() (all []netip.Addr, err error) {
 
 // virtualAddresses are those of services on networks of the plugin.
 func (c *cluster) virtualAddresses() (all []netip.Addr, err error) {
-	ids, err := c.ask.Docker(c.t.Context(), "service", "ls", "-q")
-	if err != nil || ids == "" {
-		return nil, err
-	}
-	out, err := c.ask.Docker(c.t.Context(), append([]string{"service", "inspect"}, strings.Fields(ids)...)...)
-	if err != nil {
-		return nil, err
-	}
 	var services []struct {
 		Endpoint struct{ VirtualIPs []struct{ Addr string } }
 	}
-	if err := json.Unmarshal([]byte(out), &services); err != nil {
+	if err := c.ask.Engine.Get(c.t.Context(), "/services", &services); err != nil {
 		return nil, err
 	}
 	for _, s := range services {

@@ -38,12 +38,19 @@ func (c *cluster) update(name string, flags ...string) {
 	args := append([]string{"service", "update", "--detach", "--no-resolve-image"}, flags...)
 	c.ask.MustDocker(c.t, append(args, name)...)
 	eventually(c.t, "the update of "+name, func() error {
-		state, err := c.ask.Docker(c.t.Context(), "service", "inspect", "-f", "{{json .UpdateStatus}}", name)
-		if err == nil && !strings.Contains(state, `"completed"`) {
-			tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
-			err = fmt.Errorf("it is %s:\n%s", state, tasks)
+		var s struct {
+			UpdateStatus struct{ State, Message string }
 		}
-		return err
+		if err := c.ask.Engine.Get(c.t.Context(), "/services/"+name, &s); err != nil {
+			return err
+		}
+		if s.UpdateStatus.State != "completed" {
+			return told(func() string {
+				tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
+				return fmt.Sprintf("it is %+v:\n%s", s.UpdateStatus, tasks)
+			})
+		}
+		return nil
 	})
 }
 
@@ -66,13 +73,21 @@ func (c *cluster) settled(name string, replicas int) {
 			}
 		}
 		if err == nil && n != replicas {
-			tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
-			err = fmt.Errorf("%d run:\n%s\n%s", n, tasks, c.shown())
+			err = told(func() string {
+				tasks, _ := c.ask.Docker(c.t.Context(), "service", "ps", "--no-trunc", name)
+				return fmt.Sprintf("%d run:\n%s\n%s", n, tasks, c.shown())
+			})
 		}
 		return err
 	})
 	c.audit()
 }
+
+// told is a complaint that is put into words when somebody reads it: the words
+// take a dozen programs.
+type told func() string
+
+func (t told) Error() string { return t() }
 
 // shown is what the engines say of every container, also of one that has no
 // address.
@@ -117,24 +132,27 @@ func (c *cluster) containers() (all []container, err error) {
 	return all, nil
 }
 
+// inspection is what an engine says of a container.
+type inspection struct {
+	Name            string
+	Config          struct{ Labels map[string]string }
+	NetworkSettings struct {
+		Networks map[string]struct{ EndpointID, IPAddress, MacAddress string }
+	}
+}
+
 func (c *cluster) containersOn(h *lab.Host) (all []container, err error) {
-	ids, err := h.Docker(c.t.Context(), "ps", "-q", "--no-trunc")
-	if err != nil || ids == "" {
+	var listed []struct{ ID string }
+	if err := h.Engine.Get(c.t.Context(), "/containers/json", &listed); err != nil {
 		return nil, err
 	}
-	out, err := h.Docker(c.t.Context(), append([]string{"inspect"}, strings.Fields(ids)...)...)
-	if err != nil {
-		return nil, err
-	}
-	var inspected []struct {
-		Name            string
-		Config          struct{ Labels map[string]string }
-		NetworkSettings struct {
-			Networks map[string]struct{ EndpointID, IPAddress, MacAddress string }
+	var inspected []inspection
+	for _, l := range listed {
+		var i inspection
+		if err := h.Engine.Get(c.t.Context(), "/containers/"+l.ID+"/json", &i); err != nil {
+			return nil, err
 		}
-	}
-	if err := json.Unmarshal([]byte(out), &inspected); err != nil {
-		return nil, fmt.Errorf("read the containers of %s: %w", h.Name, err)
+		inspected = append(inspected, i)
 	}
 	for _, i := range inspected {
 		for network, e := range i.NetworkSettings.Networks {
