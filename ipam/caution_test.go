@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
@@ -17,8 +18,8 @@ func (c *cluster) rolledBack(restore func(), hosts ...*host) {
 	restore()
 	for _, h := range hosts {
 		h.waitFor("the host distrusts the store", func() bool { return errors.Is(h.session.Trusted(), store.ErrSuspect) })
-		for errors.Is(h.assertAll(), store.ErrUnavailable) {
-			store.Sleep(c.Context(), 1e6) // it opens anew
+		for try := time.Second; errors.Is(h.assertFor(try), store.ErrUnavailable); try *= 2 {
+			// It opens anew: what was decided before is in vain until its time is over.
 		}
 	}
 }
