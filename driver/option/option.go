@@ -87,6 +87,7 @@ func dockersOwn(name string) bool {
 func Parse(raw map[string]string) (Options, error) {
 	o := Options{}
 	modes := modeOptions{}
+	said := map[string]string{} // as it was given, by today's name
 	for _, given := range slices.Sorted(maps.Keys(raw)) {
 		if dockersOwn(given) {
 			if err := o.setDockers(&modes, given, strings.TrimSpace(raw[given])); err != nil {
@@ -98,6 +99,11 @@ func Parse(raw map[string]string) (Options, error) {
 		if old {
 			o.Old = append(o.Old, given)
 		}
+		if before, twice := said[name]; twice && strings.TrimSpace(raw[before]) != strings.TrimSpace(raw[given]) {
+			return Options{}, fmt.Errorf("%w: -o %s=%s and -o %s=%s contradict each other: give %s=", ErrInvalid,
+				visible.Word(before), visible.Word(raw[before]), visible.Word(given), visible.Word(raw[given]), name)
+		}
+		said[name] = given
 		if err := o.set(&modes, name, given, strings.TrimSpace(raw[given])); err != nil {
 			return Options{}, err
 		}
