@@ -28,7 +28,8 @@ func Set(n *store.Network, change string) error {
 	add, remove := strings.HasSuffix(key, "+"), strings.HasSuffix(key, "-")
 	switch strings.TrimRight(key, "+-") {
 	case "parent":
-		return setParent(n, value)
+		n.Overrides.Parent = &value
+		return nil
 	case "exclude":
 		return setExclude(n, value, add, remove)
 	case "range":
@@ -39,12 +40,12 @@ func Set(n *store.Network, change string) error {
 
 // CheckChange refuses what no network could be changed by: its error is Set's.
 func CheckChange(change string) error {
-	given, _, ok := strings.Cut(change, "=")
+	given, value, ok := strings.Cut(change, "=")
 	if !ok {
 		return fmt.Errorf("%w: %s: want KEY=VALUE", ErrInvalid, visible.Word(change))
 	}
 	if slices.ContainsFunc(Changes(), func(o Described) bool { return o.Name == given }) {
-		return nil
+		return checkValue(strings.TrimRight(given, "+-"), value)
 	}
 	switch key := strings.TrimRight(given, "+-"); key {
 	case "parent":
@@ -63,6 +64,29 @@ func CheckChange(change string) error {
 	}
 }
 
+// checkValue refuses what is no value of a change, whatever the network.
+func checkValue(key, value string) (err error) {
+	switch key {
+	case "parent":
+		list, err := parentfile.Parse(value)
+		if err == nil && list.Empty() {
+			err = parentfile.ErrEmpty
+		}
+		return err
+	case "exclude":
+		return pool.CheckExclude(pool.Excludes(value))
+	case "range":
+		if _, err = netip.ParsePrefix(value); err != nil {
+			return fmt.Errorf("%w: range %q is no CIDR, as 192.168.1.64/26", ErrInvalid, value)
+		}
+	default: // cooldown
+		if _, err = pool.ParseCooldown(value); err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	return nil
+}
+
 // changeNames are what can be changed, without the sign that adds or takes away.
 func changeNames() []string {
 	var all []string
@@ -72,23 +96,8 @@ func changeNames() []string {
 	return slices.Compact(all)
 }
 
-func setParent(n *store.Network, value string) error {
-	list, err := parentfile.Parse(value)
-	if err != nil {
-		return err
-	}
-	if list.Empty() {
-		return parentfile.ErrEmpty
-	}
-	n.Overrides.Parent = &value
-	return nil
-}
-
 func setExclude(n *store.Network, value string, add, remove bool) error {
 	items := pool.Excludes(value)
-	if err := pool.CheckExclude(items); err != nil {
-		return err
-	}
 	if !remove {
 		if err := pool.CheckExcludeWithin(items, n.Created.Pools); err != nil {
 			return err

@@ -208,7 +208,9 @@ func TestNumbersThatAreNames(t *testing.T) {
 		Name: "100", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.100.0.0/24")}}, Hosts: []api.NetworkHost{{Host: "100.5", Why: "network 100 has no parent"}},
 	}}
 	h.Agent.(agent)[api.NodesRoute] = []api.NodeView{{Host: "beta", Epoch: 100}}
-	h.Run = func(context.Context, string, ...string) ([]byte, error) { return []byte("network=100 address=10.100.0.7 took=100ms\n"), nil }
+	h.Run = func(context.Context, string, ...string) ([]byte, error) {
+		return []byte("network=100 address=10.100.0.7 took=100ms\n"), nil
+	}
 	files := packed(t, h, true)
 	for _, name := range []string{"agent/networks.json", "agent/nodes.json"} {
 		if !json.Valid([]byte(files[name])) {
