@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"gvlan/cluster/events"
 	"gvlan/cluster/store"
 )
 
@@ -30,6 +31,7 @@ type Release struct {
 	Answers func(ctx context.Context, addr netip.Addr) (who string, asked bool)
 	Called  func(node string) string   // what people call a node
 	Network func(called string) string // the name of what a lease calls its network so; "": none is known
+	Events  events.Teller              // is told of an address that is free; never nil
 }
 
 // Address releases one as it was looked at: while its record was last modified
@@ -62,10 +64,17 @@ func (r Release) Address(ctx context.Context, segment string, addr netip.Addr, a
 	}
 	conds = append(conds, store.Unchanged(it.Key, it.Modified))
 	res, err := r.KV.Commit(ctx, store.Txn{If: conds, Then: []store.Op{store.Delete(store.LeaseKey(segment, addr))}})
-	if err == nil && !res.Done {
-		err = fmt.Errorf("address %s: %w", addr, ErrChanged)
+	switch {
+	case err != nil:
+		return err
+	case !res.Done:
+		return fmt.Errorf("address %s: %w", addr, ErrChanged)
 	}
-	return err
+	r.Events.Tell(events.Event{
+		Kind: events.Released, Node: rec.Node, Network: r.Network(rec.Network), Segment: segment, Address: addr,
+		Endpoint: rec.Endpoint, Text: "by gvlan lease release",
+	})
+	return nil
 }
 
 // judge says why an address is not released, by what the store says; else what

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"gvlan/cluster/events"
+	"gvlan/cluster/events/eventstest"
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/evict"
@@ -64,8 +67,9 @@ func TestRelease(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			heard := &eventstest.Heard{}
 			release := evict.Release{
-				KV: mem, Self: "id1",
+				KV: mem, Self: "id1", Events: heard,
 				Holds:   func(string, netip.Addr) bool { return test.held },
 				Answers: func(context.Context, netip.Addr) (string, bool) { return test.answers, !test.unasked },
 				Called:  func(node string) string { return strings.Replace(node, "id", "h", 1) },
@@ -82,6 +86,13 @@ func TestRelease(t *testing.T) {
 				t.Errorf("not freed: %v", err)
 			case test.why != "" && (!errors.Is(err, evict.ErrUsed) || !strings.Contains(err.Error(), test.why) || left != nil):
 				t.Errorf("%v (and %v), want %q", err, left, test.why)
+			}
+			var want []events.Event // who reads the events finds whose it was
+			if test.why == "" {
+				want = []events.Event{{Kind: events.Released, Node: test.rec.Node, Network: "lan", Segment: pool.DefaultSegment, Address: addr, Endpoint: test.rec.Endpoint, Text: "by gvlan lease release"}}
+			}
+			if got := heard.Of(); !slices.Equal(got, want) {
+				t.Errorf("told %+v, want %+v", got, want)
 			}
 		})
 	}
@@ -107,7 +118,7 @@ func TestReleaseOfWhatChangesMeanwhile(t *testing.T) {
 			t.Fatal(err)
 		}
 		release := evict.Release{
-			KV: mem, Self: "id1", Holds: func(string, netip.Addr) bool { return false },
+			KV: mem, Self: "id1", Events: &eventstest.Heard{}, Holds: func(string, netip.Addr) bool { return false },
 			Called: func(node string) string { return node }, Network: func(string) string { return "" },
 			Answers: func(ctx context.Context, _ netip.Addr) (string, bool) {
 				if _, err := mem.Commit(ctx, store.Txn{Then: []store.Op{change}}); err != nil {

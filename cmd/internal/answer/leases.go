@@ -386,7 +386,7 @@ func (a Leases) release(r *http.Request) (any, error) {
 	}
 	segment := query.Get("segment")
 	release := evict.Release{
-		KV: a.KV, Self: a.Roster.Self, Called: api.CallNodes(a.Roster.Names()),
+		KV: a.KV, Self: a.Roster.Self, Called: api.CallNodes(a.Roster.Names()), Events: a.Events,
 		Holds: func(segment string, addr netip.Addr) bool { return a.Holds(pool.At(segment, addr)) },
 		Network: func(called string) string {
 			if n := s.Networks.Called(called); n != nil {
@@ -405,7 +405,6 @@ func (a Leases) release(r *http.Request) (any, error) {
 	if err := release.Address(r.Context(), segment, addr, store.Revision(revision), query.Has("force")); err != nil {
 		return nil, err
 	}
-	a.Events.Tell(events.Event{Kind: events.Released, Segment: segment, Address: addr, Text: "by gvlan lease release"})
 	return struct{}{}, nil
 }
 
