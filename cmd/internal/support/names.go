@@ -153,7 +153,8 @@ func (n names) ofHost(ctx context.Context, h Host) {
 	n.add(node, h.Settings.NodeName)
 	n.add(domain, h.Settings.DNS.Domain)
 	n.add(domain, h.Settings.DNS.Update.Zone)
-	for _, text := range append(slices.Clone(h.Settings.Etcd.Endpoints), h.Settings.Join.Address, h.Settings.DNS.Update.Server, h.Settings.Etcd.Listen, h.Settings.Advertise) {
+	for _, text := range append(slices.Concat(h.Settings.Etcd.Endpoints, h.Settings.DNS.Upstream, h.Settings.DNS.Listen),
+		h.Settings.Join.Address, h.Settings.DNS.Update.Server, h.Settings.Etcd.Listen, h.Settings.Metrics.Listen) {
 		n.add(host, hostIn(text))
 	}
 	for name := range h.Settings.Parents.Networks {

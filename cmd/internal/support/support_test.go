@@ -66,6 +66,7 @@ func ours(t *testing.T) support.Host {
 	}
 	settings.Etcd.Endpoints = []string{"https://etcd.corp.example:2379", "https://dbface:2379", "https://[fd00::7]:2379"}
 	settings.Etcd.Password, settings.Join.Token, settings.DNS.Domain = "hunter2hunter2", token, "corp.example"
+	settings.Advertise, settings.DNS.Upstream = "eth7", []string{"resolver9:53"}
 	settings.Parents.Networks = map[string]string{"payroll": "eth1"}
 	docker := enginetest.New()
 	docker.SetInfo(func(i *engine.Info) { i.Hostname = "alpha" })
@@ -173,13 +174,13 @@ func TestRedact(t *testing.T) {
 	files := packed(t, ours(t), true)
 	for _, name := range []string{
 		"billing", "gone-db", "long-gone", "front.door", "cron-job", "side-car", "payroll", "back office", "secretproject", "hidden-lab", "bigprinter",
-		"alpha", "beta", "corp.example", "0a1b2c", "0d1e2f", "laundry", "washed", "gamma", "dbface",
+		"alpha", "beta", "corp.example", "0a1b2c", "0d1e2f", "laundry", "washed", "gamma", "dbface", "resolver9",
 	} {
 		for _, line := range grep(files, name) {
 			t.Errorf("%q is in %s", name, line)
 		}
 	}
-	for _, address := range []string{"10.0.0.7", "10.0.0.9", "eth7", "fd00::7", "/root/token"} {
+	for _, address := range []string{"10.0.0.7", "10.0.0.9", "eth7", "fd00::7", "/root/token", "advertise                eth7"} {
 		if len(grep(files, address)) == 0 {
 			t.Errorf("%s, which is the name of none of these, is not there any more", address)
 		}
