@@ -12,6 +12,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/clitest"
+	"gvlan/cmd/internal/cli/frame"
 )
 
 // completed are what a shell is offered for the last word, without what it says
@@ -124,5 +125,14 @@ func TestCompletionWithoutAgent(t *testing.T) {
 	case <-asked:
 	default:
 		t.Error("the slow agent was not asked")
+	}
+}
+
+// TestCompletionScripts are printed where a command prints.
+func TestCompletionScripts(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if got := typed(t, "completion", shell); got.Status != frame.Well || !strings.Contains(got.Out, "gvlan") || got.Err != "" {
+			t.Errorf("%s: status %d, %d bytes, stderr %q", shell, got.Status, len(got.Out), got.Err)
+		}
 	}
 }

@@ -187,7 +187,7 @@ type listFlags struct {
 func (f *listFlags) register(c *cobra.Command, wide bool) {
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "print names only, one a line")
-	c.Flags().StringVar(&f.format, "format", "", "print each by a Go `TEMPLATE`, as '{{.Name}}'; json, or 'table {{.Name}}\\t{{.State}}'; a wrong field is told which there are")
+	c.Flags().StringVar(&f.format, "format", "", "print each by a Go `TEMPLATE`, as '{{.Name}}'; json, or 'table {{.Name}}\\t{{.State}}'; a field that is none is refused, with those there are")
 	if wide {
 		c.Flags().BoolVar(&f.wide, "wide", false, "print more columns, as ids")
 	}

@@ -31,12 +31,12 @@ func Run(ctx context.Context, root *cobra.Command, args []string, stdout, stderr
 	began := false
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.SetFlagErrorFunc(explainFlag)
-	root.InitDefaultHelpCmd() // cobra's own are commands as others are
-	root.InitDefaultCompletionCmd(args...)
-	finish(root, func() { began = true })
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.InitDefaultHelpCmd() // cobra's own are commands as others are, and print where they are told before
+	root.InitDefaultCompletionCmd(args...)
+	finish(root, func() { began = true })
 	err := root.ExecuteContext(ctx)
 	if err != nil && !isTold(err) {
 		fmt.Fprintln(stderr, "gvlan:", err)
