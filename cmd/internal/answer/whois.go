@@ -113,7 +113,7 @@ func (a Leases) askLAN(ctx context.Context, s *survey.Survey, addr netip.Addr, s
 		if len(ours) == 0 {
 			continue
 		}
-		// A MAC follows from an address, which another segment may have as well.
+		// A MAC that somebody chose (--mac-address) may be one of another segment too.
 		of := max(0, slices.IndexFunc(ours, func(e store.Endpoint) bool { return e.Segment == segment }))
 		heard.Answers[i].Of = cmp.Or(ours[of].Container.Name, "an endpoint") + " on " + called(ours[of].Node)
 	}
