@@ -14,7 +14,7 @@ import (
 )
 
 // completionWait bounds what a shell waits for the agent: a person is typing.
-const completionWait = 300 * time.Millisecond
+const completionWait = time.Second
 
 // Things names what a shell can complete a word to, as the agent knows it.
 type Things func(context.Context, *api.Client) ([]cobra.Completion, error)
