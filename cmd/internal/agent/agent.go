@@ -113,6 +113,7 @@ type Agent struct {
 	troubles   *trouble.Book // what lasts, and no part tells of
 	metrics    *metrics.Metrics
 	conditions conditions
+	unstarted  unstarted
 	exporter   *metrics.Server
 
 	plugin *plugin.Plugin
@@ -486,6 +487,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.push)
 
 	loop(a.exporter.Run)
+	if a.config.Metrics.Listen != "" {
+		loop(func(ctx context.Context) error { return a.unstarted.look(ctx, a.driver.FailedStarts) })
+	}
 	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, a.troubles) })
 
 	loop(a.moves.stay)

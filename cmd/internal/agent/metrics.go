@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/metrics"
+	"gvlan/driver/engine"
 	"gvlan/driver/trouble"
 )
 
@@ -46,13 +48,39 @@ func (a *Agent) sources() metrics.Sources {
 	return s
 }
 
-// warnings counts what `gvlan status` warns of.
+// warnings counts what `gvlan status` says is wrong on this host and no other
+// metric tells of.
 func (a *Agent) warnings() int {
-	n := len(a.driver.Warnings()) + len(a.addresses.Conflicts())
+	n := len(a.driver.Warnings()) + int(a.unstarted.n.Load())
 	if a.truth.own != nil {
 		n += len(a.truth.own.Warnings(api.CallNodes(a.nodes.roster().Names())))
 	}
 	return n
+}
+
+// unstarted is how many containers the engine failed to start at the last look: a
+// scrape asks the engine nothing.
+type unstarted struct{ n atomic.Int64 }
+
+const (
+	// startsEvery is how often they are looked for, and startsLimit how long a look
+	// may take: it asks for each container that does not run.
+	startsEvery = 20 * time.Second
+	startsLimit = 10 * time.Second
+)
+
+// look counts them from time to time until ctx ends. While the engine does not
+// answer the last count stands.
+func (u *unstarted) look(ctx context.Context, failed func(context.Context) ([]engine.ContainerDetail, error)) error {
+	for store.Sleep(ctx, startsEvery) {
+		asking, cancel := context.WithTimeout(ctx, startsLimit)
+		all, err := failed(asking)
+		cancel()
+		if err == nil {
+			u.n.Store(int64(len(all)))
+		}
+	}
+	return nil
 }
 
 // storeMembers is what the last look at them found.

@@ -106,12 +106,13 @@ func (c *collector) host(s *scrape) {
 		}
 	}
 	if c.of.Describe != nil {
-		c.parents(s)
+		c.here(s)
 	}
 }
 
-// parents tells what containers of each network would hang from.
-func (c *collector) parents(s *scrape) {
+// here tells what containers of each network would hang from, and whether they can
+// start.
+func (c *collector) here(s *scrape) {
 	ctx, cancel := context.WithTimeout(context.Background(), describing)
 	defer cancel()
 	own, err := c.of.Describe(ctx)
@@ -122,11 +123,20 @@ func (c *collector) parents(s *scrape) {
 	for _, i := range own.Interfaces {
 		down[i.Name] = !i.Up
 	}
+	unusable := map[string]bool{} // by name; what fails about a network is told beside it
 	for _, n := range own.Networks {
-		if n.Engine == "" || n.Parent == "" && n.Why == "" {
-			continue // it is not here, or needs no parent
+		unusable[n.Name] = unusable[n.Name] || n.Why != ""
+	}
+	for _, n := range own.Networks {
+		if n.Engine == "" {
+			continue // it is not here
 		}
-		s.set("gvlan_network_parent_up", number(n.Parent != "" && !down[n.Parent]), n.Name, n.Parent)
+		if journal.Stage(n.State) != journal.StageSwarm {
+			s.set("gvlan_network_usable", number(!unusable[n.Name]), n.Name)
+		}
+		if n.Parent != "" || n.Why != "" { // else it needs none
+			s.set("gvlan_network_parent_up", number(n.Parent != "" && !down[n.Parent]), n.Name, n.Parent)
+		}
 	}
 }
 

@@ -25,7 +25,7 @@ type family struct {
 // families is every metric of gvlan's own, in the order of the documents.
 var families = []family{
 	{name: "gvlan_build_info", kind: gauge, labels: []string{"version", "go"}, help: "1, with the version of the agent and of Go"},
-	{name: "gvlan_warnings", kind: gauge, help: "what gvlan status warns of", beside: "gvlan_reconcile_rounds_total"},
+	{name: "gvlan_warnings", kind: gauge, help: "what gvlan status says is wrong on this host and no other metric tells of", beside: "gvlan_reconcile_rounds_total"},
 
 	{name: "gvlan_plugin_requests_total", kind: counter, labels: []string{"method", "outcome"}, help: "Docker's calls, answered or refused"},
 	{name: "gvlan_plugin_request_duration_seconds", kind: histogram, labels: []string{"method"}, help: "how long they took"},
@@ -43,6 +43,7 @@ var families = []family{
 
 	{name: "gvlan_networks", kind: gauge, labels: []string{"state"}, help: "networks of the cluster on this host: made, failed, or waiting to be made", beside: "gvlan_reconcile_rounds_total"},
 	{name: "gvlan_network_parent_up", kind: gauge, labels: []string{"network", "parent"}, help: "1 while the interface a container would hang from is up; 0 with an empty parent where there is none", beside: "gvlan_plugin_requests_total"},
+	{name: "gvlan_network_usable", kind: gauge, labels: []string{"network"}, help: "1 while containers can start here on the network, as far as it is the host that decides; gvlan status says why they cannot", beside: "gvlan_plugin_requests_total"},
 	{name: "gvlan_endpoints", kind: gauge, labels: []string{"network"}, help: "containers of this host on the network", beside: "gvlan_plugin_requests_total"},
 
 	{name: "gvlan_store_up", kind: gauge, help: "1 while etcd answered within the last half minute", beside: "gvlan_store_requests_total"},
