@@ -326,7 +326,7 @@ func memberStrangers(c *cluster) {
 
 // stranger runs an agent of another cluster on the peer until the scenario
 // ends. Its store says what ours says under some keys.
-func (c *cluster) stranger(at string, copied ...string) {
+func (c *cluster) stranger(at string, copied ...string) *lab.Process {
 	c.t.Helper()
 	for _, key := range copied {
 		got := must(c.store.Get(c.t.Context(), prefix+key))(c.t)
@@ -337,6 +337,7 @@ func (c *cluster) stranger(at string, copied ...string) {
 		"--status-socket", "/run"+at+".sock", "--gossip-port", map[string]string{"/other": "7951", "/keyless": "7952"}[at],
 		"--dns", "off"))(c.t)
 	c.t.Cleanup(func() { _ = p.Kill() })
+	return p
 }
 
 // membersRotate: another key is in use, nobody was lost meanwhile, and one
