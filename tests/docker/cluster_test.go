@@ -42,7 +42,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(folder)
-	built, err := lab.Build(context.Background(), "gvlan/cmd/gvlan")
+	built, err := lab.Build(context.Background(), "gvlan/cmd/gvlan", "-ldflags", "-s -w")
 	if err != nil {
 		log.Print(err)
 		return 1
@@ -79,10 +79,7 @@ func newBareCluster(t *testing.T, o options) *cluster {
 	t.Helper()
 	c := &cluster{Lab: lab.New(t, lab.Options{Hosts: o.hosts}), t: t}
 	c.keepLogs()
-	c.binary = filepath.Join(c.Dir, "gvlan")
-	if err := copyFile(program, c.binary); err != nil {
-		t.Fatal(err)
-	}
+	c.binary = must(c.Install(program))(t)
 	c.agents = make([]*lab.Agent, len(c.Hosts))
 	if gossip := os.Getenv("GVLAN_TEST_GOSSIP"); gossip != "" {
 		c.args = []string{"--gossip", gossip}
