@@ -183,12 +183,17 @@ func (e *Engine) Get(ctx context.Context, path string, answer any) error {
 }
 
 // Delete has the engine's API remove something, as in "/containers/web?force=1".
+// What is gone already is no error.
 func (e *Engine) Delete(ctx context.Context, path string) error {
 	_, err := e.ask(ctx, http.MethodDelete, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	return err
 }
 
-// ask gives the body of the engine's answer; a refusal is an error.
+// ask gives the body of the engine's answer; a refusal is an error, fs.ErrNotExist
+// where there is no such thing.
 func (e *Engine) ask(ctx context.Context, method, path string) ([]byte, error) {
 	client := e.client()
 	defer client.CloseIdleConnections()
@@ -205,11 +210,19 @@ func (e *Engine) ask(ctx context.Context, method, path string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the answer to %s on %s: %w", path, e.machine.Name, err)
 	}
-	if resp.StatusCode != http.StatusOK && resp.StatusCode != http.StatusNoContent {
-		return nil, fmt.Errorf("%s %s on %s: %s: %s", method, path, e.machine.Name, resp.Status, bytes.TrimSpace(body))
+	switch resp.StatusCode {
+	case http.StatusOK, http.StatusNoContent:
+		return body, nil
+	case http.StatusNotFound:
+		err = fs.ErrNotExist
+	default:
+		err = errRefused
 	}
-	return body, nil
+	return nil, fmt.Errorf("%s %s on %s: %w: %s: %s", method, path, e.machine.Name, err, resp.Status, bytes.TrimSpace(body))
 }
+
+// errRefused says that an engine did not do what it was asked.
+var errRefused = errors.New("the engine refuses")
 
 // Clear removes every container, running or not, as `docker rm -f` does.
 func (e *Engine) Clear(ctx context.Context) error {

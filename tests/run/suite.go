@@ -33,12 +33,12 @@ func suites() []suite {
 		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
 		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 3 * time.Minute},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
-		{name: "store", packages: []string{"./cluster/store/..."}, race: true, again: true, atOnce: 8, budget: 3 * time.Minute},
+		{name: "store", packages: []string{"./cluster/store/..."}, race: true, again: true, atOnce: 8, budget: 150 * time.Second},
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: time.Minute},
-		{name: "chaos", packages: []string{"./tests/chaos/..."}, budget: 4 * time.Minute},
-		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 2 * time.Minute},
-		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 11 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 4, budget: 24 * time.Minute},
+		{name: "chaos", packages: []string{"./tests/chaos/..."}, budget: 210 * time.Second},
+		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 90 * time.Second},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 570 * time.Second},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 6, budget: 21 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
 }
