@@ -55,7 +55,7 @@ func everything() Sources {
 					{Name: "refused", Why: "failed"},
 					{Name: "other", Engine: "id7", Parent: "eth0", State: string(journal.StageConflict), Why: "another host defined it first"},
 					{Name: "swarm", Engine: "id8", Parent: "eth0", State: string(journal.StageSwarm), Why: "the swarm decides"},
-					{Name: "half", Engine: "id9", Parent: "eth0"}, {Name: "half", State: "failed", Why: "its tombstone cannot be settled"},
+					{Name: "half", State: "failed", Why: "its tombstone cannot be settled"}, {Name: "half", Engine: "id9", Parent: "eth0"},
 				},
 			}, nil
 		},
