@@ -60,7 +60,7 @@ func missing(patterns []string, heard string) string {
 // listen gives tcpdump's lines until ctx ends; the first packet after its
 // return is in them.
 func (p place) listen(ctx context.Context, iface string) (<-chan string, error) {
-	cmd := exec.CommandContext(ctx, "nsenter", "--net="+p.ns, "--", "tcpdump", "-Z", "root", "--immediate-mode", "-l", "-n", "-e", "-i", iface)
+	cmd := exec.CommandContext(ctx, "tcpdump", "-Z", "root", "--immediate-mode", "-l", "-n", "-e", "-i", iface)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -69,7 +69,7 @@ func (p place) listen(ctx context.Context, iface string) (<-chan string, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := p.start(cmd); err != nil {
 		return nil, fmt.Errorf("listen on %s of %s: %w", iface, p.name, err)
 	}
 	said := bufio.NewScanner(stderr)

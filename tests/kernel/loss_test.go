@@ -4,20 +4,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"testing"
-
-	"gvlan/tests/lab"
 )
 
-// TestLoss: parents that go and come back, agents and engines that restart, a
+// loss is of parents that go and come back, agents and engines that restart, a
 // host that loses all its links.
-func TestLoss(t *testing.T) {
-	if !inUML(t) {
-		return
-	}
-	playDocument(t, newSite(t, engines{lab.Docker28}), document{scenes: []scene{
-		lostVLAN(), lostMaster(), restarted(),
-	}}, "")
+func loss() document {
+	return document{scenes: []scene{lostVLAN(), lostMaster(), restarted()}}
 }
 
 // lostVLAN: somebody deletes our VLAN link.

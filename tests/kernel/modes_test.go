@@ -17,7 +17,7 @@ func TestModes(t *testing.T) {
 		modeBridge(), modePrivate("macvlan private", "-o macvlan_mode=private", "macvlan private on eth0"),
 		modePrivate("ipvlan L2 private", "-o ipvlan_flag=private", "ipvlan l2 private on eth0"),
 		modeVEPA(), modePrivate("ipvlan L2 vepa", "-o ipvlan_flag=vepa", "ipvlan l2 vepa on eth0"),
-		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeOfOthers(), modeVLANs(),
+		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeOfOthers(), modeVLANs(), announcements(),
 	}}, "")
 }
 

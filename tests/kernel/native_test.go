@@ -14,7 +14,7 @@ import (
 // that has them all.
 func TestMissingModules(t *testing.T) {
 	t.Parallel()
-	program, err := lab.Build(t.Context(), "gvlan/cmd/gvlan")
+	program, err := lab.Build(t.Context(), "gvlan/cmd/gvlan", "-ldflags", "-s -w")
 	if err != nil {
 		t.Fatal(err)
 	}

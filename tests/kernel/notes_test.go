@@ -26,14 +26,17 @@ func notes() document {
 	}
 }
 
-// TestNotes plays the two oldest texts.
-func TestNotes(t *testing.T) {
+// TestOneHost plays the two oldest texts, and what else one host shows; last
+// what is lost and comes back.
+func TestOneHost(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
 	s := newSite(t, engines{lab.Docker28})
+	t.Run("names without nftables", func(t *testing.T) { namesWithoutNftables(newPlay(s.on(t), "")) })
 	playDocument(t, s, notes(), "")
 	playDocument(t, s, blog(), "")
+	playDocument(t, s, loss(), "")
 }
 
 // lan1 is the LAN of the guides' pictures: the host's eth0 has an address in

@@ -1,13 +1,17 @@
 package kernel_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vishvananda/netns"
 
 	"gvlan/tests/lab"
 )
@@ -25,9 +29,35 @@ func hostPlace(m *lab.Machine) place {
 
 // try runs a program there; its output is that of both streams.
 func (p place) try(ctx context.Context, name string, args ...string) (string, error) {
-	line := append([]string{"--net=" + p.ns, "--", name}, args...)
-	out, err := exec.CommandContext(ctx, "nsenter", line...).CombinedOutput()
-	return strings.TrimSpace(string(out)), err
+	cmd := exec.CommandContext(ctx, name, args...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := p.start(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	return strings.TrimSpace(out.String()), err
+}
+
+// start starts a program there. What a thread starts is where the thread is,
+// which spares this slow kernel a program of its own for that.
+func (p place) start(cmd *exec.Cmd) error {
+	started := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and not unlocked: the thread ends with the goroutine
+		started <- func() error {
+			ns, err := netns.GetFromPath(p.ns)
+			if err != nil {
+				return fmt.Errorf("open network namespace of %s: %w", p.name, err)
+			}
+			defer ns.Close()
+			if err := netns.Set(ns); err != nil {
+				return fmt.Errorf("enter network namespace of %s: %w", p.name, err)
+			}
+			return cmd.Start()
+		}()
+	}()
+	return <-started
 }
 
 // sh runs shell commands there: on a machine with its files and processes, in

@@ -109,10 +109,7 @@ func newPlay(s *site, label string) *play {
 func playDocument(t *testing.T, s *site, d document, label string) {
 	for _, sc := range d.scenes {
 		t.Run(sc.name, func(t *testing.T) {
-			on := *s
-			on.t = t
-			p := newPlay(&on, label)
-			p.scene(sc)
+			newPlay(s.on(t), label).scene(sc)
 		})
 	}
 }

@@ -35,7 +35,7 @@ func inUML(t *testing.T) bool {
 		return true
 	}
 	t.Parallel()
-	program, err := lab.Build(t.Context(), "gvlan/cmd/gvlan")
+	program, err := lab.Build(t.Context(), "gvlan/cmd/gvlan", "-ldflags", "-s -w") // each lab copies it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,6 +79,13 @@ func newSite(t *testing.T, hosts engines, labels ...string) *site {
 		}
 	}
 	return s
+}
+
+// on is the site as a subtest sees it.
+func (s *site) on(t *testing.T) *site {
+	in := *s
+	in.t = t
+	return &in
 }
 
 // waitLocal waits until the agent of a host has read its engine's label: from

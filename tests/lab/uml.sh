@@ -29,9 +29,9 @@ mount --bind "$modules" "/mnt/load/lib/modules/$(uname -r)" || fail find the mod
 mount --bind /proc /mnt/load/proc
 mount -t sysfs sysfs /mnt/load/sys
 # The parameters keep dummy and bonding from making links of their own.
-for module in ipv6 overlay 8021q "dummy numdummies=0" veth bridge macvlan ipvlan "bonding max_bonds=0"; do
-	# shellcheck disable=SC2086 # a module and its parameter are two words
-	chroot /mnt/load /busybox modprobe $module || fail load $module
+for some in "-a ipv6 overlay 8021q veth bridge macvlan ipvlan" "dummy numdummies=0" "bonding max_bonds=0"; do
+	# shellcheck disable=SC2086 # several words
+	chroot /mnt/load /busybox modprobe $some || fail load $some
 done
 
 mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work lab $root || fail mount the overlay
