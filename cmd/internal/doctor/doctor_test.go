@@ -297,6 +297,10 @@ func TestFaults(t *testing.T) {
 			w.network("port", map[string]string{"parent": "eth2"}, "10.9.0.0/24")
 		}, "network port has no usable parent"},
 		{"parents", "down", doctor.Fault, func(w *world) { w.kernel.SetUp("eth0", false) }, "eth0, which network lan hangs from, is down"},
+		{"parents", "down, of two networks", doctor.Fault, func(w *world) {
+			w.kernel.SetUp("eth0", false)
+			w.network("air", map[string]string{"parent": "eth0"}, "10.9.0.0/24")
+		}, "eth0, which networks air, lan hang from, is down"},
 		{"parents", "no carrier", doctor.Fault, func(w *world) { w.put("sys/class/net/eth0/carrier", "0\n") }, "eth0, which network lan hangs from, has no carrier"},
 		{"parents", "a full list of MACs", doctor.Hint, func(w *world) { w.put("sys/class/net/eth0/flags", "0x1103\n") }, "eth0, which network lan hangs from, is promiscuous"},
 		{"mtu", "more than the parent's", doctor.Fault, func(w *world) {

@@ -62,23 +62,31 @@ func withoutParent(f *facts, n network) Finding {
 	return x
 }
 
+// hang says that networks hang, from what follows.
+func hang(networks []network) string {
+	if len(networks) == 1 {
+		return "network " + networks[0].Name + " hangs"
+	}
+	return "networks " + namesOf(networks) + " hang"
+}
+
 // judgeParent judges one interface that containers hang from.
 func judgeParent(f *facts, name string, networks []network) []Finding {
 	var found []Finding
-	users := namesOf(networks)
+	users := hang(networks)
 	for _, i := range f.below(name) {
 		switch {
 		case !i.Up:
 			found = append(found, Finding{
 				Severity: Fault,
-				What:     fmt.Sprintf("interface %s, which network %s hangs from, is down", i.Name, users),
+				What:     fmt.Sprintf("interface %s, which %s from, is down", i.Name, users),
 				Why:      "its containers reach nobody; gvlan sets no interface up that it did not make",
 				Cure:     "ip link set " + i.Name + " up, and in the host's network settings, so that it is after a boot",
 			})
 		case f.read("sys/class/net/"+i.Name+"/carrier") == "0":
 			found = append(found, Finding{
 				Severity: Fault,
-				What:     fmt.Sprintf("interface %s, which network %s hangs from, has no carrier", i.Name, users),
+				What:     fmt.Sprintf("interface %s, which %s from, has no carrier", i.Name, users),
 				Why:      "nothing is at the other end: its containers reach only one another",
 				Cure:     "look at the cable and the switch's port, or ethtool " + i.Name + "; another parent: gvlan network set NAME parent=...",
 			})
@@ -95,7 +103,7 @@ func judgeHardware(f *facts, i link.Interface, networks []network) []Finding {
 	case i.Wireless && len(macs) == 0:
 		return []Finding{{
 			Severity: Hint,
-			What:     fmt.Sprintf("%s, which network %s hangs from, is wireless", i.Name, namesOf(networks)),
+			What:     fmt.Sprintf("%s, which %s from, is wireless", i.Name, hang(networks)),
 			Why:      "ipvlan works there, since it has the card's own MAC; access points that keep a list of who has which address may drop what is another's",
 			Cure:     "turn off proxy ARP and client isolation at the access point where containers are not reached",
 		}}
@@ -104,7 +112,7 @@ func judgeHardware(f *facts, i link.Interface, networks []network) []Finding {
 	case len(macs) > 0 && isHardware(f, i.Name) && promiscuous(f, i.Name):
 		return []Finding{{
 			Severity: Hint,
-			What:     fmt.Sprintf("%s, which network %s hangs from, is promiscuous", i.Name, namesOf(macs)),
+			What:     fmt.Sprintf("%s, which %s from, is promiscuous", i.Name, hang(macs)),
 			Why:      "its list of MACs is full, or it has none, or somebody listens: every packet of the LAN costs this host CPU",
 			Cure:     "ip -d link show " + i.Name + " says how often; fewer macvlan containers on it, or a network with -o kind=ipvlan",
 		}}
@@ -294,7 +302,7 @@ func checkIPv6(_ context.Context, f *facts) (string, []Finding, error) {
 		if forwards == "1" && accepts == "1" && routed6(f, name) {
 			found = append(found, Finding{
 				Severity: Fault,
-				What:     fmt.Sprintf("%s, which network %s hangs from, forwards IPv6 and takes no router's word any more", name, namesOf(six)),
+				What:     fmt.Sprintf("%s, which %s from, forwards IPv6 and takes no router's word any more", name, hang(six)),
 				Why:      "the route that it has from its router runs out, and with it this host's own IPv6 (its containers have theirs from the network's --gateway)",
 				Cure:     fmt.Sprintf("sysctl -w net.ipv6.conf.%s.accept_ra=2, and in /etc/sysctl.d", strings.ReplaceAll(name, ".", "/")), // as sysctl(8) writes a dot in a name
 			})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -132,10 +133,11 @@ func storeLine(s api.Status) string {
 		if i > 0 {
 			line += ", "
 		}
-		line += m.Host + " " + map[string]string{"leader": "leads", "voter": "votes", "learner": "keeps a copy"}[m.Role]
+		does := map[string]string{"leader": "leads", "voter": "votes", "learner": "keeps a copy"}[m.Role]
 		if !m.Answers {
-			line = strings.TrimSuffix(line, " votes") + " does not answer"
+			does = "does not answer"
 		}
+		line += m.Host + " " + does
 	}
 	if line == "" {
 		line = strings.Join(s.Etcd.Endpoints, ", ")
@@ -196,7 +198,7 @@ func printNetworks(out io.Writer, networks []api.NetworkStatus) error {
 		return err
 	}
 	fmt.Fprintln(out)
-	table := terminal.Table{Heads: []string{"NETWORK", "SUBNET", "USED", "FREE", "RESERVED", "PARENT", "HERE"}}
+	table := terminal.Table{Heads: []string{"NETWORK", "SUBNET", "USED", "FREE", "NOT GIVEN", "PARENT", "HERE"}}
 	for _, n := range networks {
 		table.Rows = append(table.Rows, networkRows(n)...)
 	}
@@ -211,7 +213,7 @@ func networkRows(n api.NetworkStatus) (rows [][]string) {
 		row := []string{name, subnet, "", "", "", parent, here}
 		for _, p := range n.Pools {
 			if p.Subnet == subnet {
-				row[2], row[3], row[4] = bar(p), amount(max(p.Free, p.Free+p.Resting)), amount(p.Reserved)
+				row[2], row[3], row[4] = bar(p), amount(max(p.Free, p.Free+p.Resting)), notGiven(p)
 			}
 		}
 		rows = append(rows, row)
@@ -221,6 +223,15 @@ func networkRows(n api.NetworkStatus) (rows [][]string) {
 		rows = append(rows, []string{name, "", "", "", "", parent, here})
 	}
 	return rows
+}
+
+// notGiven is how many addresses are never given, outside the range or reserved;
+// "" where the subnet is so large that nobody counted.
+func notGiven(p api.PoolStatus) string {
+	if subnet, err := netip.ParsePrefix(p.Subnet); err != nil || subnet.Addr().BitLen()-subnet.Bits() > 32 {
+		return ""
+	}
+	return amount(p.Reserved)
 }
 
 // bar draws how much of what can be given is used.
@@ -234,10 +245,13 @@ func bar(p api.PoolStatus) string {
 	return strings.Repeat("#", filled) + strings.Repeat(".", length-filled) + " " + amount(p.Used)
 }
 
-// amount is a number of addresses.
+// amount is a number of addresses; the largest number stands for all beyond it.
 func amount(n uint64) string {
-	if n > 1<<32 {
-		return fmt.Sprintf("over 2^%d", int(math.Log2(float64(n))))
+	switch {
+	case n == math.MaxUint64:
+		return "over 2^64"
+	case n > 1<<32:
+		return fmt.Sprintf("2^%.0f", math.Log2(float64(n)))
 	}
 	return strconv.FormatUint(n, 10)
 }

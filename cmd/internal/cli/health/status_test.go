@@ -46,13 +46,13 @@ no networks on this host
 			status: api.Status{Node: "n1", Host: "host1", Version: "v1", Started: started, Cluster: "c-1",
 				Etcd: etcd, Engine: api.EngineStatus{Version: "28.5.2"}, Gossip: &api.GossipStatus{Answering: 3},
 				Hosts:   []api.HostStatus{{Host: "host1", State: "ready"}, {Host: "host2", State: "down", Since: now.Add(-5 * time.Minute)}, {Host: "host3", State: "ready"}},
-				Store:   []api.StoreStatus{{Host: "host1", Role: "leader", Answers: true}, {Host: "host2", Role: "voter"}, {Host: "host3", Role: "voter", Answers: true}, {Host: "host4", Role: "learner", Answers: true}},
+				Store:   []api.StoreStatus{{Host: "host1", Role: "leader", Answers: true}, {Host: "host2", Role: "voter"}, {Host: "host3", Role: "voter", Answers: true}, {Host: "host4", Role: "learner", Answers: true}, {Host: "host5", Role: "learner"}},
 				Parents: []api.ParentStatus{{Name: "eth1", Up: true, MTU: 1500, Networks: []string{"iot", "lan1"}}, {Name: "eth2", MTU: 9000, Networks: []string{"lab"}}},
 				Defined: api.DefinedStatus{Networks: 3, Made: 2, Failed: 1}, PendingReleases: 2,
 				Hints: []string{"network lan1: published ports (-p) have no effect (web)"},
 				Networks: []api.NetworkStatus{
-					{Name: "lan1", Scope: "global", State: "committed", Parent: "eth1", Subnets: []string{"10.9.0.0/24", "fd00::/64"}, Endpoints: 3, Pools: []api.PoolStatus{
-						{Subnet: "10.9.0.0/24", Used: 30, Free: 96, Resting: 1, Reserved: 129}, {Subnet: "fd00::/64", Used: 3, Free: 1<<64 - 1},
+					{Name: "lan1", Scope: "global", State: "committed", Parent: "eth1", Subnets: []string{"10.9.0.0/24", "fd00::/64", "fd01::/48"}, Endpoints: 3, Pools: []api.PoolStatus{
+						{Subnet: "10.9.0.0/24", Used: 30, Free: 96, Resting: 1, Reserved: 129}, {Subnet: "fd00::/64", Used: 3, Free: 1<<64 - 6}, {Subnet: "fd01::/48", Used: 3, Free: 1<<64 - 1},
 					}},
 					{Scope: "global", State: "seen", Subnets: []string{"10.8.0.0/16"}},
 				}},
@@ -60,7 +60,7 @@ no networks on this host
 
 host       host1, gvlan v1, up 3 days
 cluster    3 hosts: host2 down for 5 minutes, the others ready
-store      host1 leads, host2 does not answer, host3 votes, host4 keeps a copy
+store      host1 leads, host2 does not answer, host3 votes, host4 keeps a copy, host5 does not answer
 docker     28.5.2
 gossip     3 answer
 parents    eth1 up, mtu 1500 (iot, lan1); eth2 down, mtu 9000 (lab)
@@ -68,10 +68,11 @@ networks   2 of 3 defined are made on this host; 1 could not be made and are tri
 releases   2 wait until etcd takes them
 hint       network lan1: published ports (-p) have no effect (web)
 
-NETWORK   SUBNET        USED            FREE        RESERVED   PARENT   HERE
-lan1      10.9.0.0/24   ###....... 30   97          129        eth1     3
--         fd00::/64     #......... 3    over 2^64   0          -        -
--         10.8.0.0/16   -               -           -          -        0
+NETWORK   SUBNET        USED            FREE        NOT GIVEN   PARENT   HERE
+lan1      10.9.0.0/24   ###....... 30   97          129         eth1     3
+-         fd00::/64     #......... 3    2^64        -           -        -
+-         fd01::/48     #......... 3    over 2^64   -           -        -
+-         10.8.0.0/16   -               -           -           -        0
 `,
 		},
 	}

@@ -83,8 +83,9 @@ func stateWords(v api.LeaseView) string {
 	return string(v.State)
 }
 
-// before tells of the containers that had an address.
-func (f *facts) before(last []api.Holder, now time.Time) {
+// before tells of the containers that had an address, and which one that was
+// where it is not the one that was asked for.
+func (f *facts) before(last []api.Holder, which bool, now time.Time) {
 	name := "before"
 	for _, h := range last {
 		words := h.Container
@@ -92,6 +93,9 @@ func (f *facts) before(last []api.Holder, now time.Time) {
 			words = "a container"
 		}
 		words += " on " + h.Host
+		if which {
+			words += " had " + h.Address.String()
+		}
 		from, to := terminal.Since(h.From, now), terminal.Since(h.To, now)
 		switch {
 		case to != "" && from != "":

@@ -162,7 +162,7 @@ func printDetails(out io.Writer, all []api.LeaseDetail, now time.Time) error {
 			f.add("record", strings.Join(recordWords(d), ", "))
 			f.add("kept for", strings.Join(r.By, ", "))
 		}
-		f.before(d.Last, now)
+		f.before(d.Last, false, now)
 		if err := f.print(out); err != nil {
 			return err
 		}

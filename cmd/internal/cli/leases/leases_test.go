@@ -145,6 +145,11 @@ lan     this host met it as 192.168.1.7 at eth0
 state       it has no address now
 stopped     on h2; when it starts it wants 192.168.1.8 of network lan
 `}},
+		{name: "a container that is gone", found: []api.Found{{Kind: api.FoundContainer, Container: "old", Last: []api.Holder{{Address: netip.MustParseAddr("192.168.1.9"), Container: "old", Host: "h2", From: ago(3 * time.Hour), To: ago(2 * time.Hour)}}}}, args: "old",
+			want: clitest.Typed{Out: `container   old
+state       it has no address now
+before      old on h2 had 192.168.1.9, from 3 hours until 2 hours ago
+`}},
 		{name: "a network", found: []api.Found{{Kind: api.FoundNetwork, Network: &api.FoundInStore{Name: "lan", Subnets: []string{"192.168.1.0/24", "fd00::/64"}, Containers: 2}}}, args: "lan",
 			want: clitest.Typed{Out: `network   lan
 subnets   192.168.1.0/24, fd00::/64

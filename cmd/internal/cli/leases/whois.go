@@ -103,7 +103,7 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 			f.add("state", counted(found.Network.Containers, "container"))
 			f.add("more", "gvlan network inspect "+found.Network.Name)
 		}
-		f.before(found.Last, now)
+		f.before(found.Last, found.Kind != api.FoundAddress, now)
 		if err := f.print(out); err != nil {
 			return err
 		}
