@@ -37,8 +37,8 @@ func suites() []suite {
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: time.Minute},
 		{name: "chaos", packages: []string{"./tests/chaos/..."}, budget: 210 * time.Second},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 90 * time.Second},
-		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 570 * time.Second},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 6, budget: 21 * time.Minute},
+		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 10 * time.Minute},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 6, budget: 1230 * time.Second},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
 }
