@@ -109,7 +109,7 @@ func hostsStatus(rows []cluster.Row) []api.HostStatus {
 	hosts := []api.HostStatus{}
 	for _, v := range api.HostViews(views) {
 		worse := v.Worse()
-		hosts = append(hosts, api.HostStatus{Host: v.Called(), State: worse.State, Since: worse.Since})
+		hosts = append(hosts, api.HostStatus{Host: v.Called(), State: worse.State, Stopped: worse.Stopped, Since: worse.Since})
 	}
 	slices.SortFunc(hosts, func(x, y api.HostStatus) int { return cmp.Compare(x.Host, y.Host) })
 	return hosts

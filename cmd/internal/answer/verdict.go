@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gvlan/cluster"
+	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver/option"
@@ -71,7 +72,7 @@ func (f found) ofHosts() (all []api.Problem) {
 	}
 	hosts := map[cluster.State][]string{}
 	for _, row := range f.rows {
-		if row.Node != f.status.Node && !row.Store.Epoch.Evicted && (row.State != cluster.Down || !row.Stopped) {
+		if row.Node != f.status.Node && !row.Store.Epoch.Evicted && !leaves(row) {
 			hosts[row.State] = append(hosts[row.State], f.called(row.Node))
 		}
 	}
@@ -94,6 +95,18 @@ func (f found) ofHosts() (all []api.Problem) {
 	tell(cluster.Unreachable, "no host gets an answer from %s, which is connected to the store", "no host gets an answer from %s, which are connected to the store",
 		"gvlan doctor there: is UDP and TCP 7947 open?")
 	return all
+}
+
+// leaves reports whether a node that is gone, or goes, said so: its peers hear
+// it some seconds before its session in the store ends.
+func leaves(row cluster.Row) bool {
+	switch row.State {
+	case cluster.Down:
+		return row.Stopped
+	case cluster.Unreachable:
+		return row.Member != nil && row.Member.Standing == gossip.Left
+	}
+	return false
 }
 
 // ofNetworks tells of networks that cannot be used on a host whose agent is

@@ -15,6 +15,8 @@ func TestVerdict(t *testing.T) {
 	row := func(node string, state cluster.State) cluster.Row { return cluster.Row{Node: node, State: state} }
 	stopped, evicted := row("h2", cluster.Down), row("h2", cluster.Down)
 	stopped.Stopped, evicted.Store = true, gossip.Node{Epoch: store.Epoch{Evicted: true}}
+	stopping := row("h2", cluster.Unreachable)
+	stopping.Member = &gossip.Member{Standing: gossip.Left}
 	network := func(scope store.NetworkScope, whys ...string) api.NetworkView {
 		v := api.NetworkView{Name: "lan", Scope: string(scope), State: string(store.NetworkActive)}
 		for i, why := range whys {
@@ -46,6 +48,7 @@ func TestVerdict(t *testing.T) {
 			[]api.Problem{{What: "host h2 has lost the store: new addresses are refused there", Cure: "gvlan status there"}}},
 		{"a host nobody hears", func(f *found) { f.rows = append(f.rows, row("h2", cluster.Unreachable)) },
 			[]api.Problem{{What: "no host gets an answer from h2, which is connected to the store", Cure: "gvlan doctor there: is UDP and TCP 7947 open?"}}},
+		{"a host that is being stopped", func(f *found) { f.rows = append(f.rows, stopping) }, []api.Problem{}},
 		{"a network without a parent anywhere", func(f *found) {
 			f.networks = append(f.networks, network(store.ScopeGlobal, "no usable parent", "no usable parent"))
 		},
@@ -84,5 +87,14 @@ func TestVerdict(t *testing.T) {
 				t.Errorf("problems (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestHostsThatWereStopped are told from those that died.
+func TestHostsThatWereStopped(t *testing.T) {
+	got := hostsStatus([]cluster.Row{{Node: "h1", State: cluster.Down}, {Node: "h2", State: cluster.Down, Stopped: true}})
+	want := []api.HostStatus{{Host: "h1", State: "down"}, {Host: "h2", State: "down", Stopped: true}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -39,9 +39,10 @@ type Problem struct {
 
 // HostStatus is one host of the cluster.
 type HostStatus struct {
-	Host  string    `json:"host"`
-	State string    `json:"state"` // as in NodeView
-	Since time.Time `json:"since,omitzero"`
+	Host    string    `json:"host"`
+	State   string    `json:"state"`             // as in NodeView
+	Stopped bool      `json:"stopped,omitempty"` // it is down because its agent was stopped
+	Since   time.Time `json:"since,omitzero"`
 }
 
 // StoreStatus is one member of the cluster's own store, as it was when all were

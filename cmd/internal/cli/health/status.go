@@ -98,6 +98,9 @@ func printVerdict(out io.Writer, problems []api.Problem) error {
 	return err
 }
 
+// stopped reports whether a host is down on purpose.
+func stopped(h api.HostStatus) bool { return h.Stopped && h.State == string(cluster.Down) }
+
 // clusterLine names the hosts that are not ready.
 func clusterLine(s api.Status, now time.Time) string {
 	if s.Solo {
@@ -109,7 +112,11 @@ func clusterLine(s api.Status, now time.Time) string {
 	var others []string
 	for _, h := range s.Hosts {
 		if h.State != string(cluster.Ready) {
-			line := h.Host + " " + frame.Word(h.State)
+			state := frame.Word(h.State)
+			if stopped(h) {
+				state = "stopped"
+			}
+			line := h.Host + " " + state
 			if since := terminal.Since(h.Since, now); since != "" {
 				line += " for " + since
 			}
@@ -268,7 +275,11 @@ func printHosts(out io.Writer, s api.Status, now time.Time) error {
 	}
 	table := terminal.Table{Heads: []string{"NODE", "STATE", "FOR", "STORE"}}
 	for _, h := range s.Hosts {
-		table.Rows = append(table.Rows, []string{h.Host, frame.Word(h.State), terminal.Since(h.Since, now), roles[h.Host]})
+		state := frame.Word(h.State)
+		if stopped(h) {
+			state += ", stopped"
+		}
+		table.Rows = append(table.Rows, []string{h.Host, state, terminal.Since(h.Since, now), roles[h.Host]})
 	}
 	return table.Print(out)
 }

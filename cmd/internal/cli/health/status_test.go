@@ -45,7 +45,7 @@ no networks on this host
 			name: "at work",
 			status: api.Status{Node: "n1", Host: "host1", Version: "v1", Started: started, Cluster: "c-1",
 				Etcd: etcd, Engine: api.EngineStatus{Version: "28.5.2"}, Gossip: &api.GossipStatus{Answering: 3},
-				Hosts:   []api.HostStatus{{Host: "host1", State: "ready"}, {Host: "host2", State: "down", Since: now.Add(-5 * time.Minute)}, {Host: "host3", State: "ready"}},
+				Hosts:   []api.HostStatus{{Host: "host1", State: "ready"}, {Host: "host2", State: "down", Since: now.Add(-5 * time.Minute)}, {Host: "host3", State: "ready"}, {Host: "host4", State: "down", Stopped: true}},
 				Store:   []api.StoreStatus{{Host: "host1", Role: "leader", Answers: true}, {Host: "host2", Role: "voter"}, {Host: "host3", Role: "voter", Answers: true}, {Host: "host4", Role: "learner", Answers: true}, {Host: "host5", Role: "learner"}},
 				Parents: []api.ParentStatus{{Name: "eth1", Up: true, MTU: 1500, Networks: []string{"iot", "lan1"}}, {Name: "eth2", MTU: 9000, Networks: []string{"lab"}}},
 				Defined: api.DefinedStatus{Networks: 3, Made: 2, Failed: 1}, PendingReleases: 2,
@@ -59,7 +59,7 @@ no networks on this host
 			want: `healthy
 
 host       host1, gvlan v1, up 3 days
-cluster    3 hosts: host2 down for 5 minutes, the others ready
+cluster    4 hosts: host2 down for 5 minutes, host4 stopped, the others ready
 store      host1 leads, host2 does not answer, host3 votes, host4 keeps a copy, host5 does not answer
 docker     28.5.2
 gossip     3 answer
@@ -111,9 +111,9 @@ func TestStatusTellsByItsExit(t *testing.T) {
 
 func TestStatusOfTheCluster(t *testing.T) {
 	socket := clitest.Agent(t, clitest.Answers{"GET " + api.StatusRoute: api.Status{
-		Hosts: []api.HostStatus{{Host: "h1", State: "ready"}, {Host: "h2", State: "down"}}, Store: []api.StoreStatus{{Host: "h1", Role: "leader"}},
+		Hosts: []api.HostStatus{{Host: "h1", State: "ready"}, {Host: "h2", State: "down"}, {Host: "h3", State: "down", Stopped: true}}, Store: []api.StoreStatus{{Host: "h1", Role: "leader"}},
 	}})
-	want := []string{"healthy", "NODE STATE FOR STORE", "h1 ready - leader", "h2 down - -"}
+	want := []string{"healthy", "NODE STATE FOR STORE", "h1 ready - leader", "h2 down - -", "h3 down, stopped - -"}
 	if diff := cmp.Diff(want, clitest.Lines(clitest.Type(t, health.NewStatus(), socket, "--cluster").Out)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
