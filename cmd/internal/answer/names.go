@@ -36,9 +36,10 @@ func (a Names) list(r *http.Request) (any, error) {
 		return nil, err
 	}
 	called := api.CallNodes(a.Roster.Names())
-	views := []api.NameView{}
-	for _, record := range a.Zone.Names(scope) {
-		views = append(views, api.NameView{Record: record, Host: called(record.Node)})
+	records := a.Zone.Names(scope)
+	views := make([]api.NameView, len(records))
+	for i, record := range records {
+		views[i] = api.NameView{Record: record, Host: called(record.Node)}
 	}
 	return views, nil
 }
