@@ -31,6 +31,7 @@ func (f found) problems() []api.Problem {
 	}
 	all = append(all, f.ofHosts()...)
 	all = append(all, f.ofNetworks()...)
+	all = append(all, f.ofParents()...)
 	for _, w := range f.status.Warnings {
 		all = append(all, api.Problem{What: w})
 	}
@@ -138,6 +139,26 @@ func (f found) ofNetworks() (all []api.Problem) {
 			all = append(all, api.Problem{What: fmt.Sprintf("network %s can be used on no host: %s", n.Name, why), Cure: cure})
 		default:
 			all = append(all, api.Problem{What: fmt.Sprintf("network %s cannot be used on %s: %s", n.Name, strings.Join(hosts, ", "), why), Cure: cure})
+		}
+	}
+	return all
+}
+
+// ofParents tells of interfaces of this host that are down under containers. One
+// that is not listed, as a VLAN that is being made, has no MTU here.
+func (f found) ofParents() (all []api.Problem) {
+	for _, p := range f.status.Parents {
+		var networks []string
+		for _, n := range f.status.Networks {
+			if n.Parent == p.Name && n.Endpoints > 0 {
+				networks = append(networks, n.Name)
+			}
+		}
+		if p.MTU > 0 && !p.Up && len(networks) > 0 {
+			all = append(all, api.Problem{
+				What: fmt.Sprintf("parent %s is down: containers here reach nobody on %s", p.Name, strings.Join(networks, ", ")),
+				Cure: "ip link set " + p.Name + " up; is its cable in?",
+			})
 		}
 	}
 	return all

@@ -31,6 +31,7 @@ func TestVerdict(t *testing.T) {
 	set := "gvlan network inspect lan; gvlan network set lan parent=... changes its parents"
 	asks := api.EtcdStatus{Why: "the store lost its past: gvlan recover", Asks: true}
 	dark := api.EtcdStatus{Why: "etcd does not answer", Endpoints: []string{"https://10.0.0.9:2379"}}
+	used := []api.NetworkStatus{{Name: "lan", Parent: "eth1", Endpoints: 2}, {Name: "six", Parent: "eth1", Endpoints: 1}, {Name: "idle", Parent: "eth2"}}
 	tests := []struct {
 		name string
 		make func(*found)
@@ -61,6 +62,17 @@ func TestVerdict(t *testing.T) {
 		{"a network that goes", func(f *found) { f.networks = append(f.networks, removing) }, []api.Problem{}},
 		{"a network of one host", func(f *found) { f.networks = append(f.networks, network("local", "no usable parent")) },
 			[]api.Problem{{What: "network lan cannot be used on h1: no usable parent", Cure: "gvlan network inspect lan"}}},
+		{"a parent is down under containers", func(f *found) {
+			f.status.Parents, f.status.Networks = []api.ParentStatus{{Name: "eth1", MTU: 1500}}, used
+		},
+			[]api.Problem{{What: "parent eth1 is down: containers here reach nobody on lan, six", Cure: "ip link set eth1 up; is its cable in?"}}},
+		{"a parent is up", func(f *found) {
+			f.status.Parents, f.status.Networks = []api.ParentStatus{{Name: "eth1", MTU: 1500, Up: true}}, used
+		}, []api.Problem{}},
+		{"a parent is not listed", func(f *found) { f.status.Parents, f.status.Networks = []api.ParentStatus{{Name: "eth1"}}, used }, []api.Problem{}},
+		{"a parent that nobody uses is down", func(f *found) {
+			f.status.Parents, f.status.Networks = []api.ParentStatus{{Name: "eth2", MTU: 1500}}, used
+		}, []api.Problem{}},
 		{"Docker is away", func(f *found) { f.status.Engine.Why = "connection refused" },
 			[]api.Problem{{What: "Docker does not answer: connection refused", Cure: "systemctl status docker"}}},
 		{"the store waits for a person", func(f *found) { f.status.Etcd = asks }, []api.Problem{{What: "no new address is given: the store lost its past: gvlan recover"}}},
