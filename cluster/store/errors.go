@@ -12,6 +12,10 @@ var (
 	// ErrUnavailable: the store did not answer in time, or is not connected
 	// yet. A Commit that ends so may or may not have happened.
 	ErrUnavailable = errors.New("etcd does not answer")
+	// ErrOutdated: the transaction was decided in an epoch before the session's,
+	// so it is refused however often it is sent. It comes with ErrUnavailable: of
+	// an earlier try nobody knows.
+	ErrOutdated = errors.New("it was decided before the session was opened anew")
 	// ErrCompacted: the revision a Watch asked for is no longer kept.
 	ErrCompacted = errors.New("revision is compacted")
 )

@@ -150,12 +150,13 @@ const (
 // Commit runs one transaction to a definite outcome. While the reply is
 // missing it sends the same transaction again; every transaction of this
 // package can tell from what it finds that it has happened before. When ctx
-// ends first the error wraps store.ErrUnavailable and nobody knows.
+// ends first, or the session is opened anew, the error wraps store.ErrUnavailable
+// and nobody knows.
 func (n *Node) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		res, err := n.KV.Commit(ctx, txn)
 		err = n.heard(ctx, err)
-		if !errors.Is(err, store.ErrUnavailable) {
+		if !errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrOutdated) {
 			return res, err
 		}
 		if !store.Sleep(ctx, pause) {

@@ -183,7 +183,8 @@ func (s *Session) Watch(ctx context.Context, span store.Span, after store.Revisi
 // name is another install's (ErrForeign). ErrSuspect with a
 // lower revision than one seen before may have written: what it answered
 // must not be relied on. ErrUnavailable while the session is not open, or was
-// opened anew since the transaction was decided (then nothing was written), or when the reply is missing (then nobody knows).
+// opened anew since the transaction was decided (ErrOutdated; then nothing was
+// written), or when the reply is missing (then nobody knows).
 // One that Gives is refused with ErrSuspect while the cluster's gate is closed.
 // Up to four of the conditions and operations etcd allows are the session's.
 func (s *Session) Commit(ctx context.Context, txn store.Txn) (store.Result, error) {
@@ -203,7 +204,7 @@ func (s *Session) commit(ctx context.Context, txn store.Txn) (store.Result, erro
 		return store.Result{}, fmt.Errorf("commit: %w", s.state.closed())
 	}
 	if decided := txn.DecidedIn(); decided != 0 && decided != held.epoch {
-		return store.Result{}, fmt.Errorf("commit: %w: it was decided in epoch %d, and the session was opened anew", store.ErrUnavailable, decided)
+		return store.Result{}, fmt.Errorf("commit: %w: %w (in epoch %d)", store.ErrUnavailable, store.ErrOutdated, decided)
 	}
 	res, err := s.backend.Commit(ctx, s.guarded(txn, held, seen))
 	if err != nil {
