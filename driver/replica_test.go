@@ -546,6 +546,21 @@ func TestOverridesReachEveryHostWithoutMakingTheNetworkAgain(t *testing.T) {
 	}
 }
 
+// TestRemoveRightAfterItsLastContainer: a script removes a container and then its
+// network, on another host, which has not heard of the first yet.
+func TestRemoveRightAfterItsLastContainer(t *testing.T) {
+	c, h1, h2 := pair(t)
+	h1.create(lan("lan1", "192.168.1.0/24"))
+	h2.replica("lan1")
+	web := h2.run("web", "lan1")
+	c.eventually("h2's reference is known", func() bool { return strings.Contains(c.refs("h2"), "web") })
+	web.stop()
+	web.remove()
+	h1.must(h1.d.Remove(t.Context(), "lan1", false))
+	h1.lacks("lan1")
+	h2.lacks("lan1")
+}
+
 func TestRemoveCommand(t *testing.T) {
 	c, h1, h2 := pair(t)
 	h1.create(lan("lan1", "192.168.1.0/24"))

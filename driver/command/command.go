@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/endpoint"
@@ -132,7 +133,7 @@ func (cm *Commands) Remove(ctx context.Context, name string, force bool) error {
 	if def.Record.Scope != store.ScopeGlobal {
 		return fmt.Errorf("network %s is the swarm's: remove it with docker network rm on a manager", name)
 	}
-	users, err := cm.usersEverywhere(ctx, def.Record.UUID)
+	users, err := cm.usersLeft(ctx, def.Record.UUID, force)
 	if err != nil {
 		return err
 	}
@@ -141,6 +142,23 @@ func (cm *Commands) Remove(ctx context.Context, name string, force bool) error {
 	}
 	def.Record.State, def.Record.Force = store.NetworkRemoving, force
 	return cm.replaceDefinition(ctx, def)
+}
+
+// settles is how long a host takes at most, as a rule, to tell the others that a
+// container was removed.
+const settles = 2 * time.Second
+
+// usersLeft is usersEverywhere without containers that were removed a moment ago,
+// which it waits to be told of. Who forces does not.
+func (cm *Commands) usersLeft(ctx context.Context, uuid string, force bool) ([]string, error) {
+	told, cancel := context.WithTimeout(ctx, settles)
+	defer cancel()
+	for {
+		users, err := cm.usersEverywhere(ctx, uuid)
+		if err != nil || len(users) == 0 || force || !store.Sleep(told, settles/20) {
+			return users, err
+		}
+	}
 }
 
 // usersEverywhere names the containers that refer to a definition, running or
