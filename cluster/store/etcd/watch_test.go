@@ -166,7 +166,7 @@ func TestAWatchThatHangsEnds(t *testing.T) {
 	client.AskEvery(50 * time.Millisecond)
 
 	names := follow(t, client, store.NetworksSpan())
-	if first := <-names; len(first) != 0 || d.hung.Load() != 1 {
+	if first := <-names; len(first) != 0 || d.hung.Load() == 0 { // on a slow machine it was given up once already
 		t.Fatalf("the mirror begins with %v, and %d watches hang", first, d.hung.Load())
 	}
 	if err := storetest.Put(t.Context(), client, store.NetworkKey("lan1")); err != nil {
@@ -179,16 +179,22 @@ func TestAWatchThatHangsEnds(t *testing.T) {
 	}
 }
 
-// again waits for the next listing, which is of one name.
+// again waits for a listing of one name; before it there may be others of none.
 func again(t *testing.T, listings <-chan []string, name string) {
 	t.Helper()
-	select {
-	case names := <-listings:
-		if !slices.Equal(names, []string{name}) {
-			t.Errorf("the mirror lists %v anew, want %s", names, name)
+	for late := time.After(time.Minute); ; {
+		select {
+		case names := <-listings:
+			if len(names) == 0 {
+				continue
+			}
+			if !slices.Equal(names, []string{name}) {
+				t.Errorf("the mirror lists %v anew, want %s", names, name)
+			}
+			return
+		case <-late:
+			t.Fatalf("the mirror of %s goes on with a watch that hangs", name)
 		}
-	case <-time.After(time.Minute):
-		t.Fatalf("the mirror of %s goes on with a watch that hangs", name)
 	}
 }
 
