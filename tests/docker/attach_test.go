@@ -181,6 +181,11 @@ func stoppedKeep(c *cluster) {
 		}
 	}
 	third := c.address(h1, "lan1", "new")
+	// What no look of the agent saw running has no address that is known. The look
+	// that sees this one sees that one too.
+	h1.MustDocker(c.t, "create", "--network", "lan1", "--name", "later", "busybox", "true")
+	c.waitRefs(h1, "later")
+	h1.MustDocker(c.t, "rm", "later")
 	h1.MustDocker(c.t, "stop", "new")
 	c.waitKept(web, fixed, third) // and knows of none that never ran
 	h1.MustDocker(c.t, "start", "web", "fixed")
