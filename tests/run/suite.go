@@ -38,7 +38,7 @@ func suites() []suite {
 		{name: "chaos", packages: []string{"./tests/chaos/..."}, budget: 210 * time.Second},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 90 * time.Second},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 10 * time.Minute},
-		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 6, budget: 1230 * time.Second},
+		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 5, budget: 22 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
 	}
 }
