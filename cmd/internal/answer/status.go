@@ -50,7 +50,7 @@ func (a Status) status(ctx context.Context) api.Status {
 	unreached := make(chan error, 1)
 	go func() { unreached <- a.etcdNow(ctx) }() // beside the engine: neither waits for the other
 	rows, known := a.Roster.Rows(), a.Roster.Directory.Known()
-	names := namesOf(rows)
+	names, self := namesOf(rows), known.Nodes[a.Roster.Self].Description
 	s := api.Status{
 		Node: a.Roster.Self, Host: a.Host, Version: a.Version, Started: a.Started,
 		Cluster: a.Session.Cluster(), Solo: a.Solo(),
@@ -58,8 +58,8 @@ func (a Status) status(ctx context.Context) api.Status {
 		Gossip:          a.Roster.gossip(),
 		Hosts:           hostsStatus(rows),
 		Store:           a.members(api.CallNodes(names)),
-		Parents:         parentsStatus(known.Nodes[a.Roster.Self].Description),
-		Networks:        a.networks(known.Nodes[a.Roster.Self].Description),
+		Parents:         parentsStatus(self),
+		Networks:        a.networks(self),
 		Defined:         definedStatus(a.Driver.Progress()),
 		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), Hints: a.Driver.Hints(), FailedStarts: []string{},
 	}

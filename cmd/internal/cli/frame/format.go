@@ -74,7 +74,7 @@ func unknownField(node parse.Node, item reflect.Type) string {
 			below = append(below, command.Args...)
 		}
 	case *parse.FieldNode:
-		if !slices.Contains(fieldsOf(item), node.Ident[0]) {
+		if !slices.Contains(foundIn(item), node.Ident[0]) {
 			return node.Ident[0]
 		}
 	}
@@ -86,13 +86,19 @@ func unknownField(node parse.Node, item reflect.Type) string {
 	return ""
 }
 
-// fieldsOf are the fields and methods that a template finds in an item.
+// fieldsOf are the fields that an item has.
 func fieldsOf(item reflect.Type) (all []string) {
 	for _, f := range reflect.VisibleFields(item) {
 		if f.IsExported() && !f.Anonymous {
 			all = append(all, f.Name)
 		}
 	}
+	return all
+}
+
+// foundIn are the fields and methods that a template finds in an item.
+func foundIn(item reflect.Type) []string {
+	all := fieldsOf(item)
 	for i := range item.NumMethod() {
 		all = append(all, item.Method(i).Name)
 	}
@@ -101,12 +107,7 @@ func fieldsOf(item reflect.Type) (all []string) {
 
 // thereIs ends a sentence about a field that is none.
 func thereIs(missing string, item reflect.Type) string {
-	var all []string
-	for _, f := range reflect.VisibleFields(item) {
-		if f.IsExported() && !f.Anonymous {
-			all = append(all, f.Name)
-		}
-	}
+	all := fieldsOf(item)
 	if near := pool.Nearest(missing, all); near != "" {
 		return "; did you mean ." + near + "?"
 	}
