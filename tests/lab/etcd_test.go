@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"go.etcd.io/etcd/client/v3"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/tests/lab"
 )
