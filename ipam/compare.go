@@ -381,13 +381,10 @@ func restoreEach[K comparable](ctx context.Context, troubles *trouble.Book, foun
 		}
 		about := trouble.Matter{What: fmt.Sprintf("writing a record of this node again that vanished, of %v", k)}
 		err := restore(ctx, k)
-		if err == nil {
-			troubles.Over(about)
-			continue
-		}
-		found.Add(k)
-		if away = errors.Is(err, store.ErrUnavailable); !away {
-			troubles.Tell(about, err)
+		troubles.Settle(ctx, about, err, store.ErrUnavailable)
+		if err != nil {
+			found.Add(k)
+			away = errors.Is(err, store.ErrUnavailable)
 		}
 	}
 }

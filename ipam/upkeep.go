@@ -285,25 +285,22 @@ func (u *upkeep) compareAll(ctx context.Context) error {
 }
 
 // attend does one round of what is left undone, within one call's bounds.
-func (u *upkeep) attend(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, u.Timeout)
+func (u *upkeep) attend(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, u.Timeout)
 	defer cancel()
 	if u.IsAway() {
 		if _, err := u.Read(ctx, store.MetaKey()); err != nil {
 			return
 		}
 	}
-	compared := true
+	var failed error
 	for _, at := range u.Suspect.Drain() {
 		if _, err := u.leases.reconcile(ctx, at); err != nil {
 			u.Suspect.Add(at)
-			u.Troubles.Tell(trouble.Matter{What: comparing}, fmt.Errorf("address %s: %w", at.Addr, err))
-			compared = false
+			failed = fmt.Errorf("address %s: %w", at.Addr, err)
 		}
 	}
-	if compared {
-		u.Troubles.Over(trouble.Matter{What: comparing})
-	}
+	u.Troubles.Settle(life, trouble.Matter{What: comparing}, failed)
 	u.restoreMissing(ctx)
 	u.debts.settle(ctx)
 }

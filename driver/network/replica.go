@@ -98,11 +98,9 @@ func (rs *Replicas) SyncReplicas(ctx context.Context) error {
 		case <-tick.C:
 		}
 		again, err := rs.syncOnce(ctx)
-		if err != nil && ctx.Err() == nil {
-			rs.Troubles.Tell(trouble.Matter{What: "replicas"}, err)
+		rs.Troubles.Settle(ctx, trouble.Matter{What: "replicas"}, err)
+		if err != nil {
 			again = time.Second
-		} else {
-			rs.Troubles.Over(trouble.Matter{What: "replicas"})
 		}
 		tick.Reset(again)
 	}

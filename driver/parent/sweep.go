@@ -51,11 +51,11 @@ func (p *Parents) Follow(ctx context.Context, told func()) error {
 // rebuildAll makes what this host's networks hang from.
 func (p *Parents) rebuildAll(ctx context.Context) {
 	for _, n := range p.cfg.State.Networks() {
-		if err := p.rebuild(ctx, n.ID); err != nil {
-			p.cfg.Troubles.Tell(linksOf(n), fmt.Errorf("make what network %s hangs from: %w", n.Title(), err))
-			continue
+		err := p.rebuild(ctx, n.ID)
+		if err != nil {
+			err = fmt.Errorf("make what network %s hangs from: %w", n.Title(), err)
 		}
-		p.cfg.Troubles.Over(linksOf(n))
+		p.cfg.Troubles.Settle(ctx, linksOf(n), err)
 	}
 }
 

@@ -92,11 +92,7 @@ func (cs *Containers) SyncNames(ctx context.Context) error {
 		}
 		learned := cs.LearnNames(ctx)
 		_, late := cs.withdrawStopping(unknown) // they may be known by now
-		if err := errors.Join(early, learned, late); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			cs.Troubles.Tell(trouble.Matter{What: "names"}, err)
-		} else {
-			cs.Troubles.Over(trouble.Matter{What: "names"})
-		}
+		cs.Troubles.Settle(ctx, trouble.Matter{What: "names"}, errors.Join(early, learned, late), engine.ErrUnavailable)
 		cs.publishEndpoints(ctx)
 		cs.lookAtUnheeded()
 		select {

@@ -102,11 +102,7 @@ func (ps *Node) PublishNode(ctx context.Context) error {
 		began := time.Now()
 		node, err := ps.publish(ctx, last)
 		last = node
-		if err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable) {
-			ps.Troubles.Tell(trouble.Matter{What: "description of this node"}, err)
-		} else {
-			ps.Troubles.Over(trouble.Matter{What: "description of this node"})
-		}
+		ps.Troubles.Settle(ctx, trouble.Matter{What: "description of this node"}, err, store.ErrUnavailable)
 		if !store.Sleep(ctx, min(max(publishPause, 10*time.Since(began)), publishPauseLongest)) {
 			return nil
 		}

@@ -67,11 +67,7 @@ func (rc *Reconciler) ReconcileForever(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		if err := rc.Reconcile(ctx, s); err != nil && ctx.Err() == nil && !errors.Is(err, engine.ErrUnavailable) {
-			rc.Troubles.Tell(trouble.Matter{What: "reconcile"}, err)
-		} else {
-			rc.Troubles.Over(trouble.Matter{What: "reconcile"})
-		}
+		rc.Troubles.Settle(ctx, trouble.Matter{What: "reconcile"}, rc.Reconcile(ctx, s), engine.ErrUnavailable)
 	}
 }
 

@@ -6,6 +6,7 @@ package trouble
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -79,6 +80,19 @@ func (b *Book) Over(about Matter) {
 		b.log.Info("works again", "what", about.What, "lasted", b.now().Sub(had.Since).Round(time.Second))
 	}
 	delete(b.all, about)
+}
+
+// Settle ends a try: what it was about is over where it went well, and told of
+// where not. Nothing is said of a try that failed because ctx ended, nor of a
+// failure that wraps one of those that somebody else tells of.
+func (b *Book) Settle(ctx context.Context, about Matter, err error, elsewhere ...error) {
+	switch {
+	case err == nil:
+		b.Over(about)
+	case ctx.Err() != nil || slices.ContainsFunc(elsewhere, func(other error) bool { return errors.Is(err, other) }):
+	default:
+		b.Tell(about, err)
+	}
 }
 
 // Only forgets the failures of definitions and networks that are no more.

@@ -2,6 +2,7 @@ package trouble_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -51,6 +52,42 @@ func TestBook(t *testing.T) {
 	}
 	if got := logged.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="works again" what=names lasted=1m30s`) {
 		t.Errorf("logged when it was over: %q, want one line that says how long it lasted", got)
+	}
+}
+
+// TestSettle: a failure that is nobody's here, or of an agent that ends, is
+// neither told nor over.
+func TestSettle(t *testing.T) {
+	about, away, broken := trouble.Matter{What: "names"}, errors.New("the engine is away"), errors.New("no such name")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, tt := range []struct {
+		name      string
+		ctx       context.Context
+		err       error
+		elsewhere []error
+		before    error // that was told
+		want      string
+	}{
+		{name: "went well", ctx: t.Context()},
+		{name: "goes well again", ctx: t.Context(), before: broken},
+		{name: "goes well at the end", ctx: ended, before: broken},
+		{name: "fails", ctx: t.Context(), err: broken, elsewhere: []error{away}, want: "no such name"},
+		{name: "fails otherwise", ctx: t.Context(), err: away, before: broken, want: "the engine is away"},
+		{name: "fails at the end", ctx: ended, err: broken},
+		{name: "told elsewhere", ctx: t.Context(), err: fmt.Errorf("ask: %w", away), elsewhere: []error{broken, away}, before: nil},
+		{name: "told elsewhere, and who knows", ctx: t.Context(), err: fmt.Errorf("ask: %w", away), elsewhere: []error{away}, before: broken, want: "no such name"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			b := trouble.NewBook(time.Now, slog.New(slog.DiscardHandler))
+			if tt.before != nil {
+				b.Tell(about, tt.before)
+			}
+			b.Settle(tt.ctx, about, tt.err, tt.elsewhere...)
+			if got := b.List()[about].Why; got != tt.want {
+				t.Errorf("it fails with %q, want %q", got, tt.want)
+			}
+		})
 	}
 }
 

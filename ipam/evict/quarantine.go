@@ -57,21 +57,12 @@ func (q *Quarantines) Run(ctx context.Context) error {
 		if !adopted {
 			err := q.adopt(ctx)
 			adopted = err == nil
-			tell(ctx, troubles, "looking for addresses that an older gvlan put into quarantine", err)
+			troubles.Settle(ctx, trouble.Matter{What: "looking for addresses that an older gvlan put into quarantine"}, err, store.ErrUnavailable)
 		}
 		for _, over := range over(quarantines) {
-			tell(ctx, troubles, "ending the quarantine of "+cmp.Or(over.Host, over.Node), q.end(ctx, over))
+			about := trouble.Matter{What: "ending the quarantine of " + cmp.Or(over.Host, over.Node)}
+			troubles.Settle(ctx, about, q.end(ctx, over), store.ErrUnavailable)
 		}
-	}
-}
-
-// tell notes how a try went; that the store is away others tell.
-func tell(ctx context.Context, troubles *trouble.Book, what string, err error) {
-	switch about := (trouble.Matter{What: what}); {
-	case err == nil:
-		troubles.Over(about)
-	case ctx.Err() == nil && !errors.Is(err, store.ErrUnavailable):
-		troubles.Tell(about, err)
 	}
 }
 

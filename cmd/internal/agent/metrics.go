@@ -160,13 +160,8 @@ func (c conditions) tell(ctx context.Context, book *trouble.Book) error {
 			err := check.Ask(asking)
 			cancel()
 			about := trouble.Matter{What: check.Name}
-			switch {
-			case ctx.Err() != nil:
-				return nil
-			case err == nil:
-				book.Over(about)
-			case doubtful[check.Name]:
-				book.Tell(about, err)
+			if err == nil || doubtful[check.Name] {
+				book.Settle(ctx, about, err)
 			}
 			doubtful[check.Name] = err != nil
 		}

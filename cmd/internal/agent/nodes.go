@@ -149,12 +149,8 @@ func (n *nodes) ensureKey(ctx context.Context) error {
 		}
 		about := trouble.Matter{What: "making the key of the gossip"}
 		err := gossip.EnsureKeys(ctx, n.session, rand.Reader)
-		if err == nil || ctx.Err() != nil {
-			n.troubles.Over(about)
-			return nil
-		}
-		n.troubles.Tell(about, err)
-		if !store.Sleep(ctx, suspectLook) {
+		n.troubles.Settle(ctx, about, err)
+		if err == nil || !store.Sleep(ctx, suspectLook) {
 			return nil
 		}
 	}
@@ -216,12 +212,8 @@ func (l lan) ask(ctx context.Context, endpoints []store.Endpoint) (answering, un
 	}
 	for parent, q := range asked {
 		about := trouble.Matter{What: "asking the LAN who has a node's addresses, by parent " + parent}
-		switch {
-		case parent == "": // this host has none of that network
-		case q.err == nil:
-			l.troubles.Over(about)
-		default:
-			l.troubles.Tell(about, q.err)
+		if parent != "" { // of a network that this host has
+			l.troubles.Settle(ctx, about, q.err)
 		}
 	}
 	for _, e := range endpoints {

@@ -48,12 +48,8 @@ const (
 )
 
 // went notes how something went that is tried again.
-func (rec *recovery) went(what string, err error) error {
-	if err != nil {
-		rec.troubles.Tell(trouble.Matter{What: what}, err)
-	} else {
-		rec.troubles.Over(trouble.Matter{What: what})
-	}
+func (rec *recovery) went(ctx context.Context, what string, err error) error {
+	rec.troubles.Settle(ctx, trouble.Matter{What: what}, err)
 	return err
 }
 
@@ -76,7 +72,7 @@ func (rec *recovery) reassert(ctx context.Context) error {
 			continue
 		}
 		if done != now {
-			if _, err := rec.reassertOnce(ctx, now.round); rec.went(reasserting, err) != nil {
+			if _, err := rec.reassertOnce(ctx, now.round); rec.went(ctx, reasserting, err) != nil {
 				continue
 			}
 			if rec.session.Epoch() != now.epoch {
@@ -86,7 +82,7 @@ func (rec *recovery) reassert(ctx context.Context) error {
 			rec.log.Error("this node's leases are in the store again: no new address is given until `gvlan recover` is run on one host", "err", why)
 		}
 		if rec.session.Recovered() {
-			_ = rec.went(accepting, rec.session.Accept(ctx))
+			_ = rec.went(ctx, accepting, rec.session.Accept(ctx))
 		}
 	}
 	return nil
@@ -122,7 +118,7 @@ func (rec *recovery) takeAgain(ctx context.Context) error {
 		if err == nil {
 			err = rec.past.saveReturned(rec.session.Returned(), rec.session.Cluster())
 		}
-		if rec.went(takingAgain, err) == nil {
+		if rec.went(ctx, takingAgain, err) == nil {
 			return nil
 		}
 		if !store.Sleep(ctx, suspectLook) {
@@ -139,7 +135,7 @@ func (rec *recovery) startAgain(ctx context.Context) error {
 	for rec.restartFailed && store.Sleep(ctx, suspectLook) {
 		trusted := rec.session.Trusted() == nil
 		if trusted && away {
-			if err := rec.driver.RestartFailed(ctx); rec.went(restarting, err) != nil {
+			if err := rec.driver.RestartFailed(ctx); rec.went(ctx, restarting, err) != nil {
 				continue
 			}
 		}
@@ -162,7 +158,7 @@ func (rec *recovery) settleName(ctx context.Context) error {
 		if err == nil && ours {
 			err = rec.session.Settle()
 		}
-		_ = rec.went(settling, err)
+		_ = rec.went(ctx, settling, err)
 	}
 	return nil
 }
