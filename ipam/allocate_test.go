@@ -11,6 +11,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 func TestManyHostsAtOnceGetDistinctAddresses(t *testing.T) {
@@ -252,7 +253,7 @@ func TestExcludedAndAvoidedAddresses(t *testing.T) {
 			subnets: []string{"10.0.0.0/29"},
 			opts:    map[string]string{"exclude": "10.0.0.2-10.0.0.3,10.9.9.9"},
 		}).define("lan1")
-		n.h.Avoid([]Kept{{Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.4")}})
+		n.h.Avoid([]wanted.Address{{Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.4")}})
 		_, err := n.run("", "10.0.0.3")
 		checkErr(c, err, "address 10.0.0.3 is excluded from network lan1")
 		want := []string{"10.0.0.5", "10.0.0.6", "10.0.0.4"}

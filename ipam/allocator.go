@@ -8,6 +8,7 @@ import (
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/node"
+	"gvlan/ipam/wanted"
 )
 
 // Allocator gives this node's containers addresses. Its methods may be
@@ -54,7 +55,7 @@ func New(c node.Config) *Allocator {
 	a.requests = &requests{
 		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
-		lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
+		kept: &wanted.Book{}, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,

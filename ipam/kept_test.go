@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 // ask requests any address of a network's first pool.
@@ -28,10 +29,10 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 		n := h.mustCreate("10.0.0.0/24").define("lan1")
 		other := h.mustCreate("10.0.0.0/24").define("lan2")
 		h.ready()
-		at := func(addr, network, name string, fixed bool) Kept {
-			return Kept{Segment: pool.DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
+		at := func(addr, network, name string, fixed bool) wanted.Address {
+			return wanted.Address{Segment: pool.DefaultSegment, Address: netip.MustParseAddr(addr), Network: network, Container: name, Fixed: fixed}
 		}
-		h.Avoid([]Kept{
+		h.Avoid([]wanted.Address{
 			at("10.0.0.2", n.id, "fixed", true),
 			at("10.0.0.3", "", "", false), // of another host
 			at("10.0.0.5", n.id, "web", false), at("10.0.0.6", n.id, "db", false),
@@ -73,7 +74,7 @@ func TestAKeptAddressRests(t *testing.T) {
 		web := n.mustRun("web", "10.0.0.5")
 		web.stop()
 		n.rest(web.ip(), true)
-		n.h.Avoid([]Kept{{Segment: pool.DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
+		n.h.Avoid([]wanted.Address{{Segment: pool.DefaultSegment, Address: web.addrs[0].Addr(), Network: n.id, Container: "web"}})
 		if got := n.ask(AddressRequest{Newcomers: none}); got != "10.0.0.2" {
 			c.Errorf("given %s, want 10.0.0.2: .5 rests", got)
 		}

@@ -16,6 +16,7 @@ import (
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 // For a while after a recovery the store may not know of a container whose host
@@ -152,10 +153,10 @@ type picker struct {
 	a       *requests
 	network string // the engine's id
 	views   []view
-	hosts   *addrset.Set // what hosts have themselves
-	late    *addrset.Set // given last
-	own     []Kept       // what whoever asks had before, tried first
-	named   bool         // the engine said who asks
+	hosts   *addrset.Set     // what hosts have themselves
+	late    *addrset.Set     // given last
+	own     []wanted.Address // what whoever asks had before, tried first
+	named   bool             // the engine said who asks
 	// seen is what each view's candidates are chosen by: the mirrors, or what
 	// lists showed.
 	seen []*mirror.Mirror
@@ -371,69 +372,9 @@ func (c *picker) lost(one candidate, rev store.Revision) {
 	}
 }
 
-// Kept is an address that a stopped container will want again: the one that
-// its user gave it, or the one it had.
-type Kept struct {
-	Segment string
-	Address netip.Addr
-	Fixed   bool // the user gave it, so it is asked for by itself
-	// Of a container of this host, else "".
-	Network   string // the engine's network id
-	Container string // its name
-}
-
-// kept is what stopped containers of all hosts will want again. It puts an
-// order on candidates and refuses nothing: what is kept is given where nothing
-// else is free.
-type kept struct {
-	mu   sync.Mutex
-	late map[string]*addrset.Set // by segment: given last; a set is replaced, never changed
-	here []Kept                  // of this host's containers
-}
-
 // Avoid replaces the addresses that are given only when nothing else is free,
 // since stopped containers want them again.
-func (rq *requests) Avoid(all []Kept) {
-	late := map[string]*addrset.Set{}
-	var here []Kept
-	for _, k := range all {
-		addrset.In(late, k.Segment).Add(addrset.Single(k.Address))
-		if k.Network != "" {
-			here = append(here, k)
-		}
-	}
-	rq.kept.mu.Lock()
-	defer rq.kept.mu.Unlock()
-	rq.kept.late, rq.kept.here = late, here
-}
-
-// in are the addresses of a segment that are given last.
-func (k *kept) in(segment string) *addrset.Set {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if set := k.late[segment]; set != nil {
-		return set
-	}
-	return &addrset.Set{}
-}
-
-// of are the addresses that whoever asks had before. Engines from 29 name the
-// container. Of others a stopped container is known to ask where none can that
-// never ran; of several the one that had the lowest is taken for it.
-func (k *kept) of(p journal.Pool, r AddressRequest) (own []Kept) {
-	name := r.Options[pool.EndpointName]
-	if name == "" && (r.Newcomers == nil || r.Newcomers(p.Network)) {
-		return nil
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, one := range k.here {
-		if one.Network == p.Network && !one.Fixed && (name == "" || name == one.Container) {
-			own = append(own, one)
-		}
-	}
-	return own
-}
+func (rq *requests) Avoid(all []wanted.Address) { rq.kept.Avoid(all) }
 
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is

@@ -12,6 +12,7 @@ import (
 	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 // requests answers Docker's requests for addresses.
@@ -23,7 +24,7 @@ type requests struct {
 	reservations *reservations
 	pools        *pools
 	debts        *debts
-	kept         kept
+	kept         *wanted.Book
 	answering    answering
 	lists        *census.Lists
 	counts       counts
@@ -72,7 +73,8 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	pick := picker{a: rq, network: p.Network, views: views, hosts: hosts, late: rq.kept.in(p.Parsed.Segment), own: rq.kept.of(p, r), named: r.Options[pool.EndpointName] != ""}
+	name := r.Options[pool.EndpointName]
+	pick := picker{a: rq, network: p.Network, views: views, hosts: hosts, late: rq.kept.Late(p.Parsed.Segment), own: rq.kept.Of(p.Network, name, r.Newcomers), named: name != ""}
 	if err := pick.look(ctx); err != nil {
 		return netip.Prefix{}, err
 	}

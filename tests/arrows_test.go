@@ -56,12 +56,12 @@ var arrows = map[string][]string{
 	"driver/parent":            {"driver/journal", "driver/link", "driver/netns", "driver/trouble", "parentfile"},
 	"driver/plan":              {"cluster/store", "driver/engine", "driver/journal", "driver/option", "driver/trouble"},
 	"driver/plugin":            {"driver/option", "driver/visible", "ipam", "ipam/pool"},
-	"driver/publish":           {"cluster/description", "cluster/events", "cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam", "parentfile"},
+	"driver/publish":           {"cluster/description", "cluster/events", "cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam/wanted", "parentfile"},
 	"driver/reconcile":         {"driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/trouble", "driver/visible"},
 	"driver/trouble":           {},
 	"driver/visible":           {},
 
-	"ipam":         {"cluster/events", "cluster/store", "driver/failpoint", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool"},
+	"ipam":         {"cluster/events", "cluster/store", "driver/failpoint", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/census", "ipam/mirror", "ipam/node", "ipam/pool", "ipam/wanted"},
 	"ipam/addrset": {},
 	"ipam/audit":   {"cluster/description", "cluster/store", "ipam/evict", "ipam/survey"},
 	"ipam/census":  {"cluster/store", "ipam/addrset", "ipam/mirror"},
@@ -70,6 +70,7 @@ var arrows = map[string][]string{
 	"ipam/node":    {"cluster/events", "cluster/store", "driver/journal", "driver/trouble", "ipam/addrset", "ipam/mirror", "ipam/pool"},
 	"ipam/pool":    {"cluster/store", "ipam/addrset"},
 	"ipam/survey":  {"cluster/store", "ipam/addrset", "ipam/pool"},
+	"ipam/wanted":  {"ipam/addrset"},
 
 	"dns/dnstest": {"cluster/store", "dns/zone", "driver/netns", "driver/netns/netnstest"},
 	"dns/listen":  {"dns/serve", "dns/zone"},

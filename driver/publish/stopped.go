@@ -12,7 +12,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/plan"
-	"gvlan/ipam"
+	"gvlan/ipam/wanted"
 )
 
 // mostKept bounds how many addresses a host keeps for its stopped containers,
@@ -166,16 +166,16 @@ func (ps *Node) Avoid(v plan.View) {
 	for _, n := range v.Journal {
 		ids[n.UUID] = n.ID
 	}
-	var all []ipam.Kept
+	var all []wanted.Address
 	for _, k := range v.Kept {
-		all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Network: ids[k.Network], Container: k.Name})
+		all = append(all, wanted.Address{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Network: ids[k.Network], Container: k.Name})
 	}
 	for node, refs := range v.Refs {
 		if node == v.Node {
 			continue
 		}
 		for _, k := range refs.Kept {
-			all = append(all, ipam.Kept{Segment: k.Segment, Address: k.Address})
+			all = append(all, wanted.Address{Segment: k.Segment, Address: k.Address})
 		}
 	}
 	ps.Addresses.Avoid(all)

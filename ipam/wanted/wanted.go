@@ -1,0 +1,73 @@
+// Package wanted is which addresses containers want again that do not run: they
+// are given to others last. It puts an order on candidates and refuses nothing.
+package wanted
+
+import (
+	"net/netip"
+	"sync"
+
+	"gvlan/ipam/addrset"
+)
+
+// Address is one that a stopped container will want again: the one that
+// its user gave it, or the one it had.
+type Address struct {
+	Segment string
+	Address netip.Addr
+	Fixed   bool // the user gave it, so it is asked for by itself
+	// Of a container of this host, else "".
+	Network   string // the engine's network id
+	Container string // its name
+}
+
+// Book is what stopped containers of all hosts will want again. Its zero value
+// is empty.
+type Book struct {
+	mu   sync.Mutex
+	late map[string]*addrset.Set // by segment: given last; a set is replaced, never changed
+	here []Address               // of this host's containers
+}
+
+// Avoid replaces the addresses that are given only when nothing else is free,
+// since stopped containers want them again.
+func (b *Book) Avoid(all []Address) {
+	late := map[string]*addrset.Set{}
+	var here []Address
+	for _, k := range all {
+		addrset.In(late, k.Segment).Add(addrset.Single(k.Address))
+		if k.Network != "" {
+			here = append(here, k)
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.late, b.here = late, here
+}
+
+// Late are the addresses of a segment that are given last.
+func (b *Book) Late(segment string) *addrset.Set {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if set := b.late[segment]; set != nil {
+		return set
+	}
+	return &addrset.Set{}
+}
+
+// Of are the addresses that whoever asks on one of the engine's networks had
+// before. Engines from 29 name the container. Of others a stopped container is
+// known to ask where none can that never ran; of several the one that had the
+// lowest is taken for it.
+func (b *Book) Of(network, name string, newcomers func(network string) bool) (own []Address) {
+	if name == "" && (newcomers == nil || newcomers(network)) {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, one := range b.here {
+		if one.Network == network && !one.Fixed && (name == "" || name == one.Container) {
+			own = append(own, one)
+		}
+	}
+	return own
+}
