@@ -46,8 +46,9 @@ func New(c node.Config) *Allocator {
 	a := &Allocator{node: node.New(c)}
 	a.holders = &holders{Node: a.node, hosts: &hosts{set: &addrset.Set{}}}
 	ends := &closings{Node: a.node}
+	last := &wanted.Book{}
 	a.claims = &claims{Node: a.node, holders: a.holders, closings: ends}
-	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends, coolings: &coolings{Node: a.node, buckets: map[time.Duration]cooling{}}}
+	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends, coolings: &coolings{Node: a.node, buckets: map[time.Duration]cooling{}}, kept: last}
 	a.reservations = &reservations{Node: a.node, holders: a.holders}
 	a.pools = &pools{Node: a.node, reservations: a.reservations}
 	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, closings: ends, macs: newMACs(), awaited: newAwaited()}
@@ -55,7 +56,7 @@ func New(c node.Config) *Allocator {
 	a.requests = &requests{
 		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
-		kept: &wanted.Book{}, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
+		kept: last, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,

@@ -11,6 +11,7 @@ import (
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 // leases is the life of this node's leases in the store: taken once, deleted once.
@@ -20,6 +21,7 @@ type leases struct {
 	claims   *claims
 	closings *closings
 	coolings *coolings
+	kept     *wanted.Book
 }
 
 // reconcile makes memory and store agree about one place. It
@@ -291,6 +293,7 @@ func vacated(l journal.Lease, it store.Item, rec store.Lease) bool {
 // was not sent to it is certain to be still this node's (see request.go).
 // The caller holds the place.
 func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
+	ls.left(l)
 	if ls.Self.Trusted() != nil || !ls.Answers(ctx) {
 		return ls.postpone(l)
 	}
@@ -300,6 +303,14 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 	}
 	ls.Log.Warn("release of an address not written to etcd: queued", "address", l.Address, "err", err)
 	return ls.postponeInDoubt(l)
+}
+
+// left notes, before an address is free, that whoever was given it by a user may
+// want it again.
+func (ls *leases) left(l journal.Lease) {
+	if l.Kind == store.Static {
+		ls.kept.Left(l.Segment, l.Address)
+	}
 }
 
 // postpone leaves a release to Run.
@@ -470,5 +481,6 @@ func (ls *leases) settleRelease(ctx context.Context, was journal.Lease) error {
 	if !ok || l != was {
 		return nil
 	}
+	ls.left(l)
 	return ls.discharge(ctx, l)
 }

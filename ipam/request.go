@@ -362,10 +362,12 @@ func (rq *requests) reissueReleased(ctx context.Context, p journal.Pool, views [
 		return rq.reissuable(l, p) && slices.ContainsFunc(views, func(v view) bool { return l.Segment == v.segment && v.subnet.Contains(l.Address) })
 	})
 	released = rq.stillOurs(ctx, p.Network, released)
-	for _, v := range views {
-		for _, l := range released {
-			if l.Segment == v.segment && v.subnet.Contains(l.Address) && rq.reissueHeld(ctx, p, l) {
-				return netip.PrefixFrom(l.Address, v.subnet.Bits()), true
+	for _, late := range []bool{false, true} {
+		for _, v := range views {
+			for _, l := range released {
+				if l.Segment == v.segment && v.subnet.Contains(l.Address) && rq.kept.Late(l.Segment).Has(l.Address) == late && rq.reissueHeld(ctx, p, l) {
+					return netip.PrefixFrom(l.Address, v.subnet.Bits()), true
+				}
 			}
 		}
 	}

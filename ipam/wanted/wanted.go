@@ -26,10 +26,16 @@ type Book struct {
 	mu   sync.Mutex
 	late map[string]*addrset.Set // by segment: given last; a set is replaced, never changed
 	here []Address               // of this host's containers
+	// left are addresses that users gave to containers which let go of them before
+	// the first look: whether those want them again is not known yet. After a power
+	// cut the engine takes from all of its containers what they had before it starts
+	// the first.
+	left   map[string]*addrset.Set
+	looked bool
 }
 
 // Avoid replaces the addresses that are given only when nothing else is free,
-// since stopped containers want them again.
+// since stopped containers want them again: this host's containers were looked at.
 func (b *Book) Avoid(all []Address) {
 	late := map[string]*addrset.Set{}
 	var here []Address
@@ -42,16 +48,46 @@ func (b *Book) Avoid(all []Address) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.late, b.here = late, here
+	b.left, b.looked = nil, true
 }
 
 // Late are the addresses of a segment that are given last.
 func (b *Book) Late(segment string) *addrset.Set {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if set := b.late[segment]; set != nil {
-		return set
+	late, left := b.late[segment], b.left[segment]
+	switch {
+	case late == nil && left == nil:
+		return &addrset.Set{}
+	case left == nil:
+		return late
+	case late == nil:
+		return left
 	}
-	return &addrset.Set{}
+	both := late.Clone()
+	for run := range left.Intervals() {
+		both.Add(run)
+	}
+	return both
+}
+
+// Left notes that a container of this host let go of an address that its user
+// gave it.
+func (b *Book) Left(segment string, addr netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.looked {
+		return // the next look tells
+	}
+	if b.left == nil {
+		b.left = map[string]*addrset.Set{}
+	}
+	set := &addrset.Set{}
+	if had := b.left[segment]; had != nil {
+		set = had.Clone()
+	}
+	set.Add(addrset.Single(addr))
+	b.left[segment] = set
 }
 
 // Of are the addresses that whoever asks on one of the engine's networks had
