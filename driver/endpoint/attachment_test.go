@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -50,6 +51,40 @@ func TestAttachment(t *testing.T) {
 			samePrefix := cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })
 			if diff := cmp.Diff(tt.want, attachment(tt.n, e), same, samePrefix); diff != "" {
 				t.Errorf("attachment (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestRoutes: an endpoint has those of its network's routes whose router is on
+// its own subnet's link.
+func TestRoutes(t *testing.T) {
+	route := func(to, via string) option.Route {
+		r := option.Route{To: netip.MustParsePrefix(to)}
+		if via != "" {
+			r.Via = netip.MustParseAddr(via)
+		}
+		return r
+	}
+	four, other, six := route("10.0.0.0/8", "192.168.1.2"), route("11.0.0.0/8", "192.168.2.2"), route("fd01::/48", "fd00::2")
+	direct4, direct6 := route("10.0.0.0/8", ""), route("fd01::/48", "")
+	v4, v6 := netip.MustParsePrefix("192.168.1.9/24"), netip.MustParsePrefix("fd00::9/64")
+	for _, tt := range []struct {
+		name string
+		has  []option.Route
+		e    journal.Endpoint
+		want []option.Route
+	}{
+		{"dual stack", []option.Route{four, other, six}, journal.Endpoint{IPv4: v4, IPv6: v6}, []option.Route{four, six}},
+		{"IPv4 only", []option.Route{four, six}, journal.Endpoint{IPv4: v4}, []option.Route{four}},
+		{"IPv6 only", []option.Route{four, six}, journal.Endpoint{IPv6: v6}, []option.Route{six}},
+		{"by device", []option.Route{direct4, direct6}, journal.Endpoint{IPv4: v4}, []option.Route{direct4}},
+		{"none", nil, journal.Endpoint{IPv4: v4}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := routes(journal.Network{Options: option.Options{Routes: tt.has}}, tt.e)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("routes %v, want %v", got, tt.want)
 			}
 		})
 	}

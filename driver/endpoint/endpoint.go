@@ -176,13 +176,15 @@ func (ep *Endpoints) Join(ctx context.Context, endpoint, sandbox string) (plugin
 	if err := ep.Parents.JudgeElsewhere(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
+	at := attachment(n, e)
+	at.Routes, e.Unheeded = ep.free(routes(n, e), e)
 	if err := ep.makeLink(ctx, n, e); err != nil {
 		return plugin.Attachment{}, err
 	}
 	if err := ep.joined(n, e); err != nil {
 		return plugin.Attachment{}, errors.Join(err, ep.Cfg.Links.Remove(ctx, e.Link))
 	}
-	return attachment(n, e), nil
+	return at, nil
 }
 
 // makeLink makes the container's link. A stale one of a dead endpoint with
@@ -234,6 +236,52 @@ func attachment(n journal.Network, e journal.Endpoint) plugin.Attachment {
 		at.Connected = layer3Routes(n, e)
 	}
 	return at
+}
+
+// routes are those of a network's options that an endpoint can have: a router
+// of another of its subnets is not on the endpoint's link, and Docker refuses
+// a container such a route.
+func routes(n journal.Network, e journal.Endpoint) []option.Route {
+	var all []option.Route
+	for _, r := range n.Options.Routes {
+		for _, addr := range []netip.Prefix{e.IPv4, e.IPv6} {
+			if addr.IsValid() && addr.Addr().Is4() == r.To.Addr().Is4() && (!r.Via.IsValid() || addr.Masked().Contains(r.Via)) {
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// free returns the routes that no other network of ours leads to in the same
+// container, and what is told of the others beside what has no effect already:
+// Docker would refuse the container a second route to one subnet.
+func (ep *Endpoints) free(all []option.Route, e journal.Endpoint) (left []option.Route, unheeded []string) {
+	unheeded = slices.Clone(e.Unheeded)
+	for _, r := range all {
+		if other, taken := ep.leads(r.To, e); taken {
+			unheeded = append(unheeded, option.RouteUnheeded(r, other.Title()))
+			continue
+		}
+		left = append(left, r)
+	}
+	return left, unheeded
+}
+
+// leads finds another network of the endpoint's container with a route to a
+// subnet, or with the subnet itself.
+func (ep *Endpoints) leads(to netip.Prefix, e journal.Endpoint) (journal.Network, bool) {
+	for _, other := range ep.Memory.Endpoints() {
+		if other.ID == e.ID || other.Sandbox == "" || other.Sandbox != e.Sandbox {
+			continue
+		}
+		n, known := ep.Memory.Network(other.Network)
+		has := func(r option.Route) bool { return r.To == to }
+		if known && (to == other.IPv4.Masked() || to == other.IPv6.Masked() || slices.ContainsFunc(routes(n, other), has)) {
+			return n, true
+		}
+	}
+	return journal.Network{}, false
 }
 
 // layer3Routes are the routes by device of an L3 endpoint: the default ones

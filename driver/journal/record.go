@@ -103,6 +103,15 @@ func (n Network) GatewayFor(addr netip.Prefix) netip.Addr {
 	return netip.Addr{}
 }
 
+// Subnets are those of the network's pools.
+func (n Network) Subnets() []netip.Prefix {
+	var all []netip.Prefix
+	for _, pool := range n.Pools {
+		all = append(all, pool.Subnet)
+	}
+	return all
+}
+
 // IsManager reports whether it is the leader's side of a swarm's network, not a
 // worker's.
 func (n Network) IsManager() bool { return n.ID == store.ManagerNetwork(n.UUID) }

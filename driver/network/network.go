@@ -96,7 +96,7 @@ func (ns *Networks) CreateNetwork(ctx context.Context, r plugin.NewNetwork) erro
 	if err := checkReserved(n); err != nil {
 		return err
 	}
-	if err := ns.checkExclude(r, n, asked); err != nil {
+	if err := ns.checkGiven(r, n, asked); err != nil {
 		return err
 	}
 	if err := ns.Parents.Supported(ctx, n); err != nil {
@@ -182,15 +182,19 @@ func checkReserved(n journal.Network) error {
 	return fmt.Errorf("%d addresses by --gateway and --aux-address are more than the %d a network may have: keep ranges out with --ipam-opt exclude=", count, MaxReserved)
 }
 
-// checkExclude refuses exclude= outside every subnet where a user gives it.
+// checkGiven refuses exclude= outside every subnet, and routes by routers that
+// are in none, where a user gives them.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
-func (ns *Networks) checkExclude(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
-	if n.Foreign || n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || ns.replicating(r) {
+func (ns *Networks) checkGiven(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
+	if n.Stage != journal.StageSeen && n.Stage != journal.StageLocal || ns.replicating(r) {
 		return nil
 	}
 	if _, known := ns.Memory.Network(r.ID); known {
 		return nil
+	}
+	if err := n.Options.CheckRoutes(n.Subnets()); err != nil || n.Foreign {
+		return err
 	}
 	return asked.CheckExclude()
 }

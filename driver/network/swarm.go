@@ -254,7 +254,8 @@ func (sw *Swarm) AllocateNetwork(_ context.Context, id string, o option.Options,
 	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: sw.Milliseconds()}
 	err := sw.Memory.Change(func(c *journal.Change) error {
 		asked := sw.networks.join(c, &n, pools, sw.Now())
-		if err := asked.CheckExclude(); err != nil && sw.newToSwarm(id) {
+		err := cmp.Or(asked.CheckExclude(), n.Options.CheckRoutes(n.Subnets()))
+		if err != nil && sw.newToSwarm(id) {
 			return err
 		}
 		c.Put(n)

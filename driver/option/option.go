@@ -54,7 +54,8 @@ type Options struct {
 	IfPrefix   string    `json:"ifPrefix,omitempty"`   // of interfaces inside containers; "": eth
 	Scope      Scope     `json:"scope,omitempty"`
 	NoGateway  bool      `json:"noGateway,omitempty"` // -o gateway=none
-	NoDNS      bool      `json:"noDNS,omitempty"`     // -o dns=off
+	Routes     []Route   `json:"routes,omitempty"`
+	NoDNS      bool      `json:"noDNS,omitempty"` // -o dns=off
 	// Unheeded are Docker's own keys that mean nothing on such a network.
 	Unheeded []string `json:"unheeded,omitempty"`
 	// Old holds the old spellings that were used, for one log line.
@@ -139,6 +140,8 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 		return choose(&o.Scope, name, value, ScopeGlobal, ScopeLocal)
 	case "gateway":
 		return o.setGateway(value)
+	case "routes":
+		return o.setRoutes(value)
 	case "dns":
 		return o.setDNS(value)
 	case "mtu":
@@ -264,11 +267,10 @@ func (o *Options) settle(modes modeOptions) error {
 	}
 	if o.Kind == link.Macvlan {
 		o.Mode = cmp.Or(modes.macvlan, link.Bridge)
-		return nil
+	} else {
+		o.Mode, o.Flag = cmp.Or(modes.ipvlan, link.L2), cmp.Or(modes.flag, link.FlagBridge)
 	}
-	o.Mode = cmp.Or(modes.ipvlan, link.L2)
-	o.Flag = cmp.Or(modes.flag, link.FlagBridge)
-	return nil
+	return o.settleRoutes()
 }
 
 // HasGateway is the one gateway rule on every engine: a network that switches

@@ -29,6 +29,8 @@ func FuzzParseOptions(f *testing.F) {
 		"parent=,\ncom.docker.network.driver.mtu=1500\nRequestAddressType=x",
 		"macvlan_mode=passthru\nipvlan_mode=l2",
 		"mtu=67\nkind=bridge",
+		"routes=10.0.0.0/8 via 192.168.1.2,fd01::/48 via fd00::2",
+		"ipvlan_mode=l3\nroutes=10.0.0.0/8",
 		"parent-file=a\rb",
 	} {
 		f.Add(seed)

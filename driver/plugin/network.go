@@ -171,11 +171,22 @@ func (p *Plugin) join(ctx context.Context, r network.JoinRequest) (joinAnswer, e
 	for _, to := range at.Connected {
 		res.StaticRoutes = append(res.StaticRoutes, &network.StaticRoute{Destination: to.String(), RouteType: routeConnected})
 	}
+	for _, r := range at.Routes {
+		route := network.StaticRoute{Destination: r.To.String(), RouteType: routeConnected}
+		if r.Via.IsValid() {
+			route.RouteType, route.NextHop = routeNextHop, r.Via.String()
+		}
+		res.StaticRoutes = append(res.StaticRoutes, &route)
+	}
 	return res, nil
 }
 
-// routeConnected is libnetwork's types.CONNECTED: a route by device.
-const routeConnected = 1
+// How a route leads on, libnetwork's types.NEXTHOP and CONNECTED: by a router,
+// or by device.
+const (
+	routeNextHop   = 0
+	routeConnected = 1
+)
 
 func (p *Plugin) leave(ctx context.Context, r network.LeaveRequest) (done, error) {
 	return done{}, p.driver.Leave(ctx, r.EndpointID)

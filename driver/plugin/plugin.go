@@ -111,6 +111,7 @@ type Attachment struct {
 	Name, Prefix       string         // of the link inside the container; "": Docker's choice, and eth
 	Gateway4, Gateway6 netip.Addr     // zero: none
 	Connected          []netip.Prefix // routes by device
+	Routes             []option.Route // beside those
 }
 
 // Plugin answers Docker's network and IPAM plugin protocols

@@ -93,7 +93,7 @@ func oneAddress(c *cluster) {
 }
 
 func gatewayNone(c *cluster) {
-	c.network(c.Hosts[0], "lan1", "--subnet", "10.102.0.0/24", "-o", "parent=eth1", "-o", "gateway=none")
+	c.network(c.Hosts[0], "lan1", "--subnet", "10.102.0.0/24", "--ipv6", "--subnet", "fd12::/64", "-o", "parent=eth1", "-o", "gateway=none")
 	for _, h := range c.Hosts {
 		c.run(h, "lan1", "web")
 		c.wantRoutes(h, "web", "", "")
