@@ -66,7 +66,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

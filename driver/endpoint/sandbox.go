@@ -23,16 +23,21 @@ import (
 type Sandboxes struct {
 	*host.Host
 	Announcer *announcer
+	heeding   heeding
 }
 
 // NewSandboxes has none yet.
 func NewSandboxes(h *host.Host) *Sandboxes {
-	return &Sandboxes{Host: h, Announcer: newAnnouncer()}
+	return &Sandboxes{Host: h, Announcer: newAnnouncer(), heeding: heeding{wake: make(chan struct{}, 1)}}
 }
 
 // OpenSandbox makes names answer in the endpoint's sandbox, before its first
-// process runs on engines that have the namespace at Join (from 28).
+// process runs on engines that have the namespace at Join (from 28), and has
+// its interface heed router advertisements as the network says.
 func (sb *Sandboxes) OpenSandbox(n journal.Network, e journal.Endpoint) {
+	if heeds(n, e) {
+		sb.heeding.add(e.ID)
+	}
 	if sb.Cfg.Resolvers == nil || n.Options.NoDNS || e.Sandbox == "" {
 		return
 	}

@@ -182,8 +182,8 @@ func checkReserved(n journal.Network) error {
 	return fmt.Errorf("%d addresses by --gateway and --aux-address are more than the %d a network may have: keep ranges out with --ipam-opt exclude=", count, MaxReserved)
 }
 
-// checkGiven refuses exclude= outside every subnet, and routes by routers that
-// are in none, where a user gives them.
+// checkGiven refuses exclude= outside every subnet, and options that fit
+// none of them, where a user gives them.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
 func (ns *Networks) checkGiven(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
@@ -193,7 +193,7 @@ func (ns *Networks) checkGiven(r plugin.NewNetwork, n journal.Network, asked poo
 	if _, known := ns.Memory.Network(r.ID); known {
 		return nil
 	}
-	if err := n.Options.CheckRoutes(n.Subnets()); err != nil || n.Foreign {
+	if err := n.Options.CheckSubnets(n.Subnets()); err != nil || n.Foreign {
 		return err
 	}
 	return asked.CheckExclude()

@@ -55,7 +55,10 @@ type Options struct {
 	Scope      Scope     `json:"scope,omitempty"`
 	NoGateway  bool      `json:"noGateway,omitempty"` // -o gateway=none
 	Routes     []Route   `json:"routes,omitempty"`
-	NoDNS      bool      `json:"noDNS,omitempty"` // -o dns=off
+	// Advertised is what containers make of router advertisements; "": what
+	// their kernel does.
+	Advertised link.Advertised `json:"advertised,omitempty"`
+	NoDNS      bool            `json:"noDNS,omitempty"` // -o dns=off
 	// Unheeded are Docker's own keys that mean nothing on such a network.
 	Unheeded []string `json:"unheeded,omitempty"`
 	// Old holds the old spellings that were used, for one log line.
@@ -142,6 +145,8 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 		return o.setGateway(value)
 	case "routes":
 		return o.setRoutes(value)
+	case "ipv6-ra":
+		return choose(&o.Advertised, name, value, link.AdvertisedOn, link.AdvertisedOff)
 	case "dns":
 		return o.setDNS(value)
 	case "mtu":
@@ -269,6 +274,9 @@ func (o *Options) settle(modes modeOptions) error {
 		o.Mode = cmp.Or(modes.macvlan, link.Bridge)
 	} else {
 		o.Mode, o.Flag = cmp.Or(modes.ipvlan, link.L2), cmp.Or(modes.flag, link.FlagBridge)
+	}
+	if o.Layer3() && o.Advertised == link.AdvertisedOn {
+		return fmt.Errorf("%w: -o ipv6-ra=on: no router is heard on an %s network, which has no broadcast: leave it out", ErrInvalid, o.Mode)
 	}
 	return o.settleRoutes()
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gvlan/driver/link"
 	"gvlan/driver/visible"
 )
 
@@ -100,9 +101,14 @@ func (o *Options) settleRoutes() error {
 	return nil
 }
 
-// CheckRoutes refuses a route whose router is in no subnet of the network, and
-// one to a subnet that the network itself has: containers could not start.
-func (o Options) CheckRoutes(subnets []netip.Prefix) error {
+// CheckSubnets refuses a route whose router is in no subnet of the network, and
+// one to a subnet that the network itself has: containers could not start. Where
+// the network has no IPv6 Docker turns that off in containers.
+func (o Options) CheckSubnets(subnets []netip.Prefix) error {
+	six := func(s netip.Prefix) bool { return s.Addr().Is6() }
+	if o.Advertised == link.AdvertisedOn && !slices.ContainsFunc(subnets, six) {
+		return fmt.Errorf("%w: -o ipv6-ra=on: the network has no IPv6: add --ipv6 (and --subnet of IPv6)", ErrInvalid)
+	}
 	for _, r := range o.Routes {
 		if slices.Contains(subnets, r.To) {
 			return badRoute(r.String(), "that is the network's own subnet: containers reach it without a router")

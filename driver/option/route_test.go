@@ -57,7 +57,7 @@ func TestRoutes(t *testing.T) {
 			}
 			o, err := option.Parse(raw)
 			if err == nil {
-				err = o.CheckRoutes(lan)
+				err = o.CheckSubnets(lan)
 			}
 			if tt.refused != "" {
 				if !errors.Is(err, option.ErrInvalid) || !strings.Contains(err.Error(), tt.refused) || !strings.Contains(err.Error(), "-o routes=") {
@@ -74,6 +74,43 @@ func TestRoutes(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("routes (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestAdvertised: router advertisements are taken or not where there are any.
+func TestAdvertised(t *testing.T) {
+	four, six := netip.MustParsePrefix("10.0.0.0/24"), netip.MustParsePrefix("fd00::/64")
+	for _, tt := range []struct {
+		value, mode string // mode: of ipvlan
+		subnets     []netip.Prefix
+		refused     string
+	}{
+		{value: "on", subnets: []netip.Prefix{four, six}},
+		{value: "off", subnets: []netip.Prefix{four, six}},
+		{value: "off", subnets: []netip.Prefix{four}},
+		{value: "off", mode: "l3", subnets: []netip.Prefix{six}},
+		{value: "on", mode: "l2", subnets: []netip.Prefix{six}},
+		{value: "on", subnets: []netip.Prefix{four}, refused: "-o ipv6-ra=on: the network has no IPv6: add --ipv6"},
+		{value: "on", mode: "l3s", subnets: []netip.Prefix{six}, refused: "-o ipv6-ra=on: no router is heard on an l3s network"},
+		{value: "", subnets: []netip.Prefix{six}, refused: `-o ipv6-ra="" is not one of on, off`},
+		{value: "kernel", subnets: []netip.Prefix{six}, refused: `-o ipv6-ra="kernel" is not one of on, off`},
+	} {
+		t.Run(tt.value+tt.mode, func(t *testing.T) {
+			raw := map[string]string{"parent": "eth0", "ipv6-ra": tt.value}
+			if tt.mode != "" {
+				raw["ipvlan_mode"] = tt.mode
+			}
+			o, err := option.Parse(raw)
+			if err == nil {
+				err = o.CheckSubnets(tt.subnets)
+			}
+			switch {
+			case tt.refused == "" && err != nil:
+				t.Error(err)
+			case tt.refused != "" && (!errors.Is(err, option.ErrInvalid) || !strings.Contains(err.Error(), tt.refused)):
+				t.Errorf("got %v, want a refusal that says %q", err, tt.refused)
 			}
 		})
 	}

@@ -54,7 +54,7 @@ func CheckChange(change string) error {
 		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrInvalid)
 	case "cooldown":
 		return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
-	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes":
+	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes", "ipv6-ra":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	default:
 		if near := pool.Nearest(key, changeNames()); near != "" {

@@ -31,6 +31,7 @@ func Network() []Described {
 		{Name: "scope", Words: words(ScopeGlobal, ScopeLocal), Default: string(ScopeGlobal), Meaning: "local is of this host only, also without a parent"},
 		{Name: "gateway", Words: []string{"none"}, Meaning: "no gateway and no default route"},
 		{Name: "routes", Value: "ROUTE,...", Meaning: "beside the gateway, as \"10.0.0.0/8 via 192.168.1.2\" (on an l3 network without via)"},
+		{Name: "ipv6-ra", Words: words(link.AdvertisedOn, link.AdvertisedOff), Meaning: "whether routers give containers addresses and routes; default as the kernel"},
 		{Name: "dns", Words: []string{"on", "off"}, Default: "on", Meaning: "whether names of this network are answered"},
 		{Name: keyMTU, Value: "BYTES", Meaning: "Docker's own way to say mtu="},
 		{Name: keyIfPrefix, Value: "NAME", Meaning: "what interfaces inside containers are called before their number; default eth"},

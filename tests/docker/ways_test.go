@@ -1,6 +1,8 @@
 package docker_test
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -14,8 +16,9 @@ func TestWaysOut(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker20}, {Release: lab.Docker28}}})
 	c.scenario("routes by a router", routesByRouter)
-	c.scenario("bad routes", badRoutes)
+	c.scenario("bad options", badWays)
 	c.scenario("the default route of two networks", defaultOfTwo)
+	c.scenario("router advertisements", advertised)
 }
 
 // routesOf are a container's routes by a router or to a subnet, the kernel's own
@@ -76,8 +79,8 @@ func routesByRouter(c *cluster) {
 	}
 }
 
-// badRoutes: each refusal names the option, and no network is left.
-func badRoutes(c *cluster) {
+// badWays: each refusal names the option, and no network is left.
+func badWays(c *cluster) {
 	for _, h := range c.Hosts {
 		create := []string{"network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.153.0.0/24", "-o", "parent=eth1"}
 		for routes, words := range map[string]string{
@@ -87,6 +90,7 @@ func badRoutes(c *cluster) {
 		} {
 			c.refused(h, words, append(slices.Clone(create), "-o", "routes="+routes, "bad")...)
 		}
+		c.refused(h, "-o ipv6-ra=on: the network has no IPv6", append(slices.Clone(create), "-o", "ipv6-ra=on", "bad")...)
 	}
 }
 
@@ -114,4 +118,118 @@ func defaultOfTwo(c *cluster) {
 	c.wantWays(now, "lan2", "default via 10.155.0.1", "default via fd55::1")
 	now.MustDocker(c.t, "network", "connect", "--gw-priority", "5", "lan2", "lan2")
 	c.wantWays(now, "lan2", "default via 10.156.0.1", "default via fd56::1")
+}
+
+// advertised: what containers make of a router on the LAN, by the network's
+// option; off is healed by an agent that was away.
+func advertised(c *cluster) {
+	const prefix = "fd77::/64"
+	subnets := map[string]string{"kernel": "57", "on": "58", "off": "59"}
+	for name, n := range subnets {
+		flags := []string{"--subnet", "10.1" + n + ".0.0/24", "--ipv6", "--subnet", "fd" + n + "::/64", "-o", "parent=eth1"}
+		if name != "kernel" {
+			flags = append(flags, "-o", "ipv6-ra="+name)
+		}
+		c.network(c.Hosts[0], name, flags...)
+	}
+	for _, h := range c.Hosts {
+		for name := range subnets {
+			c.run(h, name, name, "--cap-add", "NET_ADMIN", "--sysctl", "net.ipv6.conf.all.forwarding="+map[bool]string{true: "1", false: "0"}[name == "on"])
+		}
+		c.wantSettings(h, "on", "2", "1")
+		c.wantSettings(h, "off", "0", "0")
+		c.wantSettings(h, "kernel", "1", "1")
+	}
+	c.advertise(prefix, func() error {
+		for _, h := range c.Hosts {
+			for _, name := range []string{"kernel", "on"} {
+				if got := c.global6(h, name); len(got) != 2 {
+					return fmt.Errorf("%s on %s has %v, want its own address and a learnt one", name, h.Name, got)
+				}
+			}
+		}
+		return nil
+	})
+	for _, h := range c.Hosts {
+		c.wantOnlyLeased(h, "off")
+	}
+	// An agent that was away when a container learnt an address.
+	for i, h := range c.Hosts {
+		if err := c.agents[i].Kill(); err != nil {
+			c.t.Fatal(err)
+		}
+		c.setting(h, "off", "accept_ra", "1")
+		c.setting(h, "off", "autoconf", "1")
+	}
+	c.advertise(prefix, func() error {
+		for _, h := range c.Hosts {
+			if got := c.global6(h, "off"); len(got) != 2 {
+				return fmt.Errorf("off on %s has %v, want its own address and a learnt one", h.Name, got)
+			}
+		}
+		return nil
+	})
+	for i, h := range c.Hosts {
+		c.startAgain(i)
+		eventually(c.t, "the agent of "+h.Name+" to heal it", func() error {
+			if got := c.global6(h, "off"); len(got) != 1 {
+				return fmt.Errorf("off has %v", got)
+			}
+			return nil
+		})
+		c.wantSettings(h, "off", "0", "0")
+		c.wantOnlyLeased(h, "off")
+	}
+}
+
+// advertise has the peer be a router until what it says is so.
+func (c *cluster) advertise(prefix string, until func() error) {
+	c.t.Helper()
+	eventually(c.t, "a router to be heard", func() error {
+		if err := c.LAN.Advertise(c.Peer, netip.MustParsePrefix(prefix)); err != nil {
+			return err
+		}
+		return until()
+	})
+}
+
+// global6 are a container's IPv6 addresses that are no link's own.
+func (c *cluster) global6(h *lab.Host, container string) (all []string) {
+	c.t.Helper()
+	for line := range strings.Lines(h.MustDocker(c.t, "exec", container, "ip", "-6", "addr", "show", "dev", "eth0")) {
+		if words := strings.Fields(line); len(words) > 3 && words[0] == "inet6" && words[3] == "global" {
+			all = append(all, words[1])
+		}
+	}
+	return all
+}
+
+// wantOnlyLeased: no address and no route but what gvlan gave.
+func (c *cluster) wantOnlyLeased(h *lab.Host, container string) {
+	c.t.Helper()
+	if got := c.global6(h, container); len(got) != 1 {
+		c.t.Errorf("%s on %s has %v, want its leased address only", container, h.Name, got)
+	}
+	if routes := h.MustDocker(c.t, "exec", container, "ip", "-6", "route"); strings.Contains(routes, "via fe80:") {
+		c.t.Errorf("%s on %s has routes that a router told of:\n%s", container, h.Name, routes)
+	}
+}
+
+func (c *cluster) wantSettings(h *lab.Host, container, acceptRA, autoconf string) {
+	c.t.Helper()
+	eventually(c.t, "settings of "+container+" on "+h.Name, func() error {
+		got := strings.Fields(h.MustDocker(c.t, "exec", container, "sh", "-c", "cd /proc/sys/net/ipv6/conf/eth0; cat accept_ra autoconf"))
+		if !slices.Equal(got, []string{acceptRA, autoconf}) {
+			return fmt.Errorf("accept_ra and autoconf are %v, want %s and %s", got, acceptRA, autoconf)
+		}
+		return nil
+	})
+}
+
+// setting changes a container's interface from outside: inside its settings are
+// read-only.
+func (c *cluster) setting(h *lab.Host, container, key, value string) {
+	c.t.Helper()
+	pid := h.MustDocker(c.t, "inspect", "-f", "{{.State.Pid}}", container)
+	h.MustExec(c.t, "nsenter", "-t", pid, "-n", "sh", "-c", "echo "+value+" > /proc/sys/net/ipv6/conf/eth0/"+key)
 }

@@ -306,17 +306,23 @@ func (p prober) solicitation(addr netip.Addr) []byte {
 	message := append([]byte{icmp6Solicitation, 0, 0, 0, 0, 0, 0, 0}, target[:]...)
 	message = append(message, 1, 1) // option: source link-layer address, one unit of 8 bytes
 	message = append(message, p...)
-	pseudo := append(p.linkLocal(), group[:]...)
+	frame := p.ethernet(net.HardwareAddr{0x33, 0x33, 0xff, target[13], target[14], target[15]}, unix.ETH_P_IPV6)
+	return p.ndp(frame, group, message)
+}
+
+// ndp appends an IPv6 packet with a message of neighbour discovery to an Ethernet
+// header, from the link-local address, and fills in the message's checksum.
+func (p prober) ndp(frame []byte, to [16]byte, message []byte) []byte {
+	pseudo := append(p.linkLocal(), to[:]...)
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(message)))
 	pseudo = append(pseudo, 0, 0, 0, unix.IPPROTO_ICMPV6)
 	binary.BigEndian.PutUint16(message[2:], checksum(append(pseudo, message...)))
 
-	frame := p.ethernet(net.HardwareAddr{0x33, 0x33, 0xff, target[13], target[14], target[15]}, unix.ETH_P_IPV6)
 	frame = append(frame, 0x60, 0, 0, 0)
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(message)))
 	frame = append(frame, unix.IPPROTO_ICMPV6, 255) // hop limit 255 proves the sender is on the link
 	frame = append(frame, p.linkLocal()...)
-	frame = append(frame, group[:]...)
+	frame = append(frame, to[:]...)
 	return append(frame, message...)
 }
 
