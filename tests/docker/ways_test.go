@@ -186,7 +186,7 @@ func advertised(c *cluster) {
 func (c *cluster) advertise(prefix string, until func() error) {
 	c.t.Helper()
 	eventually(c.t, "a router to be heard", func() error {
-		if err := c.LAN.Advertise(c.Peer, netip.MustParsePrefix(prefix)); err != nil {
+		if err := c.LAN.Advertise(c.Peer.Machine, netip.MustParsePrefix(prefix)); err != nil {
 			return err
 		}
 		return until()
