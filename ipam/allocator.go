@@ -1,13 +1,18 @@
 package ipam
 
 import (
+	"context"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
+	"gvlan/ipam/conflict"
 	"gvlan/ipam/node"
+	"gvlan/ipam/probe"
 	"gvlan/ipam/wanted"
 )
 
@@ -39,6 +44,8 @@ type Allocator struct {
 	*debts
 	*requests
 	*upkeep
+	conflicts *conflict.Conflicts
+	prober    *probe.Prober
 }
 
 // New reads nothing from the store: the first call does, or Run.
@@ -58,12 +65,36 @@ func New(c node.Config) *Allocator {
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
 		kept: last, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
+	a.conflicts = conflict.New(conflict.Config{
+		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Events: c.Events, Now: a.node.Now, Log: a.node.Log,
+	})
+	a.prober = probe.New(probe.Config{
+		KV: c.KV, Conflicts: a.conflicts, Answers: c.Answers, Listens: a.node.Listens, Networks: a.requests.lan().poolsOnLAN, Next: a.requests.lan().next, Name: a.requests.lan().nameOf,
+		Own: a.bindings.ownMAC, Troubles: a.node.Troubles, Now: a.node.Now, Log: a.node.Log,
+	})
+	a.requests.prober, a.pools.want, a.leases.silent = a.prober, a.prober.Want, a.prober.Left
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
 		bindings: a.bindings, debts: a.debts, strays: newStrays(),
 	}
 	return a
 }
+
+// Probe asks the LAN for addresses ahead, and for those in conflict again, until
+// ctx ends.
+func (a *Allocator) Probe(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return a.prober.Run(ctx) })
+	group.Go(func() error { return a.conflicts.Run(ctx) })
+	return group.Wait()
+}
+
+// Foreign are the free addresses that somebody on the LAN has who is none of the
+// cluster's.
+func (a *Allocator) Foreign() *conflict.Conflicts { return a.conflicts }
+
+// Prober asks the LANs of this host's networks.
+func (a *Allocator) Prober() *probe.Prober { return a.prober }
 
 // PoolRequest is IpamDriver.RequestPool.
 type PoolRequest struct {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -139,6 +140,8 @@ func (h *holders) takenError(ctx context.Context, at pool.Place, rec store.Lease
 		return fmt.Errorf("address %s is %s", at.Addr, h.reservedFor(ctx, at.Addr, rec.By))
 	case rec.State == store.Quarantined:
 		return fmt.Errorf("address %s was in use a moment ago and rests: try again later", at.Addr)
+	case rec.State == store.Conflicted:
+		return fmt.Errorf("address %s is %s: give another one, or that machine another address (gvlan conflict ls)", at.Addr, h.foreign(ctx, rec))
 	}
 	return fmt.Errorf("address %s is %s", at.Addr, h.leasedBy(ctx, rec))
 }
@@ -160,10 +163,25 @@ func (h *holders) leasedBy(ctx context.Context, rec store.Lease) string {
 
 // who ends a sentence like leasedBy, without the time.
 func (h *holders) who(ctx context.Context, rec store.Lease) string {
+	if rec.State == store.Conflicted {
+		return h.foreign(ctx, rec)
+	}
 	if rec.Node == "" && rec.Claims != nil {
 		return "a service's or task's of the swarm" + h.onNetwork(ctx, rec.Network)
 	}
 	return h.heldBy(ctx, rec.Node, rec.Endpoint)
+}
+
+// foreign ends a sentence: "in use on the LAN by MAC 00:11:22:33:44:55, as host h1
+// saw".
+func (h *holders) foreign(ctx context.Context, rec store.Lease) string {
+	vendor := ""
+	if mac, err := net.ParseMAC(rec.MAC); err == nil {
+		if made := h.Vendor(mac); made != "" {
+			vendor = fmt.Sprintf(" (%s)", made)
+		}
+	}
+	return fmt.Sprintf("in use on the LAN by MAC %s%s, as host %s saw", rec.MAC, vendor, h.HostOf(ctx, rec.Node))
 }
 
 // heldBy ends a sentence: "in use by container web on node h1 (network lan1)".
@@ -197,7 +215,7 @@ func (h *holders) fullness(ctx context.Context, t census.Tally) string {
 	for _, more := range []struct {
 		n    int
 		what string
-	}{{t.Reserved, "reserved"}, {t.Quarantined, "resting after an eviction"}} {
+	}{{t.Reserved, "reserved"}, {t.Quarantined, "resting after an eviction"}, {t.Conflicted, "in use on the LAN by others (gvlan conflict ls)"}} {
 		if more.n > 0 {
 			words = append(words, fmt.Sprintf("%d %s", more.n, more.what))
 		}

@@ -22,6 +22,7 @@ type leases struct {
 	closings *closings
 	coolings *coolings
 	kept     *wanted.Book
+	silent   func(network string, at pool.Place) // a container gave an address back
 }
 
 // reconcile makes memory and store agree about one place. It
@@ -67,7 +68,7 @@ func (ls *leases) reconcile(ctx context.Context, at pool.Place) (*Conflict, erro
 		return nil, ls.Memory.NoteDrop(l)
 	case it.Created == 0:
 		return ls.assert(ctx, l)
-	case ls.resting(rec) || vacated(l, it, rec):
+	case ls.resting(rec) || vacated(l, it, rec) || rec.State == store.Conflicted:
 		if done, err := ls.retake(ctx, l, it, rec); err != nil || done {
 			return nil, err
 		}
@@ -364,6 +365,9 @@ func (ls *leases) discharge(ctx context.Context, l journal.Lease) error {
 	}
 	ls.Learn(l.Place(), shown, res.Revision)
 	if shown != mirror.Taken { // else it was not this node's any more
+		if l.Endpoint != "" {
+			ls.silent(l.Network, l.Place())
+		}
 		released()
 	}
 	return ls.Memory.KnownDrop(append(ended, l)...)

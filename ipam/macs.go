@@ -13,6 +13,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/node"
+	"gvlan/ipam/pool"
 )
 
 // MAC returns the hardware address that goes with an address: 02 (locally
@@ -287,6 +288,20 @@ func (m *macs) drop(key string) {
 	if len(m.by[at]) == 0 {
 		delete(m.by, at)
 	}
+}
+
+// ownMAC says whose of the cluster's a MAC address is that somebody answered with
+// for an address; "" for nobody's.
+func (bs *bindings) ownMAC(at pool.Place, mac net.HardwareAddr) string {
+	if slices.Equal(mac, MAC(bs.Self.Cluster(), at.Segment, at.Addr)) {
+		return "a container that had this address"
+	}
+	for _, key := range bs.macs.keysOf(macAt{at.Segment, mac.String()}) {
+		if of, endpoint, ok := store.EndpointOf(key); ok {
+			return fmt.Sprintf("endpoint %s of node %s", node.Short(endpoint), of)
+		}
+	}
+	return ""
 }
 
 func (m *macs) keysOf(at macAt) []string {

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
+	"gvlan/ipam/conflict"
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
@@ -133,7 +136,7 @@ func (rq *requests) askLAN(ctx context.Context, network, segment string, addrs [
 // store has for free: of one that it has not, it says more.
 func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Place) error {
 	if !rq.cautious() {
-		return nil
+		return rq.lan().checkUnused(ctx, p, at)
 	}
 	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
 		return nil // as the transaction finds
@@ -146,6 +149,181 @@ func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Pla
 		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.Addr)
 	}
 	return nil
+}
+
+func (rq *requests) lan() asker { return asker{rq} }
+
+// checkUnused refuses an explicit address that somebody on the LAN answers for,
+// where the store has it for free.
+func (rq asker) checkUnused(ctx context.Context, p journal.Pool, at pool.Place) error {
+	n, _ := rq.Memory.Addressing(p.Network)
+	v, err := viewOf(p, n)
+	if err != nil || !rq.asksFor(v) || rq.prober.Fresh(p.Network, at) {
+		return nil
+	}
+	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
+		return nil // as the transaction finds
+	}
+	views := []view{v}
+	if mac, answered := rq.prober.Ask(ctx, rq.onLAN(p.Network, views), []pool.Place{at})[at]; answered {
+		return fmt.Errorf("address %s is in use on the LAN by %s: give another one, or that machine another address", at.Addr, rq.macInWords(at, mac))
+	}
+	return nil
+}
+
+// macInWords is a MAC address with who made it, or whose of the cluster's it is.
+func (rq asker) macInWords(at pool.Place, mac net.HardwareAddr) string {
+	if vendor := rq.Vendor(mac); vendor != "" {
+		return fmt.Sprintf("MAC %s (%s)", mac, vendor)
+	}
+	return "MAC " + mac.String()
+}
+
+// Else the LAN is asked too (probe=), but for what is in the stock of addresses
+// that nobody answered for lately.
+
+// asker is what requests ask the LAN for, and the prober asks ahead.
+type asker struct{ *requests }
+
+// asksFor reports whether the LAN is asked for addresses of a view first.
+func (rq asker) asksFor(v view) bool { return v.probe && rq.prober.Asks() }
+
+// onLAN is what an address of a network is asked for by.
+func (rq asker) onLAN(network string, views []view) conflict.Pool {
+	of := conflict.Pool{ID: network, Network: rq.nameOf(network)}
+	for _, v := range views {
+		of.Segment, of.Ranges = v.segment, append(of.Ranges, v.ranges...)
+	}
+	return of
+}
+
+// nameOf is what people call a network.
+func (rq asker) nameOf(network string) string {
+	n, _ := rq.Memory.Addressing(network)
+	return n.Name
+}
+
+// viewsOf are those of each family of a network that asks the LAN.
+func (rq asker) viewsOf(network string) (all [][]view) {
+	families := map[bool]bool{}
+	for _, p := range rq.Memory.Pools(func(p journal.Pool) bool { return p.Network == network && !p.Closed && !p.ByManager() }) {
+		v6 := p.Parsed.Subnet.Addr().Is6()
+		if families[v6] {
+			continue
+		}
+		families[v6] = true
+		if views, err := rq.views(p); err == nil && len(views) > 0 && rq.asksFor(views[0]) {
+			all = append(all, views)
+		}
+	}
+	return all
+}
+
+// poolsOnLAN are the networks of this host that ask the LAN.
+func (rq asker) poolsOnLAN() (all []conflict.Pool) {
+	for _, network := range rq.pools.Joined() {
+		if views := rq.viewsOf(network); len(views) > 0 {
+			all = append(all, rq.onLAN(network, slices.Concat(views...)))
+		}
+	}
+	return all
+}
+
+// poolOnLAN is one of them that has an address.
+func (rq asker) poolOnLAN(at pool.Place) (of conflict.Pool, found bool) {
+	for _, network := range rq.pools.Joined() {
+		for _, views := range rq.viewsOf(network) {
+			if slices.ContainsFunc(views, func(v view) bool { return v.segment == at.Segment && v.subnet.Contains(at.Addr) }) {
+				return rq.onLAN(network, views), true
+			}
+		}
+	}
+	return conflict.Pool{}, false
+}
+
+// next are the addresses that a network would give next, as far as its mirrors
+// know, so many of each family; known is false where they know nothing.
+func (rq asker) next(network string, most int) (families [][]pool.Place, known bool) {
+	for _, views := range rq.viewsOf(network) {
+		c := picker{a: rq.requests, network: network, views: views, hosts: rq.holders.hostsNow(), late: rq.kept.Late(views[0].segment)}
+		for _, v := range views {
+			m := rq.mirrorOf(v)
+			if !m.IsReady() {
+				return nil, false
+			}
+			c.seen = append(c.seen, m)
+		}
+		families = append(families, c.peek(most))
+	}
+	return families, true
+}
+
+// peek are the next candidates, none of which is held.
+func (c *picker) peek(most int) (next []pool.Place) {
+	chosen := &addrset.Set{}
+	for _, asked := range []bool{true, false} {
+		for i, v := range c.views {
+			want := mirror.Want{Ranges: v.ranges, Never: append(c.never(v), chosen), Order: v.order}
+			if asked {
+				want.Never = append(want.Never, c.late)
+			}
+			if v.order == pool.Lowest && c.a.mirrorOf(v).Contended() {
+				want.Order = pool.Random // as hosts choose that keep apart
+			}
+			for len(next) < most {
+				at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
+					want := want
+					want.Never = append([]*addrset.Set{own}, want.Never...)
+					return c.seen[i].Choose(want, false)
+				})
+				if !ok {
+					break
+				}
+				next = append(next, at)
+				chosen.Add(addrset.Single(at.Addr))
+			}
+		}
+	}
+	return next
+}
+
+// unanswered leaves of the candidates those that nobody on the LAN answers for.
+// Where the stock lacks one, some more are asked for along with it.
+func (c *picker) unanswered(ctx context.Context, all []candidate) []candidate {
+	if !c.a.lan().asksFor(c.views[0]) {
+		return all
+	}
+	most := len(all)
+	if slices.ContainsFunc(all, func(one candidate) bool { return !c.a.prober.Fresh(c.network, one.at) }) {
+		all = c.upTo(max(most, askedAtOnce), all...)
+	}
+	places := make([]pool.Place, len(all))
+	for i, one := range all {
+		places[i] = one.at
+	}
+	found := c.a.prober.Ask(ctx, c.a.lan().onLAN(c.network, c.views), places)
+	var silent []candidate
+	for _, one := range all {
+		if _, answered := found[one.at]; answered || len(silent) == most {
+			one.release()
+		} else {
+			silent = append(silent, one)
+		}
+	}
+	return silent
+}
+
+// stocked are the addresses of a view that nobody answered for lately.
+func (c *picker) stocked(v view, ranges []netip.Prefix) (all []netip.Prefix) {
+	for _, at := range c.a.prober.Of(c.network) {
+		if at.Segment == v.segment && within(ranges, at.Addr) {
+			all = append(all, netip.PrefixFrom(at.Addr, at.Addr.BitLen()))
+		}
+	}
+	if v.order == pool.Random {
+		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	}
+	return all
 }
 
 // picker proposes the candidates of one request.
@@ -248,22 +426,25 @@ func (c *picker) some(ctx context.Context, most int) ([]candidate, error) {
 		one, err := c.silent(ctx)
 		return []candidate{one}, err
 	}
-	if c.unsure && c.lostTo > unreadTried {
-		if err := c.list(ctx); err != nil {
+	for {
+		if c.unsure && c.lostTo > unreadTried {
+			if err := c.list(ctx); err != nil {
+				return nil, err
+			}
+		}
+		first, err := c.next(ctx)
+		if err != nil {
 			return nil, err
 		}
+		if all := c.unanswered(ctx, c.upTo(min(most, c.rungs()), first)); len(all) > 0 {
+			return all, nil
+		}
 	}
-	first, err := c.next(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return c.upTo(min(most, c.rungs()), first), nil
 }
 
-// upTo holds the places of more candidates beside the first, as far as what is
+// upTo holds the places of more candidates beside those there are, as far as what is
 // known offers any.
-func (c *picker) upTo(most int, first candidate) []candidate {
-	all := []candidate{first}
+func (c *picker) upTo(most int, all ...candidate) []candidate {
 	for len(all) < most {
 		one, ok := c.offer()
 		if !ok {
@@ -342,7 +523,7 @@ func (c *picker) underWay(ctx context.Context) (candidate, error) {
 
 // never are the addresses that a view does not give whatever the store says.
 func (c *picker) never(v view) []*addrset.Set {
-	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment)}
+	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), c.a.prober.Answering(v.segment)}
 }
 
 func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one candidate, ok bool) {
@@ -351,6 +532,20 @@ func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one c
 		want.Never = append(want.Never, c.late)
 	}
 	apart := c.unsure || c.lostTo > 0 || c.a.mirrorOf(v).Contended()
+	if (apart || v.order == pool.Random) && c.a.lan().asksFor(v) {
+		if some := c.stocked(v, ranges); len(some) > 0 {
+			inStock := want
+			inStock.Ranges = some
+			if one, ok := c.hold(i, v, inStock, apart); ok {
+				return one, true
+			}
+		}
+	}
+	return c.hold(i, v, want, apart)
+}
+
+// hold holds the place of what a view's mirror chooses.
+func (c *picker) hold(i int, v view, want mirror.Want, apart bool) (one candidate, ok bool) {
 	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		want := want
 		want.Never = append(own, want.Never...)
@@ -418,6 +613,7 @@ type view struct {
 	ranges   []netip.Prefix // tried in order
 	excluded *addrset.Set   // never given: by option, by override, or as no host can have them
 	order    pool.Order
+	probe    bool // the LAN is asked first
 }
 
 // viewOf says what a pool of a network may give.
@@ -431,7 +627,7 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, excluded: &addrset.Set{}}
+	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, probe: o.Probe, excluded: &addrset.Set{}}
 	v.ranges = rangesOf(id, n.Overrides.Ranges)
 	for _, s := range slices.Concat(o.Exclude, more) {
 		v.excluded.Add(s)

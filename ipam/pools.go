@@ -168,6 +168,7 @@ func uniqueLocal(cluster string) node.DefaultPools {
 type pools struct {
 	*node.Node
 	reservations *reservations
+	want         func(network string) // has it asked for what it gives next
 	mu           sync.Mutex
 	read         map[string]readDefinition // by key, as last seen; under mu
 }
@@ -188,6 +189,7 @@ const atOnce = time.Second
 // lost) is joined by the first request for an address of it.
 func (ps *pools) Attach(c *journal.Change, id string, pools []pool.Data, arrived time.Time) {
 	c.After(ps.Wake)
+	c.After(func() { ps.want(id) })
 	n, ok := c.Addressing(id)
 	if !ok {
 		n = journal.Addressing{ID: id}

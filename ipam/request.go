@@ -12,6 +12,7 @@ import (
 	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/probe"
 	"gvlan/ipam/wanted"
 )
 
@@ -28,6 +29,7 @@ type requests struct {
 	answering    answering
 	lists        *census.Lists
 	counts       counts
+	prober       *probe.Prober
 }
 
 // leaseAny gives any free address. While the store is away it can only be
@@ -458,6 +460,9 @@ func (rq *requests) releaseReserved(ctx context.Context, poolID string, at pool.
 func (rq *requests) RequestAddress(ctx context.Context, r AddressRequest) (netip.Prefix, error) {
 	given, err := rq.request(ctx, r)
 	rq.counts.note(err)
+	if err == nil {
+		rq.prober.Want(rq.pools.NetworkOf(r.PoolID))
+	}
 	return given, err
 }
 

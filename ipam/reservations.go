@@ -289,6 +289,8 @@ func (rs *reservations) reservation(ctx context.Context, at pool.Place, found st
 	switch {
 	case err != nil:
 		return rec, err
+	case rec.State == store.Conflicted: // the gateway and what is like it are the LAN's
+		return store.Lease{State: store.Reserved, Since: rs.Now().Unix()}, nil
 	case rec.State == store.Leased:
 		return rec, fmt.Errorf("address %s cannot be reserved for the network: it is %s", at.Addr, rs.holders.heldBy(ctx, rec.Node, rec.Endpoint))
 	case rec.State == store.Quarantined:

@@ -20,8 +20,10 @@ const (
 	Released Kind = "released"
 	// Evicted: a host's right to write and its addresses were taken.
 	Evicted Kind = "evicted"
-	// Conflict: an address that is in use here has another holder.
+	// Conflict: an address has another holder than the one by right.
 	Conflict Kind = "conflict"
+	// ConflictOver: it has not any more.
+	ConflictOver Kind = "conflict-over"
 	// NetworkMade: a network of the cluster has its definition.
 	NetworkMade Kind = "network-made"
 	// NetworkRemoved: it has none any more.
@@ -49,7 +51,7 @@ const (
 // Kinds are those that are read, in the order in which people are told of them.
 func Kinds() []Kind {
 	return []Kind{
-		Given, Released, Evicted, Conflict, NetworkMade, NetworkRemoved, HostCame, HostWent,
+		Given, Released, Evicted, Conflict, ConflictOver, NetworkMade, NetworkRemoved, HostCame, HostWent,
 		StoreChanged, GateClosed, GateOpened, Repaired, LeftOut,
 	}
 }

@@ -15,6 +15,7 @@ const (
 	tombstonesFolder = "/tombstones/"
 	removalsFolder   = "/removals/"
 	leasesFolder     = "/leases/"
+	conflictsFolder  = "/conflicts/"
 	defaultsFolder   = "/defaults/"
 	epochsFolder     = "/epochs/"
 	nodesFolder      = "/nodes/"
@@ -186,6 +187,14 @@ func CooldownOf(key string) (segment string, addr netip.Addr, ok bool) {
 	segment, addr, err := LeaseOf(lease)
 	return segment, addr, err == nil
 }
+
+// ConflictKey holds the Conflict of an address in a segment.
+func ConflictKey(segment string, addr netip.Addr) string {
+	return conflictsFolder + part(segment) + "/" + family(addr) + hexAddr(addr)
+}
+
+// ConflictsSpan covers every Conflict.
+func ConflictsSpan() Span { return Prefix(conflictsFolder) }
 
 // LeaseOf is the inverse of LeaseKey.
 func LeaseOf(key string) (segment string, addr netip.Addr, err error) {

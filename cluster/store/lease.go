@@ -1,6 +1,7 @@
 package store
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 )
@@ -20,6 +21,9 @@ const (
 	Reserved LeaseState = "reserved"
 	// Quarantined: it was freed and rests before it is given again.
 	Quarantined LeaseState = "quarantined"
+	// Conflicted: somebody who is none of the cluster's answers for it on the LAN.
+	// Its Conflict says who.
+	Conflicted LeaseState = "conflict"
 )
 
 // LeaseKind says how an address was asked for.
@@ -45,6 +49,7 @@ type Lease struct {
 	Network  string     `json:"network,omitempty"`  // definition uuid, or EngineNetwork
 	Endpoint string     `json:"endpoint,omitempty"` // "" while provisional
 	Since    int64      `json:"since,omitempty"`    // unix seconds
+	MAC      string     `json:"mac,omitempty"`      // of who has it, where that is nobody of the cluster
 
 	// By holds who needs a reservation: definition uuids, and a PoolEntry
 	// for a create that is not finished.
@@ -53,6 +58,21 @@ type Lease struct {
 	// Claims is set in swarm, where manager and worker each ask for and each
 	// release one address.
 	Claims *Claims `json:"claims,omitempty"`
+}
+
+// Conflict is a free address that somebody on the LAN answers for: no container
+// is given it. It is written and deleted along with the Lease of that state, which
+// every host's choice among free addresses goes by.
+type Conflict struct {
+	Segment string     `json:"segment"`
+	Address netip.Addr `json:"address"`
+	MAC     string     `json:"mac"`
+	Vendor  string     `json:"vendor,omitempty"` // of the MAC, where the host that found it knows
+	Node    string     `json:"node"`             // that found it
+	Network string     `json:"network"`          // by name, that it was asked for
+	Since   int64      `json:"since"`            // unix seconds
+	Seen    int64      `json:"seen"`             // when it answered last, unix seconds
+	Asked   int        `json:"asked,omitempty"`  // how often it has answered since
 }
 
 // Cooldown is an address that a container left not long ago. It refuses nobody.

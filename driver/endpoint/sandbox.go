@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -232,4 +233,19 @@ func (sb *Sandboxes) Ask(ctx context.Context, network string, addrs []netip.Addr
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), err)
 	}
 	return sb.Cfg.AskLAN(ctx, on.Name, addrs)
+}
+
+// Answers asks on the LAN of a network who has these addresses, before one of them
+// is given, and waits so long for answers. A network without a way out, an l3
+// network and another driver's have no LAN that could answer.
+func (sb *Sandboxes) Answers(ctx context.Context, network string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
+	n, known := sb.Memory.Network(network)
+	if !known || n.Isolated() || n.Options.Layer3() || sb.Cfg.AnswersLAN == nil {
+		return nil, nil
+	}
+	parent, err := sb.Parents.Standing(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), err)
+	}
+	return sb.Cfg.AnswersLAN(ctx, parent, addrs, patience)
 }

@@ -45,6 +45,9 @@ type Config struct {
 	// AskLAN asks at an interface of this host who has these addresses; nil is
 	// link.Ask.
 	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	// AnswersLAN asks at an interface of this host who has these addresses, before
+	// one is given, and waits so long; nil: nobody is asked then.
+	AnswersLAN func(ctx context.Context, ifname string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error)
 	// Elsewhere opens this host's other network namespaces, where links may
 	// hang from the same parents; nil: netns.Others.
 	Elsewhere func() ([]*netns.Namespace, error)

@@ -66,10 +66,10 @@ func noARP(fd int, ifname string) (bool, error) {
 
 const (
 	// askRounds: each address is asked for so often, as RFC 5227 section 2.1.1
-	// has it for probes, since frames get lost; askWait is how long answers to
-	// a round are collected.
+	// has it for probes, since frames get lost.
 	askRounds = 3
-	askWait   = 500 * time.Millisecond
+	// askPatience is how long answers are waited for where nobody is in a hurry.
+	askPatience = 1500 * time.Millisecond
 )
 
 // Ask asks the LAN at an interface who has these addresses, as Answers does, and
@@ -88,6 +88,12 @@ func Ask(ctx context.Context, ifname string, addrs []netip.Addr) ([]netip.Addr, 
 //
 // It works in the network namespace of the calling thread.
 func Answers(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error) {
+	return AnswersWithin(ctx, ifname, addrs, askPatience)
+}
+
+// AnswersWithin is Answers with another patience than 1.5 s: a third of it lies
+// between two questions for an address.
+func AnswersWithin(ctx context.Context, ifname string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
 	iface, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return nil, fmt.Errorf("ask on %s: %w", ifname, err)
@@ -106,7 +112,7 @@ func Answers(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.
 		if err != nil {
 			return nil, fmt.Errorf("ask on %s: open a packet socket: %w", ifname, err)
 		}
-		sides = append(sides, &inquiry{socket: socket, mac: iface.HardwareAddr, addrs: some, found: map[netip.Addr][]net.HardwareAddr{}})
+		sides = append(sides, &inquiry{socket: socket, mac: iface.HardwareAddr, addrs: some, wait: patience / askRounds, found: map[netip.Addr][]net.HardwareAddr{}})
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range sides {
@@ -140,6 +146,7 @@ type inquiry struct {
 	socket *os.File
 	mac    net.HardwareAddr // of the interface
 	addrs  []netip.Addr
+	wait   time.Duration // for answers to a round
 	found  map[netip.Addr][]net.HardwareAddr
 }
 
@@ -160,9 +167,9 @@ func (q *inquiry) run(ctx context.Context) error {
 	return nil
 }
 
-// listen notes who answers within askWait.
+// listen notes who answers to a round.
 func (q *inquiry) listen(ctx context.Context) error {
-	if err := q.socket.SetReadDeadline(time.Now().Add(askWait)); err != nil {
+	if err := q.socket.SetReadDeadline(time.Now().Add(q.wait)); err != nil {
 		return err
 	}
 	frame := make([]byte, 2048)

@@ -141,6 +141,31 @@ func (p *Parents) For(ctx context.Context, n journal.Network, e journal.Endpoint
 	return found, nil
 }
 
+// Standing is what the network's next container would hang from, as far as that is
+// there: nothing is made.
+func (p *Parents) Standing(ctx context.Context, n journal.Network) (name string, err error) {
+	have, err := p.Inventory(ctx)
+	if err != nil {
+		return "", err
+	}
+	choice, text, err := p.ChooseFrom(have, n)
+	if err != nil {
+		return "", err
+	}
+	there := func(name string) bool {
+		return slices.ContainsFunc(have, func(i parentfile.Interface) bool { return i.Name == name })
+	}
+	for _, e := range p.cfg.State.EndpointsOf(n.ID) {
+		if e.Link != "" && e.Chosen == text && there(e.Parent) {
+			return e.Parent, nil
+		}
+	}
+	if name = Name(choice); !there(name) {
+		return "", fmt.Errorf("parent %s of network %s is not there yet on node %s", name, n.Title(), p.cfg.Node)
+	}
+	return name, nil
+}
+
 // Ensure makes what the network hangs from now, and journals it.
 func (p *Parents) Ensure(ctx context.Context, n journal.Network) (Parent, error) {
 	p.mu.Lock()

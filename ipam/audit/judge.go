@@ -100,6 +100,8 @@ func (j judge) ofLease(it store.Item) (Finding, bool) {
 	switch {
 	case rec.State == store.Reserved:
 		return j.ofReservation(f, it, rec)
+	case rec.State == store.Conflicted:
+		return j.ofConflict(f, it)
 	case rec.Node == "" && rec.Claims == nil:
 		return unreadable(it, errNoNode), true
 	case rec.State == store.Quarantined:
@@ -165,6 +167,14 @@ func (j judge) ofQuarantined(f Finding, it store.Item, rec store.Lease) (Finding
 	f.mend([]store.Cond{store.Unchanged(it.Key, it.Modified)})
 	f.repair.rests = rec.Node
 	return f, true
+}
+
+// ofConflict judges an address that somebody on the LAN has. Whoever has a network
+// of it asks whether that is so still.
+func (j judge) ofConflict(f Finding, it store.Item) (Finding, bool) {
+	f.Kind, f.Why, f.Cure = KindOutside, "somebody on the LAN had it, and it lies in no network", "it is free"
+	f.mend([]store.Cond{store.Unchanged(it.Key, it.Modified)}, store.Delete(store.LeaseKey(f.Segment, f.Address)))
+	return f, !j.pools.have(f.Segment, f.Address)
 }
 
 // ofReservation judges an address that networks keep. A definition's name goes

@@ -18,6 +18,7 @@ type Tally struct {
 	Leases      map[string]int // by node, "" for what is the swarm's
 	Reserved    int
 	Quarantined int
+	Conflicted  int
 	Resting     int
 	Oldest      store.Lease // by the order they were taken in
 	OldestAt    netip.Addr  // invalid: there is no lease
@@ -79,6 +80,8 @@ func (t *Tally) count(it store.Item) {
 		t.Reserved++
 	case store.Quarantined:
 		t.Quarantined++
+	case store.Conflicted:
+		t.Conflicted++
 	default:
 		t.Leases[rec.Node]++
 		if t.oldest == 0 || it.Created < t.oldest {

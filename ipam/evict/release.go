@@ -83,6 +83,8 @@ func (r Release) judge(ctx context.Context, rec store.Lease, segment string, add
 	switch {
 	case rec.State == store.Reserved:
 		return nil, r.reserved(rec), nil
+	case rec.State == store.Conflicted:
+		return nil, "somebody on the LAN has it who is none of gvlan's: it is free by itself when nobody answers for it any more, or with gvlan conflict clear", nil
 	case rec.State == store.Quarantined && !force:
 		return nil, fmt.Sprintf("host %s had it and was evicted, but may still run; it is free by itself ten minutes after that, if nobody on the LAN answers for it. "+
 			"--force ends its quarantine now", r.Called(rec.Node)), nil

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -25,6 +26,12 @@ func (c *Config) fill() {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Listens == nil {
+		c.Listens = func(string) bool { return false }
+	}
+	if c.Vendor == nil {
+		c.Vendor = func(net.HardwareAddr) string { return "" }
 	}
 	if c.Routes == nil {
 		c.Routes = func() ([]netip.Prefix, error) { return nil, nil }
@@ -83,6 +90,16 @@ type Config struct {
 	// engine's networks; an error means that nobody could be asked, or that
 	// silence would prove nothing. Nil: nobody ever is.
 	Ask func(ctx context.Context, network string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	// Answers asks on the LAN of one of the engine's networks who has these
+	// addresses, and waits so long for answers; an error means that nobody could be
+	// asked. A network without a LAN has none. Nil: no address is asked for before
+	// it is given.
+	Answers func(ctx context.Context, network string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error)
+	// Listens reports whether this host hears who begins to use an address on the
+	// LAN of one of the engine's networks; nil: it does not.
+	Listens func(network string) bool
+	// Vendor is who made a network card, "" where nobody knows; nil: nobody does.
+	Vendor func(net.HardwareAddr) string
 	// Routes returns the destinations of this host's routes; a default pool
 	// overlaps none of them. Default routes are ignored.
 	Routes func() ([]netip.Prefix, error)

@@ -19,6 +19,7 @@ const (
 	optExclude  = "exclude"  // addresses, a-b and prefixes never given, by comma
 	optOrder    = "order"    // lowest, random or aged
 	optCooldown = "cooldown" // how long an address rests between two containers
+	optProbe    = "probe"    // on or off: whether the LAN is asked before an address is given
 )
 
 // DefaultSegment is the layer-2 domain of a network that names none.
@@ -54,12 +55,13 @@ type Options struct {
 	Order     Order
 	Exclude   []addrset.Interval
 	Cooldown  time.Duration // see CooldownUnder
+	Probe     bool          // the LAN is asked before an address is given
 }
 
 // ParseOptions refuses what it does not know, naming the nearest name it
 // does; Docker's own options pass.
 func ParseOptions(given map[string]string) (Options, error) {
-	o := Options{Segment: DefaultSegment, Order: Lowest}
+	o := Options{Segment: DefaultSegment, Order: Lowest, Probe: true}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if strings.HasPrefix(name, dockerPrefix) || name == RequestType {
 			continue
@@ -100,6 +102,8 @@ func (o *Options) set(name, value string) (err error) {
 			return fmt.Errorf("--ipam-opt %w", err)
 		}
 		return nil
+	case optProbe:
+		return o.setProbe(value)
 	}
 	known := OptionNames()
 	if near := Nearest(name, known); near != "" {
@@ -108,9 +112,17 @@ func (o *Options) set(name, value string) (err error) {
 	return fmt.Errorf("--ipam-opt %s is not known: the options are %s", name, strings.Join(known, ", "))
 }
 
+func (o *Options) setProbe(value string) error {
+	o.Probe = value == "on"
+	if !o.Probe && value != "off" {
+		return fmt.Errorf("--ipam-opt probe=%s: give probe=on or probe=off", value)
+	}
+	return nil
+}
+
 // OptionNames are the names of --ipam-opt.
 func OptionNames() []string {
-	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown}
+	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optProbe}
 }
 
 // ParseExcludes reads addresses, ranges a-b and prefixes.

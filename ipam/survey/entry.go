@@ -24,6 +24,7 @@ const (
 	Quarantined State = "quarantined" // a host had it that was evicted
 	Resting     State = "resting"     // a container left it a moment ago
 	Conflict    State = "conflict"    // two have it
+	Foreign     State = "foreign"     // somebody on the LAN has it who is none of the cluster's
 	Gateway     State = "gateway"     // of a network
 	Auxiliary   State = "aux"         // --aux-address of a network
 	Reserved    State = "reserved"    // for a network, which no longer says what for or is being made
@@ -252,9 +253,14 @@ func (s *Survey) of(it store.Item) (a Entry, ok bool) {
 	if rec.Since > 0 {
 		a.Since = time.Unix(rec.Since, 0)
 	}
-	if rec.State == store.Reserved {
+	switch rec.State {
+	case store.Reserved:
 		s.reserved(&a, rec)
-	} else {
+	case store.Conflicted:
+		a.State, a.Node, a.MAC = Foreign, rec.Node, rec.MAC
+		a.Why = "somebody on the LAN has it who is none of gvlan's: it is not given before nobody answers for it (gvlan conflict ls)"
+		s.within(&a)
+	default:
 		s.leased(&a, rec)
 	}
 	return a, true
@@ -262,17 +268,22 @@ func (s *Survey) of(it store.Item) (a Entry, ok bool) {
 
 func (s *Survey) resting(segment string, addr netip.Addr, it store.Item) Entry {
 	a := Entry{Address: addr, Segment: segment, State: Resting}
-	for _, sub := range s.Networks.Holding(addr) {
-		if sub.Network.Segment == segment {
-			a.Network, a.NetworkID = sub.Network.Name, sub.Network.UUID
-			break
-		}
-	}
+	s.within(&a)
 	if rec, err := store.Decode[store.Cooldown](it); err == nil && rec.Since > 0 {
 		a.Since = time.Unix(rec.Since, 0)
 	}
 	a.Why = "a container left it a moment ago (cooldown=): it is given when nothing else is free"
 	return a
+}
+
+// within fills in a network of an address that is no network's by its record.
+func (s *Survey) within(a *Entry) {
+	for _, sub := range s.Networks.Holding(a.Address) {
+		if sub.Network.Segment == a.Segment {
+			a.Network, a.NetworkID = sub.Network.Name, sub.Network.UUID
+			return
+		}
+	}
 }
 
 // leased fills in who has, or had, an address.

@@ -120,6 +120,17 @@ func (ns *Networks) Holding(addr netip.Addr) (all []*Subnet) {
 	return all
 }
 
+// NameOf is what people call a network of a segment that has an address; "" where
+// none has.
+func (ns *Networks) NameOf(segment string, addr netip.Addr) string {
+	for _, sub := range ns.Holding(addr) {
+		if sub.Network.Segment == segment {
+			return sub.Network.Name
+		}
+	}
+	return ""
+}
+
 // role is what an address is to the subnet's network: its gateway, an auxiliary
 // address with its name, excluded, or none that a container can have; State is
 // Free where it is nothing but an address.

@@ -166,6 +166,7 @@ func (e *examples) atWork() {
 		return nil
 	})
 	e.types(0, "gvlan lease show --json fd00::20", 1, "has no lease")
+	e.types(0, "gvlan conflict clear 192.168.1.129", 1, "is in no conflict")
 	e.types(0, "gvlan backup /root/gvlan-today.tar", 0, "/root/gvlan-today.tar: ")
 }
 

@@ -33,6 +33,7 @@ import (
 	"gvlan/driver/journal/disk"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
+	"gvlan/driver/oui"
 	"gvlan/driver/plugin"
 	"gvlan/driver/trouble"
 	"gvlan/ipam"
@@ -46,12 +47,14 @@ import (
 // give each host one of its own; a nil field stands for the real thing on this
 // host, as the settings name it.
 type Outside struct {
-	Store     store.Backend                  // the database
-	Links     host.Links                     // the kernel
-	Engine    host.Engine                    // Docker
-	Routes    func() ([]netip.Prefix, error) // of the host, but for default ones
-	AskLAN    func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
-	Elsewhere func() ([]*netns.Namespace, error) // the host's other network namespaces
+	Store  store.Backend                  // the database
+	Links  host.Links                     // the kernel
+	Engine host.Engine                    // Docker
+	Routes func() ([]netip.Prefix, error) // of the host, but for default ones
+	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
+	// AnswersLAN is asked before an address is given; nil beside an AskLAN: nobody is.
+	AnswersLAN func(ctx context.Context, ifname string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error)
+	Elsewhere  func() ([]*netns.Namespace, error) // the host's other network namespaces
 	// Answers and Neighbours tell people who is on the LAN at an interface.
 	Answers    func(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error)
 	Neighbours func(ifname string) ([]link.Neighbour, error)
@@ -64,7 +67,7 @@ func (o Outside) orThisHost() Outside {
 		o.Routes = link.Routes
 	}
 	if o.AskLAN == nil {
-		o.AskLAN = link.Ask
+		o.AskLAN, o.AnswersLAN = link.Ask, link.AnswersWithin
 	}
 	if o.Elsewhere == nil {
 		o.Elsewhere = netns.Others
@@ -244,14 +247,19 @@ func (a *Agent) openHost() error {
 // allocator asks the driver whether an endpoint is dead.
 func (a *Agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
+	lan := node.Config{}
+	if a.outside.AnswersLAN != nil {
+		lan.Answers = endpoints.Answers
+	}
 	a.addresses = ipam.New(node.Config{
+		Answers: lan.Answers, Vendor: oui.New(a.config.HostPath).Of,
 		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Events: a.trail, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
 	a.records.Endpoints.Tell(a.addresses.ApplyEndpoints)
 	made := host.Config{
 		Name: a.config.DriverName, KV: a.session, Self: a.session, Addresses: a.addresses, Events: a.trail,
-		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, Elsewhere: a.outside.Elsewhere,
+		Links: a.links, Engine: a.engine, AskLAN: a.outside.AskLAN, AnswersLAN: a.outside.AnswersLAN, Elsewhere: a.outside.Elsewhere,
 		Memory: a.memory, Settings: a.journal.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: a.config.Parents.Default, Networks: a.config.Parents.Networks},
 		OnHost: a.config.HostPath,
@@ -299,6 +307,11 @@ func (d *lateEndpoints) Ask(ctx context.Context, network string, addrs []netip.A
 	return d.driver.Ask(ctx, network, addrs)
 }
 
+// Answers asks on the LAN of a network before addresses of it are given.
+func (d *lateEndpoints) Answers(ctx context.Context, network string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
+	return d.driver.Answers(ctx, network, addrs, patience)
+}
+
 // CloseDead implements node.Endpoints.
 func (d *lateEndpoints) CloseDead(ctx context.Context, endpoint string) (bool, error) {
 	return d.driver.CloseDead(ctx, endpoint)
@@ -339,6 +352,7 @@ func (a *Agent) register() {
 		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours,
 	}
 	leases.Register(a.status)
+	answer.Conflicts{Roster: roster, Foreign: a.addresses.Foreign(), Leases: leases}.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Events{Recorder: a.trail, KV: a.session, Roster: roster, Records: a.records}.Register(a.status)
 	answer.Audit{
@@ -480,6 +494,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(func(ctx context.Context) error { return witness.Run(ctx, a.session, a.session) })
 	loop(a.records.Run)
 	loop(a.addresses.Run)
+	loop(a.addresses.Probe)
 	loop(a.driver.Run)
 
 	loop(a.names.run)

@@ -66,6 +66,7 @@ func (a Status) status(ctx context.Context) api.Status {
 	for _, c := range a.Addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
+	s.Warnings = append(s.Warnings, a.Addresses.Foreign().Warnings()...)
 	if a.Own != nil {
 		s.Warnings = append(s.Warnings, a.Own.Warnings(api.CallNodes(names))...)
 	}

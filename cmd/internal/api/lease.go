@@ -179,3 +179,26 @@ func LeaseAt(a survey.Entry, force bool) string {
 	}
 	return LeaseRoute + "?" + query.Encode()
 }
+
+// ConflictsRoute is of the addresses that somebody on the LAN has who is none of
+// the cluster's; of a DELETE ?address=&segment=, both "" for all.
+const ConflictsRoute = "/v1/conflicts"
+
+// ConflictView is one of them.
+type ConflictView struct {
+	Address   netip.Addr `json:"address"`
+	Segment   string     `json:"segment"`
+	Network   string     `json:"network,omitempty"`
+	Container string     `json:"container,omitempty"` // that has it by right; "": it is free, and not given
+	MAC       string     `json:"mac"`                 // of who else has it
+	Vendor    string     `json:"vendor,omitempty"`    // of the MAC
+	Node      string     `json:"node"`                // that saw it
+	Host      string     `json:"host"`                // what people call it
+	Since     time.Time  `json:"since"`
+	Seen      time.Time  `json:"seen,omitzero"` // it answered last
+}
+
+// ConflictsOf is the route of an address's conflicts; "" is all.
+func ConflictsOf(address, segment string) string {
+	return ConflictsRoute + "?" + url.Values{"address": {address}, "segment": {segment}}.Encode()
+}

@@ -29,7 +29,7 @@ func NewEvents() *cobra.Command {
 		Long: "Lists what happened in the last day on any host: addresses that containers were given and let go of, conflicts,\n" +
 			"evictions, networks made and removed, hosts that came and went, members of the store. The order on one host is\n" +
 			"that in which things happened; between hosts it is as good as their clocks. While etcd does not answer, this\n" +
-			"host's own events are shown.\n\nKinds: " + strings.Join(kindNames(), ", "),
+			"host's own events are shown.\n\nKinds: " + kindLines(),
 		Example: "  gvlan events\n  gvlan events --follow\n  gvlan events --since 1h --kind given,released web\n  gvlan events 192.168.1.130\n  gvlan events --node h2 --json",
 		Args:    cobra.MaximumNArgs(1),
 	}
@@ -96,6 +96,13 @@ func NewEvents() *cobra.Command {
 	frame.CompletesFlag(c, "network", frame.Networks)
 	frame.CompletesFlag(c, "node", frame.Nodes)
 	return frame.Completes(c, frame.Holders)
+}
+
+// kindLines are the kinds, in lines of a help.
+func kindLines() string {
+	names := kindNames()
+	half := len(names) / 2
+	return strings.Join(names[:half], ", ") + ",\n" + strings.Join(names[half:], ", ")
 }
 
 func kindNames() (names []string) {

@@ -77,6 +77,8 @@ func stateWords(v api.LeaseView) string {
 		return "a host's own"
 	case survey.Outside:
 		return "in no network of gvlan's"
+	case survey.Foreign:
+		return "in conflict: somebody on the LAN has it who is not gvlan's"
 	case survey.Conflict:
 		return "in conflict"
 	}

@@ -1,0 +1,83 @@
+package answer
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+
+	"gvlan/cmd/internal/api"
+	"gvlan/ipam/conflict"
+	"gvlan/ipam/pool"
+)
+
+// Conflicts answers `gvlan conflict`.
+type Conflicts struct {
+	Roster  Roster
+	Foreign *conflict.Conflicts
+	Leases  Leases // knows which network an address is of
+}
+
+// Register adds the routes of `gvlan conflict` to the server.
+func (a Conflicts) Register(server *api.Server) {
+	server.Handle("GET "+api.ConflictsRoute, func(r *http.Request) (any, error) { return a.all(r.Context()) })
+	server.Handle("DELETE "+api.ConflictsRoute, a.clear)
+}
+
+// all are the free addresses that are not given, and the containers' that somebody
+// else claims, which each host tells in what it says of itself.
+func (a Conflicts) all(ctx context.Context) ([]api.ConflictView, error) {
+	known, err := a.Leases.survey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	called, views := api.CallNodes(a.Roster.Names()), []api.ConflictView{}
+	for _, c := range a.Foreign.All() {
+		views = append(views, api.ConflictView{
+			Address: c.Address, Segment: c.Segment, Network: known.Networks.NameOf(c.Segment, c.Address), MAC: c.MAC, Vendor: c.Vendor, Node: c.Node, Host: called(c.Node),
+			Since: time.Unix(c.Since, 0), Seen: time.Unix(c.Seen, 0),
+		})
+	}
+	for name, node := range a.Roster.Directory.Known().Nodes {
+		for _, c := range node.Description.Claims {
+			views = append(views, api.ConflictView{
+				Address: c.Address, Segment: c.Segment, Network: c.Network, Container: c.Container, MAC: c.MAC, Vendor: c.Vendor,
+				Node: name, Host: called(name), Since: time.Unix(c.Since, 0),
+			})
+		}
+	}
+	slices.SortFunc(views, func(x, y api.ConflictView) int {
+		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address), cmp.Compare(x.MAC, y.MAC), cmp.Compare(x.Host, y.Host))
+	})
+	return views, nil
+}
+
+// clear ends the conflicts over an address, or all, and answers with the addresses.
+func (a Conflicts) clear(r *http.Request) (any, error) {
+	query := r.URL.Query()
+	var only netip.Addr
+	if text := query.Get("address"); text != "" {
+		var err error
+		if only, err = addressIn(text); err != nil {
+			return nil, err
+		}
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), etcdAnswer)
+	defer cancel()
+	cleared := []netip.Addr{}
+	for _, c := range a.Foreign.All() {
+		if only.IsValid() && c.Address != only || query.Get("segment") != "" && query.Get("segment") != c.Segment {
+			continue
+		}
+		done, err := a.Foreign.Clear(ctx, pool.At(c.Segment, c.Address), "cleared by hand (gvlan conflict clear)")
+		if err != nil {
+			return nil, err
+		}
+		if done {
+			cleared = append(cleared, c.Address)
+		}
+	}
+	return cleared, nil
+}
