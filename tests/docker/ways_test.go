@@ -152,6 +152,12 @@ func advertised(c *cluster) {
 	})
 	for _, h := range c.Hosts {
 		c.wantOnlyLeased(h, "off")
+		for _, cidr := range c.global6(h, "kernel") {
+			address, _, _ := strings.Cut(cidr, "/")
+			if out := c.gvlan(h, "whois", address); strings.HasPrefix(address, "fd77:") && !strings.Contains(out, address+", by container kernel on "+h.Name+" (SLAAC)") {
+				c.t.Errorf("gvlan whois %s says\n%s\nwant it to name container kernel", address, out)
+			}
+		}
 	}
 	// An agent that was away when a container learnt an address.
 	for i, h := range c.Hosts {

@@ -349,7 +349,7 @@ func (a *Agent) register() {
 			_, held := a.memory.Lease(at)
 			return held
 		},
-		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours,
+		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours, Learnt: a.driver.Sandboxes.Learnt,
 	}
 	leases.Register(a.status)
 	answer.Conflicts{Roster: roster, Foreign: a.addresses.Foreign(), Leases: leases}.Register(a.status)

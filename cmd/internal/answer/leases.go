@@ -38,6 +38,9 @@ type Leases struct {
 	// host.
 	Answers    func(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error)
 	Neighbours func(ifname string) ([]link.Neighbour, error)
+	// Learnt are the addresses that containers of this host made of router
+	// advertisements, by endpoint; nil where nobody looks.
+	Learnt func(ctx context.Context) map[string][]netip.Prefix
 }
 
 // Register adds the routes of the commands about addresses to the server.

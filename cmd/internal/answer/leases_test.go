@@ -149,6 +149,9 @@ func leases(t *testing.T) (Leases, *rarely, *eventstest.Heard) {
 			}
 			return nil, nil
 		},
+		Learnt: func(context.Context) map[string][]netip.Prefix {
+			return map[string][]netip.Prefix{"e1": {netip.MustParsePrefix("fd77::9/64")}}
+		},
 	}, kv, heard
 }
 
@@ -183,6 +186,9 @@ func told(f api.Found) string {
 			words = append(words, m.MAC, m.Parent, m.Of)
 		}
 	}
+	for _, l := range f.Learnt {
+		words = append(words, "learnt", l.Address.String(), l.Container, l.Host)
+	}
 	for _, h := range f.Last {
 		words = append(words, "last", h.Container, h.Host)
 	}
@@ -203,6 +209,8 @@ func TestWhois(t *testing.T) {
 		{"10.0.0.1", []string{"address 10.0.0.1 gateway lan at eth1"}},
 		{"172.16.0.9", []string{"address 172.16.0.9 outside at eth2 02:00:00:00:00:99 eth2"}},
 		{"192.0.2.1", []string{"address 192.0.2.1 outside at"}},
+		{"fd77::9", []string{"address fd77::9 outside at learnt fd77::9 web h1"}},
+		{"fd77::8", []string{"address fd77::8 outside at"}},
 		{"::ffff:10.0.0.3", []string{"address 10.0.0.3 leased lan web h2"}},
 		{"02:00:00:00:00:04", []string{"address 10.0.0.4 leased lan db h2"}},
 		{"02-00-00-00-00-04", []string{"address 10.0.0.4 leased lan db h2"}},

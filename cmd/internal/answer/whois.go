@@ -18,6 +18,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/dns/zone"
+	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/survey"
 )
@@ -41,6 +42,7 @@ func (a Leases) whois(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.addLearnt(r.Context(), found)
 	for i := range found {
 		if found[i].Last == nil {
 			found[i].Last = []api.Holder{}
@@ -72,6 +74,40 @@ func (a Leases) whoisAddress(ctx context.Context, s *survey.Survey, addr netip.A
 		found = append(found, f)
 	}
 	return found, nil
+}
+
+// addLearnt tells of what this host's containers learnt: the address that was
+// asked for, and beside a container's IPv6 address what else it has. Learnt
+// addresses of other hosts' containers answer on the LAN, by a MAC that is known.
+func (a Leases) addLearnt(ctx context.Context, found []api.Found) {
+	var learnt map[string][]netip.Prefix // by endpoint
+	host := api.CallNodes(a.Roster.Names())(a.Roster.Self)
+	for i := range found {
+		l := found[i].Lease
+		if l == nil || !l.Address.Is6() || a.Learnt == nil {
+			continue
+		}
+		if learnt == nil {
+			learnt = a.Learnt(ctx)
+		}
+		for _, endpoint := range slices.Sorted(maps.Keys(learnt)) {
+			for _, p := range learnt[endpoint] {
+				if endpoint == l.Endpoint || p.Addr() == l.Address {
+					found[i].Learnt = append(found[i].Learnt, api.Learnt{Address: p.Addr(), Container: a.containerOf(endpoint), Host: host})
+				}
+			}
+		}
+	}
+}
+
+// containerOf names an endpoint's container, by its id where it has no name yet.
+func (a Leases) containerOf(endpoint string) string {
+	for _, e := range a.endpointsWhere(func(e store.Endpoint) bool { return e.Endpoint == endpoint }) {
+		if e.Container.Name != "" {
+			return e.Container.Name
+		}
+	}
+	return visible.ID(endpoint)
 }
 
 // holdersSoon is holders within the time that etcd may take for a look.

@@ -75,12 +75,21 @@ type Found struct {
 	Wants     []Wanted      `json:"wants,omitempty"`     // what a stopped container, or who wants the address, had
 	Host      *FoundOnHost  `json:"host,omitempty"`
 	Network   *FoundInStore `json:"network,omitempty"`
+	Learnt    []Learnt      `json:"learnt,omitempty"` // addresses by router advertisement: that of the question, or an attachment's
 	Last      []Holder      `json:"last"`
+}
+
+// Learnt is an address that a container of this host made itself of what a
+// router of the LAN advertised (SLAAC). Nobody leased it.
+type Learnt struct {
+	Address   netip.Addr `json:"address"`
+	Container string     `json:"container"`
+	Host      string     `json:"host"`
 }
 
 // Known reports whether it says anything of what was asked for.
 func (f Found) Known() bool {
-	return f.Kind != FoundAddress || f.Lease.State != survey.Outside || len(f.Last) > 0 || f.LAN != nil && len(f.LAN.Answers) > 0
+	return f.Kind != FoundAddress || f.Lease.State != survey.Outside || len(f.Last) > 0 || len(f.Learnt) > 0 || f.LAN != nil && len(f.LAN.Answers) > 0
 }
 
 // LANAnswer is what the LAN says of an address, asked then and there.

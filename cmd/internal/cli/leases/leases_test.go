@@ -111,6 +111,12 @@ state     free
 network   lan
 wanted    by stopped container idle on h2, when it starts
 `}},
+		{name: "learnt of a router", found: []api.Found{{Kind: api.FoundAddress, Lease: new(at("fd77::9", survey.Outside, func(*survey.Entry) {})), LAN: &api.LANAnswer{At: []string{"eth1"}},
+			Learnt: []api.Learnt{{Address: netip.MustParseAddr("fd77::9"), Container: "web", Host: "h1"}}}}, args: "fd77::9", want: clitest.Typed{Out: `address   fd77::9
+state     in no network of gvlan's
+lan       nobody answers on the LAN at eth1
+learnt    fd77::9, by container web on h1 (SLAAC): not leased
+`}},
 		{name: "a host without a parent", found: lan(free, api.LANAnswer{}), args: "192.168.1.140", want: clitest.Typed{Out: `address   192.168.1.140
 state     free
 network   lan

@@ -73,6 +73,9 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 		case api.FoundAddress:
 			f.lease(*found.Lease, now)
 			f.lan(found)
+			for _, l := range found.Learnt {
+				f.add("learnt", fmt.Sprintf("%s, by container %s on %s (SLAAC): not leased", l.Address, l.Container, l.Host))
+			}
 			for _, w := range found.Wants {
 				f.add("wanted", fmt.Sprintf("by stopped container %s on %s, when it starts", w.Container, w.Host))
 			}
