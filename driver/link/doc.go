@@ -13,6 +13,7 @@
 //	ensure.go     making and removing them
 //	inventory.go  the host's interfaces, who hangs from one, and what changes
 //	use.go        who may share a parent
+//	shim.go       the host's own link beside its containers'
 //	lan.go        telling a LAN who has an address (Announce), and asking (Ask)
 //	host.go       addresses and routes of a namespace
 package link

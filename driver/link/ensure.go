@@ -28,7 +28,8 @@ type Made struct {
 // VLAN id of the parent that is there under another name is used under that
 // name; both are left unchanged. Our own VLAN links and dummies are set up. A
 // macvlan or ipvlan link of ours that differs from spec is made anew; it stays
-// down, in this namespace, for Docker to move. Masters are never touched.
+// down, in this namespace, for Docker to move; a shim of ours that it cannot be
+// made beside goes, and a shim itself is set up. Masters are never touched.
 //
 // Errors wrap ErrSpec, ErrNotFound (the parent), ErrForeign (a container link
 // of that name is not ours), ErrParentBusy, ErrModeConflict, ErrParentType,
@@ -175,6 +176,9 @@ func (k *Kernel) ensureNew(ctx context.Context, spec Spec) (Made, error) {
 			return found(there), nil
 		}
 	default:
+		if err := k.makeWay(ctx, spec, parent); err != nil {
+			return Made{}, err
+		}
 		if err := k.judge(ctx, spec); err != nil {
 			return Made{}, err
 		}
@@ -243,7 +247,7 @@ func (k *Kernel) complete(spec Spec, made netlink.Link) error {
 // others hang from.
 func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 	if l.Attrs().Alias == "" {
-		m := mark{driver: k.driver, kind: spec.Kind, owner: spec.Owner}
+		m := mark{driver: k.driver, kind: spec.markKind(), owner: spec.Owner}
 		if err := k.handle.LinkSetAlias(l, m.String()); err != nil {
 			return fmt.Errorf("mark link %s: %w", spec.Name, err)
 		}
@@ -253,8 +257,13 @@ func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 			return fmt.Errorf("mark link %s: %w", spec.Name, err)
 		}
 	}
-	if spec.forContainer() {
+	if spec.forContainer() && !spec.Shim {
 		return nil
+	}
+	if spec.Shim {
+		if err := k.quiet(spec); err != nil {
+			return fmt.Errorf("make %s: %w", spec, err)
+		}
 	}
 	err := k.handle.LinkSetUp(l)
 	// A VLAN link cannot be up before its master; the kernel sets it up with it.
@@ -266,7 +275,8 @@ func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 
 // Remove deletes the link of that name. A link that is not there is no error.
 // The error wraps ErrForeign when it does not carry this driver's mark, and
-// ErrInUse when other links of this namespace hang from it. Links that were
+// ErrInUse when other links of this namespace hang from it, but for our shims,
+// which go with it. Links that were
 // moved to sandboxes are not seen from here and would go with their parent:
 // the caller counts the users of a parent.
 func (k *Kernel) Remove(ctx context.Context, name string) error {
@@ -287,7 +297,7 @@ func (k *Kernel) Remove(ctx context.Context, name string) error {
 		return err
 	}
 	for _, other := range all {
-		if localParent(other) == l.Attrs().Index {
+		if localParent(other) == l.Attrs().Index && !(isShim(other) && k.owns(other)) {
 			return fmt.Errorf("remove link %s: %s hangs from it: %w", name, other.Attrs().Name, ErrInUse)
 		}
 	}
@@ -321,7 +331,7 @@ func (k *Kernel) RemoveStale(ctx context.Context, parent string, mac net.Hardwar
 	}
 	var removed []string
 	for _, l := range owned {
-		if !l.forContainer() || parent != "" && l.Parent != parent || !l.has(mac, addr) || live(l.Name, l.Owner) {
+		if !l.forContainer() || l.Shim || parent != "" && l.Parent != parent || !l.has(mac, addr) || live(l.Name, l.Owner) {
 			continue
 		}
 		if err := k.delete(&netlink.GenericLink{LinkAttrs: netlink.LinkAttrs{Name: l.Name, Index: l.Index}}); err != nil {

@@ -33,7 +33,8 @@ type Interface struct {
 	DefaultRoute bool           // holds the IPv4 or IPv6 default route of the lowest metric in the main table
 }
 
-// Interfaces gives every interface of the namespace, in the kernel's order.
+// Interfaces gives every interface of the namespace, in the kernel's order, but for
+// shims, from which nothing may hang.
 func (k *Kernel) Interfaces(ctx context.Context) ([]Interface, error) {
 	all, err := k.list(ctx)
 	if err != nil {
@@ -50,6 +51,9 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]Interface, error) {
 	names := namesOf(all)
 	inventory := make([]Interface, 0, len(all))
 	for _, l := range all {
+		if isShim(l) {
+			continue
+		}
 		a, link := l.Attrs(), observe(l)
 		inventory = append(inventory, Interface{
 			Name:         a.Name,
@@ -221,8 +225,8 @@ func eventOf(header unix.NlMsghdr, data []byte) (Event, bool) {
 // from parent, in the parent's namespace and in the namespaces with the
 // descriptors elsewhere. The kernel tells of nobody who hangs from a link, so
 // links that were moved to other namespaces are not seen: pass those of the
-// running sandboxes. The mode and flag of an ipvlan link are what its parent
-// runs now. The error wraps ErrNotFound when there is no such parent.
+// running sandboxes. Our shims are left out: they are in nobody's way. The mode and
+// flag of an ipvlan link are what its parent runs now. The error wraps ErrNotFound when there is no such parent.
 func (k *Kernel) InUse(ctx context.Context, parent string, elsewhere ...int) ([]Usage, error) {
 	on, err := k.byName(parent)
 	if err != nil {
@@ -268,7 +272,7 @@ func (k *Kernel) movedTo(ctx context.Context, fd int, parent string, parentIndex
 func (k *Kernel) usages(all []netlink.Link, hangs func(netlink.Link) bool, parent string, fd int) []Usage {
 	var use []Usage
 	for _, l := range all {
-		if family(Kind(l.Type())) == "" || !hangs(l) {
+		if family(Kind(l.Type())) == "" || !hangs(l) || isShim(l) && k.owns(l) {
 			continue
 		}
 		u := Usage{Spec: observe(l).Spec, Owned: k.owns(l), Namespace: fd}

@@ -33,6 +33,8 @@ type Kernel struct {
 	handle *netlink.Handle
 	sys    fs.FS
 
+	sysctls string // the folder that is /proc/sys
+
 	mu sync.Mutex // makes look-then-change of Ensure, Remove and RemoveStale one step
 }
 
@@ -49,7 +51,7 @@ func Open(fd int, driver string) (*Kernel, error) {
 		ns.Close()
 		return nil, fmt.Errorf("open netlink: %w", err)
 	}
-	k := &Kernel{driver: driver, ns: ns, handle: handle, sys: os.DirFS("/sys")}
+	k := &Kernel{driver: driver, ns: ns, handle: handle, sys: os.DirFS("/sys"), sysctls: "/proc/sys"}
 	if err := handle.SetSocketTimeout(requestTimeout); err != nil {
 		k.Close()
 		return nil, fmt.Errorf("set netlink timeout: %w", err)
@@ -185,7 +187,7 @@ func (k *Kernel) describe(ctx context.Context, all []netlink.Link, wanted func(n
 		link.Addresses = addresses[link.Index]
 		if k.owns(l) {
 			m, _ := parseMark(l.Attrs().Alias)
-			link.Owned, link.Owner = true, m.owner
+			link.Owned, link.Owner, link.Shim = true, m.owner, m.kind == shimKind
 		}
 		links = append(links, link)
 	}

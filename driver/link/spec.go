@@ -63,6 +63,7 @@ type Spec struct {
 	MAC    net.HardwareAddr // Macvlan and Dummy; nil lets the kernel choose. Never for Ipvlan: it has its parent's
 	MTU    int              // bytes; 0 follows the parent
 	Owner  string           // id of what the link is for: an endpoint or a network; kept in the owner mark
+	Shim   bool             // Macvlan and Ipvlan: no container's but the host's own, see Shim
 }
 
 // Link is a link as the kernel shows it. In the embedded Spec every default
@@ -151,8 +152,16 @@ func (s Spec) WithDefaults() Spec {
 }
 
 // forContainer reports whether a container gets the link, in contrast to
-// links that container links hang from.
+// links that container links hang from. A shim is made as such a link is.
 func (s Spec) forContainer() bool { return s.Kind == Macvlan || s.Kind == Ipvlan }
+
+// markKind is the kind in the owner mark.
+func (s Spec) markKind() Kind {
+	if s.Shim {
+		return shimKind
+	}
+	return s.Kind
+}
 
 const (
 	maxName        = 15 // IFNAMSIZ-1

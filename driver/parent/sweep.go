@@ -152,6 +152,9 @@ func (p *Parents) strays(ctx context.Context) (strays []link.Link, failed error)
 // needsLink reports whether an endpoint, a network or any container has a link
 // of ours.
 func (p *Parents) needsLink(ctx context.Context, l link.Link, networks []journal.Network) (bool, error) {
+	if l.Shim {
+		return true, nil // host access keeps those, and takes them away
+	}
 	if l.Kind == link.Macvlan || l.Kind == link.Ipvlan {
 		_, known := p.cfg.State.Endpoint(l.Owner)
 		return known, nil

@@ -70,8 +70,12 @@ func leftLinks(f *facts, ctx context.Context) ([]string, error) {
 	usedElsewhere(f, used)
 	var left []string
 	for _, l := range links {
-		switch l.Kind {
-		case link.Macvlan, link.Ipvlan:
+		switch {
+		case l.Shim:
+			if !used[l.Parent] {
+				left = append(left, l.Name)
+			}
+		case l.Kind == link.Macvlan, l.Kind == link.Ipvlan:
 			if !endpoints[l.Owner] {
 				left = append(left, l.Name)
 			}

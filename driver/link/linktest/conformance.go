@@ -46,7 +46,7 @@ type Host struct {
 // the kernel lacks a kind that a test needs, the test is that it says so and
 // makes nothing.
 func Conform(t *testing.T, start func(t *testing.T) Host) {
-	for _, tests := range [][]conformance{macvlanTests, ipvlanTests, parentTests, vlanTests, removalTests} {
+	for _, tests := range [][]conformance{macvlanTests, ipvlanTests, parentTests, vlanTests, removalTests, shimTests} {
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
 				h := trial{Host: start(t), t: t}

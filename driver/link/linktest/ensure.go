@@ -139,6 +139,7 @@ func (k *Kernel) ensureNew(spec link.Spec) (link.Made, error) {
 		return link.Made{}, k.Supports(context.Background(), spec.Kind)
 	}
 	if forContainer(spec) {
+		k.makeWay(spec)
 		if err := k.judge(spec, parent); err != nil {
 			return link.Made{}, err
 		}
@@ -146,15 +147,24 @@ func (k *Kernel) ensureNew(spec link.Spec) (link.Made, error) {
 	e := &entry{
 		Interface: link.Interface{
 			Name: spec.Name, Kind: string(spec.Kind), Parent: spec.Parent, VLAN: spec.VLAN,
-			MTU: mtu(spec, parent, 1500), Up: spec.Kind == link.Dummy || spec.Kind == link.VLAN && parent.Up,
+			MTU: mtu(spec, parent, 1500), Up: spec.Kind == link.Dummy || spec.Kind == link.VLAN && parent.Up || spec.Shim,
 		},
-		mode: spec.Mode, flag: spec.Flag, mac: spec.MAC, driver: k.driver, owner: spec.Owner, away: link.Current,
+		mode: spec.Mode, flag: spec.Flag, mac: spec.MAC, driver: k.driver, owner: spec.Owner, shim: spec.Shim, away: link.Current,
 	}
 	if spec.Kind == link.Ipvlan {
 		e.mac = parent.mac
 	}
 	k.host.put(e)
 	return link.Made{Name: e.Name, Index: e.Index, Created: true}, nil
+}
+
+// makeWay removes the shims of this driver that a link cannot be made beside.
+func (k *Kernel) makeWay(spec link.Spec) {
+	for _, e := range k.host.children(spec.Parent) {
+		if e.shim && e.driver == k.driver && e.Name != spec.Name && link.Beside(spec, k.spec(e)) != "" {
+			k.host.drop(e.Name)
+		}
+	}
 }
 
 func (k *Kernel) tagged(spec link.Spec) *entry {

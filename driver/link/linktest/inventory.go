@@ -65,7 +65,7 @@ func (k *Kernel) spec(e *entry) link.Spec {
 		Parent: e.Parent, VLAN: e.VLAN, MAC: e.mac, MTU: e.MTU,
 	}
 	if e.driver == k.driver {
-		s.Owner = e.owner
+		s.Owner, s.Shim = e.owner, e.shim
 	}
 	return s
 }
@@ -79,7 +79,7 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]link.Interface, error) {
 	}
 	var all []link.Interface
 	for _, e := range k.host.sorted() {
-		if e.away == link.Current {
+		if e.away == link.Current && !e.shim {
 			all = append(all, e.Interface)
 		}
 	}
@@ -107,7 +107,7 @@ func (k *Kernel) InUse(ctx context.Context, parent string, elsewhere ...int) ([]
 func (k *Kernel) usages(parent string, fd int) []link.Usage {
 	var use []link.Usage
 	for _, e := range k.host.children(parent) {
-		if e.away == fd && (e.Kind == string(link.Macvlan) || e.Kind == string(link.Ipvlan)) {
+		if e.away == fd && !(e.shim && e.driver == k.driver) && (e.Kind == string(link.Macvlan) || e.Kind == string(link.Ipvlan)) {
 			use = append(use, k.usage(e, fd))
 		}
 	}
@@ -137,7 +137,7 @@ func (k *Kernel) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove link %s: %w", name, link.ErrForeign)
 	}
 	for _, child := range k.host.children(name) {
-		if child.away == link.Current {
+		if child.away == link.Current && !(child.shim && child.driver == k.driver) {
 			return fmt.Errorf("remove link %s: %s hangs from it: %w", name, child.Name, link.ErrInUse)
 		}
 	}
@@ -154,7 +154,7 @@ func (k *Kernel) RemoveStale(ctx context.Context, parent string, mac net.Hardwar
 	}
 	var removed []string
 	for _, l := range k.owned() {
-		if forContainer(l.Spec) && (parent == "" || l.Parent == parent) && holds(l, mac, addr) && !live(l.Name, l.Owner) {
+		if forContainer(l.Spec) && !l.Shim && (parent == "" || l.Parent == parent) && holds(l, mac, addr) && !live(l.Name, l.Owner) {
 			k.host.drop(l.Name)
 			removed = append(removed, l.Name)
 		}

@@ -37,6 +37,7 @@ type entry struct {
 	mac    net.HardwareAddr
 	driver string // whose mark it carries, "" for none
 	owner  string
+	shim   bool
 	away   int // descriptor of the namespace it was moved to, link.Current while it is here
 	as     string
 }
