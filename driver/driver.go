@@ -12,6 +12,7 @@ import (
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
+	"gvlan/driver/hostaccess"
 	"gvlan/driver/network"
 	"gvlan/driver/publish"
 	"gvlan/driver/reconcile"
@@ -30,6 +31,7 @@ type Driver struct {
 	*network.Imports
 	*network.Replicas
 	*reconcile.Reconciler
+	*hostaccess.Access
 	*command.Commands
 }
 
@@ -50,7 +52,8 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Imports = network.NewImports(h)
 	d.Replicas = network.NewReplicas(h, d.Sandboxes, d.Containers, d.Node, d.Networks, d.Swarm)
 	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
-	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler)
+	d.Access = hostaccess.New(h)
+	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access)
 	d.Tables.Tell(d.Poke, d.KeepOutAll)
 	return d, nil
 }
@@ -66,7 +69,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Access.Keep,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

@@ -77,6 +77,8 @@ type Overrides struct {
 	Exclude  []string       `json:"exclude,omitempty"`  // addresses, ranges a-b or prefixes
 	Ranges   []netip.Prefix `json:"ranges,omitempty"`   // added to the pools' own
 	Cooldown string         `json:"cooldown,omitempty"` // a Go duration
+	// HostAccess is on or off: whether hosts and their own containers reach each other.
+	HostAccess string `json:"hostAccess,omitempty"`
 }
 
 // Equal reports whether two definitions ask for the same network. The order

@@ -125,6 +125,9 @@ type NodeNetwork struct {
 	Parent string   `json:"parent,omitempty"` // that would be used now
 	Why    string   `json:"why,omitempty"`    // why there is no replica or no parent
 	Links  []string `json:"links,omitempty"`  // VLAN and dummy links made here
+	// HostAccess is on, or off with why where the node's default does not apply; ""
+	// is off.
+	HostAccess string `json:"hostAccess,omitempty"`
 	// Pools and Segment are those of a network of this node only, which has no
 	// definition to say them.
 	Pools   []Pool `json:"pools,omitempty"`

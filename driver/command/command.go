@@ -12,6 +12,7 @@ import (
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
+	"gvlan/driver/hostaccess"
 	"gvlan/driver/journal"
 	"gvlan/driver/network"
 	"gvlan/driver/option"
@@ -29,11 +30,12 @@ type Commands struct {
 	swarm      *network.Swarm
 	replicas   *network.Replicas
 	reconciler *reconcile.Reconciler
+	access     *hostaccess.Access
 }
 
 // New makes the commands of a host's services.
-func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler) *Commands {
-	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc}
+func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access) *Commands {
+	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a}
 }
 
 // Defined is what became of a Define.
@@ -357,8 +359,10 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 // managed plugin whose name hides this one, hosts whose network lost its name to one
 // of this host.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List())
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List())
 }
 
 // Hints are what was asked for here and has no effect: everything works without.
-func (cm *Commands) Hints() []string { return cm.containers.Unheeded.List() }
+func (cm *Commands) Hints() []string {
+	return slices.Concat(cm.containers.Unheeded.List(), cm.access.Off.List())
+}

@@ -20,6 +20,7 @@ import (
 	"gvlan/driver/option"
 	"gvlan/driver/parent"
 	"gvlan/driver/plan"
+	"gvlan/driver/route"
 	"gvlan/driver/trouble"
 	"gvlan/ipam"
 	"gvlan/ipam/node"
@@ -42,6 +43,11 @@ type Config struct {
 	Scope     option.Scope             // the default for new networks when the engine's labels say nothing
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Resolvers Resolvers                // nil: no names inside sandboxes
+	// Routes are this host's own, and Inside opens those of a sandbox; nil: there is
+	// no host access.
+	Routes     Routes
+	Inside     func(sandbox string, f func(Routes) error) error
+	HostAccess bool // networks that say nothing of it have it
 	// AskLAN asks at an interface of this host who has these addresses; nil is
 	// link.Ask.
 	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
@@ -82,6 +88,7 @@ type Host struct {
 	// They are told without blocking.
 	Wake    chan struct{} // the engine side has work
 	Changed chan struct{} // this node's description may have changed
+	Reach   chan struct{} // host access may not be as it should
 	// Later is Wake and Changed for what may wait until a burst is over.
 	Later chan struct{}
 }
@@ -102,7 +109,7 @@ func New(cfg Config) (*Host, error) {
 		Cfg: cfg, Self: cfg.Self, Addresses: cfg.Addresses, Memory: cfg.Memory, Scopes: scopes,
 		Tables: newMirrors(cfg.Tables, cfg.Log), Troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		Now: cfg.Now, Log: cfg.Log,
-		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1), Later: make(chan struct{}, 1),
+		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1), Reach: make(chan struct{}, 1), Later: make(chan struct{}, 1),
 	}
 	h.Parents = parent.New(parent.Config{
 		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
@@ -111,10 +118,12 @@ func New(cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// Poke asks the engine side, and what describes this node, to look again.
+// Poke asks the engine side, what describes this node, and host access, to look
+// again.
 func (h *Host) Poke() {
 	Tell(h.Wake)
 	Tell(h.Changed)
+	Tell(h.Reach)
 }
 
 // Tell wakes whoever waits, or will wait next, for c.
@@ -173,6 +182,18 @@ type Links interface {
 	RemoveStale(ctx context.Context, parent string, mac net.HardwareAddr, addr netip.Addr, live func(name, owner string) bool) ([]string, error)
 	// Read gives a link of this host.
 	Read(ctx context.Context, name string) (link.Link, error)
+}
+
+// Routes are the routes and neighbours of a namespace as the driver needs them;
+// *route.Kernel is one.
+type Routes interface {
+	Addresses(ctx context.Context) ([]route.Address, error)
+	// Strict reports whether a link drops what its answers would not leave by.
+	Strict(link string) (bool, error)
+	// Set makes of ours that leave by a link in reach those that are wanted.
+	Set(ctx context.Context, reach func(link string) bool, want route.State) error
+	// Watch tells of changes, until ctx ends.
+	Watch(ctx context.Context, changed func()) error
 }
 
 // ResyncEvery is how often replicas and names are looked at without being

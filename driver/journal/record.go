@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -115,6 +116,21 @@ func (n Network) Subnets() []netip.Prefix {
 // IsManager reports whether it is the leader's side of a swarm's network, not a
 // worker's.
 func (n Network) IsManager() bool { return n.ID == store.ManagerNetwork(n.UUID) }
+
+// HostAccess reports whether the network's containers and their host reach each
+// other: by what it was set to, by its option, or by the agent's default. Where the
+// default does not apply, why says so.
+func (n Network) HostAccess(byDefault bool) (on bool, why string) {
+	said := cmp.Or(option.HostAccess(n.Overrides.HostAccess), n.Options.HostAccess)
+	if said != "" || !byDefault {
+		return said == option.HostAccessOn, ""
+	}
+	why = option.NoHostAccess(n.Options)
+	if why == "" && n.Internal {
+		why = "an internal network has it only by -o host-access=on"
+	}
+	return why == "", why
+}
 
 // Title is what messages call the network.
 func (n Network) Title() string {

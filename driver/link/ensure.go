@@ -186,6 +186,26 @@ func (k *Kernel) ensureNew(ctx context.Context, spec Spec) (Made, error) {
 	return k.create(spec, parent.Attrs().Index)
 }
 
+// makeWay removes our shims that a container's link cannot be made beside: who
+// starts a container was judged by those that run, and where one of those needs the
+// shim the kernel refuses the link as it would without.
+func (k *Kernel) makeWay(ctx context.Context, spec Spec, parent netlink.Link) error {
+	all, err := k.list(ctx)
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		ours := isShim(l) && k.owns(l) && localParent(l) == underlying(parent)
+		if !ours || spec.Shim && l.Attrs().Name == spec.Name || Beside(spec, observe(l).Spec) == "" {
+			continue
+		}
+		if err := k.delete(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // parent looks the parent up and refuses what cannot be one. A dummy's is nil.
 func (k *Kernel) parent(spec Spec) (netlink.Link, error) {
 	if spec.Kind == Dummy {
@@ -261,7 +281,7 @@ func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 		return nil
 	}
 	if spec.Shim {
-		if err := k.quiet(spec); err != nil {
+		if err := (sysctls{k.sysctls, int(k.ns)}).quiet(spec.Name, spec.Parent); err != nil {
 			return fmt.Errorf("make %s: %w", spec, err)
 		}
 	}

@@ -59,6 +59,10 @@ func Open(fd int, driver string) (*Kernel, error) {
 	return k, nil
 }
 
+// SysctlsAt has the settings of interfaces written below another folder than
+// /proc/sys: a managed plugin may only read its own.
+func (k *Kernel) SysctlsAt(folder string) { k.sysctls = folder }
+
 // Close releases the namespace and the netlink socket. Links stay.
 func (k *Kernel) Close() error {
 	k.handle.Close()

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -45,61 +44,34 @@ func isShim(l netlink.Link) bool {
 	return ok && m.kind == shimKind
 }
 
-// shimsOn gives our shims that hang from a parent.
-func (k *Kernel) shimsOn(all []netlink.Link, parent netlink.Link) (shims []netlink.Link) {
-	for _, l := range all {
-		if isShim(l) && k.owns(l) && localParent(l) == underlying(parent) {
-			shims = append(shims, l)
-		}
-	}
-	return shims
-}
-
-// makeWay removes our shims that a container's link cannot be made beside: who
-// starts a container was judged by those that run, and where one of those needs the
-// shim the kernel refuses the link as it would without.
-func (k *Kernel) makeWay(ctx context.Context, spec Spec, parent netlink.Link) error {
-	all, err := k.list(ctx)
-	if err != nil {
-		return err
-	}
-	for _, shim := range k.shimsOn(all, parent) {
-		if spec.Shim && shim.Attrs().Name == spec.Name || Beside(spec, observe(shim).Spec) == "" {
-			continue
-		}
-		if err := k.delete(shim); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// SysctlsAt has the settings of interfaces written below another folder than
-// /proc/sys: that of a managed plugin may only be read.
-func (k *Kernel) SysctlsAt(folder string) { k.sysctls = folder }
-
 // ErrSysctl is wrapped when a setting of a shim cannot be made.
 var ErrSysctl = errors.New("the setting cannot be made")
 
-// quiet makes the settings of a shim, before it is up. It answers ARP only for who is
-// reached by it, so that the LAN hears of the host's addresses from the parent
-// alone; it has no address, neither a link's own nor one that a router tells of; and
-// it passes on to others what its parent passes on, so that host access makes no
-// router of a host.
-func (k *Kernel) quiet(spec Spec) error {
-	return netns.Do("/proc/self/fd/"+strconv.Itoa(int(k.ns)), func() error {
-		forwarding, err := k.sysctl("ipv4", spec.Parent, "forwarding")
+// sysctls makes settings of interfaces in a network namespace.
+type sysctls struct {
+	folder string // that is /proc/sys
+	ns     int    // descriptor of the namespace
+}
+
+// quiet makes the settings of a shim, before it is up. It answers nobody's ARP, so
+// that the LAN hears of the host's addresses from the parent alone (with arp_filter
+// it answers a probe, RFC 5227, beside the parent); it has no address, neither a
+// link's own nor one that a router tells of; and it passes on to others what its
+// parent passes on, so that host access makes no router of a host.
+func (s sysctls) quiet(shim, parent string) error {
+	return netns.Do("/proc/self/fd/"+strconv.Itoa(s.ns), func() error {
+		forwarding, err := s.read("ipv4", parent, "forwarding")
 		if err != nil {
 			return err
 		}
-		for _, s := range []struct{ family, key, value string }{
-			{"ipv4", "arp_filter", "1"},
+		for _, setting := range []struct{ family, key, value string }{
+			{"ipv4", "arp_ignore", "8"}, // for no address
 			{"ipv4", "forwarding", forwarding},
 			{"ipv6", "addr_gen_mode", "1"}, // none
 			{"ipv6", "accept_ra", "0"},
 			{"ipv6", "autoconf", "0"},
 		} {
-			if err := k.setSysctl(s.family, spec.Name, s.key, s.value); err != nil {
+			if err := s.write(setting.family, shim, setting.key, setting.value); err != nil {
 				return err
 			}
 		}
@@ -107,23 +79,23 @@ func (k *Kernel) quiet(spec Spec) error {
 	})
 }
 
-func (k *Kernel) sysctlPath(family, link, key string) string {
-	return filepath.Join(k.sysctls, "net", family, "conf", link, key)
+func (s sysctls) path(family, link, key string) string {
+	return filepath.Join(s.folder, "net", family, "conf", link, key)
 }
 
-func (k *Kernel) sysctl(family, link, key string) (string, error) {
-	value, err := os.ReadFile(k.sysctlPath(family, link, key))
+func (s sysctls) read(family, link, key string) (string, error) {
+	value, err := os.ReadFile(s.path(family, link, key))
 	return strings.TrimSpace(string(value)), err
 }
 
-// setSysctl makes a setting, unless it is so. A kernel without IPv6 has none of its.
-func (k *Kernel) setSysctl(family, link, key, value string) error {
-	now, err := k.sysctl(family, link, key)
+// write makes a setting, unless it is so. A kernel without IPv6 has none of its.
+func (s sysctls) write(family, link, key, value string) error {
+	now, err := s.read(family, link, key)
 	if errors.Is(err, fs.ErrNotExist) && family == "ipv6" || err == nil && now == value {
 		return nil
 	}
 	if err == nil {
-		err = os.WriteFile(k.sysctlPath(family, link, key), []byte(value), 0)
+		err = os.WriteFile(s.path(family, link, key), []byte(value), 0)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: net.%s.conf.%s.%s=%s: %w", ErrSysctl, family, link, key, value, err)

@@ -60,6 +60,7 @@ func (rs *Replicas) adoptLocal(told store.NodeNetwork, e engine.Network) error {
 	if err != nil {
 		return err
 	}
+	host.Tell(rs.Reach) // it may have been set on or off
 	rs.Log.Warn("took back a local network that the journal did not know", "network", e.Name)
 	rs.containers.Refresh()
 	return nil

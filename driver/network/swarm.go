@@ -322,6 +322,7 @@ func (sw *Swarm) bindSwarm(s plan.Step) error {
 		return nil
 	})
 	sw.containers.Refresh()
+	host.Tell(sw.Reach) // it may have been set on or off
 	return err
 }
 

@@ -59,6 +59,9 @@ type Options struct {
 	// their kernel does.
 	Advertised link.Advertised `json:"advertised,omitempty"`
 	NoDNS      bool            `json:"noDNS,omitempty"` // -o dns=off
+	// HostAccess is whether the host and its own containers reach each other; "": as
+	// the host's agent is set.
+	HostAccess HostAccess `json:"hostAccess,omitempty"`
 	// Unheeded are Docker's own keys that mean nothing on such a network.
 	Unheeded []string `json:"unheeded,omitempty"`
 	// Old holds the old spellings that were used, for one log line.
@@ -149,6 +152,8 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 		return choose(&o.Advertised, name, value, link.AdvertisedOn, link.AdvertisedOff)
 	case "dns":
 		return o.setDNS(value)
+	case "host-access":
+		return choose(&o.HostAccess, name, value, HostAccessOn, HostAccessOff)
 	case "mtu":
 		mtu, err := parseMTU(name, value)
 		o.MTU = mtu
@@ -277,6 +282,9 @@ func (o *Options) settle(modes modeOptions) error {
 	}
 	if o.Layer3() && o.Advertised == link.AdvertisedOn {
 		return fmt.Errorf("%w: -o ipv6-ra=on: no router is heard on an %s network, which has no broadcast: leave it out", ErrInvalid, o.Mode)
+	}
+	if err := checkHostAccess(*o); err != nil {
+		return err
 	}
 	return o.settleRoutes()
 }

@@ -91,6 +91,9 @@ func TestParseOptions(t *testing.T) {
 		{"a bridge's keys", map[string]string{"com.docker.network.bridge.name": "br0"}, with(macvlan, func(o *option.Options) { o.Unheeded = []string{"com.docker.network.bridge.name"} })},
 		{"mtu, scope, gateway, dns", map[string]string{"mtu": "9000", "scope": "local", "gateway": "none", "dns": "off"},
 			with(macvlan, func(o *option.Options) { o.MTU, o.Scope, o.NoGateway, o.NoDNS = 9000, option.ScopeLocal, true, true })},
+		{"host access", map[string]string{"host-access": "On"}, with(macvlan, func(o *option.Options) { o.HostAccess = option.HostAccessOn })},
+		{"no host access where there could be none", map[string]string{"host-access": "off", "macvlan_mode": "private"},
+			option.Options{Kind: link.Macvlan, Mode: link.Private, HostAccess: option.HostAccessOff}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -125,6 +128,12 @@ func TestParseOptionsRefuses(t *testing.T) {
 		{"a prefix with a slash", map[string]string{"com.docker.network.container_iface_prefix": "a/b"}, []string{"container_iface_prefix", `"a/b"`}},
 		{"a long prefix", map[string]string{"com.docker.network.container_iface_prefix": "fourteenletter"}, []string{"container_iface_prefix", "13"}},
 		{"no prefix", map[string]string{"com.docker.network.container_iface_prefix": ""}, []string{"container_iface_prefix", `""`}},
+		{"half host access", map[string]string{"host-access": "half"}, []string{"host-access", `"half"`, "on, off"}},
+		{"host access of private links", map[string]string{"host-access": "on", "macvlan_mode": "private"}, []string{"host-access=on", "macvlan_mode=private", "bridge mode"}},
+		{"host access of vepa links", map[string]string{"host-access": "on", "macvlan_mode": "vepa"}, []string{"host-access=on", "macvlan_mode=vepa", "bridge mode"}},
+		{"host access by passthru", map[string]string{"host-access": "on", "macvlan_mode": "passthru"}, []string{"host-access=on", "macvlan_mode=passthru", "bridge mode"}},
+		{"host access of private ipvlan", map[string]string{"host-access": "on", "ipvlan_flag": "private"}, []string{"host-access=on", "ipvlan_flag=private", "ipvlan_flag=bridge"}},
+		{"host access of vepa ipvlan", map[string]string{"host-access": "on", "ipvlan_flag": "vepa"}, []string{"host-access=on", "ipvlan_flag=vepa", "ipvlan_flag=bridge"}},
 		{"a gateway address", map[string]string{"gateway": "10.0.0.1"}, []string{"--gateway"}},
 	}
 	for _, tt := range tests {

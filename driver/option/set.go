@@ -19,7 +19,7 @@ var ErrFixed = errors.New("cannot be changed")
 
 // Set applies one change of `network set` to a definition's overrides:
 // parent=LIST, exclude=ITEM,... (also += and -=), range+=CIDR and range-=CIDR,
-// cooldown=TIME. The error wraps ErrInvalid or ErrFixed, or is parentfile's.
+// cooldown=TIME, host-access=on|off. The error wraps ErrInvalid or ErrFixed, or is parentfile's.
 func Set(n *store.Network, change string) error {
 	if err := CheckChange(change); err != nil {
 		return err
@@ -34,6 +34,8 @@ func Set(n *store.Network, change string) error {
 		return setExclude(n, value, add, remove)
 	case "range":
 		return setRange(n, value, add, remove)
+	case "host-access":
+		return setHostAccess(n, value)
 	}
 	return setCooldown(n, value)
 }
@@ -54,13 +56,15 @@ func CheckChange(change string) error {
 		return fmt.Errorf("%w: the range Docker was told stays: add to it with range+=CIDR", ErrInvalid)
 	case "cooldown":
 		return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
+	case "host-access":
+		return fmt.Errorf("%w: host access is on or off: host-access=on", ErrInvalid)
 	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes", "ipv6-ra":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	default:
 		if near := pool.Nearest(key, changeNames()); near != "" {
 			return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrInvalid, visible.Word(key), near)
 		}
-		return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=", ErrInvalid, visible.Word(key))
+		return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=, host-access=", ErrInvalid, visible.Word(key))
 	}
 }
 
@@ -79,6 +83,8 @@ func checkValue(key, value string) (err error) {
 		if _, err = netip.ParsePrefix(value); err != nil {
 			return fmt.Errorf("%w: range %q is no CIDR, as 192.168.1.64/26", ErrInvalid, value)
 		}
+	case "host-access":
+		_, err = parseHostAccess(value)
 	default: // cooldown
 		if _, err = pool.ParseCooldown(value); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)

@@ -33,6 +33,7 @@ func Network() []Described {
 		{Name: "routes", Value: "ROUTE,...", Meaning: "beside the gateway, as \"10.0.0.0/8 via 192.168.1.2\" (on an l3 network without via)"},
 		{Name: "ipv6-ra", Words: words(link.AdvertisedOn, link.AdvertisedOff), Meaning: "whether routers give containers addresses and routes; default as the kernel"},
 		{Name: "dns", Words: []string{"on", "off"}, Default: "on", Meaning: "whether names of this network are answered"},
+		{Name: "host-access", Words: words(HostAccessOn, HostAccessOff), Meaning: "host and own containers reach each other; else as --host-access says"},
 		{Name: keyMTU, Value: "BYTES", Meaning: "Docker's own way to say mtu="},
 		{Name: keyIfPrefix, Value: "NAME", Meaning: "what interfaces inside containers are called before their number; default eth"},
 	}
@@ -60,6 +61,7 @@ func Changes() []Described {
 		{Name: "range+", Value: "CIDR", Meaning: "addresses are given from this part of a subnet too"},
 		{Name: "range-", Value: "CIDR", Meaning: "and no more"},
 		{Name: "cooldown", Value: "TIME", Meaning: "an address rests so long after a container, while others are free"},
+		{Name: "host-access", Words: words(HostAccessOn, HostAccessOff), Meaning: "whether a host and its own containers reach each other"},
 	}
 }
 

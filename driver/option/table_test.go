@@ -53,10 +53,15 @@ func TestTablesAreWhatIsTaken(t *testing.T) {
 		t.Errorf("--ipam-opt is described otherwise than it is read (-read +described):\n%s", diff)
 	}
 	for _, o := range option.Changes() {
-		n := store.Network{Created: store.Definition{Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}}
-		n.Overrides = store.Overrides{Exclude: []string{"10.0.0.9"}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25")}} // for what is taken away
-		if err := option.Set(&n, o.Name+"="+example(o)); err != nil {
-			t.Errorf("network set %s=%s: %v", o.Name, example(o), err)
+		for _, word := range append(slices.Clone(o.Words), example(o)) {
+			if word == "" {
+				continue
+			}
+			n := store.Network{Created: store.Definition{Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.0.0.0/24")}}}}
+			n.Overrides = store.Overrides{Exclude: []string{"10.0.0.9"}, Ranges: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/25")}} // for what is taken away
+			if err := option.Set(&n, o.Name+"="+word); err != nil {
+				t.Errorf("network set %s=%s: %v", o.Name, word, err)
+			}
 		}
 	}
 }

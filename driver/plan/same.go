@@ -150,5 +150,5 @@ func Restored(def store.Network, e engine.Network) journal.Network {
 
 func equalOverrides(a, b store.Overrides) bool {
 	sameParent := (a.Parent == nil) == (b.Parent == nil) && (a.Parent == nil || *a.Parent == *b.Parent)
-	return sameParent && a.Cooldown == b.Cooldown && slices.Equal(a.Exclude, b.Exclude) && slices.Equal(a.Ranges, b.Ranges)
+	return sameParent && a.Cooldown == b.Cooldown && a.HostAccess == b.HostAccess && slices.Equal(a.Exclude, b.Exclude) && slices.Equal(a.Ranges, b.Ranges)
 }

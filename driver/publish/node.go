@@ -169,6 +169,11 @@ func (ps *Node) describeNetwork(n journal.Network, have []parentfile.Interface) 
 	if n.Stage == journal.StageLocal {
 		fares.Pools, fares.Segment = n.Pools, n.Segment
 	}
+	if on, why := n.HostAccess(ps.Cfg.HostAccess); on && ps.Cfg.Routes != nil {
+		fares.HostAccess = "on"
+	} else if why != "" {
+		fares.HostAccess = "off: " + why
+	}
 	if n.Isolated() {
 		return fares
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netlink"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"gvlan/cluster/store"
@@ -215,14 +216,15 @@ func (c *cluster) list(span store.Span) []store.Item {
 }
 
 // strayLinks finds container links that did not go with their container: a
-// running one's is in the container's namespace.
+// running one's is in the container's namespace. A shim stays as long as containers
+// that their host reaches.
 func strayLinks(h *lab.Host) error {
 	links, err := h.Netlink().LinkList()
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		if kind := l.Type(); kind == "macvlan" || kind == "ipvlan" {
+		if kind := l.Type(); (kind == "macvlan" || kind == "ipvlan") && !isShim(l) {
 			return fmt.Errorf("link %s (%s) is left in the namespace of %s", l.Attrs().Name, kind, h.Name)
 		}
 	}
@@ -251,11 +253,21 @@ func (c *cluster) clear() {
 	eventually(c.t, "nothing to be left", c.left)
 }
 
+// isShim reports whether a link is a host's own beside its containers'.
+func isShim(l netlink.Link) bool { return strings.Contains(l.Attrs().Alias, ":shim:") }
+
 // left complains of the first thing that is left of networks.
 func (c *cluster) left() error {
 	for _, h := range c.Hosts {
 		if left := c.networks(h); len(left) > 0 {
 			return fmt.Errorf("%s has networks %v", h.Name, left)
+		}
+		links, err := h.Netlink().LinkList()
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(links, isShim) {
+			return fmt.Errorf("%s has a shim without containers", h.Name)
 		}
 	}
 	for _, span := range []store.Span{store.NetworksSpan(), store.AllLeasesSpan(), store.DefaultPoolsSpan(), store.RemovalsSpan()} {

@@ -247,6 +247,16 @@ func (l *Lab) newLAN() (*LAN, error) {
 // solicitation (RFC 4861), and returns every answer. One holder gives one answer; two
 // holders give two, also on one host and with one MAC.
 func (l *Lab) WhoHas(ctx context.Context, addr netip.Addr) ([]Answer, error) {
+	return l.whoHas(ctx, addr, netip.Addr{})
+}
+
+// WhoHasFor is WhoHas of an IPv4 address as one asks who has an address of its own,
+// and wants to speak from it: what answers may depend on that.
+func (l *Lab) WhoHasFor(ctx context.Context, addr, asker netip.Addr) ([]Answer, error) {
+	return l.whoHas(ctx, addr, asker)
+}
+
+func (l *Lab) whoHas(ctx context.Context, addr, asker netip.Addr) ([]Answer, error) {
 	capture, err := packetSocket(l.LAN.Machine)
 	if err != nil {
 		return nil, fmt.Errorf("listen for answers: %w", err)
@@ -257,7 +267,11 @@ func (l *Lab) WhoHas(ctx context.Context, addr netip.Addr) ([]Answer, error) {
 		return nil, fmt.Errorf("find card of %s: %w", l.Peer.Name, err)
 	}
 	from := newProber()
-	if err := l.Peer.send(card.Attrs().Index, from.question(addr)); err != nil {
+	question := from.question(addr)
+	if asker.IsValid() {
+		copy(question[28:32], asker.AsSlice()) // the sender's address: RFC 826
+	}
+	if err := l.Peer.send(card.Attrs().Index, question); err != nil {
 		return nil, fmt.Errorf("ask who has %s: %w", addr, err)
 	}
 	ports, err := l.LAN.ports()

@@ -35,6 +35,7 @@ import (
 	"gvlan/driver/netns"
 	"gvlan/driver/oui"
 	"gvlan/driver/plugin"
+	"gvlan/driver/route"
 	"gvlan/driver/trouble"
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
@@ -55,6 +56,7 @@ type Outside struct {
 	// AnswersLAN is asked before an address is given; nil beside an AskLAN: nobody is.
 	AnswersLAN func(ctx context.Context, ifname string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error)
 	Elsewhere  func() ([]*netns.Namespace, error) // the host's other network namespaces
+	Reach      host.Routes                        // the host's own routes and neighbours
 	// Answers and Neighbours tell people who is on the LAN at an interface.
 	Answers    func(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error)
 	Neighbours func(ifname string) ([]link.Neighbour, error)
@@ -231,7 +233,15 @@ func (a *Agent) openHost() error {
 		if err != nil {
 			return err
 		}
+		kernel.SysctlsAt(a.config.HostPath("/proc/sys"))
 		a.links, a.opened = kernel, append(a.opened, kernel)
+	}
+	if a.outside.Links == nil && a.outside.Reach == nil {
+		routes, err := route.Open(link.Current, int(a.config.RouteProtocol))
+		if err != nil {
+			return err
+		}
+		a.outside.Reach, a.opened = routes, append(a.opened, routes)
 	}
 	if a.engine == nil {
 		docker, err := engine.New(engine.Config{Socket: a.config.EngineSocket()})
@@ -270,6 +280,9 @@ func (a *Agent) openDriver() (err error) {
 		Tables: host.Tables{Networks: a.records.Networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs()},
 		Swarm:  a.config.Swarm, Solo: a.truth.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
+	if a.outside.Reach != nil {
+		made.Routes, made.Inside, made.HostAccess = a.outside.Reach, a.inside, a.config.HostAccess
+	}
 	if a.names.sandboxes != nil {
 		made.Resolvers = a.names.sandboxes
 	}
@@ -289,6 +302,21 @@ func (a *Agent) openDriver() (err error) {
 		past: a.past, restartFailed: a.config.RestartFailed, arrived: a.arrived, troubles: a.troubles, log: a.log,
 	}
 	return nil
+}
+
+// inside opens the routes and neighbours of a sandbox.
+func (a *Agent) inside(sandbox string, f func(host.Routes) error) error {
+	ns, err := netns.Open(sandbox)
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	there, err := route.Open(ns.Fd(), int(a.config.RouteProtocol))
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	return f(there)
 }
 
 // lateEndpoints lets the allocator reach the driver that is built after it.

@@ -177,6 +177,7 @@ func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
 		// conflict, or the network of an earlier definition.
 		if fares.UUID == n.UUID || fares.Name == n.Name {
 			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
+			h.HostAccess = fares.HostAccess
 		}
 	}
 	for _, e := range v.on[place{n.UUID, node.Node}] {

@@ -55,16 +55,19 @@ type NetworkView struct {
 
 // NetworkHost is a definition on one host.
 type NetworkHost struct {
-	Node      string         `json:"node"`
-	Name      string         `json:"name"` // what people call the node
-	Host      string         `json:"host"`
-	Connected bool           `json:"connected"` // its agent is
-	State     string         `json:"state"`     // of its replica; StateMissing or StateNoTask without one
-	Engine    string         `json:"engine,omitempty"`
-	Parent    string         `json:"parent,omitempty"` // a container would get now
-	Links     []string       `json:"links,omitempty"`
-	Why       string         `json:"why,omitempty"`
-	Endpoints []EndpointView `json:"endpoints,omitempty"`
+	Node      string   `json:"node"`
+	Name      string   `json:"name"` // what people call the node
+	Host      string   `json:"host"`
+	Connected bool     `json:"connected"` // its agent is
+	State     string   `json:"state"`     // of its replica; StateMissing or StateNoTask without one
+	Engine    string   `json:"engine,omitempty"`
+	Parent    string   `json:"parent,omitempty"` // a container would get now
+	Links     []string `json:"links,omitempty"`
+	Why       string   `json:"why,omitempty"`
+	// HostAccess says whether the host and its containers reach each other: on, or
+	// off with why where the agent's default does not apply; "" is off.
+	HostAccess string         `json:"hostAccess,omitempty"`
+	Endpoints  []EndpointView `json:"endpoints,omitempty"`
 }
 
 // Called is what people call the node, by whatever the agent told of it.

@@ -20,8 +20,10 @@ type Config struct {
 	Swarm           bool   // this is the managed plugin of a swarm node
 	BootWait        time.Duration
 	RestartFailed   bool
-	LogLevel        string // debug, info, warn or error
-	LogFormat       string // text or json
+	HostAccess      bool     // networks that say nothing have it
+	RouteProtocol   Protocol // marks routes and neighbours that are the agent's
+	LogLevel        string   // debug, info, warn or error
+	LogFormat       string   // text or json
 
 	Metrics Metrics
 	Etcd    Etcd
@@ -32,6 +34,9 @@ type Config struct {
 
 	Parents Parents // from the file only
 }
+
+// Protocol is a number of the kernel's by which routes are known (rt_protos).
+type Protocol uint8
 
 // Metrics says where Prometheus asks.
 type Metrics struct {

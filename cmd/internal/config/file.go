@@ -172,8 +172,9 @@ func checkQuotes(key toml.Key, value any) error {
 	wants := false
 	switch value.(type) {
 	case int64:
-		_, takes := field.(*uint16)
-		wants = !takes
+		_, port := field.(*uint16)
+		_, protocol := field.(*Protocol)
+		wants = !port && !protocol
 	case bool:
 		_, takes := field.(*bool)
 		wants = !takes

@@ -49,7 +49,7 @@ func (o option) tomlPreset() string {
 	switch o.field(new(Config)).(type) {
 	case *bool:
 		return fmt.Sprint(o.preset == "on")
-	case *uint16:
+	case *uint16, *Protocol:
 		return o.preset
 	case *string, *time.Duration:
 		return fmt.Sprintf("%q", o.preset)

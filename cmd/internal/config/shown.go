@@ -79,6 +79,8 @@ func printed(field any) string {
 		return "off"
 	case *uint16:
 		return strconv.Itoa(int(*v))
+	case *Protocol:
+		return strconv.Itoa(int(*v))
 	case *time.Duration:
 		return v.String()
 	case *[]string:

@@ -18,6 +18,8 @@ func assign(into any, text string) (err error) {
 		*into, err = parseSwitch(text)
 	case *uint16:
 		*into, err = parsePort(text)
+	case *Protocol:
+		*into, err = parseProtocol(text)
 	case *time.Duration:
 		*into, err = parseDuration(text)
 	case *[]string:
@@ -71,6 +73,17 @@ func parsePort(text string) (uint16, error) {
 		return 0, fmt.Errorf("%q is no port: give a number from 1 to 65535", text)
 	}
 	return uint16(port), nil
+}
+
+// Numbers below are the kernel's own and those of the oldest daemons.
+const firstProtocol = 64
+
+func parseProtocol(text string) (Protocol, error) {
+	n, err := strconv.ParseUint(text, 10, 8)
+	if err != nil || n < firstProtocol {
+		return 0, fmt.Errorf("%q is no number of a route protocol: give one from %d to 255 that no daemon of this host uses", text, firstProtocol)
+	}
+	return Protocol(n), nil
 }
 
 func parseDuration(text string) (time.Duration, error) {

@@ -207,7 +207,7 @@ func defined(views []api.NetworkView, name string) (api.NetworkView, bool) {
 func newNetworkSet() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "set NAME KEY=VALUE...",
-		Short: "Change a living network on every host: parent=, exclude=, range+=, cooldown=",
+		Short: "Change a living network on every host: parent=, exclude=, range+=, cooldown=, host-access=",
 		Long: option.Lines(option.Changes()) + "\n\n" +
 			"Running containers stay as they are, and Docker goes on showing what the network was made with.",
 		Example: `  gvlan network set lan exclude+=192.168.1.200-192.168.1.210

@@ -111,6 +111,9 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	for _, line := range overrideLines(v) {
 		table.Rows = append(table.Rows, []string{"changed", line})
 	}
+	for _, line := range hostAccessLines(v) {
+		table.Rows = append(table.Rows, []string{"host access", line})
+	}
 	if err := table.Print(out); err != nil {
 		return err
 	}
@@ -157,6 +160,27 @@ func overrideLines(v api.NetworkView) []string {
 	}
 	if v.Overrides.Cooldown != "" {
 		lines = append(lines, "cooldown="+v.Overrides.Cooldown)
+	}
+	if v.Overrides.HostAccess != "" {
+		lines = append(lines, "host-access="+v.Overrides.HostAccess)
+	}
+	return lines
+}
+
+// hostAccessLines say on which hosts these and their containers reach each other, or
+// why not; none where nobody asked for it.
+func hostAccessLines(v api.NetworkView) []string {
+	var lines []string
+	for _, h := range v.Hosts {
+		if h.HostAccess == "" {
+			continue
+		}
+		said := func(l string) bool { return strings.HasPrefix(l, h.HostAccess+" (") }
+		if at := slices.IndexFunc(lines, said); at >= 0 {
+			lines[at] = strings.TrimSuffix(lines[at], ")") + ", " + h.Called() + ")"
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s (%s)", h.HostAccess, h.Called()))
 	}
 	return lines
 }

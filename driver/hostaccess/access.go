@@ -1,0 +1,234 @@
+package hostaccess
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/host"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
+	"gvlan/driver/route"
+	"gvlan/driver/trouble"
+)
+
+// Access keeps host access on this host as it should be.
+type Access struct {
+	*host.Host
+	Failures trouble.Findings // what does not work
+	Off      trouble.Findings // networks that the agent's default does not apply to
+	inside   inside
+}
+
+// New keeps nothing yet.
+func New(h *host.Host) *Access {
+	return &Access{Host: h, inside: inside{host: h, done: map[string]visit{}}}
+}
+
+const (
+	// gather lets a burst of changes pass before one look at them all.
+	gather = 20 * time.Millisecond
+	// soon is when it looks again for containers whose link is not in place yet.
+	soon     = 50 * time.Millisecond
+	soonLast = 2 * time.Second
+)
+
+// Keep brings host access into line whenever a container comes or goes, or the host's
+// links, addresses or what was made of ours change, until ctx ends. What was made
+// stays then: containers run on while an agent is started again.
+func (a *Access) Keep(ctx context.Context) error {
+	if a.Cfg.Routes == nil {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := a.Cfg.Routes.Watch(ctx, func() { host.Tell(a.Reach) })
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	})
+	group.Go(func() error {
+		a.keep(ctx)
+		return nil
+	})
+	return group.Wait()
+}
+
+func (a *Access) keep(ctx context.Context) {
+	wait := soon
+	for {
+		pending := a.look(ctx)
+		next := host.ResyncEvery
+		if pending {
+			next, wait = wait, min(2*wait, soonLast)
+		} else {
+			wait = soon
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-a.Reach:
+			wait = soon
+		case <-timer.C:
+		}
+		timer.Stop()
+		if !store.Sleep(ctx, gather) {
+			return
+		}
+	}
+}
+
+// look brings everything into line once, and reports whether some container was not
+// ready for it.
+func (a *Access) look(ctx context.Context) (pending bool) {
+	v, err := a.view(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			a.tell(View{}, map[string]error{"": err})
+		}
+		return false
+	}
+	plan := Desire(v)
+	faults := map[string]error{}
+	for network, why := range plan.Lacks {
+		faults[network] = why
+	}
+	fail := func(err error, networks ...string) {
+		if len(networks) == 0 {
+			networks = []string{""}
+		}
+		for _, n := range networks {
+			faults[n] = errors.Join(faults[n], err)
+		}
+	}
+	a.shims(ctx, plan, fail)
+	a.reach(ctx, plan, fail)
+	pending = a.inside.look(ctx, v, plan, fail)
+	if ctx.Err() != nil {
+		return false
+	}
+	a.tell(v, faults)
+	return pending
+}
+
+// tell says what fails, and which networks the agent's default does not apply to.
+func (a *Access) tell(v View, faults map[string]error) {
+	var failed, off []string
+	for _, network := range slices.Sorted(maps.Keys(faults)) {
+		failed = append(failed, fmt.Sprintf("host access%s does not work on %s as it should: %s", a.onNetwork(network), a.Cfg.Host(), faults[network]))
+	}
+	for _, n := range v.Networks {
+		if _, why := n.HostAccess(v.Default); why != "" && n.Stage != journal.StageGone {
+			off = append(off, fmt.Sprintf("--host-access has no effect on network %s: %s", n.Title(), why))
+		}
+	}
+	a.Failures.Replace(failed, a.Now(), a.Log, slog.LevelWarn)
+	a.Off.Replace(off, a.Now(), a.Log, slog.LevelInfo)
+}
+
+func (a *Access) onNetwork(id string) string {
+	if n, ok := a.Memory.Network(id); ok {
+		return " of network " + n.Title()
+	}
+	return ""
+}
+
+// view looks at the host.
+func (a *Access) view(ctx context.Context) (View, error) {
+	v := View{Driver: a.Cfg.Name, Node: a.Self.Node(), Default: a.Cfg.HostAccess, Networks: a.Memory.Networks(), MACs: map[string]net.HardwareAddr{}, Strict: map[string]bool{}}
+	for _, e := range a.Memory.Endpoints() {
+		v.Endpoints = append(v.Endpoints, Endpoint{e, e.Addresses()})
+	}
+	var err error
+	if v.Addresses, err = a.Cfg.Routes.Addresses(ctx); err != nil {
+		return View{}, err
+	}
+	if v.Interfaces, err = a.Cfg.Links.Interfaces(ctx); err != nil {
+		return View{}, err
+	}
+	for _, e := range v.Endpoints {
+		if _, known := v.MACs[e.Parent]; known || e.Link == "" || e.Parent == "" {
+			continue
+		}
+		on, err := a.Cfg.Links.Read(ctx, e.Parent)
+		if err != nil && !errors.Is(err, link.ErrNotFound) {
+			return View{}, err
+		}
+		v.MACs[e.Parent] = on.MAC
+		// A link that went meanwhile drops nothing.
+		v.Strict[e.Parent], _ = a.Cfg.Routes.Strict(e.Parent)
+	}
+	// Without its parent, a shim waits with the container's link.
+	v.Endpoints = slices.DeleteFunc(v.Endpoints, func(e Endpoint) bool { return e.Link != "" && v.MACs[e.Parent] == nil })
+	return v, nil
+}
+
+// shims makes those that should be and removes the others.
+func (a *Access) shims(ctx context.Context, plan Plan, fail func(error, ...string)) {
+	owned, err := a.Cfg.Links.Owned(ctx)
+	if err != nil {
+		fail(err)
+		return
+	}
+	for _, l := range owned {
+		wanted := slices.ContainsFunc(plan.Shims, func(s link.Spec) bool { return s.Name == l.Name })
+		if !l.Shim || wanted {
+			continue
+		}
+		if err := a.Cfg.Links.Remove(ctx, l.Name); err != nil {
+			fail(err)
+		}
+	}
+	for _, s := range plan.Shims {
+		if _, err := a.Cfg.Links.Ensure(ctx, s); err != nil {
+			fail(err, plan.Of[s.Name]...)
+		}
+	}
+}
+
+// reach makes the host's routes and neighbours. Those of shims that are not there
+// cannot be made: what keeps the shim away is told.
+func (a *Access) reach(ctx context.Context, plan Plan, fail func(error, ...string)) {
+	owned, err := a.Cfg.Links.Owned(ctx)
+	if err != nil {
+		fail(err)
+		return
+	}
+	there := map[string]bool{}
+	for _, l := range owned {
+		there[l.Name] = l.Shim
+	}
+	want := route.State{
+		Routes:     slices.DeleteFunc(slices.Clone(plan.Host.Routes), func(r route.Route) bool { return !there[r.Link] }),
+		Neighbours: slices.DeleteFunc(slices.Clone(plan.Host.Neighbours), func(n route.Neighbour) bool { return !there[n.Link] }),
+	}
+	err = a.Cfg.Routes.Set(ctx, func(name string) bool { return there[name] }, want)
+	for _, one := range each(err) {
+		var refused *route.Refused
+		if errors.As(one, &refused) {
+			fail(one, plan.Of[refused.To.String()]...)
+		} else {
+			fail(one)
+		}
+	}
+}
+
+// each takes a joined error apart.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
