@@ -25,6 +25,23 @@ func MAC(cluster, segment string, addr netip.Addr) net.HardwareAddr {
 	return append(net.HardwareAddr{0x02}, sum[:5]...)
 }
 
+// PrefixedMAC is MAC with a prefix of one to three bytes that a network asks
+// for. With two the rest is an IPv4 address itself, with three its last three
+// bytes, which people can read and which no other address of a subnet has; else
+// it begins the same hash. For the store it is as one that a user gave: it has a
+// key, and of two that meet nevertheless one is refused.
+func PrefixedMAC(prefix net.HardwareAddr, cluster, segment string, addr netip.Addr) net.HardwareAddr {
+	if len(prefix) == 0 {
+		return MAC(cluster, segment, addr)
+	}
+	rest := 6 - len(prefix)
+	from := addr.AsSlice()
+	if rest > len(from) || addr.Is6() {
+		return append(slices.Clone(prefix), MAC(cluster, segment, addr)[1:1+rest]...)
+	}
+	return append(slices.Clone(prefix), from[len(from)-rest:]...)
+}
+
 // ErrMACTaken is wrapped when another container of the segment has the
 // hardware address that one is to start with.
 var ErrMACTaken = errors.New("mac address is taken")

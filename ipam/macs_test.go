@@ -2,6 +2,7 @@ package ipam
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -206,4 +207,27 @@ func TestAMACOfAContainerThatRestartsWithoutTheStore(t *testing.T) {
 			c.Errorf("the MAC address is claimed by %+v (%v), want endpoint %s", rec, err, again.endpoint)
 		}
 	})
+}
+
+// TestPrefixedMAC: the rest tells the addresses of a subnet apart.
+func TestPrefixedMAC(t *testing.T) {
+	four, six := netip.MustParseAddr("192.168.1.20"), netip.MustParseAddr("fd00::14")
+	hash4, hash6 := MAC("c", "default", four), MAC("c", "default", six)
+	for _, tt := range []struct {
+		prefix net.HardwareAddr
+		addr   netip.Addr
+		want   net.HardwareAddr
+	}{
+		{nil, four, hash4},
+		{net.HardwareAddr{0xa6}, four, append(net.HardwareAddr{0xa6}, hash4[1:]...)},
+		{net.HardwareAddr{0x02}, four, hash4},
+		{net.HardwareAddr{0x02, 0x42}, four, net.HardwareAddr{0x02, 0x42, 192, 168, 1, 20}},
+		{net.HardwareAddr{0x02, 0x42, 0xff}, four, net.HardwareAddr{0x02, 0x42, 0xff, 168, 1, 20}},
+		{net.HardwareAddr{0x02, 0x42}, six, append(net.HardwareAddr{0x02, 0x42}, hash6[1:5]...)},
+		{net.HardwareAddr{0x02, 0x42, 0xff}, six, append(net.HardwareAddr{0x02, 0x42, 0xff}, hash6[1:4]...)},
+	} {
+		if got := PrefixedMAC(tt.prefix, "c", "default", tt.addr); got.String() != tt.want.String() {
+			t.Errorf("%s with %s: %s, want %s", tt.addr, tt.prefix, got, tt.want)
+		}
+	}
 }

@@ -333,7 +333,7 @@ func (ep *Endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, 
 	if !addr.IsValid() {
 		addr = r.IPv6
 	}
-	hw := ipam.MAC(ep.Self.Cluster(), n.Segment, addr.Addr()).String()
+	hw := ipam.PrefixedMAC(n.Options.MACPrefixBytes(), ep.Self.Cluster(), n.Segment, addr.Addr()).String()
 	return hw, hw, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -52,6 +53,7 @@ type Options struct {
 	Flag       link.Flag `json:"flag,omitempty"`       // of ipvlan, then never empty
 	MTU        int       `json:"mtu,omitempty"`        // 0: the parent's
 	IfPrefix   string    `json:"ifPrefix,omitempty"`   // of interfaces inside containers; "": eth
+	MACPrefix  string    `json:"macPrefix,omitempty"`  // of derived MACs, as 02:42; "": 02
 	Scope      Scope     `json:"scope,omitempty"`
 	NoGateway  bool      `json:"noGateway,omitempty"` // -o gateway=none
 	Routes     []Route   `json:"routes,omitempty"`
@@ -148,6 +150,8 @@ func (o *Options) set(modes *modeOptions, name, given, value string) error {
 		return o.setGateway(value)
 	case "routes":
 		return o.setRoutes(value)
+	case "mac-prefix":
+		return o.setMACPrefix(value)
 	case "ipv6-ra":
 		return choose(&o.Advertised, name, value, link.AdvertisedOn, link.AdvertisedOff)
 	case "dns":
@@ -211,6 +215,47 @@ func (o *Options) setGateway(value string) error {
 	}
 	o.NoGateway = true
 	return nil
+}
+
+// setMACPrefix takes what derived MACs can begin with: one to three bytes of
+// those that anybody may use (IEEE 802's locally administered ones).
+func (o *Options) setMACPrefix(value string) error {
+	bad := func(why string) error {
+		return fmt.Errorf("%w: -o mac-prefix=%q: %s", ErrInvalid, value, why)
+	}
+	var prefix net.HardwareAddr
+	for part := range strings.SplitSeq(strings.ReplaceAll(value, "-", ":"), ":") {
+		b, err := strconv.ParseUint(part, 16, 8)
+		if err != nil || len(part) != 2 {
+			return bad("want one to three bytes in hexadecimal, as 02:42")
+		}
+		prefix = append(prefix, byte(b))
+	}
+	switch {
+	case len(prefix) > maxMACPrefix:
+		return bad("want one to three bytes, as 02:42: the others follow from the address")
+	case prefix[0]&1 != 0:
+		return bad("an odd first byte makes it that of a group (multicast): give one that ends in 2, 6, a or e, as 02:42")
+	case prefix[0]&2 == 0:
+		return bad("that belongs to a maker of network cards: give one whose first byte ends in 2, 6, a or e, as 02:42")
+	}
+	o.MACPrefix = prefix.String()
+	return nil
+}
+
+// maxMACPrefix leaves half of a MAC to tell containers apart.
+const maxMACPrefix = 3
+
+// MACPrefixBytes are what derived MACs begin with; none: what they do otherwise.
+func (o Options) MACPrefixBytes() (prefix net.HardwareAddr) {
+	for part := range strings.SplitSeq(o.MACPrefix, ":") {
+		b, err := strconv.ParseUint(part, 16, 8)
+		if err != nil {
+			return nil
+		}
+		prefix = append(prefix, byte(b))
+	}
+	return prefix
 }
 
 func (o *Options) setDNS(value string) error {
@@ -279,6 +324,9 @@ func (o *Options) settle(modes modeOptions) error {
 		o.Mode = cmp.Or(modes.macvlan, link.Bridge)
 	} else {
 		o.Mode, o.Flag = cmp.Or(modes.ipvlan, link.L2), cmp.Or(modes.flag, link.FlagBridge)
+	}
+	if o.Kind == link.Ipvlan && o.MACPrefix != "" {
+		return fmt.Errorf("%w: -o mac-prefix=%s: ipvlan links share their parent's MAC address: leave it out", ErrInvalid, o.MACPrefix)
 	}
 	if o.Layer3() && o.Advertised == link.AdvertisedOn {
 		return fmt.Errorf("%w: -o ipv6-ra=on: no router is heard on an %s network, which has no broadcast: leave it out", ErrInvalid, o.Mode)

@@ -58,7 +58,7 @@ func CheckChange(change string) error {
 		return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
 	case "host-access":
 		return fmt.Errorf("%w: host access is on or off: host-access=on", ErrInvalid)
-	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes", "ipv6-ra":
+	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes", "ipv6-ra", "mac-prefix":
 		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	default:
 		if near := pool.Nearest(key, changeNames()); near != "" {

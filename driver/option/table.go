@@ -32,6 +32,7 @@ func Network() []Described {
 		{Name: "gateway", Words: []string{"none"}, Meaning: "no gateway and no default route"},
 		{Name: "routes", Value: "ROUTE,...", Meaning: "beside the gateway, as \"10.0.0.0/8 via 192.168.1.2\" (on an l3 network without via)"},
 		{Name: "ipv6-ra", Words: words(link.AdvertisedOn, link.AdvertisedOff), Meaning: "whether routers give containers addresses and routes; default as the kernel"},
+		{Name: "mac-prefix", Value: "PREFIX", Words: []string{"02:42"}, Meaning: "what the MACs that follow from addresses begin with, one to three bytes; default 02"},
 		{Name: "dns", Words: []string{"on", "off"}, Default: "on", Meaning: "whether names of this network are answered"},
 		{Name: "host-access", Words: words(HostAccessOn, HostAccessOff), Meaning: "host and own containers reach each other; else as --host-access says"},
 		{Name: keyMTU, Value: "BYTES", Meaning: "Docker's own way to say mtu="},

@@ -19,7 +19,7 @@ import (
 // example is a value of the option, of which the table names no word.
 func example(o option.Described) string {
 	values := map[string]string{
-		"LIST": "eth0", "/PATH": "/etc/parents", "BYTES": "1400", "ROUTE,...": "10.0.0.0/8 via 192.168.1.2", "NAME": "lan", "ITEM,...": "10.0.0.9", "TIME": "30s", "CIDR": "10.0.0.0/25",
+		"LIST": "eth0", "/PATH": "/etc/parents", "BYTES": "1400", "ROUTE,...": "10.0.0.0/8 via 192.168.1.2", "PREFIX": "02:42", "NAME": "lan", "ITEM,...": "10.0.0.9", "TIME": "30s", "CIDR": "10.0.0.0/25",
 	}
 	return values[o.Value]
 }

@@ -19,6 +19,7 @@ func TestWaysOut(t *testing.T) {
 	c.scenario("bad options", badWays)
 	c.scenario("the default route of two networks", defaultOfTwo)
 	c.scenario("router advertisements", advertised)
+	c.scenario("MAC addresses with a prefix", prefixedMACs)
 }
 
 // routesOf are a container's routes by a router or to a subnet, the kernel's own
@@ -238,4 +239,35 @@ func (c *cluster) setting(h *lab.Host, container, key, value string) {
 	c.t.Helper()
 	pid := h.MustDocker(c.t, "inspect", "-f", "{{.State.Pid}}", container)
 	h.MustExec(c.t, "nsenter", "-t", pid, "-n", "sh", "-c", "echo "+value+" > /proc/sys/net/ipv6/conf/eth0/"+key)
+}
+
+// prefixedMACs: a network's prefix is in the MACs that follow from addresses, on
+// each host alike; --mac-address wins, through a restart, and is one of the
+// cluster as ever.
+func prefixedMACs(c *cluster) {
+	c.network(c.Hosts[0], "lan1", "--subnet", "10.161.0.0/24", "-o", "parent=eth1", "-o", "mac-prefix=06:42")
+	mac := func(h *lab.Host, name string) string {
+		return h.MustDocker(c.t, "exec", name, "cat", "/sys/class/net/eth0/address")
+	}
+	for i, h := range c.Hosts {
+		ip := fmt.Sprintf("10.161.0.%d", 20+i)
+		own := fmt.Sprintf("02:11:22:33:44:%02d", i)
+		c.run(h, "lan1", "web", "--ip", ip)
+		c.run(h, "lan1", "own", "--mac-address", own)
+		for range 2 {
+			if got, want := mac(h, "web"), fmt.Sprintf("06:42:0a:a1:00:%02x", 20+i); got != want {
+				c.t.Errorf("web on %s has %s, want %s", h.Name, got, want)
+			}
+			if said := c.inspect(h, "lan1", "web").MacAddress; said != mac(h, "web") {
+				c.t.Errorf("inspect on %s says %s, web has %s", h.Name, said, mac(h, "web"))
+			}
+			if got := mac(h, "own"); got != own {
+				c.t.Errorf("own on %s has %s, want its --mac-address %s", h.Name, got, own)
+			}
+			h.MustDocker(c.t, "restart", "-t", "0", "web", "own")
+		}
+	}
+	c.refused(c.Hosts[1], "mac address is taken: 06:42:0a:a1:00:14 is", "run", "--rm", "--network", "lan1", "--mac-address", "06:42:0a:a1:00:14", "busybox", "true")
+	c.refused(c.Hosts[0], `-o mac-prefix="00:50:56": that belongs to a maker of network cards`, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.162.0.0/24",
+		"-o", "parent=eth1", "-o", "mac-prefix=00:50:56", "bad")
 }
