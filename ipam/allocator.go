@@ -13,6 +13,7 @@ import (
 	"gvlan/ipam/conflict"
 	"gvlan/ipam/node"
 	"gvlan/ipam/probe"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
 )
 
@@ -42,6 +43,7 @@ type Allocator struct {
 	*pools
 	*bindings
 	*debts
+	*kept
 	*requests
 	*upkeep
 	conflicts *conflict.Conflicts
@@ -53,9 +55,9 @@ func New(c node.Config) *Allocator {
 	a := &Allocator{node: node.New(c)}
 	a.holders = &holders{Node: a.node, hosts: &hosts{set: &addrset.Set{}}}
 	ends := &closings{Node: a.node}
-	last := &wanted.Book{}
+	a.kept = &kept{Node: a.node, book: &reserve.Book{}, late: &wanted.Book{}}
 	a.claims = &claims{Node: a.node, holders: a.holders, closings: ends}
-	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends, coolings: &coolings{Node: a.node, buckets: map[time.Duration]cooling{}}, kept: last}
+	a.leases = &leases{Node: a.node, holders: a.holders, claims: a.claims, closings: ends, coolings: &coolings{Node: a.node, buckets: map[time.Duration]cooling{}}, kept: a.kept}
 	a.reservations = &reservations{Node: a.node, holders: a.holders}
 	a.pools = &pools{Node: a.node, reservations: a.reservations}
 	a.bindings = &bindings{Node: a.node, holders: a.holders, leases: a.leases, closings: ends, macs: newMACs(), awaited: newAwaited()}
@@ -63,7 +65,7 @@ func New(c node.Config) *Allocator {
 	a.requests = &requests{
 		Node: a.node, holders: a.holders, claims: a.claims, leases: a.leases,
 		reservations: a.reservations, pools: a.pools, debts: a.debts,
-		kept: last, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
+		kept: a.kept, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.conflicts = conflict.New(conflict.Config{
 		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Events: c.Events, Now: a.node.Now, Log: a.node.Log,
@@ -75,7 +77,7 @@ func New(c node.Config) *Allocator {
 	a.requests.prober, a.pools.want, a.leases.silent = a.prober, a.prober.Want, a.prober.Left
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
-		bindings: a.bindings, debts: a.debts, strays: newStrays(),
+		bindings: a.bindings, debts: a.debts, strays: newStrays(), kept: a.kept,
 	}
 	return a
 }
@@ -120,6 +122,10 @@ type AddressRequest struct {
 	// Newcomers reports whether a container that never ran may be the one that
 	// asks on that network of the engine's; nil: one may.
 	Newcomers func(network string) bool
+	// Idle are the containers of the host that do not run and may be the one that asks
+	// on that network of the engine's; looked is false while they are not known, and
+	// news is closed at the next change. Nil: nobody knows.
+	Idle func(network string) (names []string, looked bool, news <-chan struct{})
 }
 
 // Binding ties addresses that were given to the endpoint that has them.

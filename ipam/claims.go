@@ -48,36 +48,40 @@ func (cs *claims) unclaimed(at pool.Place) {
 	delete(cs.made, at)
 }
 
-// makeClaim makes the record of an address for the swarm if it is absent.
-func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found store.Item, won bool, err error) {
+// makeClaim makes the record of an address for the swarm if it is absent, and the
+// address is not reserved: the swarm does not say which container it is for.
+func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found found, won bool, err error) {
 	nonce, err := node.MintNonce(cs.Rand, node.LeaseNonce)
 	if err != nil {
 		return found, false, err
 	}
-	key := at.Key()
+	key, kept := at.Key(), store.ReservationKey(at.Segment, at.Addr)
 	overlay, _ := store.ManagerNetworkOf(p.Network)
 	res, err := cs.Commit(ctx, store.Txn{
 		Gives: true,
-		If:    []store.Cond{store.Absent(key)},
+		If:    []store.Cond{store.Absent(key), store.Absent(kept)},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: cs.Now().Unix(),
 			Network: overlay, Claims: &store.Claims{Manager: true, Made: nonce},
 		}))},
-		Else: []store.Op{store.Get(key)},
+		Else: []store.Op{store.Get(key), store.Get(kept)},
 	})
 	if err != nil {
 		return found, false, cs.Unanswered(err)
 	}
-	cs.Learn(at, mirror.Taken, res.Revision)
 	if !res.Done {
-		found, _ = res.Item(key)
-		won = createdUnder(found, nonce) != 0 // an earlier try may have made it
+		found.lease, _ = res.Item(key)
+		found.kept, _ = res.Item(kept)
+		won = createdUnder(found.lease, nonce) != 0 // an earlier try may have made it
+	}
+	if res.Done || found.lease.Created != 0 {
+		cs.Learn(at, mirror.Taken, res.Revision)
 	}
 	if res.Done || won {
 		cs.claimed(at, nonce)
 		return found, true, nil
 	}
-	if cs.IsUnknown(at, found) {
+	if cs.IsUnknown(at, found.lease) {
 		cs.SuspectAt(at)
 	}
 	return found, false, nil

@@ -326,6 +326,25 @@ func (u *upkeep) followOwn(ctx context.Context) {
 	})
 }
 
+// followReserved keeps what is known of reservations, until ctx ends.
+func (u *upkeep) followReserved(ctx context.Context) {
+	about := trouble.Matter{What: "following what operators reserve"}
+	u.Mirrors.Work.Go(func() {
+		again(ctx, func() error {
+			err := store.Follow(ctx, u.KV, store.ReservationsSpan(), func(c store.Change) {
+				u.kept.book.Apply(c)
+				if c.Reset {
+					u.Troubles.Over(about)
+				}
+			})
+			if err != nil {
+				u.Troubles.Tell(about, err)
+			}
+			return err
+		})
+	})
+}
+
 // followKeys notes which of the keys that own names vanish from a span.
 func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Suspects[string], own func() map[string]string) {
 	about := trouble.Matter{What: "noticing records of this node that vanish, in " + span.From}

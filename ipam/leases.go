@@ -11,7 +11,6 @@ import (
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
-	"gvlan/ipam/wanted"
 )
 
 // leases is the life of this node's leases in the store: taken once, deleted once.
@@ -21,7 +20,7 @@ type leases struct {
 	claims   *claims
 	closings *closings
 	coolings *coolings
-	kept     *wanted.Book
+	kept     *kept
 	silent   func(network string, at pool.Place) // a container gave an address back
 }
 
@@ -113,7 +112,7 @@ func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error
 	if err != nil || won {
 		return nil, err
 	}
-	rec, err := store.Decode[store.Lease](found)
+	rec, err := store.Decode[store.Lease](found.lease)
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +123,30 @@ func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error
 	return ls.holders.conflict(ctx, l, rec), nil
 }
 
+// wish is a lease that is to be taken.
+type wish struct {
+	journal.Lease
+	// kept is at which revision its address is reserved for who asks; 0: it must not
+	// be reserved.
+	kept store.Revision
+}
+
+// unreserved compares that the address of a wish is not reserved for somebody else.
+func (w wish) unreserved() store.Cond {
+	return store.Unchanged(store.ReservationKey(w.Segment, w.Address), w.kept)
+}
+
+// found is what stands in a lease's way.
+type found struct {
+	lease store.Item // zero: none
+	kept  store.Item // a reservation, where that is looked at; zero: none
+}
+
 // take is put for a lease that nobody has yet: when the reply is missing it
 // is given back.
-func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, won bool, err error) {
-	found, won, err = ls.put(ctx, l, true)
+func (ls *leases) take(ctx context.Context, w wish) (found found, won bool, err error) {
+	l := w.Lease
+	found, won, err = ls.put(ctx, l, true, w.unreserved())
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		l.State = journal.Releasing
@@ -142,14 +161,14 @@ func (ls *leases) take(ctx context.Context, l journal.Lease) (found store.Item, 
 
 // takeFirst takes the first of several addresses that nobody has yet, in one
 // transaction. When the reply is missing all of them are given back.
-func (ls *leases) takeFirst(ctx context.Context, all []journal.Lease) (tried, error) {
+func (ls *leases) takeFirst(ctx context.Context, all []wish) (tried, error) {
 	res, err := ls.Commit(ctx, store.Txn{Gives: true, Then: []store.Op{ls.rung(all)}})
 	switch {
 	case errors.Is(err, store.ErrUnavailable):
 		given := make([]journal.Record, len(all))
-		for i, l := range all {
-			l.State = journal.Releasing
-			given[i] = l
+		for i, w := range all {
+			w.State = journal.Releasing
+			given[i] = w.Lease
 		}
 		return tried{won: -1}, errors.Join(ls.Unanswered(err), ls.Memory.NotePut(given...))
 	case errors.Is(err, store.ErrSuspect):
@@ -162,8 +181,8 @@ func (ls *leases) takeFirst(ctx context.Context, all []journal.Lease) (tried, er
 
 // rung takes the first of the leases, or where somebody has its address one of
 // the others.
-func (ls *leases) rung(all []journal.Lease) store.Op {
-	txn := ls.creation(all[0])
+func (ls *leases) rung(all []wish) store.Op {
+	txn := ls.creation(all[0].Lease, all[0].unreserved())
 	if len(all) > 1 {
 		txn.Else = append(txn.Else, ls.rung(all[1:]))
 	}
@@ -173,18 +192,22 @@ func (ls *leases) rung(all []journal.Lease) store.Op {
 // climbed reads which of the leases a transaction took. Where its first reply
 // was lost it may have taken two: what an earlier try took stands in the way of
 // the next one, which then takes another. That one is given back.
-func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) {
+func (ls *leases) climbed(all []wish, res store.Result) (tried, error) {
 	was := tried{won: -1, revision: res.Revision}
 	var failed error
-	for i, l := range all {
+	for i, w := range all {
 		if len(res.Nested) == 0 {
 			break
 		}
 		res = res.Nested[0]
-		found, _ := res.Item(l.Place().Key())
+		l := w.Lease
+		found, there := res.Item(l.Place().Key())
 		l.Created = createdUnder(found, l.Nonce)
 		if res.Done {
 			l.Created = was.revision
+		} else if !there {
+			was.free = append(was.free, i) // it is reserved, or is no more
+			continue
 		}
 		ls.Learn(l.Place(), mirror.Taken, was.revision)
 		switch {
@@ -204,36 +227,47 @@ func (ls *leases) climbed(all []journal.Lease, res store.Result) (tried, error) 
 	return was, failed
 }
 
-// creation makes a lease's key if it is absent, and else reads what stands there.
-func (ls *leases) creation(l journal.Lease) store.Txn {
+// creation makes a lease's key if it is absent, and what else is compared holds;
+// it reads what stands there otherwise.
+func (ls *leases) creation(l journal.Lease, also ...store.Cond) store.Txn {
 	key, rec := l.Place().Key(), ls.Record(l)
-	return store.Txn{
-		If:    []store.Cond{store.Absent(key)},
+	txn := store.Txn{
+		If:    append([]store.Cond{store.Absent(key)}, also...),
 		Then:  []store.Op{store.Put(key, store.Encode(rec))},
 		Else:  []store.Op{store.Get(key)},
 		Epoch: rec.Epoch,
 	}
+	for _, cond := range also {
+		txn.Else = append(txn.Else, store.Get(cond.Key))
+	}
+	return txn
 }
 
-// put makes the lease's key if it is absent. When it is not, found is what
-// stands there. With gives the address is given for the first time, else a lease
-// is written again. The caller holds the place.
-func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool) (found store.Item, won bool, err error) {
-	txn := ls.creation(l)
+// put makes the lease's key if it is absent, and what else is compared holds. When
+// it is not, found is what stands there. With gives the address is given for the
+// first time, else a lease is written again. The caller holds the place.
+func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool, also ...store.Cond) (found found, won bool, err error) {
+	txn := ls.creation(l, also...)
 	txn.Gives = gives
 	res, err := ls.Commit(ctx, txn)
 	if err != nil {
 		return found, false, err
 	}
-	ls.Learn(l.Place(), mirror.Taken, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
-		found, _ = res.Item(l.Place().Key())
-		// An earlier try of this very transaction may have made it.
-		l.Created = createdUnder(found, l.Nonce)
-		if l.Created == 0 {
+		found.lease, _ = res.Item(l.Place().Key())
+		for _, cond := range also {
+			found.kept, _ = res.Item(cond.Key)
+		}
+		if found.lease.Created == 0 {
 			return found, false, nil
 		}
+		// An earlier try of this very transaction may have made it.
+		l.Created = createdUnder(found.lease, l.Nonce)
+	}
+	ls.Learn(l.Place(), mirror.Taken, res.Revision)
+	if l.Created == 0 {
+		return found, false, nil
 	}
 	return found, true, ls.Memory.KnownPut(l)
 }
@@ -310,7 +344,7 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 // want it again.
 func (ls *leases) left(l journal.Lease) {
 	if l.Kind == store.Static {
-		ls.kept.Left(l.Segment, l.Address)
+		ls.kept.late.Left(l.Segment, l.Address)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
@@ -19,6 +20,7 @@ import (
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
 )
 
@@ -87,6 +89,7 @@ type candidate struct {
 	at      pool.Place
 	view    view
 	release func()
+	kept    store.Revision // at which it is reserved for who asks; 0: it is not
 }
 
 // silent holds the place of a free address that nobody answers for on the LAN.
@@ -245,7 +248,7 @@ func (rq asker) poolOnLAN(at pool.Place) (of conflict.Pool, found bool) {
 // know, so many of each family; known is false where they know nothing.
 func (rq asker) next(network string, most int) (families [][]pool.Place, known bool) {
 	for _, views := range rq.viewsOf(network) {
-		c := picker{a: rq.requests, network: network, views: views, hosts: rq.holders.hostsNow(), late: rq.kept.Late(views[0].segment)}
+		c := picker{a: rq.requests, network: network, views: views, hosts: rq.holders.hostsNow(), late: rq.kept.late.Late(views[0].segment), passed: &addrset.Set{}}
 		for _, v := range views {
 			m := rq.mirrorOf(v)
 			if !m.IsReady() {
@@ -331,10 +334,12 @@ type picker struct {
 	a       *requests
 	network string // the engine's id
 	views   []view
-	hosts   *addrset.Set     // what hosts have themselves
-	late    *addrset.Set     // given last
-	own     []wanted.Address // what whoever asks had before, tried first
-	named   bool             // the engine said who asks
+	hosts   *addrset.Set          // what hosts have themselves
+	late    *addrset.Set          // given last
+	own     []wanted.Address      // what whoever asks had before, tried first
+	named   bool                  // the engine said who asks
+	mine    []reserve.Reservation // for who asks, tried before all else
+	passed  *addrset.Set          // found to be reserved for somebody else, or no more
 	// seen is what each view's candidates are chosen by: the mirrors, or what
 	// lists showed.
 	seen []*mirror.Mirror
@@ -476,6 +481,9 @@ func (c *picker) offer() (one candidate, ok bool) {
 // next holds the place of one candidate, by a list where what is known offers
 // none.
 func (c *picker) next(ctx context.Context) (candidate, error) {
+	if one, ok := c.reservedFor(); ok {
+		return one, nil
+	}
 	if one, ok := c.again(); ok {
 		return one, nil
 	}
@@ -512,7 +520,7 @@ func (c *picker) underWay(ctx context.Context) (candidate, error) {
 				return candidate{}, err
 			}
 			if _, taken := c.a.Memory.Lease(at); !taken {
-				return candidate{at, v, release}, nil
+				return candidate{at: at, view: v, release: release}, nil
 			}
 			release()
 			passed.Add(addrset.Single(at.Addr))
@@ -523,7 +531,12 @@ func (c *picker) underWay(ctx context.Context) (candidate, error) {
 
 // never are the addresses that a view does not give whatever the store says.
 func (c *picker) never(v view) []*addrset.Set {
-	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), c.a.prober.Answering(v.segment)}
+	return append(c.nobodys(v), c.a.kept.book.In(v.segment))
+}
+
+// nobodys are those of them that are given to nobody at all.
+func (c *picker) nobodys(v view) []*addrset.Set {
+	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), c.a.prober.Answering(v.segment), c.passed}
 }
 
 func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one candidate, ok bool) {
@@ -551,7 +564,7 @@ func (c *picker) hold(i int, v view, want mirror.Want, apart bool) (one candidat
 		want.Never = append(own, want.Never...)
 		return c.seen[i].Choose(want, apart)
 	})
-	return candidate{at, v, release}, ok
+	return candidate{at: at, view: v, release: release}, ok
 }
 
 // lost notes that somebody else has an address, since a revision at least.
@@ -567,9 +580,123 @@ func (c *picker) lost(one candidate, rev store.Revision) {
 	}
 }
 
+// reserved notes that an address that has no record is not reserved as was known:
+// it is for somebody else, or no more. The mirrors hear of it in time.
+func (c *picker) reserved(one candidate) {
+	c.current = false
+	c.passed.Add(addrset.Single(one.at.Addr))
+}
+
+// reservedFor holds the place of an address that is reserved for who asks, if it is
+// free: also outside of the ranges.
+func (c *picker) reservedFor() (candidate, bool) {
+	for len(c.mine) > 0 {
+		r := c.mine[0]
+		c.mine = c.mine[1:]
+		for i, v := range c.views {
+			if v.segment != r.At.Segment || !v.subnet.Contains(r.At.Addr) {
+				continue
+			}
+			only := []netip.Prefix{netip.PrefixFrom(r.At.Addr, r.At.Addr.BitLen())}
+			if one, ok := c.hold(i, v, mirror.Want{Ranges: only, Never: c.nobodys(v), Among: mirror.Unrecorded}, false); ok {
+				one.kept = r.Modified
+				return one, true
+			}
+		}
+		c.a.Log.Warn("an address that is reserved for a container is in use: it is given another one", "address", r.At.Addr, "container", r.For)
+	}
+	return candidate{}, false
+}
+
+// kept is what addresses are kept for: for whom operators reserve them, and which
+// containers that do not run want them again.
+type kept struct {
+	*node.Node
+	book *reserve.Book
+	late *wanted.Book
+}
+
 // Avoid replaces the addresses that are given only when nothing else is free,
 // since stopped containers want them again.
-func (rq *requests) Avoid(all []wanted.Address) { rq.kept.Avoid(all) }
+func (k *kept) Avoid(all []wanted.Address) { k.late.Avoid(all) }
+
+// Ended tells that a container of this host is on one of the engine's networks no
+// more, so that it may be the next that asks there.
+func (k *kept) Ended(network, container string) { k.late.Ended(network, container, k.Now()) }
+
+// Began tells that a container of this host has started, or is gone.
+func (k *kept) Began(container string) { k.late.Began(container) }
+
+// newsPatience is how long a request waits to hear of the container that asks: the
+// engine tells of one that was made, but not before it has it started.
+const newsPatience = 500 * time.Millisecond
+
+// asker is who asks for an address, or for any where that is not valid. Where the
+// engine does not say it, it is asked for only where somebody's reservation matters.
+func (k *kept) asker(ctx context.Context, p journal.Pool, addr netip.Addr, r AddressRequest) reserve.Asker {
+	who := reserve.Asker{Name: r.Options[pool.EndpointName]}
+	switch {
+	case p.ByManager():
+		return reserve.Asker{} // the swarm asks for tasks, on whichever host they run
+	case who.Name != "" || r.Idle == nil || !k.book.HasNamed(p.Parsed.Segment):
+		return who
+	}
+	wants := ""
+	if addr.IsValid() {
+		kept, _ := k.book.At(pool.At(p.Parsed.Segment, addr))
+		if wants = kept.For; wants == "" {
+			return who
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, newsPatience)
+	defer cancel()
+	for {
+		idle, looked, news := r.Idle(p.Network)
+		who.Idle, who.Anyone = append(idle, k.late.Idle(p.Network, k.Now())...), !looked
+		slices.Sort(who.Idle)
+		who.Idle = slices.Compact(who.Idle)
+		if !looked || wants == "" && len(who.Idle) > 0 || slices.Contains(who.Idle, wants) {
+			return who
+		}
+		select {
+		case <-ctx.Done():
+			return who
+		case <-news:
+		}
+	}
+}
+
+// Reservations are all of the cluster's, as far as is known here.
+func (k *kept) Reservations() []reserve.Reservation { return k.book.All() }
+
+// AwaitReserved waits until they show what was written at a revision, or ctx ends.
+func (k *kept) AwaitReserved(ctx context.Context, written store.Revision) {
+	k.book.Await(ctx, written)
+}
+
+// Reserved is what an operator said of an address, as far as is known here.
+func (k *kept) Reserved(at pool.Place) (reserve.Reservation, bool) { return k.book.At(at) }
+
+// ReservedMAC is the reservation that a hardware address of a segment goes with.
+func (k *kept) ReservedMAC(segment, mac string) (reserve.Reservation, bool) {
+	return k.book.WithMAC(segment, mac)
+}
+
+// read reads what is reserved, where nobody told yet: the first request of
+// an agent may come before its first list.
+func (k *kept) read(ctx context.Context) error {
+	if k.book.Listed() {
+		return nil
+	}
+	items, rev, err := k.List(ctx, store.ReservationsSpan())
+	if err != nil {
+		return k.Unanswered(err)
+	}
+	if !k.book.Listed() { // else the watch is ahead of it
+		k.book.Apply(store.Change{Reset: true, Items: items, Revision: rev})
+	}
+	return nil
+}
 
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is
@@ -696,6 +823,7 @@ func (rq *requests) mirrorOf(v view) *mirror.Mirror { return rq.Mirrors.Of(v.seg
 func (rq *requests) exhausted(ctx context.Context, network string, views []view) error {
 	n, _ := rq.Memory.Addressing(network)
 	var ranges, of []string
+	withheld := 0 // by operators, and in nobody's hands
 	cure := "remove a container, or make a network with a larger subnet"
 	for _, v := range views {
 		told, err := rq.lists.Told(ctx, v.segment, v.ranges, func(t census.Tally) string { return rq.holders.fullness(ctx, t) })
@@ -704,11 +832,15 @@ func (rq *requests) exhausted(ctx context.Context, network string, views []view)
 		}
 		of = append(of, told)
 		for _, r := range v.ranges {
+			withheld += rq.kept.book.Count(v.segment, r, func(addr netip.Addr) bool { return !rq.mirrorOf(v).Has(addr) })
 			ranges = append(ranges, r.String())
 			if n.UUID != "" && r.Bits() > v.subnet.Bits() {
 				cure = "remove a container, or add another part of the subnet to the range (gvlan network set NAME range+=CIDR)"
 			}
 		}
+	}
+	if withheld > 0 {
+		of = append(of, fmt.Sprintf("%d reserved by operators (gvlan lease ls)", withheld))
 	}
 	return full{fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s: %s", strings.Join(ranges, " and "), strings.Join(of, "; "), cure)}
 }

@@ -9,11 +9,12 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/probe"
-	"gvlan/ipam/wanted"
+	"gvlan/ipam/reserve"
 )
 
 // requests answers Docker's requests for addresses.
@@ -25,7 +26,7 @@ type requests struct {
 	reservations *reservations
 	pools        *pools
 	debts        *debts
-	kept         *wanted.Book
+	kept         *kept
 	answering    answering
 	lists        *census.Lists
 	counts       counts
@@ -43,7 +44,7 @@ func (rq *requests) leaseAny(ctx context.Context, p journal.Pool, r AddressReque
 		}
 	}
 	if errors.Is(err, store.ErrUnavailable) {
-		if prefix, ok := rq.reissueAny(ctx, p); ok {
+		if prefix, ok := rq.reissueAny(ctx, p, rq.kept.asker(ctx, p, netip.Addr{}, r)); ok {
 			return prefix, nil
 		}
 	}
@@ -59,7 +60,8 @@ func (rq *requests) allocate(ctx context.Context, p journal.Pool, r AddressReque
 
 // tried is what became of candidates.
 type tried struct {
-	won      int // which one was taken; -1: none
+	won      int   // which one was taken; -1: none
+	free     []int // had no record, and were reserved for somebody else than was thought
 	revision store.Revision
 }
 
@@ -75,8 +77,13 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 	if err != nil {
 		return netip.Prefix{}, err
 	}
-	name := r.Options[pool.EndpointName]
-	pick := picker{a: rq, network: p.Network, views: views, hosts: hosts, late: rq.kept.Late(p.Parsed.Segment), own: rq.kept.Of(p.Network, name, r.Newcomers), named: name != ""}
+	if err := rq.kept.read(ctx); err != nil {
+		return netip.Prefix{}, err
+	}
+	who := rq.kept.asker(ctx, p, netip.Addr{}, r)
+	name := who.Name
+	pick := picker{a: rq, network: p.Network, views: views, hosts: hosts, late: rq.kept.late.Late(p.Parsed.Segment), own: rq.kept.late.Of(p.Network, name, r.Newcomers), named: name != "", passed: &addrset.Set{}}
+	pick.mine = rq.kept.book.For(p.Parsed.Segment, who.Is())
 	if err := pick.look(ctx); err != nil {
 		return netip.Prefix{}, err
 	}
@@ -97,24 +104,28 @@ func (rq *requests) allocateWith(ctx context.Context, p journal.Pool, r AddressR
 			rq.mirrorOf(one.view).Took()
 			return netip.PrefixFrom(one.at.Addr, one.view.subnet.Bits()), nil
 		}
-		for _, one := range some {
-			pick.lost(one, was.revision)
+		for i, one := range some {
+			if slices.Contains(was.free, i) {
+				pick.reserved(one)
+			} else {
+				pick.lost(one, was.revision)
+			}
 		}
 	}
 }
 
 // takeDynamic takes the first of the candidates that nobody has.
 func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, all []candidate) (tried, error) {
-	leases := make([]journal.Lease, len(all))
+	wishes := make([]wish, len(all))
 	for i, one := range all {
 		l, err := rq.NewLease(one.at, p, store.Dynamic)
 		if err != nil {
 			return tried{won: -1}, err
 		}
 		l.Pool = one.view.pool
-		leases[i] = l
+		wishes[i] = wish{l, one.kept}
 	}
-	return rq.leases.takeFirst(ctx, leases)
+	return rq.leases.takeFirst(ctx, wishes)
 }
 
 // leaseThis gives an explicit address, by the state of its record:
@@ -123,19 +134,23 @@ func (rq *requests) takeDynamic(ctx context.Context, p journal.Pool, all []candi
 //   - given to this network and not bound yet: the same answer again;
 //   - bound to an endpoint of this node: refused, unless that endpoint is
 //     dead, which is then closed first;
-//   - anything else: refused, naming the holder.
+//   - anything else: refused, naming the holder;
+//   - reserved for somebody else: refused, whatever its record says.
 //
 // Refusing here and not later is what keeps a living container's lease:
 // Docker releases an address it was given when the endpoint then fails, and
 // that release is byte for byte the true holder's own.
-func (rq *requests) leaseThis(ctx context.Context, p journal.Pool, addr netip.Addr) (netip.Prefix, error) {
+func (rq *requests) leaseThis(ctx context.Context, p journal.Pool, addr netip.Addr, who reserve.Asker) (netip.Prefix, error) {
 	at := pool.At(p.Parsed.Segment, addr)
 	if err := rq.checkGiven(ctx, p, at); err != nil {
 		return netip.Prefix{}, err
 	}
+	if r, found := rq.kept.book.At(at); found && !who.May(r.Reservation) {
+		return netip.Prefix{}, reserve.Refused{Reservation: r}
+	}
 	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())
 	for tries := 0; ; tries++ {
-		holder, err := rq.tryThis(ctx, p, at)
+		holder, err := rq.tryThis(ctx, p, at, who)
 		if err != nil {
 			return netip.Prefix{}, err
 		}
@@ -193,7 +208,7 @@ func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, b
 
 // tryThis returns the endpoint of this node that the address is bound to, ""
 // when the address was given.
-func (rq *requests) tryThis(call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
+func (rq *requests) tryThis(call context.Context, p journal.Pool, at pool.Place, who reserve.Asker) (holder string, err error) {
 	ctx, cancel := rq.Bounded(call)
 	defer cancel()
 	release, err := rq.Places.Hold(ctx, at)
@@ -202,27 +217,27 @@ func (rq *requests) tryThis(call context.Context, p journal.Pool, at pool.Place)
 	}
 	defer release()
 	if l, own := rq.Memory.Lease(at); own {
-		return rq.tryOwn(ctx, call, p, l)
+		return rq.tryOwn(ctx, call, p, l, who)
 	}
-	return rq.tryFree(ctx, call, p, at)
+	return rq.tryFree(ctx, call, p, at, who)
 }
 
 // tryOwn is tryThis for an address this node has a lease of. ctx is what of
 // Docker's call is for the store.
-func (rq *requests) tryOwn(ctx, call context.Context, p journal.Pool, l journal.Lease) (holder string, err error) {
+func (rq *requests) tryOwn(ctx, call context.Context, p journal.Pool, l journal.Lease, who reserve.Asker) (holder string, err error) {
 	switch l.State {
 	case journal.Bound:
 		return l.Endpoint, nil
 	case journal.Given, journal.Reissued:
 		return "", rq.giveSame(p, l)
 	}
-	return rq.takeBack(ctx, call, p, l)
+	return rq.takeBack(ctx, call, p, l, who)
 }
 
 // takeBack gives an address again whose endpoint is gone: freed and taken anew
 // where the store answers, else from the journal. A release is only sent to a
 // store that answers, since afterwards the journal alone may not give it.
-func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journal.Lease) (holder string, err error) {
+func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journal.Lease, who reserve.Asker) (holder string, err error) {
 	err = rq.Distrust()
 	if err == nil && !rq.Answers(ctx) {
 		err = rq.Unanswered(store.ErrUnavailable)
@@ -236,7 +251,7 @@ func (rq *requests) takeBack(ctx, call context.Context, p journal.Pool, l journa
 	if err := rq.leases.discharge(ctx, l); err != nil {
 		return "", errors.Join(rq.Unanswered(err), rq.leases.postponeInDoubt(l))
 	}
-	return rq.tryFree(ctx, call, p, l.Place())
+	return rq.tryFree(ctx, call, p, l.Place(), who)
 }
 
 // giveSame gives an address again that was given and is not bound yet, to the
@@ -255,7 +270,7 @@ func (rq *requests) giveSame(p journal.Pool, l journal.Lease) error {
 }
 
 // tryFree is tryThis for an address this node has no lease of.
-func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.Place) (holder string, err error) {
+func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.Place, who reserve.Asker) (holder string, err error) {
 	if err := rq.Distrust(); err != nil {
 		return "", err
 	}
@@ -266,26 +281,45 @@ func (rq *requests) tryFree(ctx, call context.Context, p journal.Pool, at pool.P
 	if err != nil {
 		return "", err
 	}
-	found, won, err := rq.leases.take(ctx, l)
-	if err != nil || won {
+	it, err := rq.takeFree(ctx, l, who)
+	if err != nil || it.Created == 0 {
 		return "", err
 	}
-	rec, err := store.Decode[store.Lease](found)
+	rec, err := store.Decode[store.Lease](it)
 	if err != nil {
 		return "", err
 	}
 	if rec.State == store.Leased && rec.Node == rq.Self.Node() {
 		// The journal was lost, or a transaction given up landed late.
-		l := rq.leases.adopted(at, found, rec)
+		l := rq.leases.adopted(at, it, rec)
 		if err := rq.Memory.KnownPut(l); err != nil {
 			return "", err
 		}
-		return rq.tryOwn(ctx, call, p, l)
+		return rq.tryOwn(ctx, call, p, l, who)
 	}
 	if p.ByWorker() && rec.Claims != nil {
-		return rq.claims.takeClaimed(ctx, l, found, rec)
+		return rq.claims.takeClaimed(ctx, l, it, rec)
 	}
 	return "", rq.holders.takenError(ctx, at, rec)
+}
+
+// takeFree takes an address for who asks; a record that stands there is returned.
+func (rq *requests) takeFree(ctx context.Context, l journal.Lease, who reserve.Asker) (there store.Item, err error) {
+	want := wish{Lease: l}
+	if r, known := rq.kept.book.At(l.Place()); known {
+		want.kept = r.Modified // else it was refused before
+	}
+	for {
+		found, won, err := rq.leases.take(ctx, want)
+		if err != nil || won || found.lease.Created != 0 {
+			return found.lease, err
+		}
+		r, reserved := reserve.Read(found.kept)
+		if reserved && !who.May(r.Reservation) {
+			return store.Item{}, reserve.Refused{Reservation: r}
+		}
+		want.kept = r.Modified
+	}
 }
 
 // While the store is away no address can be taken, but one that this node
@@ -337,14 +371,14 @@ func (rq *requests) reissue(l journal.Lease, p journal.Pool) error {
 
 // reissueAny gives the lowest address that this node released and the store
 // does not know of, else one of an endpoint that is found to be dead.
-func (rq *requests) reissueAny(ctx context.Context, p journal.Pool) (netip.Prefix, bool) {
+func (rq *requests) reissueAny(ctx context.Context, p journal.Pool, who reserve.Asker) (netip.Prefix, bool) {
 	views, err := rq.views(p)
 	if err != nil || !p.Joined() {
 		return netip.Prefix{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, node.WithoutStore)
 	defer cancel()
-	if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
+	if prefix, ok := rq.reissueReleased(ctx, p, views, who); ok {
 		return prefix, true
 	}
 	dead := rq.Memory.Leases(func(l journal.Lease) bool { return l.Network == p.Network && l.State == journal.Bound })
@@ -352,22 +386,26 @@ func (rq *requests) reissueAny(ctx context.Context, p journal.Pool) (netip.Prefi
 		if closed, err := rq.CloseDead(ctx, l.Endpoint); err != nil || !closed {
 			continue
 		}
-		if prefix, ok := rq.reissueReleased(ctx, p, views); ok {
+		if prefix, ok := rq.reissueReleased(ctx, p, views, who); ok {
 			return prefix, true
 		}
 	}
 	return netip.Prefix{}, false
 }
 
-func (rq *requests) reissueReleased(ctx context.Context, p journal.Pool, views []view) (netip.Prefix, bool) {
+func (rq *requests) reissueReleased(ctx context.Context, p journal.Pool, views []view, who reserve.Asker) (netip.Prefix, bool) {
 	released := rq.Memory.Leases(func(l journal.Lease) bool {
+		r, reserved := rq.kept.book.At(l.Place())
+		if reserved && (who.Is() == "" || r.For != who.Is()) {
+			return false
+		}
 		return rq.reissuable(l, p) && slices.ContainsFunc(views, func(v view) bool { return l.Segment == v.segment && v.subnet.Contains(l.Address) })
 	})
 	released = rq.stillOurs(ctx, p.Network, released)
 	for _, late := range []bool{false, true} {
 		for _, v := range views {
 			for _, l := range released {
-				if l.Segment == v.segment && v.subnet.Contains(l.Address) && rq.kept.Late(l.Segment).Has(l.Address) == late && rq.reissueHeld(ctx, p, l) {
+				if l.Segment == v.segment && v.subnet.Contains(l.Address) && rq.kept.late.Late(l.Segment).Has(l.Address) == late && rq.reissueHeld(ctx, p, l) {
 					return netip.PrefixFrom(l.Address, v.subnet.Bits()), true
 				}
 			}
@@ -495,7 +533,7 @@ func (rq *requests) request(ctx context.Context, r AddressRequest) (netip.Prefix
 	case p.ByManager():
 		return rq.claimThis(ctx, p, addr)
 	case p.Joined() || forEndpoint(r.Options):
-		return rq.leaseThis(ctx, p, addr)
+		return rq.leaseThis(ctx, p, addr, rq.kept.asker(ctx, p, addr, r))
 	default:
 		err = rq.reserveExtra(ctx, p, addr)
 	}
@@ -557,10 +595,15 @@ func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressReque
 	}
 	return rq.allocateWith(ctx, p, r, 1, func(all []candidate) (tried, error) {
 		found, won, err := rq.claims.makeClaim(ctx, p, all[0].at)
-		if !won {
-			return tried{won: -1, revision: found.Modified}, err
+		switch {
+		case won:
+			return tried{}, err
+		case err != nil:
+			return tried{won: -1}, err
+		case found.lease.Created == 0:
+			return tried{won: -1, free: []int{0}}, nil
 		}
-		return tried{}, err
+		return tried{won: -1, revision: found.lease.Modified}, nil
 	})
 }
 
@@ -575,10 +618,17 @@ func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Ad
 	at := pool.At(p.Parsed.Segment, addr)
 	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())
 	for {
-		it, won, err := rq.claims.makeClaim(ctx, p, at)
+		found, won, err := rq.claims.makeClaim(ctx, p, at)
 		if err != nil || won {
 			return granted, err
 		}
+		if found.lease.Created == 0 {
+			if r, reserved := reserve.Read(found.kept); reserved {
+				return netip.Prefix{}, reserve.Refused{Reservation: r}
+			}
+			continue // it was released meanwhile
+		}
+		it := found.lease
 		rec, err := store.Decode[store.Lease](it)
 		switch {
 		case err != nil:

@@ -123,6 +123,7 @@ type upkeep struct {
 	pools        *pools
 	bindings     *bindings
 	debts        *debts
+	kept         *kept
 	missing      missing
 	strays       *strays
 	compared     atomic.Int64 // the epoch in which compare was done
@@ -240,6 +241,7 @@ const lookEvery = time.Second
 func (u *upkeep) Run(ctx context.Context) error {
 	defer u.Mirrors.Stop()
 	u.followOwn(ctx)
+	u.followReserved(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	var failed time.Time // a comparison, which reads every lease: not at each wake

@@ -26,6 +26,7 @@ const (
 	quarantineFolder = "/quarantines/"
 	restEnding       = "/rest"
 	cooldownEnding   = "/cooldown"
+	reservedFolder   = "/reservations/"
 	gossipKeysKey    = "/gossip-keys"
 	lastFolder       = "/last/"
 	recoveryFolder   = "/recovery/"
@@ -198,18 +199,48 @@ func ConflictsSpan() Span { return Prefix(conflictsFolder) }
 
 // LeaseOf is the inverse of LeaseKey.
 func LeaseOf(key string) (segment string, addr netip.Addr, err error) {
-	rest, ok := strings.CutPrefix(key, leasesFolder)
+	if segment, addr, err = placeOf(leasesFolder, key); err != nil {
+		err = fmt.Errorf("read lease key %q: %w", key, err)
+	}
+	return segment, addr, err
+}
+
+// ReservationKey holds the Reservation of an address in a segment, written as in
+// its LeaseKey.
+func ReservationKey(segment string, addr netip.Addr) string {
+	return reservedFolder + part(segment) + "/" + family(addr) + hexAddr(addr)
+}
+
+// ReservationOf is the inverse of ReservationKey.
+func ReservationOf(key string) (segment string, addr netip.Addr, err error) {
+	if segment, addr, err = placeOf(reservedFolder, key); err != nil {
+		err = fmt.Errorf("read reservation key %q: %w", key, err)
+	}
+	return segment, addr, err
+}
+
+// ReservationsSpan covers the reservations of every segment.
+func ReservationsSpan() Span { return Prefix(reservedFolder) }
+
+// SegmentReservationsSpan covers those of one segment.
+func SegmentReservationsSpan(segment string) Span {
+	return Prefix(reservedFolder + part(segment) + "/")
+}
+
+// placeOf reads the rest of a key in a folder: segment, family and address.
+func placeOf(folder, key string) (segment string, addr netip.Addr, err error) {
+	rest, ok := strings.CutPrefix(key, folder)
 	parts := strings.Split(rest, "/")
 	if !ok || len(parts) != 3 {
-		return "", netip.Addr{}, fmt.Errorf("read lease key %q: want %s<segment>/<family>/<hex>", key, leasesFolder)
+		return "", netip.Addr{}, fmt.Errorf("want %s<segment>/<family>/<hex>", folder)
 	}
 	raw, err := hex.DecodeString(parts[2])
 	if err != nil {
-		return "", netip.Addr{}, fmt.Errorf("read lease key %q: %w", key, err)
+		return "", netip.Addr{}, err
 	}
 	addr, ok = netip.AddrFromSlice(raw)
 	if !ok || family(addr) != parts[1]+"/" {
-		return "", netip.Addr{}, fmt.Errorf("read lease key %q: %d bytes are no address of family %s", key, len(raw), parts[1])
+		return "", netip.Addr{}, fmt.Errorf("%d bytes are no address of family %s", len(raw), parts[1])
 	}
 	return unescape.Replace(parts[0]), addr, nil
 }

@@ -14,12 +14,14 @@ import (
 	"gvlan/driver/host"
 	"gvlan/driver/hostaccess"
 	"gvlan/driver/journal"
+	"gvlan/driver/link"
 	"gvlan/driver/network"
 	"gvlan/driver/option"
 	"gvlan/driver/plan"
 	"gvlan/driver/publish"
 	"gvlan/driver/reconcile"
 	"gvlan/driver/visible"
+	"gvlan/ipam/reserve"
 )
 
 // Commands is what operators' commands do and see.
@@ -213,6 +215,67 @@ func (cm *Commands) Set(ctx context.Context, name string, changes []string) erro
 		}
 	}
 	return cm.replaceDefinition(ctx, def)
+}
+
+// Reserve keeps addresses of a network of the cluster back, for a container's name
+// or for nobody.
+func (cm *Commands) Reserve(ctx context.Context, name string, w reserve.Wish) (reserve.Outcome, error) {
+	def, err := cm.Definition(ctx, name)
+	if err != nil {
+		return reserve.Outcome{}, err
+	}
+	n := def.Record
+	switch {
+	case n.State != store.NetworkActive:
+		return reserve.Outcome{}, fmt.Errorf("network %s is being removed: nothing is reserved on it", name)
+	case n.Scope == store.ScopeSwarm && w.For != "":
+		return reserve.Outcome{}, fmt.Errorf("--for %s: network %s is the swarm's, which does not say for which container it wants an address: leave --for out, and the addresses are kept from everybody", w.For, name)
+	}
+	if w.MAC != "" {
+		if w.MAC, err = reservedMAC(n, w.MAC); err != nil {
+			return reserve.Outcome{}, err
+		}
+	}
+	return cm.shown(ctx)(cm.desk().Reserve(ctx, def, w))
+}
+
+// reservedMAC reads a hardware address that is to go with an address of a network.
+func reservedMAC(n store.Network, text string) (string, error) {
+	options, err := option.Parse(n.Created.Options)
+	if err != nil {
+		return "", err
+	}
+	if options.Kind == link.Ipvlan {
+		return "", fmt.Errorf("--mac %s: network %s is ipvlan, whose containers share their parent's MAC address: leave --mac out", text, n.Name)
+	}
+	hw, why := option.CheckMAC(text)
+	if why != "" {
+		return "", fmt.Errorf("--mac %q is not a unicast MAC address: %s", text, why)
+	}
+	return hw.String(), nil
+}
+
+// Unreserve ends reservations of a network.
+func (cm *Commands) Unreserve(ctx context.Context, name string, w reserve.Wish) (reserve.Outcome, error) {
+	def, err := cm.Definition(ctx, name)
+	if err != nil {
+		return reserve.Outcome{}, err
+	}
+	return cm.shown(ctx)(cm.desk().Unreserve(ctx, def, w))
+}
+
+// shown waits, for a moment, until this host shows what was written.
+func (cm *Commands) shown(ctx context.Context) func(reserve.Outcome, error) (reserve.Outcome, error) {
+	return func(out reserve.Outcome, err error) (reserve.Outcome, error) {
+		ctx, cancel := context.WithTimeout(ctx, settles)
+		defer cancel()
+		cm.Addresses.AwaitReserved(ctx, out.Revision)
+		return out, err
+	}
+}
+
+func (cm *Commands) desk() *reserve.Desk {
+	return &reserve.Desk{KV: cm.Cfg.KV, Node: cm.Self.Node(), Now: cm.Now}
 }
 
 // NetworkReport is one network of this host, for people.

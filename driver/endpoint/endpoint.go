@@ -139,6 +139,9 @@ func (ep *Endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) err
 			ep.Log.Error("a container's link cannot be removed: swept later", "link", e.Link, "endpoint", visible.ID(e.ID), "err", err)
 		}
 	}
+	if e.Container.Name != "" {
+		ep.Addresses.Ended(e.Network, e.Container.Name)
+	}
 	if err := ep.Addresses.Unbind(ctx, e.ID); err != nil {
 		return err
 	}
@@ -325,9 +328,22 @@ func (ep *Endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, 
 		}
 		return "", "", nil
 	}
+	given := ""
 	if r.MAC != "" {
 		hw, err := option.ParseMAC(r.MAC)
-		return hw.String(), "", err
+		if err != nil {
+			return "", "", err
+		}
+		given = hw.String()
+	}
+	reserved, err := ep.reservedMAC(n, r, given)
+	switch {
+	case err != nil:
+		return "", "", err
+	case given != "":
+		return given, "", nil
+	case reserved != "":
+		return reserved, reserved, nil
 	}
 	addr := r.IPv4
 	if !addr.IsValid() {
@@ -335,6 +351,25 @@ func (ep *Endpoints) endpointMAC(n journal.Network, r plugin.NewEndpoint) (has, 
 	}
 	hw := ipam.PrefixedMAC(n.Options.MACPrefixBytes(), ep.Self.Cluster(), n.Segment, addr.Addr()).String()
 	return hw, hw, nil
+}
+
+// reservedMAC is the MAC that is reserved with the endpoint's address, "" for none.
+// One that its user gave beside it contradicts what an operator said, and so does
+// one that goes with another address.
+func (ep *Endpoints) reservedMAC(n journal.Network, r plugin.NewEndpoint, given string) (mac string, err error) {
+	for _, addr := range (journal.Endpoint{IPv4: r.IPv4, IPv6: r.IPv6}).Addresses() {
+		kept, found := ep.Addresses.Reserved(pool.At(n.Segment, addr))
+		if found && mac == "" {
+			mac = kept.MAC
+		}
+		if found && kept.MAC != "" && given != "" && kept.MAC != given {
+			return "", fmt.Errorf("%w: --mac-address %s: address %s is %s with MAC address %s: leave --mac-address out, or give that one", option.ErrMAC, given, addr, kept, kept.MAC)
+		}
+	}
+	if kept, found := ep.Addresses.ReservedMAC(n.Segment, given); found && given != "" && mac != given {
+		return "", fmt.Errorf("%w: --mac-address %s goes with address %s, which is %s: give another one, or none", option.ErrMAC, given, kept.At.Addr, kept)
+	}
+	return mac, nil
 }
 
 // judgeMAC refuses a MAC that the kernel would not bring up on a parent, for

@@ -24,6 +24,7 @@ import (
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 )
 
 // Networks is what Docker's calls on networks do.
@@ -253,6 +254,14 @@ func tellMade(h *host.Host, n store.Network, why string) {
 // which says what it was. It is not done where the definition changed meanwhile.
 func (ns *Networks) undefine(ctx context.Context, def store.Row[store.Network]) (done bool, err error) {
 	n := def.Record
+	// What operators reserved goes first, in as many transactions as it takes: nothing
+	// is reserved on a network that is being removed.
+	desk := reserve.Desk{KV: ns.Cfg.KV, Node: ns.Self.Node(), Now: ns.Now}
+	if err := desk.EndAll(ctx, def); errors.Is(err, reserve.ErrMeanwhile) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("end the reservations of network %s: %w", n.Name, err)
+	}
 	conds, ops, err := ns.Addresses.UnreserveFor(ctx, n)
 	if err != nil {
 		return false, err

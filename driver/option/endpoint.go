@@ -136,19 +136,25 @@ func WithMAC(opts map[string]string, mac net.HardwareAddr) map[string]string {
 
 // ParseMAC reads a MAC address that a container can have.
 func ParseMAC(text string) (net.HardwareAddr, error) {
-	hw, err := net.ParseMAC(text)
-	why := ""
-	switch {
-	case err != nil || len(hw) != 6:
-		why = "it does not have 6 bytes, as 02:42:ac:11:00:02 has"
-	case bytes.Equal(hw, make([]byte, 6)):
-		why = "all zeros are nobody's, give one that begins with 02"
-	case hw[0]&1 != 0:
-		why = "an odd first byte makes it that of a group (multicast or broadcast), give an even one, as 02"
-	default:
+	hw, why := CheckMAC(text)
+	if why == "" {
 		return hw, nil
 	}
 	return nil, fmt.Errorf("%w: --mac-address %q is not a unicast MAC address: %s", ErrMAC, text, why)
+}
+
+// CheckMAC reads a unicast MAC address, or says why it is none.
+func CheckMAC(text string) (hw net.HardwareAddr, why string) {
+	hw, err := net.ParseMAC(text)
+	switch {
+	case err != nil || len(hw) != 6:
+		return nil, "it does not have 6 bytes, as 02:42:ac:11:00:02 has"
+	case bytes.Equal(hw, make([]byte, 6)):
+		return nil, "all zeros are nobody's, give one that begins with 02"
+	case hw[0]&1 != 0:
+		return nil, "an odd first byte makes it that of a group (multicast or broadcast), give an even one, as 02"
+	}
+	return hw, ""
 }
 
 // givenMAC reads a driver-opt with a MAC: `docker network connect` has no flag

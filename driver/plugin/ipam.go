@@ -51,7 +51,7 @@ func (p *Plugin) releasePool(ctx context.Context, r dockeripam.ReleasePoolReques
 
 func (p *Plugin) requestAddress(ctx context.Context, r dockeripam.RequestAddressRequest) (dockeripam.RequestAddressResponse, error) {
 	addr, err := p.addresses.RequestAddress(ctx, ipam.AddressRequest{
-		PoolID: r.PoolID, Address: r.Address, Options: r.Options, Newcomers: p.driver.Newcomers,
+		PoolID: r.PoolID, Address: r.Address, Options: r.Options, Newcomers: p.driver.Newcomers, Idle: p.driver.Idle,
 	})
 	if err != nil {
 		return dockeripam.RequestAddressResponse{}, err

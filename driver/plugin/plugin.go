@@ -66,6 +66,8 @@ type Driver interface {
 	// Newcomers reports whether a container that never ran may be the one that
 	// asks for an address on a network.
 	Newcomers(network string) bool
+	// Idle are the containers that do not run and may be the one that asks.
+	Idle(network string) (names []string, looked bool, news <-chan struct{})
 }
 
 // Addresses is what the IPAM protocol's calls do; *ipam.Allocator is one.

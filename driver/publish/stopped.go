@@ -28,15 +28,20 @@ const TaskLabel = "com.docker.swarm.task.id"
 type stopped struct {
 	mu      sync.Mutex
 	had     map[had][]netip.Addr // of containers that were seen to run
-	created map[string]bool      // containers made since the last look that did not start
+	created map[string]string    // containers made since the last look that did not start: names by id
 	waiting map[string]bool      // engine's ids of networks with a container that never ran, at the last look
+	// idle are the containers that did not run at the last look and have not started
+	// since: names by id, by the engine's id of a network.
+	idle   map[string]map[string]string
+	looked bool
+	news   chan struct{} // closed at the next change of who is idle
 }
 
 // had is a container on a network.
 type had struct{ container, network string } // ids; the network's is its uuid
 
 func newStopped() *stopped {
-	return &stopped{had: map[had][]netip.Addr{}, created: map[string]bool{}, waiting: map[string]bool{}}
+	return &stopped{had: map[had][]netip.Addr{}, created: map[string]string{}, waiting: map[string]bool{}, idle: map[string]map[string]string{}, news: make(chan struct{})}
 }
 
 // note notes a container that was made, until it starts.
@@ -48,10 +53,32 @@ func (s *stopped) note(ev engine.Event) {
 	defer s.mu.Unlock()
 	switch ev.Action {
 	case engine.ActionCreate:
-		s.created[ev.ID] = true
+		s.created[ev.ID] = ev.Attributes["name"]
+		s.tell()
 	case engine.ActionStart, engine.ActionDestroy:
 		delete(s.created, ev.ID)
+		for _, idle := range s.idle {
+			delete(idle, ev.ID)
+		}
 	}
+}
+
+// Idle are the names of the containers that do not run and may be the one that asks
+// for an address on a network: those that have it, and those that were just made,
+// whose networks are not known yet.
+func (s *stopped) Idle(network string) (names []string, looked bool, news <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, idle := range []map[string]string{s.idle[network], s.created} {
+		names = slices.AppendSeq(names, maps.Values(idle))
+	}
+	return names, s.looked, s.news
+}
+
+// tell has whoever waits for news of idle containers look again.
+func (s *stopped) tell() {
+	close(s.news)
+	s.news = make(chan struct{})
 }
 
 // Made are the containers that events told of before a look.
@@ -71,11 +98,21 @@ func (s *stopped) Newcomers(network string) bool {
 }
 
 // Heard takes an event of the engine: containers that are made and started.
-func (ps *Node) Heard(ev engine.Event) { ps.Stopped.note(ev) }
+func (ps *Node) Heard(ev engine.Event) {
+	ps.Stopped.note(ev)
+	if ev.Kind == engine.KindContainer && (ev.Action == engine.ActionStart || ev.Action == engine.ActionDestroy) {
+		ps.Addresses.Began(ev.Attributes["name"])
+	}
+}
 
 // Newcomers reports whether a container that never ran may be the one that asks
 // for an address on a network.
 func (ps *Node) Newcomers(network string) bool { return ps.Stopped.Newcomers(network) }
+
+// Idle are the containers that may be the one that asks for an address on a network.
+func (ps *Node) Idle(network string) (names []string, looked bool, news <-chan struct{}) {
+	return ps.Stopped.Idle(network)
+}
 
 // Look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
@@ -93,6 +130,7 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 		}
 	}
 	clear(s.waiting)
+	clear(s.idle)
 	listed := map[had]bool{}
 	unknown := map[string]bool{} // containers on a network that the journal does not have
 	var kept []store.Kept
@@ -116,6 +154,10 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 			case engine.StateCreated:
 				s.waiting[n.ID] = true
 			}
+			if s.idle[n.ID] == nil {
+				s.idle[n.ID] = map[string]string{}
+			}
+			s.idle[n.ID][c.ID] = c.Name
 			kept = append(kept, keep(c, a, n, s.had[at])...)
 		}
 	}
@@ -125,6 +167,8 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 			kept = append(kept, k)
 		}
 	}
+	s.looked = true
+	s.tell()
 	maps.DeleteFunc(s.had, func(at had, _ []netip.Addr) bool { return !listed[at] })
 	slices.SortFunc(kept, func(a, b store.Kept) int {
 		if a.Fixed != b.Fixed && a.Fixed {

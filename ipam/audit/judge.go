@@ -50,6 +50,8 @@ func (j judge) of(it store.Item, in folder) (Finding, bool) {
 			return Finding{}, false
 		}
 		return j.ofRemains(it, "answers to a network's removal", store.Delete(store.RemovalKey(store.RemovalOf(it.Key), store.NameOf(it.Key))))
+	case reservations:
+		return j.ofOperators(it)
 	case epochs:
 		return readable[store.Epoch](it)
 	case networks:
@@ -236,6 +238,21 @@ func (j judge) called(lost []string) string {
 		all = append(all, fmt.Sprintf("network %s, which does not exist", by))
 	}
 	return strings.Join(all, ", and for ")
+}
+
+// ofOperators judges an address that an operator reserves. It goes just before the
+// network does.
+func (j judge) ofOperators(it store.Item) (Finding, bool) {
+	segment, addr, bad := store.ReservationOf(it.Key)
+	rec, err := store.Decode[store.Reservation](it)
+	if err := errors.Join(bad, err); err != nil {
+		return unreadable(it, err), true
+	}
+	f := Finding{Kind: KindReservation, Key: it.Key, Segment: segment, Address: addr, Node: rec.Node, Cure: "it is given like any other"}
+	conds, lost := j.lost(rec.Network)
+	f.Why = fmt.Sprintf("it was reserved on network %s, which does not exist", rec.Name)
+	f.mend(append(conds, store.Unchanged(it.Key, it.Modified)), store.Delete(store.ReservationKey(segment, addr)))
+	return f, lost
 }
 
 // ofDefault judges a subnet of the default pools.

@@ -274,6 +274,7 @@ const (
 	recovery
 	refs
 	removals
+	reservations
 	tombstones
 )
 
@@ -288,7 +289,8 @@ func newFolders() folders {
 		{store.AllLeasesSpan(), leases}, {store.EndpointsSpan(), endpoints}, {store.DefaultPoolsSpan(), defaults},
 		{store.EpochsSpan(), epochs}, {store.LiveSpan(), live}, {store.MACsSpan(), macs}, {store.NetworksSpan(), networks},
 		{store.NodesSpan(), descriptions}, {store.QuarantinesSpan(), quarantines}, {store.RecoverySpan(), recovery},
-		{store.RefsSpan(), refs}, {store.RemovalsSpan(), removals}, {store.TombstonesSpan(), tombstones},
+		{store.RefsSpan(), refs}, {store.RemovalsSpan(), removals},
+		{store.ReservationsSpan(), reservations}, {store.TombstonesSpan(), tombstones},
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 )
 
 // State says what has become of an address.
@@ -27,7 +28,7 @@ const (
 	Foreign     State = "foreign"     // somebody on the LAN has it who is none of the cluster's
 	Gateway     State = "gateway"     // of a network
 	Auxiliary   State = "aux"         // --aux-address of a network
-	Reserved    State = "reserved"    // for a network, which no longer says what for or is being made
+	Reserved    State = "reserved"    // by an operator; or for a network that no longer says what for, or is being made
 	Excluded    State = "excluded"    // by a network's exclude=
 	HostsOwn    State = "host"        // of a host's own interface
 	Unusable    State = "unusable"    // a network or broadcast address
@@ -55,11 +56,20 @@ type Entry struct {
 	Static      bool       `json:"static,omitempty"` // it was asked for (--ip)
 	Since       time.Time  `json:"since,omitzero"`   // zero: not known
 	Why         string     `json:"why,omitempty"`    // what else there is to say
+	// Reservation is what an operator said of the address, whoever has it; nil: nothing.
+	Reservation *Reservation `json:"reservation,omitempty"`
 	// Key and Modified are of its record; "" and 0 without one. Created is when
 	// the key came to be.
 	Key      string         `json:"key,omitempty"`
 	Created  store.Revision `json:"created,omitempty"`
 	Modified store.Revision `json:"modified,omitempty"`
+}
+
+// Reservation is what an operator said of an address.
+type Reservation struct {
+	For  string `json:"for,omitempty"` // container that is given it; "": none is
+	MAC  string `json:"mac,omitempty"`
+	Note string `json:"note,omitempty"`
 }
 
 // Place is where the address exists once.
@@ -79,6 +89,8 @@ type Survey struct {
 	// Conflicts are addresses that somebody here has besides who the store says,
 	// in words.
 	Conflicts map[pool.Place]string
+	// Reservations are what operators reserve, in the order of their places' keys.
+	Reservations []reserve.Reservation
 }
 
 // Of tells of the addresses of a container's attachment, by its record alone.
@@ -102,9 +114,18 @@ func (s *Survey) Of(e store.Endpoint) (all []Entry) {
 	return all
 }
 
-// Each tells of every address of a span of leases that has a record, in order,
-// holding one at a time.
+// Each tells of every address of a span of leases that has a record or is reserved,
+// in order, holding one at a time.
 func (s *Survey) Each(ctx context.Context, kv Scanner, span store.Span, tell func(Entry) error) error {
+	unheld := s.reservedIn(span)
+	if err := s.recordedIn(ctx, kv, span, unheld.before(tell)); err != nil {
+		return err
+	}
+	return unheld.end(tell)
+}
+
+// recordedIn is Each, of those that have a record.
+func (s *Survey) recordedIn(ctx context.Context, kv Scanner, span store.Span, tell func(Entry) error) error {
 	var last Entry // a lease, which what rests beside it is no news to
 	_, err := kv.Scan(ctx, span, store.Whole, func(items []store.Item) error {
 		for _, it := range items {
@@ -120,6 +141,85 @@ func (s *Survey) Each(ctx context.Context, kv Scanner, span store.Span, tell fun
 		return nil
 	})
 	return err
+}
+
+// reservations are those that are still to be told of, in order.
+type reservations struct {
+	survey *Survey
+	left   []reserve.Reservation
+}
+
+// reservedIn are those in a span of leases.
+func (s *Survey) reservedIn(span store.Span) *reservations {
+	r := &reservations{survey: s}
+	for _, one := range s.Reservations {
+		if span.Contains(one.At.Key()) {
+			r.left = append(r.left, one)
+		}
+	}
+	return r
+}
+
+// before has those told of that come before a record, and the record that one is
+// of say so.
+func (r *reservations) before(tell func(Entry) error) func(Entry) error {
+	return func(a Entry) error {
+		key := a.Place().Key()
+		for len(r.left) > 0 && r.left[0].At.Key() < key {
+			if err := r.next(tell); err != nil {
+				return err
+			}
+		}
+		if len(r.left) > 0 && r.left[0].At == a.Place() {
+			a.Reservation = reservationOf(r.left[0])
+			r.left = r.left[1:]
+		}
+		return tell(a)
+	}
+}
+
+// end has the others told of.
+func (r *reservations) end(tell func(Entry) error) error {
+	for len(r.left) > 0 {
+		if err := r.next(tell); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *reservations) next(tell func(Entry) error) error {
+	one := r.left[0]
+	r.left = r.left[1:]
+	return tell(r.survey.kept(one))
+}
+
+func reservationOf(r reserve.Reservation) *Reservation {
+	return &Reservation{For: r.For, MAC: r.MAC, Note: r.Note}
+}
+
+// kept tells of a reserved address that nobody has.
+func (s *Survey) kept(r reserve.Reservation) Entry {
+	a := Entry{
+		Address: r.At.Addr, Segment: r.At.Segment, State: Reserved, Network: r.Name, NetworkID: r.Network, MAC: r.MAC,
+		Reservation: reservationOf(r), Why: "no container is given it (gvlan unreserve ends that)",
+	}
+	if r.For != "" {
+		a.Why = "container " + r.For + " is given it, and no other (gvlan unreserve ends that)"
+	}
+	if r.Since > 0 {
+		a.Since = time.Unix(r.Since, 0)
+	}
+	return a
+}
+
+// reservedAt is the reservation of an address.
+func (s *Survey) reservedAt(at pool.Place) (reserve.Reservation, bool) {
+	i := slices.IndexFunc(s.Reservations, func(r reserve.Reservation) bool { return r.At == at })
+	if i < 0 {
+		return reserve.Reservation{}, false
+	}
+	return s.Reservations[i], true
 }
 
 // At tells of one address in every segment whose networks have it, or where it
@@ -213,6 +313,9 @@ func (s *Survey) outside(addr netip.Addr) Entry {
 func (s *Survey) unheld(addr netip.Addr, in []*Subnet) Entry {
 	a := s.outside(addr)
 	a.Segment = in[0].Network.Segment
+	if r, reserved := s.reservedAt(a.Place()); reserved {
+		return s.kept(r)
+	}
 	var names []string
 	for _, sub := range in {
 		if !slices.Contains(names, sub.Network.Name) {
@@ -354,6 +457,19 @@ func (s *Survey) named(a *Entry, called string) {
 	if id, engines := store.EngineNetworkOf(called); engines {
 		a.NetworkID = id
 	}
+}
+
+// reservedSet are the addresses of a segment that operators reserve.
+func (s *Survey) reservedSet(segment string) *addrset.Set {
+	var all []netip.Addr
+	for _, r := range s.Reservations {
+		if r.At.Segment == segment {
+			all = append(all, r.At.Addr)
+		}
+	}
+	set := &addrset.Set{}
+	set.Fill(all)
+	return set
 }
 
 // hostSet are the addresses of hosts' own interfaces.

@@ -24,7 +24,7 @@ type Pool struct {
 	Size     float64        `json:"size"`
 	Used     float64        `json:"used"`     // given to containers
 	Resting  float64        `json:"resting"`  // after a container (cooldown=), or after an eviction
-	Reserved float64        `json:"reserved"` // gateway, aux, excluded, hosts' own
+	Reserved float64        `json:"reserved"` // gateway, aux, excluded, hosts' own, by an operator
 	Free     float64        `json:"free"`
 	Beside   int            `json:"beside,omitempty"` // leases outside the ranges (--ip)
 	ByNode   map[string]int `json:"byNode,omitempty"` // of Used and Beside; "" is the swarm's
@@ -64,7 +64,7 @@ func (s *Survey) counted(each func(take func(Entry) error) error) ([]Pool, error
 	var all []*pooled
 	for _, n := range s.Networks.All() {
 		for i := range n.Subnets {
-			all = append(all, newPooled(&n.Subnets[i], hosts))
+			all = append(all, newPooled(&n.Subnets[i], hosts, s.reservedSet(n.Segment)))
 		}
 	}
 	w := walk{waiting: slices.SortedFunc(slices.Values(all), func(a, b *pooled) int { return strings.Compare(a.first, b.first) })}
@@ -78,13 +78,14 @@ func (s *Survey) counted(each func(take func(Entry) error) error) ([]Pool, error
 	return pools, nil
 }
 
-func newPooled(sub *Subnet, hosts *addrset.Set) *pooled {
+func newPooled(sub *Subnet, hosts, reserved *addrset.Set) *pooled {
 	segment, subnet := sub.Network.Segment, sub.Pool.Subnet
 	p := &pooled{
 		Subnet: sub, given: sub.ranges.Clone(),
 		first: store.LeaseKey(segment, subnet.Addr()), last: store.LeaseKey(segment, pool.LastOf(subnet)),
 	}
 	p.given.Subtract(sub.kept(hosts))
+	p.given.Subtract(reserved)
 	p.counts = Pool{
 		Network: sub.Network.Name, Segment: segment, Node: sub.Network.Node, Subnet: subnet,
 		Ranges: runs(sub.ranges), Excluded: runs(sub.excluded), ByNode: map[string]int{}, Size: size(sub.ranges),
@@ -185,6 +186,7 @@ func (s *Survey) Vacant(ctx context.Context, kv Scanner, sub *Subnet, most int) 
 	}
 	given := sub.ranges.Clone()
 	given.Subtract(sub.kept(s.hostSet()))
+	given.Subtract(s.reservedSet(sub.Network.Segment)) // whoever answers there was to be left alone
 	for run := range given.Intervals() {
 		for addr, ok := taken.NextFree(run.First(), run.Last()); ok && len(vacant) < most; addr, ok = taken.NextFree(addr.Next(), run.Last()) {
 			vacant = append(vacant, addr)

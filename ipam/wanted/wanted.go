@@ -3,8 +3,10 @@
 package wanted
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
+	"time"
 
 	"gvlan/ipam/addrset"
 )
@@ -32,7 +34,13 @@ type Book struct {
 	// the first.
 	left   map[string]*addrset.Set
 	looked bool
+	// ended is when containers of this host let go of a network, of those that have
+	// neither started since nor are gone: a look may not have seen it yet.
+	ended map[on]time.Time
 }
+
+// on is a container on one of the engine's networks.
+type on struct{ network, container string }
 
 // Avoid replaces the addresses that are given only when nothing else is free,
 // since stopped containers want them again: this host's containers were looked at.
@@ -88,6 +96,40 @@ func (b *Book) Left(segment string, addr netip.Addr) {
 	}
 	set.Add(addrset.Single(addr))
 	b.left[segment] = set
+}
+
+// endedFor bounds how long it is remembered, where no event of the engine's ends it.
+const endedFor = time.Minute
+
+// Ended notes that a container of this host is on a network no more: it may be the
+// next that asks there.
+func (b *Book) Ended(network, container string, now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ended == nil {
+		b.ended = map[on]time.Time{}
+	}
+	maps.DeleteFunc(b.ended, func(_ on, at time.Time) bool { return now.Sub(at) > endedFor })
+	b.ended[on{network, container}] = now
+}
+
+// Began notes that a container has started, or is gone.
+func (b *Book) Began(container string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	maps.DeleteFunc(b.ended, func(one on, _ time.Time) bool { return one.container == container })
+}
+
+// Idle are the containers that were on a network a moment ago.
+func (b *Book) Idle(network string, now time.Time) (names []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for one, at := range b.ended {
+		if one.network == network && now.Sub(at) <= endedFor {
+			names = append(names, one.container)
+		}
+	}
+	return names
 }
 
 // Of are the addresses that whoever asks on one of the engine's networks had

@@ -270,7 +270,7 @@ func (c *cluster) left() error {
 			return fmt.Errorf("%s has a shim without containers", h.Name)
 		}
 	}
-	for _, span := range []store.Span{store.NetworksSpan(), store.AllLeasesSpan(), store.DefaultPoolsSpan(), store.RemovalsSpan()} {
+	for _, span := range []store.Span{store.NetworksSpan(), store.AllLeasesSpan(), store.DefaultPoolsSpan(), store.RemovalsSpan(), store.ReservationsSpan()} {
 		left := slices.DeleteFunc(c.list(span), func(it store.Item) bool {
 			_, _, resting := store.CooldownOf(it.Key)
 			return resting // ends with its etcd lease

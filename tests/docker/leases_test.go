@@ -15,6 +15,7 @@ func TestLeaseCommands(t *testing.T) {
 	onBoth(t, 2, func(c *cluster) {
 		c.scenario("whois", leaseWhois)
 		c.scenario("lease ls, show, release; pool ls", leaseRecords)
+		c.scenario("reserve, unreserve", leaseReserved)
 	})
 }
 

@@ -45,6 +45,7 @@ func TestManners(t *testing.T) {
 		"backup": "/tmp/b", "restore": "/tmp/b", "dns lookup": "web.lan1.gvlan.internal", "join": "10.99.0.2 gvlan1-x",
 		"network create": "--subnet 10.231.0.0/24 -o parent=eth1 lan2", "network inspect": "lan1", "network rm": "lan1", "network set": "lan1 cooldown=30s", "network import": "old",
 		"node drain": "h2", "node evict": "h2", "node inspect": "h2", "store size": "3", "whois": web, "lease show": web, "lease release": web,
+		"reserve": "lan1 10.230.0.9", "unreserve": "lan1 10.230.0.9",
 	}
 	alone := []string{"agent", "config check", "config reference", "version", "doctor", "support"} // ask nobody, or do without
 	asking := slices.DeleteFunc(c.commands(), func(command string) bool { return slices.Contains(alone, command) })

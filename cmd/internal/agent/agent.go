@@ -373,6 +373,7 @@ func (a *Agent) register() {
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
 	leases := answer.Leases{
 		Roster: roster, Records: a.records, KV: a.session, Conflicts: a.addresses.Conflicts, Called: a.driver.Called, Zone: a.names.zone, Events: a.trail,
+		Reservations: a.addresses.Reservations,
 		Holds: func(at pool.Place) bool {
 			_, held := a.memory.Lease(at)
 			return held

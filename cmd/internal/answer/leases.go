@@ -21,6 +21,7 @@ import (
 	"gvlan/ipam"
 	"gvlan/ipam/evict"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/survey"
 )
 
@@ -30,10 +31,12 @@ type Leases struct {
 	Records   *Records
 	KV        store.KV
 	Conflicts func() []ipam.Conflict
-	Holds     func(pool.Place) bool        // this host's memory has an address
-	Called    func(endpoint string) string // container of an endpoint of this host
-	Zone      *zone.Zone
-	Events    events.Teller
+	// Reservations are what operators reserve, as far as this host knows.
+	Reservations func() []reserve.Reservation
+	Holds        func(pool.Place) bool        // this host's memory has an address
+	Called       func(endpoint string) string // container of an endpoint of this host
+	Zone         *zone.Zone
+	Events       events.Teller
 	// Answers and Neighbours ask the LAN and the kernel at an interface of this
 	// host.
 	Answers    func(ctx context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error)
@@ -61,7 +64,7 @@ func (a Leases) survey(ctx context.Context) (*survey.Survey, error) {
 			return nil, err
 		}
 	}
-	s := &survey.Survey{Hosts: map[netip.Addr]string{}, Endpoint: a.endpoint, Conflicts: map[pool.Place]string{}}
+	s := &survey.Survey{Hosts: map[netip.Addr]string{}, Endpoint: a.endpoint, Conflicts: map[pool.Place]string{}, Reservations: a.Reservations()}
 	called := api.CallNodes(a.Roster.Names())
 	var nodes []store.Node
 	for name, node := range a.Roster.Directory.Known().Nodes {

@@ -26,6 +26,7 @@ import (
 	"gvlan/driver/link"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/survey"
 )
 
@@ -131,9 +132,10 @@ func leases(t *testing.T) (Leases, *rarely, *eventstest.Heard) {
 	heard := &eventstest.Heard{}
 	return Leases{
 		Roster: Roster{Self: "id1", Directory: directory}, Records: records, KV: kv, Zone: names, Events: heard,
-		Conflicts: func() []ipam.Conflict { return nil },
-		Holds:     func(pool.Place) bool { return false },
-		Called:    func(endpoint string) string { return endpoint },
+		Conflicts:    func() []ipam.Conflict { return nil },
+		Reservations: func() []reserve.Reservation { return nil },
+		Holds:        func(pool.Place) bool { return false },
+		Called:       func(endpoint string) string { return endpoint },
 		Answers: func(_ context.Context, ifname string, addrs []netip.Addr) (map[netip.Addr][]net.HardwareAddr, error) {
 			switch at := addrs[0].String() + " " + ifname; at {
 			case "10.0.0.9 eth1", "172.16.0.9 eth2":

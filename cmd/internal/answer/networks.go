@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
+	"gvlan/ipam/reserve"
 )
 
 // Networks answers the network commands.
@@ -31,6 +33,8 @@ func (a Networks) Register(server *api.Server) {
 	server.Handle("POST "+api.NetworksRoute, a.create)
 	server.Handle("PATCH "+api.NetworkRoute, a.set)
 	server.Handle("DELETE "+api.NetworkRoute, a.remove)
+	server.Handle("POST "+api.ReservationsRoute, a.reserve)
+	server.Handle("DELETE "+api.ReservationsRoute, a.unreserve)
 	server.Handle("GET "+api.ImportRoute, func(r *http.Request) (any, error) { return a.Driver.Importable(r.Context()) })
 	server.Handle("POST "+api.ImportRoute, a.importBuiltIn)
 }
@@ -74,6 +78,35 @@ func (a Networks) set(r *http.Request) (any, error) {
 
 func (a Networks) remove(r *http.Request) (any, error) {
 	return struct{}{}, a.Driver.Remove(r.Context(), api.NameIn(r), r.URL.Query().Has("force"))
+}
+
+// reserve keeps addresses of a network back.
+func (a Networks) reserve(r *http.Request) (any, error) {
+	return a.reserving(r, a.Driver.Reserve)
+}
+
+// unreserve ends that.
+func (a Networks) unreserve(r *http.Request) (any, error) {
+	return a.reserving(r, a.Driver.Unreserve)
+}
+
+func (a Networks) reserving(r *http.Request, do func(context.Context, string, reserve.Wish) (reserve.Outcome, error)) (any, error) {
+	wish, err := api.BodyOf[reserve.Wish](r)
+	if err != nil {
+		return nil, err
+	}
+	network := api.NameIn(r)
+	outcome, err := do(r.Context(), network, wish)
+	if err != nil {
+		return nil, err
+	}
+	told := api.ReservationAnswer{Network: network, Wish: wish, Outcome: outcome}
+	hosts := a.Driver.Hosts()
+	for _, held := range outcome.InUse {
+		row, _ := a.Records.Endpoints.Row(store.EndpointKey(held.Node, held.Endpoint))
+		told.Holders = append(told.Holders, api.Holder{Address: held.Address, Container: row.Record.Container.Name, Node: held.Node, Host: hosts.Of(held.Node)})
+	}
+	return told, nil
 }
 
 func (a Networks) importBuiltIn(r *http.Request) (any, error) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/survey"
 )
 
@@ -18,7 +19,18 @@ const (
 	LeasesRoute = "/v1/leases" // ?network=&node=
 	LeaseRoute  = "/v1/lease"  // ?address=&segment=&network=, and of a DELETE segment, revision and force
 	PoolsRoute  = "/v1/pools"
+	// ReservationsRoute takes a reserve.Wish for the network that is Named: of a POST,
+	// and of a DELETE.
+	ReservationsRoute = "/v1/reservations"
 )
+
+// ReservationAnswer is what became of the addresses of a wish.
+type ReservationAnswer struct {
+	Network string `json:"network"`
+	reserve.Wish
+	reserve.Outcome
+	Holders []Holder `json:"holders"` // of those that are in use
+}
 
 // LeaseView is an address and who has it.
 type LeaseView struct {

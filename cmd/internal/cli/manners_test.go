@@ -93,7 +93,7 @@ func arguments(c *cobra.Command) (args []string) {
 			args = append(args, "parent=eth0")
 		case strings.Contains(word, "|"):
 			args = append(args, strings.Split(word, "|")[0])
-		case word == "ADDRESS":
+		case strings.HasPrefix(word, "ADDRESS"):
 			args = append(args, "192.168.1.20")
 		default:
 			args = append(args, "thing")

@@ -41,7 +41,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	root.AddCommand(newAgentCommand(runAgent), newConfigCommand(), newVersionCommand(version),
 		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(),
 		networks.New(), names.New(),
-		leases.NewWhois(), leases.NewLease(), leases.NewPool(), leases.NewConflict(),
+		leases.NewWhois(), leases.NewLease(), leases.NewPool(), leases.NewConflict(), leases.NewReserve(), leases.NewUnreserve(),
 		nodes.New(), nodes.NewMembers(), nodes.NewKey(),
 		stores.NewInit(), stores.NewJoin(), stores.NewLeave(), stores.NewToken(), stores.NewAuthority(),
 		stores.New(), stores.NewBackup(), stores.NewRestore(), stores.NewRecover())

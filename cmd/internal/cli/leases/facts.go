@@ -42,6 +42,19 @@ func (f *facts) lease(v api.LeaseView, now time.Time) {
 	f.add("network", network)
 	f.add("container", withID(v.Container, v.ContainerID))
 	f.add("host", v.Host)
+	if r := v.Reservation; r != nil {
+		words := "for nobody"
+		if r.For != "" {
+			words = "for container " + r.For
+		}
+		if r.MAC != "" {
+			words += ", with MAC address " + r.MAC
+		}
+		if r.Note != "" {
+			words += " (" + r.Note + ")"
+		}
+		f.add("reserved", words)
+	}
 	f.add("mac", v.MAC)
 	if v.MAC != "" {
 		f.add("parent", v.Parent)

@@ -28,7 +28,8 @@ func newLeaseList() *cobra.Command {
 	c := &cobra.Command{
 		Use: "ls", Short: "List every address that has a record: who has it, on which host, in which state", Args: cobra.NoArgs,
 		Long: "Lists every address that has a record in the store, in the order of addresses: those of containers, those that\n" +
-			"networks keep (gateway, aux), and those that rest (after a container, or after an eviction).",
+			"networks keep (gateway, aux), those that are reserved (gvlan reserve), with the container that they are for, and\n" +
+			"those that rest (after a container, or after an eviction).",
 		Example: "  gvlan lease ls\n  gvlan lease ls --network lan --wide\n  gvlan lease ls -q --node h1",
 	}
 	c.Flags().StringVar(&network, "network", "", "only of this network")
@@ -93,6 +94,8 @@ func containerOf(v api.LeaseView) string {
 	switch {
 	case v.Container != "":
 		return v.Container
+	case v.State == survey.Reserved && v.Reservation != nil:
+		return v.Reservation.For
 	case v.State == survey.Leased && v.ContainerID == "":
 		return visible.ID(v.Endpoint)
 	}
@@ -119,7 +122,7 @@ func (w *which) recorded(c *cobra.Command, client *api.Client, arg string) (reco
 		return nil, err
 	}
 	for _, d := range all {
-		if d.Key != "" || d.State == survey.Resting || !d.AsOf.IsZero() {
+		if d.Key != "" || d.State == survey.Resting || d.Reservation != nil || !d.AsOf.IsZero() {
 			recorded = append(recorded, d)
 		}
 	}
@@ -221,6 +224,8 @@ func newLeaseRelease() *cobra.Command {
 			switch {
 			case !d.AsOf.IsZero():
 				return fmt.Errorf("etcd does not answer this host: nothing can be released")
+			case d.Key == "" && d.Reservation != nil:
+				return fmt.Errorf("address %s has no lease, it is reserved: gvlan unreserve %s %s ends that", d.Address, d.Network, d.Address)
 			case d.Key == "":
 				return fmt.Errorf("address %s has no lease, it only rests: it is given when nothing else is free", d.Address)
 			}

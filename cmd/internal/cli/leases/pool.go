@@ -26,8 +26,8 @@ func newPoolList() *cobra.Command {
 		Use: "ls", Short: "List each network's subnets: how many addresses are used and free, and when they are full", Args: cobra.NoArgs,
 		Long: "Lists the subnets of every network, with counts of the addresses that containers are given without asking for one:\n" +
 			"those of --ip-range and the ranges that were added, or else of the subnet. RESTING are those that a container left\n" +
-			"a moment ago, or a host that was evicted; RESERVED those of gateways, --aux-address, exclude= and hosts.\n" +
-			"FULL IN says when a subnet is full if it goes on as in the last day; a dash: never, or too little is known.",
+			"a moment ago, or a host that was evicted; RESERVED those of gateways, --aux-address, exclude=, gvlan reserve and\n" +
+			"hosts. FULL IN says when a subnet is full if it goes on as in the last day; a dash: never, or too little is known.",
 		Example: "  gvlan pool ls\n  gvlan pool ls --wide\n  gvlan pool ls --format '{{.Subnet}} {{.Free}}'",
 	}
 	return frame.Listing(c, frame.At[[]api.PoolView](api.PoolsRoute), poolList())
