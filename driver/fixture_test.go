@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,6 +32,7 @@ import (
 	"gvlan/driver/netns"
 	"gvlan/driver/plan"
 	"gvlan/driver/plugin"
+	"gvlan/driver/route/routetest"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/node"
@@ -89,8 +91,11 @@ type machine struct {
 	swarm   bool
 	// elsewhere opens the host's other network namespaces; nil: there are none.
 	elsewhere func() []*netns.Namespace
-	answering []netip.Addr // on the LAN at eth1
-	deaf      error        // of asking there
+	routes    *routetest.Kernel // the host's
+	inside    sync.Map          // those of sandboxes, by their paths as the agent sees them
+	access    bool              // networks that say nothing have host access
+	answering []netip.Addr      // on the LAN at eth1
+	deaf      error             // of asking there
 
 	// Of the agent that runs.
 	d         *Driver
@@ -105,6 +110,7 @@ func (c *cluster) host(name string) *machine {
 	c.Helper()
 	h := &machine{cluster: c, name: name, dir: c.TempDir(), wire: storetest.NewWire(c.mem), links: linktest.New("gvlan")}
 	h.links.Add(link.Interface{Name: "eth1", Up: true})
+	h.routes = routetest.New(h.ours)
 	h.engine = newDockerd(h)
 	c.hosts = append(c.hosts, h)
 	h.start()
@@ -190,12 +196,22 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			}
 			return h.elsewhere(), nil
 		},
+		Routes: h.routes, Inside: h.within, HostAccess: h.access,
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Events: &h.told,
 		Now:    h.clock.now, Log: log,
 	})
 	h.must(err)
 	endpoints.driver = h.d
+}
+
+// within opens the routes of a sandbox; one that a test did not make is not there.
+func (h *machine) within(sandbox string, f func(host.Routes) error) error {
+	k, ok := h.inside.Load(sandbox)
+	if !ok {
+		return fs.ErrNotExist
+	}
+	return f(k.(*routetest.Kernel))
 }
 
 // lateEndpoints lets the allocator reach the driver that is built after it.

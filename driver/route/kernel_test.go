@@ -175,10 +175,7 @@ func has(t *testing.T, k subject, want route.State) {
 func TestConformance(t *testing.T) {
 	for _, tt := range conformance {
 		t.Run(tt.name+", in memory", func(t *testing.T) {
-			k := routetest.New()
-			k.AddLink("shim")
-			k.AddLink("card")
-			tt.run(t, k)
+			tt.run(t, routetest.New(func() []string { return []string{"shim", "card"} }))
 		})
 		t.Run(tt.name, func(t *testing.T) { tt.run(t, newWorld(t)) })
 	}

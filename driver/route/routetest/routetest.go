@@ -16,7 +16,7 @@ import (
 // Kernel is route.Kernel in memory. Its methods may be called concurrently.
 type Kernel struct {
 	mu        sync.Mutex
-	links     []string
+	links     func() []string
 	addresses []route.Address
 	ours      route.State
 	others    []route.Route
@@ -25,22 +25,21 @@ type Kernel struct {
 	next      int
 }
 
-// New has no links.
-func New() *Kernel { return &Kernel{strict: map[string]bool{}, watchers: map[int]func(){}} }
-
-// AddLink makes a link that routes may leave by.
-func (k *Kernel) AddLink(name string) {
-	k.change(func() { k.links = append(k.links, name) })
+// New has the links that a function tells; what leaves by one that went is gone.
+func New(links func() []string) *Kernel {
+	return &Kernel{links: links, strict: map[string]bool{}, watchers: map[int]func(){}}
 }
 
-// DropLink removes a link with its addresses, routes and neighbours.
-func (k *Kernel) DropLink(name string) {
-	k.change(func() {
-		k.links = slices.DeleteFunc(k.links, func(l string) bool { return l == name })
-		k.addresses = slices.DeleteFunc(k.addresses, func(a route.Address) bool { return a.Link == name })
-		k.ours.Routes = slices.DeleteFunc(k.ours.Routes, func(r route.Route) bool { return r.Link == name })
-		k.ours.Neighbours = slices.DeleteFunc(k.ours.Neighbours, func(n route.Neighbour) bool { return n.Link == name })
-	})
+// Links tells that links came or went.
+func (k *Kernel) Links() { k.change(func() {}) }
+
+// has reports whether a link is there. The caller holds the lock.
+func (k *Kernel) has(link string) bool { return slices.Contains(k.links(), link) }
+
+// prune drops what leaves by links that went. The caller holds the lock.
+func (k *Kernel) prune() {
+	k.ours.Routes = slices.DeleteFunc(k.ours.Routes, func(r route.Route) bool { return !k.has(r.Link) })
+	k.ours.Neighbours = slices.DeleteFunc(k.ours.Neighbours, func(n route.Neighbour) bool { return !k.has(n.Link) })
 }
 
 // SetAddresses makes these the namespace's own.
@@ -94,6 +93,7 @@ func (k *Kernel) Addresses(context.Context) ([]route.Address, error) {
 func (k *Kernel) Ours(context.Context) (route.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.prune()
 	s := route.State{Routes: slices.Clone(k.ours.Routes), Neighbours: slices.Clone(k.ours.Neighbours)}
 	s.Sort()
 	return s, nil
@@ -106,6 +106,7 @@ var errNoLink = errors.New("no such device")
 func (k *Kernel) Set(_ context.Context, reach func(link string) bool, want route.State) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.prune()
 	var kept route.State
 	for _, r := range k.ours.Routes {
 		if !reach(r.Link) || slices.Contains(want.Routes, r) {
@@ -129,7 +130,7 @@ func (k *Kernel) Set(_ context.Context, reach func(link string) bool, want route
 		kept.Routes = append(kept.Routes, r)
 	}
 	for _, n := range want.Neighbours {
-		if !slices.Contains(k.links, n.Link) {
+		if !k.has(n.Link) {
 			failed = append(failed, &route.Refused{To: n.Address, Err: fmt.Errorf("make neighbour %s: %w", n, errNoLink)})
 			continue
 		}
@@ -140,7 +141,7 @@ func (k *Kernel) Set(_ context.Context, reach func(link string) bool, want route
 }
 
 func (k *Kernel) refuses(r route.Route) error {
-	if !slices.Contains(k.links, r.Link) {
+	if !k.has(r.Link) {
 		return errNoLink
 	}
 	for _, other := range k.others {
