@@ -91,6 +91,20 @@ func (n *LAN) plug(m *Machine, number int) error {
 	return m.WriteFile("/etc/resolv.conf", []byte("nameserver "+n.Gateway.String()+"\n"))
 }
 
+// Replug takes a machine's card out and gives it another in its place, with the same
+// addresses: what hung from the card is gone.
+func (n *LAN) Replug(m *Machine) error {
+	port, err := n.links.LinkByName(n.Port(m))
+	if err != nil {
+		return fmt.Errorf("find port of %s: %w", m.Name, err)
+	}
+	if err := n.links.LinkDel(port); err != nil { // with its other end
+		return fmt.Errorf("unplug %s: %w", m.Name, err)
+	}
+	number := m.Addr4.As4()[3]
+	return n.plug(m, int(number))
+}
+
 // Cut takes a machine off the LAN as if its cable were pulled at the switch.
 func (n *LAN) Cut(m *Machine) error { return n.setPort(m, n.links.LinkSetDown) }
 
