@@ -13,12 +13,12 @@ func TestModes(t *testing.T) {
 	if !inUML(t) {
 		return
 	}
-	playDocument(t, newSite(t, engines{lab.Docker28, lab.Docker20}), document{scenes: []scene{
+	playDocument(t, newSite(t, engines{lab.Docker28, lab.Docker20}), document{scenes: append([]scene{
 		modeBridge(), modePrivate("macvlan private", "-o macvlan_mode=private", "macvlan private on eth0"),
 		modePrivate("ipvlan L2 private", "-o ipvlan_flag=private", "ipvlan l2 private on eth0"),
 		modeVEPA(), modePrivate("ipvlan L2 vepa", "-o ipvlan_flag=vepa", "ipvlan l2 vepa on eth0"),
 		modePassthru(), modeIpvlanL2(), modeLayer3("l3"), modeLayer3("l3s"), modeOfOthers(), modeVLANs(), announcements(),
-	}}, "")
+	}, hostAccessScenes()...)}, "")
 }
 
 func peerAt(addr string) []string { return []string{"peer: ip addr add " + addr + "/24 dev eth0"} }
