@@ -69,7 +69,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Access.Keep,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Sandboxes.LookInside, d.Access.Keep,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

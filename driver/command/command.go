@@ -397,7 +397,10 @@ func (cm *Commands) FailedStarts(ctx context.Context) ([]engine.ContainerDetail,
 func (cm *Commands) refersToOurs(c engine.Container) bool {
 	return slices.ContainsFunc(c.Attachments, func(a engine.Attachment) bool {
 		_, ours := cm.Memory.Network(a.NetworkID)
-		return ours
+		// One that never ran knows its networks by name only.
+		return ours || a.NetworkID == "" && slices.ContainsFunc(cm.Memory.Networks(), func(n journal.Network) bool {
+			return n.Name == a.Network && n.Stage != journal.StageGone
+		})
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
+	"gvlan/driver/trouble"
 	"gvlan/driver/visible"
 )
 
@@ -24,6 +25,7 @@ import (
 type Sandboxes struct {
 	*host.Host
 	Announcer *announcer
+	Lost      trouble.Findings // containers whose interface was removed
 	heeding   heeding
 }
 

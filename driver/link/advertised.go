@@ -86,6 +86,18 @@ func Learnt(owner string) ([]netip.Prefix, error) {
 	return all, err
 }
 
+// Inside is nil where the network namespace of the calling thread has the
+// interface of an owner, and ErrNotFound where not.
+func Inside(owner string) error {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	_, err = markedFor(handle, owner)
+	return err
+}
+
 // markedFor finds the link with an owner's mark, which it keeps wherever it goes.
 func markedFor(handle *netlink.Handle, owner string) (netlink.Link, error) {
 	all, err := handle.LinkList()

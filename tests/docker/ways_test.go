@@ -14,12 +14,13 @@ import (
 // route, on both engines in one cluster.
 func TestWaysOut(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker20}, {Release: lab.Docker28}}})
+	c := newCluster(t, options{hosts: []lab.HostOptions{{Release: lab.Docker20, LiveRestore: true}, {Release: lab.Docker28, LiveRestore: true}}})
 	c.scenario("routes by a router", routesByRouter)
 	c.scenario("bad options", badWays)
 	c.scenario("the default route of two networks", defaultOfTwo)
 	c.scenario("router advertisements", advertised)
 	c.scenario("MAC addresses with a prefix", prefixedMACs)
+	c.scenario("status tells what is wrong", statusTells)
 }
 
 // routesOf are a container's routes by a router or to a subnet, the kernel's own
@@ -54,7 +55,6 @@ func routesByRouter(c *cluster) {
 	c.network(c.Hosts[1], "lan2", "--subnet", "10.152.0.0/24", "-o", "parent=eth1", "-o", "routes=10.0.0.0/9 via 10.152.0.250,10.160.0.0/16 via 10.152.0.250")
 	want := []string{"10.0.0.0/9 via 10.150.0.250", "172.16.0.9 via 10.150.0.251", "fd00:1::/32 via fd50::fa"}
 	for i, h := range c.Hosts {
-		c.setLiveRestore(h, true)
 		// What the first process sees is what there is from its start.
 		first := h.MustDocker(c.t, "run", "--rm", "--network", "lan1", "busybox", "sh", "-c", "ip -4 route; ip -6 route")
 		for _, route := range want {
@@ -72,11 +72,10 @@ func routesByRouter(c *cluster) {
 		c.logged(i, hint...)
 		h.MustDocker(c.t, "network", "disconnect", "lan2", "web")
 		c.wantWays(h, "web", want...)
-		if err := h.Engine.Restart(c.t.Context()); err != nil { // live-restore
+		if err := h.Engine.Restart(c.t.Context()); err != nil {
 			c.t.Fatal(err)
 		}
 		c.wantWays(h, "web", want...)
-		c.setLiveRestore(h, false)
 	}
 }
 
@@ -270,4 +269,58 @@ func prefixedMACs(c *cluster) {
 	c.refused(c.Hosts[1], "mac address is taken: 06:42:0a:a1:00:14 is", "run", "--rm", "--network", "lan1", "--mac-address", "06:42:0a:a1:00:14", "busybox", "true")
 	c.refused(c.Hosts[0], `-o mac-prefix="00:50:56": that belongs to a maker of network cards`, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.162.0.0/24",
 		"-o", "parent=eth1", "-o", "mac-prefix=00:50:56", "bad")
+}
+
+// tells waits until `gvlan status` on a host has a problem with these words, or
+// has it no more.
+func (c *cluster) tells(h *lab.Host, says bool, words ...string) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("status of %s to say %q: %t", h.Name, words, says), func() error {
+		out, _ := h.Exec(c.t.Context(), c.binary, "status") // its exit status is 3 where something is wrong
+		if hasAll(out, words) != says {
+			return fmt.Errorf("status says\n%s", out)
+		}
+		return nil
+	})
+}
+
+// statusTells: a full network, a container whose first start failed, an
+// interface that was removed inside a container, and an address of --dns-listen
+// that cannot be had are problems of `gvlan status`, until they are over.
+func statusTells(c *cluster) {
+	c.network(c.Hosts[0], "lan1", "--subnet", "10.163.0.0/24", "--ip-range", "10.163.0.8/31", "-o", "parent=eth1")
+	c.tells(c.Hosts[0], false, "is full")
+	for _, h := range c.Hosts {
+		c.run(h, "lan1", "on-"+h.Name, "--cap-add", "NET_ADMIN")
+		h.MustDocker(c.t, "exec", "on-"+h.Name, "ip", "link", "del", "eth0")
+	}
+	for _, h := range c.Hosts {
+		c.tells(h, true, "network lan1 is full: all its 2 IPv4 addresses are in use")
+		c.refused(h, "", append([]string{"run", "--restart", "always"}, sleeper("lan1", "late")[1:]...)...)
+		c.tells(h, true, "not started", "late")
+		h.MustDocker(c.t, "rm", "late")
+		c.tells(h, false, "not started")
+	}
+	for _, h := range c.Hosts {
+		c.tells(h, true, "container on-"+h.Name+" has lost its interface on network lan1")
+		h.MustDocker(c.t, "restart", "-t", "0", "on-"+h.Name)
+		c.wantInterfaces(h, "on-"+h.Name, "eth0")
+	}
+	c.tells(c.Hosts[1], false, "has lost its interface")
+	h := c.Hosts[0]
+	h.MustDocker(c.t, "rm", "-f", "on-"+h.Name)
+	c.tells(h, false, "is full")
+	if err := c.agents[0].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	was := c.agents[0]
+	c.agents[0] = c.agent(h, append(slices.Clone(c.args), "--dns-listen", "10.99.9.9:5354")...)
+	c.tells(h, true, "answering names on 10.99.9.9:5354 (--dns-listen) fails, and is tried again")
+	h.MustExec(c.t, "ip", "addr", "add", "10.99.9.9/32", "dev", "lo")
+	c.tells(h, false, "--dns-listen")
+	if err := c.agents[0].Kill(); err != nil {
+		c.t.Fatal(err)
+	}
+	c.agents[0] = was
+	c.startAgain(0)
 }

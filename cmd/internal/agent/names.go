@@ -6,10 +6,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/gossip"
+	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/dns/listen"
@@ -18,6 +20,7 @@ import (
 	"gvlan/dns/zone"
 	"gvlan/driver/journal/disk"
 	"gvlan/driver/netns"
+	"gvlan/driver/trouble"
 )
 
 // names are the zone and whoever answers from it.
@@ -28,6 +31,7 @@ type names struct {
 	updates *disk.Bucket // which names a LAN's own server has
 	log     *slog.Logger
 
+	unserved  *trouble.Book // addresses of --dns-listen that cannot be had
 	zone      *zone.Zone
 	sandboxes *sandbox.Resolvers // nil with --dns off
 }
@@ -78,8 +82,12 @@ func (n *names) rerank(ctx context.Context) error {
 	}
 }
 
+// unservedAgain is when an address that could not be had is tried again: its
+// interface may come, and who has its port may go.
+const unservedAgain = 5 * time.Second
+
 // serve answers the host and the LAN, where that is wanted. An address
-// that cannot be had is reported and left: containers do not need it.
+// that cannot be had is told of and tried again: containers do not need it.
 func (n *names) serve(ctx context.Context) error {
 	if !n.config.On {
 		return nil
@@ -94,14 +102,32 @@ func (n *names) serve(ctx context.Context) error {
 	}
 	listener := listen.New(listen.Config{Zone: n.zone, Forward: forward, Allow: n.config.Allow})
 	for _, address := range n.config.Listen {
-		packets, streams, err := listen.Open(ctx, address)
-		if err != nil {
-			n.log.Error("names are not served on this address of --dns-listen before the agent starts again", "address", address, "err", err)
-			continue
-		}
-		group.Go(func() error { return listener.Serve(ctx, packets, streams) })
+		group.Go(func() error { return n.serveOn(ctx, listener, address) })
 	}
 	return group.Wait()
+}
+
+// serveOn answers on one address as soon as it can be had.
+func (n *names) serveOn(ctx context.Context, listener *listen.Listener, address string) error {
+	for {
+		packets, streams, err := listen.Open(ctx, address)
+		n.unserved.Settle(ctx, trouble.Matter{What: "answering names on " + address + " (--dns-listen)"}, err)
+		if err == nil {
+			return listener.Serve(ctx, packets, streams)
+		}
+		if !store.Sleep(ctx, unservedAgain) {
+			return nil
+		}
+	}
+}
+
+// warnings are the addresses on which the host and the LAN get no answer.
+func (n *names) warnings() (all []string) {
+	for about, failed := range n.unserved.List() {
+		all = append(all, about.What+" fails, and is tried again: "+failed.Why)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // forwarder asks --dns-upstream, nil without any.

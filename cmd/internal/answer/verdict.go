@@ -32,11 +32,12 @@ func (f found) problems() []api.Problem {
 	all = append(all, f.ofHosts()...)
 	all = append(all, f.ofNetworks()...)
 	all = append(all, f.ofParents()...)
+	all = append(all, f.ofPools()...)
 	for _, w := range f.status.Warnings {
 		all = append(all, api.Problem{What: w})
 	}
 	if names := f.status.FailedStarts; len(names) > 0 {
-		all = append(all, api.Problem{What: "not started, for want of an address while etcd was away: " + strings.Join(names, ", "), Cure: "docker start " + strings.Join(names, " ")})
+		all = append(all, api.Problem{What: "not started, and Docker does not try again: " + strings.Join(names, ", "), Cure: "docker start " + strings.Join(names, " ")})
 	}
 	return all
 }
@@ -139,6 +140,31 @@ func (f found) ofNetworks() (all []api.Problem) {
 			all = append(all, api.Problem{What: fmt.Sprintf("network %s can be used on no host: %s", n.Name, why), Cure: cure})
 		default:
 			all = append(all, api.Problem{What: fmt.Sprintf("network %s cannot be used on %s: %s", n.Name, strings.Join(hosts, ", "), why), Cure: cure})
+		}
+	}
+	return all
+}
+
+// ofPools tells of this host's networks that have no address left, of one IP
+// version: the next container is refused. A network of one address is made to
+// be full.
+func (f found) ofPools() (all []api.Problem) {
+	for _, n := range f.status.Networks {
+		for _, version := range []string{"IPv4", "IPv6"} {
+			used, left := uint64(0), false
+			for _, p := range n.Pools {
+				if strings.Contains(p.Subnet, ":") != (version == "IPv6") {
+					continue
+				}
+				used += p.Used
+				left = left || p.Free > 0 || p.Resting > 0
+			}
+			if used > 1 && !left {
+				all = append(all, api.Problem{
+					What: fmt.Sprintf("network %s is full: all its %d %s addresses are in use, and the next container is refused", n.Name, used, version),
+					Cure: "gvlan pool ls; gvlan lease ls " + n.Name + " says by whom; gvlan network set " + n.Name + " range+=CIDR adds some of its subnet",
+				})
+			}
 		}
 	}
 	return all

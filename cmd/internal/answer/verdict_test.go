@@ -84,8 +84,19 @@ func TestVerdict(t *testing.T) {
 			Cure: "start the agents on h2, h3 (systemctl start gvlan), or gvlan store recover when they are lost for good"}}},
 		{"an address is another's too", func(f *found) { f.status.Warnings = []string{"address 10.0.0.2 of web is db's as well: stop one"} },
 			[]api.Problem{{What: "address 10.0.0.2 of web is db's as well: stop one"}}},
+		{"a full network", func(f *found) {
+			f.status.Networks = []api.NetworkStatus{
+				{Name: "lan", Pools: []api.PoolStatus{{Subnet: "10.0.0.0/30", Used: 2}, {Subnet: "10.0.1.0/30", Used: 1}, {Subnet: "fd00::/64", Used: 3, Free: 9}}},
+				{Name: "rests", Pools: []api.PoolStatus{{Subnet: "10.0.2.0/30", Used: 2, Resting: 1}}},
+				{Name: "room", Pools: []api.PoolStatus{{Subnet: "10.0.3.0/30", Used: 2}, {Subnet: "10.0.4.0/30", Free: 2}}},
+				{Name: "one", Pools: []api.PoolStatus{{Subnet: "10.0.5.9/32", Used: 1}}},
+				{Name: "none"},
+			}
+		},
+			[]api.Problem{{What: "network lan is full: all its 3 IPv4 addresses are in use, and the next container is refused",
+				Cure: "gvlan pool ls; gvlan lease ls lan says by whom; gvlan network set lan range+=CIDR adds some of its subnet"}}},
 		{"failed starts", func(f *found) { f.status.FailedStarts = []string{"web", "db"} },
-			[]api.Problem{{What: "not started, for want of an address while etcd was away: web, db", Cure: "docker start web db"}}},
+			[]api.Problem{{What: "not started, and Docker does not try again: web, db", Cure: "docker start web db"}}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
