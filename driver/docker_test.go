@@ -30,6 +30,7 @@ type dockerd struct {
 	h      *machine
 	looks  atomic.Int64 // how often the networks were listed
 	serial atomic.Int64
+	names  atomic.Bool // it says which container asks for an address, as engines from 29 do
 
 	mu     sync.Mutex
 	nets   map[string]*dockerNetwork         // by id
@@ -482,7 +483,11 @@ func (ct *container) ask(n engine.Network, want engine.EndpointSettings) error {
 			return p.subnet.Addr().Is6() == v6 && (!asked.IsValid() || p.subnet.Contains(asked))
 		})
 		pool := ct.network.pools[i]
-		got, err := ct.h.call("IpamDriver.RequestAddress", map[string]any{"PoolID": pool.id, "Address": string(asked.AppendTo(nil))})
+		request := map[string]any{"PoolID": pool.id, "Address": string(asked.AppendTo(nil))}
+		if ct.h.engine.names.Load() {
+			request["Options"] = map[string]string{plugin.KeyEndpointName: ct.spec.Name}
+		}
+		got, err := ct.h.call("IpamDriver.RequestAddress", request)
 		if err != nil {
 			return err
 		}

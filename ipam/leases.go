@@ -340,11 +340,15 @@ func (ls *leases) giveUp(ctx context.Context, l journal.Lease) error {
 	return ls.postponeInDoubt(l)
 }
 
-// left notes, before an address is free, that whoever was given it by a user may
-// want it again.
+// left notes, before an address is free, that whoever had it may want it again.
 func (ls *leases) left(l journal.Lease) {
 	if l.Kind == store.Static {
 		ls.kept.late.Left(l.Segment, l.Address)
+		return
+	}
+	had, _ := ls.Memory.Binding(l.Endpoint)
+	if name := had.Record.Container.Name; name != "" && ls.kept.OptionsOf(l.Network).KeepsRemoved(0) {
+		ls.kept.late.LetGo(l.Network, name, l.Segment, l.Address)
 	}
 }
 

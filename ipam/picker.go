@@ -627,6 +627,19 @@ func (k *kept) Ended(network, container string) { k.late.Ended(network, containe
 // Began tells that a container of this host has started, or is gone.
 func (k *kept) Began(container string) { k.late.Began(container) }
 
+// Named reports whether the engine ever said which container asks.
+func (k *kept) Named() bool { return k.late.Named() }
+
+// OptionsOf are the --ipam-opt of one of the engine's networks.
+func (k *kept) OptionsOf(network string) pool.Options {
+	n, _ := k.Memory.Addressing(network)
+	o, err := pool.ParseOptions(n.Options)
+	if err != nil {
+		return pool.Options{}
+	}
+	return o
+}
+
 // newsPatience is how long a request waits to hear of the container that asks: the
 // engine tells of one that was made, but not before it has it started.
 const newsPatience = 500 * time.Millisecond

@@ -13,7 +13,7 @@ import (
 
 // Usage is how full a subnet of one of this host's networks is: of the addresses
 // that are given to who asks for none in particular, so without what is excluded,
-// is reserved for the network itself (its gateway) or is a host's own.
+// is reserved by an operator or for the network itself (its gateway) or is a host's own.
 type Usage struct {
 	Network string // the engine's id
 	Subnet  netip.Prefix
@@ -46,6 +46,7 @@ func (rq *requests) Usage() (all []Usage) {
 		given.Subtract(kept)
 		given.Subtract(v.excluded)
 		given.Subtract(hosts)
+		given.Subtract(rq.kept.book.In(v.segment))
 		all = append(all, Usage{Network: p.Network, Subnet: v.subnet, Usage: m.Usage(given)})
 	}
 	return all

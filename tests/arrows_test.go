@@ -58,7 +58,7 @@ var arrows = map[string][]string{
 	"driver/parent":            {"driver/journal", "driver/link", "driver/netns", "driver/trouble", "parentfile"},
 	"driver/plan":              {"cluster/store", "driver/engine", "driver/journal", "driver/option", "driver/trouble"},
 	"driver/plugin":            {"driver/option", "driver/visible", "ipam", "ipam/pool"},
-	"driver/publish":           {"cluster/description", "cluster/events", "cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam/wanted", "parentfile"},
+	"driver/publish":           {"cluster/description", "cluster/events", "cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/journal", "driver/option", "driver/parent", "driver/plan", "driver/trouble", "driver/visible", "ipam/pool", "ipam/wanted", "parentfile"},
 	"driver/reconcile":         {"driver/endpoint", "driver/engine", "driver/host", "driver/network", "driver/trouble", "driver/visible"},
 	"driver/route":             {"driver/netns"},
 	"driver/route/routetest":   {"driver/route"},

@@ -141,7 +141,7 @@ type Refs struct {
 	Kept     []Kept              `json:"kept,omitempty"`
 }
 
-// Kept is an address that a stopped container will want again.
+// Kept is an address that a container which does not run will want again.
 type Kept struct {
 	Segment   string     `json:"segment"`
 	Address   netip.Addr `json:"address"`
@@ -149,6 +149,11 @@ type Kept struct {
 	Container string     `json:"container"` // the engine's id
 	Name      string     `json:"name"`      // of the container
 	Fixed     bool       `json:"fixed,omitempty"`
+	// Gone: the container was removed, and the next one of its name is to have it.
+	Gone bool `json:"gone,omitempty"`
+	// Since is when the container stopped or was removed, in unix seconds of that
+	// host's clock; 0 where its user gave the address.
+	Since int64 `json:"since,omitempty"`
 }
 
 // Endpoint is a container's attachment to a network, with everything a name

@@ -231,7 +231,7 @@ func (rs *Replicas) lookAtEngine(ctx context.Context, v *plan.View) error {
 	v.Missing = plan.Unlisted(*v, rs.missing)
 	rs.missing = v.Missing
 	v.Users = plan.Users(containers, v.Engine, v.Journal)
-	v.Kept = rs.node.Stopped.Look(containers, *v, made, rs.Memory.Endpoint)
+	v.Kept = rs.node.Stopped.Look(containers, *v, made, rs.Memory.Endpoint, rs.Addresses.OptionsOf)
 	rs.node.Avoid(*v)
 	return rs.node.PublishRefs(ctx, *v)
 }

@@ -48,6 +48,7 @@ func IPAM() []Described {
 		{Name: "exclude", Value: "ITEM,...", Meaning: "addresses, ranges a-b or prefixes of the subnets that are never given"},
 		{Name: "order", Words: words(pool.Lowest, pool.Random, pool.Aged), Default: string(pool.Lowest), Meaning: "the free address that is given; aged: the longest free"},
 		{Name: "cooldown", Value: "TIME", Meaning: "an address rests so long after a container, as 30s or 5m, while others are free"},
+		{Name: "sticky", Value: "TIME", Meaning: "how long what a container had is kept for its return, as 24h; 0: not at all"},
 		{Name: "probe", Words: []string{"on", "off"}, Default: "on", Meaning: "ask the LAN before an address is given, on macvlan and ipvlan l2"},
 	}
 }

@@ -156,7 +156,7 @@ func (v View) remembers(uuid string) bool {
 		}
 	}
 	refs := v.Refs[v.Node]
-	return len(refs.Networks[uuid]) > 0 || slices.ContainsFunc(refs.Kept, func(k store.Kept) bool { return k.Network == uuid })
+	return len(refs.Networks[uuid]) > 0 || slices.ContainsFunc(refs.Kept, func(k store.Kept) bool { return k.Network == uuid && !k.Gone })
 }
 
 // planAnswers is for the answers to removals that ended, one way or the other,

@@ -80,7 +80,7 @@ type Node struct {
 }
 
 // NewNode has told nothing yet.
-func NewNode(h *host.Host) *Node { return &Node{Host: h, Stopped: newStopped()} }
+func NewNode(h *host.Host) *Node { return &Node{Host: h, Stopped: newStopped(h.Addresses.Named)} }
 
 // A description tells every network of the host, and a thousand may be made at
 // once: each of them would have it written, and read by every other host, as a

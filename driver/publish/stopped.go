@@ -7,11 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/journal"
 	"gvlan/driver/plan"
+	"gvlan/ipam/pool"
 	"gvlan/ipam/wanted"
 )
 
@@ -27,9 +29,10 @@ const TaskLabel = "com.docker.swarm.task.id"
 // a restart of the agent this node's Refs remember them.
 type stopped struct {
 	mu      sync.Mutex
-	had     map[had][]netip.Addr // of containers that were seen to run
-	created map[string]string    // containers made since the last look that did not start: names by id
-	waiting map[string]bool      // engine's ids of networks with a container that never ran, at the last look
+	had     map[had]held      // of containers that were seen to run
+	named   func() bool       // the engine says which container asks
+	created map[string]string // containers made since the last look that did not start: names by id
+	waiting map[string]bool   // engine's ids of networks with a container that never ran, at the last look
 	// idle are the containers that did not run at the last look and have not started
 	// since: names by id, by the engine's id of a network.
 	idle   map[string]map[string]string
@@ -40,8 +43,16 @@ type stopped struct {
 // had is a container on a network.
 type had struct{ container, network string } // ids; the network's is its uuid
 
-func newStopped() *stopped {
-	return &stopped{had: map[had][]netip.Addr{}, created: map[string]string{}, waiting: map[string]bool{}, idle: map[string]map[string]string{}, news: make(chan struct{})}
+// held is what it had there, beside what its user gave it.
+type held struct {
+	name  string
+	addrs []netip.Addr
+	since time.Time // it does not run; zero: it does
+	gone  bool      // it was removed
+}
+
+func newStopped(named func() bool) *stopped {
+	return &stopped{had: map[had]held{}, named: named, created: map[string]string{}, waiting: map[string]bool{}, idle: map[string]map[string]string{}, news: make(chan struct{})}
 }
 
 // note notes a container that was made, until it starts.
@@ -116,7 +127,9 @@ func (ps *Node) Idle(network string) (names []string, looked bool, news <-chan s
 
 // Look takes over what the engine lists, and returns what is kept. made are
 // the containers that are in the list because they were made before it.
-func (s *stopped) Look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool)) []store.Kept {
+//
+// What a container had is kept for as long as options say of its network.
+func (s *stopped) Look(containers []engine.Container, v plan.View, made []string, endpoint func(id string) (journal.Endpoint, bool), options func(network string) pool.Options) []store.Kept {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range made {
@@ -125,7 +138,7 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 	if len(s.had) == 0 { // of the agent before
 		for _, k := range v.Refs[v.Node].Kept {
 			if at := (had{k.Container, k.Network}); !k.Fixed {
-				s.had[at] = append(s.had[at], k.Address)
+				s.had[at] = held{k.Name, append(s.had[at].addrs, k.Address), time.Unix(k.Since, 0), k.Gone}
 			}
 		}
 	}
@@ -148,7 +161,7 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 			switch c.State {
 			case engine.StateRunning, engine.StatePaused, engine.StateRemoving:
 				if e, joined := endpoint(a.EndpointID); joined {
-					s.had[at] = e.Addresses()
+					s.had[at] = held{name: c.Name, addrs: notGiven(e.Addresses(), a)}
 				}
 				continue
 			case engine.StateCreated:
@@ -158,7 +171,14 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 				s.idle[n.ID] = map[string]string{}
 			}
 			s.idle[n.ID][c.ID] = c.Name
-			kept = append(kept, keep(c, a, n, s.had[at])...)
+			h := s.had[at]
+			if h.since.IsZero() || h.since.Unix() == 0 { // of an agent from before it was noted
+				h.since = v.Now
+			}
+			if h.name = c.Name; len(h.addrs) > 0 {
+				s.had[at] = h
+			}
+			kept = append(kept, keep(c, a, n, h, options(n.ID).KeepsStopped(v.Now.Sub(h.since)))...)
 		}
 	}
 	for _, k := range v.Refs[v.Node].Kept {
@@ -169,8 +189,13 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 	}
 	s.looked = true
 	s.tell()
-	maps.DeleteFunc(s.had, func(at had, _ []netip.Addr) bool { return !listed[at] })
+	kept = append(kept, s.removed(v, listed, options)...)
 	slices.SortFunc(kept, func(a, b store.Kept) int {
+		if a.Gone != b.Gone && b.Gone {
+			return -1
+		} else if a.Gone != b.Gone {
+			return 1
+		}
 		if a.Fixed != b.Fixed && a.Fixed {
 			return -1
 		} else if a.Fixed != b.Fixed {
@@ -181,9 +206,45 @@ func (s *stopped) Look(containers []engine.Container, v plan.View, made []string
 	return kept[:min(len(kept), mostKept)]
 }
 
+// removed are the addresses of containers that are no more, for the next ones of
+// their names: where the engine says which container asks. The others are forgotten.
+func (s *stopped) removed(v plan.View, listed map[had]bool, options func(network string) pool.Options) (kept []store.Kept) {
+	back := map[had]bool{} // names that a container has again, with an address
+	for at, h := range s.had {
+		if listed[at] {
+			back[had{h.name, at.network}] = true
+		}
+	}
+	for at, h := range s.had {
+		if listed[at] {
+			continue
+		}
+		if !h.gone && s.named() {
+			h.gone, h.since = true, v.Now
+			s.had[at] = h
+		}
+		i := slices.IndexFunc(v.Journal, func(n journal.Network) bool { return n.UUID == at.network })
+		if i < 0 || h.name == "" || back[had{h.name, at.network}] || !h.gone || !options(v.Journal[i].ID).KeepsRemoved(v.Now.Sub(h.since)) {
+			delete(s.had, at)
+			continue
+		}
+		for _, addr := range h.addrs {
+			kept = append(kept, store.Kept{
+				Segment: v.Journal[i].Segment, Address: addr, Network: at.network, Container: at.container, Name: h.name, Gone: true, Since: h.since.Unix(),
+			})
+		}
+	}
+	return kept
+}
+
+// notGiven are the addresses of an attachment that its user did not give it.
+func notGiven(all []netip.Addr, a engine.Attachment) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(all), func(addr netip.Addr) bool { return addr == a.Settings.IPv4 || addr == a.Settings.IPv6 })
+}
+
 // keep is what one stopped container wants again on a network: what its user
-// gave it and, of a family without, what it had.
-func keep(c engine.Container, a engine.Attachment, n journal.Network, had []netip.Addr) (kept []store.Kept) {
+// gave it and, of a family without, what it had, while that is kept.
+func keep(c engine.Container, a engine.Attachment, n journal.Network, had held, keeps bool) (kept []store.Kept) {
 	one := store.Kept{Segment: n.Segment, Network: n.UUID, Container: c.ID, Name: c.Name}
 	for _, given := range []netip.Addr{a.Settings.IPv4, a.Settings.IPv6} {
 		if given.IsValid() {
@@ -191,13 +252,13 @@ func keep(c engine.Container, a engine.Attachment, n journal.Network, had []neti
 			kept = append(kept, one)
 		}
 	}
-	for _, addr := range had {
+	for _, addr := range had.addrs {
 		given := a.Settings.IPv4
 		if addr.Is6() {
 			given = a.Settings.IPv6
 		}
-		if !given.IsValid() {
-			one.Address, one.Fixed = addr, false
+		if !given.IsValid() && keeps {
+			one.Address, one.Fixed, one.Since = addr, false, had.since.Unix()
 			kept = append(kept, one)
 		}
 	}
@@ -212,14 +273,18 @@ func (ps *Node) Avoid(v plan.View) {
 	}
 	var all []wanted.Address
 	for _, k := range v.Kept {
-		all = append(all, wanted.Address{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Network: ids[k.Network], Container: k.Name})
+		all = append(all, wanted.Address{Segment: k.Segment, Address: k.Address, Fixed: k.Fixed, Gone: k.Gone, Network: ids[k.Network], Container: k.Name})
 	}
 	for node, refs := range v.Refs {
 		if node == v.Node {
 			continue
 		}
 		for _, k := range refs.Kept {
-			all = append(all, wanted.Address{Segment: k.Segment, Address: k.Address})
+			one := wanted.Address{Segment: k.Segment, Address: k.Address}
+			if k.Gone { // whichever host the next one of its name is on
+				one.Network, one.Container, one.Gone = ids[k.Network], k.Name, true
+			}
+			all = append(all, one)
 		}
 	}
 	ps.Addresses.Avoid(all)

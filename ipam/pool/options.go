@@ -20,6 +20,7 @@ const (
 	optOrder    = "order"    // lowest, random or aged
 	optCooldown = "cooldown" // how long an address rests between two containers
 	optProbe    = "probe"    // on or off: whether the LAN is asked before an address is given
+	optSticky   = "sticky"   // how long what a container had is kept for its return
 )
 
 // DefaultSegment is the layer-2 domain of a network that names none.
@@ -55,6 +56,7 @@ type Options struct {
 	Order     Order
 	Exclude   []addrset.Interval
 	Cooldown  time.Duration // see CooldownUnder
+	sticky    sticky        // see KeepsStopped
 	Probe     bool          // the LAN is asked before an address is given
 }
 
@@ -96,6 +98,12 @@ func (o *Options) set(name, value string) (err error) {
 			return fmt.Errorf("--ipam-opt order=%s: give order=lowest, order=random or order=aged", value)
 		}
 		return nil
+	case optSticky:
+		o.sticky, err = parseSticky(value)
+		if err != nil {
+			return fmt.Errorf("--ipam-opt %w", err)
+		}
+		return nil
 	case optCooldown:
 		o.Cooldown, err = ParseCooldown(value)
 		if err != nil {
@@ -122,7 +130,7 @@ func (o *Options) setProbe(value string) error {
 
 // OptionNames are the names of --ipam-opt.
 func OptionNames() []string {
-	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optProbe}
+	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optSticky, optProbe}
 }
 
 // ParseExcludes reads addresses, ranges a-b and prefixes.

@@ -9,10 +9,10 @@ func TestParseOptions(t *testing.T) {
 		err   string
 	}{
 		{"none", nil, ""},
-		{"all", map[string]string{"segment": "vlan65", "overlap": "ok", "exclude": "10.0.0.1, 10.0.0.5-10.0.0.9,fd00::/112", "order": "random", "cooldown": "5m"}, ""},
+		{"all", map[string]string{"segment": "vlan65", "overlap": "ok", "exclude": "10.0.0.1, 10.0.0.5-10.0.0.9,fd00::/112", "order": "random", "cooldown": "5m", "sticky": "720h"}, ""},
 		{"Docker's own pass", map[string]string{"com.docker.network.ipam.serial": "true", "RequestAddressType": "com.docker.network.gateway"}, ""},
 		{"misspelt", map[string]string{"segmnet": "a"}, "--ipam-opt segmnet is not known: did you mean segment?"},
-		{"near nothing", map[string]string{"gateway": "x"}, "the options are segment, overlap, exclude, order, cooldown"},
+		{"near nothing", map[string]string{"gateway": "x"}, "the options are segment, overlap, exclude, order, cooldown, sticky"},
 		{"near another", map[string]string{"ordr": "random"}, "did you mean order?"},
 		{"segment with a slash", map[string]string{"segment": "a/b"}, "segment=a/b is not a segment name"},
 		{"segment with a bar", map[string]string{"segment": "a|b"}, "is not a segment name"},
@@ -21,6 +21,9 @@ func TestParseOptions(t *testing.T) {
 		{"order", map[string]string{"order": "highest"}, "order=lowest, order=random or order=aged"},
 		{"exclude", map[string]string{"exclude": "10.0.0.9-10.0.0.1"}, `"10.0.0.9-10.0.0.1" is neither`},
 		{"cooldown", map[string]string{"cooldown": "soon"}, `--ipam-opt cooldown "soon": give a time of at most 1h`},
+		{"sticky", map[string]string{"sticky": "always"}, `--ipam-opt sticky "always": give a time of at most 720h, as 30m or 24h, or 0 for none`},
+		{"sticky too long", map[string]string{"sticky": "721h"}, `sticky "721h": give a time of at most 720h`},
+		{"sticky backwards", map[string]string{"sticky": "-1s"}, `sticky "-1s": give a time of at most 720h`},
 		{"exclude of two families", map[string]string{"exclude": "10.0.0.9-fd00::"}, "is neither"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

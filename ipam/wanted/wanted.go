@@ -17,7 +17,8 @@ type Address struct {
 	Segment string
 	Address netip.Addr
 	Fixed   bool // the user gave it, so it is asked for by itself
-	// Of a container of this host, else "".
+	Gone    bool // the container was removed: it is for the next one of its name
+	// Of a container of this host, or of one that is gone, else "".
 	Network   string // the engine's network id
 	Container string // its name
 }
@@ -34,6 +35,10 @@ type Book struct {
 	// the first.
 	left   map[string]*addrset.Set
 	looked bool
+	named  bool // the engine said who asks
+	// recent is what named containers of this host let go of a moment ago: the next
+	// look tells.
+	recent map[on][]Address
 	// ended is when containers of this host let go of a network, of those that have
 	// neither started since nor are gone: a look may not have seen it yet.
 	ended map[on]time.Time
@@ -57,6 +62,7 @@ func (b *Book) Avoid(all []Address) {
 	defer b.mu.Unlock()
 	b.late, b.here = late, here
 	b.left, b.looked = nil, true
+	b.recent = nil
 }
 
 // Late are the addresses of a segment that are given last.
@@ -96,6 +102,31 @@ func (b *Book) Left(segment string, addr netip.Addr) {
 	}
 	set.Add(addrset.Single(addr))
 	b.left[segment] = set
+}
+
+// LetGo notes that a container of this host let go of what it had, if the engine
+// names those who ask: the next one of its name is to have it.
+func (b *Book) LetGo(network, container, segment string, addr netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.named || len(b.recent) >= mostRecent {
+		return
+	}
+	if b.recent == nil {
+		b.recent = map[on][]Address{}
+	}
+	at := on{network, container}
+	b.recent[at] = append(b.recent[at], Address{Segment: segment, Address: addr, Network: network, Container: container})
+}
+
+// mostRecent bounds what is remembered between two looks.
+const mostRecent = 1000
+
+// Named reports whether the engine ever said who asks.
+func (b *Book) Named() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.named
 }
 
 // endedFor bounds how long it is remembered, where no event of the engine's ends it.
@@ -143,9 +174,13 @@ func (b *Book) Of(network, name string, newcomers func(network string) bool) (ow
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, one := range b.here {
-		if one.Network == network && !one.Fixed && (name == "" || name == one.Container) {
+		if one.Network == network && !one.Fixed && (name == "" && !one.Gone || name == one.Container) {
 			own = append(own, one)
 		}
+	}
+	if name != "" {
+		b.named = true
+		own = append(b.recent[on{network, name}], own...)
 	}
 	return own
 }

@@ -354,7 +354,7 @@ func (a Leases) wanted(ctx context.Context, fits func(store.Kept) bool) (all []a
 			if !fits(k) {
 				continue
 			}
-			w := api.Wanted{Address: k.Address, Container: k.Name, Host: called(store.NameOf(it.Key))}
+			w := api.Wanted{Address: k.Address, Container: k.Name, Removed: k.Gone, Host: called(store.NameOf(it.Key))}
 			for _, n := range networks {
 				if n.UUID == k.Network {
 					w.Network = n.Name

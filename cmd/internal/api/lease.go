@@ -119,8 +119,10 @@ type MetAt struct {
 	Of      string     `json:"of,omitempty"` // container of ours with that MAC
 }
 
-// Wanted is an address that a stopped container will want again.
+// Wanted is an address that a stopped container will want again, or the next one of a
+// removed one's name.
 type Wanted struct {
+	Removed   bool       `json:"removed,omitempty"`
 	Address   netip.Addr `json:"address"`
 	Container string     `json:"container"`
 	Network   string     `json:"network"`

@@ -77,7 +77,11 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 				f.add("learnt", fmt.Sprintf("%s, by container %s on %s (SLAAC): not leased", l.Address, l.Container, l.Host))
 			}
 			for _, w := range found.Wants {
-				f.add("wanted", fmt.Sprintf("by stopped container %s on %s, when it starts", w.Container, w.Host))
+				if w.Removed {
+					f.add("wanted", fmt.Sprintf("by the next container called %s, as the one that was removed on %s", w.Container, w.Host))
+				} else {
+					f.add("wanted", fmt.Sprintf("by stopped container %s on %s, when it starts", w.Container, w.Host))
+				}
 			}
 			asOf = found.Lease.AsOf
 		case api.FoundMAC:
@@ -90,7 +94,11 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 			f.add("container", found.Container)
 			f.add("state", "it has no address now")
 			for _, w := range found.Wants {
-				f.add("stopped", fmt.Sprintf("on %s; when it starts it wants %s of network %s", w.Host, w.Address, terminal.OrDash(w.Network)))
+				did := "stopped"
+				if w.Removed {
+					did = "removed"
+				}
+				f.add(did, fmt.Sprintf("on %s; when it starts it wants %s of network %s", w.Host, w.Address, terminal.OrDash(w.Network)))
 			}
 		case api.FoundHost:
 			f.add("host", found.Host.Host)
