@@ -13,6 +13,7 @@
 # make bench-ask  how long an operator's commands take on a cluster of 200 hosts
 #              and 10,000 containers
 # make bench-dns  the same for names
+# make bench-host  how fast a host and its own container talk
 # make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
 #              measures those only (tests/bench/ipam/main.go)
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
@@ -33,7 +34,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo bench bench-ask bench-dns bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -77,6 +78,10 @@ bench-ask:
 bench-dns:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/dns
+
+bench-host:
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/host
 
 bench-ipam:
 	$(GO) run ./tests/bench/ipam $(ROOMS)

@@ -31,7 +31,7 @@ var (
 // own kernel is counted.
 func TestDriverPackages(t *testing.T) {
 	t.Parallel()
-	for pkg, lacks := range map[string][]string{"link": lackingKinds(t), "netns": nil, "route": nil} {
+	for pkg, lacks := range map[string][]string{"link": lackingKinds(t), "netns": nil} {
 		t.Run(pkg, func(t *testing.T) {
 			binary := testBinary(t, "gvlan/driver/"+pkg)
 			guest, err := lab.UML(t.Context(), lab.UMLOptions{Binary: binary, Args: []string{"-test.v"}})

@@ -11,7 +11,7 @@ cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
 # The machine's own suite gives engine 20.10, User Mode Linux, Prometheus and the
 # tools that look at the LAN; docker-compose is the Python one that goes with 20.10.
 packages="docker.io docker-compose tini busybox-static debootstrap user-mode-linux
-	iproute2 iptables nftables iputils-ping iputils-arping tcpdump dnsutils dnsperf
+	iproute2 iptables nftables iputils-ping iputils-arping iperf3 tcpdump dnsutils dnsperf
 	ca-certificates util-linux prometheus"
 
 missing() {

@@ -115,3 +115,14 @@ func TestLooksGrowRare(t *testing.T) {
 		}
 	}
 }
+
+// TestHostAccessLines: hosts of one answer share a line; those without one have none.
+func TestHostAccessLines(t *testing.T) {
+	view := api.NetworkView{Hosts: []api.NetworkHost{
+		{Name: "h1", HostAccess: "on"}, {Name: "h2"}, {Name: "h3", HostAccess: "off: macvlan_mode=private"}, {Name: "h4", HostAccess: "on"},
+	}}
+	want := []string{"on (h1, h4)", "off: macvlan_mode=private (h3)"}
+	if diff := cmp.Diff(want, hostAccessLines(view)); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+}
