@@ -85,6 +85,7 @@ func checkValue(key, value string) (err error) {
 		}
 	case "host-access":
 		_, err = parseHostAccess(value)
+		return err
 	default: // cooldown
 		if _, err = pool.ParseCooldown(value); err != nil {
 			return fmt.Errorf("%w: %w", ErrInvalid, err)
