@@ -2,16 +2,19 @@ package ipam
 
 import (
 	"context"
+	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/conflict"
 	"gvlan/ipam/node"
+	"gvlan/ipam/pool"
 	"gvlan/ipam/probe"
 	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
@@ -68,7 +71,7 @@ func New(c node.Config) *Allocator {
 		kept: a.kept, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.conflicts = conflict.New(conflict.Config{
-		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Events: c.Events, Now: a.node.Now, Log: a.node.Log,
+		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Holder: a.bindings.holderOf, Own: a.bindings.ownMAC, Events: c.Events, Now: a.node.Now, Log: a.node.Log,
 	})
 	a.prober = probe.New(probe.Config{
 		KV: c.KV, Conflicts: a.conflicts, Answers: c.Answers, Listens: a.node.Listens, Networks: a.requests.lan().poolsOnLAN, Next: a.requests.lan().next, Name: a.requests.lan().nameOf,
@@ -89,6 +92,34 @@ func (a *Allocator) Probe(ctx context.Context) error {
 	group.Go(func() error { return a.prober.Run(ctx) })
 	group.Go(func() error { return a.conflicts.Run(ctx) })
 	return group.Wait()
+}
+
+// OnLAN are the subnets of this host's networks that the LAN is asked for, by the
+// engine's id.
+func (a *Allocator) OnLAN() map[string][]netip.Prefix {
+	all := map[string][]netip.Prefix{}
+	if !a.prober.Asks() {
+		return all
+	}
+	for _, of := range a.requests.lan().poolsOnLAN() {
+		all[of.ID] = of.Subnets
+	}
+	return all
+}
+
+// Heard tells that somebody on the LAN of one of this host's networks, by the
+// engine's id, uses an address.
+func (a *Allocator) Heard(network string, addr netip.Addr, mac net.HardwareAddr) {
+	p := a.node.Memory.Pools(func(p journal.Pool) bool {
+		return p.Network == network && !p.Closed && p.Parsed.Subnet.Contains(addr)
+	})
+	if len(p) == 0 {
+		return
+	}
+	at := pool.At(p[0].Parsed.Segment, addr)
+	if !a.conflicts.Heard(at, mac) && a.bindings.ownMAC(at, mac) == "" && a.prober.Fresh(network, at) {
+		a.prober.Heard(network, probe.Answer{At: at, MAC: mac})
+	}
 }
 
 // Foreign are the free addresses that somebody on the LAN has who is none of the

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"gvlan/cluster/store/session"
 	"gvlan/cluster/store/storetest"
 	"gvlan/driver/journal"
+	"gvlan/ipam/conflict"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 )
@@ -29,8 +31,9 @@ import (
 // cluster is a store and the hosts on it.
 type cluster struct {
 	testing.TB
-	far   store.Backend
-	hosts []*host
+	far    store.Backend
+	hosts  []*host
+	probes bool // the hosts ask the LAN before they give an address
 }
 
 // onEveryStore runs a scenario on the in-memory store and on a real etcd,
@@ -141,6 +144,8 @@ type host struct {
 	silent  map[string]bool               // endpoints whose link was silenced
 	lan     []netip.Addr                  // that answer on the LAN
 	asked   int                           // how often the LAN was asked
+	strange map[netip.Addr]string         // MAC addresses that answer a probe
+	hurried int                           // how often a start waited for answers
 	deaf    error                         // why it cannot be asked
 	anew    map[string]bool               // endpoints whose record was made again
 	cut     bool                          // the wire is down, by down()
@@ -178,6 +183,11 @@ func (h *host) start() {
 			h.c.Errorf("allocator of %s: %v", h.name, err)
 		}
 	})
+	work.Go(func() {
+		if err := h.Probe(ctx); err != nil {
+			h.c.Errorf("the prober of %s: %v", h.name, err)
+		}
+	})
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		work.Wait()
@@ -206,7 +216,12 @@ func (h *host) load() {
 	if err != nil {
 		h.c.Fatal(err)
 	}
+	answers := h.answers
+	if !h.c.probes {
+		answers = nil
+	}
 	h.Allocator = New(node.Config{
+		Answers: answers, Listens: func(string) bool { return true },
 		KV: h.lossy, Grant: h.grant, Self: h.session, Memory: memory, Endpoints: h, Events: &h.told, Ask: h.ask, Log: log, Timeout: time.Minute,
 		Routes: func() ([]netip.Prefix, error) { return h.routes, nil },
 		Now:    func() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) },
@@ -274,6 +289,22 @@ func (h *host) ask(_ context.Context, _ string, addrs []netip.Addr) ([]netip.Add
 	defer h.mu.Unlock()
 	h.asked++
 	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(h.lan, addr) }), h.deaf
+}
+
+// answers implements node.Config.Answers.
+func (h *host) answers(_ context.Context, _ string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if patience == conflict.Brief {
+		h.hurried++
+	}
+	found := map[netip.Addr][]net.HardwareAddr{}
+	for _, addr := range addrs {
+		if mac, err := net.ParseMAC(h.strange[addr]); err == nil {
+			found[addr] = append(found[addr], mac)
+		}
+	}
+	return found, h.deaf
 }
 
 // Silence implements Endpoints.

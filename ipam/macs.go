@@ -262,9 +262,14 @@ type macs struct {
 	mu  sync.Mutex
 	has map[string]macAt   // by the endpoint's key
 	by  map[macAt][]string // the endpoints' keys; nearly always one
+	// at are the endpoints' keys by their addresses, and back.
+	at    map[pool.Place]string
+	where map[string][]pool.Place
 }
 
-func newMACs() *macs { return &macs{has: map[string]macAt{}, by: map[macAt][]string{}} }
+func newMACs() *macs {
+	return &macs{has: map[string]macAt{}, by: map[macAt][]string{}, at: map[pool.Place]string{}, where: map[string][]pool.Place{}}
+}
 
 // ApplyEndpoints takes what store.Follow reports for store.EndpointsSpan.
 func (bs *bindings) ApplyEndpoints(c store.Change) {
@@ -273,6 +278,8 @@ func (bs *bindings) ApplyEndpoints(c store.Change) {
 	if c.Reset {
 		clear(bs.macs.has)
 		clear(bs.macs.by)
+		clear(bs.macs.at)
+		clear(bs.macs.where)
 	}
 	for _, it := range c.Items {
 		bs.macs.put(it)
@@ -287,7 +294,14 @@ func (bs *bindings) ApplyEndpoints(c store.Change) {
 
 func (m *macs) put(it store.Item) {
 	rec, err := store.Decode[store.Endpoint](it)
-	if err != nil || rec.MAC == "" {
+	if err != nil {
+		return
+	}
+	for _, addr := range rec.Addresses() {
+		m.at[pool.At(rec.Segment, addr)] = it.Key
+		m.where[it.Key] = append(m.where[it.Key], pool.At(rec.Segment, addr))
+	}
+	if rec.MAC == "" {
 		return
 	}
 	at := macAt{rec.Segment, rec.MAC}
@@ -296,6 +310,12 @@ func (m *macs) put(it store.Item) {
 }
 
 func (m *macs) drop(key string) {
+	for _, place := range m.where[key] {
+		if m.at[place] == key {
+			delete(m.at, place)
+		}
+	}
+	delete(m.where, key)
 	at, had := m.has[key]
 	if !had {
 		return
@@ -311,7 +331,7 @@ func (m *macs) drop(key string) {
 // for an address; "" for nobody's.
 func (bs *bindings) ownMAC(at pool.Place, mac net.HardwareAddr) string {
 	if slices.Equal(mac, MAC(bs.Self.Cluster(), at.Segment, at.Addr)) {
-		return "a container that had this address"
+		return "a container of gvlan's that had the address"
 	}
 	for _, key := range bs.macs.keysOf(macAt{at.Segment, mac.String()}) {
 		if of, endpoint, ok := store.EndpointOf(key); ok {
@@ -319,6 +339,14 @@ func (bs *bindings) ownMAC(at pool.Place, mac net.HardwareAddr) string {
 		}
 	}
 	return ""
+}
+
+// holderOf is the endpoint that has an address, as far as this host follows them.
+func (bs *bindings) holderOf(at pool.Place) (of, endpoint string, known bool) {
+	bs.macs.mu.Lock()
+	key := bs.macs.at[at]
+	bs.macs.mu.Unlock()
+	return store.EndpointOf(key)
 }
 
 func (m *macs) keysOf(at macAt) []string {

@@ -195,7 +195,7 @@ func (rq asker) asksFor(v view) bool { return v.probe && rq.prober.Asks() }
 func (rq asker) onLAN(network string, views []view) conflict.Pool {
 	of := conflict.Pool{ID: network, Network: rq.nameOf(network)}
 	for _, v := range views {
-		of.Segment, of.Ranges = v.segment, append(of.Ranges, v.ranges...)
+		of.Segment, of.Ranges, of.Subnets = v.segment, append(of.Ranges, v.ranges...), append(of.Subnets, v.subnet)
 	}
 	return of
 }

@@ -19,6 +19,7 @@ type Interface struct {
 	Index        int            // kernel index
 	Kind         string         // IFLA_INFO_KIND: "vlan", "dummy", "bridge", "bond", ...; "device" for hardware
 	MTU          int            // bytes
+	MAC          string         // "" without one
 	Up           bool           // administratively up
 	Loopback     bool           // IFF_LOOPBACK
 	Wireless     bool           // driven by cfg80211

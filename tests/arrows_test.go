@@ -17,7 +17,7 @@ const module = "gvlan"
 // Packages under tests, and test files anywhere, may import everything.
 var arrows = map[string][]string{
 	"cmd/gvlan":                    {"cmd/internal/agent", "cmd/internal/cli", "cmd/internal/config"},
-	"cmd/internal/agent":           {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/session", "cmd/internal/answer", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/metrics", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/oui", "driver/plugin", "driver/route", "driver/trouble", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
+	"cmd/internal/agent":           {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/backup", "cluster/store/etcd", "cluster/store/group", "cluster/store/hosting", "cluster/store/session", "cmd/internal/answer", "cmd/internal/api", "cmd/internal/config", "cmd/internal/datadir", "cmd/internal/metrics", "cmd/internal/systemd", "cmd/internal/terminal", "dns/listen", "dns/sandbox", "dns/update", "dns/zone", "driver", "driver/arp", "driver/engine", "driver/host", "driver/journal", "driver/journal/disk", "driver/link", "driver/netns", "driver/oui", "driver/plugin", "driver/route", "driver/trouble", "ipam", "ipam/evict", "ipam/node", "ipam/pool", "parentfile"},
 	"cmd/internal/answer":          {"cluster", "cluster/description", "cluster/events", "cluster/gossip", "cluster/store", "cluster/store/authority", "cluster/store/care", "cluster/store/etcd", "cluster/store/hosting", "cluster/store/join", "cluster/store/members", "cluster/store/session", "cmd/internal/api", "cmd/internal/config", "dns/listen", "dns/zone", "driver", "driver/command", "driver/engine", "driver/host", "driver/journal", "driver/link", "driver/option", "driver/visible", "ipam", "ipam/audit", "ipam/conflict", "ipam/evict", "ipam/pool", "ipam/reserve", "ipam/survey"},
 	"cmd/internal/api":             {"cluster", "cluster/store", "cmd/internal/config", "dns/zone", "driver/journal", "ipam/reserve", "ipam/survey"},
 	"cmd/internal/cli":             {"cluster/store", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/cli/leases", "cmd/internal/cli/names", "cmd/internal/cli/networks", "cmd/internal/cli/nodes", "cmd/internal/cli/stores", "cmd/internal/config", "driver/option"},
@@ -39,8 +39,9 @@ var arrows = map[string][]string{
 	"cmd/internal/terminal":        {"driver/visible"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/host", "driver/hostaccess", "driver/network", "driver/publish", "driver/reconcile"},
+	"driver/arp":               {"driver/trouble"},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/host", "driver/hostaccess", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve"},
-	"driver/endpoint":          {"cluster/store", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool"},
+	"driver/endpoint":          {"cluster/store", "driver/arp", "driver/engine", "driver/failpoint", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
 	"driver/failpoint":         {},

@@ -174,7 +174,7 @@ func TestReaderThatGoes(t *testing.T) {
 func TestKinds(t *testing.T) {
 	kinds := events.Kinds()
 	slices.Sort(kinds)
-	if len(slices.Compact(kinds)) != 13 || slices.Contains(kinds, events.Named) {
+	if len(slices.Compact(kinds)) != 14 || slices.Contains(kinds, events.Named) {
 		t.Errorf("kinds %q", kinds)
 	}
 }

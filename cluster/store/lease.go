@@ -60,9 +60,10 @@ type Lease struct {
 	Claims *Claims `json:"claims,omitempty"`
 }
 
-// Conflict is a free address that somebody on the LAN answers for: no container
-// is given it. It is written and deleted along with the Lease of that state, which
-// every host's choice among free addresses goes by.
+// Conflict is an address that somebody on the LAN has who is none of the cluster's.
+// One that is free no container is given: its Conflict is written and deleted along
+// with the Lease of that state, which every host's choice among free addresses goes
+// by. One that a container has is in use twice.
 type Conflict struct {
 	Segment string     `json:"segment"`
 	Address netip.Addr `json:"address"`
@@ -73,6 +74,11 @@ type Conflict struct {
 	Since   int64      `json:"since"`            // unix seconds
 	Seen    int64      `json:"seen"`             // when it answered last, unix seconds
 	Asked   int        `json:"asked,omitempty"`  // how often it has answered since
+
+	// Of a container's address: who has it by right.
+	Endpoint  string `json:"endpoint,omitempty"`  // the engine's id; "": it is free
+	Holder    string `json:"holder,omitempty"`    // node of the container
+	Container string `json:"container,omitempty"` // name
 }
 
 // Cooldown is an address that a container left not long ago. It refuses nobody.

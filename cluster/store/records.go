@@ -71,19 +71,6 @@ type Node struct {
 	Leaving    bool          `json:"leaving,omitempty"` // it hands its place in the store over and goes
 	Interfaces []Interface   `json:"interfaces,omitempty"`
 	Networks   []NodeNetwork `json:"networks,omitempty"`
-	Claims     []Claim       `json:"claims,omitempty"`
-}
-
-// Claim is an address of a container of the cluster's that somebody else on the LAN
-// uses too, as a host hears there.
-type Claim struct {
-	Segment   string     `json:"segment"`
-	Address   netip.Addr `json:"address"`
-	MAC       string     `json:"mac"` // of who claims it
-	Vendor    string     `json:"vendor,omitempty"`
-	Network   string     `json:"network,omitempty"`   // by name
-	Container string     `json:"container,omitempty"` // that has it by right, by name
-	Since     int64      `json:"since"`               // unix seconds
 }
 
 // HostAddresses returns the addresses of the node's own interfaces that can be
@@ -113,6 +100,7 @@ type Interface struct {
 	Addresses []string `json:"addresses,omitempty"` // CIDR
 	Default   bool     `json:"default,omitempty"`   // holds the default route
 	Wireless  bool     `json:"wireless,omitempty"`
+	MAC       string   `json:"mac,omitempty"`
 	UsedBy    []string `json:"usedBy,omitempty"` // names of gvlan networks
 }
 

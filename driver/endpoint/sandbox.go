@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/arp"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
@@ -250,4 +251,28 @@ func (sb *Sandboxes) Answers(ctx context.Context, network string, addrs []netip.
 		return nil, fmt.Errorf("ask on the LAN of network %s: %w", n.Title(), err)
 	}
 	return sb.Cfg.AnswersLAN(ctx, parent, addrs, patience)
+}
+
+// OnLAN are the networks of this host that addresses are asked for on, by where
+// they hang from now.
+func (sb *Sandboxes) OnLAN(ctx context.Context) (all []arp.Network, err error) {
+	pools := sb.Addresses.OnLAN()
+	if len(pools) == 0 || sb.Cfg.AnswersLAN == nil {
+		return nil, nil
+	}
+	have, err := sb.Parents.Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for id, subnets := range pools {
+		n, known := sb.Memory.Network(id)
+		if !known || n.Isolated() || n.Options.Layer3() {
+			continue
+		}
+		if parent, err := sb.Parents.StandingIn(have, n); err == nil { // else its parents are told of elsewhere
+			all = append(all, arp.Network{ID: id, Parent: parent, Subnets: subnets})
+		}
+	}
+	slices.SortFunc(all, func(a, b arp.Network) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
 }

@@ -23,6 +23,7 @@ type Interface struct {
 	Index        int            // kernel index
 	Kind         string         // IFLA_INFO_KIND: "vlan", "dummy", "bridge", ...; "device" for hardware and loopback
 	MTU          int            // bytes
+	MAC          string         // "" without one
 	Up           bool           // administratively up
 	Loopback     bool           // IFF_LOOPBACK
 	Wireless     bool           // driven by cfg80211
@@ -61,6 +62,7 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]Interface, error) {
 			Index:        a.Index,
 			Kind:         l.Type(),
 			MTU:          a.MTU,
+			MAC:          a.HardwareAddr.String(),
 			Up:           link.Up,
 			Loopback:     a.RawFlags&unix.IFF_LOOPBACK != 0,
 			Wireless:     k.wireless(a.Name),

@@ -55,7 +55,12 @@ func TestInterfaces(t *testing.T) {
 		}
 		return kept
 	})
-	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(link.Interface{}, "Index"), linkLocal, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+	for _, i := range got {
+		if mac, err := net.ParseMAC(i.MAC); !i.Loopback && (err != nil || len(mac) != 6) {
+			t.Errorf("%s has MAC address %q", i.Name, i.MAC)
+		}
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(link.Interface{}, "Index", "MAC"), linkLocal, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Errorf("inventory (-want +got):\n%s", diff)
 	}
 }

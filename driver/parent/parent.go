@@ -148,6 +148,11 @@ func (p *Parents) Standing(ctx context.Context, n journal.Network) (name string,
 	if err != nil {
 		return "", err
 	}
+	return p.StandingIn(have, n)
+}
+
+// StandingIn is Standing among interfaces that were listed.
+func (p *Parents) StandingIn(have []parentfile.Interface, n journal.Network) (name string, err error) {
 	choice, text, err := p.ChooseFrom(have, n)
 	if err != nil {
 		return "", err

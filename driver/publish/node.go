@@ -209,7 +209,7 @@ func isContainerLink(i parentfile.Interface) bool {
 
 func describeInterface(i parentfile.Interface, users []string) store.Interface {
 	described := store.Interface{
-		Name: i.Name, Kind: i.Kind, Up: i.Up, MTU: i.MTU, Master: i.Master, Parent: i.Parent,
+		Name: i.Name, Kind: i.Kind, Up: i.Up, MTU: i.MTU, MAC: i.MAC, Master: i.Master, Parent: i.Parent,
 		VLAN: i.VLAN, Default: i.DefaultRoute, Wireless: i.Wireless, UsedBy: users,
 	}
 	for _, p := range i.Addresses {

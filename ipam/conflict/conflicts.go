@@ -39,6 +39,11 @@ type Config struct {
 	Answers Answers
 	// Vendor is who made a network card; "" where nobody knows.
 	Vendor func(net.HardwareAddr) string
+	// Holder is the endpoint that has an address, as far as this host follows them.
+	Holder func(pool.Place) (node, endpoint string, known bool)
+	// Own says whose of the cluster's a MAC address is that uses an address; "" for
+	// nobody's.
+	Own    func(pool.Place, net.HardwareAddr) string
 	Events events.Teller
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -50,15 +55,23 @@ type Conflicts struct {
 	table *store.Table[store.Conflict]
 	doubt *doubts
 	turns map[string]turn // by key; of Run
+	heard *sightings
 
 	mu   sync.Mutex
-	made map[string]store.Conflict // by key: found here, and the table has not heard of it yet
+	made map[string]change // by key: of this host, and the table may not have heard of it yet
+}
+
+// change is a conflict that this host wrote or ended.
+type change struct {
+	store.Conflict
+	over bool
+	at   time.Time
 }
 
 // New follows nothing until Run.
 func New(cfg Config) *Conflicts {
 	return &Conflicts{
-		cfg: cfg, doubt: newDoubts(cfg.Now), turns: map[string]turn{}, made: map[string]store.Conflict{},
+		cfg: cfg, doubt: newDoubts(cfg.Now), turns: map[string]turn{}, heard: newSightings(cfg.Now), made: map[string]change{},
 		table: store.NewTable[store.Conflict](store.ConflictsSpan(), func(err error) {
 			cfg.Log.Warn("record of a conflict cannot be read: what it said before stands", "err", err)
 		}),
@@ -71,10 +84,17 @@ func (cs *Conflicts) All() (all []store.Conflict) {
 	made := maps.Clone(cs.made)
 	cs.mu.Unlock()
 	cs.table.Each(func(row store.Row[store.Conflict]) {
+		mine, changed := made[row.Key]
 		delete(made, row.Key)
-		all = append(all, row.Record)
+		if !changed || !mine.over {
+			all = append(all, row.Record)
+		}
 	})
-	all = slices.AppendSeq(all, maps.Values(made))
+	for _, mine := range made {
+		if !mine.over {
+			all = append(all, mine.Conflict)
+		}
+	}
 	slices.SortFunc(all, func(a, b store.Conflict) int {
 		return cmp.Or(cmp.Compare(a.Segment, b.Segment), a.Address.Compare(b.Address))
 	})
@@ -110,7 +130,7 @@ func (cs *Conflicts) Take(ctx context.Context, f Found) (taken bool, err error) 
 	}
 	if res.Done {
 		cs.mu.Lock()
-		cs.made[store.ConflictKey(rec.Segment, rec.Address)] = rec
+		cs.made[store.ConflictKey(rec.Segment, rec.Address)] = change{rec, false, cs.cfg.Now()}
 		cs.mu.Unlock()
 		cs.cfg.Log.Warn("a free address is in use on the LAN by somebody who is not gvlan's: no container is given it",
 			"address", rec.Address, "segment", rec.Segment, "network", rec.Network, "mac", rec.MAC, "vendor", rec.Vendor)
@@ -166,9 +186,9 @@ func (cs *Conflicts) end(ctx context.Context, read store.Revision, c store.Confl
 	}
 	if res.Done {
 		cs.mu.Lock()
-		delete(cs.made, key)
+		cs.made[key] = change{c, true, cs.cfg.Now()}
 		cs.mu.Unlock()
-		cs.cfg.Log.Info("a conflict over an address is over: it is given again", "address", c.Address, "segment", c.Segment, "mac", c.MAC, "why", why)
+		cs.cfg.Log.Info("a conflict over an address is over", "address", c.Address, "segment", c.Segment, "mac", c.MAC, "why", why)
 		cs.tell(c, events.ConflictOver, why)
 	}
 	return res.Done, nil
@@ -223,6 +243,7 @@ func (cs *Conflicts) Run(ctx context.Context) error {
 		case err := <-failed:
 			return err
 		case <-tick.C:
+			cs.judgeHeard(ctx)
 			cs.look(ctx)
 		}
 	}
@@ -232,28 +253,38 @@ func (cs *Conflicts) Run(ctx context.Context) error {
 func (cs *Conflicts) look(ctx context.Context) {
 	now, seen := cs.cfg.Now(), map[string]bool{}
 	due := map[string]asked{} // by network
-	cs.table.Each(func(row store.Row[store.Conflict]) {
+	var left []store.Row[store.Conflict]
+	var rows []store.Row[store.Conflict]
+	cs.table.Each(func(row store.Row[store.Conflict]) { rows = append(rows, row) })
+	for _, row := range rows {
 		seen[row.Key] = true
 		mine := cs.turns[row.Key]
 		if mine.of != row.Modified {
 			mine = turn{row.Modified, now.Add(again(row.Record))}
 		}
+		of, here := cs.cfg.Pool(pool.At(row.Record.Segment, row.Record.Address))
+		switch {
+		case !here && row.Record.Node == cs.cfg.Node:
+			left = append(left, row)
+		case here && !now.Before(mine.due) && cs.isOurs(ctx, row.Record):
+			due[of.ID] = asked{of, append(due[of.ID].rows, row)}
+		}
 		if !now.Before(mine.due) {
 			mine.due = now.Add(again(row.Record))
-			if of, found := cs.cfg.Pool(pool.At(row.Record.Segment, row.Record.Address)); found && cs.isOurs(ctx, row.Record) {
-				due[of.ID] = asked{of, append(due[of.ID].rows, row)}
-			}
 		}
 		cs.turns[row.Key] = mine
-	})
+	}
 	cs.mu.Lock()
-	maps.DeleteFunc(cs.made, func(key string, c store.Conflict) bool {
-		return seen[key] || now.Unix()-c.Since > int64(time.Minute/time.Second)
-	})
+	maps.DeleteFunc(cs.made, func(key string, mine change) bool { return seen[key] != mine.over || now.Sub(mine.at) > time.Minute })
 	cs.mu.Unlock()
 	for key := range cs.turns {
 		if !seen[key] {
 			delete(cs.turns, key)
+		}
+	}
+	for _, row := range left {
+		if _, err := cs.end(ctx, row.Modified, row.Record, "the host that found it has no network of it any more"); err != nil {
+			return // as others will be
 		}
 	}
 	for _, all := range due {
@@ -282,9 +313,15 @@ func (cs *Conflicts) askAgain(ctx context.Context, all asked) error {
 	}
 	for _, row := range all.rows {
 		by, why := answers[row.Record.Address], ""
-		if len(by) == 0 {
+		if row.Record.Endpoint != "" {
+			by, why = cs.stillClaims(row.Record, by)
+		} else if len(by) == 0 {
 			why = "nobody answers for it any more"
-		} else if _, believed := cs.Believes(pool.At(row.Record.Segment, row.Record.Address), by, all.of); !believed {
+		} else if stands, err := cs.stands(ctx, row.Record); err != nil {
+			return err
+		} else if !stands {
+			why = "it is a container's, or kept for a network"
+		} else if _, believed := cs.Believes(pool.At(row.Record.Segment, row.Record.Address), by, all.of, nil); !believed {
 			why = "who answers for it answers for too many"
 		}
 		if why != "" {
@@ -293,18 +330,36 @@ func (cs *Conflicts) askAgain(ctx context.Context, all asked) error {
 			}
 			continue
 		}
-		if err := cs.seenAgain(ctx, row, by[0]); err != nil {
+		var mac net.HardwareAddr
+		if len(by) > 0 {
+			mac = by[0]
+		}
+		if err := cs.seenAgain(ctx, row, mac); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// stands reports whether the store keeps a conflict's address from being given for
+// that alone.
+func (cs *Conflicts) stands(ctx context.Context, c store.Conflict) (bool, error) {
+	it, err := cs.cfg.KV.Get(ctx, store.LeaseKey(c.Segment, c.Address))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	rec, err := store.Decode[store.Lease](it)
+	return err != nil || rec.State == store.Conflicted, nil
+}
+
 // seenAgain notes that an address still answers.
 func (cs *Conflicts) seenAgain(ctx context.Context, row store.Row[store.Conflict], by net.HardwareAddr) error {
 	rec := row.Record
 	rec.Seen, rec.Asked = cs.cfg.Now().Unix(), rec.Asked+1
-	if rec.MAC != by.String() {
+	if by != nil && rec.MAC != by.String() {
 		rec.MAC, rec.Vendor = by.String(), cs.cfg.Vendor(by)
 	}
 	_, err := cs.cfg.KV.Commit(ctx, store.Txn{

@@ -1,6 +1,7 @@
 package conflict
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -36,6 +37,7 @@ type who struct{ segment, mac string }
 // doubted is one whose answers are not believed any more.
 type doubted struct {
 	network string
+	own     string // whose of the cluster's; "": nobody's
 	last    time.Time
 }
 
@@ -49,7 +51,7 @@ type doubts struct {
 func newDoubts(now func() time.Time) *doubts { return &doubts{all: map[who]doubted{}, now: now} }
 
 // note reports whether it is news.
-func (d *doubts) note(w who, network string) bool {
+func (d *doubts) note(w who, network, own string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
@@ -58,7 +60,7 @@ func (d *doubts) note(w who, network string) bool {
 	if !known && len(d.all) == mostDoubted {
 		return false
 	}
-	d.all[w] = doubted{network, now}
+	d.all[w] = doubted{network, own, now}
 	return !known
 }
 
@@ -68,6 +70,7 @@ type Pool struct {
 	Network string // its name
 	Segment string
 	Ranges  []netip.Prefix
+	Subnets []netip.Prefix
 }
 
 // size is how many addresses that are, as a float64 counts them.
@@ -85,14 +88,25 @@ func (p Pool) has(addr netip.Addr) bool {
 
 // Believes returns the first MAC address whose answer for an address counts; with
 // none of them the address may be given. What is not believed people are told of.
-func (cs *Conflicts) Believes(at pool.Place, by []net.HardwareAddr, of Pool) (mac net.HardwareAddr, believed bool) {
-	count, inPool := map[string]int{}, 0
+// Besides the conflicts count the answers that are none yet.
+func (cs *Conflicts) Believes(at pool.Place, by []net.HardwareAddr, of Pool, besides map[pool.Place]string) (mac net.HardwareAddr, believed bool) {
+	answered := map[netip.Addr]string{}
+	for other, mac := range besides {
+		if other.Segment == at.Segment {
+			answered[other.Addr] = mac
+		}
+	}
 	for _, c := range cs.All() {
-		if c.Segment == at.Segment && c.Address != at.Addr {
-			count[c.MAC]++
-			if of.has(c.Address) {
-				inPool++
-			}
+		if c.Endpoint == "" && c.Segment == at.Segment {
+			answered[c.Address] = c.MAC
+		}
+	}
+	delete(answered, at.Addr)
+	count, inPool := map[string]int{}, 0
+	for addr, mac := range answered {
+		count[mac]++
+		if of.has(addr) {
+			inPool++
 		}
 	}
 	full := float64(mostShare*(inPool+1)) > max(of.size(), mostShare)
@@ -102,8 +116,8 @@ func (cs *Conflicts) Believes(at pool.Place, by []net.HardwareAddr, of Pool) (ma
 		}
 	}
 	for _, mac := range by {
-		if cs.doubt.note(who{at.Segment, mac.String()}, of.Network) {
-			said := excess(mac.String(), of.Network)
+		if cs.doubt.note(who{at.Segment, mac.String()}, of.Network, cs.cfg.Own(at, mac)) {
+			said := excess(mac.String(), of.Network, cs.cfg.Own(at, mac))
 			cs.cfg.Log.Error(said, "segment", at.Segment)
 			cs.cfg.Events.Tell(events.Event{Kind: events.Conflict, Network: of.Network, Segment: at.Segment, MAC: mac.String(), Text: said})
 		}
@@ -112,22 +126,32 @@ func (cs *Conflicts) Believes(at pool.Place, by []net.HardwareAddr, of Pool) (ma
 }
 
 // excess says that somebody answers for too much.
-func excess(mac, network string) string {
+func excess(mac, network, own string) string {
 	on := ""
 	if network != "" {
 		on = " of network " + network
+	}
+	if own != "" {
+		mac += " (" + own + ")"
 	}
 	return fmt.Sprintf("MAC %s answers for very many addresses on the LAN%s: its answers are not believed any more, and containers are given such addresses: "+
 		"find it (proxy ARP on a router, an attack), end that, then gvlan conflict clear", mac, on)
 }
 
-// Warnings tell of those whose answers are not believed.
+// Warnings tell of those whose answers are not believed, and of addresses of this
+// host's containers, or of others' that this host heard of, that are in use twice.
 func (cs *Conflicts) Warnings() (said []string) {
+	for _, c := range cs.All() {
+		if c.Endpoint != "" && (c.Node == cs.cfg.Node || c.Holder == cs.cfg.Node) {
+			said = append(said, fmt.Sprintf("address %s of container %s is used on the LAN by MAC %s too: give that machine another address, or stop the container and start it again",
+				c.Address, cmp.Or(c.Container, c.Endpoint[:min(len(c.Endpoint), 12)]), Called(c)))
+		}
+	}
 	cs.doubt.mu.Lock()
 	defer cs.doubt.mu.Unlock()
 	for w, d := range cs.doubt.all {
 		if cs.cfg.Now().Sub(d.last) <= doubtFor {
-			said = append(said, excess(w.mac, d.network))
+			said = append(said, excess(w.mac, d.network, d.own))
 		}
 	}
 	slices.SortFunc(said, strings.Compare)

@@ -153,7 +153,7 @@ func (p *Prober) answers(ctx context.Context, of conflict.Pool, all []pool.Place
 	for _, at := range all {
 		by := answers[at.Addr]
 		if len(by) > 0 {
-			if mac, believed := p.believed(at, by, of); believed {
+			if mac, believed := p.cfg.Conflicts.Believes(at, by, of, p.stock.pending()); believed {
 				p.stock.note(of.ID, at, by)
 				found[at] = mac
 				continue
@@ -163,17 +163,6 @@ func (p *Prober) answers(ctx context.Context, of conflict.Pool, all []pool.Place
 	}
 	p.stock.enter(of.ID, silent)
 	return found, nil
-}
-
-// believed is the MAC address whose answer counts. Those of the cluster's own
-// containers do: who of them should not have the address is for others to say.
-func (p *Prober) believed(at pool.Place, by []net.HardwareAddr, of conflict.Pool) (net.HardwareAddr, bool) {
-	for _, mac := range by {
-		if p.cfg.Own(at, mac) != "" {
-			return mac, true
-		}
-	}
-	return p.cfg.Conflicts.Believes(at, by, of)
 }
 
 const (
@@ -293,7 +282,15 @@ func (p *Prober) settle(ctx context.Context, of conflict.Pool, suspects []pool.P
 			p.stock.settle(at, false)
 			continue
 		}
-		if _, believed := p.cfg.Conflicts.Believes(at, []net.HardwareAddr{mac}, of); !believed {
+		hosts, err := p.cfg.Conflicts.IsHosts(ctx, mac)
+		if err != nil {
+			return err
+		}
+		if hosts { // a container on ipvlan that a host still has, or one of its own other interfaces
+			p.stock.settle(at, false)
+			continue
+		}
+		if _, believed := p.cfg.Conflicts.Believes(at, []net.HardwareAddr{mac}, of, nil); !believed {
 			p.stock.enter(of.ID, []pool.Place{at}) // others of this look came before it
 			continue
 		}

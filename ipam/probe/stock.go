@@ -143,6 +143,19 @@ func (s *stock) unsettled(network string) (all []pool.Place) {
 	return all
 }
 
+// pending are the answers that no record tells of.
+func (s *stock) pending() map[pool.Place]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now, all := s.now(), map[pool.Place]string{}
+	for at, h := range s.heard {
+		if now.Sub(h.at) < heardFor {
+			all[at] = h.by[0].String()
+		}
+	}
+	return all
+}
+
 // answering are the addresses of a segment that somebody answered for lately.
 func (s *stock) answering(segment string) *addrset.Set {
 	s.mu.Lock()

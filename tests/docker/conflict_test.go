@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/tests/lab"
 )
@@ -16,6 +19,9 @@ import (
 func TestTheLANIsAsked(t *testing.T) {
 	onBoth(t, 3, func(c *cluster) {
 		c.scenario("a device has an address", aDeviceHasAnAddress)
+		c.scenario("a device takes a container's address", aDeviceTakesAnAddress)
+		c.scenario("one answers for every address", oneAnswersForAll)
+		c.scenario("containers start beside another machine", startBesideOthers)
 	})
 }
 
@@ -46,6 +52,7 @@ func (c *cluster) device(h *lab.Host, name, mac string, addrs ...string) (remove
 		}
 		script += fmt.Sprintf("ip -n %[1]s address add %[2]s dev %[1]s%[3]s\n", name, addr, nodad)
 	}
+	script += fmt.Sprintf("ip netns exec %s sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_notify'\n", name) // it announces itself
 	h.MustExec(c.t, "sh", "-ec", script+fmt.Sprintf("ip -n %[1]s link set %[1]s up", name))
 	return func() { h.MustExec(c.t, "ip", "netns", "delete", name) }
 }
@@ -100,4 +107,122 @@ func aDeviceHasAnAddress(c *cluster) {
 	})
 	fixed := c.run(h1, "lan1", "again", "--ip", "10.192.0.129")
 	c.oneOwner(fixed, h1)
+}
+
+// aDeviceTakesAnAddress: people are told who uses the address of a container too.
+func aDeviceTakesAnAddress(c *cluster) {
+	h1 := c.Hosts[0]
+	const mac = "02:99:00:00:00:08"
+	c.network(h1, "lan1", "--subnet", "10.193.0.0/24", "-o", "parent=eth1")
+	web := c.run(h1, "lan1", "web")
+	for _, h := range c.Hosts {
+		c.listens(h, "lan1")
+	}
+	remove := c.device(c.Hosts[2], "thief", mac, web.String()+"/24")
+	for _, h := range c.Hosts {
+		eventually(c.t, h.Name+" to list who uses the address", func() error {
+			all, err := c.conflicts(h)
+			is := func(x contested) bool { return x.Address == web && x.MAC == mac && x.Container == "web on h1" }
+			if err == nil && !slices.ContainsFunc(all, is) {
+				err = fmt.Errorf("it lists %+v", all)
+			}
+			return err
+		})
+	}
+	if s := c.status(h1); !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, mac) }) {
+		c.t.Errorf("h1 warns of %q, and not of %s", s.Warnings, mac)
+	}
+	remove()
+	eventually(c.t, "it to end by itself", func() error {
+		all, err := c.conflicts(h1)
+		if err == nil && len(all) > 0 {
+			err = fmt.Errorf("it lists %+v", all)
+		}
+		return err
+	})
+}
+
+// listens waits until a host hears who uses addresses of a network.
+func (c *cluster) listens(h *lab.Host, network string) {
+	c.t.Helper()
+	eventually(c.t, h.Name+" to listen", func() error {
+		out, err := h.Exec(c.t.Context(), "cat", "/proc/net/packet")
+		if err == nil && strings.Count(out, " 0806 ") == 0 {
+			err = fmt.Errorf("no socket hears ARP: %s", out)
+		}
+		return err
+	})
+}
+
+// oneAnswersForAll: it takes a part of the pool away, and no more; people are told
+// who it is.
+func oneAnswersForAll(c *cluster) {
+	h1 := c.Hosts[0]
+	const mac = "02:99:00:00:00:09"
+	remove := c.device(c.Hosts[2], "liar", mac, "10.194.0.250/24")
+	c.Hosts[2].MustExec(c.t, "ip", "-n", "liar", "route", "add", "local", "10.194.0.0/24", "dev", "lo")
+	c.Hosts[2].MustExec(c.t, "ip", "-n", "liar", "link", "set", "lo", "up")
+	c.network(h1, "lan1", "--subnet", "10.194.0.0/24", "--ip-range", "10.194.0.16/28", "-o", "parent=eth1")
+	for _, name := range []string{"one", "two"} { // the liar's host does not hear it
+		c.run(h1, "lan1", name)
+	}
+	eventually(c.t, "h1 to name who answers for all", func() error {
+		if s := c.status(h1); !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, mac) && strings.Contains(w, "not believed") }) {
+			return fmt.Errorf("it warns of %q", s.Warnings)
+		}
+		return nil
+	})
+	c.run(h1, "lan1", "fixed", "--ip", "10.194.0.200")
+	eventually(c.t, "no more than half to be in conflict", func() error { // two hosts may find some at once
+		all, err := c.conflicts(h1)
+		if err == nil && (len(all) == 0 || len(all) > 8) {
+			err = fmt.Errorf("%d addresses of 16 are", len(all))
+		}
+		return err
+	})
+	remove()
+	c.gvlan(h1, "conflict", "clear")
+	if left := must(c.conflicts(h1))(c.t); len(left) > 0 {
+		c.t.Errorf("gvlan conflict clear left %+v", left)
+	}
+}
+
+// startBesideOthers: none of a machine's addresses is a container's, whoever starts
+// how many at once.
+func startBesideOthers(c *cluster) {
+	each := 4
+	if os.Getenv("GVLAN_SOAK") != "" {
+		each = 20
+	}
+	foreign := map[netip.Addr]bool{}
+	for i := range byte(20) {
+		addr := netip.AddrFrom4([4]byte{10, 195, 0, 3 + 2*i})
+		foreign[addr] = true
+		c.joinLAN(addr.String() + "/24")
+		defer c.Peer.MustExec(c.t, "ip", "addr", "del", addr.String()+"/24", "dev", "eth1")
+	}
+	c.network(c.Hosts[0], "lan1", "--subnet", "10.195.0.0/24", "-o", "parent=eth1")
+	var starts errgroup.Group
+	for _, h := range c.Hosts {
+		for i := range each {
+			starts.Go(func() error {
+				_, err := h.Docker(c.t.Context(), sleeper("lan1", fmt.Sprintf("%s-%d", h.Name, i))...)
+				return err
+			})
+		}
+	}
+	if err := starts.Wait(); err != nil {
+		c.t.Fatal(err)
+	}
+	given := map[netip.Addr]string{}
+	for _, h := range c.Hosts {
+		for i := range each {
+			name := fmt.Sprintf("%s-%d", h.Name, i)
+			addr := c.address(h, "lan1", name)
+			if foreign[addr] || given[addr] != "" {
+				c.t.Errorf("%s is given %s, which another machine (%t) or container %q has", name, addr, foreign[addr], given[addr])
+			}
+			given[addr] = name
+		}
+	}
 }

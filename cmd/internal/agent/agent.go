@@ -27,6 +27,7 @@ import (
 	"gvlan/cmd/internal/metrics"
 	"gvlan/cmd/internal/systemd"
 	"gvlan/driver"
+	"gvlan/driver/arp"
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
@@ -111,6 +112,7 @@ type Agent struct {
 	engine    host.Engine
 	addresses *ipam.Allocator
 	driver    *driver.Driver
+	ears      *arp.Ears // nil: this host's LANs are not listened to
 	recovery  *recovery
 	moves     *moves
 	backups   backups
@@ -259,10 +261,11 @@ func (a *Agent) openDriver() (err error) {
 	endpoints := &lateEndpoints{}
 	lan := node.Config{}
 	if a.outside.AnswersLAN != nil {
-		lan.Answers = endpoints.Answers
+		a.ears = arp.New(arp.Config{Networks: endpoints.OnLAN, Heard: endpoints.Heard, Troubles: a.troubles, Log: a.log})
+		lan.Answers, lan.Listens = endpoints.Answers, a.ears.Listens
 	}
 	a.addresses = ipam.New(node.Config{
-		Answers: lan.Answers, Vendor: oui.New(a.config.HostPath).Of,
+		Answers: lan.Answers, Listens: lan.Listens, Vendor: oui.New(a.config.HostPath).Of,
 		KV: group.New(a.session), Grant: a.session.Grant, Self: a.session, Memory: a.memory, Endpoints: endpoints, Events: a.trail, Ask: endpoints.Ask,
 		Routes: a.outside.Routes, DefaultPools: defaultPools(a.config.Pools), Log: a.log,
 	})
@@ -338,6 +341,14 @@ func (d *lateEndpoints) Ask(ctx context.Context, network string, addrs []netip.A
 // Answers asks on the LAN of a network before addresses of it are given.
 func (d *lateEndpoints) Answers(ctx context.Context, network string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
 	return d.driver.Answers(ctx, network, addrs, patience)
+}
+
+// OnLAN are the networks that it is listened for.
+func (d *lateEndpoints) OnLAN(ctx context.Context) ([]arp.Network, error) { return d.driver.OnLAN(ctx) }
+
+// Heard tells who uses an address on the LAN of a network.
+func (d *lateEndpoints) Heard(network string, addr netip.Addr, mac net.HardwareAddr) {
+	d.driver.Addresses.Heard(network, addr, slices.Clone(mac))
 }
 
 // CloseDead implements node.Endpoints.
@@ -524,6 +535,9 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.records.Run)
 	loop(a.addresses.Run)
 	loop(a.addresses.Probe)
+	if a.ears != nil {
+		loop(a.ears.Run)
+	}
 	loop(a.driver.Run)
 
 	loop(a.names.run)

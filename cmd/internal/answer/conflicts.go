@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
+	"gvlan/driver/visible"
 	"gvlan/ipam/conflict"
 	"gvlan/ipam/pool"
 )
@@ -27,7 +29,7 @@ func (a Conflicts) Register(server *api.Server) {
 }
 
 // all are the free addresses that are not given, and the containers' that somebody
-// else claims, which each host tells in what it says of itself.
+// else has too.
 func (a Conflicts) all(ctx context.Context) ([]api.ConflictView, error) {
 	known, err := a.Leases.survey(ctx)
 	if err != nil {
@@ -36,22 +38,22 @@ func (a Conflicts) all(ctx context.Context) ([]api.ConflictView, error) {
 	called, views := api.CallNodes(a.Roster.Names()), []api.ConflictView{}
 	for _, c := range a.Foreign.All() {
 		views = append(views, api.ConflictView{
-			Address: c.Address, Segment: c.Segment, Network: known.Networks.NameOf(c.Segment, c.Address), MAC: c.MAC, Vendor: c.Vendor, Node: c.Node, Host: called(c.Node),
+			Address: c.Address, Segment: c.Segment, Network: known.Networks.NameOf(c.Segment, c.Address), Container: withHost(c, called), MAC: c.MAC, Vendor: c.Vendor, Node: c.Node, Host: called(c.Node),
 			Since: time.Unix(c.Since, 0), Seen: time.Unix(c.Seen, 0),
 		})
-	}
-	for name, node := range a.Roster.Directory.Known().Nodes {
-		for _, c := range node.Description.Claims {
-			views = append(views, api.ConflictView{
-				Address: c.Address, Segment: c.Segment, Network: c.Network, Container: c.Container, MAC: c.MAC, Vendor: c.Vendor,
-				Node: name, Host: called(name), Since: time.Unix(c.Since, 0),
-			})
-		}
 	}
 	slices.SortFunc(views, func(x, y api.ConflictView) int {
 		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address), cmp.Compare(x.MAC, y.MAC), cmp.Compare(x.Host, y.Host))
 	})
 	return views, nil
+}
+
+// withHost is the container that has an address by right, and its host.
+func withHost(c store.Conflict, called func(node string) string) string {
+	if c.Endpoint == "" {
+		return ""
+	}
+	return cmp.Or(c.Container, visible.ID(c.Endpoint)) + " on " + called(c.Holder)
 }
 
 // clear ends the conflicts over an address, or all, and answers with the addresses.
@@ -68,7 +70,7 @@ func (a Conflicts) clear(r *http.Request) (any, error) {
 	defer cancel()
 	cleared := []netip.Addr{}
 	for _, c := range a.Foreign.All() {
-		if only.IsValid() && c.Address != only || query.Get("segment") != "" && query.Get("segment") != c.Segment {
+		if c.Endpoint != "" || only.IsValid() && c.Address != only || query.Get("segment") != "" && query.Get("segment") != c.Segment {
 			continue
 		}
 		done, err := a.Foreign.Clear(ctx, pool.At(c.Segment, c.Address), "cleared by hand (gvlan conflict clear)")

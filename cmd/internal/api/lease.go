@@ -212,7 +212,7 @@ type ConflictView struct {
 	Address   netip.Addr `json:"address"`
 	Segment   string     `json:"segment"`
 	Network   string     `json:"network,omitempty"`
-	Container string     `json:"container,omitempty"` // that has it by right; "": it is free, and not given
+	Container string     `json:"container,omitempty"` // that has it by right, and its host; "": it is free, and not given
 	MAC       string     `json:"mac"`                 // of who else has it
 	Vendor    string     `json:"vendor,omitempty"`    // of the MAC
 	Node      string     `json:"node"`                // that saw it

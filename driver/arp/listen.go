@@ -1,0 +1,128 @@
+package arp
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// A flood is heard by as many frames as these: the socket drops what waits
+// behind them.
+const (
+	mostFrames = 500 // in a round
+	round      = 250 * time.Millisecond
+	waiting    = 64 << 10 // bytes that a socket keeps
+)
+
+// Listen hears who uses an address of some subnets on an interface, until ctx ends
+// or the interface does.
+func Listen(ctx context.Context, ifname string, subnets []netip.Prefix, heard func(netip.Addr, net.HardwareAddr)) error {
+	iface, err := net.InterfaceByName(ifname)
+	if err != nil {
+		return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
+	}
+	var sockets []*os.File
+	defer func() {
+		for _, s := range sockets {
+			_ = s.Close() // it was only read
+		}
+	}()
+	for protocol, has := range map[uint16]bool{unix.ETH_P_ARP: has(subnets, netip.Addr.Is4), unix.ETH_P_IPV6: has(subnets, netip.Addr.Is6)} {
+		if !has {
+			continue
+		}
+		s, err := open(iface.Index, protocol, subnets)
+		if err != nil {
+			return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
+		}
+		sockets = append(sockets, s)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for _, s := range sockets {
+		stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) }) // wakes its reader
+		defer stop()
+		group.Go(func() error { return read(ctx, s, heard) })
+	}
+	if err := group.Wait(); err != nil && ctx.Err() == nil || err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
+	}
+	return nil
+}
+
+func has(subnets []netip.Prefix, family func(netip.Addr) bool) bool {
+	for _, p := range subnets {
+		if family(p.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// open opens a packet(7) socket that hears what the filter lets through, of one
+// protocol.
+func open(ifindex int, protocol uint16, subnets []netip.Prefix) (*os.File, error) {
+	// It hears nothing before it is bound: by then it has its filter.
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	s := os.NewFile(uintptr(fd), "packet socket")
+	program, err := filter(subnets)
+	if err == nil {
+		code := make([]unix.SockFilter, len(program))
+		for i, in := range program {
+			code[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+		}
+		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
+	}
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, waiting)
+	}
+	if err == nil {
+		swapped := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol)) // as packet(7) has it
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swapped, Ifindex: ifindex})
+	}
+	if err != nil {
+		_ = s.Close() // nothing was read
+		return nil, err
+	}
+	return s, nil
+}
+
+// read tells what a socket hears, and no more of it in a round than is worth
+// hearing.
+func read(ctx context.Context, s *os.File, heard func(netip.Addr, net.HardwareAddr)) error {
+	frame := make([]byte, taken)
+	for frames, began := 0, time.Now(); ; frames++ {
+		if frames == mostFrames {
+			if left := round - time.Since(began); left > 0 {
+				select {
+				case <-ctx.Done():
+					return nil
+				case <-time.After(left):
+				}
+			}
+			frames, began = 0, time.Now()
+		}
+		n, err := s.Read(frame)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, unix.ENETDOWN): // told once where the interface goes down
+			continue
+		case err != nil:
+			return err
+		}
+		if addr, mac, ok := Parse(frame[:n]); ok {
+			heard(addr, mac)
+		}
+	}
+}

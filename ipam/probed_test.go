@@ -1,0 +1,201 @@
+package ipam
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"gvlan/cluster/store"
+	"gvlan/ipam/pool"
+)
+
+const stranger = "02:99:00:00:00:07"
+
+// strangers has somebody answer for addresses on the LAN of a host.
+func (h *host) strangers(mac string, addrs ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.strange = map[netip.Addr]string{}
+	for _, addr := range addrs {
+		h.strange[netip.MustParseAddr(addr)] = mac
+	}
+}
+
+// waits counts how often a start waited for answers.
+func (h *host) waits() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.hurried
+}
+
+// stocked waits until an address is known to be silent.
+func (n *lan) stocked(addr string) {
+	n.h.c.Helper()
+	n.h.waitFor(addr+" to be in stock", func() bool {
+		return n.h.Prober().Fresh(n.id, pool.At(pool.DefaultSegment, netip.MustParseAddr(addr)))
+	})
+}
+
+// TestStrangersAddressesAreNotGiven: what somebody answers for becomes a conflict
+// of the whole cluster, --ip of it is refused by who has it, and a start waits for
+// nobody once the stock is filled.
+func TestStrangersAddressesAreNotGiven(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		c.probes = true
+		h1, h2 := c.host("h1"), c.host("h2")
+		h1.strangers(stranger, "10.0.0.3", "10.0.0.200")
+		n := h1.mustCreate("10.0.0.0/24")
+		h1.ready()
+		n.stocked("10.0.0.2")
+		h1.waitFor("the conflict", func() bool { return len(h1.Foreign().All()) == 1 })
+		before := h1.waits()
+		for i, want := range []string{"10.0.0.2", "10.0.0.4", "10.0.0.5"} {
+			n.stocked(want)
+			if ct := n.mustRun(fmt.Sprint("c", i), ""); ct.ip() != want {
+				c.Errorf("given %s, want %s", ct.ip(), want)
+			}
+		}
+		if got := h1.waits() - before; got > 1 { // one settles what was answered
+			c.Errorf("%d starts waited for the LAN, want none", got)
+		}
+		_, err := n.run("", "10.0.0.200")
+		checkErr(c, err, "address 10.0.0.200 is in use on the LAN by MAC "+stranger)
+		_, err = h2.mustCreate("10.0.0.0/24").run("", "10.0.0.3")
+		checkErr(c, err, "address 10.0.0.3 is in use on the LAN by MAC "+stranger+", as host h1 saw")
+		h1.waitFor("the other conflict", func() bool { return len(h1.Foreign().All()) == 2 })
+		h1.strangers(stranger)
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.3"))
+		if done, err := h1.Foreign().Clear(c.Context(), at, "by hand"); err != nil || !done {
+			c.Fatalf("clear: %t, %v", done, err)
+		}
+		if ct := n.mustRun("again", "10.0.0.3"); ct.ip() != "10.0.0.3" {
+			c.Errorf("given %s", ct.ip())
+		}
+		h1.cleared()
+	})
+}
+
+// TestOneCannotTakeThePool: a machine that answers for every address takes half of
+// a pool, and containers start all the same.
+func TestOneCannotTakeThePool(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		c.probes = true
+		h := c.host("h1")
+		var all []string
+		for last := range 16 {
+			all = append(all, fmt.Sprintf("10.0.0.%d", last))
+		}
+		h.strangers(stranger, all...)
+		n := h.mustCreate("10.0.0.0/28")
+		h.ready()
+		for i := range 4 {
+			n.mustRun(fmt.Sprint("c", i), "")
+		}
+		h.waitFor("conflicts", func() bool { return len(h.Foreign().All()) > 0 })
+		if got := len(h.Foreign().All()); got > 8 {
+			c.Errorf("%d of 16 addresses are in conflict, want half at most", got)
+		}
+		if said := h.Foreign().Warnings(); len(said) != 1 {
+			c.Errorf("people are told %q, want who answers for all", said)
+		}
+		h.cleared()
+	})
+}
+
+// TestProbeOff asks nobody.
+func TestProbeOff(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		c.probes = true
+		h := c.host("h1")
+		h.strangers(stranger, "10.0.0.2")
+		n := h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"probe": "off"}})
+		h.ready()
+		if ct := n.mustRun("c", ""); ct.ip() != "10.0.0.2" || h.waits() > 0 {
+			c.Errorf("given %s after %d questions, want 10.0.0.2 and none", ct.ip(), h.waits())
+		}
+		if _, err := h.create(flags{subnets: []string{"10.1.0.0/24"}, opts: map[string]string{"probe": "maybe"}}); err == nil {
+			c.Error("probe=maybe is taken")
+		}
+	})
+}
+
+// TestALostLeaseComesBackFromAConflict: the container has the address by right.
+func TestALostLeaseComesBackFromAConflict(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		web := h.mustCreate("10.0.0.0/24").mustRun("web", "")
+		at := pool.At(pool.DefaultSegment, web.addrs[0].Addr())
+		rec := store.Encode(store.Lease{State: store.Conflicted, Node: "h2", MAC: stranger})
+		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(at.Key(), rec)}})
+		h.must(err)
+		if _, err := h.leases.reconcile(c.Context(), at); err != nil {
+			c.Fatal(err)
+		}
+		it, err := c.far.Get(c.Context(), at.Key())
+		h.must(err)
+		if got, err := store.Decode[store.Lease](it); err != nil || got.State != store.Leased || got.Node != "h1" {
+			c.Errorf("the record is %+v, %v; want the container's", got, err)
+		}
+	})
+}
+
+// TestHeard: who uses a container's address is told of with his MAC address, and
+// one who uses a free one is asked for.
+func TestHeard(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		c.probes = true
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.0/24")
+		h.ready()
+		web := n.mustRun("web", "")
+		h.follows(c)
+		n.stocked("10.0.0.9")
+		mac, err := net.ParseMAC(stranger)
+		h.must(err)
+		h.strangers(stranger, "10.0.0.9")
+		h.Heard(n.id, netip.MustParseAddr("10.0.0.9"), mac)
+		h.waitFor("the conflict over a free address", func() bool {
+			return slices.ContainsFunc(h.Foreign().All(), func(x store.Conflict) bool { return x.Address.String() == "10.0.0.9" })
+		})
+		h.waitFor("the claim on a container's address", func() bool {
+			h.Heard(n.id, web.addrs[0].Addr(), mac)
+			return slices.ContainsFunc(h.Foreign().All(), func(x store.Conflict) bool {
+				return x.Address == web.addrs[0].Addr() && x.MAC == stranger && x.Endpoint == web.endpoint
+			})
+		})
+		own := MAC(h.session.Cluster(), pool.DefaultSegment, netip.MustParseAddr("10.0.0.10"))
+		n.stocked("10.0.0.10")
+		h.Heard(n.id, netip.MustParseAddr("10.0.0.10"), own)
+		n.stocked("10.0.0.10") // a container of ours that was there
+		h.cleared()
+	})
+}
+
+// cleared ends the conflicts, as an operator does: nothing is left of them.
+func (h *host) cleared() {
+	h.c.Helper()
+	h.strangers(stranger)
+	h.waitFor("no conflict", func() bool {
+		for _, x := range h.Foreign().All() {
+			if _, err := h.Foreign().Clear(h.c.Context(), pool.At(x.Segment, x.Address), "by hand"); err != nil {
+				h.c.Fatal(err)
+			}
+		}
+		items, err := store.All[store.Conflict](h.c.Context(), h.KV, store.ConflictsSpan())
+		return err == nil && len(items) == 0
+	})
+}
+
+// follows has the allocator follow the endpoints, as the agent does.
+func (h *host) follows(c *cluster) {
+	ctx, cancel := context.WithCancel(c.Context())
+	done := make(chan error, 1)
+	go func() { done <- store.Follow(ctx, c.far, store.EndpointsSpan(), h.ApplyEndpoints) }()
+	c.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
