@@ -151,6 +151,12 @@ func TestAReservationsMAC(t *testing.T) {
 		}
 	}
 	c.held("10.0.1.50", false)
+
+	h1.must(h1.d.Remove(t.Context(), "lan1", true))
+	h1.eventually("reservations are gone with their network", func() bool { return len(h1.d.Addresses.Reservations())+len(h2.d.Addresses.Reservations()) == 0 })
+	if _, err := h1.d.Reserve(t.Context(), "lan1", reserve.Wish{First: netip.MustParseAddr("10.0.1.51"), Last: netip.MustParseAddr("10.0.1.51")}); err == nil {
+		t.Error("an address of a network that is going is reserved")
+	}
 }
 
 // TestWhoMayAskOfAnOlderEngine: a container is taken for the one that asks from when

@@ -50,38 +50,37 @@ func (cs *claims) unclaimed(at pool.Place) {
 
 // makeClaim makes the record of an address for the swarm if it is absent, and the
 // address is not reserved: the swarm does not say which container it is for.
-func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found found, won bool, err error) {
+func (cs *claims) makeClaim(ctx context.Context, p journal.Pool, at pool.Place) (found store.Item, won bool, err error) {
 	nonce, err := node.MintNonce(cs.Rand, node.LeaseNonce)
 	if err != nil {
 		return found, false, err
 	}
-	key, kept := at.Key(), store.ReservationKey(at.Segment, at.Addr)
+	key := at.Key()
 	overlay, _ := store.ManagerNetworkOf(p.Network)
 	res, err := cs.Commit(ctx, store.Txn{
 		Gives: true,
-		If:    []store.Cond{store.Absent(key), store.Absent(kept)},
+		If:    []store.Cond{store.Absent(key), store.Absent(store.ReservationKey(at.Segment, at.Addr))},
 		Then: []store.Op{store.Put(key, store.Encode(store.Lease{
 			State: store.Leased, Kind: store.Dynamic, Nonce: nonce, Since: cs.Now().Unix(),
 			Network: overlay, Claims: &store.Claims{Manager: true, Made: nonce},
 		}))},
-		Else: []store.Op{store.Get(key), store.Get(kept)},
+		Else: []store.Op{store.Get(key)},
 	})
 	if err != nil {
 		return found, false, cs.Unanswered(err)
 	}
 	if !res.Done {
-		found.lease, _ = res.Item(key)
-		found.kept, _ = res.Item(kept)
-		won = createdUnder(found.lease, nonce) != 0 // an earlier try may have made it
+		found, _ = res.Item(key)
+		won = createdUnder(found, nonce) != 0 // an earlier try may have made it
 	}
-	if res.Done || found.lease.Created != 0 {
+	if res.Done || found.Created != 0 {
 		cs.Learn(at, mirror.Taken, res.Revision)
 	}
 	if res.Done || won {
 		cs.claimed(at, nonce)
 		return found, true, nil
 	}
-	if cs.IsUnknown(at, found.lease) {
+	if cs.IsUnknown(at, found) {
 		cs.SuspectAt(at)
 	}
 	return found, false, nil

@@ -112,7 +112,7 @@ func (ls *leases) assert(ctx context.Context, l journal.Lease) (*Conflict, error
 	if err != nil || won {
 		return nil, err
 	}
-	rec, err := store.Decode[store.Lease](found.lease)
+	rec, err := store.Decode[store.Lease](found)
 	if err != nil {
 		return nil, err
 	}
@@ -136,15 +136,9 @@ func (w wish) unreserved() store.Cond {
 	return store.Unchanged(store.ReservationKey(w.Segment, w.Address), w.kept)
 }
 
-// found is what stands in a lease's way.
-type found struct {
-	lease store.Item // zero: none
-	kept  store.Item // a reservation, where that is looked at; zero: none
-}
-
 // take is put for a lease that nobody has yet: when the reply is missing it
 // is given back.
-func (ls *leases) take(ctx context.Context, w wish) (found found, won bool, err error) {
+func (ls *leases) take(ctx context.Context, w wish) (found store.Item, won bool, err error) {
 	l := w.Lease
 	found, won, err = ls.put(ctx, l, true, w.unreserved())
 	switch {
@@ -231,22 +225,18 @@ func (ls *leases) climbed(all []wish, res store.Result) (tried, error) {
 // it reads what stands there otherwise.
 func (ls *leases) creation(l journal.Lease, also ...store.Cond) store.Txn {
 	key, rec := l.Place().Key(), ls.Record(l)
-	txn := store.Txn{
+	return store.Txn{
 		If:    append([]store.Cond{store.Absent(key)}, also...),
 		Then:  []store.Op{store.Put(key, store.Encode(rec))},
 		Else:  []store.Op{store.Get(key)},
 		Epoch: rec.Epoch,
 	}
-	for _, cond := range also {
-		txn.Else = append(txn.Else, store.Get(cond.Key))
-	}
-	return txn
 }
 
 // put makes the lease's key if it is absent, and what else is compared holds. When
 // it is not, found is what stands there. With gives the address is given for the
 // first time, else a lease is written again. The caller holds the place.
-func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool, also ...store.Cond) (found found, won bool, err error) {
+func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool, also ...store.Cond) (found store.Item, won bool, err error) {
 	txn := ls.creation(l, also...)
 	txn.Gives = gives
 	res, err := ls.Commit(ctx, txn)
@@ -255,15 +245,12 @@ func (ls *leases) put(ctx context.Context, l journal.Lease, gives bool, also ...
 	}
 	l.Created = res.Revision
 	if !res.Done {
-		found.lease, _ = res.Item(l.Place().Key())
-		for _, cond := range also {
-			found.kept, _ = res.Item(cond.Key)
-		}
-		if found.lease.Created == 0 {
-			return found, false, nil
+		found, _ = res.Item(l.Place().Key())
+		if found.Created == 0 {
+			return found, false, nil // something else does not hold
 		}
 		// An earlier try of this very transaction may have made it.
-		l.Created = createdUnder(found.lease, l.Nonce)
+		l.Created = createdUnder(found, l.Nonce)
 	}
 	ls.Learn(l.Place(), mirror.Taken, res.Revision)
 	if l.Created == 0 {

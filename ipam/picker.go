@@ -679,6 +679,16 @@ func (k *kept) asker(ctx context.Context, p journal.Pool, addr netip.Addr, r Add
 	}
 }
 
+// now is the reservation of an address as the store has it.
+func (k *kept) now(ctx context.Context, at pool.Place) (r reserve.Reservation, found bool, err error) {
+	it, err := k.Read(ctx, store.ReservationKey(at.Segment, at.Addr))
+	if err != nil {
+		return r, false, err
+	}
+	r, found = reserve.Read(it)
+	return r, found, nil
+}
+
 // Reservations are all of the cluster's, as far as is known here.
 func (k *kept) Reservations() []reserve.Reservation { return k.book.All() }
 

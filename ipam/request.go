@@ -311,10 +311,13 @@ func (rq *requests) takeFree(ctx context.Context, l journal.Lease, who reserve.A
 	}
 	for {
 		found, won, err := rq.leases.take(ctx, want)
-		if err != nil || won || found.lease.Created != 0 {
-			return found.lease, err
+		if err != nil || won || found.Created != 0 {
+			return found, err
 		}
-		r, reserved := reserve.Read(found.kept)
+		r, reserved, err := rq.kept.now(ctx, l.Place())
+		if err != nil {
+			return store.Item{}, rq.Unanswered(err)
+		}
 		if reserved && !who.May(r.Reservation) {
 			return store.Item{}, reserve.Refused{Reservation: r}
 		}
@@ -600,10 +603,10 @@ func (rq *requests) claimAny(ctx context.Context, p journal.Pool, r AddressReque
 			return tried{}, err
 		case err != nil:
 			return tried{won: -1}, err
-		case found.lease.Created == 0:
+		case found.Created == 0:
 			return tried{won: -1, free: []int{0}}, nil
 		}
-		return tried{won: -1, revision: found.lease.Modified}, nil
+		return tried{won: -1, revision: found.Modified}, nil
 	})
 }
 
@@ -618,17 +621,20 @@ func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Ad
 	at := pool.At(p.Parsed.Segment, addr)
 	granted := netip.PrefixFrom(addr, p.Parsed.Subnet.Bits())
 	for {
-		found, won, err := rq.claims.makeClaim(ctx, p, at)
+		it, won, err := rq.claims.makeClaim(ctx, p, at)
 		if err != nil || won {
 			return granted, err
 		}
-		if found.lease.Created == 0 {
-			if r, reserved := reserve.Read(found.kept); reserved {
+		if it.Created == 0 {
+			r, reserved, err := rq.kept.now(ctx, at)
+			switch {
+			case err != nil:
+				return netip.Prefix{}, rq.Unanswered(err)
+			case reserved:
 				return netip.Prefix{}, reserve.Refused{Reservation: r}
 			}
 			continue // it was released meanwhile
 		}
-		it := found.lease
 		rec, err := store.Decode[store.Lease](it)
 		switch {
 		case err != nil:

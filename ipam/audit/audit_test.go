@@ -87,6 +87,7 @@ func healthy(t *testing.T, kv store.KV) {
 		store.Put(store.QuarantineKey("h4"), store.Encode(store.Quarantine{Node: "h4"})),
 		leaseAt("10.0.0.15", store.Lease{State: store.Leased, Nonce: "n", Network: "overlay", Claims: &store.Claims{Manager: true}}),
 		store.Put(store.CooldownKey("default", addr("10.0.0.16")), store.Encode(store.Cooldown{Since: now().Unix() - 3600})),
+		store.Put(store.ReservationKey("default", addr("10.0.0.17")), store.Encode(store.Reservation{Network: "net-uuid", Name: "lan"})),
 		store.Put(store.DefaultPoolKey(netip.MustParsePrefix("172.18.0.0/16")), store.Encode(store.DefaultPool{Subnet: "172.18.0.0/16", By: []string{"net-uuid"}})),
 		store.Put(store.DefaultPoolKey(netip.MustParsePrefix("172.19.0.0/16")), store.Encode(store.DefaultPool{Subnet: "172.19.0.0/16", Node: "h2", Nonce: "1"})),
 	)
@@ -193,6 +194,10 @@ var faults = map[string]struct {
 	"a hardware address of an endpoint that is no more": {
 		plant: []store.Op{store.Put(store.MACKey("default", "02:00:00:00:00:20"), store.Encode(store.MAC{Node: "h1", Endpoint: "e9"}))},
 		want:  []string{"mac /macs/default/02:00:00:00:00:20"},
+	},
+	"what an operator reserved of a network that is not there": {
+		plant: []store.Op{store.Put(store.ReservationKey("default", addr("10.0.0.20")), store.Encode(store.Reservation{Network: "lost-uuid", Name: "lost", For: "web"}))},
+		want:  []string{"reservation /reservations/default/4/0a000014"},
 	},
 	"a reservation of a network that is not there": {
 		plant: []store.Op{leaseAt("10.0.0.20", store.Lease{State: store.Reserved, By: []string{"lost-uuid"}})},
