@@ -47,7 +47,7 @@ const (
 // What the numbers of a compact lease mean; the first is left out.
 var (
 	leaseStates = [...]LeaseState{Leased, Reserved, Quarantined}
-	leaseKinds  = [...]LeaseKind{Dynamic, Static, ""}
+	leaseKinds  = [...]LeaseKind{Dynamic, Static, "", Service}
 )
 
 const (

@@ -34,6 +34,9 @@ const (
 	Dynamic LeaseKind = "dynamic"
 	// Static: this very address was asked for (--ip).
 	Static LeaseKind = "static"
+	// Service: an endpoint has it besides the one it was given, for as long as it
+	// is there: the fixed address of a service (driver-opt gvlan.ip).
+	Service LeaseKind = "service"
 )
 
 // Lease is one address of a segment. It is written when the address is

@@ -160,11 +160,19 @@ type Endpoint struct {
 	Sandbox   string    `json:"sandbox,omitempty"` // the engine's SandboxKey; "" while not joined
 	Since     int64     `json:"since"`             // unix seconds
 	Container Container `json:"container"`
+	// Wants are the addresses that it is to have besides, each when no other
+	// endpoint has it; Fixed are those of them that it has.
+	Wants []string `json:"wants,omitempty"`
+	Fixed []string `json:"fixed,omitempty"`
+	// Failover is how many seconds the LAN is silent about such an address before
+	// it is taken from a host that is not connected; 0: an eviction is waited for.
+	Failover int64 `json:"failover,omitempty"`
 }
 
-// Addresses returns those it has, IPv4 first: the record has them as CIDR.
+// Addresses returns those it has, IPv4 first and the fixed ones last: the record
+// has them as CIDR.
 func (e Endpoint) Addresses() (all []netip.Addr) {
-	for _, text := range []string{e.IPv4, e.IPv6} {
+	for _, text := range append([]string{e.IPv4, e.IPv6}, e.Fixed...) {
 		if prefix, err := netip.ParsePrefix(text); err == nil {
 			all = append(all, prefix.Addr())
 		}

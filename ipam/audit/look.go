@@ -215,6 +215,8 @@ type attachment struct {
 	Segment string `json:"segment"`
 	IPv4    string `json:"ipv4"`
 	IPv6    string `json:"ipv6"`
+	// Fixed is what it has besides.
+	Fixed []string `json:"fixed"`
 }
 
 func (l *look) takeEndpoint(it store.Item) {
@@ -228,7 +230,7 @@ func (l *look) takeEndpoint(it store.Item) {
 		l.unread = true
 		return
 	}
-	for _, addr := range (store.Endpoint{IPv4: rec.IPv4, IPv6: rec.IPv6}).Addresses() {
+	for _, addr := range (store.Endpoint{IPv4: rec.IPv4, IPv6: rec.IPv6, Fixed: rec.Fixed}).Addresses() {
 		l.claimed = append(l.claimed, l.tieMark(tie{node, id, rec.Segment, addr}))
 	}
 }
