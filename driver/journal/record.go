@@ -163,6 +163,11 @@ type Endpoint struct {
 	// that it was sent.
 	StopSignal string `json:"stop_signal,omitempty"`
 	Stopping   bool   `json:"stopping,omitempty"`
+	// Wants are the addresses that it is to have besides, as their subnets have
+	// them, and Failover when they are taken over (option.EndpointOptions); which
+	// of them it has is told by the leases.
+	Wants    []netip.Prefix `json:"wants,omitempty"`
+	Failover time.Duration  `json:"failover,omitempty"`
 }
 
 // Addresses are the endpoint's addresses without their subnets.

@@ -126,7 +126,7 @@ func learnt(handle *netlink.Handle, l netlink.Link) ([]netlink.Addr, error) {
 func prefixOf(a netlink.Addr) netip.Prefix {
 	addr, _ := netip.AddrFromSlice(a.IP)
 	bits, _ := a.Mask.Size()
-	return netip.PrefixFrom(addr, bits)
+	return netip.PrefixFrom(addr.Unmap(), bits)
 }
 
 // forgetLearnt takes the addresses away, and the routes that routers told of.

@@ -16,4 +16,5 @@
 //	shim.go       the host's own link beside its containers'
 //	lan.go        telling a LAN who has an address (Announce), and asking (Ask)
 //	host.go       addresses and routes of a namespace
+//	address.go    one more address of an interface, and taking it away
 package link

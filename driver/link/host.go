@@ -41,16 +41,7 @@ func Silence(addr netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
-	if err != nil {
-		return err
-	}
-	defer handle.Close()
-	l, err := handle.LinkByName(name)
-	if err != nil {
-		return err
-	}
-	return handle.LinkSetDown(l)
+	return onLink(name, func(handle *netlink.Handle, l netlink.Link) error { return handle.LinkSetDown(l) })
 }
 
 // Routes lists the destinations of the routes in the network namespace of the

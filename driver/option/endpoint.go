@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
@@ -22,6 +24,16 @@ const (
 	KeyIfName   = "com.docker.network.endpoint.ifname"        // of an endpoint
 	KeyPortMap  = "com.docker.network.portmap"                // of an endpoint: ports to publish
 	keyPrefix   = "com.docker.network."
+)
+
+// gvlan's own options of an endpoint.
+const (
+	// KeyFixed gives an endpoint addresses besides, which it takes over when
+	// nobody else has them.
+	KeyFixed = "gvlan.ip"
+	// KeyFailover is how long such an address is silent on the LAN before it is
+	// taken from a host that is not connected.
+	KeyFailover = "gvlan.failover"
 )
 
 // enginesOwn are keys that Docker itself acts on, whatever the driver.
@@ -85,6 +97,10 @@ type EndpointOptions struct {
 	MAC      string   // that a driver-opt asks for; "": none
 	IfName   string   // inside the container; "": Docker's choice
 	Unheeded []string // what has no effect, each the start of a sentence's second half
+	// Fixed are the addresses that it is to have besides; Failover is 0 where they
+	// are taken over under the rules of an eviction only.
+	Fixed    []netip.Addr
+	Failover time.Duration
 }
 
 // ParseEndpoint reads the options of CreateEndpoint: the driver-opts of
@@ -107,6 +123,18 @@ func ParseEndpoint(raw map[string]any, mac string) (EndpointOptions, error) {
 				return EndpointOptions{}, err
 			}
 			o.MAC = mac
+		case key == KeyFixed:
+			fixed, err := parseFixed(fmt.Sprint(value))
+			if err != nil {
+				return EndpointOptions{}, err
+			}
+			o.Fixed = fixed
+		case key == KeyFailover:
+			failover, err := parseFailover(fmt.Sprint(value))
+			if err != nil {
+				return EndpointOptions{}, err
+			}
+			o.Failover = failover
 		case key == KeyPortMap:
 			if ports, ok := value.([]any); ok && len(ports) > 0 {
 				o.Unheeded = append(o.Unheeded, portsUnheeded)
@@ -115,8 +143,47 @@ func ParseEndpoint(raw map[string]any, mac string) (EndpointOptions, error) {
 			o.Unheeded = append(o.Unheeded, optUnheeded(key))
 		}
 	}
+	if o.Failover != 0 && len(o.Fixed) == 0 {
+		return EndpointOptions{}, fmt.Errorf("%w: driver-opt %s=%s says when an address is taken over, and there is none: give %s=ADDRESS too, or leave it out", ErrInvalid, KeyFailover, o.Failover, KeyFixed)
+	}
 	slices.Sort(o.Unheeded)
 	return o, nil
+}
+
+// mostFixed is how many addresses an endpoint may have besides: each is asked
+// for by itself.
+const mostFixed = 8
+
+// parseFixed reads the addresses of KeyFixed.
+func parseFixed(text string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	for word := range strings.SplitSeq(text, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(word))
+		if err != nil || addr.Zone() != "" {
+			return nil, fmt.Errorf("%w: driver-opt %s=%q is no list of addresses: give one like 192.168.1.50, or several with commas between them", ErrInvalid, KeyFixed, text)
+		}
+		if addr = addr.Unmap(); slices.Contains(all, addr) {
+			return nil, fmt.Errorf("%w: driver-opt %s=%q gives %s twice: give it once", ErrInvalid, KeyFixed, text, addr)
+		}
+		all = append(all, addr)
+	}
+	if len(all) > mostFixed {
+		return nil, fmt.Errorf("%w: driver-opt %s=%q gives %d addresses: give up to %d", ErrInvalid, KeyFixed, text, len(all), mostFixed)
+	}
+	return all, nil
+}
+
+// leastFailover is what asking the LAN and finding out that it cannot be reached
+// takes.
+const leastFailover = 10 * time.Second
+
+// parseFailover reads KeyFailover.
+func parseFailover(text string) (time.Duration, error) {
+	failover, err := time.ParseDuration(text)
+	if err != nil || failover < leastFailover {
+		return 0, fmt.Errorf("%w: driver-opt %s=%q is no duration of at least %s: give one like 30s or 2m, or leave it out for the rules of gvlan node evict", ErrInvalid, KeyFailover, text, leastFailover)
+	}
+	return failover, nil
 }
 
 // ErrMAC is wrapped when an endpoint cannot have the MAC address that was asked
@@ -179,6 +246,8 @@ func optUnheeded(key string) string {
 		return said + ": it is an option of networks, docker network create -o"
 	case strings.HasPrefix(key, keyPrefix):
 		return said + " on a network of gvlan's"
+	case pool.Nearest(key, []string{KeyFixed, KeyFailover}) != "":
+		return said + ": did you mean " + pool.Nearest(key, []string{KeyFixed, KeyFailover}) + "?"
 	case pool.Nearest(key[strings.LastIndexByte(key, '.')+1:], []string{"ifname", "interface_name"}) != "":
 		return said + ": did you mean " + KeyIfName + "?"
 	}

@@ -3,8 +3,10 @@ package option_test
 import (
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"gvlan/driver/option"
 
@@ -29,6 +31,20 @@ func TestParseEndpointOptions(t *testing.T) {
 		{name: "bad interface name", raw: `{"com.docker.network.endpoint.ifname":"a/b"}`, err: `driver-opt com.docker.network.endpoint.ifname="a/b"`},
 		{name: "long interface name", raw: `{"com.docker.network.endpoint.ifname":"sixteencharacter"}`, err: "up to 15"},
 		{name: "interface name that is none", raw: `{"com.docker.network.endpoint.ifname":".."}`, err: `".."`},
+		{name: "fixed address", raw: `{"gvlan.ip":"192.168.1.50"}`, want: option.EndpointOptions{Fixed: []netip.Addr{netip.MustParseAddr("192.168.1.50")}}},
+		{name: "fixed addresses of both families, and failover", raw: `{"gvlan.ip":"192.168.1.50, fd00::50","gvlan.failover":"30s"}`, want: option.EndpointOptions{
+			Fixed: []netip.Addr{netip.MustParseAddr("192.168.1.50"), netip.MustParseAddr("fd00::50")}, Failover: 30 * time.Second,
+		}},
+		{name: "fixed address that is none", raw: `{"gvlan.ip":"web"}`, err: `driver-opt gvlan.ip="web" is no list of addresses: give one like 192.168.1.50`},
+		{name: "fixed address as a subnet", raw: `{"gvlan.ip":"192.168.1.50/24"}`, err: `driver-opt gvlan.ip="192.168.1.50/24" is no list of addresses`},
+		{name: "fixed address with a zone", raw: `{"gvlan.ip":"fe80::1%eth0"}`, err: "is no list of addresses"},
+		{name: "no fixed address", raw: `{"gvlan.ip":""}`, err: "is no list of addresses"},
+		{name: "one fixed address twice", raw: `{"gvlan.ip":"192.168.1.50,192.168.1.50"}`, err: `gives 192.168.1.50 twice`},
+		{name: "too many fixed addresses", raw: `{"gvlan.ip":"10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6,10.0.0.7,10.0.0.8,10.0.0.9"}`, err: `gives 9 addresses: give up to 8`},
+		{name: "failover of nothing", raw: `{"gvlan.failover":"30s"}`, err: `give gvlan.ip=ADDRESS too`},
+		{name: "failover that is none", raw: `{"gvlan.ip":"192.168.1.50","gvlan.failover":"soon"}`, err: `driver-opt gvlan.failover="soon" is no duration of at least 10s`},
+		{name: "failover too soon", raw: `{"gvlan.ip":"192.168.1.50","gvlan.failover":"1s"}`, err: `of at least 10s: give one like 30s`},
+		{name: "a word like one of ours", raw: `{"gvlan.ips":"1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt gvlan.ips has no effect: did you mean gvlan.ip?"}}},
 		{name: "unknown", raw: `{"xyzzy":"1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt xyzzy has no effect: gvlan has no such option for a container"}}},
 		{name: "unknown, with an escape", raw: `{"a\u001b[2Jb":"1"}`, want: option.EndpointOptions{Unheeded: []string{`driver-opt "a\x1b[2Jb" has no effect: gvlan has no such option for a container`}}},
 		{name: "of networks", raw: `{"parent":"eth1"}`, want: option.EndpointOptions{Unheeded: []string{"driver-opt parent has no effect: it is an option of networks, docker network create -o"}}},
@@ -48,7 +64,7 @@ func TestParseEndpointOptions(t *testing.T) {
 				}
 				return
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
+			if diff := cmp.Diff(test.want, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" || err != nil {
 				t.Errorf("options (-want +got):\n%s%v", diff, err)
 			}
 		})
