@@ -149,13 +149,15 @@ func (e *edit) add(m *member) {
 	net.size++
 	e.dirty = true
 	names := e.namesOf(net)
-	for _, name := range m.names {
-		names.add(name, m)
-		nest(names, name, 1)
-	}
-	e.share(m, names)
-	for _, addr := range m.addrs() {
-		e.addresses().add(reverseKey(addr), m)
+	for ; m != nil; m = m.also {
+		for _, name := range m.names {
+			names.add(name, m)
+			nest(names, name, 1)
+		}
+		e.share(m, names)
+		for _, addr := range m.addrs() {
+			e.addresses().add(reverseKey(addr), m)
+		}
 	}
 }
 
@@ -164,13 +166,15 @@ func (e *edit) remove(m *member) {
 	net.size--
 	e.dirty = true
 	names := e.namesOf(net)
-	for _, name := range m.names {
-		names.remove(name, m)
-		nest(names, name, -1)
-	}
-	e.share(m, names)
-	for _, addr := range m.addrs() {
-		e.addresses().remove(reverseKey(addr), m)
+	for ; m != nil; m = m.also {
+		for _, name := range m.names {
+			names.remove(name, m)
+			nest(names, name, -1)
+		}
+		e.share(m, names)
+		for _, addr := range m.addrs() {
+			e.addresses().remove(reverseKey(addr), m)
+		}
 	}
 }
 
@@ -195,11 +199,14 @@ func above(name string) iter.Seq[string] {
 // went. Aliases and services are there to be shared, so only first names
 // count: a container's own, or, while that is not known, what no other has.
 func (e *edit) share(m *member, names *draft) {
+	if m.second {
+		return
+	}
 	name := m.names[0]
 	var nodes []uint32
 	if entry := names.get([]byte(name)); entry != nil {
 		for _, o := range entry.members {
-			if o.names[0] == name && !slices.Contains(nodes, o.node) {
+			if !o.second && o.names[0] == name && !slices.Contains(nodes, o.node) {
 				nodes = append(nodes, o.node)
 			}
 		}

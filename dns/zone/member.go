@@ -26,6 +26,10 @@ type member struct {
 	spelled []string // as they were given, where one is not folded already; else nil
 	ports   []port
 	text    string // "" is no TXT
+	// also is the same endpoint by its fixed addresses, which it has besides; nil
+	// for none. Second is set there: its names are there to be shared.
+	also   *member
+	second bool
 }
 
 // port is one thing a member listens on, as SRV records name it.
@@ -38,6 +42,81 @@ type port struct {
 // newMember reads an endpoint record; nil when it has no address or no name
 // to give it.
 func newMember(e store.Endpoint, node uint32) *member {
+	shared := sharedNames(e.Container)
+	task := e.Container.Labels[labelSwarmTask] != "" && len(e.Wants) > 0
+	first := e.Container
+	if task { // what the service is called is at its fixed address
+		first.Aliases = nil
+	}
+	m := oneMember(e, first, node, task)
+	if m == nil || len(e.Wants) == 0 {
+		return m
+	}
+	last := m
+	for _, also := range fixedAddresses(e, m, task) {
+		if task && len(shared) == 0 {
+			break
+		}
+		last.also = &member{network: m.network, node: node, v4: also[0], v6: also[1], ports: m.ports, text: m.text, names: m.names, spelled: m.spelled, second: true}
+		if last = last.also; task {
+			last.names, last.spelled = foldNames(shared)
+		}
+		if len(last.names) == 0 {
+			last.names = []string{addressName(last)}
+		}
+	}
+	return m
+}
+
+// sharedNames are what a task of the swarm is called as one of its service, but for
+// tasks.SERVICE, which is each task by itself.
+func sharedNames(c store.Container) (all []string) {
+	if service := c.Labels[labelSwarmService]; service != "" {
+		all = append(all, service)
+	}
+	return append(all, c.Aliases...)
+}
+
+// fixedAddresses pairs the addresses that an endpoint has besides, IPv4 and IPv6. A
+// task's service is at them: of a family that none is wanted of, at the address that
+// the task was given.
+func fixedAddresses(e store.Endpoint, m *member, task bool) (pairs [][2]netip.Addr) {
+	var v4, v6 []netip.Addr
+	wants4, wants6 := false, false
+	for _, text := range e.Wants {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			wants4, wants6 = wants4 || p.Addr().Is4(), wants6 || p.Addr().Is6()
+		}
+	}
+	for _, text := range e.Fixed {
+		if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() {
+			v4 = append(v4, p.Addr())
+		} else if err == nil {
+			v6 = append(v6, p.Addr())
+		}
+	}
+	if task && !wants4 && m.v4.IsValid() {
+		v4 = append(v4, m.v4)
+	}
+	if task && !wants6 && m.v6.IsValid() {
+		v6 = append(v6, m.v6)
+	}
+	for i := range max(len(v4), len(v6)) {
+		var pair [2]netip.Addr
+		if i < len(v4) {
+			pair[0] = v4[i]
+		}
+		if i < len(v6) {
+			pair[1] = v6[i]
+		}
+		pairs = append(pairs, pair)
+	}
+	return pairs
+}
+
+// oneMember is an endpoint by the addresses that it was given; a task whose service
+// has a fixed address has no name of the service's but tasks.SERVICE.
+func oneMember(e store.Endpoint, c store.Container, node uint32, fixed bool) *member {
 	m := &member{network: e.Network, node: node, text: e.Container.Labels[labelText]}
 	if p, err := netip.ParsePrefix(e.IPv4); err == nil {
 		m.v4 = p.Addr()
@@ -48,14 +127,14 @@ func newMember(e store.Endpoint, node uint32) *member {
 	if !m.v4.Is4() && !m.v6.Is6() {
 		return nil
 	}
-	m.names, m.spelled = memberNames(e.Container, m)
+	m.names, m.spelled = memberNames(c, m, fixed)
 	m.ports = memberPorts(e.Container)
 	return m
 }
 
 // memberNames returns every name of a container below its network, folded and
 // as it was given. Until the engine was asked it is known by its address only.
-func memberNames(c store.Container, m *member) (names, spelled []string) {
+func memberNames(c store.Container, m *member, fixed bool) (names, spelled []string) {
 	all := make([]string, 0, 8)
 	all = append(all, c.Name)
 	if len(c.ID) >= 12 {
@@ -63,9 +142,20 @@ func memberNames(c store.Container, m *member) (names, spelled []string) {
 	}
 	all = append(all, c.Aliases...)
 	all = append(all, c.Hostname, c.Labels[labelSwarmTask])
-	if service := c.Labels[labelSwarmService]; service != "" {
+	if service := c.Labels[labelSwarmService]; service != "" && fixed {
+		all = append(all, "tasks."+service)
+	} else if service != "" {
 		all = append(all, service, "tasks."+service)
 	}
+	if names, spelled = foldNames(all); len(names) == 0 {
+		names = append(names, addressName(m))
+	}
+	return names, spelled
+}
+
+// foldNames folds names, each once, and returns them as they were given too where
+// that makes a difference.
+func foldNames(all []string) (names, spelled []string) {
 	names = make([]string, 0, 3)
 	odd := false
 	for _, name := range all {
@@ -81,9 +171,6 @@ func memberNames(c store.Container, m *member) (names, spelled []string) {
 	}
 	if !odd {
 		spelled = nil
-	}
-	if len(names) == 0 {
-		names = append(names, addressName(m))
 	}
 	return slices.Clip(names), slices.Clip(spelled)
 }
@@ -164,7 +251,10 @@ func (m *member) single() netip.Prefix {
 
 // equal reports whether two members give the same names the same answers.
 func (m *member) equal(o *member) bool {
-	return m.network == o.network && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
+	if (m.also == nil) != (o.also == nil) || m.also != nil && !m.also.equal(o.also) {
+		return false
+	}
+	return m.network == o.network && m.second == o.second && m.node == o.node && m.v4 == o.v4 && m.v6 == o.v6 &&
 		m.text == o.text && slices.Equal(m.names, o.names) && slices.Equal(m.spelled, o.spelled) && slices.Equal(m.ports, o.ports)
 }
 
