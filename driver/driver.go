@@ -11,6 +11,7 @@ import (
 	"gvlan/driver/command"
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
+	"gvlan/driver/fixed"
 	"gvlan/driver/host"
 	"gvlan/driver/hostaccess"
 	"gvlan/driver/network"
@@ -23,6 +24,7 @@ import (
 type Driver struct {
 	*host.Host
 	*endpoint.Sandboxes
+	*fixed.Keeper
 	*endpoint.Endpoints
 	*publish.Containers
 	*publish.Node
@@ -44,7 +46,8 @@ func New(cfg host.Config) (*Driver, error) {
 	}
 	d := &Driver{Host: h}
 	d.Sandboxes = endpoint.NewSandboxes(h)
-	d.Endpoints = endpoint.NewEndpoints(h, d.Sandboxes)
+	d.Keeper = fixed.New(h, func(ctx context.Context, id string) { d.Containers.Publish(ctx, id) })
+	d.Endpoints = endpoint.NewEndpoints(h, d.Sandboxes, d.Keeper)
 	d.Containers = publish.NewContainers(h, d.Sandboxes, d.Endpoints)
 	d.Node = publish.NewNode(h)
 	d.Networks = network.NewNetworks(h)
@@ -53,7 +56,7 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Replicas = network.NewReplicas(h, d.Sandboxes, d.Containers, d.Node, d.Networks, d.Swarm)
 	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
 	d.Access = hostaccess.New(h)
-	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access)
+	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Keeper)
 	d.Tables.Tell(d.Poke, d.KeepOutAll)
 	return d, nil
 }
@@ -69,7 +72,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Sandboxes.LookInside, d.Access.Keep,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Sandboxes.LookInside, d.Access.Keep, d.Keeper.KeepFixed,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

@@ -97,6 +97,8 @@ type machine struct {
 	answering []netip.Addr      // on the LAN at eth1
 	deaf      error             // of asking there
 
+	besides *besides // addresses in sandboxes; nil: the kernel's
+
 	// Of the agent that runs.
 	d         *Driver
 	addresses *ipam.Allocator
@@ -148,6 +150,9 @@ func (h *machine) launch() {
 		func(ctx context.Context) error { return tables.Live.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Nodes.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Epochs.Run(ctx, h.session) },
+		func(ctx context.Context) error {
+			return store.Follow(ctx, h.session, store.EndpointsSpan(), h.d.Line.Apply)
+		},
 		func(ctx context.Context) error { return served.Serve(ctx, socket) },
 	} {
 		work.Go(func() {
@@ -170,6 +175,9 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 	memory, err := journal.Recall(kept)
 	h.must(err)
 	h.addresses = ipam.New(node.Config{
+		Ask: func(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
+			return h.d.Ask(ctx, network, addrs)
+		},
 		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Events: &h.told, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
@@ -186,6 +194,9 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },
 		AskLAN: func(_ context.Context, parent string, asked []netip.Addr) ([]netip.Addr, error) {
+			if h.besides != nil {
+				return h.besides.answers(h, asked), h.deaf
+			}
 			return slices.DeleteFunc(slices.Clone(asked), func(a netip.Addr) bool {
 				return parent != "eth1" || !slices.Contains(h.answering, a)
 			}), h.deaf
@@ -196,7 +207,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			}
 			return h.elsewhere(), nil
 		},
-		Routes: h.routes, Inside: h.within, HostAccess: h.access,
+		Routes: h.routes, Inside: h.within, HostAccess: h.access, Besides: h.inSandboxes(),
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Events: &h.told,
 		Now:    h.clock.now, Log: log,
@@ -219,6 +230,10 @@ type lateEndpoints struct{ driver *Driver }
 
 func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
 	return d.driver.Silence(endpoint, addr)
+}
+
+func (d *lateEndpoints) Withdraw(endpoint string, addr netip.Addr) error {
+	return d.driver.TakeOut(endpoint, addr)
 }
 
 func (d *lateEndpoints) Restored(endpoint string) { d.driver.Republish(endpoint) }

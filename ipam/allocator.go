@@ -13,6 +13,7 @@ import (
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/conflict"
+	"gvlan/ipam/fixed"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/probe"
@@ -28,7 +29,8 @@ import (
 //
 // The driver's, on networks: Attach, Adopt, Detach, Joined, ReserveFor and
 // UnreserveFor (steps of the transaction that writes a definition); on
-// endpoints: Bind, Describe, Unbind, Free, Bound; on what a swarm's manager holds:
+// endpoints: Bind, Describe, Unbind, Free, Bound, CheckFixed,
+// CheckUnused and Fixed; on what a swarm's manager holds:
 // ManagerClaims, DropManagerClaim, EndManagerClaims.
 //
 // What it is told: KeepOut (hosts' own addresses), Avoid (what stopped
@@ -36,7 +38,7 @@ import (
 //
 // What it tells: Provisional and Leftovers (holdings that nothing confirms,
 // with FreeProvisional and DropLeftover), Conflicts, Pending, Reassert,
-// KnowsItsOwn, NetworkOf, and for metrics Usage and Counts.
+// KnowsItsOwn, NetworkOf, Holder, and for metrics Usage and Counts.
 type Allocator struct {
 	node *node.Node // by name: what its parts do with the store is no call of others
 	*holders
@@ -128,6 +130,9 @@ func (a *Allocator) Foreign() *conflict.Conflicts { return a.conflicts }
 
 // Prober asks the LANs of this host's networks.
 func (a *Allocator) Prober() *probe.Prober { return a.prober }
+
+// Fixed takes addresses for endpoints besides those that they were given.
+func (a *Allocator) Fixed() fixed.Claims { return fixed.Claims{Node: a.node} }
 
 // PoolRequest is IpamDriver.RequestPool.
 type PoolRequest struct {

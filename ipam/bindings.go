@@ -521,14 +521,14 @@ func (bs *bindings) overdue() []journal.Binding {
 	})
 }
 
-// giveUpUnreleased releases the link-local IPv6 addresses among what an
-// endpoint had: libnetwork of engines like 20.10 releases global unicast
-// ones only. Where the release comes after all it finds nothing to do. The
-// caller holds the places.
+// giveUpUnreleased releases the fixed addresses among what an endpoint had, which
+// Docker knows nothing of, and the link-local IPv6 ones: libnetwork of engines like
+// 20.10 releases global unicast ones only. Where the release comes after all it
+// finds nothing to do. The caller holds the places.
 func (bs *bindings) giveUpUnreleased(ctx context.Context, had []journal.Record) error {
 	var failed error
 	for _, x := range had {
-		if l, ok := x.(journal.Lease); ok && l.Address.Is6() && l.Address.IsLinkLocalUnicast() {
+		if l, ok := x.(journal.Lease); ok && (l.Kind == store.Service || l.Address.Is6() && l.Address.IsLinkLocalUnicast()) {
 			failed = errors.Join(failed, bs.leases.giveUp(ctx, l))
 		}
 	}

@@ -45,7 +45,7 @@ func (c *cluster) check() {
 	}
 	for id, rec := range endpoints {
 		want := 0
-		for _, addr := range []string{rec.IPv4, rec.IPv6} {
+		for _, addr := range append([]string{rec.IPv4, rec.IPv6}, rec.Fixed...) {
 			if addr != "" {
 				want++
 			}
@@ -110,7 +110,7 @@ func (c *cluster) checkLease(it store.Item, endpoints map[string]store.Endpoint,
 	}
 	id := rec.Node + "/" + rec.Endpoint
 	found[id]++
-	if e, ok := endpoints[id]; !ok || !slices.ContainsFunc([]string{e.IPv4, e.IPv6}, func(s string) bool {
+	if e, ok := endpoints[id]; !ok || !slices.ContainsFunc(append([]string{e.IPv4, e.IPv6}, e.Fixed...), func(s string) bool {
 		p, err := netip.ParsePrefix(s)
 		return err == nil && p.Addr() == addr
 	}) {

@@ -138,22 +138,23 @@ type host struct {
 
 	told eventstest.Heard
 
-	mu      sync.Mutex
-	routes  []netip.Prefix
-	dead    map[string]bool               // endpoints that CloseDead closes
-	silent  map[string]bool               // endpoints whose link was silenced
-	lan     []netip.Addr                  // that answer on the LAN
-	asked   int                           // how often the LAN was asked
-	strange map[netip.Addr]string         // MAC addresses that answer a probe
-	hurried int                           // how often a start waited for answers
-	deaf    error                         // why it cannot be asked
-	anew    map[string]bool               // endpoints whose record was made again
-	cut     bool                          // the wire is down, by down()
-	scanned func()                        // of the next agent's lossy
-	gate    chan struct{}                 // likewise
-	granted int                           // etcd leases
-	grants  func() (store.LeaseID, error) // instead of the store, if not nil
-	created int                           // networks and endpoints, for ids
+	mu        sync.Mutex
+	routes    []netip.Prefix
+	dead      map[string]bool               // endpoints that CloseDead closes
+	silent    map[string]bool               // endpoints whose link was silenced
+	withdrawn []string                      // fixed addresses that were taken out of endpoints
+	lan       []netip.Addr                  // that answer on the LAN
+	asked     int                           // how often the LAN was asked
+	strange   map[netip.Addr]string         // MAC addresses that answer a probe
+	hurried   int                           // how often a start waited for answers
+	deaf      error                         // why it cannot be asked
+	anew      map[string]bool               // endpoints whose record was made again
+	cut       bool                          // the wire is down, by down()
+	scanned   func()                        // of the next agent's lossy
+	gate      chan struct{}                 // likewise
+	granted   int                           // etcd leases
+	grants    func() (store.LeaseID, error) // instead of the store, if not nil
+	created   int                           // networks and endpoints, for ids
 
 	ahead atomic.Int64 // of the time that it is, by its clock
 }
@@ -316,6 +317,14 @@ func (h *host) Silence(endpoint string, _ netip.Addr) error {
 }
 
 // Restored implements Endpoints.
+// Withdraw implements node.Endpoints.
+func (h *host) Withdraw(endpoint string, addr netip.Addr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.withdrawn = append(h.withdrawn, endpoint+" "+addr.String())
+	return nil
+}
+
 func (h *host) Restored(endpoint string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

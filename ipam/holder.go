@@ -84,6 +84,9 @@ func (h *holders) Conflicts() []Conflict {
 // lease is one of no record from then on, so that its release takes nobody's.
 func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease) *Conflict {
 	c := Conflict{Segment: l.Segment, Address: l.Address, Endpoint: l.Endpoint, Holder: h.holderOf(ctx, l.Address, rec)}
+	if l.Kind == store.Service && h.lost(l, c.Holder) {
+		return nil
+	}
 	l.Created = 0
 	if err := h.Memory.NotePut(l); err != nil {
 		h.Log.Error("a conflict over an address cannot be journaled: known until this agent ends", "address", l.Address, "err", err)
@@ -102,6 +105,32 @@ func (h *holders) conflict(ctx context.Context, l journal.Lease, rec store.Lease
 		h.Log.Error("the link of an address that somebody else has cannot be taken down: both answer for it", "address", l.Address, "endpoint", node.Short(l.Endpoint), "err", err)
 	}
 	return &c
+}
+
+// lost takes a fixed address that somebody else has out of its container, which
+// has another one and waits in line again. It reports whether that was done.
+func (h *holders) lost(l journal.Lease, holder string) bool {
+	if h.Endpoints == nil {
+		return false
+	}
+	// The memory goes first: whoever looks at it puts the address in again.
+	if err := h.Memory.NoteDrop(l); err != nil {
+		h.Log.Error("that a fixed address is another's cannot be journaled: compared again after a start", "address", l.Address, "err", err)
+	}
+	if err := h.Endpoints.Withdraw(l.Endpoint, l.Address); err != nil {
+		h.Log.Error("a fixed address that somebody else has cannot be taken out of its container", "address", l.Address, "endpoint", node.Short(l.Endpoint), "err", err)
+		return false
+	}
+	h.Log.Warn("a fixed address of a container on this node went to another one: taken out of it", "address", l.Address, "endpoint", node.Short(l.Endpoint), "holder", holder)
+	return true
+}
+
+// Holder ends a sentence: who has the address that a record is of.
+func (h *holders) Holder(ctx context.Context, addr netip.Addr, rec store.Lease) string {
+	if rec.State == store.Quarantined {
+		return fmt.Sprintf("resting since node %s was evicted", h.HostOf(ctx, rec.Node))
+	}
+	return h.holderOf(ctx, addr, rec)
 }
 
 // reservationConflict tells that somebody holds an address that is reserved

@@ -193,6 +193,43 @@ func (rq *requests) checkGiven(ctx context.Context, p journal.Pool, at pool.Plac
 	return fmt.Errorf("address %s is excluded from %s: give another one", at.Addr, n.Title())
 }
 
+// CheckFixed refuses an address that no endpoint of a network can have besides the
+// one it is given, whoever has it now: one of no subnet, a gateway, a host's own.
+// It returns the address as its subnet has it.
+func (rq *requests) CheckFixed(ctx context.Context, network string, addr netip.Addr) (netip.Prefix, error) {
+	n, _ := rq.Memory.Addressing(network)
+	for _, p := range rq.Memory.Pools(func(p journal.Pool) bool { return p.Network == network && !p.Closed }) {
+		subnet := p.Parsed.Subnet
+		if !subnet.Contains(addr) {
+			continue
+		}
+		if _, err := pool.ParseAddress(addr.String(), subnet); err != nil {
+			return netip.Prefix{}, err
+		}
+		at := pool.At(p.Parsed.Segment, addr)
+		if err := rq.checkGiven(ctx, p, at); err != nil {
+			return netip.Prefix{}, err
+		}
+		if rec, ok := rq.reserved(ctx, at); ok {
+			return netip.Prefix{}, rq.holders.takenError(ctx, at, rec)
+		}
+		return netip.PrefixFrom(addr, subnet.Bits()), nil
+	}
+	return netip.Prefix{}, fmt.Errorf("address %s lies in no subnet of %s: give one that does", addr, n.Title())
+}
+
+// CheckUnused refuses an address of a network that somebody on the LAN has, where
+// the store has it for free and the network asks the LAN (probe=).
+func (rq *requests) CheckUnused(ctx context.Context, network string, at pool.Place) error {
+	pools := rq.Memory.Pools(func(p journal.Pool) bool {
+		return p.Network == network && !p.Closed && p.Parsed.Segment == at.Segment && p.Parsed.Subnet.Contains(at.Addr)
+	})
+	if len(pools) == 0 {
+		return nil
+	}
+	return rq.lan().checkUnused(ctx, pools[0], at)
+}
+
 // reserved reads the record of an address that is reserved. A store that
 // does not answer knows none: the words are all that depend on it.
 func (rq *requests) reserved(ctx context.Context, at pool.Place) (store.Lease, bool) {

@@ -11,6 +11,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/endpoint"
 	"gvlan/driver/engine"
+	"gvlan/driver/fixed"
 	"gvlan/driver/host"
 	"gvlan/driver/hostaccess"
 	"gvlan/driver/journal"
@@ -33,11 +34,12 @@ type Commands struct {
 	replicas   *network.Replicas
 	reconciler *reconcile.Reconciler
 	access     *hostaccess.Access
+	fixed      *fixed.Keeper
 }
 
 // New makes the commands of a host's services.
-func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access) *Commands {
-	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a}
+func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access, f *fixed.Keeper) *Commands {
+	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a, fixed: f}
 }
 
 // Defined is what became of a Define.
@@ -423,12 +425,29 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 // Warnings are what is wrong here that no error told anybody: services whose
 // virtual address nobody answers, networks whose creation the swarm was refused, a
 // managed plugin whose name hides this one, hosts whose network lost its name to one
-// of this host.
+// of this host, fixed addresses that somebody has whose end nobody waits for.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List())
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List(), cm.waiting(true))
 }
 
-// Hints are what was asked for here and has no effect: everything works without.
+// Hints are what was asked for here and has no effect, or not yet: everything works
+// without.
 func (cm *Commands) Hints() []string {
-	return slices.Concat(cm.containers.Unheeded.List(), cm.access.Off.List())
+	return slices.Concat(cm.containers.Unheeded.List(), cm.access.Off.List(), cm.waiting(false))
+}
+
+// waiting are the fixed addresses that containers here wait for: behind one of their
+// kind, or behind something odd.
+func (cm *Commands) waiting(odd bool) (all []string) {
+	for _, w := range cm.fixed.Waiting() {
+		if w.Odd != odd {
+			continue
+		}
+		called := "endpoint " + visible.ID(w.Endpoint)
+		if w.Container != "" {
+			called = "container " + visible.Word(w.Container)
+		}
+		all = append(all, fmt.Sprintf("network %s: %s waits for its fixed address %s: %s", visible.Word(w.Network), called, w.Address, w.Why))
+	}
+	return all
 }

@@ -14,6 +14,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
 	"gvlan/driver/failpoint"
+	"gvlan/driver/fixed"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
@@ -29,11 +30,12 @@ import (
 type Endpoints struct {
 	*host.Host
 	sandboxes *Sandboxes
+	fixed     *fixed.Keeper
 }
 
 // NewEndpoints answers for a host.
-func NewEndpoints(h *host.Host, s *Sandboxes) *Endpoints {
-	return &Endpoints{Host: h, sandboxes: s}
+func NewEndpoints(h *host.Host, s *Sandboxes, f *fixed.Keeper) *Endpoints {
+	return &Endpoints{Host: h, sandboxes: s, fixed: f}
 }
 
 // What an endpoint can be refused for, beside option.ErrMAC.
@@ -65,6 +67,9 @@ func (ep *Endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (
 	if e.MAC, mac, err = ep.endpointMAC(n, r); err != nil {
 		return "", err
 	}
+	if err := ep.wants(ctx, n, r.Options, &e); err != nil {
+		return "", err
+	}
 	if err := ep.bind(ctx, n, e); err != nil {
 		return "", err
 	}
@@ -73,6 +78,26 @@ func (ep *Endpoints) CreateEndpoint(ctx context.Context, r plugin.NewEndpoint) (
 		return "", errors.Join(err, ep.Addresses.Unbind(ctx, e.ID))
 	}
 	return mac, nil
+}
+
+// wants notes the addresses that an endpoint is to have besides, and refuses what
+// none can have, whoever has it now. One that it was given anyway needs no wish.
+func (ep *Endpoints) wants(ctx context.Context, n journal.Network, o option.EndpointOptions, e *journal.Endpoint) error {
+	if len(o.Fixed) > 0 && n.Foreign {
+		return fmt.Errorf("%w: driver-opt %s on network %s: its addresses come from another IPAM driver: leave it out, or make the network with --ipam-driver %s", option.ErrInvalid, option.KeyFixed, n.Title(), ep.Cfg.Name)
+	}
+	for _, addr := range o.Fixed {
+		if slices.Contains(e.Addresses(), addr) {
+			continue
+		}
+		p, err := ep.Addresses.CheckFixed(ctx, n.ID, addr)
+		if err != nil {
+			return fmt.Errorf("%w: driver-opt %s=%s on network %s: %w", option.ErrInvalid, option.KeyFixed, addr, n.Title(), err)
+		}
+		e.Wants = append(e.Wants, p)
+	}
+	e.Failover = o.Failover
+	return nil
 }
 
 // bind makes the endpoint the holder of its addresses, in the store.
@@ -91,6 +116,7 @@ func (ep *Endpoints) Record(n journal.Network, e journal.Endpoint) store.Endpoin
 		Endpoint: e.ID, Node: ep.Self.Node(), Network: n.UUID, Name: n.Name, Segment: n.Segment,
 		IPv4: PrefixText(e.IPv4), IPv6: PrefixText(e.IPv6), MAC: e.MAC,
 		Link: e.Link, Parent: e.Parent, Sandbox: e.Sandbox, Since: e.Since / 1000, Container: e.Container,
+		Wants: fixed.Wanted(e), Fixed: fixed.Held(ep.Memory, e), Failover: int64(e.Failover / time.Second),
 	}
 }
 
@@ -133,6 +159,7 @@ func (ep *Endpoints) DeleteEndpoint(ctx context.Context, id string) error {
 // forgetEndpoint takes down the link, lets go of the addresses and clears the
 // journal, in that order: whatever dies in between is found by reconcile.
 func (ep *Endpoints) forgetEndpoint(ctx context.Context, e journal.Endpoint) error {
+	ep.fixed.End(e.ID)
 	ep.sandboxes.dropSandbox(e)
 	if e.Link != "" {
 		if err := ep.Cfg.Links.Remove(ctx, e.Link); err != nil {
@@ -221,6 +248,9 @@ func (ep *Endpoints) lives(self string) func(name, owner string) bool {
 	}
 }
 
+// Adopted has the fixed addresses of endpoints looked after that were taken back.
+func (ep *Endpoints) Adopted() { ep.fixed.Joined() }
+
 // joined journals the endpoint's place and opens its sandbox for names.
 func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
 	if _, err := ep.Memory.KnownEndpoint(e.ID, func(have *journal.Endpoint) { *have = e }); err != nil {
@@ -228,6 +258,7 @@ func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
 	}
 	ep.sandboxes.OpenSandbox(n, e)
 	ep.sandboxes.Announcer.joined(e)
+	ep.fixed.Joined()
 	ep.Poke()
 	return nil
 }
@@ -313,6 +344,7 @@ func (ep *Endpoints) Leave(_ context.Context, endpoint string) error {
 	if !ok {
 		return nil
 	}
+	ep.fixed.End(e.ID)
 	ep.sandboxes.dropSandbox(e)
 	_, err := ep.Memory.KnownEndpoint(endpoint, func(e *journal.Endpoint) { e.Sandbox = "" })
 	return err

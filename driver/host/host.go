@@ -57,8 +57,10 @@ type Config struct {
 	// Elsewhere opens this host's other network namespaces, where links may
 	// hang from the same parents; nil: netns.Others.
 	Elsewhere func() ([]*netns.Namespace, error)
-	Node      store.Node // what is published of this node beside what it has
-	Swarm     bool       // this is the managed plugin of a swarm's node
+	// Besides gives addresses to what is in sandboxes; nil: the kernel does.
+	Besides Besides
+	Node    store.Node // what is published of this node beside what it has
+	Swarm   bool       // this is the managed plugin of a swarm's node
 	// Solo reports whether no other host shares this agent's store; nil: one may.
 	Solo func() bool
 	// Tables are those that the agent runs, for other readers too; the driver runs
@@ -280,6 +282,20 @@ func (h *Host) SandboxLives(e journal.Endpoint) bool {
 	defer ns.Close()
 	has, err := ns.HasProcess()
 	return has || err != nil
+}
+
+// Besides is addresses inside sandboxes, beside those that Docker puts there. A
+// sandbox is a path of this agent's.
+type Besides interface {
+	// Give gives the interface that has an address one more. The error is
+	// link.ErrNotFound while none has it, and netns.ErrNotNamespace or
+	// fs.ErrNotExist while there is no sandbox.
+	Give(sandbox string, beside netip.Addr, more netip.Prefix) (given bool, err error)
+	// Take takes an address away, wherever it is; a sandbox that is no more has
+	// none.
+	Take(sandbox string, addr netip.Addr) error
+	// Announce tells the LAN that an address is there.
+	Announce(sandbox string, addr netip.Addr) error
 }
 
 // Resolvers answers names inside containers; *sandbox.Resolvers of dns is one. A

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -76,6 +77,7 @@ func (cs *Containers) adoptContainer(ctx context.Context, c engine.Container) er
 		if n, ok := cs.Memory.Network(e.Network); ok {
 			cs.sandboxes.OpenSandbox(n, e)
 		}
+		cs.endpoints.Adopted()
 	}
 	return nil
 }
@@ -87,6 +89,12 @@ func restoredEndpoint(rec store.Endpoint, c engine.ContainerDetail, a engine.Att
 		ID: a.EndpointID, Network: a.NetworkID, MAC: rec.MAC, Link: rec.Link, Parent: rec.Parent,
 		Sandbox: c.SandboxKey, Since: rec.Since * 1000, Container: describeContainer(c, a),
 	}
+	for _, text := range rec.Wants {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			e.Wants = append(e.Wants, p)
+		}
+	}
+	e.Failover = time.Duration(rec.Failover) * time.Second
 	e.IPv4, _ = netip.ParsePrefix(rec.IPv4) // "" without one
 	e.IPv6, _ = netip.ParsePrefix(rec.IPv6)
 	return e, e.IPv4.Addr() == a.IPv4.Addr() && e.IPv6.Addr() == a.IPv6.Addr()

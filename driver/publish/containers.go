@@ -238,6 +238,19 @@ func (cs *Containers) publishEndpoints(ctx context.Context) {
 	cs.Names.keep(cs.Memory)
 }
 
+// Publish writes one endpoint's record at once, if it is not what the journal
+// says.
+func (cs *Containers) Publish(ctx context.Context, id string) {
+	e, known := cs.Memory.Endpoint(id)
+	n, ok := cs.Memory.Network(e.Network)
+	if !known || !ok || n.Foreign {
+		return
+	}
+	if err := cs.publishEndpoint(ctx, cs.endpoints.Record(n, e)); err != nil && ctx.Err() == nil {
+		cs.Names.poke() // it is written at the next look
+	}
+}
+
 func (cs *Containers) publishEndpoint(ctx context.Context, want store.Endpoint) error {
 	if cs.Names.has(want) {
 		return nil

@@ -66,6 +66,9 @@ type Endpoints interface {
 	// Silence takes down the link of an endpoint whose address somebody else
 	// has by right.
 	Silence(endpoint string, addr netip.Addr) error
+	// Withdraw takes a fixed address, which somebody else has by right, out of an
+	// endpoint's sandbox; the endpoint waits for it again.
+	Withdraw(endpoint string, addr netip.Addr) error
 	// Restored tells that an endpoint's record was made again as it was bound:
 	// what was written into it since is missing.
 	Restored(endpoint string)

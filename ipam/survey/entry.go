@@ -54,6 +54,7 @@ type Entry struct {
 	Parent      string     `json:"parent,omitempty"` // interface of the node
 	Endpoint    string     `json:"endpoint,omitempty"`
 	Static      bool       `json:"static,omitempty"` // it was asked for (--ip)
+	Fixed       bool       `json:"fixed,omitempty"`  // the container has it besides the one it was given (gvlan.ip)
 	Since       time.Time  `json:"since,omitzero"`   // zero: not known
 	Why         string     `json:"why,omitempty"`    // what else there is to say
 	// Reservation is what an operator said of the address, whoever has it; nil: nothing.
@@ -105,6 +106,9 @@ func (s *Survey) Of(e store.Endpoint) (all []Entry) {
 		}
 		if e.Since > 0 {
 			a.Since = time.Unix(e.Since, 0)
+		}
+		if slices.ContainsFunc(e.Fixed, func(text string) bool { p, err := netip.ParsePrefix(text); return err == nil && p.Addr() == addr }) {
+			a.Fixed, a.Why = true, fixedWords
 		}
 		if words, conflicts := s.Conflicts[a.Place()]; conflicts {
 			a.State, a.Why = Conflict, words
@@ -391,7 +395,7 @@ func (s *Survey) within(a *Entry) {
 
 // leased fills in who has, or had, an address.
 func (s *Survey) leased(a *Entry, rec store.Lease) {
-	a.Node, a.Endpoint, a.Static = rec.Node, rec.Endpoint, rec.Kind == store.Static
+	a.Node, a.Endpoint, a.Static, a.Fixed = rec.Node, rec.Endpoint, rec.Kind == store.Static, rec.Kind == store.Service
 	s.named(a, rec.Network)
 	e, known := store.Endpoint{}, false
 	if rec.Endpoint != "" {
@@ -416,11 +420,17 @@ func (s *Survey) leased(a *Entry, rec store.Lease) {
 		a.State, a.Why = Starting, "it was given, and no container has it yet"
 	default:
 		a.State = Leased
+		if a.Fixed {
+			a.Why = fixedWords
+		}
 		if !known {
 			a.Why = "its endpoint has no record"
 		}
 	}
 }
+
+// fixedWords is what there is to say of an address that a container has besides.
+const fixedWords = "the container has it besides the one it was given (gvlan.ip)"
 
 // reserved fills in which network keeps an address, and what for.
 func (s *Survey) reserved(a *Entry, rec store.Lease) {

@@ -293,6 +293,7 @@ func (a *Agent) openDriver() (err error) {
 		return err
 	}
 	endpoints.driver = a.driver
+	a.records.Endpoints.Tell(a.driver.Line.Apply)
 	a.moves = &moves{
 		own: a.truth.own, trail: a.trail, dir: a.config.DataDir, memory: a.memory, session: a.session, driver: a.driver, nodes: a.nodes, addresses: a.addresses, log: a.log,
 		settings: a.config, made: make(chan struct{}), stayed: make(chan struct{}),
@@ -328,6 +329,11 @@ type lateEndpoints struct{ driver *driver.Driver }
 // Silence implements node.Endpoints.
 func (d *lateEndpoints) Silence(endpoint string, addr netip.Addr) error {
 	return d.driver.Silence(endpoint, addr)
+}
+
+// Withdraw implements node.Endpoints.
+func (d *lateEndpoints) Withdraw(endpoint string, addr netip.Addr) error {
+	return d.driver.TakeOut(endpoint, addr)
 }
 
 // Restored implements node.Endpoints.

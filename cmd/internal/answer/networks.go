@@ -214,7 +214,8 @@ func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
 		}
 	}
 	for _, e := range v.on[place{n.UUID, node.Node}] {
-		h.Endpoints = append(h.Endpoints, api.EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, MAC: e.MAC, Parent: e.Parent})
+		waits := slices.DeleteFunc(slices.Clone(e.Wants), func(addr string) bool { return slices.Contains(e.Fixed, addr) })
+		h.Endpoints = append(h.Endpoints, api.EndpointView{Container: e.Container.Name, IPv4: e.IPv4, IPv6: e.IPv6, Fixed: e.Fixed, Waits: waits, MAC: e.MAC, Parent: e.Parent})
 	}
 	return h
 }

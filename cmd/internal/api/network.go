@@ -84,8 +84,12 @@ type EndpointView struct {
 	Container string `json:"container"`
 	IPv4      string `json:"ipv4,omitempty"`
 	IPv6      string `json:"ipv6,omitempty"`
-	MAC       string `json:"mac,omitempty"`
-	Parent    string `json:"parent,omitempty"`
+	// Fixed are the addresses that it has besides (gvlan.ip), and Waits those that
+	// it is to have when no other container has them.
+	Fixed  []string `json:"fixed,omitempty"`
+	Waits  []string `json:"waits,omitempty"`
+	MAC    string   `json:"mac,omitempty"`
+	Parent string   `json:"parent,omitempty"`
 }
 
 // Usable counts the hosts on which a container could start: one without a

@@ -213,7 +213,10 @@ func printEndpoints(out io.Writer, v api.NetworkView, wide bool) error {
 	}
 	for _, h := range v.Hosts {
 		for _, e := range h.Endpoints {
-			addresses := slices.DeleteFunc([]string{e.IPv4, e.IPv6}, func(a string) bool { return a == "" })
+			addresses := slices.DeleteFunc(append([]string{e.IPv4, e.IPv6}, e.Fixed...), func(a string) bool { return a == "" })
+			for _, addr := range e.Waits {
+				addresses = append(addresses, "waits for "+addr)
+			}
 			row := []string{e.Container, h.Called(), strings.Join(addresses, ","), e.MAC}
 			if wide {
 				row = append(row, e.Parent)

@@ -1,0 +1,367 @@
+package driver
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/engine"
+	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/host"
+)
+
+// besides is what sandboxes have beside what Docker put there, on every host of a
+// LAN, in memory.
+type besides struct {
+	t testing.TB
+
+	mu    sync.Mutex
+	at    map[netip.Addr]map[string]bool // sandboxes, by address
+	off   map[string]bool                // folders of hosts whose cable is cut
+	asked map[string]int                 // how often the LAN was asked, by host
+}
+
+func newBesides(t testing.TB) *besides {
+	return &besides{t: t, at: map[netip.Addr]map[string]bool{}, off: map[string]bool{}, asked: map[string]int{}}
+}
+
+// Give implements host.Besides. Two that have one address on one LAN fail the test.
+func (b *besides) Give(sandbox string, _ netip.Addr, more netip.Prefix) (bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	addr := more.Addr()
+	if b.at[addr][sandbox] {
+		return false, nil
+	}
+	if b.at[addr] == nil {
+		b.at[addr] = map[string]bool{}
+	}
+	b.at[addr][sandbox] = true
+	b.judge()
+	return true, nil
+}
+
+// judge wants one sandbox for each address, of those whose host is on the LAN.
+func (b *besides) judge() {
+	for addr, all := range b.at {
+		var on []string
+		for sandbox := range all {
+			if !b.isOff(sandbox) {
+				on = append(on, sandbox)
+			}
+		}
+		if len(on) > 1 {
+			b.t.Errorf("%s is in %v at once", addr, on)
+		}
+	}
+}
+
+func (b *besides) isOff(sandbox string) bool {
+	for dir := range b.off {
+		if strings.HasPrefix(sandbox, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+// Take implements host.Besides.
+func (b *besides) Take(sandbox string, addr netip.Addr) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.at[addr], sandbox)
+	return nil
+}
+
+// Announce implements host.Besides.
+func (b *besides) Announce(string, netip.Addr) error { return nil }
+
+// gone is what becomes of a sandbox whose container leaves.
+func (b *besides) gone(sandbox string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, all := range b.at {
+		delete(all, sandbox)
+	}
+}
+
+// cut takes a host's cable out, or puts it in again.
+func (b *besides) cut(h *machine, off bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.off, h.dir)
+	if off {
+		b.off[h.dir] = true
+	}
+	b.judge()
+}
+
+// answers are the addresses that answer a host on the LAN.
+func (b *besides) answers(h *machine, asked []netip.Addr) (all []netip.Addr) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked[h.name]++
+	for _, addr := range asked {
+		if addr == router && !b.off[h.dir] {
+			all = append(all, addr)
+		}
+		for sandbox := range b.at[addr] {
+			if !b.isOff(sandbox) && !b.off[h.dir] {
+				all = append(all, addr)
+				break
+			}
+		}
+	}
+	return all
+}
+
+// inSandboxes is nil where the kernel's sandboxes are meant.
+func (h *machine) inSandboxes() host.Besides {
+	if h.besides == nil {
+		return nil
+	}
+	return h.besides
+}
+
+// fixedAt is the address of these tests; router is somebody else on the LAN.
+var (
+	fixedAt = netip.MustParseAddr("10.0.0.99")
+	router  = netip.MustParseAddr("10.0.0.254")
+)
+
+// fixedOn are hosts on one LAN, whose network has a gateway that answers.
+func fixedOn(t *testing.T, names ...string) (all []*machine, on *besides) {
+	c := newCluster(t)
+	on = newBesides(t)
+	for i, name := range names {
+		h := c.host(name)
+		h.stop()
+		h.besides = on
+		h.start()
+		if i == 0 {
+			h.create(lan("lan", "10.0.0.0/24", func(r *engine.NetworkRequest) { r.IPAM.Pools[0].Gateway = router }))
+		}
+		h.replica("lan")
+		all = append(all, h)
+	}
+	return all, on
+}
+
+// wants has a container want the address.
+func wants(opts ...string) func(*enginetest.ContainerSpec) {
+	return func(s *enginetest.ContainerSpec) {
+		s.Settings.DriverOpts = map[string]string{"gvlan.ip": fixedAt.String()}
+		for i := 0; i < len(opts); i += 2 {
+			s.Settings.DriverOpts[opts[i]] = opts[i+1]
+		}
+	}
+}
+
+// sandbox is where a container's is, as its agent sees it.
+func (ct *container) sandbox() string {
+	e, _ := ct.h.d.Memory.Endpoint(ct.endpoint)
+	return ct.h.d.Cfg.OnHost(e.Sandbox)
+}
+
+// leaves is stop, with what the kernel does to the sandbox.
+func (ct *container) leaves() {
+	ct.h.Helper()
+	sandbox := ct.sandbox()
+	_, err := ct.h.call("NetworkDriver.Leave", ct.about())
+	ct.h.must(err)
+	ct.h.besides.gone(sandbox)
+	ct.stop()
+}
+
+// looks has time pass, and every wish on a host looked at: its own pauses are real.
+func (h *machine) looks() {
+	h.clock.advance(50 * time.Millisecond)
+	for _, it := range h.records(store.EndpointsSpan()) {
+		h.d.Line.Apply(store.Change{Events: []store.Event{{Item: it}}, Revision: it.Modified})
+	}
+}
+
+// has waits until a container has the address, in the store, its record and its
+// sandbox.
+func (ct *container) has() {
+	ct.h.Helper()
+	ct.h.eventually(ct.spec.Name+" has the address", func() bool {
+		ct.h.looks()
+		l, _ := ct.h.lease(fixedAt.String())
+		it, err := ct.h.mem.Get(context.Background(), store.EndpointKey(ct.h.name, ct.endpoint))
+		if err != nil {
+			return false
+		}
+		rec, _ := store.Decode[store.Endpoint](it)
+		ct.h.besides.mu.Lock()
+		defer ct.h.besides.mu.Unlock()
+		return l.Endpoint == ct.endpoint && l.Kind == store.Service && slices.Contains(rec.Addresses(), fixedAt) && ct.h.besides.at[fixedAt][ct.sandbox()]
+	})
+}
+
+// waits waits until a container says why it does not have the address.
+func (ct *container) waits(why string) {
+	ct.h.Helper()
+	ct.h.eventually(ct.spec.Name+" waits: "+why, func() bool {
+		ct.h.looks()
+		said := slices.Concat(ct.h.d.Warnings(), ct.h.d.Hints())
+		return slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, "waits for its fixed address 10.0.0.99: "+why) })
+	})
+}
+
+// TestFixedAddressGoesDownTheLine: in the order in which they were made, whatever
+// host they are on.
+func TestFixedAddressGoesDownTheLine(t *testing.T) {
+	all, _ := fixedOn(t, "h1", "h2")
+	one := all[0].run("one", "lan", wants())
+	one.has()
+	two := all[1].run("two", "lan", wants())
+	two.waits("in use by")
+	three := all[0].run("three", "lan", wants())
+	three.waits("in use by")
+	one.leaves()
+	two.has()
+	two.leaves()
+	three.has()
+	three.leaves()
+	if l, held := all[0].lease(fixedAt.String()); held {
+		t.Errorf("the lease is %+v, want none", l)
+	}
+}
+
+// TestFixedAddressAfterARestart of the agent is what the leases say.
+func TestFixedAddressAfterARestart(t *testing.T) {
+	all, lan := fixedOn(t, "h1")
+	h := all[0]
+	one, two := h.run("one", "lan", wants()), (*container)(nil)
+	one.has()
+	two = h.run("two", "lan", wants())
+	two.waits("in use by")
+	h.stop()
+	lan.gone(one.sandbox())
+	lan.mu.Lock()
+	lan.at[fixedAt] = map[string]bool{} // as if the agent had died before it put it in
+	lan.mu.Unlock()
+	h.start()
+	one.has()
+	one.leaves()
+	two.has()
+	two.leaves()
+}
+
+// TestFixedAddressIsTakenOverWhenSilent: once the host of its holder is not
+// connected, and the LAN silent about it though not about everything.
+func TestFixedAddressIsTakenOverWhenSilent(t *testing.T) {
+	all, lan := fixedOn(t, "h1", "h2")
+	h1, h2 := all[0], all[1]
+	one := h1.run("one", "lan", wants("gvlan.failover", "10s"))
+	one.has()
+	two := h2.run("two", "lan", wants("gvlan.failover", "10s"))
+	two.waits("in use by")
+	h1.stop() // the container lives, and answers
+	lan.asks(h2, 3)
+	if l, _ := h2.lease(fixedAt.String()); l.Endpoint != one.endpoint {
+		t.Errorf("the lease is %+v while its holder answers, want one's", l)
+	}
+	lan.cut(h2, true) // who is cut off hears nobody
+	two.waits("its host is away, and whether it still answers is not known: nobody else on that LAN answers this host")
+	lan.cut(h2, false)
+	lan.cut(h1, true)
+	two.has()
+	it, err := h1.mem.Get(context.Background(), store.EndpointKey("h1", one.endpoint))
+	if rec, bad := store.Decode[store.Endpoint](it); err != nil || bad != nil || len(rec.Fixed) > 0 {
+		t.Errorf("the record of the former holder is %+v (%v, %v), want it to have nothing", rec, err, bad)
+	}
+	h1.start()
+	one.waits("in use by ")
+	h1.eventually("it is taken out", func() bool { return !lan.in(one.sandbox()) })
+	lan.cut(h1, false)
+	two.leaves()
+	one.has()
+	one.leaves()
+}
+
+// TestFixedAddressOfWhoIsCutOff is let go before anybody takes it over, and taken
+// up again when the store says that it is still its holder's.
+func TestFixedAddressOfWhoIsCutOff(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("taken over %v", taken), func(t *testing.T) {
+			all, lan := fixedOn(t, "h1", "h2")
+			h1, h2 := all[0], all[1]
+			one := h1.run("one", "lan", wants("gvlan.failover", "10s"))
+			one.has()
+			h1.wire.Down()
+			asked := lan.asks(h1, 1)
+			if asked == 0 || !lan.in(one.sandbox()) {
+				t.Error("it is taken out while the LAN answers: etcd alone is away")
+			}
+			lan.cut(h1, true)
+			h1.eventually("it is taken out", func() bool { h1.looks(); return !lan.in(one.sandbox()) })
+			if l, _ := h2.lease(fixedAt.String()); l.Endpoint != one.endpoint {
+				t.Errorf("the lease is %+v, want one's", l)
+			}
+			if !taken {
+				lan.cut(h1, false)
+				h1.wire.Up()
+				one.has()
+				one.leaves()
+				return
+			}
+			two := h2.run("two", "lan", wants("gvlan.failover", "10s"))
+			_, err := h1.mem.Commit(context.Background(), store.Txn{Then: []store.Op{store.Delete(store.LiveKey("h1"))}})
+			h1.must(err)
+			two.has()
+			lan.cut(h1, false) // the cable first, and nobody answers twice
+			h1.wire.Up()
+			one.waits("in use by ")
+			two.leaves()
+			one.has()
+			one.leaves()
+		})
+	}
+}
+
+// asks waits until a host has asked the LAN for the address so often.
+func (b *besides) asks(h *machine, times int) int {
+	h.Helper()
+	b.mu.Lock()
+	from := b.asked[h.name]
+	b.mu.Unlock()
+	asked := 0
+	h.eventually("the LAN is asked", func() bool {
+		h.looks()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		asked = b.asked[h.name] - from
+		return asked >= times
+	})
+	return asked
+}
+
+// in reports whether a sandbox has the address.
+func (b *besides) in(sandbox string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.at[fixedAt][sandbox]
+}
+
+// TestFixedAddressThatIsNone is refused with the option that asked for it.
+func TestFixedAddressThatIsNone(t *testing.T) {
+	all, _ := fixedOn(t, "h1")
+	for addr, want := range map[string]string{
+		"10.0.0.254": "driver-opt gvlan.ip=10.0.0.254 on network lan: address 10.0.0.254 is the gateway of network lan",
+		"10.0.1.1":   "driver-opt gvlan.ip=10.0.1.1 on network lan: address 10.0.1.1 lies in no subnet of network lan",
+		"web":        "driver-opt gvlan.ip=\"web\" is no list of addresses",
+	} {
+		_, err := all[0].tryRun("odd", "lan", wants("gvlan.ip", addr))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("gvlan.ip=%s: %v, want an error that says %q", addr, err, want)
+		}
+	}
+}
