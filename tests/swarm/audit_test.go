@@ -40,6 +40,9 @@ func (c *cluster) disagreement() error {
 	var lines []string
 	for _, l := range got {
 		host := strings.TrimSuffix(l.Node, ".swarm")
+		if l.Kind == store.Service { // no engine knows of it
+			continue
+		}
 		if c.isDown(host) || l.Endpoint == "" && slices.Contains(orphans, l.addr) {
 			continue
 		}

@@ -190,7 +190,7 @@ type status struct {
 	}
 	Etcd            struct{ Trusted bool }
 	PendingReleases int `json:"pendingReleases"`
-	Warnings        []string
+	Warnings, Hints []string
 }
 
 // status asks the plugin of a host, or with no flags its socket agent.
