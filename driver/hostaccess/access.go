@@ -224,7 +224,7 @@ func (a *Access) reach(ctx context.Context, plan Plan, fail func(error, ...strin
 
 // each takes a joined error apart.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // errors.Join's own
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err == nil {

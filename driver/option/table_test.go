@@ -127,3 +127,34 @@ func TestTablesForPeople(t *testing.T) {
 		}
 	}
 }
+
+// TestHostAccessIsSet: a change of it is refused for what can be no value of it, and
+// for links that leave no way to the host.
+func TestHostAccessIsSet(t *testing.T) {
+	network := func(options map[string]string) *store.Network {
+		return &store.Network{Created: store.Definition{Options: options}}
+	}
+	for _, tt := range []struct {
+		change  string
+		options map[string]string
+		says    string // "" where it is taken
+	}{
+		{"host-access=on", nil, ""},
+		{"host-access=off", map[string]string{"macvlan_mode": "private"}, ""},
+		{"host-access=on", map[string]string{"macvlan_mode": "private"}, "macvlan_mode=private"},
+		{"host-access=half", nil, `host-access="half" is not one of on, off`},
+		{"host-access+=on", nil, "host-access=on"},
+	} {
+		n := network(tt.options)
+		err := option.Set(n, tt.change)
+		switch {
+		case tt.says == "" && (err != nil || "host-access="+n.Overrides.HostAccess != tt.change):
+			t.Errorf("%s of %v: %v, set to %q", tt.change, tt.options, err, n.Overrides.HostAccess)
+		case tt.says != "" && (!errors.Is(err, option.ErrInvalid) || !strings.Contains(err.Error(), tt.says)):
+			t.Errorf("%s of %v: %v, want it to say %s", tt.change, tt.options, err, tt.says)
+		}
+	}
+	if err := option.CheckChange("host-access=half"); !errors.Is(err, option.ErrInvalid) {
+		t.Errorf("host-access=half is %v before a network is known, want it refused", err)
+	}
+}
