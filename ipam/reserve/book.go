@@ -37,6 +37,7 @@ func (r Reservation) String() string {
 // Refused is an address that is reserved for somebody else than asks.
 type Refused struct{ Reservation }
 
+// Error names the reservation, its note and how it ends.
 func (e Refused) Error() string {
 	return fmt.Sprintf("address %s is %s: give another one, or end that (gvlan unreserve %s %s)", e.At.Addr, e.Reservation, e.Name, e.At.Addr)
 }
