@@ -330,7 +330,11 @@ func (m *macs) drop(key string) {
 // ownMAC says whose of the cluster's a MAC address is that somebody answered with
 // for an address; "" for nobody's.
 func (bs *bindings) ownMAC(at pool.Place, mac net.HardwareAddr) string {
-	if slices.Equal(mac, MAC(bs.Self.Cluster(), at.Segment, at.Addr)) {
+	derived := []net.HardwareAddr{MAC(bs.Self.Cluster(), at.Segment, at.Addr)}
+	for n := range mac[:min(len(mac), 3)] { // mac-prefix= of a network
+		derived = append(derived, PrefixedMAC(mac[:n+1], bs.Self.Cluster(), at.Segment, at.Addr))
+	}
+	if slices.ContainsFunc(derived, func(of net.HardwareAddr) bool { return slices.Equal(mac, of) }) {
 		return "a container of gvlan's that had the address"
 	}
 	for _, key := range bs.macs.keysOf(macAt{at.Segment, mac.String()}) {
