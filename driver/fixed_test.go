@@ -351,6 +351,22 @@ func (b *besides) in(sandbox string) bool {
 	return b.at[fixedAt][sandbox]
 }
 
+// TestFixedAddressThatIsReserved is not taken, and its container says so.
+func TestFixedAddressThatIsReserved(t *testing.T) {
+	all, _ := fixedOn(t, "h1")
+	key := store.ReservationKey("default", fixedAt)
+	put := func(op store.Op) {
+		_, err := all[0].mem.Commit(context.Background(), store.Txn{Then: []store.Op{op}})
+		all[0].must(err)
+	}
+	put(store.Put(key, []byte("{}")))
+	one := all[0].run("one", "lan", wants())
+	one.waits("address 10.0.0.99 is reserved (gvlan reserve)")
+	put(store.Delete(key))
+	one.has()
+	one.leaves()
+}
+
 // TestFixedAddressThatIsNone is refused with the option that asked for it.
 func TestFixedAddressThatIsNone(t *testing.T) {
 	all, _ := fixedOn(t, "h1")

@@ -261,6 +261,9 @@ func (w *wish) wait(ctx context.Context) time.Duration {
 	switch {
 	case ctx.Err() != nil:
 		return 0
+	case errors.Is(err, fixed.ErrReserved):
+		w.waits(err.Error(), true)
+		return host.ResyncEvery
 	case err != nil:
 		w.waits(err.Error(), true)
 		w.k.Log.Warn("a fixed address cannot be taken now: tried again", "address", w.At.Addr, "endpoint", visible.ID(w.Endpoint), "err", err)

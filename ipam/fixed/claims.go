@@ -28,6 +28,9 @@ type Claims struct{ *node.Node }
 // errGoing: the endpoint that was to have the address is being deleted.
 var errGoing = errors.New("its endpoint is going")
 
+// ErrReserved: an operator keeps the address (gvlan reserve).
+var ErrReserved = errors.New("reserved (gvlan reserve): gvlan unreserve frees it")
+
 // Has reports whether the endpoint of a wish has the address, as far as this node
 // knows.
 func (c Claims) Has(w Wish) bool {
@@ -56,12 +59,12 @@ func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	key, rec := w.At.Key(), c.Record(l)
+	key, kept, rec := w.At.Key(), store.ReservationKey(w.At.Segment, w.At.Addr), c.Record(l)
 	res, err := c.Commit(ctx, store.Txn{
 		Gives: true, Epoch: rec.Epoch,
-		If:   []store.Cond{store.Absent(key)},
+		If:   []store.Cond{store.Absent(key), store.Absent(kept)},
 		Then: []store.Op{store.Put(key, store.Encode(rec))},
-		Else: []store.Op{store.Get(key)},
+		Else: []store.Op{store.Get(key), store.Get(kept)},
 	})
 	if errors.Is(err, store.ErrUnavailable) {
 		// It may have happened: then it is given back. The endpoint stays, and so
@@ -76,7 +79,10 @@ func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	c.Learn(w.At, mirror.Taken, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
-		found, _ := res.Item(key)
+		found, taken := res.Item(key)
+		if _, reserved := res.Item(kept); reserved && !taken {
+			return false, fmt.Errorf("address %s is %w", w.At.Addr, ErrReserved)
+		}
 		have, err := store.Decode[store.Lease](found)
 		if err != nil || have.Nonce != l.Nonce { // else an earlier try of this very transaction made it
 			return false, nil
