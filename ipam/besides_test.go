@@ -1,11 +1,13 @@
 package ipam
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
@@ -68,7 +70,10 @@ func TestAFixedAddressWithoutAReply(t *testing.T) {
 			} else {
 				n.h.wire.DropRequests(1 << 20)
 			}
-			if has, err := n.h.Fixed().Take(n.h.ctx(), web.wish()); has || !errors.Is(err, store.ErrUnavailable) {
+			ctx, cancel := context.WithTimeout(c.Context(), 100*time.Millisecond)
+			has, err := n.h.Fixed().Take(ctx, web.wish())
+			cancel()
+			if has || !errors.Is(err, store.ErrUnavailable) {
 				c.Errorf("takes the address: %v, %v, want no answer", has, err)
 			}
 			n.h.wire.DropReplies(0)

@@ -34,6 +34,7 @@ func place(last byte) pool.Place {
 type host struct {
 	*conflict.Conflicts
 	heard eventstest.Heard
+	die   func() // ends its Run
 
 	mu    sync.Mutex
 	has   bool // the network
@@ -62,10 +63,11 @@ func newHost(t *testing.T, mem *storetest.Mem, name string) *host {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- h.Run(ctx) }()
-	t.Cleanup(func() {
+	h.die = sync.OnceFunc(func() {
 		cancel()
 		<-done
 	})
+	t.Cleanup(h.die)
 	return h
 }
 
@@ -172,12 +174,13 @@ func TestTheFindersDeath(t *testing.T) {
 		if len(h2.All()) != 1 {
 			t.Error("it ended while the host that found it hears who answers")
 		}
+		h1.die()
 		if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{store.Delete(store.LiveKey("h1"))}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
-		free(t, mem, h1, h2)
+		free(t, mem, h2)
 		take(t, h2, place(8))
 		h2.on(place(8), other)
 		h2.mu.Lock()
