@@ -21,7 +21,7 @@ type mutant struct {
 const sessionFile = "cluster/store/session/session.go"
 
 var mutants = []mutant{
-	{name: "create", play: "kill -9 of an agent", patch: cluster.Patch{File: "ipam/leases.go", Old: "		If:    []store.Cond{store.Absent(key)},\n", New: ""}},
+	{name: "create", play: "kill -9 of an agent", patch: cluster.Patch{File: "ipam/leases.go", Old: "append([]store.Cond{store.Absent(key)}, also...)", New: "also"}},
 	{name: "gate", play: "late gift", patch: cluster.Patch{File: sessionFile, Old: "append(conds, store.Absent(store.GateKey()), store.NotBefore(newestKey, seen.newest.At))", New: "append(conds, store.NotBefore(newestKey, seen.newest.At))"}},
 	{name: "own last write", play: "write lost", patch: cluster.Patch{File: sessionFile, Old: "[]store.Cond{store.Unchanged(epochKey, held.epochRev), store.NotBefore(lastKey, seen.last)}", New: "[]store.Cond{store.Unchanged(epochKey, held.epochRev)}"}},
 	{name: "newest write", play: "another's write lost", patch: cluster.Patch{File: sessionFile, Old: "append(conds, store.Absent(store.GateKey()), store.NotBefore(newestKey, seen.newest.At))", New: "append(conds, store.Absent(store.GateKey()))"}},
