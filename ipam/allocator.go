@@ -73,7 +73,7 @@ func New(c node.Config) *Allocator {
 		kept: a.kept, lists: census.New(c.KV, a.node.Mirrors, a.node.Now),
 	}
 	a.conflicts = conflict.New(conflict.Config{
-		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Holder: a.bindings.holderOf, Own: a.bindings.ownMAC, Events: c.Events, Now: a.node.Now, Log: a.node.Log,
+		KV: c.KV, Node: c.Self.Node(), Pool: a.requests.lan().poolOnLAN, Answers: c.Answers, Vendor: a.node.Vendor, Holder: a.bindings.holderOf, Own: a.bindings.ownMAC, Events: c.Events, Draws: a.node.Mirrors.Draws(), Now: a.node.Now, Log: a.node.Log,
 	})
 	a.prober = probe.New(probe.Config{
 		KV: c.KV, Conflicts: a.conflicts, Answers: c.Answers, Listens: a.node.Listens, Networks: a.requests.lan().poolsOnLAN, Next: a.requests.lan().next, Name: a.requests.lan().nameOf,

@@ -4,84 +4,19 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
-	"gvlan/ipam/conflict"
 	"gvlan/ipam/mirror"
-	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
 )
-
-// For a while after a recovery the store may not know of a container whose host
-// was left out of it. So the LAN is asked before an address is given: what
-// answers there is not.
-
-// askedAtOnce is how many candidates the LAN is asked for at a time: an answer
-// is waited for 1.5 s, and a call has 4.
-const askedAtOnce = 8
-
-// answering are the addresses that were heard on the LAN since the caution
-// began.
-type answering struct {
-	mu    sync.Mutex
-	heard map[string]*addrset.Set // by segment; a set is replaced, never changed
-}
-
-// of returns the addresses of a segment that answered.
-func (s *answering) of(segment string) *addrset.Set {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if set := s.heard[segment]; set != nil {
-		return set
-	}
-	return &addrset.Set{}
-}
-
-func (s *answering) add(segment string, addrs []netip.Addr) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.heard == nil {
-		s.heard = map[string]*addrset.Set{}
-	}
-	set := &addrset.Set{}
-	if had := s.heard[segment]; had != nil {
-		set = had.Clone()
-	}
-	for _, addr := range addrs {
-		set.Add(addrset.Single(addr))
-	}
-	s.heard[segment] = set
-}
-
-func (s *answering) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.heard)
-}
-
-// cautious reports whether the LAN is to be asked.
-func (rq *requests) cautious() bool {
-	if rq.Ask == nil {
-		return false
-	}
-	if rq.Self.Cautious() {
-		return true
-	}
-	rq.answering.forget()
-	return false
-}
 
 // candidate is an address that is free as far as the store knows. Its place is
 // held.
@@ -90,243 +25,6 @@ type candidate struct {
 	view    view
 	release func()
 	kept    store.Revision // at which it is reserved for who asks; 0: it is not
-}
-
-// silent holds the place of a free address that nobody answers for on the LAN.
-func (c *picker) silent(ctx context.Context) (candidate, error) {
-	for {
-		first, err := c.next(ctx)
-		if err != nil {
-			return candidate{}, err
-		}
-		some := c.upTo(askedAtOnce, first)
-		addrs := make([]netip.Addr, len(some))
-		for i, one := range some {
-			addrs[i] = one.at.Addr
-		}
-		heard, err := c.a.askLAN(ctx, c.network, some[0].at.Segment, addrs)
-		chosen := candidate{}
-		for _, one := range some {
-			if err == nil && chosen.release == nil && !heard.Has(one.at.Addr) {
-				chosen = one
-				continue
-			}
-			one.release()
-		}
-		if err != nil || chosen.release != nil {
-			return chosen, err
-		}
-	}
-}
-
-// askLAN asks for addresses and returns all of the segment that ever answered.
-// Where nobody can be asked, nobody is: a network without a parent has no LAN.
-func (rq *requests) askLAN(ctx context.Context, network, segment string, addrs []netip.Addr) (*addrset.Set, error) {
-	found, err := rq.Ask(ctx, network, addrs)
-	switch {
-	case ctx.Err() != nil:
-		return nil, rq.Unanswered(fmt.Errorf("%w: the LAN was still being asked, as is done for a while after a recovery", store.ErrUnavailable))
-	case err != nil:
-		rq.Log.Warn("an address is given without asking the LAN first, as is done for a while after a recovery", "network", node.Short(network), "err", err)
-	case len(found) > 0:
-		rq.Log.Warn("addresses that the store has for free answer on the LAN: they are not given", "addresses", found, "segment", segment)
-		rq.answering.add(segment, found)
-	}
-	return rq.answering.of(segment), nil
-}
-
-// checkSilent refuses an explicit address that answers on the LAN and that the
-// store has for free: of one that it has not, it says more.
-func (rq *requests) checkSilent(ctx context.Context, p journal.Pool, at pool.Place) error {
-	if !rq.cautious() {
-		return rq.lan().checkUnused(ctx, p, at)
-	}
-	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
-		return nil // as the transaction finds
-	}
-	heard, err := rq.askLAN(ctx, p.Network, at.Segment, []netip.Addr{at.Addr})
-	if err != nil {
-		return err
-	}
-	if heard.Has(at.Addr) {
-		return fmt.Errorf("address %s answers on the LAN, though the store has it for free: a container that was not there for the cluster's recovery has it, or another machine", at.Addr)
-	}
-	return nil
-}
-
-func (rq *requests) lan() asker { return asker{rq} }
-
-// checkUnused refuses an explicit address that somebody on the LAN answers for,
-// where the store has it for free.
-func (rq asker) checkUnused(ctx context.Context, p journal.Pool, at pool.Place) error {
-	n, _ := rq.Memory.Addressing(p.Network)
-	v, err := viewOf(p, n)
-	if err != nil || !rq.asksFor(v) || rq.prober.Fresh(p.Network, at) {
-		return nil
-	}
-	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
-		return nil // as the transaction finds
-	}
-	views := []view{v}
-	if mac, answered := rq.prober.Ask(ctx, rq.onLAN(p.Network, views), []pool.Place{at})[at]; answered {
-		return fmt.Errorf("address %s is in use on the LAN by %s: give another one, or that machine another address", at.Addr, rq.macInWords(at, mac))
-	}
-	return nil
-}
-
-// macInWords is a MAC address with who made it, or whose of the cluster's it is.
-func (rq asker) macInWords(at pool.Place, mac net.HardwareAddr) string {
-	if vendor := rq.Vendor(mac); vendor != "" {
-		return fmt.Sprintf("MAC %s (%s)", mac, vendor)
-	}
-	return "MAC " + mac.String()
-}
-
-// Else the LAN is asked too (probe=), but for what is in the stock of addresses
-// that nobody answered for lately.
-
-// asker is what requests ask the LAN for, and the prober asks ahead.
-type asker struct{ *requests }
-
-// asksFor reports whether the LAN is asked for addresses of a view first.
-func (rq asker) asksFor(v view) bool { return v.probe && rq.prober.Asks() }
-
-// onLAN is what an address of a network is asked for by.
-func (rq asker) onLAN(network string, views []view) conflict.Pool {
-	of := conflict.Pool{ID: network, Network: rq.nameOf(network)}
-	for _, v := range views {
-		of.Segment, of.Ranges, of.Subnets = v.segment, append(of.Ranges, v.ranges...), append(of.Subnets, v.subnet)
-	}
-	return of
-}
-
-// nameOf is what people call a network.
-func (rq asker) nameOf(network string) string {
-	n, _ := rq.Memory.Addressing(network)
-	return n.Name
-}
-
-// viewsOf are those of each family of a network that asks the LAN.
-func (rq asker) viewsOf(network string) (all [][]view) {
-	families := map[bool]bool{}
-	for _, p := range rq.Memory.Pools(func(p journal.Pool) bool { return p.Network == network && !p.Closed && !p.ByManager() }) {
-		v6 := p.Parsed.Subnet.Addr().Is6()
-		if families[v6] {
-			continue
-		}
-		families[v6] = true
-		if views, err := rq.views(p); err == nil && len(views) > 0 && rq.asksFor(views[0]) {
-			all = append(all, views)
-		}
-	}
-	return all
-}
-
-// poolsOnLAN are the networks of this host that ask the LAN.
-func (rq asker) poolsOnLAN() (all []conflict.Pool) {
-	for _, network := range rq.pools.Joined() {
-		if views := rq.viewsOf(network); len(views) > 0 {
-			all = append(all, rq.onLAN(network, slices.Concat(views...)))
-		}
-	}
-	return all
-}
-
-// poolOnLAN is one of them that has an address.
-func (rq asker) poolOnLAN(at pool.Place) (of conflict.Pool, found bool) {
-	for _, network := range rq.pools.Joined() {
-		for _, views := range rq.viewsOf(network) {
-			if slices.ContainsFunc(views, func(v view) bool { return v.segment == at.Segment && v.subnet.Contains(at.Addr) }) {
-				return rq.onLAN(network, views), true
-			}
-		}
-	}
-	return conflict.Pool{}, false
-}
-
-// next are the addresses that a network would give next, as far as its mirrors
-// know, so many of each family; known is false where they know nothing.
-func (rq asker) next(network string, most int) (families [][]pool.Place, known bool) {
-	for _, views := range rq.viewsOf(network) {
-		c := picker{a: rq.requests, network: network, views: views, hosts: rq.holders.hostsNow(), late: rq.kept.late.Late(views[0].segment), passed: &addrset.Set{}}
-		for _, v := range views {
-			m := rq.mirrorOf(v)
-			if !m.IsReady() {
-				return nil, false
-			}
-			c.seen = append(c.seen, m)
-		}
-		families = append(families, c.peek(most))
-	}
-	return families, true
-}
-
-// peek are the next candidates, none of which is held.
-func (c *picker) peek(most int) (next []pool.Place) {
-	chosen := &addrset.Set{}
-	for _, asked := range []bool{true, false} {
-		for i, v := range c.views {
-			want := mirror.Want{Ranges: v.ranges, Never: append(c.never(v), chosen), Order: v.order}
-			if asked {
-				want.Never = append(want.Never, c.late)
-			}
-			if v.order == pool.Lowest && c.a.mirrorOf(v).Contended() {
-				want.Order = pool.Random // as hosts choose that keep apart
-			}
-			for len(next) < most {
-				at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
-					want := want
-					want.Never = append([]*addrset.Set{own}, want.Never...)
-					return c.seen[i].Choose(want, false)
-				})
-				if !ok {
-					break
-				}
-				next = append(next, at)
-				chosen.Add(addrset.Single(at.Addr))
-			}
-		}
-	}
-	return next
-}
-
-// unanswered leaves of the candidates those that nobody on the LAN answers for.
-// Where the stock lacks one, some more are asked for along with it.
-func (c *picker) unanswered(ctx context.Context, all []candidate) []candidate {
-	if !c.a.lan().asksFor(c.views[0]) {
-		return all
-	}
-	most := len(all)
-	if slices.ContainsFunc(all, func(one candidate) bool { return !c.a.prober.Fresh(c.network, one.at) }) {
-		all = c.upTo(max(most, askedAtOnce), all...)
-	}
-	places := make([]pool.Place, len(all))
-	for i, one := range all {
-		places[i] = one.at
-	}
-	found := c.a.prober.Ask(ctx, c.a.lan().onLAN(c.network, c.views), places)
-	var silent []candidate
-	for _, one := range all {
-		if _, answered := found[one.at]; answered || len(silent) == most {
-			one.release()
-		} else {
-			silent = append(silent, one)
-		}
-	}
-	return silent
-}
-
-// stocked are the addresses of a view that nobody answered for lately.
-func (c *picker) stocked(v view, ranges []netip.Prefix) (all []netip.Prefix) {
-	for _, at := range c.a.prober.Of(c.network) {
-		if at.Segment == v.segment && within(ranges, at.Addr) {
-			all = append(all, netip.PrefixFrom(at.Addr, at.Addr.BitLen()))
-		}
-	}
-	if v.order == pool.Random {
-		rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	}
-	return all
 }
 
 // picker proposes the candidates of one request.
@@ -608,119 +306,6 @@ func (c *picker) reservedFor() (candidate, bool) {
 	return candidate{}, false
 }
 
-// kept is what addresses are kept for: for whom operators reserve them, and which
-// containers that do not run want them again.
-type kept struct {
-	*node.Node
-	book *reserve.Book
-	late *wanted.Book
-}
-
-// Avoid replaces the addresses that are given only when nothing else is free,
-// since stopped containers want them again.
-func (k *kept) Avoid(all []wanted.Address) { k.late.Avoid(all) }
-
-// Ended tells that a container of this host is on one of the engine's networks no
-// more, so that it may be the next that asks there.
-func (k *kept) Ended(network, container string) { k.late.Ended(network, container, k.Now()) }
-
-// Began tells that a container of this host has started, or is gone.
-func (k *kept) Began(container string) { k.late.Began(container) }
-
-// Named reports whether the engine ever said which container asks.
-func (k *kept) Named() bool { return k.late.Named() }
-
-// OptionsOf are the --ipam-opt of one of the engine's networks.
-func (k *kept) OptionsOf(network string) pool.Options {
-	n, _ := k.Memory.Addressing(network)
-	o, err := pool.ParseOptions(n.Options)
-	if err != nil {
-		return pool.Options{}
-	}
-	return o
-}
-
-// newsPatience is how long a request waits to hear of the container that asks: the
-// engine tells of one that was made, but not before it has it started.
-const newsPatience = 500 * time.Millisecond
-
-// asker is who asks for an address, or for any where that is not valid. Where the
-// engine does not say it, it is asked for only where somebody's reservation matters.
-func (k *kept) asker(ctx context.Context, p journal.Pool, addr netip.Addr, r AddressRequest) reserve.Asker {
-	who := reserve.Asker{Name: r.Options[pool.EndpointName]}
-	switch {
-	case p.ByManager():
-		return reserve.Asker{} // the swarm asks for tasks, on whichever host they run
-	case who.Name != "" || r.Idle == nil || !k.book.HasNamed(p.Parsed.Segment):
-		return who
-	}
-	wants := ""
-	if addr.IsValid() {
-		kept, _ := k.book.At(pool.At(p.Parsed.Segment, addr))
-		if wants = kept.For; wants == "" {
-			return who
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, newsPatience)
-	defer cancel()
-	for {
-		idle, looked, news := r.Idle(p.Network)
-		who.Idle, who.Anyone = append(idle, k.late.Idle(p.Network, k.Now())...), !looked
-		slices.Sort(who.Idle)
-		who.Idle = slices.Compact(who.Idle)
-		if !looked || wants == "" && len(who.Idle) > 0 || slices.Contains(who.Idle, wants) {
-			return who
-		}
-		select {
-		case <-ctx.Done():
-			return who
-		case <-news:
-		}
-	}
-}
-
-// now is the reservation of an address as the store has it.
-func (k *kept) now(ctx context.Context, at pool.Place) (r reserve.Reservation, found bool, err error) {
-	it, err := k.Read(ctx, store.ReservationKey(at.Segment, at.Addr))
-	if err != nil {
-		return r, false, err
-	}
-	r, found = reserve.Read(it)
-	return r, found, nil
-}
-
-// Reservations are all of the cluster's, as far as is known here.
-func (k *kept) Reservations() []reserve.Reservation { return k.book.All() }
-
-// AwaitReserved waits until they show what was written at a revision, or ctx ends.
-func (k *kept) AwaitReserved(ctx context.Context, written store.Revision) {
-	k.book.Await(ctx, written)
-}
-
-// Reserved is what an operator said of an address, as far as is known here.
-func (k *kept) Reserved(at pool.Place) (reserve.Reservation, bool) { return k.book.At(at) }
-
-// ReservedMAC is the reservation that a hardware address of a segment goes with.
-func (k *kept) ReservedMAC(segment, mac string) (reserve.Reservation, bool) {
-	return k.book.WithMAC(segment, mac)
-}
-
-// read reads what is reserved, where nobody told yet: the first request of
-// an agent may come before its first list.
-func (k *kept) read(ctx context.Context) error {
-	if k.book.Listed() {
-		return nil
-	}
-	items, rev, err := k.List(ctx, store.ReservationsSpan())
-	if err != nil {
-		return k.Unanswered(err)
-	}
-	if !k.book.Listed() { // else the watch is ahead of it
-		k.book.Apply(store.Change{Reset: true, Items: items, Revision: rev})
-	}
-	return nil
-}
-
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is
 // certain whose it was.
@@ -866,4 +451,45 @@ func (rq *requests) exhausted(ctx context.Context, network string, views []view)
 		of = append(of, fmt.Sprintf("%d reserved by operators (gvlan lease ls)", withheld))
 	}
 	return full{fmt.Errorf("every address of %s is taken, reserved, excluded or a host's own: %s: %s", strings.Join(ranges, " and "), strings.Join(of, "; "), cure)}
+}
+
+// Usage is how full a subnet of one of this host's networks is: of the addresses
+// that are given to who asks for none in particular, so without what is excluded,
+// is reserved by an operator or for the network itself (its gateway) or is a host's own.
+type Usage struct {
+	Network string // the engine's id
+	Subnet  netip.Prefix
+	mirror.Usage
+}
+
+// Usage tells of every subnet that this host's networks give addresses of, as
+// far as its mirrors know: it asks nobody. A subnet whose mirror is not filled is
+// left out, since nothing is known of it.
+func (rq *requests) Usage() (all []Usage) {
+	hosts := rq.holders.hostsNow()
+	for _, p := range rq.Memory.Pools(func(p journal.Pool) bool { return p.Joined() && !p.Closed && !p.ByManager() }) {
+		n, _ := rq.Memory.Addressing(p.Network)
+		v, err := viewOf(p, n)
+		if err != nil {
+			continue // its requests say so
+		}
+		m := rq.mirrorOf(v)
+		if !m.IsReady() {
+			continue
+		}
+		given := &addrset.Set{}
+		for _, r := range v.ranges {
+			given.Add(addrset.Of(r))
+		}
+		kept := &addrset.Set{}
+		for _, addr := range p.Reserved() {
+			kept.Add(addrset.Single(addr))
+		}
+		given.Subtract(kept)
+		given.Subtract(v.excluded)
+		given.Subtract(hosts)
+		given.Subtract(rq.kept.book.In(v.segment))
+		all = append(all, Usage{Network: p.Network, Subnet: v.subnet, Usage: m.Usage(given)})
+	}
+	return all
 }

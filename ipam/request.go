@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
@@ -682,5 +683,43 @@ func (rq *requests) claimThis(ctx context.Context, p journal.Pool, addr netip.Ad
 		if done, err := rq.claims.repeatClaim(ctx, at, it, rec); err != nil || done {
 			return granted, err
 		}
+	}
+}
+
+// Counts is what became of the requests for addresses since the start.
+type Counts struct {
+	Given    uint64 // or reserved
+	Full     uint64 // nothing was free
+	Withheld uint64 // the store did not answer, or is not trusted
+	Refused  uint64 // for any other reason: taken, excluded, in no pool
+	// Raced counts candidates that another node took first; another was then
+	// tried.
+	Raced uint64
+}
+
+// counts is Counts while it grows.
+type counts struct{ given, full, withheld, refused, raced atomic.Uint64 }
+
+// Counts says what became of the requests for addresses.
+func (rq *requests) Counts() Counts {
+	c := &rq.counts
+	return Counts{Given: c.given.Load(), Full: c.full.Load(), Withheld: c.withheld.Load(), Refused: c.refused.Load(), Raced: c.raced.Load()}
+}
+
+// full says that a network has no address left.
+type full struct{ error }
+
+// note counts a request by how it ended.
+func (c *counts) note(err error) {
+	_, isFull := errors.AsType[full](err)
+	switch {
+	case err == nil:
+		c.given.Add(1)
+	case isFull:
+		c.full.Add(1)
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrSuspect), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrFenced):
+		c.withheld.Add(1)
+	default:
+		c.refused.Add(1)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -58,7 +59,7 @@ func newHost(t *testing.T, mem *storetest.Mem, name string) *host {
 			return "h1", h.held[at], h.held[at] != ""
 		},
 		Own:    func(pool.Place, net.HardwareAddr) string { return "" },
-		Events: &h.heard, Now: time.Now, Log: slog.New(slog.DiscardHandler),
+		Events: &h.heard, Draws: rand.NewPCG(1, uint64(len(name))+uint64(name[1])), Now: time.Now, Log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

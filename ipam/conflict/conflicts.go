@@ -45,6 +45,7 @@ type Config struct {
 	// nobody's.
 	Own    func(pool.Place, net.HardwareAddr) string
 	Events events.Teller
+	Draws  rand.Source // any number may draw at once
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -211,12 +212,12 @@ type turn struct {
 
 // again is how long after its last writing a conflict's address is asked for: no
 // two hosts at once, mostly.
-func again(c store.Conflict) time.Duration {
+func (cs *Conflicts) again(c store.Conflict) time.Duration {
 	wait := firstAgain
 	for range min(c.Asked, 10) {
 		wait = min(2*wait, lastAgain)
 	}
-	return wait + rand.N(wait/2)
+	return wait + time.Duration(rand.New(cs.cfg.Draws).Int64N(int64(wait/2)))
 }
 
 // isOurs reports whether this host asks for a conflict's address: the one that
@@ -260,7 +261,7 @@ func (cs *Conflicts) look(ctx context.Context) {
 		seen[row.Key] = true
 		mine := cs.turns[row.Key]
 		if mine.of != row.Modified {
-			mine = turn{row.Modified, now.Add(again(row.Record))}
+			mine = turn{row.Modified, now.Add(cs.again(row.Record))}
 		}
 		of, here := cs.cfg.Pool(pool.At(row.Record.Segment, row.Record.Address))
 		switch {
@@ -270,7 +271,7 @@ func (cs *Conflicts) look(ctx context.Context) {
 			due[of.ID] = asked{of, append(due[of.ID].rows, row)}
 		}
 		if !now.Before(mine.due) {
-			mine.due = now.Add(again(row.Record))
+			mine.due = now.Add(cs.again(row.Record))
 		}
 		cs.turns[row.Key] = mine
 	}

@@ -42,6 +42,10 @@ func NewMirrors(source rand.Source) *Mirrors {
 	return &Mirrors{all: map[Subnet]*Mirror{}, running: map[Subnet]context.CancelFunc{}, draws: &draws{source: source}}
 }
 
+// Draws is what is drawn from, by all mirrors and whoever else chooses; any number
+// may at once.
+func (s *Mirrors) Draws() rand.Source { return s.draws }
+
 // Of returns a subnet's mirror, made empty and not ready if need be.
 func (s *Mirrors) Of(segment string, subnet netip.Prefix) *Mirror {
 	s.mu.Lock()
