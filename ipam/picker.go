@@ -50,6 +50,8 @@ type picker struct {
 	lostTo int // candidates that somebody else had
 	// settled is set once the store knows of this node's own releases.
 	settled bool
+	// rechecked is set once those were asked again whom this host alone heard.
+	rechecked bool
 }
 
 // How many candidates one transaction tries in turn: one, where no other node
@@ -190,6 +192,12 @@ func (c *picker) next(ctx context.Context) (candidate, error) {
 			return one, nil
 		}
 		if c.current && c.settled {
+			if !c.rechecked {
+				c.rechecked = true
+				if c.a.prober.Recheck(ctx, c.a.lan().onLAN(c.network, c.views)) {
+					continue
+				}
+			}
 			return c.underWay(ctx)
 		}
 		c.a.debts.settle(ctx)

@@ -133,6 +133,21 @@ func (p *Prober) Ask(ctx context.Context, of conflict.Pool, all []pool.Place) ma
 	return found
 }
 
+// Recheck asks once more for those that somebody was heard to use and no record tells
+// of, before a network is said to be full for their sake, and reports whether one of
+// them is silent: a frame of a container may be read after its lease has ended.
+func (p *Prober) Recheck(ctx context.Context, of conflict.Pool) (silent bool) {
+	if !p.Asks() {
+		return false
+	}
+	suspects := p.stock.unsettled(of.ID)
+	if len(suspects) == 0 {
+		return false
+	}
+	found, err := p.answers(ctx, of, suspects, conflict.Brief)
+	return err == nil && len(found) < len(suspects)
+}
+
 // answers asks for addresses, enters what it learns, and returns who answered:
 // those who are believed.
 func (p *Prober) answers(ctx context.Context, of conflict.Pool, all []pool.Place, patience time.Duration) (map[pool.Place]net.HardwareAddr, error) {

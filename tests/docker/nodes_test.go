@@ -127,10 +127,10 @@ func nodeEvicted(c *cluster) {
 	}
 	c.endRest("h2")
 	c.waitFree(lost.String())
+	c.run(h1, "lan2", "taker", "--ip", lost.String()) // while it is cut off: else it would answer
 	if err := c.LAN.Heal(c.t.Context(), h2.Machine); err != nil {
 		c.t.Fatal(err)
 	}
-	c.run(h1, "lan2", "taker", "--ip", lost.String())
 	c.startAgain(1)
 	eventually(c.t, "one owner of each address", func() error {
 		return errors.Join(c.owned(lost, h1), c.owned(kept, h2), c.owned(mine, h1))

@@ -31,12 +31,18 @@ func (a Conflicts) Register(server *api.Server) {
 // all are the free addresses that are not given, and the containers' that somebody
 // else has too.
 func (a Conflicts) all(ctx context.Context) ([]api.ConflictView, error) {
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
+	conflicts, err := a.now(ctx)
+	if err != nil {
+		return nil, err
+	}
 	known, err := a.Leases.survey(ctx)
 	if err != nil {
 		return nil, err
 	}
 	called, views := api.CallNodes(a.Roster.Names()), []api.ConflictView{}
-	for _, c := range a.Foreign.All() {
+	for _, c := range conflicts {
 		views = append(views, api.ConflictView{
 			Address: c.Address, Segment: c.Segment, Network: known.Networks.NameOf(c.Segment, c.Address), Container: withHost(c, called), MAC: c.MAC, Vendor: c.Vendor, Node: c.Node, Host: called(c.Node),
 			Since: time.Unix(c.Since, 0), Seen: time.Unix(c.Seen, 0),
@@ -46,6 +52,11 @@ func (a Conflicts) all(ctx context.Context) ([]api.ConflictView, error) {
 		return cmp.Or(cmp.Compare(x.Segment, y.Segment), x.Address.Compare(y.Address), cmp.Compare(x.MAC, y.MAC), cmp.Compare(x.Host, y.Host))
 	})
 	return views, nil
+}
+
+// now are the conflicts as the store has them: what this host follows may be behind.
+func (a Conflicts) now(ctx context.Context) ([]store.Conflict, error) {
+	return store.All[store.Conflict](ctx, a.Leases.KV, store.ConflictsSpan())
 }
 
 // withHost is the container that has an address by right, and its host.
@@ -68,8 +79,12 @@ func (a Conflicts) clear(r *http.Request) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), etcdAnswer)
 	defer cancel()
+	conflicts, err := a.now(ctx)
+	if err != nil {
+		return nil, err
+	}
 	cleared := []netip.Addr{}
-	for _, c := range a.Foreign.All() {
+	for _, c := range conflicts {
 		if c.Endpoint != "" || only.IsValid() && c.Address != only || query.Get("segment") != "" && query.Get("segment") != c.Segment {
 			continue
 		}
