@@ -10,6 +10,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/probe"
 )
 
 const stranger = "02:99:00:00:00:07"
@@ -118,6 +119,24 @@ func TestProbeOff(t *testing.T) {
 		}
 		if _, err := h.create(flags{subnets: []string{"10.1.0.0/24"}, opts: map[string]string{"probe": "maybe"}}); err == nil {
 			c.Error("probe=maybe is taken")
+		}
+	})
+}
+
+// TestHeardAMomentAgo: a frame of a container may be read when its lease has ended.
+// The one address of a network is given all the same.
+func TestHeardAMomentAgo(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		c.probes = true
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.9/32")
+		h.ready()
+		n.stocked("10.0.0.9")
+		mac, err := net.ParseMAC(stranger)
+		h.must(err)
+		for range 3 { // what the agent does by itself may be faster
+			h.Prober().Heard(n.id, probe.Answer{At: pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.9")), MAC: mac})
+			n.mustRun("c", "").stop()
 		}
 	})
 }
