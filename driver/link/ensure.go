@@ -76,7 +76,7 @@ func (k *Kernel) removeBackwards(names []string) error {
 	var errs []error
 	for i := len(names) - 1; i >= 0; i-- {
 		if l, err := k.byName(names[i]); err == nil {
-			errs = append(errs, k.handle.LinkDel(l))
+			errs = append(errs, k.net.LinkDel(l))
 		}
 	}
 	return errors.Join(errs...)
@@ -125,7 +125,7 @@ func (k *Kernel) keep(spec Spec, there netlink.Link, parent netlink.Link) (Made,
 		return Made{}, fmt.Errorf("make %s: the name is taken by %s: %w", spec, now.Spec, ErrInUse)
 	}
 	if want := spec.mtu(parent); want != 0 && want != now.MTU {
-		if err := k.handle.LinkSetMTU(there, want); err != nil {
+		if err := k.net.LinkSetMTU(there, want); err != nil {
 			return Made{}, fmt.Errorf("set MTU of link %s: %w", spec.Name, err)
 		}
 	}
@@ -242,7 +242,7 @@ func (k *Kernel) tagged(ctx context.Context, parentIndex, vid int) (netlink.Link
 // create makes, marks and finishes the link, in that order, and removes it
 // again when a later step fails.
 func (k *Kernel) create(spec Spec, parentIndex int) (Made, error) {
-	if err := k.handle.LinkAdd(spec.request(parentIndex)); err != nil {
+	if err := k.net.LinkAdd(spec.request(parentIndex)); err != nil {
 		return Made{}, refused(spec, err)
 	}
 	made, err := k.byName(spec.Name)
@@ -250,7 +250,7 @@ func (k *Kernel) create(spec Spec, parentIndex int) (Made, error) {
 		return Made{}, err
 	}
 	if err := k.complete(spec, made); err != nil {
-		return Made{}, errors.Join(err, k.handle.LinkDel(made))
+		return Made{}, errors.Join(err, k.net.LinkDel(made))
 	}
 	return Made{Name: spec.Name, Index: made.Attrs().Index, Created: true}, nil
 }
@@ -268,12 +268,12 @@ func (k *Kernel) complete(spec Spec, made netlink.Link) error {
 func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 	if l.Attrs().Alias == "" {
 		m := mark{driver: k.driver, kind: spec.markKind(), owner: spec.Owner}
-		if err := k.handle.LinkSetAlias(l, m.String()); err != nil {
+		if err := k.net.LinkSetAlias(l, m.String()); err != nil {
 			return fmt.Errorf("mark link %s: %w", spec.Name, err)
 		}
 	}
 	if l.Attrs().Group == unfinished {
-		if err := k.handle.LinkSetGroup(l, 0); err != nil {
+		if err := k.net.LinkSetGroup(l, 0); err != nil {
 			return fmt.Errorf("mark link %s: %w", spec.Name, err)
 		}
 	}
@@ -281,11 +281,11 @@ func (k *Kernel) finish(spec Spec, l netlink.Link) error {
 		return nil
 	}
 	if spec.Shim {
-		if err := (sysctls{k.sysctls, int(k.ns)}).quiet(spec.Name, spec.Parent); err != nil {
+		if err := (sysctls{k.sysctls, int(k.net.NS)}).quiet(spec.Name, spec.Parent); err != nil {
 			return fmt.Errorf("make %s: %w", spec, err)
 		}
 	}
-	err := k.handle.LinkSetUp(l)
+	err := k.net.LinkSetUp(l)
 	// A VLAN link cannot be up before its master; the kernel sets it up with it.
 	if err != nil && !errors.Is(err, unix.ENETDOWN) {
 		return fmt.Errorf("set up link %s: %w", spec.Name, err)
@@ -325,7 +325,7 @@ func (k *Kernel) Remove(ctx context.Context, name string) error {
 }
 
 func (k *Kernel) delete(l netlink.Link) error {
-	err := k.handle.LinkDel(l)
+	err := k.net.LinkDel(l)
 	if err != nil && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("remove link %s: %w", l.Attrs().Name, err)
 	}
@@ -385,7 +385,7 @@ func (k *Kernel) Supports(ctx context.Context, kind Kind) error {
 	if kind == Dummy {
 		probe.MAC = net.HardwareAddr{1} // refused: an address has 6 bytes
 	}
-	err := k.handle.LinkAdd(probe.request(math.MaxInt32))
+	err := k.net.LinkAdd(probe.request(math.MaxInt32))
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return unsupported(kind)
 	}

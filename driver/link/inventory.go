@@ -2,15 +2,15 @@ package link
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
 	"path"
 	"slices"
 
+	"gvlan/driver/rtnetlink"
+
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netlink/nl"
 	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
@@ -82,8 +82,8 @@ func (k *Kernel) Interfaces(ctx context.Context) ([]Interface, error) {
 func (k *Kernel) defaultRoutes(ctx context.Context) (map[int]bool, error) {
 	holders := make(map[int]bool)
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		routes, err := dump(ctx, func() ([]netlink.Route, error) {
-			return k.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+		routes, err := rtnetlink.Dump(ctx, func() ([]netlink.Route, error) {
+			return k.net.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
 		})
 		if err != nil {
 			return nil, fmt.Errorf("list routes: %w", err)
@@ -159,47 +159,16 @@ type Event struct {
 // before is found by looking then. When changes come faster than changed takes
 // them, the kernel drops some, and another Resync says so.
 func (k *Kernel) Watch(ctx context.Context, changed func(Event)) error {
-	for {
-		err := k.subscribe(ctx, changed)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, unix.ENOBUFS):
-			// A socket that overflowed drops silently until it is read empty;
-			// on a new one, everything after its Resync arrives.
-			continue
+	resync := func() { changed(Event{Resync: true}) }
+	err := k.net.Watch(ctx, []uint{unix.RTNLGRP_LINK}, resync, func(header unix.NlMsghdr, data []byte) {
+		if event, ok := eventOf(header, data); ok {
+			changed(event)
 		}
-		return fmt.Errorf("watch links: %w", err)
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-}
-
-// subscribe is Watch until the socket fails.
-func (k *Kernel) subscribe(ctx context.Context, changed func(Event)) error {
-	socket, err := nl.SubscribeAt(k.ns, netns.None(), unix.NETLINK_ROUTE, unix.RTNLGRP_LINK)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, socket.Close)
-	defer func() {
-		if stop() {
-			socket.Close()
-		}
-	}()
-	changed(Event{Resync: true})
-	for {
-		messages, _, err := socket.Receive()
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return err
-		}
-		for _, m := range messages {
-			if event, ok := eventOf(unix.NlMsghdr(m.Header), m.Data); ok {
-				changed(event)
-			}
-		}
-	}
+	return fmt.Errorf("watch links: %w", err)
 }
 
 func eventOf(header unix.NlMsghdr, data []byte) (Event, bool) {
@@ -256,12 +225,12 @@ func (k *Kernel) movedTo(ctx context.Context, fd int, parent string, parentIndex
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}
 	defer there.Close()
-	all, err := dump(ctx, there.LinkList)
+	all, err := rtnetlink.Dump(ctx, there.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}
 	// Asked last: the kernel names a namespace when it first has to, as in the dump.
-	home, err := there.GetNetNsIdByFd(int(k.ns))
+	home, err := there.GetNetNsIdByFd(int(k.net.NS))
 	if err != nil {
 		return nil, fmt.Errorf("look for links on %s in another namespace: %w", parent, err)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -19,40 +18,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	gvnetns "gvlan/driver/netns"
+	"gvlan/driver/rtnetlink"
 )
-
-// requestTimeout bounds one netlink request.
-const requestTimeout = 4 * time.Second
-
-// dumpAttempts bounds how often an inconsistent dump is asked for again.
-const dumpAttempts = 5
 
 // Kernel has the routes and neighbours of one network namespace.
 type Kernel struct {
 	protocol int
-	ns       netns.NsHandle
-	handle   *netlink.Handle
+	net      *rtnetlink.Namespace
 	socket   *nl.SocketHandle // for what the library has no call for
 }
 
 // Open gives the Kernel of the namespace with a descriptor, which the caller may
-// close afterwards; link.Current is the calling thread's own. What it makes has the
+// close afterwards; rtnetlink.Current is the calling thread's own. What it makes has the
 // protocol number.
 func Open(fd, protocol int) (*Kernel, error) {
-	ns, err := duplicate(fd)
+	net, err := rtnetlink.Open(fd)
 	if err != nil {
-		return nil, fmt.Errorf("open network namespace: %w", err)
+		return nil, err
 	}
-	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	if err != nil {
-		ns.Close()
-		return nil, fmt.Errorf("open netlink: %w", err)
-	}
-	k := &Kernel{protocol: protocol, ns: ns, handle: handle}
-	socket, err := nl.GetNetlinkSocketAt(ns, netns.None(), unix.NETLINK_ROUTE)
+	k := &Kernel{protocol: protocol, net: net}
+	socket, err := nl.GetNetlinkSocketAt(net.NS, netns.None(), unix.NETLINK_ROUTE)
 	if err == nil {
 		k.socket = &nl.SocketHandle{Socket: socket}
-		err = errors.Join(handle.SetSocketTimeout(requestTimeout), socket.SetReceiveTimeout(timeval()), socket.SetSendTimeout(timeval()))
+		err = errors.Join(socket.SetReceiveTimeout(timeval()), socket.SetSendTimeout(timeval()))
 	}
 	if err != nil {
 		k.Close()
@@ -62,17 +50,8 @@ func Open(fd, protocol int) (*Kernel, error) {
 }
 
 func timeval() *unix.Timeval {
-	tv := unix.NsecToTimeval(requestTimeout.Nanoseconds())
+	tv := unix.NsecToTimeval(rtnetlink.RequestTimeout.Nanoseconds())
 	return &tv
-}
-
-func duplicate(fd int) (netns.NsHandle, error) {
-	if fd < 0 {
-		own, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		return netns.NsHandle(own), err
-	}
-	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	return netns.NsHandle(own), err
 }
 
 // Close releases the namespace. What was made stays.
@@ -80,27 +59,12 @@ func (k *Kernel) Close() error {
 	if k.socket != nil {
 		k.socket.Close()
 	}
-	k.handle.Close()
-	return k.ns.Close()
-}
-
-// dump repeats list while what it lists changes (NLM_F_DUMP_INTR).
-func dump[T any](ctx context.Context, list func() (T, error)) (got T, err error) {
-	for range dumpAttempts {
-		if err := ctx.Err(); err != nil {
-			return got, err
-		}
-		got, err = list()
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			return got, err
-		}
-	}
-	return got, err
+	return k.net.Close()
 }
 
 // names gives the names of links by index, and the other way round.
 func (k *Kernel) names(ctx context.Context) (byIndex map[int]string, byName map[string]int, err error) {
-	all, err := dump(ctx, k.handle.LinkList)
+	all, err := rtnetlink.Dump(ctx, k.net.LinkList)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list links: %w", err)
 	}
@@ -117,7 +81,7 @@ func (k *Kernel) Addresses(ctx context.Context) ([]Address, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := dump(ctx, func() ([]netlink.Addr, error) { return k.handle.AddrList(nil, netlink.FAMILY_ALL) })
+	all, err := rtnetlink.Dump(ctx, func() ([]netlink.Addr, error) { return k.net.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -143,7 +107,7 @@ func (k *Kernel) Addresses(ctx context.Context) ([]Address, error) {
 // Strict reports whether a link drops what its answers would not leave by
 // (net.ipv4.conf.LINK.rp_filter=1), which the setting for all links may say.
 func (k *Kernel) Strict(link string) (strict bool, err error) {
-	err = gvnetns.Do("/proc/self/fd/"+strconv.Itoa(int(k.ns)), func() error {
+	err = gvnetns.Do("/proc/self/fd/"+strconv.Itoa(int(k.net.NS)), func() error {
 		most := 0
 		for _, of := range []string{"all", link} {
 			text, err := os.ReadFile("/proc/sys/net/ipv4/conf/" + of + "/rp_filter")
@@ -170,8 +134,8 @@ func (k *Kernel) Ours(ctx context.Context) (State, error) {
 	}
 	var s State
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		all, err := dump(ctx, func() ([]netlink.Route, error) {
-			return k.handle.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC, Protocol: netlink.RouteProtocol(k.protocol)}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
+		all, err := rtnetlink.Dump(ctx, func() ([]netlink.Route, error) {
+			return k.net.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC, Protocol: netlink.RouteProtocol(k.protocol)}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
 		})
 		if err != nil {
 			return State{}, fmt.Errorf("list routes: %w", err)
@@ -180,7 +144,7 @@ func (k *Kernel) Ours(ctx context.Context) (State, error) {
 			s.Routes = append(s.Routes, described(r, family, names))
 		}
 	}
-	s.Neighbours, err = dump(ctx, func() ([]Neighbour, error) { return k.neighbours(names) })
+	s.Neighbours, err = rtnetlink.Dump(ctx, func() ([]Neighbour, error) { return k.neighbours(names) })
 	s.Sort()
 	return s, err
 }
@@ -232,12 +196,12 @@ func (k *Kernel) Set(ctx context.Context, reach func(link string) bool, want Sta
 	todo := Between(ours.within(reach), want)
 	var failed []error
 	for _, r := range todo.Drop {
-		if err := k.handle.RouteDel(k.request(r, index[r.Link])); err != nil && !errors.Is(err, unix.ESRCH) {
+		if err := k.net.RouteDel(k.request(r, index[r.Link])); err != nil && !errors.Is(err, unix.ESRCH) {
 			failed = append(failed, fmt.Errorf("remove route %s: %w", r, err))
 		}
 	}
 	for _, n := range todo.DropNeighbours {
-		err := k.handle.NeighDel(&netlink.Neigh{LinkIndex: index[n.Link], IP: n.Address.AsSlice()})
+		err := k.net.NeighDel(&netlink.Neigh{LinkIndex: index[n.Link], IP: n.Address.AsSlice()})
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			failed = append(failed, fmt.Errorf("remove neighbour %s: %w", n, err))
 		}
@@ -282,7 +246,7 @@ func (k *Kernel) make(ctx context.Context, r Route, index int) error {
 		}
 		return err
 	}
-	err := k.handle.RouteAdd(route) // exclusive: it replaces nothing
+	err := k.net.RouteAdd(route) // exclusive: it replaces nothing
 	if errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("%w: %w", ErrInTheWay, err)
 	}
@@ -300,9 +264,9 @@ func (k *Kernel) other(ctx context.Context, r Route) (string, error) {
 	if table == 0 {
 		table = unix.RT_TABLE_MAIN
 	}
-	found, err := dump(ctx, func() ([]netlink.Route, error) {
+	found, err := rtnetlink.Dump(ctx, func() ([]netlink.Route, error) {
 		filter := &netlink.Route{Table: table, Dst: k.request(r, 0).Dst}
-		return k.handle.RouteListFiltered(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
+		return k.net.RouteListFiltered(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
 	})
 	if err != nil {
 		return "", fmt.Errorf("list routes: %w", err)

@@ -2,11 +2,8 @@ package route
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,48 +12,19 @@ import (
 // calls it first when nothing is missed from then on, and again when changes came
 // faster than they were taken.
 func (k *Kernel) Watch(ctx context.Context, changed func()) error {
-	for {
-		err := k.subscribe(ctx, changed)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, unix.ENOBUFS):
-			continue
-		}
-		return fmt.Errorf("watch routes: %w", err)
-	}
-}
-
-// subscribe is Watch until the socket fails.
-func (k *Kernel) subscribe(ctx context.Context, changed func()) error {
-	socket, err := nl.SubscribeAt(k.ns, netns.None(), unix.NETLINK_ROUTE,
+	groups := []uint{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,
-		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH)
-	if err != nil {
-		return err
+		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH,
 	}
-	stop := context.AfterFunc(ctx, socket.Close)
-	defer func() {
-		if stop() {
-			socket.Close()
+	err := k.net.Watch(ctx, groups, changed, func(header unix.NlMsghdr, data []byte) {
+		if k.matters(header.Type, data) {
+			changed()
 		}
-	}()
-	changed()
-	for {
-		messages, _, err := socket.Receive()
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return err
-		}
-		for _, m := range messages {
-			if k.matters(m.Header.Type, m.Data) {
-				changed()
-				break
-			}
-		}
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
+	return fmt.Errorf("watch routes: %w", err)
 }
 
 // matters reports whether a message tells of something that Set goes by. Hosts with
