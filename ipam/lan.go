@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -156,15 +155,7 @@ func (rq lanSide) checkUnused(ctx context.Context, p journal.Pool, at pool.Place
 	if it, err := rq.Read(ctx, at.Key()); err != nil || it.Created != 0 {
 		return nil // as the transaction finds
 	}
-	return fmt.Errorf("address %s is in use on the LAN by %s: give another one, or that machine another address", at.Addr, rq.macInWords(at, mac))
-}
-
-// macInWords is a MAC address with who made it, or whose of the cluster's it is.
-func (rq lanSide) macInWords(at pool.Place, mac net.HardwareAddr) string {
-	if vendor := rq.Vendor(mac); vendor != "" {
-		return fmt.Sprintf("MAC %s (%s)", mac, vendor)
-	}
-	return "MAC " + mac.String()
+	return fmt.Errorf("address %s is in use on the LAN by MAC %s: give another one, or that machine another address", at.Addr, conflict.Called(mac.String(), rq.Vendor(mac)))
 }
 
 // Else the LAN is asked too (probe=), but for what is in the stock of addresses

@@ -366,13 +366,13 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 	if err != nil {
 		return view{}, err
 	}
-	more, err := pool.ParseExcludes(n.Overrides.Exclude)
+	exclude, err := o.Excluding(n.Overrides.Exclude)
 	if err != nil {
 		return view{}, err
 	}
 	v := view{pool: p.ID, segment: id.Segment, subnet: id.Subnet, order: o.Order, probe: o.Probe, excluded: &addrset.Set{}}
 	v.ranges = rangesOf(id, n.Overrides.Ranges)
-	for _, s := range slices.Concat(o.Exclude, more) {
+	for _, s := range exclude {
 		v.excluded.Add(s)
 	}
 	for _, addr := range []netip.Addr{id.Subnet.Addr(), pool.LastOf(id.Subnet)} {

@@ -175,11 +175,7 @@ func (sb *Sandboxes) announce(ctx context.Context, e journal.Endpoint) {
 // announceHere announces addresses in the calling thread's namespace.
 func announceHere(addresses []netip.Addr) error {
 	for _, addr := range addresses {
-		name, err := link.Holder(addr)
-		if err != nil {
-			return err
-		}
-		if err := link.Announce(name, addr); err != nil {
+		if err := link.AnnounceHere(addr); err != nil {
 			return err
 		}
 	}

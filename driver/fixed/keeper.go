@@ -227,13 +227,7 @@ func (kernel) Take(sandbox string, addr netip.Addr) error {
 
 // Announce implements host.Besides.
 func (kernel) Announce(sandbox string, addr netip.Addr) error {
-	return netns.Do(sandbox, func() error {
-		name, err := link.Holder(addr)
-		if err != nil {
-			return err
-		}
-		return link.Announce(name, addr)
-	})
+	return netns.Do(sandbox, func() error { return link.AnnounceHere(addr) })
 }
 
 // Waiting is an address that an endpoint of this host wants and does not have.

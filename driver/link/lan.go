@@ -32,6 +32,16 @@ func Announce(ifname string, addr netip.Addr) error {
 	return nil
 }
 
+// AnnounceHere is Announce at the interface that has the address. The error wraps
+// ErrNotFound where none that is up has it.
+func AnnounceHere(addr netip.Addr) error {
+	name, err := Holder(addr)
+	if err != nil {
+		return err
+	}
+	return Announce(name, addr)
+}
+
 func announce(ifname string, addr netip.Addr) error {
 	iface, err := net.InterfaceByName(ifname)
 	if err != nil {

@@ -112,7 +112,7 @@ func (cs *Conflicts) judgeHeard(ctx context.Context) {
 			claims++
 		}
 	}
-	ours, err := cs.hostMACs(ctx)
+	ours, err := cs.HostMACs(ctx)
 	for _, c := range due {
 		if err != nil || claims >= mostClaims {
 			break
@@ -129,9 +129,9 @@ func (cs *Conflicts) judgeHeard(ctx context.Context) {
 	}
 }
 
-// hostMACs are those of the interfaces of all hosts: containers on ipvlan answer
+// HostMACs are those of the interfaces of all hosts: containers on ipvlan answer
 // with their parent's.
-func (cs *Conflicts) hostMACs(ctx context.Context) (map[string]bool, error) {
+func (cs *Conflicts) HostMACs(ctx context.Context) (map[string]bool, error) {
 	all := map[string]bool{}
 	items, _, err := cs.cfg.KV.List(ctx, store.NodesSpan())
 	if err != nil {
@@ -145,12 +145,6 @@ func (cs *Conflicts) hostMACs(ctx context.Context) (map[string]bool, error) {
 		}
 	}
 	return all, nil
-}
-
-// IsHosts reports whether a MAC address is that of a host's interface.
-func (cs *Conflicts) IsHosts(ctx context.Context, mac net.HardwareAddr) (bool, error) {
-	all, err := cs.hostMACs(ctx)
-	return all[mac.String()], err
 }
 
 // tellClaim writes that somebody uses a container's address, if the container still
@@ -188,7 +182,7 @@ func (cs *Conflicts) tellClaim(ctx context.Context, c claim, mac net.HardwareAdd
 		"address", rec.Address, "segment", rec.Segment, "container", rec.Container, "node", rec.Holder, "mac", rec.MAC, "vendor", rec.Vendor)
 	cs.cfg.Events.Tell(events.Event{
 		Kind: events.Conflict, Network: rec.Network, Segment: rec.Segment, Address: rec.Address, MAC: rec.MAC, Container: rec.Container, Endpoint: rec.Endpoint,
-		Text: "used on the LAN by MAC " + Called(rec) + " too",
+		Text: "used on the LAN by MAC " + Called(rec.MAC, rec.Vendor) + " too",
 	})
 	return nil
 }

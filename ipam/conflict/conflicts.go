@@ -135,17 +135,17 @@ func (cs *Conflicts) Take(ctx context.Context, f Found) (taken bool, err error) 
 		cs.mu.Unlock()
 		cs.cfg.Log.Warn("a free address is in use on the LAN by somebody who is not gvlan's: no container is given it",
 			"address", rec.Address, "segment", rec.Segment, "network", rec.Network, "mac", rec.MAC, "vendor", rec.Vendor)
-		cs.tell(rec, events.Conflict, "in use on the LAN by MAC "+Called(rec)+", which is not gvlan's: it is not given")
+		cs.tell(rec, events.Conflict, "in use on the LAN by MAC "+Called(rec.MAC, rec.Vendor)+", which is not gvlan's: it is not given")
 	}
 	return res.Done, nil
 }
 
-// Called is the MAC address of who has a conflict's address, with its maker.
-func Called(c store.Conflict) string {
-	if c.Vendor == "" {
-		return c.MAC
+// Called is a MAC address with its maker, "" where nobody knows.
+func Called(mac, vendor string) string {
+	if vendor == "" {
+		return mac
 	}
-	return fmt.Sprintf("%s (%s)", c.MAC, c.Vendor)
+	return fmt.Sprintf("%s (%s)", mac, vendor)
 }
 
 func (cs *Conflicts) tell(c store.Conflict, kind events.Kind, text string) {

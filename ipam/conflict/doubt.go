@@ -144,7 +144,7 @@ func (cs *Conflicts) Warnings() (said []string) {
 	for _, c := range cs.All() {
 		if c.Endpoint != "" && (c.Node == cs.cfg.Node || c.Holder == cs.cfg.Node) {
 			said = append(said, fmt.Sprintf("address %s of container %s is used on the LAN by MAC %s too: give that machine another address, or stop the container and start it again",
-				c.Address, cmp.Or(c.Container, c.Endpoint[:min(len(c.Endpoint), 12)]), Called(c)))
+				c.Address, cmp.Or(c.Container, c.Endpoint[:min(len(c.Endpoint), 12)]), Called(c.MAC, c.Vendor)))
 		}
 	}
 	cs.doubt.mu.Lock()

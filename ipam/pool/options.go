@@ -133,6 +133,13 @@ func OptionNames() []string {
 	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optSticky, optProbe}
 }
 
+// Excluding is what the option excludes, and what was excluded besides since. With
+// an error, which is of the latter, it is what the option does.
+func (o Options) Excluding(more []string) ([]addrset.Interval, error) {
+	spans, err := ParseExcludes(more)
+	return slices.Concat(o.Exclude, spans), err
+}
+
 // ParseExcludes reads addresses, ranges a-b and prefixes.
 func ParseExcludes(items []string) ([]addrset.Interval, error) {
 	var spans []addrset.Interval

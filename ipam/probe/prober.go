@@ -156,13 +156,10 @@ func (p *Prober) answers(ctx context.Context, of conflict.Pool, all []pool.Place
 		addrs = append(addrs, at.Addr)
 	}
 	answers, err := p.cfg.Answers(ctx, of.ID, addrs, patience)
+	p.cfg.Troubles.Settle(ctx, asking(of.ID), err)
 	if err != nil {
-		if ctx.Err() == nil {
-			p.cfg.Troubles.Tell(asking(of.ID), err)
-		}
 		return nil, err
 	}
-	p.cfg.Troubles.Over(asking(of.ID))
 	found := map[pool.Place]net.HardwareAddr{}
 	var silent []pool.Place
 	for _, at := range all {
@@ -289,6 +286,13 @@ func (p *Prober) settle(ctx context.Context, of conflict.Pool, suspects []pool.P
 	if err != nil {
 		return err
 	}
+	if len(found) == 0 {
+		return nil
+	}
+	hosts, err := p.cfg.Conflicts.HostMACs(ctx)
+	if err != nil {
+		return err
+	}
 	for _, at := range slices.SortedFunc(maps.Keys(found), func(a, b pool.Place) int { return a.Addr.Compare(b.Addr) }) {
 		mac := found[at]
 		if whose := p.cfg.Own(at, mac); whose != "" {
@@ -297,11 +301,7 @@ func (p *Prober) settle(ctx context.Context, of conflict.Pool, suspects []pool.P
 			p.stock.settle(at, false)
 			continue
 		}
-		hosts, err := p.cfg.Conflicts.IsHosts(ctx, mac)
-		if err != nil {
-			return err
-		}
-		if hosts { // a container on ipvlan that a host still has, or one of its own other interfaces
+		if hosts[mac.String()] { // a container on ipvlan that a host still has, or one of its own other interfaces
 			p.stock.settle(at, false)
 			continue
 		}

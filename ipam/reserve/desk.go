@@ -253,12 +253,12 @@ func (d *Desk) allowed(ctx context.Context, n store.Network, w Wish) error {
 	if err != nil {
 		return err
 	}
-	more, err := pool.ParseExcludes(n.Overrides.Exclude)
+	exclude, err := options.Excluding(n.Overrides.Exclude)
 	if err != nil {
 		return err
 	}
 	excluded := &addrset.Set{}
-	for _, run := range slices.Concat(options.Exclude, more) {
+	for _, run := range exclude {
 		excluded.Add(run)
 	}
 	for _, addr := range w.each() {

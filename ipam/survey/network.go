@@ -2,7 +2,6 @@ package survey
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -45,11 +44,8 @@ func NewNetworks(definitions []store.Network, nodes []store.Node) *Networks {
 		if err != nil {
 			options = pool.Options{} // a newer gvlan's: what this one knows of the network stands
 		}
-		more, err := pool.ParseExcludes(d.Overrides.Exclude)
-		if err != nil {
-			more = nil
-		}
-		ns.add(n, d.Created.Pools, slices.Concat(options.Exclude, more), d.Overrides.Ranges)
+		exclude, _ := options.Excluding(d.Overrides.Exclude) // a newer gvlan's likewise
+		ns.add(n, d.Created.Pools, exclude, d.Overrides.Ranges)
 	}
 	for _, node := range nodes {
 		for _, fares := range node.Networks {

@@ -113,18 +113,7 @@ func (c *cluster) holder(addr netip.Addr, service string) (holder container) {
 // address.
 func (c *cluster) moves(service string, w *lab.Watcher, addr netip.Addr, play func()) {
 	c.t.Helper()
-	before := c.holder(addr, service)
-	play()
-	eventually(c.t, "the address to move", func() error {
-		if now := c.holder(addr, service); now.endpoint == before.endpoint {
-			return fmt.Errorf("%s has it", now.name)
-		}
-		return nil
-	})
-	after := c.holder(addr, service)
-	if err := w.Await(c.t.Context(), addr, after.host.Machine); err != nil {
-		c.t.Fatal(err)
-	}
+	c.moved(service, w, addr, play)
 	c.runs(service, 1)
 	c.reached(addr)
 }
@@ -232,7 +221,7 @@ func fixedWaits(c *cluster, w *lab.Watcher) {
 	c.holder(fixed4, "web")
 }
 
-// moved is moves for a service of more than one task.
+// moved is moves for a service of any number of tasks.
 func (c *cluster) moved(service string, w *lab.Watcher, addr netip.Addr, play func()) {
 	c.t.Helper()
 	before := c.holder(addr, service)
