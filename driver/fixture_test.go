@@ -93,6 +93,7 @@ type machine struct {
 	elsewhere func() []*netns.Namespace
 	routes    *routetest.Kernel // the host's
 	inside    sync.Map          // those of sandboxes, by their paths as the agent sees them
+	entered   sync.Map          // of those the ones that somebody went into
 	access    bool              // networks that say nothing have host access
 	answering []netip.Addr      // on the LAN at eth1
 	deaf      error             // of asking there
@@ -218,6 +219,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 
 // within opens the routes of a sandbox; one that a test did not make is not there.
 func (h *machine) within(sandbox string, f func(host.Routes) error) error {
+	h.entered.Store(sandbox, true)
 	k, ok := h.inside.Load(sandbox)
 	if !ok {
 		return fs.ErrNotExist

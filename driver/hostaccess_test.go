@@ -107,6 +107,33 @@ func TestHostAccessByDefault(t *testing.T) {
 	h.has("nothing after a start without it", 0, 0, 0, in, 0)
 }
 
+// TestHostAccessStaysOut: nobody goes into a container of a network that does not want
+// it, on its way up least of all; after a start of the agent once.
+func TestHostAccessStaysOut(t *testing.T) {
+	c := newCluster(t)
+	h := reach{c.host("h1")}
+	h.addressed()
+	h.create(lan("plain", "10.2.0.0/16"))
+	h.create(lan("lan1", "10.1.0.0/16", with("host-access", "on")))
+	h.replica("plain")
+	h.replica("lan1")
+	entered := func(ct *container) bool {
+		_, was := h.entered.Load(filepath.Join(h.dir, "/var/run/docker/netns/"+visible.ID(ct.endpoint)))
+		return was
+	}
+	first := h.run("first", "lan1")
+	h.has("host access to a container", 1, 1, 1, h.enter(first), 1)
+	plain := h.run("plain", "plain")
+	h.enter(plain)
+	in := h.enter(h.run("web", "lan1"))
+	h.has("host access to the next one", 1, 2, 2, in, 1)
+	if entered(plain) {
+		t.Error("it went into a container that does not want it")
+	}
+	h.restart()
+	h.eventually("a look into all containers", func() bool { return entered(plain) && entered(first) })
+}
+
 // TestHostAccessIsTold: what stands in the way is named, and containers start.
 func TestHostAccessIsTold(t *testing.T) {
 	c := newCluster(t)

@@ -26,11 +26,12 @@ type Access struct {
 	Failures trouble.Findings // what does not work
 	Off      trouble.Findings // networks that the agent's default does not apply to
 	inside   inside
+	clean    bool // nobody wanted it at the last look, and nothing of it was left
 }
 
 // New keeps nothing yet.
 func New(h *host.Host) *Access {
-	return &Access{Host: h, inside: inside{host: h, done: map[string]visit{}}}
+	return &Access{Host: h, inside: inside{host: h, done: map[string]visit{}, touched: map[string]bool{}}}
 }
 
 const (
@@ -90,6 +91,12 @@ func (a *Access) keep(ctx context.Context) {
 // look brings everything into line once, and reports whether some container was not
 // ready for it.
 func (a *Access) look(ctx context.Context) (pending bool) {
+	networks := a.Memory.Networks()
+	nobody := !slices.ContainsFunc(networks, func(n journal.Network) bool { return wants(n, a.Cfg.HostAccess) })
+	if nobody && a.clean { // what is not asked for costs no container's start anything
+		a.tell(View{Default: a.Cfg.HostAccess, Networks: networks}, nil)
+		return false
+	}
 	v, err := a.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -117,6 +124,7 @@ func (a *Access) look(ctx context.Context) (pending bool) {
 		return false
 	}
 	a.tell(v, faults)
+	a.clean = nobody && !pending && len(faults) == 0
 	return pending
 }
 

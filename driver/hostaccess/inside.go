@@ -26,7 +26,12 @@ type visit struct {
 // inside is the part of host access within containers.
 type inside struct {
 	host *host.Host
-	done map[string]visit // by endpoint; of Keep alone
+	// Of Keep alone, by endpoint:
+	done map[string]visit
+	// touched are those within which something of ours may be: those there when the
+	// agent began to look, and those it went to since.
+	touched map[string]bool
+	began   bool
 }
 
 // How long a container that starts may take, without that being a failure to tell of:
@@ -59,6 +64,10 @@ func (in *inside) look(ctx context.Context, v View, plan Plan, fail func(error, 
 		if known && had.sandbox == e.Sandbox && idle(want) && idle(had.did) {
 			continue
 		}
+		if in.began && !in.touched[e.ID] && idle(want) {
+			continue
+		}
+		in.touched[e.ID] = true
 		err := in.visit(ctx, e, want)
 		switch {
 		case err == nil:
@@ -72,7 +81,9 @@ func (in *inside) look(ctx context.Context, v View, plan Plan, fail func(error, 
 			pending = true
 		}
 	}
+	in.began = true
 	maps.DeleteFunc(in.done, func(id string, _ visit) bool { return !there[id] })
+	maps.DeleteFunc(in.touched, func(id string, _ bool) bool { return !there[id] })
 	return pending
 }
 
