@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"gvlan/cluster/events"
@@ -146,7 +145,7 @@ func (c Claims) Free(ctx context.Context, at pool.Place, it store.Item) (freed b
 		return false, err
 	}
 	if e, err := store.Decode[store.Endpoint](told); err == nil && told.Created != 0 {
-		e.Fixed = slices.DeleteFunc(e.Fixed, func(text string) bool { p, err := netip.ParsePrefix(text); return err == nil && p.Addr() == at.Addr })
+		e.Fixed = slices.DeleteFunc(e.Fixed, isOf(at.Addr))
 		txn.Then = append(txn.Then, store.Op{Kind: store.OpNested, Nested: &store.Txn{
 			If:   []store.Cond{store.Unchanged(told.Key, told.Modified)},
 			Then: []store.Op{store.Put(store.EndpointKey(rec.Node, rec.Endpoint), store.Encode(e))},

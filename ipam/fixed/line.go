@@ -113,10 +113,15 @@ func (l *Line) Of(at pool.Place) (all []Waiter) {
 
 // names reports whether an address is among some, as a record has them.
 func names(prefixes []string, addr netip.Addr) bool {
-	return slices.ContainsFunc(prefixes, func(text string) bool {
+	return slices.ContainsFunc(prefixes, isOf(addr))
+}
+
+// isOf reports whether a prefix, as a record has it, is that of an address.
+func isOf(addr netip.Addr) func(string) bool {
+	return func(text string) bool {
 		p, err := netip.ParsePrefix(text)
 		return err == nil && p.Addr() == addr
-	})
+	}
 }
 
 // Ahead is how many wait before an endpoint, of those whose node is connected: the
