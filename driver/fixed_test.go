@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/host"
+	"gvlan/ipam/conflict"
 )
 
 // besides is what sandboxes have beside what Docker put there, on every host of a
@@ -25,6 +27,8 @@ type besides struct {
 	at    map[netip.Addr]map[string]bool // sandboxes, by address
 	off   map[string]bool                // folders of hosts whose cable is cut
 	asked map[string]int                 // how often the LAN was asked, by host
+
+	answersAfter time.Duration // 0: the LAN is not asked before addresses are given
 }
 
 func newBesides(t testing.TB) *besides {
@@ -119,6 +123,25 @@ func (b *besides) answers(h *machine, asked []netip.Addr) (all []netip.Addr) {
 		}
 	}
 	return all
+}
+
+// onLAN asks the LAN before addresses are given, where a test has somebody answer.
+func (h *machine) onLAN() conflict.Answers {
+	if h.besides == nil || h.besides.answersAfter == 0 {
+		return nil
+	}
+	return func(ctx context.Context, _ string, asked []netip.Addr, _ time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
+		all := map[netip.Addr][]net.HardwareAddr{}
+		for _, addr := range h.besides.answers(h, asked) {
+			all[addr] = []net.HardwareAddr{{2, 0, 0, 0, 0, 1}}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(h.besides.answersAfter):
+			h.looks() // others come and go meanwhile
+		}
+		return all, ctx.Err()
+	}
 }
 
 // inSandboxes is nil where the kernel's sandboxes are meant.
@@ -233,6 +256,26 @@ func TestFixedAddressGoesDownTheLine(t *testing.T) {
 	if l, held := all[0].lease(fixedAt.String()); held {
 		t.Errorf("the lease is %+v, want none", l)
 	}
+}
+
+// TestFixedAddressOfWhoAsksForLong: while the LAN is asked its holder may be listed,
+// and who waits asks once, not for ever.
+func TestFixedAddressOfWhoAsksForLong(t *testing.T) {
+	all, lan := fixedOn(t, "h1", "h2")
+	one := all[0].run("one", "lan", wants())
+	one.has()
+	h2 := all[1]
+	h2.stop()
+	lan.answersAfter = 100 * time.Millisecond
+	h2.start()
+	h2.replica("lan")
+	two := h2.run("two", "lan", wants())
+	h2.eventually("two says who has it", func() bool {
+		return slices.ContainsFunc(h2.d.Hints(), func(s string) bool { return strings.Contains(s, "waits for its fixed address 10.0.0.99: in use by") })
+	})
+	one.leaves()
+	two.has()
+	two.leaves()
 }
 
 // TestFixedAddressAfterARestart of the agent is what the leases say.

@@ -179,7 +179,8 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 		Ask: func(ctx context.Context, network string, addrs []netip.Addr) ([]netip.Addr, error) {
 			return h.d.Ask(ctx, network, addrs)
 		},
-		KV: h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Events: &h.told, Now: h.clock.now, Log: log,
+		Answers: h.onLAN(),
+		KV:      h.session, Self: h.session, Memory: memory, Endpoints: endpoints, Events: &h.told, Now: h.clock.now, Log: log,
 		Routes: func() ([]netip.Prefix, error) { return nil, nil },
 	})
 	unread := func(err error) { h.Errorf("record not readable on %s: %v", h.name, err) }

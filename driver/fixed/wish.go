@@ -242,9 +242,9 @@ func (w *wish) wait(ctx context.Context) time.Duration {
 	now := w.now()
 	ahead := w.k.Line.Ahead(w.At, w.Endpoint, w.k.connected)
 	switch {
-	case !now.known && ahead > 0:
+	case !now.known && (ahead > 0 || w.follow != nil):
 		w.startFollowing(ctx)
-		return host.ResyncEvery
+		return host.ResyncEvery // what is listed comes soon, and is looked at then
 	case now.item.Created != 0:
 		return w.behind(ctx, now.item, ahead)
 	}
@@ -349,10 +349,19 @@ func (w *wish) takeOver(ctx context.Context, it store.Item, rec store.Lease) tim
 	w.silent = time.Time{}
 	if freed {
 		w.k.Log.Warn("took a fixed address over: its host is away, and the LAN was silent about it", "address", w.At.Addr, "node", rec.Node, "for", w.failover)
-		w.forget() // what was seen of it is over
+		w.isFree(it)
 		host.Tell(w.poke)
 	}
 	return next
+}
+
+// isFree notes that the lease's key is gone, if it was last seen as it is here.
+func (w *wish) isFree(it store.Item) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen.item.Modified == it.Modified {
+		w.seen = seen{known: true}
+	}
 }
 
 // startFollowing has every change of the lease's key looked at.
@@ -368,7 +377,8 @@ func (w *wish) startFollowing(ctx context.Context) {
 		defer close(done)
 		err := store.Follow(ctx, w.k.Cfg.KV, store.Span{From: key, To: key + "\x00"}, w.apply)
 		if err != nil && ctx.Err() == nil {
-			w.k.Log.Warn("who has a fixed address is not followed: asked for now and then", "address", w.At.Addr, "err", err)
+			w.k.Log.Warn("who has a fixed address is not followed: it is tried now and then", "address", w.At.Addr, "err", err)
+			w.isFree(store.Item{})
 		}
 	}()
 }
