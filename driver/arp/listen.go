@@ -20,6 +20,9 @@ const (
 	mostFrames = 500 // in a round
 	round      = 250 * time.Millisecond
 	waiting    = 64 << 10 // bytes that a socket keeps
+
+	// downFor is how often it is looked whether an interface that went down is gone.
+	downFor = time.Second
 )
 
 // Listen hears who uses an address of some subnets on an interface, until ctx ends
@@ -51,7 +54,7 @@ func Listen(ctx context.Context, ifname string, subnets []netip.Prefix, heard fu
 		defer stop()
 		group.Go(func() error { return read(ctx, s, heard) })
 	}
-	if err := group.Wait(); err != nil && ctx.Err() == nil || err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if err := group.Wait(); err != nil && !errors.Is(err, errGone) {
 		return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
 	}
 	return nil
@@ -97,10 +100,30 @@ func open(ifindex int, protocol uint16, subnets []netip.Prefix) (*os.File, error
 	return s, nil
 }
 
+// errGone ends reading from a socket whose interface is no more: it would hear
+// nothing for ever, also where there is another interface of that name.
+var errGone = errors.New("the interface is no more")
+
+// gone reports whether the interface that a socket is bound to is no more, as
+// packet(7) tells.
+func gone(s *os.File) (is bool) {
+	conn, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = conn.Control(func(fd uintptr) {
+		at, err := unix.Getsockname(int(fd))
+		link, ok := at.(*unix.SockaddrLinklayer)
+		is = err == nil && ok && link.Ifindex < 0
+	})
+	return is && err == nil
+}
+
 // read tells what a socket hears, and no more of it in a round than is worth
 // hearing.
 func read(ctx context.Context, s *os.File, heard func(netip.Addr, net.HardwareAddr)) error {
 	frame := make([]byte, taken)
+	down := false
 	for frames, began := 0, time.Now(); ; frames++ {
 		if frames == mostFrames {
 			if left := round - time.Since(began); left > 0 {
@@ -116,10 +139,22 @@ func read(ctx context.Context, s *os.File, heard func(netip.Addr, net.HardwareAd
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, unix.ENETDOWN): // told once where the interface goes down
-			continue
-		case err != nil:
+		case errors.Is(err, unix.ENETDOWN), errors.Is(err, os.ErrDeadlineExceeded):
+			// It went down, which is told once, and may be gone a moment later, which is not.
+			if gone(s) {
+				return errGone
+			}
+			down = true
+			err = s.SetReadDeadline(time.Now().Add(downFor))
+		case err == nil && down:
+			down = false
+			err = s.SetReadDeadline(time.Time{})
+		}
+		if err != nil {
 			return err
+		}
+		if ctx.Err() != nil { // its end set a deadline too, perhaps before this one
+			return nil
 		}
 		if addr, mac, ok := Parse(frame[:n]); ok {
 			heard(addr, mac)
