@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/storetest"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/probe"
 )
@@ -164,7 +167,7 @@ func TestALostLeaseComesBackFromAConflict(t *testing.T) {
 // TestHeard: who uses a container's address is told of with his MAC address, and
 // one who uses a free one is asked for.
 func TestHeard(t *testing.T) {
-	onEveryStore(t, func(c *cluster) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
 		c.probes = true
 		h := c.host("h1")
 		n := h.mustCreate("10.0.0.0/24")
@@ -191,6 +194,66 @@ func TestHeard(t *testing.T) {
 		n.stocked("10.0.0.10") // a container of ours that was there
 		h.cleared()
 	})
+}
+
+// TestAFloodTakesNothing: frames that say, by as many MAC addresses, that somebody
+// uses all addresses of a small network, and nobody who answers: each is given all the
+// same, people are told of those that containers have, and memory does not grow.
+func TestAFloodTakesNothing(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		c.probes = true
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.0/28")
+		h.ready()
+		web := n.mustRun("web", "")
+		h.follows(c)
+		count := 0
+		spoof := func(frames int) {
+			for range frames {
+				count++
+				h.Heard(n.id, netip.AddrFrom4([4]byte{10, 0, 0, byte(count % 16)}), net.HardwareAddr{2, 0x98, 0, byte(count >> 16), byte(count >> 8), byte(count)})
+			}
+		}
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+					spoof(20)
+				}
+			}
+		}()
+		for i := range 12 { // .14 is the last one
+			n.mustRun(fmt.Sprint("c", i), "")
+		}
+		h.waitFor("a claim on a container's address", func() bool {
+			return slices.ContainsFunc(h.Foreign().All(), func(x store.Conflict) bool { return x.Address == web.addrs[0].Addr() && x.Endpoint == web.endpoint })
+		})
+		close(stop)
+		<-ended
+		for _, x := range h.Foreign().All() {
+			if x.Endpoint == "" {
+				c.Errorf("free address %s is in conflict, and nobody answers for it", x.Address)
+			}
+		}
+		before := heap()
+		spoof(100_000)
+		if grown := heap() - before; grown > 1<<20 {
+			c.Errorf("the next 100,000 frames cost %d bytes of memory", grown)
+		}
+		h.cleared()
+	})
+}
+
+// heap is how much memory is in use.
+func heap() int64 {
+	var now runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&now)
+	return int64(now.HeapAlloc)
 }
 
 // cleared ends the conflicts, as an operator does: nothing is left of them.
