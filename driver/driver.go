@@ -56,7 +56,7 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Replicas = network.NewReplicas(h, d.Sandboxes, d.Containers, d.Node, d.Networks, d.Swarm)
 	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
 	d.Access = hostaccess.New(h)
-	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Keeper)
+	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Keeper, d.Sandboxes)
 	d.Tables.Tell(d.Poke, d.KeepOutAll)
 	return d, nil
 }

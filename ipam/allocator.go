@@ -10,6 +10,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/driver/journal"
+	"gvlan/driver/trouble"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/conflict"
@@ -86,6 +87,9 @@ func New(c node.Config) *Allocator {
 	}
 	return a
 }
+
+// Failing is what fails with the store and on the LAN, and is tried again.
+func (a *Allocator) Failing() *trouble.Book { return a.node.Troubles }
 
 // Probe asks the LAN for addresses ahead, and for those in conflict again, until
 // ctx ends.

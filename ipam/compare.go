@@ -160,7 +160,7 @@ func (u *upkeep) follow(ctx context.Context, m *mirror.Mirror) {
 
 // mirroring is what a subnet is filed under that cannot be followed.
 func mirroring(m *mirror.Mirror) trouble.Matter {
-	return trouble.Matter{What: fmt.Sprintf("mirroring subnet %s: each address costs a list until it works", m.Subnet)}
+	return trouble.Matter{What: fmt.Sprintf("following who has the addresses of subnet %s", m.Subnet), Then: "each address that is given costs a list of them all"}
 }
 
 // again runs what follows the store until ctx ends, or it ends without an error.
@@ -328,7 +328,7 @@ func (u *upkeep) followOwn(ctx context.Context) {
 
 // followReserved keeps what is known of reservations, until ctx ends.
 func (u *upkeep) followReserved(ctx context.Context) {
-	about := trouble.Matter{What: "following what operators reserve"}
+	about := trouble.Matter{What: "following what operators reserve", Then: "what was reserved since is not kept back here"}
 	u.Mirrors.Work.Go(func() {
 		again(ctx, func() error {
 			err := store.Follow(ctx, u.KV, store.ReservationsSpan(), func(c store.Change) {
@@ -347,7 +347,7 @@ func (u *upkeep) followReserved(ctx context.Context) {
 
 // followKeys notes which of the keys that own names vanish from a span.
 func (u *upkeep) followKeys(ctx context.Context, span store.Span, found *node.Suspects[string], own func() map[string]string) {
-	about := trouble.Matter{What: "noticing records of this node that vanish, in " + span.From}
+	about := trouble.Matter{What: "noticing records of this node that vanish, in " + span.From, Then: "such a record is not written again"}
 	follow := func() error {
 		return store.Follow(ctx, u.KV, span, func(c store.Change) {
 			gone := c.Reset
@@ -398,7 +398,7 @@ func restoreEach[K comparable](ctx context.Context, troubles *trouble.Book, foun
 			found.Add(k)
 			continue
 		}
-		about := trouble.Matter{What: fmt.Sprintf("writing a record of this node again that vanished, of %v", k)}
+		about := trouble.Matter{What: fmt.Sprintf("writing a record of this node again that vanished, of %v", k), Then: "other hosts do not know of it"}
 		err := restore(ctx, k)
 		troubles.Settle(ctx, about, err, store.ErrUnavailable)
 		if err != nil {

@@ -32,7 +32,7 @@ type debts struct {
 func (d *debts) settle(ctx context.Context) {
 	var refused atomic.Bool
 	if d.settleAll(ctx, &refused) && !refused.Load() {
-		d.Troubles.Over(trouble.Matter{What: owing})
+		d.Troubles.Over(owing())
 	}
 }
 
@@ -72,11 +72,15 @@ func (d *debts) settleAll(ctx context.Context, refused *atomic.Bool) bool {
 // journal's syncs.
 const together = 64
 
-// owing and comparing are what Run tries again each second.
-const (
-	owing     = "writing what the journal owes the store"
-	comparing = "comparing addresses with the store"
-)
+// owing is what writing debts fails as, which Run tries again each second.
+func owing() trouble.Matter {
+	return trouble.Matter{What: "writing what the journal owes the store", Then: "what was released stays taken, and other hosts do not know what is new"}
+}
+
+// comparing is what a comparison fails as, likewise.
+func comparing() trouble.Matter {
+	return trouble.Matter{What: "comparing addresses with the store", Then: "who has an address that is in doubt is not known"}
+}
 
 // pay writes debts that do not depend on each other, and reports whether the
 // store answered; refused is set where it refused one. The first goes alone: a
@@ -91,7 +95,7 @@ func (d *debts) pay(undone []func() error, refused *atomic.Bool) bool {
 			silent.Store(true)
 		} else if err != nil {
 			refused.Store(true)
-			d.Troubles.Tell(trouble.Matter{What: owing}, err)
+			d.Troubles.Tell(owing(), err)
 		}
 	}
 	if len(undone) == 0 {
@@ -302,7 +306,7 @@ func (u *upkeep) attend(life context.Context) {
 			failed = fmt.Errorf("address %s: %w", at.Addr, err)
 		}
 	}
-	u.Troubles.Settle(life, trouble.Matter{What: comparing}, failed)
+	u.Troubles.Settle(life, comparing(), failed)
 	u.restoreMissing(ctx)
 	u.debts.settle(ctx)
 }

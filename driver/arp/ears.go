@@ -126,6 +126,9 @@ func (e *Ears) replace(ctx context.Context, networks []Network) {
 			e.mu.Lock()
 			delete(e.on, ifname)
 			e.mu.Unlock()
+			if len(wanted[ifname]) == 0 {
+				e.cfg.Troubles.Over(listening(ifname))
+			}
 			continue
 		}
 		delete(wanted, ifname)
@@ -139,6 +142,11 @@ func same(a, b Network) bool {
 	return a.ID == b.ID && a.Parent == b.Parent && slices.Equal(a.Subnets, b.Subnets)
 }
 
+// listening is what fails on an interface that cannot be listened on.
+func listening(ifname string) trouble.Matter {
+	return trouble.Matter{What: "listening on " + ifname + " for who uses addresses", Then: "that somebody else begins to use one is noticed late, or by other hosts"}
+}
+
 // listen begins to on one interface.
 func (e *Ears) listen(ctx context.Context, ifname string, networks []Network) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -147,7 +155,7 @@ func (e *Ears) listen(ctx context.Context, ifname string, networks []Network) {
 	for _, n := range networks {
 		subnets = append(subnets, n.Subnets...)
 	}
-	about := trouble.Matter{What: "listening on " + ifname + " for who uses addresses"}
+	about := listening(ifname)
 	go func() {
 		defer close(one.ended)
 		err := Listen(ctx, ifname, subnets, func(addr netip.Addr, mac net.HardwareAddr) { e.heard(networks, addr, mac) })

@@ -3,6 +3,7 @@ package command
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ import (
 	"gvlan/driver/reconcile"
 	"gvlan/driver/visible"
 	"gvlan/ipam/reserve"
+	"gvlan/parentfile"
 )
 
 // Commands is what operators' commands do and see.
@@ -35,11 +37,12 @@ type Commands struct {
 	reconciler *reconcile.Reconciler
 	access     *hostaccess.Access
 	fixed      *fixed.Keeper
+	sandboxes  *endpoint.Sandboxes
 }
 
 // New makes the commands of a host's services.
-func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access, f *fixed.Keeper) *Commands {
-	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a, fixed: f}
+func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access, f *fixed.Keeper, sb *endpoint.Sandboxes) *Commands {
+	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a, fixed: f, sandboxes: sb}
 }
 
 // Defined is what became of a Define.
@@ -425,9 +428,27 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 // Warnings are what is wrong here that no error told anybody: services whose
 // virtual address nobody answers, networks whose creation the swarm was refused, a
 // managed plugin whose name hides this one, hosts whose network lost its name to one
-// of this host, fixed addresses that somebody has whose end nobody waits for.
+// of this host, fixed addresses that somebody has whose end nobody waits for,
+// containers without their interface or that heed routers they are not to heed, and
+// what fails for a while.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List(), cm.waiting(true))
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List(), cm.waiting(true), cm.sandboxes.Lost.List(), cm.sandboxes.Unheeded(), cm.lasting())
+}
+
+// lasting is what has failed for a while and no more is said of: networks that cannot
+// be made here, or have no parent, say so themselves, and a store or an engine that
+// is away is told of once.
+func (cm *Commands) lasting() []string {
+	titled := func(of string) (string, bool) {
+		n, there := cm.Memory.Network(of)
+		return visible.Word(n.Title()), there
+	}
+	told := func(err error) bool {
+		_, parentless := errors.AsType[*parentfile.NoParentError](err)
+		_, unread := errors.AsType[*parentfile.FileError](err)
+		return parentless || unread || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign) || errors.Is(err, engine.ErrUnavailable)
+	}
+	return slices.Concat(cm.Troubles.Lasting(titled, told), cm.Addresses.Failing().Lasting(titled, told))
 }
 
 // Hints are what was asked for here and has no effect, or not yet: everything works

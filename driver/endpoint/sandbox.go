@@ -32,7 +32,7 @@ type Sandboxes struct {
 
 // NewSandboxes has none yet.
 func NewSandboxes(h *host.Host) *Sandboxes {
-	return &Sandboxes{Host: h, Announcer: newAnnouncer(), heeding: heeding{wake: make(chan struct{}, 1)}}
+	return &Sandboxes{Host: h, Announcer: newAnnouncer(), heeding: heeding{wake: make(chan struct{}, 1), failing: map[string]unheeded{}}}
 }
 
 // OpenSandbox makes names answer in the endpoint's sandbox, before its first

@@ -99,7 +99,7 @@ func (rs *Replicas) SyncReplicas(ctx context.Context) error {
 		case <-tick.C:
 		}
 		again, err := rs.syncOnce(ctx)
-		rs.Troubles.Settle(ctx, trouble.Matter{What: "replicas"}, err)
+		rs.Troubles.Settle(ctx, trouble.Matter{What: "keeping this host's networks as the cluster has them", Then: "what is made, changed or removed elsewhere is not so here"}, err)
 		if err != nil {
 			again = time.Second
 		}

@@ -60,7 +60,9 @@ func (p *Parents) rebuildAll(ctx context.Context) {
 }
 
 // linksOf is what a failure to make what a network hangs from is filed under.
-func linksOf(n journal.Network) trouble.Matter { return trouble.Matter{What: "links", Of: n.ID} }
+func linksOf(n journal.Network) trouble.Matter {
+	return trouble.Matter{What: "making what it hangs from", Of: n.ID, Then: "containers here reach nobody on it"}
+}
 
 // rebuild makes what one network hangs from, if it is still there.
 func (p *Parents) rebuild(ctx context.Context, id string) error {

@@ -92,7 +92,7 @@ func (cs *Containers) SyncNames(ctx context.Context) error {
 		}
 		learned := cs.LearnNames(ctx)
 		_, late := cs.withdrawStopping(unknown) // they may be known by now
-		cs.Troubles.Settle(ctx, trouble.Matter{What: "names"}, errors.Join(early, learned, late), engine.ErrUnavailable)
+		cs.Troubles.Settle(ctx, trouble.Matter{What: "learning what containers are called", Then: "names answer as before"}, errors.Join(early, learned, late), engine.ErrUnavailable)
 		cs.publishEndpoints(ctx)
 		cs.lookAtUnheeded()
 		select {

@@ -102,7 +102,7 @@ func (ps *Node) PublishNode(ctx context.Context) error {
 		began := time.Now()
 		node, err := ps.publish(ctx, last)
 		last = node
-		ps.Troubles.Settle(ctx, trouble.Matter{What: "description of this node"}, err, store.ErrUnavailable)
+		ps.Troubles.Settle(ctx, trouble.Matter{What: "telling the other hosts what this one has", Then: "they know it as it was"}, err, store.ErrUnavailable)
 		if !store.Sleep(ctx, min(max(publishPause, 10*time.Since(began)), publishPauseLongest)) {
 			return nil
 		}

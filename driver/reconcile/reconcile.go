@@ -67,7 +67,7 @@ func (rc *Reconciler) ReconcileForever(ctx context.Context) error {
 			return nil
 		case <-tick.C:
 		}
-		rc.Troubles.Settle(ctx, trouble.Matter{What: "reconcile"}, rc.Reconcile(ctx, s), engine.ErrUnavailable)
+		rc.Troubles.Settle(ctx, trouble.Matter{What: "comparing what this host remembers with the engine", Then: "what Docker left behind stays, and its addresses are taken"}, rc.Reconcile(ctx, s), engine.ErrUnavailable)
 	}
 }
 

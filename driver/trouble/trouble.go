@@ -24,12 +24,14 @@ const (
 type Matter struct {
 	What string // it is that fails, for the log
 	Of   string // a definition's uuid or a network's engine id; "" when it is of neither
+	Then string // what is so meanwhile, for people; "" where What or the error says it
 }
 
 // Failure is one thing that keeps failing.
 type Failure struct {
 	Why   string    // it failed last, a sentence
 	Since time.Time // it fails
+	err   error     // Why
 	said  []string  // the sentences that were logged
 	wait  time.Duration
 	due   time.Time
@@ -60,7 +62,7 @@ func (b *Book) Tell(about Matter, err error) {
 	defer b.mu.Unlock()
 	had := b.all[about]
 	now := b.now()
-	next := Failure{Why: err.Error(), Since: had.Since, said: had.said, wait: min(max(2*had.wait, FirstRetry), lastRetry)}
+	next := Failure{Why: err.Error(), err: err, Since: had.Since, said: had.said, wait: min(max(2*had.wait, FirstRetry), lastRetry)}
 	next.due = now.Add(next.wait)
 	if had.Why == "" {
 		next.Since = now
@@ -123,6 +125,38 @@ func (b *Book) List() map[Matter]Failure {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return maps.Clone(b.all)
+}
+
+// lasting is how long something fails before people are told: what the next round
+// or two mend is no news.
+const lasting = 30 * time.Second
+
+// Lasting are sentences about what has failed for a while: of which network, what,
+// why, and what is so meanwhile. Titled says what people call a network, by what a
+// matter is of, and there is false of one that is no more, or whose failures others
+// tell of; told reports an error that others tell of.
+func (b *Book) Lasting(titled func(of string) (title string, there bool), told func(error) bool) (all []string) {
+	now := b.now()
+	for about, failed := range b.List() {
+		network := ""
+		if about.Of != "" {
+			title, there := titled(about.Of)
+			if !there {
+				continue
+			}
+			network = "network " + title + ": "
+		}
+		if now.Sub(failed.Since) < lasting || told(failed.err) {
+			continue
+		}
+		said := network + about.What + " fails, and is tried again: " + failed.Why
+		if about.Then != "" {
+			said += "; until then " + about.Then
+		}
+		all = append(all, said)
+	}
+	slices.Sort(all)
+	return all
 }
 
 // Findings are sentences that were found true at the last look. Each is logged

@@ -112,7 +112,7 @@ func (p *Prober) Heard(network string, a Answer) {
 
 // asking is what fails where a LAN cannot be asked.
 func asking(network string) trouble.Matter {
-	return trouble.Matter{What: "asking the LAN before addresses are given", Of: network}
+	return trouble.Matter{What: "asking the LAN before addresses are given", Of: network, Then: "they are given without, and who else has one is not noticed"}
 }
 
 // Ask asks in a hurry for those addresses that are not in stock, and returns who

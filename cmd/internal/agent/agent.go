@@ -217,8 +217,8 @@ func (a *Agent) openCluster() error {
 		return err
 	}
 	a.records = answer.NewRecords(a.session, a.nodes.directory, a.log)
-	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, troubles: a.troubles}
-	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), unserved: trouble.NewBook(time.Now, a.log), log: a.log}
+	a.lan = lan{directory: a.nodes.directory, node: a.self.Node, askAt: a.outside.AskLAN, troubles: trouble.NewBook(time.Now, a.log)}
+	a.names = &names{config: a.config.DNS, node: a.self.Node, nodes: a.nodes, updates: a.journal.Bucket("dns-updates"), unserved: trouble.NewBook(time.Now, a.log), again: unservedAgain, log: a.log}
 	if err := a.names.open(a.address); err != nil {
 		return err
 	}
@@ -383,7 +383,7 @@ func (a *Agent) register() {
 	roster := a.nodes.roster()
 	answer.Status{
 		Roster: roster, Records: a.records, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
-		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine, Names: a.names.warnings,
+		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine, Others: a.others,
 	}.Register(a.status)
 	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node}.Register(a.status)
 	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
@@ -554,7 +554,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if a.config.Metrics.Listen != "" {
 		loop(func(ctx context.Context) error { return a.unstarted.look(ctx, a.driver.FailedStarts) })
 	}
-	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, a.troubles) })
+	loop(func(ctx context.Context) error { return a.conditions.tell(ctx, trouble.NewBook(time.Now, a.log)) })
 
 	loop(a.moves.stay)
 	loop(a.backups.run)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -51,11 +52,21 @@ func (a *Agent) sources() metrics.Sources {
 // warnings counts what `gvlan status` says is wrong on this host and no other
 // metric tells of.
 func (a *Agent) warnings() int {
-	n := len(a.driver.Warnings()) + int(a.unstarted.n.Load())
+	n := len(a.driver.Warnings()) + len(a.others()) + int(a.unstarted.n.Load())
 	if a.truth.own != nil {
 		n += len(a.truth.own.Warnings(api.CallNodes(a.nodes.roster().Names())))
 	}
 	return n
+}
+
+// others are what is wrong with what is the agent's own. That etcd does not answer, or
+// is not trusted, people are told of once.
+func (a *Agent) others() []string {
+	ofNetwork := func(string) (string, bool) { return "", false }
+	told := func(err error) bool {
+		return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign)
+	}
+	return slices.Concat(a.names.warnings(), a.troubles.Lasting(ofNetwork, told))
 }
 
 // unstarted is how many containers the engine failed to start at the last look: a

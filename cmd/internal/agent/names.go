@@ -2,10 +2,13 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,6 +35,7 @@ type names struct {
 	log     *slog.Logger
 
 	unserved  *trouble.Book // addresses of --dns-listen that cannot be had
+	again     time.Duration // is when one of those is tried again
 	zone      *zone.Zone
 	sandboxes *sandbox.Resolvers // nil with --dns off
 }
@@ -111,11 +115,14 @@ func (n *names) serve(ctx context.Context) error {
 func (n *names) serveOn(ctx context.Context, listener *listen.Listener, address string) error {
 	for {
 		packets, streams, err := listen.Open(ctx, address)
-		n.unserved.Settle(ctx, trouble.Matter{What: "answering names on " + address + " (--dns-listen)"}, err)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w (ss -lntup names the program)", err)
+		}
+		n.unserved.Settle(ctx, trouble.Matter{What: "answering names on " + address + " (--dns-listen)", Then: "who asks there gets no answer of gvlan's; containers do"}, err)
 		if err == nil {
 			return listener.Serve(ctx, packets, streams)
 		}
-		if !store.Sleep(ctx, unservedAgain) {
+		if !store.Sleep(ctx, n.again) {
 			return nil
 		}
 	}
@@ -124,7 +131,7 @@ func (n *names) serveOn(ctx context.Context, listener *listen.Listener, address 
 // warnings are the addresses on which the host and the LAN get no answer.
 func (n *names) warnings() (all []string) {
 	for about, failed := range n.unserved.List() {
-		all = append(all, about.What+" fails, and is tried again: "+failed.Why)
+		all = append(all, about.What+" fails, and is tried again: "+failed.Why+"; until then "+about.Then)
 	}
 	slices.Sort(all)
 	return all

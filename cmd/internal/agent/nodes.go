@@ -147,7 +147,7 @@ func (n *nodes) ensureKey(ctx context.Context) error {
 			return nil
 		case <-n.session.Opened():
 		}
-		about := trouble.Matter{What: "making the key of the gossip"}
+		about := trouble.Matter{What: "making the key of the gossip", Then: "hosts know of each other from etcd alone"}
 		err := gossip.EnsureKeys(ctx, n.session, rand.Reader)
 		n.troubles.Settle(ctx, about, err)
 		if err == nil || !store.Sleep(ctx, suspectLook) {

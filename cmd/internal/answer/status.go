@@ -35,7 +35,7 @@ type Status struct {
 	Addresses *ipam.Allocator
 	Driver    *driver.Driver
 	Engine    host.Engine
-	Names     func() []string // what is wrong with the host's own listener; nil: nothing
+	Others    func() []string // what is wrong with what is the agent's own: its listener, its gossip
 }
 
 // engineAnswer bounds how long a status waits for the engine.
@@ -62,15 +62,13 @@ func (a Status) status(ctx context.Context) api.Status {
 		Parents:         parentsStatus(self),
 		Networks:        a.networks(self),
 		Defined:         definedStatus(a.Driver.Progress()),
-		PendingReleases: a.Addresses.Pending(), Warnings: slices.Concat(a.Driver.Warnings(), a.Driver.Sandboxes.Lost.List()), Hints: a.Driver.Hints(), FailedStarts: []string{},
+		PendingReleases: a.Addresses.Pending(), Warnings: a.Driver.Warnings(), Hints: a.Driver.Hints(), FailedStarts: []string{},
 	}
 	for _, c := range a.Addresses.Conflicts() {
 		s.Warnings = append(s.Warnings, a.conflictWarning(c))
 	}
 	s.Warnings = append(s.Warnings, a.Addresses.Foreign().Warnings()...)
-	if a.Names != nil {
-		s.Warnings = append(s.Warnings, a.Names()...)
-	}
+	s.Warnings = append(s.Warnings, a.Others()...)
 	if a.Own != nil {
 		s.Warnings = append(s.Warnings, a.Own.Warnings(api.CallNodes(names))...)
 	}
