@@ -65,7 +65,7 @@ func TestUnheededAdvertisementsAreTold(t *testing.T) {
 	}))
 	h.replica("lan1")
 	web := h.run("web", "lan1") // whose namespace is nowhere
-	h.d.Containers.Refresh() // here a container is told of before its endpoint is made
+	h.d.Containers.Refresh()    // here a container is told of before its endpoint is made
 	h.published("its name", web, func(c store.Container) bool { return c.Name == "web" })
 	h.warns()
 	h.eventually("it is told", func() bool {

@@ -171,6 +171,9 @@ func told(f api.Found) string {
 	switch {
 	case f.Lease != nil:
 		words = append(words, f.Lease.Address.String(), string(f.Lease.State), f.Lease.Network, f.Lease.Container, f.Lease.Host)
+		if r := f.Lease.Reservation; r != nil {
+			words = append(words, "for", r.For, r.Note)
+		}
 	case f.Host != nil:
 		words = append(words, f.Host.Host, fmt.Sprint(f.Host.Containers))
 	case f.Network != nil:
@@ -178,6 +181,9 @@ func told(f api.Found) string {
 	}
 	for _, w := range f.Wants {
 		words = append(words, "wants", w.Address.String(), w.Network, w.Host)
+	}
+	if r := f.Reserved; r != nil {
+		words = append(words, r.Address.String(), r.Network, r.For, r.MAC, r.Note, "now", r.Container, r.Host)
 	}
 	for _, m := range f.Met {
 		words = append(words, "met", m.Address.String(), m.Parent)
@@ -244,6 +250,54 @@ func TestWhois(t *testing.T) {
 		if test.of == "wev" && (len(got.Near) != 1 || got.Near[0] != "web") {
 			t.Errorf("near %s: %v, want web", test.of, got.Near)
 		}
+	}
+}
+
+// TestWhoisReserved: what is reserved is told by the container's name, by the MAC and
+// by the address, with who has it now; and networks count it.
+func TestWhoisReserved(t *testing.T) {
+	a, _, _ := leases(t)
+	place := func(addr string) pool.Place { return pool.At(pool.DefaultSegment, netip.MustParseAddr(addr)) }
+	a.Reservations = func() []reserve.Reservation {
+		return []reserve.Reservation{
+			{At: place("10.0.0.3"), Reservation: store.Reservation{Network: "u1", Name: "lan", For: "web"}},
+			{At: place("10.0.0.20"), Reservation: store.Reservation{Network: "u1", Name: "lan", For: "web", MAC: "02:00:00:00:00:66", Note: "rule 12"}},
+			{At: place("10.0.0.21"), Reservation: store.Reservation{Network: "u1", Name: "lan", For: "nobody-yet"}},
+			{At: place("10.0.0.22"), Reservation: store.Reservation{Network: "u2", Name: "other", Note: "printer"}},
+		}
+	}
+	second := "reserved 10.0.0.20 lan web 02:00:00:00:00:66 rule 12 now"
+	for _, test := range []struct {
+		of   string
+		want []string
+	}{
+		{"web", []string{"address 10.0.0.3 leased lan web h2", "reserved 10.0.0.3 lan web now web h2", second}},
+		{"nobody-yet", []string{"reserved 10.0.0.21 lan nobody-yet now"}},
+		{"02:00:00:00:00:66", []string{second}},
+		{"10.0.0.20", []string{"address 10.0.0.20 reserved lan for web rule 12 at eth1"}},
+		{"10.0.0.3", []string{"address 10.0.0.3 leased lan web h2 for web"}},
+	} {
+		got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(test.of))
+		if err != nil {
+			t.Errorf("%s: %v", test.of, err)
+		}
+		var found []string
+		for _, f := range got.Found {
+			found = append(found, told(f))
+		}
+		if diff := cmp.Diff(test.want, found); diff != "" {
+			t.Errorf("whois %s (-want +got):\n%s", test.of, diff)
+		}
+	}
+	for _, route := range []string{api.NetworksRoute, api.Known(api.NetworksRoute)} {
+		networks, err := asked[[]api.NetworkView](t, Networks{Records: a.Records, Reservations: a.Reservations}.list, route)
+		if err != nil || len(networks) != 1 || networks[0].Reserved != 3 {
+			t.Errorf("GET %s: %v, %v, want 3 reserved", route, networks, err)
+		}
+	}
+	network, err := asked[api.NetworkView](t, Networks{Records: a.Records, Reservations: a.Reservations}.inspect, api.Named(api.NetworkRoute, "lan"))
+	if err != nil || network.Reserved != 3 {
+		t.Errorf("inspect: %v, %v, want 3 reserved", network.Reserved, err)
 	}
 }
 

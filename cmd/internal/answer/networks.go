@@ -24,6 +24,8 @@ type Networks struct {
 	Records *Records
 	Driver  *driver.Driver
 	Node    string // this one
+	// Reservations are what operators reserve, as far as this host knows.
+	Reservations func() []reserve.Reservation
 }
 
 // Register adds the routes of the network commands to the server.
@@ -42,14 +44,14 @@ func (a Networks) Register(server *api.Server) {
 func (a Networks) list(r *http.Request) (any, error) {
 	if r.URL.Query().Has("known") {
 		if v, known := a.Records.last(a.Records.directory.Known()); known {
-			return v.views(), nil
+			return a.counted(v.views()), nil
 		}
 	}
 	v, err := a.Records.now(r.Context())
 	if err != nil {
 		return nil, err
 	}
-	return v.views(), nil
+	return a.counted(v.views()), nil
 }
 
 func (a Networks) inspect(r *http.Request) (any, error) {
@@ -57,7 +59,23 @@ func (a Networks) inspect(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return v.network(api.NameIn(r), a.Node)
+	view, err := v.network(api.NameIn(r), a.Node)
+	if err != nil {
+		return nil, err
+	}
+	return a.counted([]api.NetworkView{view})[0], nil
+}
+
+// counted has views say how many addresses of theirs are reserved.
+func (a Networks) counted(views []api.NetworkView) []api.NetworkView {
+	reserved := map[string]int{} // by uuid
+	for _, one := range a.Reservations() {
+		reserved[one.Network]++
+	}
+	for i := range views {
+		views[i].Reserved = reserved[views[i].UUID]
+	}
+	return views
 }
 
 func (a Networks) create(r *http.Request) (any, error) {

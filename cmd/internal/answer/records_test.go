@@ -187,7 +187,7 @@ func (u unasked) Scan(context.Context, store.Span, store.Parts, func([]store.Ite
 func TestWhatIsKnownAsksNobody(t *testing.T) {
 	a, _, _ := leases(t)
 	a.Records.kv = unasked{a.Records.kv, t}
-	networks, err := asked[[]api.NetworkView](t, Networks{Records: a.Records}.list, api.Known(api.NetworksRoute))
+	networks, err := asked[[]api.NetworkView](t, Networks{Records: a.Records, Reservations: a.Reservations}.list, api.Known(api.NetworksRoute))
 	if err != nil || len(networks) != 1 || networks[0].Name != "lan" {
 		t.Errorf("networks: %+v, %v", networks, err)
 	}

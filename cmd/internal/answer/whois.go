@@ -20,6 +20,7 @@ import (
 	"gvlan/dns/zone"
 	"gvlan/driver/visible"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/survey"
 )
 
@@ -216,9 +217,32 @@ func (a Leases) found(s *survey.Survey, endpoints []store.Endpoint) (all []api.F
 	return all
 }
 
+// reserved tells of the reservations that fit; none where there is none.
+func (a Leases) reserved(s *survey.Survey, fits func(reserve.Reservation) bool) (all []api.Found) {
+	called := api.CallNodes(a.Roster.Names())
+	for _, r := range s.Reservations {
+		if !fits(r) {
+			continue
+		}
+		one := api.Reserved{Address: r.At.Addr, Network: r.Name, For: r.For, MAC: r.MAC, Note: r.Note}
+		for _, e := range a.endpointsWhere(func(e store.Endpoint) bool {
+			return e.Segment == r.At.Segment && slices.Contains(e.Addresses(), r.At.Addr)
+		}) {
+			one.Container, one.Host = e.Container.Name, called(e.Node)
+		}
+		all = append(all, api.Found{Kind: api.FoundReserved, Reserved: &one})
+	}
+	return all
+}
+
 // whoisMAC finds the containers with a hardware address, else where this host
-// has met it, and who had it lately.
+// has met it, and who had it lately; and what is reserved with it.
 func (a Leases) whoisMAC(ctx context.Context, s *survey.Survey, mac string) ([]api.Found, error) {
+	found, err := a.metMAC(ctx, s, mac)
+	return append(found, a.reserved(s, func(r reserve.Reservation) bool { return r.MAC == mac })...), err
+}
+
+func (a Leases) metMAC(ctx context.Context, s *survey.Survey, mac string) ([]api.Found, error) {
 	if ours := a.endpointsWhere(func(e store.Endpoint) bool { return e.MAC == mac }); len(ours) > 0 {
 		return a.found(s, ours), nil
 	}
@@ -276,8 +300,8 @@ func (a Leases) interfaces() (all []string) {
 // shortestID is how much of a container's id it has to be called by at least.
 const shortestID = 4
 
-// whoisName finds the containers of a name or id, on all hosts, and the host and
-// the network that are called so; where there is no such container, whose name in
+// whoisName finds the containers of a name or id, on all hosts, what is reserved for
+// one of that name, and the host and the network that are called so; where there is no such container, whose name in
 // the DNS it is, and what a stopped one had.
 func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (found []api.Found, near []string, err error) {
 	if name == "" {
@@ -297,6 +321,7 @@ func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (f
 		}
 		found = append(found, stopped...)
 	}
+	found = append(found, a.reserved(s, func(r reserve.Reservation) bool { return r.For == name })...)
 	found = append(found, a.hostsCalled(name)...)
 	for _, n := range s.Networks.Named(name) {
 		found = append(found, a.networkFound(n))

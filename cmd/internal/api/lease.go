@@ -71,6 +71,7 @@ const (
 	FoundAddress   = "address"
 	FoundMAC       = "mac"       // nobody's of ours
 	FoundContainer = "container" // without an address now
+	FoundReserved  = "reserved"  // what an operator reserves for a container, or with a MAC
 	FoundHost      = "host"
 	FoundNetwork   = "network"
 )
@@ -85,6 +86,7 @@ type Found struct {
 	Met       []MetAt       `json:"met,omitempty"`       // where this host met the MAC
 	Container string        `json:"container,omitempty"` // of a container
 	Wants     []Wanted      `json:"wants,omitempty"`     // what a stopped container, or who wants the address, had
+	Reserved  *Reserved     `json:"reserved,omitempty"`
 	Host      *FoundOnHost  `json:"host,omitempty"`
 	Network   *FoundInStore `json:"network,omitempty"`
 	Learnt    []Learnt      `json:"learnt,omitempty"` // addresses by router advertisement: that of the question, or an attachment's
@@ -127,6 +129,17 @@ type Wanted struct {
 	Container string     `json:"container"`
 	Network   string     `json:"network"`
 	Host      string     `json:"host"`
+}
+
+// Reserved is an address that an operator reserves, and who has it now.
+type Reserved struct {
+	Address   netip.Addr `json:"address"`
+	Network   string     `json:"network"`
+	For       string     `json:"for,omitempty"`
+	MAC       string     `json:"mac,omitempty"`
+	Note      string     `json:"note,omitempty"`
+	Container string     `json:"container,omitempty"` // that has it now; "" with a Host: one without a name yet
+	Host      string     `json:"host,omitempty"`      // "": nobody has it
 }
 
 // FoundOnHost is a host.

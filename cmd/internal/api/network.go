@@ -47,6 +47,7 @@ type NetworkView struct {
 	Pools     []store.Pool      `json:"pools"`
 	Segment   string            `json:"segment"`
 	Overrides store.Overrides   `json:"overrides,omitzero"`
+	Reserved  int               `json:"reserved"` // addresses that operators reserve, as far as this host knows
 	Hosts     []NetworkHost     `json:"hosts"`
 	// AsOf is set while etcd does not answer this host: all of it is what etcd
 	// said last, then.

@@ -162,6 +162,24 @@ subnets   192.168.1.0/24, fd00::/64
 state     2 containers
 more      gvlan network inspect lan
 `}},
+		{name: "what is reserved", found: []api.Found{
+			{Kind: api.FoundReserved, Reserved: &api.Reserved{Address: netip.MustParseAddr("192.168.1.50"), Network: "lan", For: "web", MAC: "02:00:00:00:00:01", Note: "rule 12"}},
+			{Kind: api.FoundReserved, Reserved: &api.Reserved{Address: netip.MustParseAddr("192.168.1.51"), Network: "lan", For: "web", Container: "db", Host: "h1"}},
+			{Kind: api.FoundReserved, Reserved: &api.Reserved{Address: netip.MustParseAddr("192.168.1.52"), Network: "lan", For: "web", Host: "h2"}},
+		}, args: "web", want: clitest.Typed{Out: `reserved   192.168.1.50 of network lan
+for        web
+mac        02:00:00:00:00:01
+note       rule 12
+now        nobody has it
+
+reserved   192.168.1.51 of network lan
+for        web
+now        container db on h1 has it
+
+reserved   192.168.1.52 of network lan
+for        web
+now        a container on h2 has it
+`}},
 		{name: "a name that nothing has", near: []string{"web"}, args: "wev", want: clitest.Typed{Status: frame.Failed, Err: "gvlan: no address, container, host or network here is called wev; did you mean web?\n"}},
 		{name: "a name that nothing has, as JSON", args: "wev --json", want: clitest.Typed{Status: frame.Failed, Out: "{\n  \"found\": []\n}\n"}},
 	}

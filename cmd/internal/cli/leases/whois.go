@@ -26,6 +26,7 @@ func NewWhois() *cobra.Command {
 		Long: "Says whose an address is: its network, container, host and MAC, since when, and who had it within the last day.\n" +
 			"Who answers for an address that no container has is asked on the LAN then and there, at this host's parents.\n" +
 			"A NAME is that of a container (on any host, running or stopped, or its id), one in the DNS, a host or a network.\n" +
+			"What is reserved for a container of that name, or with that MAC address, is listed with who has it now.\n" +
 			"The exit status is 1 when nothing is known.",
 		Example: "  gvlan whois 192.168.1.20\n  gvlan whois 02:42:c0:a8:01:14\n  gvlan whois web",
 	}
@@ -100,6 +101,8 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 				}
 				f.add(did, fmt.Sprintf("on %s; when it starts it wants %s of network %s", w.Host, w.Address, terminal.OrDash(w.Network)))
 			}
+		case api.FoundReserved:
+			f.reserved(*found.Reserved)
 		case api.FoundHost:
 			f.add("host", found.Host.Host)
 			f.add("state", fmt.Sprintf("%s, %s on gvlan's networks", frame.Word(found.Host.State), counted(found.Host.Containers, "container")))
@@ -123,6 +126,22 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// reserved tells of a reservation, and who has its address now.
+func (f *facts) reserved(r api.Reserved) {
+	f.add("reserved", r.Address.String()+" of network "+r.Network)
+	f.add("for", r.For)
+	f.add("mac", r.MAC)
+	f.add("note", r.Note)
+	switch {
+	case r.Host == "":
+		f.add("now", "nobody has it")
+	case r.Container == "":
+		f.add("now", "a container on "+r.Host+" has it")
+	default:
+		f.add("now", "container "+r.Container+" on "+r.Host+" has it")
+	}
 }
 
 func counted(n int, what string) string {

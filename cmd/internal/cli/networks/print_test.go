@@ -74,6 +74,19 @@ func TestNetworkRows(t *testing.T) {
 	}
 }
 
+// TestReservedOfANetwork: how many addresses are reserved is told where some are.
+func TestReservedOfANetwork(t *testing.T) {
+	for reserved, want := range map[int]string{0: "", 3: "3 by operators (gvlan lease ls lan)"} {
+		var out strings.Builder
+		if err := printNetwork(&out, api.NetworkView{Name: "lan", Scope: "global", Reserved: reserved}, time.Time{}, false); err != nil {
+			t.Fatal(err)
+		}
+		if says := strings.Contains(out.String(), "reserved"); says != (want != "") || !strings.Contains(out.String(), want) {
+			t.Errorf("of %d, inspect prints\n%s", reserved, out.String())
+		}
+	}
+}
+
 // TestAgeOfNetworks: what etcd said last is shown with how long ago.
 func TestAgeOfNetworks(t *testing.T) {
 	asOf := time.Unix(1_000_000, 0)
