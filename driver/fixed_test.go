@@ -2,7 +2,9 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +17,8 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/host"
+	"gvlan/driver/journal"
+	"gvlan/driver/link"
 	"gvlan/ipam/conflict"
 )
 
@@ -29,6 +33,46 @@ type besides struct {
 	asked map[string]int                 // how often the LAN was asked, by host
 
 	answersAfter time.Duration // 0: the LAN is not asked before addresses are given
+
+	listed  int   // how often the lease's key was, by whom the address was wanted
+	refused error // of following it
+}
+
+// leaseReader counts who reads the lease's key.
+type leaseReader struct {
+	store.KV
+	of *besides
+}
+
+func (r leaseReader) isIts(span store.Span) bool {
+	return span.From == store.LeaseKey("default", fixedAt)
+}
+
+func (r leaseReader) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
+	r.of.mu.Lock()
+	if r.isIts(span) {
+		r.of.listed++
+	}
+	r.of.mu.Unlock()
+	return r.KV.List(ctx, span)
+}
+
+func (r leaseReader) Watch(ctx context.Context, span store.Span, after store.Revision) iter.Seq2[store.Batch, error] {
+	r.of.mu.Lock()
+	refused := r.of.refused
+	r.of.mu.Unlock()
+	if refused != nil && r.isIts(span) {
+		return func(yield func(store.Batch, error) bool) { yield(store.Batch{}, refused) }
+	}
+	return r.KV.Watch(ctx, span, after)
+}
+
+// kv is the store of a host's driver.
+func (h *machine) kv() store.KV {
+	if h.besides == nil {
+		return h.session
+	}
+	return leaseReader{h.session, h.besides}
 }
 
 func newBesides(t testing.TB) *besides {
@@ -276,6 +320,118 @@ func TestFixedAddressOfWhoAsksForLong(t *testing.T) {
 	one.leaves()
 	two.has()
 	two.leaves()
+}
+
+// TestFixedAddressThatIsNotGivenBackYet by this host is waited for, and not listed
+// again and again.
+func TestFixedAddressThatIsNotGivenBackYet(t *testing.T) {
+	all, lan := fixedOn(t, "h1")
+	h := all[0]
+	owed := journal.Lease{Segment: "default", Address: fixedAt, Kind: store.Dynamic, State: journal.Given, Nonce: "lost", Created: 1}
+	h.must(h.d.Memory.KnownPut(owed))
+	one := h.run("one", "lan", wants())
+	lists := func() int {
+		lan.mu.Lock()
+		defer lan.mu.Unlock()
+		return lan.listed
+	}
+	h.eventually("its key is listed", func() bool { return lists() > 0 })
+	for range 50 {
+		h.looks()
+		h.d.Waiting() // its lock is that of whoever is told to look
+	}
+	h.must(h.d.Memory.KnownDrop(owed))
+	one.has()
+	if got := lists(); got > 1 {
+		t.Errorf("its key was listed %d times, want once", got)
+	}
+	one.leaves()
+}
+
+// TestFixedAddressAfterAConflict is asked for on the LAN: whoever had it may have it
+// still.
+func TestFixedAddressAfterAConflict(t *testing.T) {
+	all, lan := fixedOn(t, "h1")
+	h := all[0]
+	h.stop()
+	lan.answersAfter = time.Millisecond
+	h.start()
+	h.replica("lan")
+	lan.put("somebody")
+	key := store.LeaseKey("default", fixedAt)
+	h.write(store.Put(key, store.Encode(store.Lease{State: store.Conflicted, Node: "h1", MAC: "02:00:00:00:00:01"})))
+	one := h.run("one", "lan", wants())
+	one.waits("in use on the LAN by MAC 02:00:00:00:00:01, as host h1 saw")
+	h.write(store.Delete(key)) // gvlan conflict clear
+	one.waits("address 10.0.0.99 is in use on the LAN by MAC 02:00:00:00:00:01: give another one")
+	lan.gone("somebody")
+	one.has()
+	one.leaves()
+}
+
+// put puts the address where it does not belong.
+func (b *besides) put(sandbox string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.at[fixedAt] = map[string]bool{sandbox: true}
+}
+
+// write writes to the store.
+func (h *machine) write(ops ...store.Op) {
+	h.Helper()
+	_, err := h.mem.Commit(context.Background(), store.Txn{Then: ops})
+	h.must(err)
+}
+
+// TestFixedAddressThatCannotBeFollowed is tried all the same.
+func TestFixedAddressThatCannotBeFollowed(t *testing.T) {
+	all, lan := fixedOn(t, "h1", "h2")
+	one := all[0].run("one", "lan", wants())
+	one.has()
+	two := all[1].run("two", "lan", wants())
+	two.waits("in use by")
+	lan.mu.Lock()
+	lan.refused = errors.New("not allowed")
+	lan.mu.Unlock()
+	all[1].wire.Disconnect()
+	one.leaves()
+	two.has()
+	two.leaves()
+}
+
+// TestFixedAddressOfWhoJoinsAgain: an engine may have an endpoint leave a sandbox and
+// join another one.
+func TestFixedAddressOfWhoJoinsAgain(t *testing.T) {
+	all, lan := fixedOn(t, "h1")
+	h := all[0]
+	one := h.run("one", "lan", wants())
+	one.has()
+	sandbox := one.sandbox()
+	_, err := h.call("NetworkDriver.Leave", one.about())
+	h.must(err)
+	lan.gone(sandbox)
+	h.must(h.links.Move(one.joined.InterfaceName.SrcName, link.Current, ""))
+	one.joined, err = h.call("NetworkDriver.Join", one.about("SandboxKey", "/var/run/docker/netns/again"))
+	h.must(err)
+	h.must(h.links.Move(one.joined.InterfaceName.SrcName, 7, "eth0"))
+	one.has()
+	one.leaves()
+}
+
+// TestFixedAddressOfAHostThatIsAway is asked for at its pace, however often others
+// come and go.
+func TestFixedAddressOfAHostThatIsAway(t *testing.T) {
+	all, lan := fixedOn(t, "h1", "h2")
+	one := all[0].run("one", "lan", wants("gvlan.failover", "30s"))
+	one.has()
+	all[1].run("two", "lan", wants("gvlan.failover", "30s")).waits("in use by")
+	all[0].stop() // the container lives, and answers
+	lan.asks(all[1], 1)
+	from := all[1].clock.now()
+	lan.asks(all[1], 3)
+	if took := all[1].clock.now().Sub(from); took < 10*time.Second {
+		t.Errorf("asked three times within %s, want five seconds between two", took)
+	}
 }
 
 // TestFixedAddressAfterARestart of the agent is what the leases say.

@@ -191,7 +191,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			Nodes:    store.NewTable[store.Node](store.NodesSpan(), unread),
 			Epochs:   store.NewTable[store.Epoch](store.EpochsSpan(), unread),
 		},
-		Name: "gvlan", KV: h.session, Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
+		Name: "gvlan", KV: h.kv(), Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
 		Memory: memory, Settings: kept.Bucket("labels"),
 		Hosts:  parentfile.HostTable{Default: "eth1"},
 		OnHost: func(path string) string { return filepath.Join(h.dir, path) },

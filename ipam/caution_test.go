@@ -9,6 +9,7 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/ipam/pool"
 )
 
 // rolledBack puts an older copy in the store's place, waits until every host
@@ -117,6 +118,8 @@ func TestTheLANIsAskedAfterARecovery(t *testing.T) {
 		}
 		_, err := n.run("", "10.0.0.4")
 		checkErr(c, err, "address 10.0.0.4 answers on the LAN")
+		err = n.h.CheckUnused(c.Context(), n.id, pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.5")))
+		checkErr(c, err, "address 10.0.0.5 answers on the LAN")
 		held := n.mustRun("held", "10.0.0.14")
 		n.h.lan = append(n.h.lan, held.addrs[0].Addr())
 		_, err = c.host("h2").mustCreate("10.0.0.0/28").run("", held.ip())

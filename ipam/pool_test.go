@@ -346,6 +346,25 @@ func TestNetworkWithoutDefinitionKeepsItsReservations(t *testing.T) {
 	})
 }
 
+// TestADefaultSubnetThatIsBeingTaken is in the store before it is in the journal: it
+// is given back to nobody when a comparison sees it then.
+func TestADefaultSubnetThatIsBeingTaken(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h := c.host("h1")
+		h.ready()
+		n := h.mustCreate("")
+		items := c.list(store.DefaultPoolsSpan())
+		if len(items) != 1 {
+			c.Fatalf("default subnets %v, want one", KeysOf(items))
+		}
+		p, _ := h.Memory.Pool(n.ids[0])
+		h.upkeep.strays.add(Held{Kind: HeldStray, Subnet: p.Parsed.Subnet, Nonce: p.Parsed.Nonce}) // as was seen before
+		if held, err := h.Provisional(c.Context()); err != nil || len(held) > 0 {
+			c.Errorf("held %+v, %v, want nothing: a network has it", held, err)
+		}
+	})
+}
+
 func TestGatewayStaysOfAnOldEngineThatInsists(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
 		n := c.host("h1").mustCreate("10.0.0.0/24")

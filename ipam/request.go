@@ -220,7 +220,8 @@ func (rq *requests) CheckFixed(ctx context.Context, network string, addr netip.A
 }
 
 // CheckUnused refuses an address of a network that somebody on the LAN has, where
-// the store has it for free and the network asks the LAN (probe=).
+// the store has it for free and the network asks the LAN (probe=), or every one does
+// for a while after a recovery.
 func (rq *requests) CheckUnused(ctx context.Context, network string, at pool.Place) error {
 	pools := rq.Memory.Pools(func(p journal.Pool) bool {
 		return p.Network == network && !p.Closed && p.Parsed.Segment == at.Segment && p.Parsed.Subnet.Contains(at.Addr)
@@ -228,7 +229,7 @@ func (rq *requests) CheckUnused(ctx context.Context, network string, at pool.Pla
 	if len(pools) == 0 {
 		return nil
 	}
-	return rq.lan().checkUnused(ctx, pools[0], at)
+	return rq.checkSilent(ctx, pools[0], at)
 }
 
 // reserved reads the record of an address that is reserved. A store that

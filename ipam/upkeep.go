@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,7 +142,7 @@ type upkeep struct {
 // confirmed. Any of it may be on its way to be confirmed; the reconcile loop
 // frees what the engine does not know in two observations (FreeProvisional).
 func (u *upkeep) Provisional(context.Context) ([]Held, error) {
-	held := u.strays.all()
+	held := u.strays.only(func(h Held) bool { return !u.Memory.Knew(h.Nonce) }) // it was being made when it was found
 	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.IsGiven() || l.State == journal.Unbound }) {
 		held = append(held, heldAddress(l))
 	}
@@ -213,14 +215,12 @@ func (s *strays) remove(h Held) {
 	delete(s.held, h)
 }
 
-func (s *strays) all() []Held {
+// only forgets those that are none, and returns the others.
+func (s *strays) only(are func(Held) bool) []Held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var held []Held
-	for h := range s.held {
-		held = append(held, h)
-	}
-	return held
+	maps.DeleteFunc(s.held, func(h Held, _ bool) bool { return !are(h) })
+	return slices.Collect(maps.Keys(s.held))
 }
 
 // findStrayDefault notes a default subnet of this node for a pool its

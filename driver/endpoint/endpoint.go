@@ -249,7 +249,7 @@ func (ep *Endpoints) lives(self string) func(name, owner string) bool {
 }
 
 // Adopted has the fixed addresses of endpoints looked after that were taken back.
-func (ep *Endpoints) Adopted() { ep.fixed.Joined() }
+func (ep *Endpoints) Adopted() { ep.fixed.Adopted() }
 
 // joined journals the endpoint's place and opens its sandbox for names.
 func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
@@ -258,7 +258,7 @@ func (ep *Endpoints) joined(n journal.Network, e journal.Endpoint) error {
 	}
 	ep.sandboxes.OpenSandbox(n, e)
 	ep.sandboxes.Announcer.joined(e)
-	ep.fixed.Joined()
+	ep.fixed.Joined(e.ID)
 	ep.Poke()
 	return nil
 }

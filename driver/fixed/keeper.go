@@ -74,8 +74,17 @@ func (k *Keeper) KeepFixed(ctx context.Context) error {
 	}
 }
 
-// Joined has the wishes of an endpoint looked after.
-func (k *Keeper) Joined() { host.Tell(k.wake) }
+// Joined has the wishes of an endpoint looked after, also of one that had left its
+// container.
+func (k *Keeper) Joined(id string) {
+	k.mu.Lock()
+	delete(k.left, id)
+	k.mu.Unlock()
+	k.Adopted()
+}
+
+// Adopted has the wishes of all endpoints looked after that there are by now.
+func (k *Keeper) Adopted() { host.Tell(k.wake) }
 
 // begin looks after an endpoint that is joined and wants something.
 func (k *Keeper) begin(ctx context.Context, e journal.Endpoint, running *sync.WaitGroup) {

@@ -28,6 +28,8 @@ type wish struct {
 
 	announced int           // since the address was put into the sandbox
 	tried     time.Duration // the last pause before another look at a sandbox that is being made
+	missed    time.Duration // the last pause before an address is tried again that is free by all that is known
+	asked     time.Time     // when the LAN was last asked for the address of a host that is away
 	had       bool          // it had the address at the last look
 	clean     bool          // it does not have it, and the sandbox neither
 	freed     bool          // it was seen that its holder gave it up: nobody else on the LAN has it
@@ -89,7 +91,7 @@ func (w *wish) keep(ctx context.Context) {
 
 // liveChanged is of interest to who waits for a host's death.
 func (w *wish) liveChanged() <-chan struct{} {
-	if w.failover == 0 {
+	if w.failover == 0 || w.had {
 		return nil
 	}
 	return w.k.Tables.Live.Changed()
@@ -270,13 +272,18 @@ func (w *wish) wait(ctx context.Context) time.Duration {
 		return later
 	case has:
 		w.forget()
-		w.freed = false
+		w.freed, w.missed = false, 0
 		host.Tell(w.poke)
 		return 0
 	}
-	w.stopFollowing() // what was seen is not so: it is listed anew
-	w.startFollowing(ctx)
-	return host.ResyncEvery
+	if w.follow == nil {
+		w.startFollowing(ctx)
+		return host.ResyncEvery
+	}
+	// Who follows the key hears of who has it by now. Where nobody has, this host
+	// itself is about to give it back, which its key does not show.
+	w.missed = min(max(soon, 2*w.missed), host.ResyncEvery)
+	return w.missed
 }
 
 // stepsAside is how long those who wait longer still have to take what is free:
@@ -295,19 +302,24 @@ func (w *wish) stepsAside(ahead int) time.Duration {
 
 // behind waits for somebody else's address to be free.
 func (w *wish) behind(ctx context.Context, it store.Item, ahead int) time.Duration {
-	w.aside, w.freed = time.Time{}, true
+	w.aside, w.freed, w.missed = time.Time{}, false, 0
 	rec, err := store.Decode[store.Lease](it)
 	if err != nil {
 		w.waits("its record cannot be read: a newer gvlan wrote it", true)
-		w.freed = false
 		return host.ResyncEvery
 	}
-	w.waits(w.k.Addresses.Holder(ctx, w.At.Addr, rec), rec.Kind != store.Service || rec.State != store.Leased)
+	w.freed = rec.State == store.Leased // of what else keeps it the LAN may know
 	if w.failover == 0 || ahead > 0 || rec.Node == "" || rec.Node == w.k.Self.Node() || rec.State == store.Reserved || w.k.connected(rec.Node) {
 		w.silent = time.Time{}
+		w.waitsBehind(ctx, rec)
 		return host.ResyncEvery
 	}
 	return w.takeOver(ctx, it, rec)
+}
+
+// waitsBehind notes who has the address.
+func (w *wish) waitsBehind(ctx context.Context, rec store.Lease) {
+	w.waits(w.k.Addresses.Holder(ctx, w.At.Addr, rec), rec.Kind != store.Service || rec.State != store.Leased)
 }
 
 // takeOver frees the address of a host that is not connected, once the LAN was
@@ -315,9 +327,18 @@ func (w *wish) behind(ctx context.Context, it store.Item, ahead int) time.Durati
 func (w *wish) takeOver(ctx context.Context, it store.Item, rec store.Lease) time.Duration {
 	next := w.failover / 6
 	if w.k.claims.Ask == nil {
+		w.waitsBehind(ctx, rec)
 		return host.ResyncEvery
 	}
 	asked := w.k.Now()
+	due := w.asked.Add(next)
+	if end := w.silent.Add(w.failover); !w.silent.IsZero() && end.Before(due) {
+		due = end
+	}
+	if asked.Before(due) {
+		return due.Sub(asked) // many hosts may come and go at once
+	}
+	w.asked = asked
 	answering, err := w.k.claims.Ask(ctx, w.Network, []netip.Addr{w.At.Addr})
 	heard := false
 	if err == nil && len(answering) == 0 {
@@ -334,10 +355,12 @@ func (w *wish) takeOver(ctx context.Context, it store.Item, rec store.Lease) tim
 		return next
 	case len(answering) > 0:
 		w.silent = time.Time{}
+		w.waitsBehind(ctx, rec)
 		return next
 	case w.silent.IsZero():
 		w.silent = asked
 	}
+	w.waitsBehind(ctx, rec)
 	if left := w.failover - w.k.Now().Sub(w.silent); left > 0 {
 		return min(next, left)
 	}
@@ -375,10 +398,14 @@ func (w *wish) startFollowing(ctx context.Context) {
 	key := w.At.Key()
 	go func() {
 		defer close(done)
-		err := store.Follow(ctx, w.k.Cfg.KV, store.Span{From: key, To: key + "\x00"}, w.apply)
-		if err != nil && ctx.Err() == nil {
+		for {
+			err := store.Follow(ctx, w.k.Cfg.KV, store.Span{From: key, To: key + "\x00"}, w.apply)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
 			w.k.Log.Warn("who has a fixed address is not followed: it is tried now and then", "address", w.At.Addr, "err", err)
-			w.isFree(store.Item{})
+			w.see(seen{known: true})
+			store.Sleep(ctx, host.ResyncEvery)
 		}
 	}()
 }
@@ -420,10 +447,12 @@ func (w *wish) now() seen {
 }
 
 // forget has the key looked at anew.
-func (w *wish) forget() {
+func (w *wish) forget() { w.see(seen{}) }
+
+func (w *wish) see(it seen) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.seen = seen{}
+	w.seen = it
 }
 
 // waits notes who has the address, "" for nobody but this endpoint, and says so
