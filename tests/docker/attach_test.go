@@ -22,6 +22,7 @@ func TestAttachments(t *testing.T) {
 		c.scenario("docker restart", dockerRestart)
 		c.scenario("stop and start", stopAndStart)
 		c.scenario("addresses of stopped containers", stoppedKeep)
+		c.scenario("addresses of stopped containers give way", stoppedGiveWay)
 	})
 }
 
@@ -195,6 +196,47 @@ func stoppedKeep(c *cluster) {
 		}
 	}
 	c.waitKept(third)
+}
+
+// stoppedGiveWay: where nothing else is free what a stopped container had is given,
+// on either host, and to nobody twice; a removed one leaves its own to whoever is next.
+func stoppedGiveWay(c *cluster) {
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	c.network(h1, "lan1", "--subnet", "10.121.0.0/24", "--ip-range", "10.121.0.16/29", "-o", "parent=eth1")
+	c.waitNetwork(h2, "lan1")
+	web, db := c.run(h1, "lan1", "web"), c.run(h1, "lan1", "db")
+	hosts := map[netip.Addr]*lab.Host{c.run(h1, "lan1", "other"): h1} // of those that run
+	c.waitRefs(h1, "other")                                           // a look that saw the first two run
+	h1.MustDocker(c.t, "stop", "web", "db")
+	c.waitKept(web, db)
+	start := func(h *lab.Host, name string) netip.Addr {
+		c.t.Helper()
+		addr := c.run(h, "lan1", name)
+		if on := hosts[addr]; on != nil {
+			c.t.Errorf("%s is given %s on %s, which a container on %s has", name, addr, h.Name, on.Name)
+		}
+		hosts[addr] = h
+		return addr
+	}
+	for i := range 5 { // of 8
+		if addr := start(h2, fmt.Sprintf("c%d", i)); addr == web || addr == db {
+			c.t.Errorf("c%d is given %s, which a stopped container wants again, and others are free", i, addr)
+		}
+	}
+	if last := start(h2, "last"); last != web && last != db {
+		c.t.Errorf("the last but one is given %s, want %s or %s", last, web, db)
+	}
+	h1.MustDocker(c.t, "rm", "db")
+	start(h1, "full")
+	c.refused(h1, "every address of 10.121.0.16/29 is taken", "start", "web")
+	h2.MustDocker(c.t, "rm", "-f", "last")
+	h1.MustDocker(c.t, "start", "web")
+	if now := c.address(h1, "lan1", "web"); !slices.Contains([]netip.Addr{web, db}, now) {
+		c.t.Errorf("web is given %s, want the one that is free", now)
+	} else {
+		hosts[now] = h1
+	}
+	c.allOwned(hosts)
 }
 
 // waitKept waits until the cluster knows which addresses stopped containers

@@ -1,6 +1,7 @@
 package docker_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -19,7 +21,7 @@ import (
 func TestTheLANIsAsked(t *testing.T) {
 	onBoth(t, 3, func(c *cluster) {
 		c.scenario("a device has an address", aDeviceHasAnAddress)
-		c.scenario("a device takes a container's address", aDeviceTakesAnAddress)
+		c.scenario("a device takes a container's address, then a flood all", aDeviceTakesAnAddress)
 		c.scenario("one answers for every address", oneAnswersForAll)
 		c.scenario("containers start beside another machine", startBesideOthers)
 	})
@@ -52,7 +54,7 @@ func (c *cluster) device(h *lab.Host, name, mac string, addrs ...string) (remove
 		}
 		script += fmt.Sprintf("ip -n %[1]s address add %[2]s dev %[1]s%[3]s\n", name, addr, nodad)
 	}
-	script += fmt.Sprintf("ip netns exec %s sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_notify'\n", name) // it announces itself
+	script += fmt.Sprintf("ip netns exec %s sh -c 'echo 1 > /proc/sys/net/ipv4/conf/all/arp_notify; echo 1 > /proc/sys/net/ipv6/conf/all/ndisc_notify'\n", name) // it announces itself
 	h.MustExec(c.t, "sh", "-ec", script+fmt.Sprintf("ip -n %[1]s link set %[1]s up", name))
 	return func() { h.MustExec(c.t, "ip", "netns", "delete", name) }
 }
@@ -109,22 +111,26 @@ func aDeviceHasAnAddress(c *cluster) {
 	c.oneOwner(fixed, h1)
 }
 
-// aDeviceTakesAnAddress: people are told who uses the address of a container too.
+// aDeviceTakesAnAddress: people are told who uses the address of a container too,
+// and of a flood as much as there is room for; all of that is over by itself.
 func aDeviceTakesAnAddress(c *cluster) {
 	h1 := c.Hosts[0]
 	const mac = "02:99:00:00:00:08"
-	c.network(h1, "lan1", "--subnet", "10.193.0.0/24", "-o", "parent=eth1")
+	c.network(h1, "lan1", "--subnet", "10.193.0.0/24", "--ipv6", "--subnet", "fd93::/64", "-o", "parent=eth1")
 	web := c.run(h1, "lan1", "web")
+	web6 := netip.MustParseAddr(c.inspect(h1, "lan1", "web").GlobalIPv6Address)
 	for _, h := range c.Hosts {
 		c.listens(h, "lan1")
 	}
-	remove := c.device(c.Hosts[2], "thief", mac, web.String()+"/24")
+	remove := c.device(c.Hosts[2], "thief", mac, web.String()+"/24", web6.String()+"/64")
 	for _, h := range c.Hosts {
-		eventually(c.t, h.Name+" to list who uses the address", func() error {
+		eventually(c.t, h.Name+" to list who uses the addresses", func() error {
 			all, err := c.conflicts(h)
-			is := func(x contested) bool { return x.Address == web && x.MAC == mac && x.Container == "web on h1" }
-			if err == nil && !slices.ContainsFunc(all, is) {
-				err = fmt.Errorf("it lists %+v", all)
+			for _, addr := range []netip.Addr{web, web6} {
+				is := func(x contested) bool { return x.Address == addr && x.MAC == mac && x.Container == "web on h1" }
+				if err == nil && !slices.ContainsFunc(all, is) {
+					err = fmt.Errorf("no %s in %+v", addr, all)
+				}
 			}
 			return err
 		})
@@ -132,6 +138,7 @@ func aDeviceTakesAnAddress(c *cluster) {
 	if s := c.status(h1); !slices.ContainsFunc(s.Warnings, func(w string) bool { return strings.Contains(w, mac) }) {
 		c.t.Errorf("h1 warns of %q, and not of %s", s.Warnings, mac)
 	}
+	aFlood(c)
 	remove()
 	eventually(c.t, "it to end by itself", func() error {
 		all, err := c.conflicts(h1)
@@ -147,7 +154,7 @@ func (c *cluster) listens(h *lab.Host, network string) {
 	c.t.Helper()
 	eventually(c.t, h.Name+" to listen", func() error {
 		out, err := h.Exec(c.t.Context(), "cat", "/proc/net/packet")
-		if err == nil && strings.Count(out, " 0806 ") == 0 {
+		if err == nil && !strings.Contains(out, " 0806 ") {
 			err = fmt.Errorf("no socket hears ARP: %s", out)
 		}
 		return err
@@ -187,6 +194,47 @@ func oneAnswersForAll(c *cluster) {
 	}
 }
 
+// aFlood says by ever new MAC addresses that all addresses of a subnet are in use:
+// containers start all the same, and people are told of the others.
+func aFlood(c *cluster) {
+	h1 := c.Hosts[0]
+	c.network(h1, "lan2", "--subnet", "10.196.0.0/24", "--ip-range", "10.196.0.16/29", "-o", "parent=eth1")
+	db := c.run(h1, "lan2", "db")
+	for _, h := range c.Hosts {
+		c.waitNetwork(h, "lan2")
+	}
+	ctx, cancel := context.WithCancel(c.t.Context())
+	defer cancel()
+	var flood errgroup.Group
+	frames := 0
+	flood.Go(func() (err error) {
+		frames, err = c.LAN.Flood(ctx, c.Peer.Machine, netip.MustParsePrefix("10.196.0.0/24"))
+		return err
+	})
+	eventually(c.t, "h1 to tell of it", func() error {
+		all, err := c.conflicts(h1)
+		is := func(x contested) bool { return x.Address == db && x.Container == "db on h1" }
+		if err == nil && !slices.ContainsFunc(all, is) {
+			err = fmt.Errorf("it lists %+v", all)
+		}
+		return err
+	})
+	given := map[netip.Addr]bool{db: true}
+	for i := range 7 { // of 8
+		h := c.Hosts[i%len(c.Hosts)]
+		addr := c.run(h, "lan2", fmt.Sprintf("c%d", i))
+		if given[addr] {
+			c.t.Errorf("%s is given twice", addr)
+		}
+		given[addr] = true
+	}
+	cancel()
+	if err := flood.Wait(); err != nil {
+		c.t.Error(err)
+	}
+	c.t.Logf("%d frames", frames)
+}
+
 // startBesideOthers: none of a machine's addresses is a container's, whoever starts
 // how many at once.
 func startBesideOthers(c *cluster) {
@@ -203,6 +251,7 @@ func startBesideOthers(c *cluster) {
 	}
 	c.network(c.Hosts[0], "lan1", "--subnet", "10.195.0.0/24", "-o", "parent=eth1")
 	var starts errgroup.Group
+	began := time.Now()
 	for _, h := range c.Hosts {
 		for i := range each {
 			starts.Go(func() error {
@@ -214,6 +263,7 @@ func startBesideOthers(c *cluster) {
 	if err := starts.Wait(); err != nil {
 		c.t.Fatal(err)
 	}
+	c.t.Logf("%d containers have started in %s", each*len(c.Hosts), time.Since(began).Round(time.Millisecond))
 	given := map[netip.Addr]string{}
 	for _, h := range c.Hosts {
 		for i := range each {
