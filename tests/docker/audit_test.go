@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
 	"gvlan/tests/lab"
@@ -236,10 +237,15 @@ func strayLinks(h *lab.Host) error {
 func (c *cluster) clear() {
 	c.t.Helper()
 	ctx := context.WithoutCancel(c.t.Context())
+	var group errgroup.Group
 	for _, h := range c.Hosts {
 		if h.Engine.Process() != nil {
-			_ = h.Engine.Clear(ctx)
+			group.Go(func() error { return h.Engine.Clear(ctx) })
 		}
+	}
+	_ = group.Wait()
+	if !c.t.Failed() {
+		c.undefine(ctx)
 	}
 	for _, h := range c.Hosts {
 		networks, _ := engineNetworks(ctx, h)
@@ -251,6 +257,26 @@ func (c *cluster) clear() {
 		return
 	}
 	eventually(c.t, "nothing to be left", c.left)
+}
+
+// undefine has every network of the cluster removed by gvlan's own command, which
+// does not wait two seconds as after a docker network rm, which might be a prune. What
+// no agent removes is left to the engines.
+func (c *cluster) undefine(ctx context.Context) {
+	c.t.Helper()
+	var group errgroup.Group
+	for _, it := range c.list(store.NetworksSpan()) {
+		name := strings.TrimPrefix(it.Key, store.NetworksSpan().From)
+		group.Go(func() error {
+			for _, h := range c.Hosts {
+				if _, err := h.Exec(ctx, c.binary, "network", "rm", "--force", name); err == nil {
+					break
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
 }
 
 // isShim reports whether a link is a host's own beside its containers'.
