@@ -123,7 +123,11 @@ func (a *Allocator) Heard(network string, addr netip.Addr, mac net.HardwareAddr)
 		return
 	}
 	at := pool.At(p[0].Parsed.Segment, addr)
-	if !a.conflicts.Heard(at, mac) && a.bindings.ownMAC(at, mac) == "" && a.prober.Fresh(network, at) {
+	switch taken := a.conflicts.Heard(at, mac); {
+	case !a.prober.Fresh(network, at) || a.bindings.ownMAC(at, mac) != "":
+	case taken:
+		a.prober.Doubt(at)
+	default:
 		a.prober.Heard(network, probe.Answer{At: at, MAC: mac})
 	}
 }

@@ -146,6 +146,7 @@ type host struct {
 	lan       []netip.Addr                  // that answer on the LAN
 	asked     int                           // how often the LAN was asked
 	strange   map[netip.Addr]string         // MAC addresses that answer a probe
+	storm     bool                          // another one answers for each address
 	hurried   int                           // how often a start waited for answers
 	deaf      error                         // why it cannot be asked
 	anew      map[string]bool               // endpoints whose record was made again
@@ -303,6 +304,9 @@ func (h *host) answers(_ context.Context, _ string, addrs []netip.Addr, patience
 	for _, addr := range addrs {
 		if mac, err := net.ParseMAC(h.strange[addr]); err == nil {
 			found[addr] = append(found[addr], mac)
+		}
+		if raw := addr.As16(); h.storm {
+			found[addr] = append(found[addr], append(net.HardwareAddr{0x06}, raw[11:]...))
 		}
 	}
 	return found, h.deaf

@@ -121,8 +121,6 @@ func (k *kept) read(ctx context.Context) error {
 	if err != nil {
 		return k.Unanswered(err)
 	}
-	if !k.book.Listed() { // else the watch is ahead of it
-		k.book.Apply(store.Change{Reset: true, Items: items, Revision: rev})
-	}
+	k.book.Begin(items, rev)
 	return nil
 }

@@ -25,6 +25,10 @@ import (
 // is waited for 1.5 s, and a call has 4.
 const askedAtOnce = 8
 
+// mostAtOnce is how many after some of which all answered: of each twice as many as
+// of the last.
+const mostAtOnce = 64
+
 // answering are the addresses that were heard on the LAN since the caution
 // began.
 type answering struct {
@@ -274,7 +278,8 @@ func (c *picker) unanswered(ctx context.Context, all []candidate) []candidate {
 	}
 	most := len(all)
 	if slices.ContainsFunc(all, func(one candidate) bool { return !c.a.prober.Fresh(c.network, one.at) }) {
-		all = c.upTo(max(most, askedAtOnce), all...)
+		c.asked = min(max(2*c.asked, askedAtOnce), mostAtOnce)
+		all = c.upTo(max(most, c.asked), all...)
 	}
 	places := make([]pool.Place, len(all))
 	for i, one := range all {

@@ -331,8 +331,10 @@ func (m *macs) drop(key string) {
 // for an address; "" for nobody's.
 func (bs *bindings) ownMAC(at pool.Place, mac net.HardwareAddr) string {
 	derived := []net.HardwareAddr{MAC(bs.Self.Cluster(), at.Segment, at.Addr)}
-	for n := range mac[:min(len(mac), 3)] { // mac-prefix= of a network
-		derived = append(derived, PrefixedMAC(mac[:n+1], bs.Self.Cluster(), at.Segment, at.Addr))
+	for _, n := range bs.Memory.Networks() {
+		if prefix := n.Options.MACPrefixBytes(); len(prefix) > 0 && n.Segment == at.Segment {
+			derived = append(derived, PrefixedMAC(prefix, bs.Self.Cluster(), at.Segment, at.Addr))
+		}
 	}
 	if slices.ContainsFunc(derived, func(of net.HardwareAddr) bool { return slices.Equal(mac, of) }) {
 		return "a container of gvlan's that had the address"

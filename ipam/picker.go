@@ -50,6 +50,8 @@ type picker struct {
 	lostTo int // candidates that somebody else had
 	// settled is set once the store knows of this node's own releases.
 	settled bool
+	// asked is for how many the LAN was asked at once.
+	asked int
 	// rechecked is set once those were asked again whom this host alone heard.
 	rechecked bool
 }

@@ -11,6 +11,9 @@ import (
 
 	"gvlan/cluster/store"
 	"gvlan/cluster/store/storetest"
+	"gvlan/driver/journal"
+	"gvlan/driver/option"
+	"gvlan/ipam/conflict"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/probe"
 )
@@ -191,6 +194,89 @@ func TestHeard(t *testing.T) {
 		n.stocked("10.0.0.10")
 		h.Heard(n.id, netip.MustParseAddr("10.0.0.10"), own)
 		n.stocked("10.0.0.10") // a container of ours that was there
+		h.cleared()
+	})
+}
+
+// TestAClaimedAddressIsAskedFor: somebody was heard who uses a container's address,
+// so whoever is to have it after that one asks first.
+func TestAClaimedAddressIsAskedFor(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		c.probes = true
+		h1, h2 := c.host("h1"), c.host("h2")
+		n, far := h1.mustCreate("10.0.0.0/24"), h2.mustCreate("10.0.0.0/24")
+		h1.ready()
+		h2.ready()
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.2"))
+		far.stocked("10.0.0.2")
+		web := n.mustRun("web", at.Addr.String())
+		h1.follows(c)
+		h2.follows(c)
+		mac, err := net.ParseMAC(stranger)
+		h1.must(err)
+		for _, h := range []*host{h1, h2} {
+			h.strangers(stranger, at.Addr.String())
+			id := map[*host]string{h1: n.id, h2: far.id}[h]
+			h.waitFor("it follows the endpoints", func() bool { return h.Foreign().Heard(at, mac) })
+			h.Heard(id, at.Addr, mac)
+		}
+		web.stop()
+		if h1.Prober().Fresh(n.id, at) || h2.Prober().Fresh(far.id, at) {
+			c.Error("it is in stock, and a stranger uses it")
+		}
+		for _, n := range []*lan{n, far} {
+			if ct := n.mustRun("next", ""); ct.ip() == at.Addr.String() {
+				c.Error("a stranger's address is given")
+			}
+		}
+		h1.cleared()
+	})
+}
+
+// TestAMACThatIsLikeOurs: plain Docker's macvlan containers have such as
+// mac-prefix=02:42 makes. They are strangers but where a network here has that prefix.
+func TestAMACThatIsLikeOurs(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		h := c.host("h1")
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.9"))
+		mac := net.HardwareAddr{2, 0x42, 10, 0, 0, 9}
+		if of := h.bindings.ownMAC(at, mac); of != "" {
+			c.Errorf("it is %s, want nobody's", of)
+		}
+		for _, segment := range []string{"other", pool.DefaultSegment} {
+			if of := h.bindings.ownMAC(at, mac); of != "" {
+				c.Errorf("it is %s, want nobody's: no network of the segment has the prefix", of)
+			}
+			n := journal.Network{ID: segment, Segment: segment, Options: option.Options{MACPrefix: "02:42"}}
+			h.must(h.Memory.Change(func(c *journal.Change) error { c.Put(n); return nil }))
+		}
+		if h.bindings.ownMAC(at, mac) == "" {
+			c.Error("it is nobody's, and a network here gives such")
+		}
+	})
+}
+
+// TestAStormTakesNoLargeNetwork: for each address of it somebody answers, by a MAC
+// address of its own.
+func TestAStormTakesNoLargeNetwork(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		c.probes = true
+		h := c.host("h1")
+		h.mu.Lock()
+		h.storm = true
+		h.mu.Unlock()
+		n := h.mustCreate("fd00::/64")
+		h.ready()
+		n.mustRun("web", "").stop()
+		if got := len(h.Foreign().All()); got > conflict.MostInPool+mostAtOnce {
+			c.Errorf("%d addresses are in conflict", got)
+		}
+		if h.waits() > 40 {
+			c.Errorf("the LAN was asked %d times", h.waits())
+		}
+		h.mu.Lock()
+		h.storm = false
+		h.mu.Unlock()
 		h.cleared()
 	})
 }

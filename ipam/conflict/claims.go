@@ -25,6 +25,9 @@ const (
 	heardTwice = 2 * time.Second
 	// silentFor is after which silence a claim counts as over where nobody answers.
 	silentFor = 10 * time.Second
+	// hostsFor is how long it is believed what the interfaces of the cluster's hosts
+	// are: containers on ipvlan are heard by theirs, all the time.
+	hostsFor = 10 * time.Minute
 )
 
 // claim is a MAC address that uses an address.
@@ -85,23 +88,50 @@ func (s *sightings) lately(c claim) bool {
 	return known && s.now().Sub(had.last) <= silentFor
 }
 
+// of reports whether anybody was heard to use an address.
+func (s *sightings) of(at pool.Place) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c, had := range s.all {
+		if c.at == at && s.now().Sub(had.last) <= silentFor {
+			return true
+		}
+	}
+	return false
+}
+
 // Heard notes that somebody was heard on the LAN who uses an address, and reports
 // whether a container has it: one with another MAC address.
 func (cs *Conflicts) Heard(at pool.Place, mac net.HardwareAddr) (taken bool) {
 	if _, _, held := cs.cfg.Holder(at); !held {
 		return false
 	}
-	if cs.cfg.Own(at, mac) == "" {
+	if !cs.isHosts(mac.String()) && cs.cfg.Own(at, mac) == "" {
 		cs.heard.note(claim{at, mac.String()})
 	}
 	return true
+}
+
+// Claimed reports whether somebody else uses the address of a container, as far as
+// this host heard.
+func (cs *Conflicts) Claimed(at pool.Place) bool {
+	told, known := cs.table.Row(store.ConflictKey(at.Segment, at.Addr))
+	return known && told.Record.Endpoint != "" || cs.heard.of(at)
+}
+
+// isHosts reports whether a MAC address is known to be that of an interface of the
+// cluster's hosts.
+func (cs *Conflicts) isHosts(mac string) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	return cs.hosts[mac] && cs.cfg.Now().Sub(cs.hostsRead) < hostsFor
 }
 
 // judgeHeard tells the cluster of those who use a container's address.
 func (cs *Conflicts) judgeHeard(ctx context.Context) {
 	due := slices.DeleteFunc(cs.heard.due(), func(c claim) bool {
 		_, told := cs.table.Row(store.ConflictKey(c.at.Segment, c.at.Addr))
-		return told
+		return told || cs.isHosts(c.mac)
 	})
 	if len(due) == 0 {
 		return
@@ -111,6 +141,9 @@ func (cs *Conflicts) judgeHeard(ctx context.Context) {
 		if c.Endpoint != "" {
 			claims++
 		}
+	}
+	if claims >= mostClaims {
+		return
 	}
 	ours, err := cs.HostMACs(ctx)
 	for _, c := range due {
@@ -144,6 +177,9 @@ func (cs *Conflicts) HostMACs(ctx context.Context) (map[string]bool, error) {
 			}
 		}
 	}
+	cs.mu.Lock()
+	cs.hosts, cs.hostsRead = all, cs.cfg.Now()
+	cs.mu.Unlock()
 	return all, nil
 }
 

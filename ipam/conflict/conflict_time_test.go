@@ -4,6 +4,7 @@ package conflict_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -41,13 +42,30 @@ type host struct {
 	has   bool // the network
 	lan   map[netip.Addr][]net.HardwareAddr
 	asked int
+	deaf  error                 // of asking there
+	nodes int                   // how often all nodes were listed
 	held  map[pool.Place]string // endpoints, by their addresses
+}
+
+// nodeReader counts who lists all nodes.
+type nodeReader struct {
+	*storetest.Mem
+	by *host
+}
+
+func (r nodeReader) List(ctx context.Context, span store.Span) ([]store.Item, store.Revision, error) {
+	if span == store.NodesSpan() {
+		r.by.mu.Lock()
+		r.by.nodes++
+		r.by.mu.Unlock()
+	}
+	return r.Mem.List(ctx, span)
 }
 
 func newHost(t *testing.T, mem *storetest.Mem, name string) *host {
 	h := &host{has: true, lan: map[netip.Addr][]net.HardwareAddr{}, held: map[pool.Place]string{}}
 	h.Conflicts = conflict.New(conflict.Config{
-		KV: mem, Node: name, Answers: h.answers, Vendor: func(net.HardwareAddr) string { return "Maker" },
+		KV: nodeReader{mem, h}, Node: name, Answers: h.answers, Vendor: func(net.HardwareAddr) string { return "Maker" },
 		Pool: func(pool.Place) (conflict.Pool, bool) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -76,7 +94,7 @@ func (h *host) answers(_ context.Context, _ string, addrs []netip.Addr, _ time.D
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.asked++
-	return maps.Clone(h.lan), nil
+	return maps.Clone(h.lan), h.deaf
 }
 
 // on has somebody answer for an address, or nobody.
@@ -190,6 +208,80 @@ func TestTheFindersDeath(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
 		free(t, mem, h2)
+	})
+}
+
+// TestTheFinderCannotAsk any more though its agent lives: others ask, once it has
+// been silent for long.
+func TestTheFinderCannotAsk(t *testing.T) {
+	alone(t, func(t *testing.T, mem *storetest.Mem, h1, h2 *host) {
+		h1.on(place(7), other)
+		take(t, h1, place(7))
+		h1.mu.Lock()
+		h1.deaf = errors.New("the parent is down")
+		h1.mu.Unlock()
+		time.Sleep(15 * time.Minute)
+		if h2.count() != 0 || len(h2.All()) != 1 {
+			t.Errorf("the other host asked %d times, and the one that found it hears who answers", h2.count())
+		}
+		time.Sleep(20 * time.Minute)
+		synctest.Wait()
+		free(t, mem, h1, h2)
+	})
+}
+
+// TestManyMACs: who has another one for each answer takes no large network.
+func TestManyMACs(t *testing.T) {
+	alone(t, func(t *testing.T, _ *storetest.Mem, h1, _ *host) {
+		large := network
+		large.Ranges = []netip.Prefix{netip.MustParsePrefix("fd00::/64")}
+		at := func(n int) pool.Place {
+			return pool.At(pool.DefaultSegment, netip.AddrFrom16([16]byte{0xfd, 14: byte(n >> 8), 15: byte(n)}))
+		}
+		pending := map[pool.Place]string{}
+		for n := range conflict.MostInPool {
+			mac := net.HardwareAddr{2, 0, 0, 0, byte(n >> 8), byte(n)}
+			if n%100 == 0 || n > conflict.MostInPool-5 {
+				if _, believed := h1.Believes(at(n), []net.HardwareAddr{mac}, large, pending); !believed {
+					t.Fatalf("%d are believed, want more", n)
+				}
+			}
+			pending[at(n)] = mac.String()
+		}
+		if _, believed := h1.Believes(at(5000), []net.HardwareAddr{other}, large, pending); believed {
+			t.Error("any number is believed")
+		}
+	})
+}
+
+// TestContainersOnIpvlan are heard by the MAC addresses of their hosts, all the time:
+// that costs no list each time, and drowns no stranger.
+func TestContainersOnIpvlan(t *testing.T) {
+	alone(t, func(t *testing.T, mem *storetest.Mem, h1, _ *host) {
+		parent := net.HardwareAddr{2, 0, 0, 0, 0, 9}
+		put(t, mem, store.NodeKey("h2"), store.Encode(store.Node{Node: "h2", Interfaces: []store.Interface{{Name: "eth1", MAC: parent.String()}}}))
+		put(t, mem, store.EndpointKey("h1", "e"), store.Encode(store.Endpoint{Endpoint: "e", Node: "h1", Name: "lan"}))
+		h1.mu.Lock()
+		for last := range byte(200) {
+			h1.held[place(last)] = "e"
+		}
+		h1.mu.Unlock()
+		for second := range 60 {
+			for last := range byte(100) {
+				h1.Heard(place(last), parent)
+			}
+			if second > 30 {
+				h1.Heard(place(150), other)
+			}
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		if all := h1.All(); len(all) != 1 || all[0].MAC != other.String() {
+			t.Errorf("the cluster knows of %+v, want the stranger", all)
+		}
+		if h1.nodes > 4 {
+			t.Errorf("all nodes were listed %d times within a minute", h1.nodes)
+		}
 	})
 }
 

@@ -58,8 +58,10 @@ type Conflicts struct {
 	turns map[string]turn // by key; of Run
 	heard *sightings
 
-	mu   sync.Mutex
-	made map[string]change // by key: of this host, and the table may not have heard of it yet
+	mu        sync.Mutex
+	made      map[string]change // by key: of this host, and the table may not have heard of it yet
+	hosts     map[string]bool   // the MAC addresses of hosts' interfaces; replaced, never changed
+	hostsRead time.Time
 }
 
 // change is a conflict that this host wrote or ended.
@@ -201,6 +203,9 @@ const (
 	firstAgain = 10 * time.Second
 	lastAgain  = 5 * time.Minute
 	lookEvery  = 3 * time.Second
+	// leftAfter is after which silence of the host that found a conflict others ask
+	// too: its agent may live while it cannot ask.
+	leftAfter = 4 * lastAgain
 )
 
 // turn is when this host asks for a conflict's address again. It begins anew
@@ -222,9 +227,10 @@ func (cs *Conflicts) again(c store.Conflict) time.Duration {
 
 // isOurs reports whether this host asks for a conflict's address: the one that
 // found it, since it is known to hear who has it (a host's own macvlan and macvtap
-// children do not hear their parent), or any host while that one is not connected.
+// children do not hear their parent), or any host while that one is not connected or
+// has long not asked.
 func (cs *Conflicts) isOurs(ctx context.Context, c store.Conflict) bool {
-	if c.Node == cs.cfg.Node {
+	if c.Node == cs.cfg.Node || cs.cfg.Now().Sub(time.Unix(c.Seen, 0)) > leftAfter {
 		return true
 	}
 	_, err := cs.cfg.KV.Get(ctx, store.LiveKey(c.Node))

@@ -24,6 +24,9 @@ const (
 	// mostShare is which part of what a network gives may be in conflict, whoever
 	// answers: one in so many.
 	mostShare = 2
+	// MostInPool is how many of what a network gives may be: who has a new MAC address
+	// for each answer would else keep starts from a large network for very long.
+	MostInPool = 1024
 	// doubtFor is how long after its last answer people are told of it.
 	doubtFor = 10 * time.Minute
 	// mostDoubted bounds of how many MAC addresses people are told: a storm has a
@@ -109,7 +112,7 @@ func (cs *Conflicts) Believes(at pool.Place, by []net.HardwareAddr, of Pool, bes
 			inPool++
 		}
 	}
-	full := float64(mostShare*(inPool+1)) > max(of.size(), mostShare)
+	full := inPool >= MostInPool || float64(mostShare*(inPool+1)) > max(of.size(), mostShare)
 	for _, mac := range by {
 		if !full && count[mac.String()] < MostOfOne {
 			return mac, true

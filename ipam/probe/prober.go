@@ -78,9 +78,13 @@ func (p *Prober) Answering(segment string) *addrset.Set {
 }
 
 // Left notes that a container of this host gave an address back: while it had it
-// nobody else was heard there.
+// nobody else was heard there, or it is asked for again.
 func (p *Prober) Left(network string, at pool.Place) {
-	if p.Asks() && p.cfg.Listens(network) {
+	switch {
+	case !p.Asks():
+	case p.cfg.Conflicts.Claimed(at):
+		p.Doubt(at)
+	case p.cfg.Listens(network):
 		p.stock.enter(network, []pool.Place{at})
 	}
 }
@@ -109,6 +113,10 @@ func (p *Prober) Heard(network string, a Answer) {
 	p.stock.note(network, a.At, []net.HardwareAddr{a.MAC})
 	p.Want(network)
 }
+
+// Doubt notes that somebody was heard who uses an address of a container's: whoever is
+// to have it afterwards asks first.
+func (p *Prober) Doubt(at pool.Place) { p.stock.doubt(at) }
 
 // asking is what fails where a LAN cannot be asked.
 func asking(network string) trouble.Matter {
@@ -183,6 +191,8 @@ const (
 	// lookAgain is how soon it is looked again at those of which it is not known yet
 	// what they give next.
 	lookAgain = 200 * time.Millisecond
+	// lookSeldom bounds how seldom that is, while it stays unknown.
+	lookSeldom = 5 * time.Second
 	// together is on how many networks it is asked at once.
 	together = 8
 )
@@ -195,10 +205,13 @@ func (p *Prober) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	pause := lookAgain
 	for all := true; ; {
 		var soon <-chan time.Time
-		if !p.look(ctx, all) {
-			soon = time.After(lookAgain)
+		if p.look(ctx, all) {
+			pause = lookAgain
+		} else {
+			soon, pause = time.After(pause), min(2*pause, lookSeldom)
 		}
 		all = false
 		select {

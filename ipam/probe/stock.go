@@ -107,14 +107,25 @@ func (s *stock) enter(network string, all []pool.Place) {
 func (s *stock) note(network string, at pool.Place, by []net.HardwareAddr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, of := range s.silent {
-		delete(of, at)
-	}
+	s.unsilence(at)
 	had, known := s.heard[at]
 	if !known && len(s.heard) >= mostHeard {
 		return // each is asked for again when it is wanted
 	}
 	s.heard[at] = heard{network, by, s.now(), known && had.settled}
+}
+
+// doubt forgets that nobody answered for an address.
+func (s *stock) doubt(at pool.Place) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unsilence(at)
+}
+
+func (s *stock) unsilence(at pool.Place) {
+	for _, of := range s.silent {
+		delete(of, at)
+	}
 }
 
 // settle notes that the store was told of an answer, or need not be: gone has it

@@ -87,6 +87,20 @@ type Book struct {
 func (b *Book) Apply(c store.Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.apply(c)
+}
+
+// Begin is Apply of a list that was read apart, where nothing was reported yet: what
+// follows the span may be ahead of it.
+func (b *Book) Begin(items []store.Item, at store.Revision) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.listed {
+		b.apply(store.Change{Reset: true, Items: items, Revision: at})
+	}
+}
+
+func (b *Book) apply(c store.Change) {
 	if c.Reset {
 		b.all, b.listed = map[pool.Place]Reservation{}, true
 	}

@@ -223,3 +223,18 @@ func TestABookForgetsWhatItsStoreForgot(t *testing.T) {
 		t.Errorf("after an empty list it knows %v", b.All())
 	}
 }
+
+// TestAListThatComesLate does not take the place of what the watch told meanwhile.
+func TestAListThatComesLate(t *testing.T) {
+	b := &reserve.Book{}
+	it := store.Item{Key: store.ReservationKey("default", netip.MustParseAddr("10.0.0.9")), Value: []byte("{}"), Created: 7, Modified: 7}
+	b.Begin(nil, 5)
+	if !b.Listed() {
+		t.Error("the first list counts for nothing")
+	}
+	b.Apply(store.Change{Reset: true, Items: []store.Item{it}, Revision: 7})
+	b.Begin(nil, 6)
+	if len(b.All()) != 1 {
+		t.Errorf("reserved %v, want what the watch told", b.All())
+	}
+}
