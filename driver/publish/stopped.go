@@ -265,7 +265,9 @@ func keep(c engine.Container, a engine.Attachment, n journal.Network, had held, 
 	return kept
 }
 
-// Avoid tells the allocator what stopped containers of all hosts want again.
+// Avoid tells the allocator what stopped containers of all hosts want again, and
+// which addresses routers have that containers' routes go by: a container that was
+// given one without asking could not start, for its own route.
 func (ps *Node) Avoid(v plan.View) {
 	ids := map[string]string{}
 	for _, n := range v.Journal {
@@ -285,6 +287,13 @@ func (ps *Node) Avoid(v plan.View) {
 				one.Network, one.Container, one.Gone = ids[k.Network], k.Name, true
 			}
 			all = append(all, one)
+		}
+	}
+	for _, n := range v.Journal {
+		for _, r := range n.Options.Routes {
+			if r.Via.IsValid() && n.Stage != journal.StageGone {
+				all = append(all, wanted.Address{Segment: n.Segment, Address: r.Via})
+			}
 		}
 	}
 	ps.Addresses.Avoid(all)
