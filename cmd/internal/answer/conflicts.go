@@ -3,6 +3,7 @@ package answer
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -84,7 +85,12 @@ func (a Conflicts) clear(r *http.Request) (any, error) {
 		return nil, err
 	}
 	cleared := []netip.Addr{}
+	called := api.CallNodes(a.Roster.Names())
+	var held error
 	for _, c := range conflicts {
+		if c.Endpoint != "" && only.IsValid() && c.Address == only {
+			held = fmt.Errorf("container %s has address %s by right, and MAC %s uses it too: that ends by itself when one of the two lets go of it", withHost(c, called), c.Address, c.MAC)
+		}
 		if c.Endpoint != "" || only.IsValid() && c.Address != only || query.Get("segment") != "" && query.Get("segment") != c.Segment {
 			continue
 		}
@@ -95,6 +101,9 @@ func (a Conflicts) clear(r *http.Request) (any, error) {
 		if done {
 			cleared = append(cleared, c.Address)
 		}
+	}
+	if held != nil && len(cleared) == 0 {
+		return nil, held
 	}
 	return cleared, nil
 }

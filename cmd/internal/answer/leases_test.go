@@ -541,3 +541,25 @@ func TestGrowth(t *testing.T) {
 		}
 	}
 }
+
+// TestClearOfAContainers: what a container has is not cleared by hand, and it is said
+// how that ends.
+func TestClearOfAContainers(t *testing.T) {
+	a, kv, _ := leases(t)
+	addr := netip.MustParseAddr("10.0.0.3")
+	if _, err := kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.ConflictKey(pool.DefaultSegment, addr), store.Encode(store.Conflict{
+		Segment: pool.DefaultSegment, Address: addr, MAC: "02:00:00:00:00:99", Node: "id1", Endpoint: "e1", Container: "web", Holder: "id2",
+	}))}}); err != nil {
+		t.Fatal(err)
+	}
+	conflicts := Conflicts{Roster: a.Roster, Leases: a}
+	for _, test := range []struct{ address, want string }{
+		{"10.0.0.3", "container web on h2 has address 10.0.0.3 by right, and MAC 02:00:00:00:00:99 uses it too"},
+		{"10.0.0.4", ""}, {"", ""},
+	} {
+		got, err := asked[[]netip.Addr](t, conflicts.clear, api.ConflictsOf(test.address, ""))
+		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) || len(got) > 0 {
+			t.Errorf("clear %s: %v, %v, want %q", test.address, got, err, test.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -146,7 +147,9 @@ func (v clusterView) view(n store.Network) api.NetworkView {
 		}
 		view.Hosts = append(view.Hosts, v.host(n, node))
 	}
-	slices.SortFunc(view.Hosts, func(a, b api.NetworkHost) int { return strings.Compare(a.Node, b.Node) })
+	slices.SortFunc(view.Hosts, func(a, b api.NetworkHost) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Node, b.Node))
+	})
 	return view
 }
 

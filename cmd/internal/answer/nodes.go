@@ -69,7 +69,9 @@ func (a Nodes) list(r *http.Request) (any, error) {
 		}
 		views = append(views, view)
 	}
-	return api.HostViews(views), nil
+	hosts := api.HostViews(views)
+	slices.SortStableFunc(hosts, func(a, b api.NodeView) int { return strings.Compare(a.Called(), b.Called()) })
+	return hosts, nil
 }
 
 // nodeView is one node as this host sees it.

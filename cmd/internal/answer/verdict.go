@@ -162,7 +162,7 @@ func (f found) ofPools() (all []api.Problem) {
 			if used > 1 && !left {
 				all = append(all, api.Problem{
 					What: fmt.Sprintf("network %s is full: all its %d %s addresses are in use, and the next container is refused", n.Name, used, version),
-					Cure: "gvlan pool ls; gvlan lease ls " + n.Name + " says by whom; gvlan network set " + n.Name + " range+=CIDR adds some of its subnet",
+					Cure: "gvlan pool ls; gvlan lease ls --network " + n.Name + " says by whom; gvlan network set " + n.Name + " range+=CIDR adds some of its subnet",
 				})
 			}
 		}

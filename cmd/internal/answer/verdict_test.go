@@ -94,7 +94,7 @@ func TestVerdict(t *testing.T) {
 			}
 		},
 			[]api.Problem{{What: "network lan is full: all its 3 IPv4 addresses are in use, and the next container is refused",
-				Cure: "gvlan pool ls; gvlan lease ls lan says by whom; gvlan network set lan range+=CIDR adds some of its subnet"}}},
+				Cure: "gvlan pool ls; gvlan lease ls --network lan says by whom; gvlan network set lan range+=CIDR adds some of its subnet"}}},
 		{"failed starts", func(f *found) { f.status.FailedStarts = []string{"web", "db"} },
 			[]api.Problem{{What: "not started, and Docker does not try again: web, db", Cure: "docker start web db"}}},
 	}

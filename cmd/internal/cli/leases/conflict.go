@@ -71,7 +71,7 @@ func newConflictClear() *cobra.Command {
 				return err
 			}
 			if address != "" && len(cleared) == 0 {
-				return fmt.Errorf("free address %s is in no conflict: gvlan conflict ls lists those that are", address)
+				return fmt.Errorf("address %s is in no conflict: gvlan conflict ls lists those that are", address)
 			}
 			for _, addr := range cleared {
 				if _, err := fmt.Fprintln(c.OutOrStdout(), addr); err != nil {

@@ -341,3 +341,14 @@ etcd does not answer this host: this is what containers had 3 minutes ago
 	typed(t, leases.NewPool(), answers, "ls -q", clitest.Typed{Out: "192.168.1.0/24\nfd00::/64\n10.0.0.0/30\n"})
 	typed(t, leases.NewPool(), clitest.Answers{"GET " + api.PoolsRoute: []api.PoolView{}}, "ls", clitest.Typed{Err: "there are no networks\n"})
 }
+
+// TestReserveNothing: a variable that is not set, in a script, reserves for nobody.
+func TestReserveNothing(t *testing.T) {
+	for _, flag := range []string{"for", "mac"} {
+		got := clitest.Type(t, leases.NewReserve(), clitest.Agent(t, clitest.Answers{}), "lan", "192.168.1.50", "--"+flag, "")
+		want := clitest.Typed{Status: frame.Misused, Err: "gvlan: --" + flag + " is empty: give one, or leave --" + flag + " out\n"}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("--%s (-want +got):\n%s", flag, diff)
+		}
+	}
+}

@@ -35,6 +35,11 @@ func NewReserve() *cobra.Command {
 	c.Flags().StringVar(&wish.Note, "note", "", "what it is for: whoever is refused is told")
 	frame.CompletesFlag(c, "for", frame.Containers)
 	ask := func(c *cobra.Command, client *api.Client, args []string) (api.ReservationAnswer, error) {
+		for _, flag := range []string{"for", "mac"} { // as of a variable that is not set
+			if c.Flags().Changed(flag) && c.Flags().Lookup(flag).Value.String() == "" {
+				return api.ReservationAnswer{}, frame.Misusef("--%s is empty: give one, or leave --%s out", flag, flag)
+			}
+		}
 		return askReservation(c, client, http.MethodPost, args, wish)
 	}
 	return frame.Completes(frame.Showing(c, ask, printReserved), frame.Networks)

@@ -112,7 +112,7 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 		table.Rows = append(table.Rows, []string{"changed", line})
 	}
 	if v.Reserved > 0 {
-		table.Rows = append(table.Rows, []string{"reserved", fmt.Sprintf("%d by operators (gvlan lease ls %s)", v.Reserved, v.Name)})
+		table.Rows = append(table.Rows, []string{"reserved", fmt.Sprintf("%d by operators (gvlan lease ls --network %s)", v.Reserved, v.Name)})
 	}
 	for _, line := range hostAccessLines(v) {
 		table.Rows = append(table.Rows, []string{"host access", line})

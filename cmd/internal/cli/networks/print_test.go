@@ -76,7 +76,7 @@ func TestNetworkRows(t *testing.T) {
 
 // TestReservedOfANetwork: how many addresses are reserved is told where some are.
 func TestReservedOfANetwork(t *testing.T) {
-	for reserved, want := range map[int]string{0: "", 3: "3 by operators (gvlan lease ls lan)"} {
+	for reserved, want := range map[int]string{0: "", 3: "3 by operators (gvlan lease ls --network lan)"} {
 		var out strings.Builder
 		if err := printNetwork(&out, api.NetworkView{Name: "lan", Scope: "global", Reserved: reserved}, time.Time{}, false); err != nil {
 			t.Fatal(err)
