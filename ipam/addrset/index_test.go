@@ -231,14 +231,13 @@ func TestIndexCountsThatDoNotFit(t *testing.T) {
 	}
 }
 
-// full is a /8 in which one address in a thousand is free, drawn with a seed.
-func full(tb testing.TB) *Index {
+// full is a network in which one address in a thousand is free, drawn with a seed.
+func full(tb testing.TB, within netip.Prefix) *Index {
 	tb.Helper()
-	within := netip.MustParsePrefix("10.0.0.0/8")
 	x := NewIndex(within)
 	random := rand.New(rand.NewPCG(1, 2))
 	n := Of(within).first
-	for range 1 << 24 {
+	for range 1 << (32 - within.Bits()) {
 		if random.IntN(1000) != 0 {
 			x.Add(n.addr())
 		}
@@ -261,7 +260,7 @@ func scattered(count int) *Index {
 }
 
 func TestIndexAnswersWithoutAllocating(t *testing.T) {
-	for name, x := range map[string]*Index{"bitmap": full(t), "sparse": scattered(10_000)} {
+	for name, x := range map[string]*Index{"bitmap": full(t, netip.MustParsePrefix("10.0.0.0/12")), "sparse": scattered(10_000)} {
 		t.Run(name, func(t *testing.T) {
 			first, last := x.within.first.addr(), x.within.last.addr()
 			n := x.CountFree(first, last) / 2
@@ -285,7 +284,7 @@ func BenchmarkIndex(b *testing.B) {
 	sets := []struct {
 		name string
 		set  *Index
-	}{{"v4-8-full", full(b)}}
+	}{{"v4-8-full", full(b, netip.MustParsePrefix("10.0.0.0/8"))}}
 	for _, count := range []int{1_000, 500_000} {
 		sets = append(sets, struct {
 			name string
