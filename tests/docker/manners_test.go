@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"gvlan/tests/lab"
 )
 
@@ -72,6 +74,8 @@ func TestManners(t *testing.T) {
 		_, err := h1.Exec(t.Context(), "sh", "-c", "test $(gvlan members | grep -c silent) = 2 && gvlan network ls | grep 'etcd does not answer'")
 		return err
 	})
+	var group errgroup.Group
+	group.SetLimit(4) // most of them wait for the store
 	for _, command := range asking {
 		if command == "store recover" { // that is when it works: see TestOneLeft
 			continue
@@ -80,7 +84,10 @@ func TestManners(t *testing.T) {
 		if !is {
 			want = manners{1, "etcd does not answer"}
 		}
-		types("without a store", "", command, want)
+		group.Go(func() error { types("without a store", "", command, want); return nil })
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 
 	if err := c.agents[0].Kill(); err != nil {
