@@ -39,7 +39,7 @@ func suites() []suite {
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 90 * time.Second},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 10 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 5, budget: 22 * time.Minute},
-		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, beside: "docker", budget: 15 * time.Minute},
+		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, atOnce: 3, beside: "docker", budget: 15 * time.Minute},
 	}
 }
 

@@ -26,11 +26,12 @@ var (
 )
 
 // TestFixedAddress moves the fixed addresses of services in every way there is,
-// while a watcher on the LAN sees who answers for them.
+// while a watcher on the LAN sees who answers for them: beside TestSwarm, one engine
+// after the other.
 func TestFixedAddress(t *testing.T) {
+	t.Parallel()
 	for _, release := range lab.Engines(lab.Docker20, lab.Docker28) {
 		t.Run(string(release), func(t *testing.T) {
-			t.Parallel()
 			c := newCluster(t, release)
 			c.network("lan", "10.88.0.0/24", "--gateway", "10.88.0.254", "--ip-range", "10.88.0.128/25",
 				"--ipv6", "--subnet", "fd88::/64", "-o", parents)

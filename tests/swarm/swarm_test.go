@@ -19,6 +19,7 @@ const parents = "parent=nic3, eth1"
 // TestSwarm plays the life of a swarm on one lab per engine. All the time a
 // guard looks for an address with two holders.
 func TestSwarm(t *testing.T) {
+	t.Parallel()
 	for _, release := range lab.Engines(lab.Docker20, lab.Docker28) {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()
