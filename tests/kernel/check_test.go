@@ -312,3 +312,36 @@ func mtu(name string, want int) check {
 		return nil
 	}
 }
+
+// inConflict is an address that `gvlan conflict ls` on h1 lists, with the container of
+// that host that has it ("" where none has) and the peer's MAC address.
+func inConflict(addr, container string) check {
+	return func(p *play, _ place) error {
+		stranger, err := p.place("peer").link(p.t.Context(), "eth0")
+		if err != nil {
+			return err
+		}
+		want := []string{addr, stranger.MAC}
+		if container != "" {
+			want = append(want, container, "on", "h1")
+		}
+		out, err := p.Hosts[0].Exec(p.t.Context(), p.program, "conflict", "ls", "--format", "{{.Address}} {{.MAC}} {{.Container}}")
+		for line := range strings.Lines(out) {
+			if slices.Equal(strings.Fields(line), want) {
+				return nil
+			}
+		}
+		return fmt.Errorf("it does not list %v (%w): %s", want, err, out)
+	}
+}
+
+// announcesInConflict has a machine say that it has an address before that is looked
+// for.
+func announcesInConflict(addr, container string) check {
+	return func(p *play, at place) error {
+		if out, err := at.try(p.t.Context(), "arping", "-c", "1", "-U", "-I", "eth0", addr); err != nil {
+			return fmt.Errorf("announce %s: %w: %s", addr, err, out)
+		}
+		return inConflict(addr, container)(p, at)
+	}
+}

@@ -96,15 +96,23 @@ func modePassthru() scene {
 	}
 }
 
-// modeIpvlanL2: across hosts, with one MAC a host.
+// modeIpvlanL2: across hosts, with one MAC a host. What another machine has is given
+// to no container, and who takes a container's address is told with his MAC address.
 func modeIpvlanL2() scene {
+	strangers := "ip addr add 10.71.0.1/24 dev eth0 && ip addr add 10.71.0.2/24 dev eth0 && ip addr add fd71::1/64 dev eth0 nodad && ip addr add fd71::2/64 dev eth0 nodad"
 	return scene{
-		name: "ipvlan L2 across hosts", given: peerAt("10.71.0.253"),
+		name: "ipvlan L2 across hosts", given: append(peerAt("10.71.0.253"), "peer: "+strangers),
 		rows: []row{
-			create("--subnet=10.71.0.0/24 --gateway=10.71.0.254 -o parent=eth0 -o kind=ipvlan lan1"),
-			run("near", "--net=lan1 --ip=10.71.0.10", parentsMAC("eth0"), reaches("10.71.0.253")),
+			create("--ipv6 --subnet=10.71.0.0/24 --gateway=10.71.0.254 --subnet=fd71::/64 --gateway=fd71::254 -o parent=eth0 -o kind=ipvlan lan1"),
+			run("near", "--net=lan1 --ip=10.71.0.10", parentsMAC("eth0"), reaches("10.71.0.253"), address("fd71::3/64")),
 			onHost2(run("far", "--net=lan1 --ip=10.71.0.11", parentsMAC("eth0"), reaches("near"), from("near", reaches("far")), knows("near", "lan1"))),
 			onHost2(run("next", "--net=lan1 --ip=10.71.0.12", reaches("near"), reaches("far"), from("peer", reaches("next")))),
+			run("any", "--net=lan1", address("10.71.0.3/24"), from("peer", typed("ip addr add 10.71.0.3/32 dev eth0")), later(inConflict("10.71.0.1", ""))),
+			sh("true", from("peer", later(announcesInConflict("10.71.0.3", "any")))),
+			does("end what is in conflict", func(p *play) {
+				p.sh(p.Peer.Machine, "ip addr flush dev eth0 scope global")
+				p.sh(p.Hosts[0].Machine, p.program+" conflict clear")
+			}),
 		},
 	}
 }
