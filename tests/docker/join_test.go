@@ -14,6 +14,7 @@ import (
 // TestJoin: two hosts become a cluster while their agents run, by the lines that
 // gvlan prints, and one leaves it again. Containers notice nothing.
 func TestJoin(t *testing.T) {
+	t.Parallel()
 	for _, release := range both {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()

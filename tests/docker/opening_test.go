@@ -9,6 +9,7 @@ import (
 // TestAskedAtOnce: Docker asks for a network and an address in the moment in
 // which the agent's socket is there, also after a restart.
 func TestAskedAtOnce(t *testing.T) {
+	t.Parallel()
 	for _, release := range both {
 		t.Run(string(release), func(t *testing.T) {
 			t.Parallel()
