@@ -20,7 +20,8 @@ func TestMissingModules(t *testing.T) {
 	}
 	s := &site{Lab: lab.New(t, lab.Options{Hosts: lab.Same(1, lab.Docker20)}), t: t, program: program}
 	h := s.Hosts[0]
-	s.startAgent(h, true)
+	s.startEtcd("")
+	s.startAgent(h)
 	tests := []struct {
 		name, options, words string
 		probe                []string // makes such a link by hand

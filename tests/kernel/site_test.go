@@ -23,9 +23,12 @@ import (
 // no result is judged by it.
 const patience = 10 * time.Minute
 
-// agentProgram names the variable with the agent's path, for tests inside UML:
-// there is no time to build there.
-const agentProgram = "GVLAN_KERNEL_AGENT"
+// agentProgram and etcdProgram name the variables with the paths of the agent and
+// of etcd, for tests inside UML: there is no time to build there.
+const (
+	agentProgram = "GVLAN_KERNEL_AGENT"
+	etcdProgram  = "GVLAN_KERNEL_ETCD"
+)
 
 // inUML runs the calling test again on the kernel that has everything, beside
 // the other tests, and reports whether this is there.
@@ -39,7 +42,11 @@ func inUML(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return lab.RunInUML(t, agentProgram+"="+program)
+	etcd, err := lab.Build(t.Context(), lab.EtcdProgram)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lab.RunInUML(t, agentProgram+"="+program, etcdProgram+"="+etcd)
 }
 
 // site is a LAN with hosts that each have an engine, an agent, and beside the
@@ -49,6 +56,7 @@ type site struct {
 	*lab.Lab
 	t       *testing.T
 	program string       // the agent's
+	etcd    *lab.Etcd    // the agents'
 	agents  []*lab.Agent // of the hosts, in their order
 }
 
@@ -57,7 +65,8 @@ type site struct {
 type engines []lab.Release
 
 // newSite starts a host per engine, with these labels, and their agents, which
-// share the etcd of the first.
+// share one etcd of the lab's: a store that hosts keep themselves wakes up often,
+// and each time costs this slow kernel much.
 func newSite(t *testing.T, hosts engines, labels ...string) *site {
 	t.Helper()
 	var all []lab.HostOptions
@@ -69,11 +78,12 @@ func newSite(t *testing.T, hosts engines, labels ...string) *site {
 	if s.program, err = s.Install(os.Getenv(agentProgram)); err != nil {
 		t.Fatal(err)
 	}
+	s.startEtcd(os.Getenv(etcdProgram))
 	s.sh(s.LAN.Machine, "ip link add br1 type bridge mcast_snooping 0 && ip link set br1 up")
 	s.card(s.Peer.Machine)
-	for i, h := range s.Hosts {
+	for _, h := range s.Hosts {
 		s.card(h.Machine)
-		s.agents = append(s.agents, s.startAgent(h, i == 0))
+		s.agents = append(s.agents, s.startAgent(h))
 		if slices.Contains(labels, "macvlan=local") {
 			s.waitLocal(h)
 		}
@@ -98,32 +108,25 @@ func (s *site) waitLocal(h *lab.Host) {
 	})
 }
 
-func (s *site) startAgent(h *lab.Host, first bool) *lab.Agent {
+// startEtcd starts the etcd that agents share; "" has its program built.
+func (s *site) startEtcd(program string) {
 	s.t.Helper()
-	args := []string{"agent", "--node-name", h.Name, "--boot-wait", "0s"}
-	at := s.Hosts[0].Addr4.String()
-	if first {
-		args = append(args, "--etcd-listen", at+":2379")
-	} else {
-		args = append(args, "--join", at, "--token", s.token())
+	var err error
+	if s.etcd, err = s.NewEtcd(s.t.Context(), lab.EtcdOptions{Binary: program}); err != nil {
+		s.t.Fatal(err)
 	}
-	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: args})
+}
+
+func (s *site) startAgent(h *lab.Host) *lab.Agent {
+	s.t.Helper()
+	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: []string{
+		"agent", "--node-name", h.Name, "--boot-wait", "0s", "--etcd-endpoints", s.etcd.Endpoint(),
+	}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.waitTrusted(h)
 	return agent
-}
-
-// token is what hosts join the first one with, which has it a moment after its
-// store answers.
-func (s *site) token() (token string) {
-	s.t.Helper()
-	s.eventually("a token", func() (err error) {
-		token, err = s.Hosts[0].Exec(s.t.Context(), s.program, "token", "show", "-q")
-		return err
-	})
-	return token
 }
 
 // waitTrusted waits until the agent of a host would give addresses.

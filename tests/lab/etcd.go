@@ -24,7 +24,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-const etcdProgram = "gvlan/tests/lab/etcd"
+// EtcdProgram is the package of the etcd server's program.
+const EtcdProgram = "gvlan/tests/lab/etcd"
 
 // EtcdOptions says how an etcd server is run.
 type EtcdOptions struct {
@@ -33,6 +34,8 @@ type EtcdOptions struct {
 	On *Machine
 	// TLS makes it ask every client for a certificate of this authority.
 	TLS *Authority
+	// Binary is the program, as Build makes it of EtcdProgram; "" has it built.
+	Binary string
 	// Flags are further flags of etcd, as in "--quota-backend-bytes=16777216".
 	Flags []string
 }
@@ -66,7 +69,9 @@ func (e *Etcd) Start(ctx context.Context) error {
 	peer := e.peer()
 	args := []string{
 		"--name", e.name, "--data-dir", e.dir, "--log-level", "warn",
-		"--heartbeat-interval", "10", "--election-timeout", "100", // a lone server elects itself at once
+		// A lone server elects itself within the second number; the first is how often each
+		// of a dozen servers beside one another wakes up.
+		"--heartbeat-interval", "50", "--election-timeout", "250",
 		"--listen-client-urls", e.Endpoint(), "--advertise-client-urls", e.Endpoint(),
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
 		"--initial-cluster", e.name + "=" + peer,

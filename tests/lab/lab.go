@@ -200,12 +200,14 @@ func (l *Lab) NewAuthority() (*Authority, error) {
 
 // NewEtcd starts an etcd server and returns when it answers.
 func (l *Lab) NewEtcd(ctx context.Context, o EtcdOptions) (*Etcd, error) {
-	built, err := Build(ctx, etcdProgram)
-	if err != nil {
-		return nil, err
+	var err error
+	if o.Binary == "" {
+		if o.Binary, err = Build(ctx, EtcdProgram); err != nil {
+			return nil, err
+		}
 	}
 	e := &Etcd{machine: o.On, options: o}
-	if e.binary, err = l.Install(built); err != nil {
+	if e.binary, err = l.Install(o.Binary); err != nil {
 		return nil, err
 	}
 	number := l.nextEtcd()
