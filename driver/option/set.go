@@ -58,14 +58,25 @@ func CheckChange(change string) error {
 		return fmt.Errorf("%w: a cooldown is replaced: cooldown=TIME", ErrInvalid)
 	case "host-access":
 		return fmt.Errorf("%w: host access is on or off: host-access=on", ErrInvalid)
-	case "subnet", "gateway", "kind", "macvlan_mode", "ipvlan_mode", "scope", "internal", "routes", "ipv6-ra", "mac-prefix":
-		return fmt.Errorf("%w: Docker keeps %s as it was made, and containers have it: make another network", ErrFixed, key)
 	default:
+		if keptAsMade(key) {
+			return fmt.Errorf("%w: a network keeps %s as it was made: make another one", ErrFixed, key)
+		}
 		if near := pool.Nearest(key, changeNames()); near != "" {
 			return fmt.Errorf("%w: %s is unknown: did you mean %s?", ErrInvalid, visible.Word(key), near)
 		}
 		return fmt.Errorf("%w: %s is unknown: what can be set is parent=, exclude= (also += and -=), range+= and range-=, cooldown=, host-access=", ErrInvalid, visible.Word(key))
 	}
+}
+
+// keptAsMade reports whether something is told when a network is made, and never
+// changed.
+func keptAsMade(key string) bool {
+	named := func(o Described) bool { return o.Name == key }
+	if key == "parent-file" {
+		return false // parent= stands before it
+	}
+	return key == "subnet" || key == "internal" || slices.ContainsFunc(Network(), named) || slices.ContainsFunc(IPAM(), named)
 }
 
 // checkValue refuses what is no value of a change, whatever the network.

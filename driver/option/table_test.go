@@ -158,3 +158,17 @@ func TestHostAccessIsSet(t *testing.T) {
 		t.Errorf("host-access=half is %v before a network is known, want it refused", err)
 	}
 }
+
+// TestWhatIsKeptAsMade: an option of a network that cannot be changed is not called
+// unknown.
+func TestWhatIsKeptAsMade(t *testing.T) {
+	changed := option.Changes()
+	for _, o := range slices.Concat(option.Network(), option.IPAM()) {
+		if slices.ContainsFunc(changed, func(c option.Described) bool { return strings.TrimRight(c.Name, "+-") == o.Name }) || o.Name == "parent-file" {
+			continue
+		}
+		if err := option.CheckChange(o.Name + "=x"); !errors.Is(err, option.ErrFixed) {
+			t.Errorf("network set %s=x: %v, want that it cannot be changed", o.Name, err)
+		}
+	}
+}
