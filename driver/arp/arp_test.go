@@ -71,15 +71,7 @@ func TestWhoUsesWhat(t *testing.T) {
 		{"of a group", advertisementFrame(136, 255, other, someone, addr("ff02::7")), true, "", nil},
 		{"IPv4", append(append(append([]byte{}, all...), someone...), 0x08, 0x00, 0x45, 0, 0, 20), false, "", nil},
 	}
-	program, err := filter(subnets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, whole := bpf.Disassemble(program)
-	if !whole {
-		t.Fatal("the filter has instructions that nobody knows")
-	}
-	vm, err := bpf.NewVM(code)
+	vm, err := bpf.NewVM(filter(subnets))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,12 +98,7 @@ func TestManySubnets(t *testing.T) {
 	for i := range byte(mostPrefixes + 1) {
 		subnets = append(subnets, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, i, 0, 0}), 16))
 	}
-	program, err := filter(subnets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	code, _ := bpf.Disassemble(program)
-	vm, err := bpf.NewVM(code)
+	vm, err := bpf.NewVM(filter(subnets))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package arp
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -46,6 +45,7 @@ type Ears struct {
 type ear struct {
 	networks []Network
 	cancel   context.CancelFunc
+	begun    chan struct{} // closed when it hears
 	ended    chan struct{}
 }
 
@@ -70,12 +70,14 @@ func (e *Ears) Listens(network string) bool {
 	return false
 }
 
-func (e *ear) listens() bool {
+func (e *ear) listens() bool { return closed(e.begun) && !closed(e.ended) }
+
+func closed(c <-chan struct{}) bool {
 	select {
-	case <-e.ended:
-		return false
-	default:
+	case <-c:
 		return true
+	default:
+		return false
 	}
 }
 
@@ -120,7 +122,7 @@ func (e *Ears) replace(ctx context.Context, networks []Network) {
 	have := maps.Clone(e.on)
 	e.mu.Unlock()
 	for ifname, one := range have {
-		if !one.listens() || !slices.EqualFunc(one.networks, wanted[ifname], same) {
+		if closed(one.ended) || !slices.EqualFunc(one.networks, wanted[ifname], same) {
 			one.cancel()
 			<-one.ended
 			e.mu.Lock()
@@ -150,7 +152,7 @@ func listening(ifname string) trouble.Matter {
 // listen begins to on one interface.
 func (e *Ears) listen(ctx context.Context, ifname string, networks []Network) {
 	ctx, cancel := context.WithCancel(ctx)
-	one := &ear{networks: networks, cancel: cancel, ended: make(chan struct{})}
+	one := &ear{networks: networks, cancel: cancel, begun: make(chan struct{}), ended: make(chan struct{})}
 	var subnets []netip.Prefix
 	for _, n := range networks {
 		subnets = append(subnets, n.Subnets...)
@@ -158,11 +160,12 @@ func (e *Ears) listen(ctx context.Context, ifname string, networks []Network) {
 	about := listening(ifname)
 	go func() {
 		defer close(one.ended)
-		err := Listen(ctx, ifname, subnets, func(addr netip.Addr, mac net.HardwareAddr) { e.heard(networks, addr, mac) })
-		switch {
-		case ctx.Err() != nil || err == nil:
+		begun := func() {
+			close(one.begun)
 			e.cfg.Troubles.Over(about)
-		case !errors.Is(err, net.ErrClosed):
+		}
+		err := Listen(ctx, ifname, subnets, begun, func(addr netip.Addr, mac net.HardwareAddr) { e.heard(networks, addr, mac) })
+		if ctx.Err() == nil && err != nil {
 			e.cfg.Troubles.Tell(about, err)
 		}
 	}()

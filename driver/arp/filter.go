@@ -34,7 +34,7 @@ const taken = 128
 
 // filter lets through what says that somebody uses an address of one of the
 // subnets: ARP by a sender who has one, and neighbor advertisements.
-func filter(subnets []netip.Prefix) ([]bpf.RawInstruction, error) {
+func filter(subnets []netip.Prefix) []bpf.Instruction {
 	var four []netip.Prefix
 	for _, p := range subnets {
 		if p.Addr().Is4() {
@@ -78,5 +78,5 @@ func filter(subnets []netip.Prefix) ([]bpf.RawInstruction, error) {
 	}
 	program = append(program, arp...)
 	program = append(program, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.ETH_P_IPV6, SkipTrue: 1}, bpf.RetConstant{})
-	return bpf.Assemble(append(program, ip6...))
+	return append(program, ip6...)
 }

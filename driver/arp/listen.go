@@ -2,7 +2,6 @@ package arp
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -12,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"gvlan/driver/packet"
 )
 
 // A flood is heard by as many frames as these: the socket drops what waits
@@ -26,8 +27,8 @@ const (
 )
 
 // Listen hears who uses an address of some subnets on an interface, until ctx ends
-// or the interface does.
-func Listen(ctx context.Context, ifname string, subnets []netip.Prefix, heard func(netip.Addr, net.HardwareAddr)) error {
+// or the interface does. It calls begun when nothing is missed from then on.
+func Listen(ctx context.Context, ifname string, subnets []netip.Prefix, begun func(), heard func(netip.Addr, net.HardwareAddr)) error {
 	iface, err := net.InterfaceByName(ifname)
 	if err != nil {
 		return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
@@ -42,12 +43,13 @@ func Listen(ctx context.Context, ifname string, subnets []netip.Prefix, heard fu
 		if !has {
 			continue
 		}
-		s, err := open(iface.Index, protocol, subnets)
+		s, err := packet.Listen(iface.Index, protocol, waiting, filter(subnets))
 		if err != nil {
 			return fmt.Errorf("listen for ARP on %s: %w", ifname, err)
 		}
 		sockets = append(sockets, s)
 	}
+	begun()
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range sockets {
 		stop := context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) }) // wakes its reader
@@ -67,37 +69,6 @@ func has(subnets []netip.Prefix, family func(netip.Addr) bool) bool {
 		}
 	}
 	return false
-}
-
-// open opens a packet(7) socket that hears what the filter lets through, of one
-// protocol.
-func open(ifindex int, protocol uint16, subnets []netip.Prefix) (*os.File, error) {
-	// It hears nothing before it is bound: by then it has its filter.
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
-	}
-	s := os.NewFile(uintptr(fd), "packet socket")
-	program, err := filter(subnets)
-	if err == nil {
-		code := make([]unix.SockFilter, len(program))
-		for i, in := range program {
-			code[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
-		}
-		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]})
-	}
-	if err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, waiting)
-	}
-	if err == nil {
-		swapped := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, protocol)) // as packet(7) has it
-		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: swapped, Ifindex: ifindex})
-	}
-	if err != nil {
-		_ = s.Close() // nothing was read
-		return nil, err
-	}
-	return s, nil
 }
 
 // errGone ends reading from a socket whose interface is no more: it would hear

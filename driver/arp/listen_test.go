@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -110,7 +111,7 @@ func (e *end) listens() (l *listener, stop func() error) {
 	subnets := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16"), netip.MustParsePrefix("fd00::/64")}
 	go func() {
 		l.ended <- e.ns.Do(func() error {
-			return Listen(ctx, "eth0", subnets, func(addr netip.Addr, mac net.HardwareAddr) {
+			return Listen(ctx, "eth0", subnets, func() {}, func(addr netip.Addr, mac net.HardwareAddr) {
 				l.mu.Lock()
 				defer l.mu.Unlock()
 				l.all[addr.String()] = mac.String()
@@ -145,6 +146,11 @@ func (l *listener) after(from *end, four, six string) (all map[string]string, co
 	return all, count
 }
 
+// tagged puts a frame into a VLAN, which is another LAN.
+func tagged(frame []byte) []byte {
+	return slices.Insert(slices.Clone(frame), 12, 0x81, 0, 0, 65)
+}
+
 // TestListen hears on a real interface what others say, of either family, and
 // nothing else; also where that was down for a while.
 func TestListen(t *testing.T) {
@@ -153,6 +159,7 @@ func TestListen(t *testing.T) {
 	l.after(far, "10.0.0.6", "fd00::6")
 	for range 2 {
 		far.send(arpFrame(1, someone, addr("10.99.0.9")), arpFrame(1, someone, addr("0.0.0.0")), advertisementFrame(135, 255, someone, someone, addr("fd00::9")))
+		far.send(tagged(arpFrame(1, someone, addr("10.0.0.65"))), tagged(advertisementFrame(136, 255, someone, someone, addr("fd00::65"))))
 		near.send(arpFrame(1, someone, addr("10.0.0.9")))
 		got, _ := l.after(far, "10.0.0.7", "fd00::7")
 		delete(got, "10.0.0.6") // of before, once more

@@ -13,8 +13,11 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"gvlan/driver/packet"
 )
 
 // Announce tells the LAN once that addr is at the interface: by an ARP
@@ -118,7 +121,7 @@ func AnswersWithin(ctx context.Context, ifname string, addrs []netip.Addr, patie
 		}
 	}()
 	for etherType, some := range byProtocol(addrs) {
-		socket, err := packetSocket(iface.Index, etherType)
+		socket, err := packet.Listen(iface.Index, etherType, 0, answers(etherType))
 		if err != nil {
 			return nil, fmt.Errorf("ask on %s: open a packet socket: %w", ifname, err)
 		}
@@ -198,32 +201,16 @@ func (q *inquiry) listen(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// mostHolders is how many who answer for one address are told: who answers as ever
+// others costs no more.
+const mostHolders = 16
+
 // note enters an answer.
 func (q *inquiry) note(addr netip.Addr, by net.HardwareAddr) {
 	same := func(had net.HardwareAddr) bool { return bytes.Equal(had, by) }
-	if !slices.ContainsFunc(q.found[addr], same) {
+	if len(q.found[addr]) < mostHolders && !slices.ContainsFunc(q.found[addr], same) {
 		q.found[addr] = append(q.found[addr], bytes.Clone(by))
 	}
-}
-
-// packetSocket opens a packet(7) socket, which has no timers of its own: as a
-// file it takes deadlines.
-func packetSocket(ifindex int, etherType uint16) (*os.File, error) {
-	protocol := htons(etherType)
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(protocol))
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocol, Ifindex: ifindex}); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), "packet socket"), nil
-}
-
-// htons swaps bytes where the host is not big-endian, as packet(7) has it.
-func htons(v uint16) uint16 {
-	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, v))
 }
 
 // Ethernet addresses of more than one receiver.
@@ -242,6 +229,7 @@ const (
 	arpReply          = 2
 	solicitation      = 135  // ICMPv6, RFC 4861 section 4.3
 	advertisement     = 136  // section 4.4
+	hopLimit          = 255  // who receives less drops it: a router passed it on
 	overrideFlag      = 0x20 // section 4.4: replace what is cached
 	sourceLinkAddress = 1    // option types, section 4.6.1
 	targetLinkAddress = 2
@@ -300,6 +288,24 @@ func probe(addr netip.Addr, mac net.HardwareAddr) []byte {
 	return ndp(ethernet(groupMAC, mac, unix.ETH_P_IPV6), sender, group, message)
 }
 
+// answers is a filter that lets through the answers of one protocol: a host may hear
+// much IPv6 besides, and what is in its way is lost.
+func answers(etherType uint16) []bpf.Instruction {
+	if etherType == unix.ETH_P_ARP {
+		return only(bpf.LoadAbsolute{Off: ethernetHeader + 6, Size: 2}, arpReply)
+	}
+	return append(
+		only(bpf.LoadAbsolute{Off: ethernetHeader + 6, Size: 1}, unix.IPPROTO_ICMPV6)[:3],
+		only(bpf.LoadAbsolute{Off: ethernetHeader + ipv6Header, Size: 1}, advertisement)...,
+	)
+}
+
+// only lets through frames that have a value somewhere.
+func only(load bpf.LoadAbsolute, value uint32) []bpf.Instruction {
+	const whole = 1 << 16
+	return []bpf.Instruction{load, bpf.JumpIf{Cond: bpf.JumpEqual, Val: value, SkipTrue: 1}, bpf.RetConstant{}, bpf.RetConstant{Val: whole}}
+}
+
 // answered returns the address that a frame to mac says somebody has, and that
 // one's hardware address, which is a part of the frame.
 func answered(frame []byte, mac net.HardwareAddr) (addr netip.Addr, by net.HardwareAddr, ok bool) {
@@ -310,19 +316,22 @@ func answered(frame []byte, mac net.HardwareAddr) (addr netip.Addr, by net.Hardw
 	switch binary.BigEndian.Uint16(frame[12:]) {
 	case unix.ETH_P_ARP:
 		if len(packet) >= arpSize && bytes.HasPrefix(packet, arpEthernetIPv4) && packet[7] == arpReply {
-			return netip.AddrFrom4([4]byte(packet[14:18])), packet[8:14], true
+			addr, by = netip.AddrFrom4([4]byte(packet[14:18])), packet[8:14]
 		}
 	case unix.ETH_P_IPV6:
 		const target = ipv6Header + 8
-		if len(packet) >= target+16 && packet[6] == unix.IPPROTO_ICMPV6 && packet[ipv6Header] == advertisement {
-			by = frame[6:12]
-			if option := packet[target+16:]; len(option) >= 8 && option[0] == targetLinkAddress {
+		if len(packet) >= target+16 && packet[6] == unix.IPPROTO_ICMPV6 && packet[7] == hopLimit && packet[ipv6Header] == advertisement {
+			addr, by = netip.AddrFrom16([16]byte(packet[target:target+16])), frame[6:12]
+			if option := packet[target+16:]; len(option) >= 8 && option[0] == targetLinkAddress && option[1] == 1 {
 				by = option[2:8]
 			}
-			return netip.AddrFrom16([16]byte(packet[target : target+16])), by, true
 		}
 	}
-	return netip.Addr{}, nil, false
+	// A group is nobody, and neither are zeros.
+	if !addr.IsValid() || by[0]&1 != 0 || bytes.Equal(by, make([]byte, 6)) {
+		return netip.Addr{}, nil, false
+	}
+	return addr, by, true
 }
 
 // ndp appends an IPv6 packet with a neighbor discovery message, whose checksum
@@ -331,7 +340,7 @@ func ndp(frame []byte, src, dst netip.Addr, message []byte) []byte {
 	binary.BigEndian.PutUint16(message[2:], checksumICMPv6(src, dst, message))
 	frame = append(frame, 0x60, 0, 0, 0)
 	frame = binary.BigEndian.AppendUint16(frame, uint16(len(message)))
-	frame = append(frame, unix.IPPROTO_ICMPV6, 255) // receivers drop it when a router has lowered the hop limit
+	frame = append(frame, unix.IPPROTO_ICMPV6, hopLimit)
 	frame = append(frame, src.AsSlice()...)
 	frame = append(frame, dst.AsSlice()...)
 	return append(frame, message...)

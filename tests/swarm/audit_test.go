@@ -180,14 +180,17 @@ func readLease(key, value []byte) (lease, error) {
 	return lease{Lease: rec, addr: addr}, err
 }
 
-// strayLinks finds container links that did not go with their container.
+// strayLinks finds container links that did not go with their container. A shim, the
+// host's own link beside its containers', stays as long as containers that their host
+// reaches.
 func strayLinks(h *lab.Host) error {
 	links, err := h.Netlink().LinkList()
 	if err != nil {
 		return err
 	}
 	for _, l := range links {
-		if l.Type() == "macvlan" {
+		shim := strings.Contains(l.Attrs().Alias, ":shim:")
+		if kind := l.Type(); (kind == "macvlan" || kind == "ipvlan") && !shim {
 			return fmt.Errorf("link %s is left in the namespace of %s", l.Attrs().Name, h.Name)
 		}
 	}
