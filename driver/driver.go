@@ -46,7 +46,10 @@ func New(cfg host.Config) (*Driver, error) {
 	}
 	d := &Driver{Host: h}
 	d.Sandboxes = endpoint.NewSandboxes(h)
-	d.Keeper = fixed.New(h, func(ctx context.Context, id string) { d.Containers.Publish(ctx, id) })
+	d.Keeper = fixed.New(h, func(ctx context.Context, id string) {
+		d.Containers.Publish(ctx, id)
+		host.Tell(h.Reach)
+	})
 	d.Endpoints = endpoint.NewEndpoints(h, d.Sandboxes, d.Keeper)
 	d.Containers = publish.NewContainers(h, d.Sandboxes, d.Endpoints)
 	d.Node = publish.NewNode(h)

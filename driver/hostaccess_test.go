@@ -172,3 +172,63 @@ func TestHostAccessMakesWay(t *testing.T) {
 		next.remove()
 	}
 }
+
+// TestHostAccessWatches: the kernel is followed while a network wants host access, and
+// not where none does.
+func TestHostAccessWatches(t *testing.T) {
+	c := newCluster(t)
+	h := reach{c.host("h1")}
+	h.addressed()
+	h.create(lan("lan1", "10.1.0.0/16"))
+	h.replica("lan1")
+	watched := func(n int) func() bool { return func() bool { return h.routes.Watched() == n } }
+	h.eventually("nothing to be watched", watched(0))
+	in := h.enter(h.run("web", "lan1"))
+	h.eventually("nothing to be watched still", watched(0))
+	for range 2 {
+		h.must(h.d.Set(t.Context(), "lan1", []string{"host-access=on"}))
+		h.has("host access to a container", 1, 1, 1, in, 1)
+		h.eventually("the kernel to be watched", watched(1))
+		h.routes.Lose()
+		h.has("what was lost", 1, 1, 1, in, 1)
+		h.must(h.d.Set(t.Context(), "lan1", []string{"host-access=off"}))
+		h.has("nothing once it is off", 0, 0, 0, in, 0)
+		h.eventually("nothing to be watched again", watched(0))
+	}
+}
+
+// TestHostAccessToFixedAddresses: the host reaches what a container has besides, while
+// it has that.
+func TestHostAccessToFixedAddresses(t *testing.T) {
+	all, _ := fixedOn(t, "h1")
+	h := reach{all[0]}
+	h.routes.SetAddresses(route.Address{Link: "eth1", Prefix: netip.MustParsePrefix("10.0.0.200/24")})
+	h.must(h.d.Set(t.Context(), "lan", []string{"host-access=on"}))
+	one := h.run("one", "lan", wants())
+	in := h.enter(one)
+	one.has()
+	h.has("host access to both addresses", 1, 2, 2, in, 1)
+	two := h.run("two", "lan", wants())
+	h.enter(two)
+	two.waits("in use by")
+	h.has("host access to three addresses", 1, 3, 3, in, 1)
+	leads := func() []string {
+		here, err := h.routes.Ours(t.Context())
+		h.must(err)
+		var to []string
+		for _, n := range here.Neighbours {
+			if n.Address == fixedAt {
+				to = append(to, n.MAC.String())
+			}
+		}
+		return to
+	}
+	before := leads()
+	one.leaves()
+	two.has()
+	h.eventually("the address to lead to who has it now", func() bool {
+		now := leads()
+		return len(now) == 1 && now[0] != before[0]
+	})
+	two.leaves()
+}

@@ -8,9 +8,8 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/host"
@@ -49,25 +48,29 @@ func (a *Access) Keep(ctx context.Context) error {
 	if a.Cfg.Routes == nil {
 		return nil
 	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		err := a.Cfg.Routes.Watch(ctx, func() { host.Tell(a.Reach) })
-		if ctx.Err() != nil {
-			return nil
+	var ended chan error // of the watch; nil: nothing of this host is watched
+	stop := func() {}
+	defer func() {
+		stop()
+		if ended != nil {
+			<-ended
 		}
-		return err
-	})
-	group.Go(func() error {
-		a.keep(ctx)
-		return nil
-	})
-	return group.Wait()
-}
-
-func (a *Access) keep(ctx context.Context) {
+	}()
 	wait := soon
 	for {
 		pending := a.look(ctx)
+		switch {
+		case a.clean && ended != nil: // what is off costs nothing
+			stop()
+			<-ended
+			ended = nil
+		case !a.clean && ended == nil:
+			watching, cancel := context.WithCancel(ctx)
+			stop = cancel
+			over := make(chan error, 1)
+			go func() { over <- a.Cfg.Routes.Watch(watching, func() { host.Tell(a.Reach) }) }()
+			ended = over
+		}
 		next := host.ResyncEvery
 		if pending {
 			next, wait = wait, min(2*wait, soonLast)
@@ -77,13 +80,19 @@ func (a *Access) keep(ctx context.Context) {
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
+		case err := <-ended:
+			timer.Stop()
+			ended = nil
+			if ctx.Err() == nil {
+				return err
+			}
 		case <-a.Reach:
 			wait = soon
 		case <-timer.C:
 		}
 		timer.Stop()
 		if !store.Sleep(ctx, gather) {
-			return
+			return nil
 		}
 	}
 }
@@ -100,7 +109,7 @@ func (a *Access) look(ctx context.Context) (pending bool) {
 	v, err := a.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			a.tell(View{}, map[string]error{"": err})
+			a.tell(View{Default: a.Cfg.HostAccess, Networks: networks}, map[string]error{"": err})
 		}
 		return false
 	}
@@ -117,8 +126,7 @@ func (a *Access) look(ctx context.Context) (pending bool) {
 			faults[n] = errors.Join(faults[n], err)
 		}
 	}
-	a.shims(ctx, plan, fail)
-	a.reach(ctx, plan, fail)
+	a.reach(ctx, a.shims(ctx, plan, fail), plan, fail)
 	pending = a.inside.look(ctx, v, plan, fail)
 	if ctx.Err() != nil {
 		return false
@@ -132,7 +140,7 @@ func (a *Access) look(ctx context.Context) (pending bool) {
 func (a *Access) tell(v View, faults map[string]error) {
 	var failed, off []string
 	for _, network := range slices.Sorted(maps.Keys(faults)) {
-		failed = append(failed, fmt.Sprintf("host access%s does not work on %s as it should: %s", a.onNetwork(network), a.Cfg.Host(), faults[network]))
+		failed = append(failed, fmt.Sprintf("host access%s does not work on %s as it should: %s", a.onNetwork(network), a.Cfg.Host(), strings.ReplaceAll(faults[network].Error(), "\n", "; ")))
 	}
 	for _, n := range v.Networks {
 		if _, why := n.HostAccess(v.Default); why != "" && n.Stage != journal.StageGone {
@@ -154,7 +162,13 @@ func (a *Access) onNetwork(id string) string {
 func (a *Access) view(ctx context.Context) (View, error) {
 	v := View{Driver: a.Cfg.Name, Node: a.Self.Node(), Default: a.Cfg.HostAccess, Networks: a.Memory.Networks(), MACs: map[string]net.HardwareAddr{}, Strict: map[string]bool{}}
 	for _, e := range a.Memory.Endpoints() {
-		v.Endpoints = append(v.Endpoints, Endpoint{e, e.Addresses()})
+		all := e.Addresses()
+		for _, l := range a.Memory.LeasesOf(e.ID, journal.Bound) {
+			if l.Kind == store.Service { // a fixed one, which it has besides
+				all = append(all, l.Address)
+			}
+		}
+		v.Endpoints = append(v.Endpoints, Endpoint{e, all})
 	}
 	var err error
 	if v.Addresses, err = a.Cfg.Routes.Addresses(ctx); err != nil {
@@ -180,12 +194,13 @@ func (a *Access) view(ctx context.Context) (View, error) {
 	return v, nil
 }
 
-// shims makes those that should be and removes the others.
-func (a *Access) shims(ctx context.Context, plan Plan, fail func(error, ...string)) {
+// shims makes those that should be and removes the others. It returns those that are
+// there then.
+func (a *Access) shims(ctx context.Context, plan Plan, fail func(error, ...string)) (there map[string]bool) {
 	owned, err := a.Cfg.Links.Owned(ctx)
 	if err != nil {
 		fail(err)
-		return
+		return nil
 	}
 	for _, l := range owned {
 		wanted := slices.ContainsFunc(plan.Shims, func(s link.Spec) bool { return s.Name == l.Name })
@@ -196,30 +211,25 @@ func (a *Access) shims(ctx context.Context, plan Plan, fail func(error, ...strin
 			fail(err)
 		}
 	}
+	there = map[string]bool{}
 	for _, s := range plan.Shims {
 		if _, err := a.Cfg.Links.Ensure(ctx, s); err != nil {
 			fail(err, plan.Of[s.Name]...)
+			continue
 		}
+		there[s.Name] = true
 	}
+	return there
 }
 
-// reach makes the host's routes and neighbours. Those of shims that are not there
-// cannot be made: what keeps the shim away is told.
-func (a *Access) reach(ctx context.Context, plan Plan, fail func(error, ...string)) {
-	owned, err := a.Cfg.Links.Owned(ctx)
-	if err != nil {
-		fail(err)
-		return
-	}
-	there := map[string]bool{}
-	for _, l := range owned {
-		there[l.Name] = l.Shim
-	}
+// reach makes the host's routes and neighbours by the shims that are there. What
+// keeps a shim away is told.
+func (a *Access) reach(ctx context.Context, there map[string]bool, plan Plan, fail func(error, ...string)) {
 	want := route.State{
 		Routes:     slices.DeleteFunc(slices.Clone(plan.Host.Routes), func(r route.Route) bool { return !there[r.Link] }),
 		Neighbours: slices.DeleteFunc(slices.Clone(plan.Host.Neighbours), func(n route.Neighbour) bool { return !there[n.Link] }),
 	}
-	err = a.Cfg.Routes.Set(ctx, func(name string) bool { return there[name] }, want)
+	err := a.Cfg.Routes.Set(ctx, func(name string) bool { return there[name] }, want)
 	for _, one := range each(err) {
 		var refused *route.Refused
 		if errors.As(one, &refused) {

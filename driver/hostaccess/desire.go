@@ -71,19 +71,39 @@ var ErrNoAddress = errors.New("this host has no address of that family that its 
 // since the way back to them is another.
 var ErrStrict = errors.New("strict reverse path filtering drops what containers send to this host")
 
+// ErrTwice: networks of several LANs have one address in use, and this host has one
+// way to it.
+var ErrTwice = errors.New("a container on another parent of this host has the same address, and this host reaches that one")
+
 // Desire says what there should be.
 func Desire(v View) Plan {
-	d := desire{View: v, plan: Plan{Inside: map[string]Inside{}, Lacks: map[string]error{}, Of: map[string][]string{}}}
+	d := desire{View: v, taken: map[netip.Addr]string{}, plan: Plan{Inside: map[string]Inside{}, Lacks: map[string]error{}, Of: map[string][]string{}}}
+	networks := map[string]journal.Network{}
+	for _, n := range v.Networks {
+		networks[n.ID] = n
+	}
+	newest := map[string]Endpoint{} // by parent
 	for _, e := range v.Endpoints {
-		at := slices.IndexFunc(v.Networks, func(n journal.Network) bool { return n.ID == e.Network })
-		if at < 0 || e.Link == "" || e.Parent == "" || !wants(v.Networks[at], v.Default) {
+		if _, known := networks[e.Network]; known && e.joined() && e.Since >= newest[e.Parent].Since {
+			newest[e.Parent] = e
+		}
+	}
+	for _, e := range v.Endpoints {
+		n, known := networks[e.Network]
+		if !known || !e.joined() || !wants(n, v.Default) {
 			continue
 		}
-		d.endpoint(v.Networks[at], e)
+		if link.Beside(n.Options.Spec(), networks[newest[e.Parent].Network].Options.Spec()) != "" {
+			continue // it has ended, or the newest could not have begun
+		}
+		d.endpoint(n, e)
 	}
 	d.plan.Host.Sort()
 	return d.plan
 }
+
+// joined reports whether the endpoint has a link.
+func (e Endpoint) joined() bool { return e.Link != "" && e.Parent != "" }
 
 func wants(n journal.Network, byDefault bool) bool {
 	on, _ := n.HostAccess(byDefault)
@@ -93,22 +113,38 @@ func wants(n journal.Network, byDefault bool) bool {
 // desire is a Plan in the making.
 type desire struct {
 	View
-	plan Plan
+	plan  Plan
+	taken map[netip.Addr]string // shims, by the address that they lead to
+}
+
+// lacks notes why part of what a network wants cannot be: each kind of reason once.
+func (d *desire) lacks(network string, kind error, why error) {
+	switch had := d.plan.Lacks[network]; {
+	case had == nil:
+		d.plan.Lacks[network] = why
+	case !errors.Is(had, kind):
+		d.plan.Lacks[network] = errors.Join(had, why)
+	}
 }
 
 func (d *desire) endpoint(n journal.Network, e Endpoint) {
 	o := n.Options
 	shim := link.Shim(d.Driver, d.Node, e.Parent, o.Kind, o.Mode, o.Flag)
 	if o.Kind == link.Ipvlan && o.Mode == link.L2 && e.IPv4.IsValid() && d.Strict[e.Parent] {
-		d.plan.Lacks[n.ID] = fmt.Errorf("%w: set net.ipv4.conf.%s.rp_filter=2 (loose)", ErrStrict, e.Parent)
+		d.lacks(n.ID, ErrStrict, fmt.Errorf("%w: set net.ipv4.conf.%s.rp_filter=2 (loose)", ErrStrict, e.Parent))
 	}
 	inside := Inside{Addresses: e.All, Knows: map[netip.Addr]net.HardwareAddr{}}
 	for _, addr := range e.All {
 		hosts := d.hosts(e.Parent, addr.Is4())
 		if len(hosts) == 0 {
-			d.plan.Lacks[n.ID] = fmt.Errorf("%w: give %s one, for %s", ErrNoAddress, e.Parent, addr)
+			d.lacks(n.ID, ErrNoAddress, fmt.Errorf("%w: give %s one, for %s", ErrNoAddress, e.Parent, addr))
 			continue
 		}
+		if by := d.taken[addr]; by != "" && by != shim.Name {
+			d.lacks(n.ID, ErrTwice, fmt.Errorf("%w: %s on %s", ErrTwice, addr, e.Parent))
+			continue
+		}
+		d.taken[addr] = shim.Name
 		d.plan.Host.Routes = append(d.plan.Host.Routes, route.Route{
 			Dst: netip.PrefixFrom(addr, addr.BitLen()), Link: shim.Name, Src: source(hosts, addr),
 		})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -193,5 +194,78 @@ func TestStrictParent(t *testing.T) {
 		if got := hostaccess.Desire(v).Lacks["n1"]; !errors.Is(got, tt.want) {
 			t.Errorf("%s %s lacks %v, want %v", tt.o.Kind, tt.o.Mode, got, tt.want)
 		}
+	}
+}
+
+// TestWhoCannotBeBeside: of containers that cannot hang from one parent those before
+// the newest have ended, whatever is remembered of them: a shim of theirs would be in
+// the way, or give ipvlan containers that run another mode.
+func TestWhoCannotBeBeside(t *testing.T) {
+	for name, older := range map[string]option.Options{"of another mode": ipvlan(link.L2), "of another kind": bridged} {
+		for _, access := range []option.HostAccess{option.HostAccessOn, option.HostAccessOff} {
+			t.Run(name+", "+string(access), func(t *testing.T) {
+				v := view(older, at("eth0", "192.0.2.1/24"))
+				newer := ipvlan(link.L3)
+				newer.HostAccess = access
+				v.Networks = append(v.Networks, journal.Network{ID: "n2", Name: "l3", Options: newer})
+				e := v.Endpoints[0]
+				e.ID, e.Network, e.Since, e.IPv4, e.IPv6 = "e2", "n2", 2, netip.MustParsePrefix("198.51.100.9/24"), netip.Prefix{}
+				e.All = e.Addresses()
+				v.Endpoints = append([]hostaccess.Endpoint{e}, v.Endpoints...)
+				want := []link.Spec{shimOf(newer)}
+				if access == option.HostAccessOff {
+					want = nil
+				}
+				got := hostaccess.Desire(v)
+				if diff := cmp.Diff(want, got.Shims, cmpopts.EquateEmpty()); diff != "" {
+					t.Errorf("shims (-want +got):\n%s", diff)
+				}
+				if _, has := got.Inside["e1"]; has || len(got.Host.Routes) != len(want) {
+					t.Errorf("there should be %+v", got)
+				}
+			})
+		}
+	}
+}
+
+// TestOneAddressTwice: networks of two VLANs may have one subnet; the host reaches one
+// container, and says so of the other.
+func TestOneAddressTwice(t *testing.T) {
+	v := view(bridged, at("eth0", "192.0.2.1/24"), at("eth0", "2001:db8::1/64"), at("eth1", "198.51.100.1/24"))
+	second := v.Networks[0]
+	second.ID = "n2"
+	v.Networks, v.MACs["eth1"] = append(v.Networks, second), card
+	e := v.Endpoints[0]
+	e.ID, e.Network, e.Parent, e.IPv6 = "e2", "n2", "eth1", netip.Prefix{}
+	e.All = e.Addresses()
+	v.Endpoints = append(v.Endpoints, e)
+	got := hostaccess.Desire(v)
+	for _, r := range got.Host.Routes {
+		if r.Link != shimOf(bridged).Name {
+			t.Errorf("route %s, want the first container's alone", r)
+		}
+	}
+	if len(got.Host.Routes) != 2 || got.Lacks["n1"] != nil || !errors.Is(got.Lacks["n2"], hostaccess.ErrTwice) {
+		t.Errorf("routes %v, lacks %v", got.Host.Routes, got.Lacks)
+	}
+}
+
+// TestEachLackIsTold once, whatever else is lacking.
+func TestEachLackIsTold(t *testing.T) {
+	v := view(ipvlan(link.L2), at("eth0", "192.0.2.1/24"))
+	v.Strict = map[string]bool{"eth0": true}
+	e := v.Endpoints[0]
+	e.ID = "e2"
+	e.IPv4, e.IPv6 = netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("2001:db8::10/64")
+	e.All = e.Addresses()
+	v.Endpoints = append(v.Endpoints, e)
+	why := hostaccess.Desire(v).Lacks["n1"]
+	for _, kind := range []error{hostaccess.ErrStrict, hostaccess.ErrNoAddress} {
+		if got := strings.Count(why.Error(), kind.Error()); got != 1 {
+			t.Errorf("%v is told %d times, want once", kind, got)
+		}
+	}
+	if !errors.Is(why, hostaccess.ErrStrict) || !errors.Is(why, hostaccess.ErrNoAddress) {
+		t.Errorf("it lacks %v, want both once", why)
 	}
 }

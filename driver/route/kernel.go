@@ -195,6 +195,11 @@ func (k *Kernel) Set(ctx context.Context, reach func(link string) bool, want Sta
 	}
 	todo := Between(ours.within(reach), want)
 	var failed []error
+	// What leaves by a link that went meanwhile has gone with it: without a link a
+	// request would be about another's.
+	gone := func(link string) bool { return index[link] == 0 }
+	todo.Drop = slices.DeleteFunc(todo.Drop, func(r Route) bool { return gone(r.Link) })
+	todo.DropNeighbours = slices.DeleteFunc(todo.DropNeighbours, func(n Neighbour) bool { return gone(n.Link) })
 	for _, r := range todo.Drop {
 		if err := k.net.RouteDel(k.request(r, index[r.Link])); err != nil && !errors.Is(err, unix.ESRCH) {
 			failed = append(failed, fmt.Errorf("remove route %s: %w", r, err))

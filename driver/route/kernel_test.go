@@ -143,6 +143,18 @@ var conformance = []struct {
 		sets(t, k, byShim, route.State{})
 		has(t, k, far)
 	}},
+	{"what leaves by a link that is not there is refused, and the rest made", func(t *testing.T, k subject) {
+		want := route.State{
+			Routes:     append([]route.Route{{Dst: netip.MustParsePrefix("192.0.2.77/32"), Link: "gone"}}, whole.Routes...),
+			Neighbours: append([]route.Neighbour{{"gone", netip.MustParseAddr("192.0.2.77"), mac2}}, whole.Neighbours...),
+		}
+		err := k.Set(t.Context(), byAny, want)
+		var refused *route.Refused
+		if !errors.As(err, &refused) || refused.To != netip.MustParseAddr("192.0.2.77") {
+			t.Errorf("Set = %v, want what leaves by no link refused", err)
+		}
+		has(t, k, whole)
+	}},
 	{"another's route is in the way, and stays", func(t *testing.T, k subject) {
 		k.Other(route.Route{Dst: route4.Dst, Link: "card", Metric: 300})
 		err := k.Set(t.Context(), byShim, whole)

@@ -152,6 +152,13 @@ func (k *Kernel) refuses(r route.Route) error {
 	return nil
 }
 
+// Watched is by how many Watches it is now.
+func (k *Kernel) Watched() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.watchers)
+}
+
 // Watch is route.Kernel's; it tells of every change a test makes.
 func (k *Kernel) Watch(ctx context.Context, changed func()) error {
 	k.mu.Lock()
