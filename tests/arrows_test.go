@@ -39,10 +39,8 @@ var arrows = map[string][]string{
 	"cmd/internal/terminal":        {"driver/visible"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/network", "driver/publish", "driver/reconcile"},
-	"driver/arp":               {"driver/trouble"},
-	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve", "parentfile"},
 	"driver/arp":               {"driver/packet", "driver/trouble"},
-	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve"},
+	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve", "parentfile"},
 	"driver/endpoint":          {"cluster/store", "driver/arp", "driver/engine", "driver/failpoint", "driver/fixed", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool"},
 	"driver/engine":            {},
 	"driver/engine/enginetest": {"driver/engine"},
