@@ -246,8 +246,10 @@ func (ct *container) leaves() {
 	ct.stop()
 }
 
-// looks has time pass, and every wish on a host looked at: its own pauses are real.
+// looks has time pass, and every wish on a host looked at, and its containers: the
+// pauses of all of them are real.
 func (h *machine) looks() {
+	h.d.Containers.Refresh()
 	h.clock.advance(50 * time.Millisecond)
 	for _, it := range h.records(store.EndpointsSpan()) {
 		h.d.Line.Apply(store.Change{Events: []store.Event{{Item: it}}, Revision: it.Modified})
@@ -558,12 +560,31 @@ func TestFixedAddressThatIsReserved(t *testing.T) {
 		_, err := all[0].mem.Commit(context.Background(), store.Txn{Then: []store.Op{op}})
 		all[0].must(err)
 	}
-	put(store.Put(key, []byte("{}")))
+	put(store.Put(key, store.Encode(store.Reservation{Name: "lan", Note: "rack 4"})))
 	one := all[0].run("one", "lan", wants())
-	one.waits("address 10.0.0.99 is reserved (gvlan reserve)")
+	one.waits("address 10.0.0.99 is reserved on network lan (rack 4): give another one, or end that (gvlan unreserve lan 10.0.0.99)")
 	put(store.Delete(key))
 	one.has()
 	one.leaves()
+}
+
+// TestFixedAddressThatIsReservedForIt is for the container of that name, or a task of
+// that service, and for nobody else.
+func TestFixedAddressThatIsReservedForIt(t *testing.T) {
+	all, _ := fixedOn(t, "h1", "h2")
+	h1, h2 := all[0], all[1]
+	h1.write(store.Put(store.ReservationKey("default", fixedAt), store.Encode(store.Reservation{Name: "lan", For: "web"})))
+	thief := h1.run("thief", "lan", wants())
+	thief.waits("address 10.0.0.99 is reserved for container web on network lan")
+	task := h2.run("web.1.abcdef", "lan", wants(), func(s *enginetest.ContainerSpec) {
+		s.Labels = map[string]string{store.LabelTask: "web.1.abcdef"}
+	})
+	task.has()
+	task.leaves()
+	web := h2.run("web", "lan", wants())
+	web.has()
+	web.leaves()
+	thief.leaves()
 }
 
 // TestFixedAddressThatIsNone is refused with the option that asked for it.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Schema is the version of the records this package writes. Readers ignore
@@ -196,6 +197,17 @@ type Container struct {
 	Aliases  []string          `json:"aliases,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"` // com.docker.compose.*, com.docker.swarm.* and gvlan.* only
 	Ports    []string          `json:"ports,omitempty"`  // exposed: "80/tcp"
+}
+
+// LabelTask is the label of a task's container that has the task's name:
+// SERVICE.SLOT.ID.
+const LabelTask = "com.docker.swarm.task.name"
+
+// Service is the name of the swarm's service that it is a task of, "" for none,
+// whether it serves or not.
+func (c Container) Service() string {
+	name, _, _ := strings.Cut(c.Labels[LabelTask], ".")
+	return name
 }
 
 // Removal is one node's answer to a definition in state removing, and then to

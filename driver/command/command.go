@@ -230,11 +230,8 @@ func (cm *Commands) Reserve(ctx context.Context, name string, w reserve.Wish) (r
 		return reserve.Outcome{}, err
 	}
 	n := def.Record
-	switch {
-	case n.State != store.NetworkActive:
+	if n.State != store.NetworkActive {
 		return reserve.Outcome{}, fmt.Errorf("network %s is being removed: nothing is reserved on it", name)
-	case n.Scope == store.ScopeSwarm && w.For != "":
-		return reserve.Outcome{}, fmt.Errorf("--for %s: network %s is the swarm's, which does not say for which container it wants an address: leave --for out, and the addresses are kept from everybody", w.For, name)
 	}
 	if w.MAC != "" {
 		if w.MAC, err = reservedMAC(n, w.MAC); err != nil {

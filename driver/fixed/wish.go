@@ -16,6 +16,7 @@ import (
 	"gvlan/driver/netns"
 	"gvlan/driver/visible"
 	"gvlan/ipam/fixed"
+	"gvlan/ipam/reserve"
 )
 
 // wish is one address that an endpoint is to have. One goroutine looks after it.
@@ -263,7 +264,10 @@ func (w *wish) wait(ctx context.Context) time.Duration {
 	switch {
 	case ctx.Err() != nil:
 		return 0
-	case errors.Is(err, fixed.ErrReserved):
+	case isReserved(err):
+		if e, _ := w.k.Memory.Endpoint(w.Endpoint); e.Container.ID == "" {
+			return later // whose it is the engine says soon
+		}
 		w.waits(err.Error(), true)
 		return host.ResyncEvery
 	case err != nil:
@@ -284,6 +288,11 @@ func (w *wish) wait(ctx context.Context) time.Duration {
 	// itself is about to give it back, which its key does not show.
 	w.missed = min(max(soon, 2*w.missed), host.ResyncEvery)
 	return w.missed
+}
+
+func isReserved(err error) bool {
+	_, is := errors.AsType[reserve.Refused](err)
+	return is
 }
 
 // stepsAside is how long those who wait longer still have to take what is free:

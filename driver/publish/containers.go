@@ -315,7 +315,7 @@ func (s *names) keep(memory *journal.Memory) {
 // The labels of a task's container.
 const (
 	LabelService = "com.docker.swarm.service.name"
-	LabelTask    = "com.docker.swarm.task.name"
+	LabelTask    = store.LabelTask
 )
 
 // IsTask reports whether a container is a service's.

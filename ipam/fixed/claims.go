@@ -12,6 +12,7 @@ import (
 	"gvlan/ipam/mirror"
 	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 )
 
 // Wish is an address that an endpoint of this node is to have besides.
@@ -27,9 +28,6 @@ type Claims struct{ *node.Node }
 // errGoing: the endpoint that was to have the address is being deleted.
 var errGoing = errors.New("its endpoint is going")
 
-// ErrReserved: an operator keeps the address (gvlan reserve).
-var ErrReserved = errors.New("reserved (gvlan reserve): gvlan unreserve frees it")
-
 // Has reports whether the endpoint of a wish has the address, as far as this node
 // knows.
 func (c Claims) Has(w Wish) bool {
@@ -38,8 +36,9 @@ func (c Claims) Has(w Wish) bool {
 }
 
 // Take takes the address in one transaction: absent, then the endpoint's. Has is
-// false where somebody has it, or is about to give it back. The caller is done
-// with the endpoint before it unbinds it.
+// false where somebody has it, or is about to give it back. What is reserved for
+// somebody else is refused with reserve.Refused. The caller is done with the endpoint
+// before it unbinds it.
 func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	ctx, cancel := c.Bounded(ctx)
 	defer cancel()
@@ -58,13 +57,8 @@ func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	key, kept, rec := w.At.Key(), store.ReservationKey(w.At.Segment, w.At.Addr), c.Record(l)
-	res, err := c.Commit(ctx, store.Txn{
-		Gives: true, Epoch: rec.Epoch,
-		If:   []store.Cond{store.Absent(key), store.Absent(kept)},
-		Then: []store.Op{store.Put(key, store.Encode(rec))},
-		Else: []store.Op{store.Get(key), store.Get(kept)},
-	})
+	key := w.At.Key()
+	res, err := c.create(ctx, w.At, l)
 	if errors.Is(err, store.ErrUnavailable) {
 		// It may have happened: then it is given back. The endpoint stays, and so
 		// does its record, which a release of an endpoint's lease would take away.
@@ -78,10 +72,7 @@ func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	c.Learn(w.At, mirror.Taken, res.Revision)
 	l.Created = res.Revision
 	if !res.Done {
-		found, taken := res.Item(key)
-		if _, reserved := res.Item(kept); reserved && !taken {
-			return false, fmt.Errorf("address %s is %w", w.At.Addr, ErrReserved)
-		}
+		found, _ := res.Item(key)
 		have, err := store.Decode[store.Lease](found)
 		if err != nil || have.Nonce != l.Nonce { // else an earlier try of this very transaction made it
 			return false, nil
@@ -95,6 +86,30 @@ func (c Claims) Take(ctx context.Context, w Wish) (has bool, err error) {
 	}
 	c.tell(l)
 	return true, nil
+}
+
+// create makes the lease's key where it is absent, and the address not reserved for
+// somebody else.
+func (c Claims) create(ctx context.Context, at pool.Place, l journal.Lease) (store.Result, error) {
+	key, kept, rec := at.Key(), store.ReservationKey(at.Segment, at.Addr), c.Record(l)
+	who, _ := c.Memory.Endpoint(l.Endpoint) // with what the engine said since it was bound
+	for reserved := store.Revision(0); ; {
+		res, err := c.Commit(ctx, store.Txn{
+			Gives: true, Epoch: rec.Epoch,
+			If:   []store.Cond{store.Absent(key), store.Unchanged(kept, reserved)},
+			Then: []store.Op{store.Put(key, store.Encode(rec))},
+			Else: []store.Op{store.Get(key), store.Get(kept)},
+		})
+		if _, taken := res.Item(key); err != nil || res.Done || taken {
+			return res, err
+		}
+		it, _ := res.Item(kept)
+		r, is := reserve.Read(it)
+		if is && !r.Names(who.Container) {
+			return res, reserve.Refused{Reservation: r}
+		}
+		reserved = r.Modified
+	}
 }
 
 // lease is that of a wish as it is to be.

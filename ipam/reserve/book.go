@@ -34,6 +34,11 @@ func (r Reservation) String() string {
 	return words
 }
 
+// Names reports whether it is for a container by its name, or by that of its service.
+func (r Reservation) Names(c store.Container) bool {
+	return r.For != "" && (r.For == c.Name || r.For == c.Service())
+}
+
 // Refused is an address that is reserved for somebody else than asks.
 type Refused struct{ Reservation }
 

@@ -23,14 +23,15 @@ func NewReserve() *cobra.Command {
 			"the container of that name is, on whichever host it starts, and another one that asks for it (--ip) is told the\n" +
 			"note. Without --for no container is given it: somebody else on the LAN has it. What is in use stays so until it\n" +
 			"is released. The same command again changes note and MAC address; a reservation for another container has to be\n" +
-			"ended first (gvlan unreserve). gvlan lease ls lists what is reserved.\n\n" +
+			"ended first (gvlan unreserve). gvlan lease ls lists what is reserved. With --for SERVICE the tasks of a swarm's\n" +
+			"service may have it as their fixed address (driver-opt gvlan.ip).\n\n" +
 			"Engines before 29 do not say which container asks. There --ip gets it where the container of that name is on the\n" +
 			"host and does not run; without --ip it is given where no other container of the host can be the one that asks.",
 		Example: `  gvlan reserve lan 192.168.1.50 --for web --note "firewall rule 12"
   gvlan reserve lan 192.168.1.51 --for db --mac 02:42:c0:a8:01:33
   gvlan reserve lan 192.168.1.60-192.168.1.69 --note printers`,
 	}
-	c.Flags().StringVar(&wish.For, "for", "", "name of the container that is given it")
+	c.Flags().StringVar(&wish.For, "for", "", "name of the container that is given it, or of the service whose fixed address it is")
 	c.Flags().StringVar(&wish.MAC, "mac", "", "MAC address that goes with it, in place of the one that follows from the address")
 	c.Flags().StringVar(&wish.Note, "note", "", "what it is for: whoever is refused is told")
 	frame.CompletesFlag(c, "for", frame.Containers)
