@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"net"
 	"net/netip"
+	"os"
 	"testing"
 	"time"
 
@@ -31,6 +32,10 @@ func TestAnswersOfAnotherVLAN(t *testing.T) {
 		}
 		w.do(t, func() error { return w.handle.LinkSetUp(w.link(t, made.Name)) })
 	}
+	// Else the machine itself answers for its VLAN's address by the untagged LAN.
+	far.do(t, func() error {
+		return far.ns.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/conf/all/arp_ignore", []byte("1"), 0) })
+	})
 	for _, text := range []string{"192.0.2.7/24", "2001:db8::7/64"} {
 		addr, err := netlink.ParseAddr(text)
 		if err != nil {
