@@ -80,7 +80,7 @@ func New(c node.Config) *Allocator {
 		KV: c.KV, Conflicts: a.conflicts, Answers: c.Answers, Listens: a.node.Listens, Networks: a.requests.lan().poolsOnLAN, Next: a.requests.lan().next, Name: a.requests.lan().nameOf,
 		Own: a.bindings.ownMAC, Troubles: a.node.Troubles, Now: a.node.Now, Log: a.node.Log,
 	})
-	a.requests.prober, a.pools.want, a.leases.silent = a.prober, a.prober.Want, a.prober.Left
+	a.requests.prober, a.pools.want, a.bindings.given, a.leases.silent = a.prober, a.prober.Want, a.prober.Given, a.prober.Left
 	a.upkeep = &upkeep{
 		Node: a.node, leases: a.leases, reservations: a.reservations, pools: a.pools,
 		bindings: a.bindings, debts: a.debts, strays: newStrays(), kept: a.kept,

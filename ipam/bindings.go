@@ -27,6 +27,8 @@ type bindings struct {
 	closings *closings
 	macs     *macs
 	awaited  *awaited
+	// given tells that a container has an address from now on.
+	given func(network string, at pool.Place)
 }
 
 // Bind is the commit point of an endpoint: in one transaction it compares
@@ -149,6 +151,9 @@ func (bs *bindings) bindHeld(ctx context.Context, b Binding, n journal.Addressin
 		}
 		if err = bs.Memory.KnownPut(entriesOf(bound, leases)...); err == nil {
 			bs.tellGiven(n, bound, leases, before)
+			for _, l := range leases {
+				bs.given(bound.Network, l.Place())
+			}
 			return nil
 		}
 	case !sent && !errors.Is(err, store.ErrUnavailable):

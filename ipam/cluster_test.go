@@ -293,11 +293,17 @@ func (h *host) ask(_ context.Context, _ string, addrs []netip.Addr) ([]netip.Add
 	return slices.DeleteFunc(slices.Clone(addrs), func(addr netip.Addr) bool { return !slices.Contains(h.lan, addr) }), h.deaf
 }
 
+// bound reports whether a container of this host has an address.
+func (h *host) bound(addr netip.Addr) bool {
+	l, own := h.Memory.Lease(pool.At(pool.DefaultSegment, addr))
+	return own && l.State == journal.Bound
+}
+
 // answers implements node.Config.Answers.
 func (h *host) answers(_ context.Context, _ string, addrs []netip.Addr, patience time.Duration) (map[netip.Addr][]net.HardwareAddr, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if patience == conflict.Brief {
+	if patience == conflict.Brief && !slices.ContainsFunc(addrs, h.bound) {
 		h.hurried++
 	}
 	found := map[netip.Addr][]net.HardwareAddr{}

@@ -233,6 +233,31 @@ func TestAClaimedAddressIsAskedFor(t *testing.T) {
 	})
 }
 
+// TestWhoTookAnAddressWithoutAWord while it was in stock is told of once a
+// container has it.
+func TestWhoTookAnAddressWithoutAWord(t *testing.T) {
+	onMem(t, func(c *cluster, _ *storetest.Mem) {
+		c.probes = true
+		h := c.host("h1")
+		n := h.mustCreate("10.0.0.0/24")
+		h.ready()
+		n.stocked("10.0.0.2")
+		h.strangers(stranger, "10.0.0.2")
+		h.follows(c)
+		at := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.2"))
+		web := n.mustRun("web", "")
+		if web.ip() != at.Addr.String() {
+			c.Fatalf("it has %s, want %s", web.ip(), at.Addr)
+		}
+		h.waitFor("the stranger is noticed", func() bool { return h.Foreign().Claimed(at) })
+		web.stop()
+		if next := n.mustRun("next", ""); next.ip() == at.Addr.String() {
+			c.Error("a stranger's address is given")
+		}
+		h.cleared()
+	})
+}
+
 // TestAMACThatIsLikeOurs: plain Docker's macvlan containers have such as
 // mac-prefix=02:42 makes. They are strangers but where a network here has that prefix.
 func TestAMACThatIsLikeOurs(t *testing.T) {

@@ -106,10 +106,15 @@ func (cs *Conflicts) Heard(at pool.Place, mac net.HardwareAddr) (taken bool) {
 	if _, _, held := cs.cfg.Holder(at); !held {
 		return false
 	}
+	cs.Beside(at, mac)
+	return true
+}
+
+// Beside notes that somebody uses an address that a container has.
+func (cs *Conflicts) Beside(at pool.Place, mac net.HardwareAddr) {
 	if !cs.isHosts(mac.String()) && cs.cfg.Own(at, mac) == "" {
 		cs.heard.note(claim{at, mac.String()})
 	}
-	return true
 }
 
 // Claimed reports whether somebody else uses the address of a container, as far as

@@ -49,13 +49,14 @@ type Prober struct {
 	stock *stock
 
 	mu     sync.Mutex
-	wanted map[string]bool // networks whose stock is to be looked at
+	wanted map[string]bool         // networks whose stock is to be looked at
+	given  map[string][]pool.Place // by network: what its containers here were given
 	kick   chan struct{}
 }
 
 // New asks nobody until Run, or until an address is wanted.
 func New(cfg Config) *Prober {
-	return &Prober{cfg: cfg, stock: newStock(cfg.Now, cfg.Listens), wanted: map[string]bool{}, kick: make(chan struct{}, 1)}
+	return &Prober{cfg: cfg, stock: newStock(cfg.Now, cfg.Listens), wanted: map[string]bool{}, given: map[string][]pool.Place{}, kick: make(chan struct{}, 1)}
 }
 
 // Asks reports whether anybody is ever asked.
@@ -87,6 +88,20 @@ func (p *Prober) Left(network string, at pool.Place) {
 	case p.cfg.Listens(network):
 		p.stock.enter(network, []pool.Place{at})
 	}
+}
+
+// Given has an address that a container of this host has from now on asked for
+// once more: whoever took it without a word while it was in stock was not heard.
+func (p *Prober) Given(network string, at pool.Place) {
+	if !p.Asks() || network == "" {
+		return
+	}
+	p.mu.Lock()
+	if len(p.given[network]) < mostSilent {
+		p.given[network] = append(p.given[network], at)
+	}
+	p.mu.Unlock()
+	p.Want(network)
 }
 
 // Want has the stock of a network looked at.
@@ -230,7 +245,8 @@ func (p *Prober) Run(ctx context.Context) error {
 func (p *Prober) look(ctx context.Context, all bool) (done bool) {
 	p.mu.Lock()
 	wanted := p.wanted
-	p.wanted = map[string]bool{}
+	given := p.given
+	p.wanted, p.given = map[string]bool{}, map[string][]pool.Place{}
 	p.mu.Unlock()
 	known := map[string]bool{}
 	var unready atomic.Bool
@@ -239,6 +255,7 @@ func (p *Prober) look(ctx context.Context, all bool) (done bool) {
 	for _, of := range p.cfg.Networks() {
 		if known[of.ID] = true; all || wanted[of.ID] {
 			asking.Go(func() error {
+				p.confirm(ctx, of, given[of.ID])
 				if !p.fill(ctx, of) {
 					unready.Store(true)
 					p.want(of.ID)
@@ -250,6 +267,28 @@ func (p *Prober) look(ctx context.Context, all bool) (done bool) {
 	_ = asking.Wait()
 	p.stock.forget(func(network string) bool { return known[network] })
 	return !unready.Load()
+}
+
+// confirm asks who else has what containers of this host were given. They do not
+// answer their own host, and who of the cluster's does is known.
+func (p *Prober) confirm(ctx context.Context, of conflict.Pool, given []pool.Place) {
+	var addrs []netip.Addr
+	for _, at := range given {
+		addrs = append(addrs, at.Addr)
+	}
+	if len(addrs) == 0 {
+		return
+	}
+	answers, err := p.cfg.Answers(ctx, of.ID, addrs, conflict.Brief)
+	if err != nil {
+		return // as is told of what is asked for ahead
+	}
+	for _, at := range given {
+		for _, mac := range answers[at.Addr] {
+			p.cfg.Conflicts.Beside(at, mac)
+			p.Doubt(at)
+		}
+	}
 }
 
 // fill asks for what a network gives next, once that is worth a question, and

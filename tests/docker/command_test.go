@@ -188,7 +188,7 @@ func commandSet(c *cluster) {
 	c.network(h1, "lan1", "--subnet", "10.183.0.0/24", "--ip-range", "10.183.0.16/30", "-o", "parent=eth1")
 	web := c.run(h1, "lan1", "web")
 	id := c.networkID(h2, "lan1")
-	c.refuses(h1, "Docker keeps subnet as it was made", "network", "set", "lan1", "subnet=10.9.0.0/24")
+	c.refuses(h1, "a network keeps subnet as it was made", "network", "set", "lan1", "subnet=10.9.0.0/24")
 	c.refuses(h1, "did you mean parent?", "network", "set", "lan1", "parents=eth1")
 	c.refuses(h1, "range 10.9.0.0/30 lies in no subnet", "network", "set", "lan1", "range+=10.9.0.0/30")
 	c.refuses(h1, "no such network: lan9", "network", "set", "lan9", "parent=eth1")

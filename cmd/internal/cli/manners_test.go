@@ -189,7 +189,7 @@ func TestMisuse(t *testing.T) {
 		"lease show fe80::1%eth0":                              `"fe80::1%eth0" is no address`,
 		"network create lan -o":                                "flag needs an argument",
 		"network set lan parent":                               "parent: want KEY=VALUE",
-		"network set lan subnet=10.0.0.0/8":                    "Docker keeps subnet as it was made",
+		"network set lan subnet=10.0.0.0/8":                    "a network keeps subnet as it was made",
 		"network set lan parents=eth0":                         "did you mean parent?",
 		"network set lan exclude=10.0.0.300":                   "10.0.0.300",
 		"network set lan range+=10.0.0.0":                      `range "10.0.0.0" is no CIDR, as 192.168.1.64/26`,
