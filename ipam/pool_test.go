@@ -358,9 +358,14 @@ func TestADefaultSubnetThatIsBeingTaken(t *testing.T) {
 			c.Fatalf("default subnets %v, want one", KeysOf(items))
 		}
 		p, _ := h.Memory.Pool(n.ids[0])
-		h.upkeep.strays.add(Held{Kind: HeldStray, Subnet: p.Parsed.Subnet, Nonce: p.Parsed.Nonce}) // as was seen before
+		stray := Held{Kind: HeldStray, Subnet: p.Parsed.Subnet, Nonce: p.Parsed.Nonce}
+		h.upkeep.strays.add(stray) // as was seen before
 		if held, err := h.Provisional(c.Context()); err != nil || len(held) > 0 {
 			c.Errorf("held %+v, %v, want nothing: a network has it", held, err)
+		}
+		n.remove() // what a lost journal does not know the network owes stays
+		if held, err := h.Provisional(c.Context()); err != nil || !slices.Equal(held, []Held{stray}) {
+			c.Errorf("held %+v, %v, want %+v", held, err, stray)
 		}
 	})
 }

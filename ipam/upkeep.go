@@ -142,7 +142,13 @@ type upkeep struct {
 // confirmed. Any of it may be on its way to be confirmed; the reconcile loop
 // frees what the engine does not know in two observations (FreeProvisional).
 func (u *upkeep) Provisional(context.Context) ([]Held, error) {
-	held := u.strays.only(func(h Held) bool { return !u.Memory.Knew(h.Nonce) }) // it was being made when it was found
+	open := map[string]bool{}
+	for _, p := range u.Memory.Pools(func(p journal.Pool) bool { return !p.Closed }) {
+		open[p.Parsed.Nonce] = true
+	}
+	// One whose pool was being made when it was found, or was taken back from the
+	// engine since, is its pool's for as long as that is open.
+	held := slices.DeleteFunc(u.strays.all(), func(h Held) bool { return open[h.Nonce] })
 	for _, l := range u.Memory.Leases(func(l journal.Lease) bool { return l.IsGiven() || l.State == journal.Unbound }) {
 		held = append(held, heldAddress(l))
 	}
@@ -215,11 +221,9 @@ func (s *strays) remove(h Held) {
 	delete(s.held, h)
 }
 
-// only forgets those that are none, and returns the others.
-func (s *strays) only(are func(Held) bool) []Held {
+func (s *strays) all() []Held {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	maps.DeleteFunc(s.held, func(h Held, _ bool) bool { return !are(h) })
 	return slices.Collect(maps.Keys(s.held))
 }
 
