@@ -229,6 +229,8 @@ func TestAClaimedAddressIsAskedFor(t *testing.T) {
 				c.Error("a stranger's address is given")
 			}
 		}
+		h1.leaves(at)
+		h2.leaves(at)
 		h1.cleared()
 	})
 }
@@ -254,6 +256,7 @@ func TestWhoTookAnAddressWithoutAWord(t *testing.T) {
 		if next := n.mustRun("next", ""); next.ip() == at.Addr.String() {
 			c.Error("a stranger's address is given")
 		}
+		h.leaves(at)
 		h.cleared()
 	})
 }
@@ -351,6 +354,14 @@ func heap() int64 {
 	runtime.GC()
 	runtime.ReadMemStats(&now)
 	return int64(now.HeapAlloc)
+}
+
+// leaves takes strangers off the LAN, and waits until nothing that this host heard of
+// one who had an address is on its way to the store.
+func (h *host) leaves(at pool.Place) {
+	h.c.Helper()
+	h.strangers(stranger)
+	h.waitFor("what it heard is told", func() bool { return !h.Prober().Answering(at.Segment).Has(at.Addr) })
 }
 
 // cleared ends the conflicts, as an operator does: nothing is left of them.
