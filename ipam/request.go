@@ -718,7 +718,7 @@ func (c *counts) note(err error) {
 		c.given.Add(1)
 	case isFull:
 		c.full.Add(1)
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, store.ErrSuspect), errors.Is(err, store.ErrForeign), errors.Is(err, store.ErrFenced):
+	case store.IsUnusable(err), errors.Is(err, store.ErrFenced):
 		c.withheld.Add(1)
 	default:
 		c.refused.Add(1)

@@ -36,6 +36,12 @@ var (
 // nothing is written under it until session.Session.Settle.
 var ErrForeign = errors.New("this node's name was another install's")
 
+// IsUnusable reports whether an error says that this host has no store to go by: it
+// does not answer, has lost its past, or may know another install under this name.
+func IsUnusable(err error) bool {
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrSuspect) || errors.Is(err, ErrForeign)
+}
+
 // HeldError says that an agent is connected under this node's name that this
 // one must not take it from.
 type HeldError struct {

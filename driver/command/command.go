@@ -443,7 +443,7 @@ func (cm *Commands) lasting() []string {
 	told := func(err error) bool {
 		_, parentless := errors.AsType[*parentfile.NoParentError](err)
 		_, unread := errors.AsType[*parentfile.FileError](err)
-		return parentless || unread || errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign) || errors.Is(err, engine.ErrUnavailable)
+		return parentless || unread || store.IsUnusable(err) || errors.Is(err, engine.ErrUnavailable)
 	}
 	return slices.Concat(cm.Troubles.Lasting(titled, told), cm.Addresses.Failing().Lasting(titled, told))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -154,7 +153,5 @@ func (q *request) answer(res store.Result, err error) {
 // transaction of a round would have met it. Any other is of one of them, and
 // none happened.
 func ofAll(err error) bool {
-	return slices.ContainsFunc([]error{store.ErrUnavailable, store.ErrSuspect, store.ErrFenced, store.ErrForeign}, func(target error) bool {
-		return errors.Is(err, target)
-	})
+	return store.IsUnusable(err) || errors.Is(err, store.ErrFenced)
 }

@@ -63,10 +63,7 @@ func (a *Agent) warnings() int {
 // is not trusted, people are told of once.
 func (a *Agent) others() []string {
 	ofNetwork := func(string) (string, bool) { return "", false }
-	told := func(err error) bool {
-		return errors.Is(err, store.ErrUnavailable) || errors.Is(err, store.ErrSuspect) || errors.Is(err, store.ErrForeign)
-	}
-	return slices.Concat(a.names.warnings(), a.troubles.Lasting(ofNetwork, told))
+	return slices.Concat(a.names.warnings(), a.troubles.Lasting(ofNetwork, store.IsUnusable))
 }
 
 // unstarted is how many containers the engine failed to start at the last look: a
