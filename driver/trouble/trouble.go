@@ -27,6 +27,15 @@ type Matter struct {
 	Then string // what is so meanwhile, for people; "" where What or the error says it
 }
 
+// Fails is a sentence for people: that it fails, why, and what is so meanwhile.
+func (m Matter) Fails(why string) string {
+	said := m.What + " fails, and is tried again: " + why
+	if m.Then != "" {
+		said += "; until then " + m.Then
+	}
+	return said
+}
+
 // Failure is one thing that keeps failing.
 type Failure struct {
 	Why   string    // it failed last, a sentence
@@ -149,11 +158,7 @@ func (b *Book) Lasting(titled func(of string) (title string, there bool), told f
 		if now.Sub(failed.Since) < lasting || told(failed.err) {
 			continue
 		}
-		said := network + about.What + " fails, and is tried again: " + failed.Why
-		if about.Then != "" {
-			said += "; until then " + about.Then
-		}
-		all = append(all, said)
+		all = append(all, network+about.Fails(failed.Why))
 	}
 	slices.Sort(all)
 	return all

@@ -131,7 +131,7 @@ func (n *names) serveOn(ctx context.Context, listener *listen.Listener, address 
 // warnings are the addresses on which the host and the LAN get no answer.
 func (n *names) warnings() (all []string) {
 	for about, failed := range n.unserved.List() {
-		all = append(all, about.What+" fails, and is tried again: "+failed.Why+"; until then "+about.Then)
+		all = append(all, about.Fails(failed.Why))
 	}
 	slices.Sort(all)
 	return all
