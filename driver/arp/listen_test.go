@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/netns"
@@ -37,17 +36,9 @@ func cable(t *testing.T) (near, far *end) {
 
 func newEnd(t *testing.T) *end {
 	t.Helper()
-	ns, err := netnstest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	e := &end{t: t, ns: ns, socket: -1}
-	if e.handle, err = netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(e.handle.Close)
-	err = ns.Do(func() (err error) {
+	ns, handle := netnstest.Open(t)
+	e := &end{t: t, ns: ns, handle: handle, socket: -1}
+	err := ns.Do(func() (err error) {
 		e.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})

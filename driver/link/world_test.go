@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
-	"golang.org/x/sys/unix"
 
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
@@ -24,16 +22,7 @@ type world struct {
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	ns, err := netnstest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	handle, err := netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(handle.Close)
+	ns, handle := netnstest.Open(t)
 	return world{ns: ns, handle: handle, Kernel: openKernel(t, ns, driverName)}
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
@@ -19,16 +18,7 @@ import (
 // TestListen: what is tagged for a VLAN that this host does not have is of another
 // LAN, what has a priority alone is not; and the filter is heeded.
 func TestListen(t *testing.T) {
-	ns, err := netnstest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	handle, err := netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(handle.Close)
+	ns, handle := netnstest.Open(t)
 	must := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
-	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/link"
@@ -32,21 +31,12 @@ type world struct {
 
 func newWorld(t *testing.T) world {
 	t.Helper()
-	ns, err := netnstest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
+	ns, handle := netnstest.Open(t)
 	k, err := route.Open(ns.Fd(), route.Protocol)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { k.Close() })
-	handle, err := netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(handle.Close)
 	w := world{k, ns, handle, t}
 	card := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: "far"}
 	card.Name = "card"

@@ -203,6 +203,23 @@ func told(f api.Found) string {
 	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
 }
 
+// finds wants whois to find this, in words, of an address, MAC or name.
+func finds(t *testing.T, a Leases, of string, want []string) api.WhoisAnswer {
+	t.Helper()
+	got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(of))
+	if err != nil {
+		t.Errorf("%s: %v", of, err)
+	}
+	var found []string
+	for _, f := range got.Found {
+		found = append(found, told(f))
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		t.Errorf("whois %s (-want +got):\n%s", of, diff)
+	}
+	return got
+}
+
 func TestWhois(t *testing.T) {
 	a, _, _ := leases(t)
 	for _, test := range []struct {
@@ -236,17 +253,7 @@ func TestWhois(t *testing.T) {
 		{"lan", []string{"network lan 10.0.0.0/24 1"}},
 		{"wev", nil},
 	} {
-		got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(test.of))
-		if err != nil {
-			t.Errorf("%s: %v", test.of, err)
-		}
-		var found []string
-		for _, f := range got.Found {
-			found = append(found, told(f))
-		}
-		if diff := cmp.Diff(test.want, found); diff != "" {
-			t.Errorf("whois %s (-want +got):\n%s", test.of, diff)
-		}
+		got := finds(t, a, test.of, test.want)
 		if test.of == "wev" && (len(got.Near) != 1 || got.Near[0] != "web") {
 			t.Errorf("near %s: %v, want web", test.of, got.Near)
 		}
@@ -277,17 +284,7 @@ func TestWhoisReserved(t *testing.T) {
 		{"10.0.0.20", []string{"address 10.0.0.20 reserved lan for web rule 12 at eth1"}},
 		{"10.0.0.3", []string{"address 10.0.0.3 leased lan web h2 for web"}},
 	} {
-		got, err := asked[api.WhoisAnswer](t, a.whois, api.Whois(test.of))
-		if err != nil {
-			t.Errorf("%s: %v", test.of, err)
-		}
-		var found []string
-		for _, f := range got.Found {
-			found = append(found, told(f))
-		}
-		if diff := cmp.Diff(test.want, found); diff != "" {
-			t.Errorf("whois %s (-want +got):\n%s", test.of, diff)
-		}
+		finds(t, a, test.of, test.want)
 	}
 	for _, route := range []string{api.NetworksRoute, api.Known(api.NetworksRoute)} {
 		networks, err := asked[[]api.NetworkView](t, Networks{Records: a.Records, Reservations: a.Reservations}.list, route)

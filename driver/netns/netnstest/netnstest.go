@@ -4,7 +4,10 @@ package netnstest
 
 import (
 	"fmt"
+	"testing"
 
+	"github.com/vishvananda/netlink"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/netns"
@@ -27,4 +30,20 @@ func New() (*netns.Namespace, error) {
 		return err
 	})
 	return made, err
+}
+
+// Open is New for the length of a test, with a netlink handle in it.
+func Open(t testing.TB) (*netns.Namespace, *netlink.Handle) {
+	t.Helper()
+	ns, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	handle, err := netlink.NewHandleAt(vnetns.NsHandle(ns.Fd()), unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(handle.Close)
+	return ns, handle
 }
