@@ -22,7 +22,8 @@ const (
 	round      = 250 * time.Millisecond
 	waiting    = 64 << 10 // bytes that a socket keeps
 
-	// downFor is how often it is looked whether an interface that went down is gone.
+	// downFor is how often it is looked whether an interface that ever went down is
+	// gone.
 	downFor = time.Second
 )
 
@@ -94,7 +95,6 @@ func gone(s *os.File) (is bool) {
 // hearing.
 func read(ctx context.Context, s *os.File, heard func(netip.Addr, net.HardwareAddr)) error {
 	frame := make([]byte, taken)
-	down := false
 	for frames, began := 0, time.Now(); ; frames++ {
 		if frames == mostFrames {
 			if left := round - time.Since(began); left > 0 {
@@ -112,14 +112,11 @@ func read(ctx context.Context, s *os.File, heard func(netip.Addr, net.HardwareAd
 			return nil
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, os.ErrDeadlineExceeded):
 			// It went down, which is told once, and may be gone a moment later, which is not.
+			// It is looked for ever after: a frame read since may have waited from before.
 			if gone(s) {
 				return errGone
 			}
-			down = true
 			err = s.SetReadDeadline(time.Now().Add(downFor))
-		case err == nil && down:
-			down = false
-			err = s.SetReadDeadline(time.Time{})
 		}
 		if err != nil {
 			return err

@@ -2,9 +2,11 @@ package arp
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -16,6 +18,7 @@ import (
 
 	"gvlan/driver/netns"
 	"gvlan/driver/netns/netnstest"
+	"gvlan/driver/packet"
 )
 
 // end is one end of a cable: an interface eth0 in a namespace of its own.
@@ -183,6 +186,32 @@ func TestListenEndsWithTheInterface(t *testing.T) {
 			t.Fatal("it listens on an interface that is no more")
 		}
 		near.plug(far)
+	}
+}
+
+// TestAnEndAfterWhatWaited: frames that waited since before an interface went down are
+// read after that was told; its end is noticed all the same.
+func TestAnEndAfterWhatWaited(t *testing.T) {
+	near, far := cable(t)
+	at := netip.MustParseAddr("10.0.0.7")
+	var s *os.File
+	near.must(near.ns.Do(func() (err error) {
+		s, err = packet.Listen(near.card().Attrs().Index, unix.ETH_P_ARP, waiting, filter([]netip.Prefix{netip.PrefixFrom(at, 24)}))
+		return err
+	}))
+	defer s.Close()
+	far.send(arpFrame(1, net.HardwareAddr{2, 0x98, 0, 0, 0, 1}, at))
+	near.must(near.handle.LinkSetDown(near.card()))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = s.SetReadDeadline(time.Unix(1, 0)) })()
+	heard := false
+	err := read(ctx, s, func(netip.Addr, net.HardwareAddr) {
+		heard = true
+		near.must(near.handle.LinkDel(near.card()))
+	})
+	if !heard || !errors.Is(err, errGone) {
+		t.Errorf("a frame that waited is heard: %v, then %v, want %v", heard, err, errGone)
 	}
 }
 
