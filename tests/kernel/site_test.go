@@ -79,7 +79,7 @@ func newSite(t *testing.T, hosts engines, labels ...string) *site {
 		t.Fatal(err)
 	}
 	s.startEtcd(os.Getenv(etcdProgram))
-	s.sh(s.LAN.Machine, "ip link add br1 type bridge mcast_snooping 0 && ip link set br1 up")
+	s.sh(s.LAN.Machine, "ip link add br1 address 02:00:00:00:00:fe type bridge mcast_snooping 0 && ip link set br1 up")
 	s.card(s.Peer.Machine)
 	for _, h := range s.Hosts {
 		s.card(h.Machine)

@@ -81,6 +81,18 @@ func TestMachineHasItsOwnTmp(t *testing.T) {
 	}
 }
 
+// TestTheLANKeepsItsMAC: whoever knows the gateway, or an etcd on it, goes on
+// reaching it whatever is plugged in.
+func TestTheLANKeepsItsMAC(t *testing.T) {
+	l := lab.New(t, lab.Options{})
+	mac := func() string { return l.LAN.MustExec(t, "cat", "/sys/class/net/br0/address") }
+	before := mac()
+	l.LAN.MustExec(t, "ip", "link", "add", "low", "address", "02:00:00:00:00:01", "master", "br0", "up", "type", "veth")
+	if after := mac(); after != before {
+		t.Errorf("br0 had %s and has %s, want it kept", before, after)
+	}
+}
+
 func TestPartition(t *testing.T) {
 	l := lab.New(t, lab.Options{Hosts: lab.Same(2, lab.NoDocker)})
 	h1, h2 := l.Hosts[0], l.Hosts[1]

@@ -55,6 +55,9 @@ type LAN struct {
 func (n *LAN) addBridge() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = bridge
+	// Else it is the lowest of its ports': a card plugged in later may change it, and who
+	// knows the old one speaks into a hole for seconds.
+	attrs.HardwareAddr = net.HardwareAddr{0x02, 0, 10, 99, 0, gatewayNumber}
 	snooping := false // without a querier it would drop neighbour solicitations after a while
 	if err := n.links.LinkAdd(&netlink.Bridge{LinkAttrs: attrs, MulticastSnooping: &snooping}); err != nil {
 		return fmt.Errorf("add %s: %w", bridge, err)
