@@ -69,8 +69,9 @@ func nodeDrained(c *cluster) {
 		}
 		return nil
 	})
-	if n := c.nodes(h1)["h2"]; !n.Drained || n.State != ready {
-		c.t.Errorf("node ls shows %+v, want h2 ready and drained", n)
+	c.waitState([]*lab.Host{h1}, "h2", ready)
+	if n := c.nodes(h1)["h2"]; !n.Drained {
+		c.t.Errorf("node ls shows %+v, want h2 drained", n)
 	}
 	c.oneOwner(stays, h2)
 	c.run(h1, "lan1", "elsewhere")
@@ -80,6 +81,7 @@ func nodeDrained(c *cluster) {
 		c.t.Fatal(err)
 	}
 	c.waitTrusted(h2)
+	c.waitState([]*lab.Host{h1}, "h2", ready)
 	if n := c.nodes(h1)["h2"]; !n.Drained {
 		c.t.Errorf("after a restart node ls shows %+v, want h2 drained still", n)
 	}

@@ -166,7 +166,7 @@ func (p *play) create(r row) {
 	for _, h := range hosts {
 		p.docker(h, words, "docker network create -d gvlan --ipam-driver gvlan "+r.text)
 	}
-	if words != "" {
+	if words != "" || p.t.Failed() { // what was refused is not waited for
 		return
 	}
 	if p.label != "local" {
