@@ -3,8 +3,10 @@ package ipam
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"gvlan/ipam/pool"
+	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
 )
 
@@ -63,6 +65,27 @@ func TestWhatStoppedContainersWantAgain(t *testing.T) {
 			c.Errorf("web is given %s, want 10.0.0.4: its own is taken", got)
 		}
 		taken.stop()
+	})
+}
+
+// TestAKeptAddressIsWaitedFor: what a container had, and what is reserved for it,
+// is its also while this node compares or releases it.
+func TestAKeptAddressIsWaitedFor(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan1")
+		n.h.ready()
+		kept := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.5"))
+		reserved := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.6"))
+		n.h.Avoid([]wanted.Address{{Segment: kept.Segment, Address: kept.Addr, Network: n.id, Container: "web"}})
+		n.reserve(reserve.Wish{First: reserved.Addr, For: "db"})
+		for name, at := range map[string]pool.Place{"web": kept, "db": reserved} {
+			release, err := n.h.Places.Hold(n.h.ctx(), at)
+			n.h.must(err)
+			time.AfterFunc(50*time.Millisecond, release) // long after another one was chosen, if it is
+			if got := n.ask(AddressRequest{Options: map[string]string{pool.EndpointName: name}}); got != at.Addr.String() {
+				c.Errorf("%s is given %s, want %s", name, got, at.Addr)
+			}
+		}
 	})
 }
 

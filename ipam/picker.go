@@ -183,11 +183,10 @@ func (c *picker) offer() (one candidate, ok bool) {
 // next holds the place of one candidate, by a list where what is known offers
 // none.
 func (c *picker) next(ctx context.Context) (candidate, error) {
-	if one, ok := c.reservedFor(); ok {
-		return one, nil
-	}
-	if one, ok := c.again(); ok {
-		return one, nil
+	for _, known := range []func(context.Context) (candidate, bool, error){c.reservedFor, c.again} {
+		if one, ok, err := known(ctx); ok || err != nil {
+			return one, err
+		}
 	}
 	for {
 		if one, ok := c.offer(); ok {
@@ -211,30 +210,42 @@ func (c *picker) next(ctx context.Context) (candidate, error) {
 }
 
 // underWay waits for the addresses that nobody has but that a call of this
-// node is about, a release or a comparison, and holds the first that stays
-// free: the network is full only when none does.
+// node is about, and holds the first that stays free: the network is full only
+// when none does.
 func (c *picker) underWay(ctx context.Context) (candidate, error) {
-	passed := &addrset.Set{}
 	for i, v := range c.views {
-		for {
-			at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
-				return c.seen[i].Choose(mirror.Want{Ranges: v.ranges, Never: append(c.never(v), own, passed), Among: mirror.Unrecorded}, false)
-			})
-			if !ok {
-				break
-			}
-			release, err := c.a.Places.Hold(ctx, at)
-			if err != nil {
-				return candidate{}, err
-			}
-			if _, taken := c.a.Memory.Lease(at); !taken {
-				return candidate{at: at, view: v, release: release}, nil
-			}
-			release()
-			passed.Add(addrset.Single(at.Addr))
+		one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: v.ranges, Never: c.never(v), Among: mirror.Unrecorded})
+		if ok || err != nil {
+			return one, err
 		}
 	}
 	return candidate{}, c.a.exhausted(ctx, c.network, c.views)
+}
+
+// await holds the place of what a view's mirror chooses also where a call of
+// this node is about it, a release or a comparison, once that is over.
+func (c *picker) await(ctx context.Context, i int, v view, want mirror.Want) (one candidate, ok bool, err error) {
+	passed := &addrset.Set{}
+	want.Never = append(want.Never, passed)
+	for {
+		at, ok := c.a.Places.ChooseBusy(v.segment, func(own *addrset.Set) (netip.Addr, bool) {
+			want := want
+			want.Never = append(want.Never, own)
+			return c.seen[i].Choose(want, false)
+		})
+		if !ok {
+			return candidate{}, false, nil
+		}
+		release, err := c.a.Places.Hold(ctx, at)
+		if err != nil {
+			return candidate{}, false, err
+		}
+		if _, taken := c.a.Memory.Lease(at); !taken {
+			return candidate{at: at, view: v, release: release}, true, nil
+		}
+		release()
+		passed.Add(addrset.Single(at.Addr))
+	}
 }
 
 // never are the addresses that a view does not give whatever the store says.
@@ -297,7 +308,7 @@ func (c *picker) reserved(one candidate) {
 
 // reservedFor holds the place of an address that is reserved for who asks, if it is
 // free: also outside of the ranges.
-func (c *picker) reservedFor() (candidate, bool) {
+func (c *picker) reservedFor(ctx context.Context) (candidate, bool, error) {
 	for len(c.mine) > 0 {
 		r := c.mine[0]
 		c.mine = c.mine[1:]
@@ -306,20 +317,20 @@ func (c *picker) reservedFor() (candidate, bool) {
 				continue
 			}
 			only := []netip.Prefix{netip.PrefixFrom(r.At.Addr, r.At.Addr.BitLen())}
-			if one, ok := c.hold(i, v, mirror.Want{Ranges: only, Never: c.nobodys(v), Among: mirror.Unrecorded}, false); ok {
-				one.kept = r.Modified
-				return one, true
+			one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: only, Never: c.nobodys(v), Among: mirror.Unrecorded})
+			if one.kept = r.Modified; ok || err != nil {
+				return one, ok, err
 			}
 		}
 		c.a.Log.Warn("an address that is reserved for a container is in use: it is given another one", "address", r.At.Addr, "container", r.For)
 	}
-	return candidate{}, false
+	return candidate{}, false, nil
 }
 
 // again holds the place of an address that the container had, if it is free
 // and still the network's. One that rests is left for later, unless it is
 // certain whose it was.
-func (c *picker) again() (candidate, bool) {
+func (c *picker) again(ctx context.Context) (candidate, bool, error) {
 	for len(c.own) > 0 {
 		k := c.own[0]
 		c.own = c.own[1:]
@@ -332,13 +343,14 @@ func (c *picker) again() (candidate, bool) {
 				if among == mirror.Cooling && !c.named {
 					continue
 				}
-				if one, ok := c.choose(i, v, only, spare{among: among}); ok {
-					return one, true
+				one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: only, Never: c.never(v), Among: among})
+				if ok || err != nil {
+					return one, ok, err
 				}
 			}
 		}
 	}
-	return candidate{}, false
+	return candidate{}, false, nil
 }
 
 func within(ranges []netip.Prefix, addr netip.Addr) bool {
