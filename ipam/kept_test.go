@@ -78,6 +78,7 @@ func TestAKeptAddressIsWaitedFor(t *testing.T) {
 		reserved := pool.At(pool.DefaultSegment, netip.MustParseAddr("10.0.0.6"))
 		n.h.Avoid([]wanted.Address{{Segment: kept.Segment, Address: kept.Addr, Network: n.id, Container: "web"}})
 		n.reserve(reserve.Wish{First: reserved.Addr, For: "db"})
+		n.h.waitFor("the reservation is heard of", func() bool { return n.h.kept.book.HasNamed(kept.Segment) })
 		for name, at := range map[string]pool.Place{"web": kept, "db": reserved} {
 			release, err := n.h.Places.Hold(n.h.ctx(), at)
 			n.h.must(err)
