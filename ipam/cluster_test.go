@@ -701,6 +701,27 @@ func (h *host) ready() {
 	}
 }
 
+// compares waits until nothing of an address is left to be compared: meanwhile it is
+// given to nobody who asks for any. A release that the watch tells of before its own
+// answer came is compared a moment later.
+func (h *host) compares(addr netip.Addr) {
+	h.c.Helper()
+	at, calm := pool.At(pool.DefaultSegment, addr), 0
+	h.waitFor("the comparison of "+addr.String()+" is over", func() bool {
+		calm++
+		for _, left := range []*node.Suspects[pool.Place]{&h.Suspect, &h.missing.places} {
+			for _, suspect := range left.Drain() {
+				left.Add(suspect)
+				calm = 0
+			}
+		}
+		if h.Places.IsBusy(at) {
+			calm = 0
+		}
+		return calm > 3
+	})
+}
+
 // down cuts the host off from the store; calls fail at once.
 func (h *host) down() {
 	h.cut = true

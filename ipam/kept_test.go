@@ -17,6 +17,7 @@ func (n *lan) ask(r AddressRequest) string {
 	got, err := n.h.RequestAddress(n.h.ctx(), r)
 	n.h.must(err)
 	n.h.must(n.h.ReleaseAddress(n.h.ctx(), n.ids[0], got.Addr().String()))
+	n.h.compares(got.Addr())
 	return got.Addr().String()
 }
 

@@ -53,6 +53,7 @@ func (n *lan) asks(r AddressRequest) string {
 	}
 	n.h.must(err)
 	n.h.must(n.h.ReleaseAddress(n.h.ctx(), n.ids[0], got.Addr().String()))
+	n.h.compares(got.Addr())
 	return got.Addr().String()
 }
 
