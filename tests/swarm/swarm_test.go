@@ -248,6 +248,8 @@ func leaderKilled(c *cluster) {
 	c.down[leader] = true
 	c.ask = c.Hosts[(slices.Index(c.Hosts, leader)+1)%len(c.Hosts)]
 	c.await(leader)
+	// Engines forget a change of the service now and then while they replace its tasks.
+	c.settled("web", 12)
 	c.scale("web", 9)
 	c.settled("web", 9)
 	if err := leader.Engine.Start(c.t.Context()); err != nil {
