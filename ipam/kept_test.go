@@ -91,6 +91,21 @@ func TestAKeptAddressIsWaitedFor(t *testing.T) {
 	})
 }
 
+// TestAgedAfterAKeptAddress: the order counts what was given for its own sake too.
+func TestAgedAfterAKeptAddress(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		n := c.host("h1").mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, opts: map[string]string{"order": "aged"}}).define("lan1")
+		n.h.ready()
+		n.h.Avoid([]wanted.Address{{Segment: pool.DefaultSegment, Address: netip.MustParseAddr("10.0.0.5"), Network: n.id, Container: "web"}})
+		if got := n.ask(AddressRequest{Options: named("web")}); got != "10.0.0.5" {
+			c.Errorf("web is given %s, want the address it had", got)
+		}
+		if got := n.ask(AddressRequest{Newcomers: func(string) bool { return true }}); got != "10.0.0.6" {
+			c.Errorf("then %s is given, want 10.0.0.6, the next one", got)
+		}
+	})
+}
+
 // TestAKeptAddressRests: a cooldown holds for whoever may be another container.
 func TestAKeptAddressRests(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {

@@ -298,9 +298,9 @@ func (c *picker) unanswered(ctx context.Context, all []candidate) []candidate {
 }
 
 // stocked are the addresses of a view that nobody answered for lately.
-func (c *picker) stocked(v view, ranges []netip.Prefix) (all []netip.Prefix) {
+func (c *picker) stocked(v view) (all []netip.Prefix) {
 	for _, at := range c.a.prober.Of(c.network) {
-		if at.Segment == v.segment && within(ranges, at.Addr) {
+		if at.Segment == v.segment && within(v.ranges, at.Addr) {
 			all = append(all, netip.PrefixFrom(at.Addr, at.Addr.BitLen()))
 		}
 	}

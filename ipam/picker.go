@@ -172,7 +172,7 @@ type spare struct {
 func (c *picker) offer() (one candidate, ok bool) {
 	for _, pass := range []spare{{asked: true}, {asked: true, among: mirror.Cooling}, {}, {among: mirror.Cooling}} {
 		for i, v := range c.views {
-			if one, ok := c.choose(i, v, v.ranges, pass); ok {
+			if one, ok := c.choose(i, v, pass); ok {
 				return one, true
 			}
 		}
@@ -183,10 +183,11 @@ func (c *picker) offer() (one candidate, ok bool) {
 // next holds the place of one candidate, by a list where what is known offers
 // none.
 func (c *picker) next(ctx context.Context) (candidate, error) {
-	for _, known := range []func(context.Context) (candidate, bool, error){c.reservedFor, c.again} {
-		if one, ok, err := known(ctx); ok || err != nil {
-			return one, err
-		}
+	if one, ok, err := c.reservedFor(ctx); ok || err != nil {
+		return one, err
+	}
+	if one, ok, err := c.again(ctx); ok || err != nil {
+		return one, err
 	}
 	for {
 		if one, ok := c.offer(); ok {
@@ -258,14 +259,14 @@ func (c *picker) nobodys(v view) []*addrset.Set {
 	return []*addrset.Set{v.excluded, c.hosts, c.a.answering.of(v.segment), c.a.prober.Answering(v.segment), c.passed}
 }
 
-func (c *picker) choose(i int, v view, ranges []netip.Prefix, pass spare) (one candidate, ok bool) {
-	want := mirror.Want{Ranges: ranges, Never: c.never(v), Order: v.order, Among: pass.among}
+func (c *picker) choose(i int, v view, pass spare) (one candidate, ok bool) {
+	want := mirror.Want{Ranges: v.ranges, Never: c.never(v), Order: v.order, Among: pass.among}
 	if pass.asked {
 		want.Never = append(want.Never, c.late)
 	}
 	apart := c.unsure || c.lostTo > 0 || c.a.mirrorOf(v).Contended()
 	if (apart || v.order == pool.Random) && c.a.lan().asksFor(v) {
-		if some := c.stocked(v, ranges); len(some) > 0 {
+		if some := c.stocked(v); len(some) > 0 {
 			inStock := want
 			inStock.Ranges = some
 			if one, ok := c.hold(i, v, inStock, apart); ok {
@@ -318,7 +319,8 @@ func (c *picker) reservedFor(ctx context.Context) (candidate, bool, error) {
 			}
 			only := []netip.Prefix{netip.PrefixFrom(r.At.Addr, r.At.Addr.BitLen())}
 			one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: only, Never: c.nobodys(v), Among: mirror.Unrecorded})
-			if one.kept = r.Modified; ok || err != nil {
+			if ok || err != nil {
+				one.kept = r.Modified
 				return one, ok, err
 			}
 		}
@@ -343,7 +345,7 @@ func (c *picker) again(ctx context.Context) (candidate, bool, error) {
 				if among == mirror.Cooling && !c.named {
 					continue
 				}
-				one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: only, Never: c.never(v), Among: among})
+				one, ok, err := c.await(ctx, i, v, mirror.Want{Ranges: only, Never: c.never(v), Order: v.order, Among: among})
 				if ok || err != nil {
 					return one, ok, err
 				}
