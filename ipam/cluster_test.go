@@ -739,7 +739,7 @@ func (h *host) up() {
 // it returns ends once the store looks as wanted, as a call's does that
 // waited long enough.
 func (h *host) mute(span store.Span, ok func([]store.Item) bool) context.Context {
-	h.lossy.mute(true)
+	h.lossy.muted.Store(true)
 	ctx, cancel := context.WithCancel(h.c.Context())
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -751,7 +751,7 @@ func (h *host) mute(span store.Span, ok func([]store.Item) bool) context.Context
 }
 
 // hear ends mute.
-func (h *host) hear() { h.lossy.mute(false) }
+func (h *host) hear() { h.lossy.muted.Store(false) }
 
 // ctx is what a call of Docker's runs under; short while the store is away,
 // since that is how long the call will take.

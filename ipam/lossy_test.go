@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"gvlan/cluster/store"
 )
@@ -17,7 +18,9 @@ type lossy struct {
 	before bool
 	late   *store.Txn // was not sent yet
 	strand func()     // not nil: the next transaction that which picks is late
-	muted  bool       // no transaction has a reply
+	// muted: no transaction has a reply. Those of the session have: without them it
+	// would not be trusted, and nothing be sent.
+	muted atomic.Bool
 
 	scanned func()        // not nil: the next time all leases were read it runs first
 	gate    chan struct{} // not nil: keys alone are not read before it is closed
@@ -76,20 +79,6 @@ func (l *lossy) set(which func(store.Txn) bool, happen func(), before bool) {
 	l.which, l.happen, l.before = which, happen, before
 }
 
-// mute loses every reply, or none from now on. Those to the session come: without
-// them it would not be trusted, and nothing be sent.
-func (l *lossy) mute(on bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.muted = on
-}
-
-func (l *lossy) isMuted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.muted
-}
-
 // take reports whether it is that transaction's turn.
 func (l *lossy) take(txn store.Txn, before bool) bool {
 	l.mu.Lock()
@@ -122,7 +111,7 @@ func (l *lossy) Commit(ctx context.Context, txn store.Txn) (store.Result, error)
 		l.happen()
 		return store.Result{}, store.ErrUnavailable
 	}
-	if l.isMuted() {
+	if l.muted.Load() {
 		return store.Result{}, store.ErrUnavailable
 	}
 	return res, err
