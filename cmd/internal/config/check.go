@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"gvlan/cluster/store/authority"
+	"gvlan/driver/bgp/peer"
 	"gvlan/parentfile"
 )
 
@@ -27,6 +28,7 @@ func (l *Settings) Check() error {
 		c.checkEtcdAccess(),
 		l.checkListen(),
 		c.checkNames(),
+		c.checkBGP(),
 		c.checkParents(),
 	)
 }
@@ -223,6 +225,25 @@ func (c *Config) checkNames() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// checkBGP: a host speaks as somebody, with somebody.
+func (c *Config) checkBGP() error {
+	peers := c.BGP.Peers
+	switch {
+	case c.BGP.AS != 0 && len(peers) == 0:
+		return errors.New("--bgp-as without --bgp-peer: nobody would be told anything; give both")
+	case c.BGP.AS == 0 && len(peers) > 0:
+		return errors.New("--bgp-peer without --bgp-as: say which AS this host speaks as, for example 65001")
+	case len(c.BGP.Import) > 0 && len(peers) == 0:
+		return errors.New("--bgp-import without --bgp-peer: nobody would tell this host of routes; give both")
+	}
+	for i, p := range peers {
+		if slices.ContainsFunc(peers[:i], func(other peer.Peer) bool { return other.Address.Addr() == p.Address.Addr() }) {
+			return fmt.Errorf("--bgp-peer %s is given twice: one session with a router is enough", p.Address.Addr())
+		}
+	}
+	return nil
 }
 
 // checkParents refuses parent lists that no host could use.

@@ -86,6 +86,12 @@ func TestContradictions(t *testing.T) {
 		{name: "advertise with a port", words: "--advertise 10.0.0.1:7947", want: `--advertise "10.0.0.1:7947"`},
 		{name: "log format", words: "--log-format xml", want: `--log-format "xml"`},
 
+		{name: "BGP", words: "--bgp-as 65001 --bgp-peer 192.168.1.1,65000 --bgp-peer [fd00::1]:1179,65000,/etc/gvlan/bgp --bgp-import 10.0.0.0/8,fd00::/8"},
+		{name: "peers without an AS", words: "--bgp-peer 192.168.1.1,65000", want: "--bgp-peer without --bgp-as"},
+		{name: "an AS without peers", words: "--bgp-as 65001 --bgp-import 10.0.0.0/8", want: "--bgp-as without --bgp-peer"},
+		{name: "routes of nobody", words: "--bgp-import 10.0.0.0/8", want: "--bgp-import without --bgp-peer"},
+		{name: "a peer twice", words: "--bgp-as 65001 --bgp-peer 192.168.1.1,65000 --bgp-peer 192.168.1.1:1179,65002", want: "--bgp-peer 192.168.1.1 is given twice"},
+
 		{name: "dns listener without dns", words: "--dns off --dns-listen 0.0.0.0:53", want: "--dns-listen with --dns off"},
 		{name: "upstream without a port", words: "--dns-upstream 9.9.9.9", want: `--dns-upstream "9.9.9.9"`},
 		{name: "domain", words: "--domain gvlan.", want: `--domain "gvlan."`},

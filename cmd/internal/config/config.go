@@ -3,8 +3,11 @@ package config
 import (
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"gvlan/driver/bgp/peer"
 )
 
 // Config is what an agent is told. options.go says how each field is spelled,
@@ -31,6 +34,7 @@ type Config struct {
 	Pools   Pools
 	Gossip  Gossip
 	DNS     DNS
+	BGP     BGP
 
 	Parents Parents // from the file only
 }
@@ -104,6 +108,13 @@ type Update struct {
 	SecretFile string // Secret is read from it
 }
 
+// BGP says with whom this host speaks BGP.
+type BGP struct {
+	AS     peer.AS // this host's; 0: it speaks with nobody
+	Peers  []peer.Peer
+	Import []netip.Prefix // inside of which routes of peers are taken
+}
+
 // Parents is what `-o parent=@host` means on this host: parent lists as
 // in -o parent=, by network name, else the default.
 type Parents struct {
@@ -164,6 +175,12 @@ func (c *Config) OnHost() {
 	} {
 		if *path != "" {
 			*path = c.HostPath(*path)
+		}
+	}
+	c.BGP.Peers = slices.Clone(c.BGP.Peers)
+	for i := range c.BGP.Peers {
+		if file := &c.BGP.Peers[i].PasswordFile; *file != "" {
+			*file = c.HostPath(*file)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"gvlan/driver/bgp/peer"
 	"gvlan/ipam/pool"
 	"gvlan/parentfile"
 )
@@ -78,7 +79,7 @@ func (f *configFile) take(key toml.Key, value any, line int) error {
 	if err := checkQuotes(key, value); err != nil {
 		return fmt.Errorf("%s: %w", f.at(line), err)
 	}
-	text, err := spell(value)
+	text, err := spell(value, between(fieldOf(name)))
 	if err != nil {
 		return fmt.Errorf("%s: %s: %w", f.at(line), name, err)
 	}
@@ -115,8 +116,9 @@ func knownKey(key toml.Key) bool {
 	return false
 }
 
-// spell writes a TOML value as it would stand on the command line.
-func spell(value any) (string, error) {
+// spell writes a TOML value as it would stand on the command line, where the items
+// of a list have that between them.
+func spell(value any, between string) (string, error) {
 	switch v := value.(type) {
 	case string:
 		return v, nil
@@ -131,12 +133,12 @@ func spell(value any) (string, error) {
 		var list []string
 		for _, item := range v {
 			text, ok := item.(string)
-			if !ok || strings.Contains(text, ",") {
+			if !ok || strings.Contains(text, between) {
 				return "", fmt.Errorf("%v is no item of a list of strings", item)
 			}
 			list = append(list, text)
 		}
-		return strings.Join(list, ","), nil
+		return strings.Join(list, between), nil
 	}
 	return "", fmt.Errorf("%v is neither a string, a number, true or false, nor a list of strings", value)
 }
@@ -160,21 +162,28 @@ func unquoted(key toml.Key) error {
 	return fmt.Errorf("%s: its value is not in quotes: write %s = \"...\"", key, key[len(key)-1:])
 }
 
+// fieldOf is a field of the kind that a key of the file sets; nil where it is none of
+// an option.
+func fieldOf(name string) any {
+	for _, o := range options() {
+		if o.Name == name {
+			return o.field(new(Config))
+		}
+	}
+	return nil
+}
+
 // checkQuotes refuses numbers and switches where words are wanted, which
 // would be taken for words.
 func checkQuotes(key toml.Key, value any) error {
-	var field any
-	for _, o := range options() {
-		if len(key) == 1 && o.Name == key[0] {
-			field = o.field(new(Config))
-		}
-	}
+	field := fieldOf(key.String())
 	wants := false
 	switch value.(type) {
 	case int64:
 		_, port := field.(*uint16)
 		_, protocol := field.(*Protocol)
-		wants = !port && !protocol
+		_, as := field.(*peer.AS)
+		wants = !port && !protocol && !as
 	case bool:
 		_, takes := field.(*bool)
 		wants = !takes

@@ -41,7 +41,7 @@ func FuzzValues(f *testing.F) {
 				t.Errorf("%q became %v", text, block)
 			}
 		}
-		for _, item := range items(text) {
+		for _, item := range items(text, ",") {
 			if strings.TrimSpace(item) != item || item == "" {
 				t.Errorf("items(%q) has %q", text, item)
 			}

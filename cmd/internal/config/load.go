@@ -58,11 +58,32 @@ func AddFlags(flags *pflag.FlagSet, names ...string) {
 			continue
 		}
 		flags.String(o.Name, o.preset, o.usage)
+		if flag := flags.Lookup(o.Name); between(o.field(new(Config))) == ";" {
+			flag.Value = &repeated{between: ";"}
+		}
 		if o.bare() {
 			flags.Lookup(o.Name).NoOptDefVal = "on"
 		}
 	}
 }
+
+// repeated is a list that is given item by item.
+type repeated struct{ text, between string }
+
+// String implements pflag.Value.
+func (r *repeated) String() string { return r.text }
+
+// Set implements pflag.Value.
+func (r *repeated) Set(item string) error {
+	if r.text != "" {
+		item = r.text + r.between + item
+	}
+	r.text = item
+	return nil
+}
+
+// Type implements pflag.Value.
+func (r *repeated) Type() string { return "string" }
 
 // AddAgentFlags registers what an operator command needs to find its agent, and
 // the other options that it needs while that one does not answer.
@@ -208,10 +229,16 @@ func (l *Settings) chosen(name string) bool {
 // ReadSecrets replaces the *-file settings by the files' content, but for the
 // token: a host that has joined needs none, and its file may be gone.
 func (c *Config) ReadSecrets() error {
-	return errors.Join(
+	problems := []error{
 		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
 		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
-	)
+	}
+	for i := range c.BGP.Peers {
+		var err error
+		c.BGP.Peers[i].Password, err = c.BGP.Peers[i].Secret()
+		problems = append(problems, err)
+	}
+	return errors.Join(problems...)
 }
 
 // JoinToken is the token to join with, read anew where it is in a file.

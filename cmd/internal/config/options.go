@@ -30,7 +30,8 @@ func options() []option {
 	all = append(all, etcdOptions()...)
 	all = append(all, joinOptions()...)
 	all = append(all, poolOptions()...)
-	return append(all, nameOptions()...)
+	all = append(all, nameOptions()...)
+	return append(all, bgpOptions()...)
 }
 
 func hostOptions() []option {
@@ -141,5 +142,16 @@ func nameOptions() []option {
 			field: func(c *Config) any { return &c.DNS.Update.Key }},
 		{Name: "dns-update-secret-file", usage: "`PATH` of the file with the key's secret in base64",
 			field: func(c *Config) any { return &c.DNS.Update.SecretFile }},
+	}
+}
+
+func bgpOptions() []option {
+	return []option{
+		{Name: "bgp-as", usage: "`NUMBER` of the AS this host speaks BGP as, with --bgp-peer; none: it does not",
+			field: func(c *Config) any { return &c.BGP.AS }},
+		{Name: "bgp-peer", usage: "`ADDRESS[:PORT],AS[,FILE]` of a router that is told where this host's containers are, FILE having the password of the session (RFC 2385); may be repeated, or several with ; between them",
+			field: func(c *Config) any { return &c.BGP.Peers }},
+		{Name: "bgp-import", usage: "`PREFIX,...` inside of which this host takes routes from its peers; none: it takes none",
+			field: func(c *Config) any { return &c.BGP.Import }},
 	}
 }

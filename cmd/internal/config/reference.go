@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"gvlan/driver/bgp/peer"
 )
 
 // Reference is the table of all settings, as README has it.
@@ -51,11 +53,11 @@ func (o option) tomlPreset() string {
 		return fmt.Sprint(o.preset == "on")
 	case *uint16, *Protocol:
 		return o.preset
-	case *string, *time.Duration:
+	case *string, *time.Duration, *peer.AS:
 		return fmt.Sprintf("%q", o.preset)
 	}
 	quoted := []string{}
-	for _, item := range items(o.preset) {
+	for _, item := range items(o.preset, between(o.field(new(Config)))) {
 		quoted = append(quoted, fmt.Sprintf("%q", item))
 	}
 	return "[" + strings.Join(quoted, ", ") + "]"

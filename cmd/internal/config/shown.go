@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gvlan/driver/bgp/peer"
 )
 
 // Shown is one setting of an agent that runs, as anybody may see it.
@@ -81,22 +83,29 @@ func printed(field any) string {
 		return strconv.Itoa(int(*v))
 	case *Protocol:
 		return strconv.Itoa(int(*v))
+	case *peer.AS:
+		if *v == 0 {
+			return ""
+		}
+		return strconv.FormatUint(uint64(*v), 10)
 	case *time.Duration:
 		return v.String()
 	case *[]string:
-		return strings.Join(*v, ",")
+		return strings.Join(*v, between(v))
 	case *[]netip.Prefix:
-		return join(*v, netip.Prefix.String)
+		return join(*v, between(v), netip.Prefix.String)
 	case *[]Block:
-		return join(*v, func(b Block) string { return fmt.Sprintf("%s:%d", b.Base, b.Bits) })
+		return join(*v, between(v), func(b Block) string { return fmt.Sprintf("%s:%d", b.Base, b.Bits) })
+	case *[]peer.Peer:
+		return join(*v, between(v), peer.Peer.String)
 	}
 	panic(fmt.Sprintf("options table: no spelling for %T", field))
 }
 
-func join[T any](all []T, print func(T) string) string {
+func join[T any](all []T, between string, print func(T) string) string {
 	var words []string
 	for _, one := range all {
 		words = append(words, print(one))
 	}
-	return strings.Join(words, ",")
+	return strings.Join(words, between)
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"gvlan/driver/bgp/peer"
 )
 
 // assign parses text into the field of Config that into points to. Every
@@ -20,24 +22,39 @@ func assign(into any, text string) (err error) {
 		*into, err = parsePort(text)
 	case *Protocol:
 		*into, err = parseProtocol(text)
+	case *peer.AS:
+		*into = 0
+		if text != "" {
+			*into, err = peer.ParseAS(text)
+		}
+	case *[]peer.Peer:
+		*into, err = parseEach(text, between(into), peer.Parse)
 	case *time.Duration:
 		*into, err = parseDuration(text)
 	case *[]string:
-		*into = items(text)
+		*into = items(text, between(into))
 	case *[]netip.Prefix:
-		*into, err = parseEach(text, parsePrefix)
+		*into, err = parseEach(text, between(into), parsePrefix)
 	case *[]Block:
-		*into, err = parseEach(text, parseBlock)
+		*into, err = parseEach(text, between(into), parseBlock)
 	default:
 		panic(fmt.Sprintf("options table: no parser for %T", into))
 	}
 	return err
 }
 
-// items splits a list at its commas; spaces and empty items do not count.
-func items(text string) []string {
+// between is what parts the items of a list in one line: a peer has commas itself.
+func between(list any) string {
+	if _, peers := list.(*[]peer.Peer); peers {
+		return ";"
+	}
+	return ","
+}
+
+// items splits a list; spaces and empty items do not count.
+func items(text, between string) []string {
 	var list []string
-	for _, item := range strings.Split(text, ",") {
+	for _, item := range strings.Split(text, between) {
 		if item = strings.TrimSpace(item); item != "" {
 			list = append(list, item)
 		}
@@ -45,9 +62,9 @@ func items(text string) []string {
 	return list
 }
 
-func parseEach[T any](text string, parse func(string) (T, error)) ([]T, error) {
+func parseEach[T any](text, between string, parse func(string) (T, error)) ([]T, error) {
 	var list []T
-	for _, item := range items(text) {
+	for _, item := range items(text, between) {
 		value, err := parse(item)
 		if err != nil {
 			return nil, err
