@@ -29,7 +29,7 @@ var arrows = map[string][]string{
 	"cmd/internal/cli/networks":    {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "driver/command", "driver/engine", "driver/network", "driver/option", "ipam/pool"},
 	"cmd/internal/cli/nodes":       {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "ipam/evict"},
 	"cmd/internal/cli/stores":      {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/config", "cmd/internal/terminal"},
-	"cmd/internal/config":          {"cluster/store/authority", "ipam/pool", "parentfile"},
+	"cmd/internal/config":          {"cluster/store/authority", "driver/bgp/peer", "ipam/pool", "parentfile"},
 	"cmd/internal/datadir":         {},
 	"cmd/internal/doctor":          {"cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor/firewall", "driver/engine", "driver/link", "driver/netns", "driver/option", "parentfile"},
 	"cmd/internal/doctor/firewall": {},
@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/arp":               {"driver/packet", "driver/trouble"},
+	"driver/bgp/peer":          {},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve", "parentfile"},
 	"driver/endpoint":          {"cluster/store", "driver/arp", "driver/engine", "driver/failpoint", "driver/fixed", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool"},
 	"driver/engine":            {},
