@@ -8,11 +8,12 @@ set -eu
 
 cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
 
-# The machine's own suite gives engine 20.10, User Mode Linux, Prometheus and the
-# tools that look at the LAN; docker-compose is the Python one that goes with 20.10.
+# The machine's own suite gives engine 20.10, User Mode Linux, Prometheus, routers (FRR,
+# BIRD) and the tools that look at the LAN; docker-compose is the Python one that goes
+# with 20.10.
 packages="docker.io docker-compose tini busybox-static debootstrap user-mode-linux
 	iproute2 iptables nftables iputils-ping iputils-arping iperf3 tcpdump dnsutils dnsperf
-	ca-certificates util-linux prometheus"
+	ca-certificates util-linux prometheus frr bird2"
 
 missing() {
 	for p in $packages; do
@@ -41,7 +42,8 @@ install_packages() {
 	[ -z "$policy" ] || rm -f "$policy"
 	# policy-rc.d stops the start now; these stop the one at the next boot.
 	if [ -d /run/systemd/system ]; then
-		systemctl disable --now docker.service docker.socket containerd.service prometheus.service
+		systemctl disable --now docker.service docker.socket containerd.service prometheus.service \
+			frr.service bird.service
 	fi
 }
 
