@@ -60,7 +60,7 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
 	d.Access = hostaccess.New(h)
 	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Keeper, d.Sandboxes)
-	d.Tables.Tell(d.Poke, d.KeepOutAll)
+	d.Tables.Tell(d.Poke, d.KeepOutAll, func() { host.Tell(h.Ways) })
 	return d, nil
 }
 

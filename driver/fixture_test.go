@@ -151,9 +151,7 @@ func (h *machine) launch() {
 		func(ctx context.Context) error { return tables.Live.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Nodes.Run(ctx, h.session) },
 		func(ctx context.Context) error { return tables.Epochs.Run(ctx, h.session) },
-		func(ctx context.Context) error {
-			return store.Follow(ctx, h.session, store.EndpointsSpan(), h.d.Line.Apply)
-		},
+		func(ctx context.Context) error { return tables.Endpoints.Run(ctx, h.session) },
 		func(ctx context.Context) error { return served.Serve(ctx, socket) },
 	} {
 		work.Go(func() {
@@ -190,6 +188,8 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			Live:     store.NewTable[store.Live](store.LiveSpan(), unread),
 			Nodes:    store.NewTable[store.Node](store.NodesSpan(), unread),
 			Epochs:   store.NewTable[store.Epoch](store.EpochsSpan(), unread),
+
+			Endpoints: store.NewTable[store.Endpoint](store.EndpointsSpan(), unread),
 		},
 		Name: "gvlan", KV: h.kv(), Self: h.session, Addresses: h.addresses, Links: h.links, Engine: h.engine,
 		Memory: memory, Settings: kept.Bucket("labels"),
@@ -209,13 +209,14 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			}
 			return h.elsewhere(), nil
 		},
-		Routes: h.routes, Inside: h.within, HostAccess: h.access, Besides: h.inSandboxes(),
+		Routes: h.routes, Inside: h.within, Defaults: journal.Defaults{HostAccess: h.access}, Besides: h.inSandboxes(),
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Events: &h.told,
 		Now:    h.clock.now, Log: log,
 	})
 	h.must(err)
 	endpoints.driver = h.d
+	h.d.Tables.Endpoints.Tell(h.d.Line.Apply)
 }
 
 // within opens the routes of a sandbox; one that a test did not make is not there.

@@ -117,6 +117,9 @@ type NodeNetwork struct {
 	// HostAccess is on, or off with why where the node's default does not apply; ""
 	// is off.
 	HostAccess string `json:"hostAccess,omitempty"`
+	// HostRoutes is on where the node makes routes to other nodes' containers, or
+	// off with why where the node's setting forbids them; "" is off.
+	HostRoutes string `json:"hostRoutes,omitempty"`
 	// Pools and Segment are those of a network of this node only, which has no
 	// definition to say them.
 	Pools   []Pool `json:"pools,omitempty"`

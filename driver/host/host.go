@@ -44,10 +44,13 @@ type Config struct {
 	OnHost    func(path string) string // a path of the host as this agent sees it
 	Resolvers Resolvers                // nil: no names inside sandboxes
 	// Routes are this host's own, and Inside opens those of a sandbox; nil: there is
-	// no host access.
-	Routes     Routes
-	Inside     func(sandbox string, f func(Routes) error) error
-	HostAccess bool // networks that say nothing of it have it
+	// no host access, and hosts have no routes to each other's containers.
+	Routes      Routes
+	Inside      func(sandbox string, f func(Routes) error) error
+	Defaults    journal.Defaults
+	RoutesTable int // the kernel's, of routes to other hosts' containers; 0: main
+	// Speaker tells routers of this host's containers; nil: nobody is told.
+	Speaker Speaker
 	// AskLAN asks at an interface of this host who has these addresses; nil is
 	// link.Ask.
 	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
@@ -91,6 +94,7 @@ type Host struct {
 	Wake    chan struct{} // the engine side has work
 	Changed chan struct{} // this node's description may have changed
 	Reach   chan struct{} // host access may not be as it should
+	Ways    chan struct{} // routes to other hosts' containers may not be as they should
 	// Later is Wake and Changed for what may wait until a burst is over.
 	Later chan struct{}
 }
@@ -111,7 +115,7 @@ func New(cfg Config) (*Host, error) {
 		Cfg: cfg, Self: cfg.Self, Addresses: cfg.Addresses, Memory: cfg.Memory, Scopes: scopes,
 		Tables: newMirrors(cfg.Tables, cfg.Log), Troubles: trouble.NewBook(cfg.Now, cfg.Log),
 		Now: cfg.Now, Log: cfg.Log,
-		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1), Reach: make(chan struct{}, 1), Later: make(chan struct{}, 1),
+		Wake: make(chan struct{}, 1), Changed: make(chan struct{}, 1), Reach: make(chan struct{}, 1), Ways: make(chan struct{}, 1), Later: make(chan struct{}, 1),
 	}
 	h.Parents = parent.New(parent.Config{
 		State: cfg.Memory, Links: cfg.Links, Elsewhere: cfg.Elsewhere, Hosts: cfg.Hosts, OnHost: cfg.OnHost,
@@ -120,12 +124,13 @@ func New(cfg Config) (*Host, error) {
 	return h, nil
 }
 
-// Poke asks the engine side, what describes this node, and host access, to look
-// again.
+// Poke asks the engine side, what describes this node, host access, and routes
+// between hosts, to look again.
 func (h *Host) Poke() {
 	Tell(h.Wake)
 	Tell(h.Changed)
 	Tell(h.Reach)
+	Tell(h.Ways)
 }
 
 // Tell wakes whoever waits, or will wait next, for c.
@@ -196,6 +201,16 @@ type Routes interface {
 	Set(ctx context.Context, reach func(link string) bool, want route.State) error
 	// Watch tells of changes, until ctx ends.
 	Watch(ctx context.Context, changed func()) error
+}
+
+// Speaker is a routing protocol's as the driver needs it; *bgp.Speaker is one. Ways
+// are a destination with its next hop.
+type Speaker interface {
+	// Announce makes these ways, the next hop this host's own, all that routers are
+	// told. It does not wait for them.
+	Announce(ways []route.Route)
+	// Learned are the ways that routers told of and that this host is to go.
+	Learned() []route.Route
 }
 
 // ResyncEvery is how often replicas and names are looked at without being

@@ -16,6 +16,8 @@ type Tables struct {
 	Live     *store.Table[store.Live]
 	Nodes    *store.Table[store.Node]
 	Epochs   *store.Table[store.Epoch]
+	// Endpoints are of all nodes.
+	Endpoints *store.Table[store.Endpoint]
 }
 
 // Mirrors are the spans of the store that replicas are kept from.
@@ -27,6 +29,7 @@ type Mirrors struct {
 	Live       *store.Table[store.Live]
 	Nodes      *store.Table[store.Node]
 	Epochs     *store.Table[store.Epoch]
+	Endpoints  *store.Table[store.Endpoint]
 }
 
 func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
@@ -41,12 +44,14 @@ func newMirrors(shared Tables, log *slog.Logger) *Mirrors {
 		Live:       shared.Live,
 		Nodes:      shared.Nodes,
 		Epochs:     shared.Epochs,
+		Endpoints:  shared.Endpoints,
 	}
 }
 
-// Tell has changed called after every change, and nodes before that after one
-// of a node's description.
-func (t *Mirrors) Tell(changed, nodes func()) {
+// Tell has changed called after every change, nodes before that after one of a
+// node's description, and endpoints, alone, after one of an endpoint.
+func (t *Mirrors) Tell(changed, nodes, endpoints func()) {
+	t.Endpoints.Tell(func(store.Change) { endpoints() })
 	t.Nodes.Tell(func(store.Change) { nodes() })
 	reader := func(store.Change) { changed() }
 	t.Networks.Tell(reader)

@@ -101,15 +101,15 @@ func (a *Access) Keep(ctx context.Context) error {
 // ready for it.
 func (a *Access) look(ctx context.Context) (pending bool) {
 	networks := a.Memory.Networks()
-	nobody := !slices.ContainsFunc(networks, func(n journal.Network) bool { return wants(n, a.Cfg.HostAccess) })
+	nobody := !slices.ContainsFunc(networks, func(n journal.Network) bool { return wants(n, a.Cfg.Defaults) })
 	if nobody && a.clean { // what is not asked for costs no container's start anything
-		a.tell(View{Default: a.Cfg.HostAccess, Networks: networks}, nil)
+		a.tell(View{Defaults: a.Cfg.Defaults, Networks: networks}, nil)
 		return false
 	}
 	v, err := a.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
-			a.tell(View{Default: a.Cfg.HostAccess, Networks: networks}, map[string]error{"": err})
+			a.tell(View{Defaults: a.Cfg.Defaults, Networks: networks}, map[string]error{"": err})
 		}
 		return false
 	}
@@ -143,7 +143,7 @@ func (a *Access) tell(v View, faults map[string]error) {
 		failed = append(failed, fmt.Sprintf("host access%s does not work on %s as it should: %s", a.onNetwork(network), a.Cfg.Host(), strings.ReplaceAll(faults[network].Error(), "\n", "; ")))
 	}
 	for _, n := range v.Networks {
-		if _, why := n.HostAccess(v.Default); why != "" && n.Stage != journal.StageGone {
+		if _, why := n.HostAccess(v.Defaults); why != "" && n.Stage != journal.StageGone {
 			off = append(off, fmt.Sprintf("--host-access has no effect on network %s: %s", n.Title(), why))
 		}
 	}
@@ -160,7 +160,7 @@ func (a *Access) onNetwork(id string) string {
 
 // view looks at the host.
 func (a *Access) view(ctx context.Context) (View, error) {
-	v := View{Driver: a.Cfg.Name, Node: a.Self.Node(), Default: a.Cfg.HostAccess, Networks: a.Memory.Networks(), MACs: map[string]net.HardwareAddr{}, Strict: map[string]bool{}}
+	v := View{Driver: a.Cfg.Name, Node: a.Self.Node(), Defaults: a.Cfg.Defaults, Networks: a.Memory.Networks(), MACs: map[string]net.HardwareAddr{}, Strict: map[string]bool{}}
 	for _, e := range a.Memory.Endpoints() {
 		all := e.Addresses()
 		for _, l := range a.Memory.LeasesOf(e.ID, journal.Bound) {

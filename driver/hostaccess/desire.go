@@ -29,7 +29,7 @@ import (
 // View is this host at one moment.
 type View struct {
 	Driver, Node string // as shims are made of
-	Default      bool   // networks that say nothing want it
+	Defaults     journal.Defaults // of networks that say nothing of it
 	Networks     []journal.Network
 	Endpoints    []Endpoint
 	Interfaces   []link.Interface
@@ -90,7 +90,7 @@ func Desire(v View) Plan {
 	}
 	for _, e := range v.Endpoints {
 		n, known := networks[e.Network]
-		if !known || !e.joined() || !wants(n, v.Default) {
+		if !known || !e.joined() || !wants(n, v.Defaults) {
 			continue
 		}
 		if link.Beside(n.Options.Spec(), networks[newest[e.Parent].Network].Options.Spec()) != "" {
@@ -105,7 +105,7 @@ func Desire(v View) Plan {
 // joined reports whether the endpoint has a link.
 func (e Endpoint) joined() bool { return e.Link != "" && e.Parent != "" }
 
-func wants(n journal.Network, byDefault bool) bool {
+func wants(n journal.Network, byDefault journal.Defaults) bool {
 	on, _ := n.HostAccess(byDefault)
 	return on
 }

@@ -147,10 +147,10 @@ func TestNobodyWantsIt(t *testing.T) {
 		"not joined":   func(v *hostaccess.View) { v.Endpoints[0].Link, v.Endpoints[0].Parent = "", "" },
 		"no container": func(v *hostaccess.View) { v.Endpoints = nil },
 		"private": func(v *hostaccess.View) {
-			v.Networks[0].Options.Mode, v.Networks[0].Options.HostAccess, v.Default = link.Private, "", true
+			v.Networks[0].Options.Mode, v.Networks[0].Options.HostAccess, v.Defaults.HostAccess = link.Private, "", true
 		},
 		"internal": func(v *hostaccess.View) {
-			v.Networks[0].Internal, v.Networks[0].Options.HostAccess, v.Default = true, "", true
+			v.Networks[0].Internal, v.Networks[0].Options.HostAccess, v.Defaults.HostAccess = true, "", true
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestNobodyWantsIt(t *testing.T) {
 func TestOneShimForAll(t *testing.T) {
 	v := view(bridged, at("eth0", "192.0.2.1/24"), at("eth0", "2001:db8::1/64"))
 	second := v.Networks[0]
-	second.ID, second.Options.HostAccess, v.Default = "n2", "", true
+	second.ID, second.Options.HostAccess, v.Defaults.HostAccess = "n2", "", true
 	v.Networks = append(v.Networks, second)
 	e := v.Endpoints[0]
 	e.ID, e.Network, e.IPv4, e.IPv6 = "e2", "n2", netip.MustParsePrefix("192.0.2.10/24"), netip.Prefix{}

@@ -117,19 +117,44 @@ func (n Network) Subnets() []netip.Prefix {
 // worker's.
 func (n Network) IsManager() bool { return n.ID == store.ManagerNetwork(n.UUID) }
 
+// Defaults is what a host's agent is set to, for networks that say nothing of it.
+type Defaults struct {
+	HostAccess bool // hosts and their own containers reach each other
+	NoRoutes   bool // this host makes no routes to other hosts' containers, whatever a network says
+}
+
 // HostAccess reports whether the network's containers and their host reach each
-// other: by what it was set to, by its option, or by the agent's default. Where the
-// default does not apply, why says so.
-func (n Network) HostAccess(byDefault bool) (on bool, why string) {
+// other: by what it was set to, by its option, or by default: as the agent is set, and
+// where hosts have routes to each other's containers. Where the agent's default does
+// not apply, why says so.
+func (n Network) HostAccess(d Defaults) (on bool, why string) {
 	said := cmp.Or(option.HostAccess(n.Overrides.HostAccess), n.Options.HostAccess)
-	if said != "" || !byDefault {
+	between, _ := n.RoutesHosts(d)
+	if said != "" || !d.HostAccess && !between {
 		return said == option.HostAccessOn, ""
 	}
 	why = option.NoHostAccess(n.Options)
 	if why == "" && n.Internal {
 		why = "an internal network has it only by -o host-access=on"
 	}
+	if !d.HostAccess {
+		return why == "", "" // nobody asked for it
+	}
 	return why == "", why
+}
+
+// RoutesHosts reports whether this host has routes to containers of the network on
+// other hosts: where it routes, is of more than one host and leads out, unless its
+// option or the agent says no. Where the agent does, why says so.
+func (n Network) RoutesHosts(d Defaults) (on bool, why string) {
+	many := n.Bound() || n.Stage == StageSwarm || n.Stage == StageSeen
+	if !many || n.IsManager() || n.Isolated() || !n.Options.Layer3() || n.Options.HostRoutes == option.HostRoutesOff {
+		return false, ""
+	}
+	if d.NoRoutes {
+		return false, "--routes off"
+	}
+	return true, ""
 }
 
 // Title is what messages call the network.

@@ -57,6 +57,9 @@ type Options struct {
 	Scope      Scope     `json:"scope,omitempty"`
 	NoGateway  bool      `json:"noGateway,omitempty"` // -o gateway=none
 	Routes     []Route   `json:"routes,omitempty"`
+	// HostRoutes is whether hosts have routes to each other's containers; "": where
+	// they are of any use.
+	HostRoutes HostRoutes `json:"hostRoutes,omitempty"`
 	// Advertised is what containers make of router advertisements; "": what
 	// their kernel does.
 	Advertised link.Advertised `json:"advertised,omitempty"`

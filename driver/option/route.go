@@ -24,9 +24,26 @@ func (r Route) String() string {
 	return r.To.String() + " via " + r.Via.String()
 }
 
-// setRoutes reads "10.0.0.0/8 via 192.168.1.2, ...".
+// HostRoutes is whether hosts have routes to each other's containers.
+type HostRoutes string
+
+// What a network may say of it, among its routes; one that says nothing has them
+// where it routes and is of the whole cluster.
+const (
+	HostRoutesOn  HostRoutes = "hosts"
+	HostRoutesOff HostRoutes = "off"
+)
+
+// setRoutes reads "10.0.0.0/8 via 192.168.1.2, ...", and hosts or off among them.
 func (o *Options) setRoutes(value string) error {
 	for item := range strings.SplitSeq(value, ",") {
+		if word := HostRoutes(strings.TrimSpace(item)); word == HostRoutesOn || word == HostRoutesOff {
+			if o.HostRoutes != "" {
+				return badRoute(value, "hosts and off are one choice: give one of them, once")
+			}
+			o.HostRoutes = word
+			continue
+		}
 		r, why := parseRoute(strings.Fields(item))
 		if why == "" {
 			why = o.routeTwice(r)
@@ -46,7 +63,7 @@ func badRoute(given, why string) error {
 // parseRoute says why the words are none, "" where they are.
 func parseRoute(words []string) (r Route, why string) {
 	if len(words) != 1 && (len(words) != 3 || words[1] != "via") {
-		return Route{}, "want SUBNET via ADDRESS, several with commas, as \"10.0.0.0/8 via 192.168.1.2\""
+		return Route{}, "want SUBNET via ADDRESS, several with commas, as \"10.0.0.0/8 via 192.168.1.2\"; on a network that routes also hosts or off"
 	}
 	to, err := netip.ParsePrefix(words[0])
 	if addr, aerr := netip.ParseAddr(words[0]); aerr == nil && addr.Zone() == "" {
@@ -88,8 +105,15 @@ func (o *Options) routeTwice(r Route) string {
 }
 
 // settleRoutes refuses routes by a router on a network that has none on its
-// link, and those without one elsewhere.
+// link, those without one elsewhere, and routes between hosts where the LAN itself
+// leads to their containers.
 func (o *Options) settleRoutes() error {
+	if o.HostRoutes == HostRoutesOn && !o.Layer3() {
+		return badRoute(string(o.HostRoutes), fmt.Sprintf("containers of an %s network are on the LAN, where every host finds them: leave it out, or give ipvlan_mode=l3 or l3s", o.Links()))
+	}
+	if o.HostRoutes == HostRoutesOn && o.Scope == ScopeLocal {
+		return badRoute(string(o.HostRoutes), "a local network has containers of one host only: leave it out, or scope=local")
+	}
 	for _, r := range o.Routes {
 		switch {
 		case o.Layer3() && r.Via.IsValid():

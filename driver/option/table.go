@@ -30,7 +30,7 @@ func Network() []Described {
 		{Name: "mtu", Value: "BYTES", Meaning: "of the links; default is the parent's"},
 		{Name: "scope", Words: words(ScopeGlobal, ScopeLocal), Default: string(ScopeGlobal), Meaning: "local is of this host only, also without a parent"},
 		{Name: "gateway", Words: []string{"none"}, Meaning: "no gateway and no default route"},
-		{Name: "routes", Value: "ROUTE,...", Meaning: "beside the gateway, as \"10.0.0.0/8 via 192.168.1.2\" (on an l3 network without via)"},
+		{Name: "routes", Value: "ROUTE,...", Words: words(HostRoutesOff), Meaning: "beside the gateway, as \"10.0.0.0/8 via 192.168.1.2\"; l3: no via, and hosts or off"},
 		{Name: "ipv6-ra", Words: words(link.AdvertisedOn, link.AdvertisedOff), Meaning: "whether routers give containers addresses and routes; default as the kernel"},
 		{Name: "mac-prefix", Value: "PREFIX", Words: []string{"02:42"}, Meaning: "what the MACs that follow from addresses begin with, one to three bytes; default 02"},
 		{Name: "dns", Words: []string{"on", "off"}, Default: "on", Meaning: "whether names of this network are answered"},

@@ -169,10 +169,15 @@ func (ps *Node) describeNetwork(n journal.Network, have []parentfile.Interface) 
 	if n.Stage == journal.StageLocal {
 		fares.Pools, fares.Segment = n.Pools, n.Segment
 	}
-	if on, why := n.HostAccess(ps.Cfg.HostAccess); on && ps.Cfg.Routes != nil {
+	if on, why := n.HostAccess(ps.Cfg.Defaults); on && ps.Cfg.Routes != nil {
 		fares.HostAccess = "on"
 	} else if why != "" {
 		fares.HostAccess = "off: " + why
+	}
+	if on, why := n.RoutesHosts(ps.Cfg.Defaults); on && ps.Cfg.Routes != nil {
+		fares.HostRoutes = "on"
+	} else if why != "" {
+		fares.HostRoutes = "off: " + why
 	}
 	if n.Isolated() {
 		return fares

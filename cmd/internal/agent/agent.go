@@ -280,11 +280,12 @@ func (a *Agent) openDriver() (err error) {
 			Node: a.self.Node, Host: a.self.Host, Address: a.address.String(),
 			Gossip: gossipAddress(a.config, a.address), Version: a.version, Store: a.truth.storeAddress(),
 		},
-		Tables: host.Tables{Networks: a.records.Networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs()},
+		Tables: host.Tables{Networks: a.records.Networks, Live: a.nodes.directory.Live(), Nodes: a.nodes.directory.Nodes(), Epochs: a.nodes.directory.Epochs(), Endpoints: a.records.Endpoints},
 		Swarm:  a.config.Swarm, Solo: a.truth.solo, Drained: a.nodes.drained, Now: time.Now, Log: a.log,
 	}
 	if a.outside.Reach != nil {
-		made.Routes, made.Inside, made.HostAccess = a.outside.Reach, a.inside, a.config.HostAccess
+		made.Routes, made.Inside, made.RoutesTable = a.outside.Reach, a.inside, int(a.config.RoutesTable)
+		made.Defaults = journal.Defaults{HostAccess: a.config.HostAccess, NoRoutes: a.config.Routes == config.RoutesOff}
 	}
 	if a.names.sandboxes != nil {
 		made.Resolvers = a.names.sandboxes

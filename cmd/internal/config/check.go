@@ -51,6 +51,9 @@ func (c *Config) checkHost() error {
 	if c.Swarm && !c.External() && c.Join.Address == "" {
 		problems = append(problems, errors.New("--swarm without --etcd-endpoints or --join: each node of the swarm would give the same addresses; set GVLAN_ETCD_ENDPOINTS (docker plugin set) before enabling the plugin"))
 	}
+	if c.Routes != RoutesHosts && c.Routes != RoutesOff {
+		problems = append(problems, fmt.Errorf("--routes %q: give hosts or off", c.Routes))
+	}
 	if c.NodeName != "" && !nameForm.MatchString(c.NodeName) {
 		problems = append(problems, fmt.Errorf("--node-name %q: give up to 63 letters, digits and ._-", c.NodeName))
 	}

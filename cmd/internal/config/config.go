@@ -25,6 +25,8 @@ type Config struct {
 	RestartFailed   bool
 	HostAccess      bool     // networks that say nothing have it
 	RouteProtocol   Protocol // marks routes and neighbours that are the agent's
+	Routes          string   // RoutesHosts or RoutesOff
+	RoutesTable     Table    // of routes to other hosts' containers
 	LogLevel        string   // debug, info, warn or error
 	LogFormat       string   // text or json
 
@@ -41,6 +43,16 @@ type Config struct {
 
 // Protocol is a number of the kernel's by which routes are known (rt_protos).
 type Protocol uint8
+
+// Table is a number of the kernel's by which routing tables are known (rt_tables);
+// 0 is main.
+type Table uint32
+
+// What --routes is.
+const (
+	RoutesHosts = "hosts" // networks that route have routes to other hosts' containers
+	RoutesOff   = "off"   // this host has none
+)
 
 // Metrics says where Prometheus asks.
 type Metrics struct {

@@ -206,15 +206,18 @@ func (l *Settings) swarmDefaults() {
 	}
 	l.redefault("driver-name", "gvlan-swarm:latest")
 	l.redefault("status-socket", "/run/gvlan/"+SwarmSocket)
+	l.redefault("route-protocol", "119") // a socket agent of the host has routes by the same interfaces
 }
 
-// redefault replaces a string that nobody set.
+// redefault replaces a default that nobody set.
 func (l *Settings) redefault(name, text string) {
 	for i := range l.List {
 		s := &l.List[i]
 		if s.Name == name && s.Origin == "default" {
 			s.text, s.Origin = text, "default with --swarm"
-			*s.field(&l.Config).(*string) = text
+			if err := assign(s.field(&l.Config), text); err != nil {
+				panic(fmt.Sprintf("default of --%s with --swarm: %v", name, err))
+			}
 		}
 	}
 }

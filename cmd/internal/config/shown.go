@@ -88,6 +88,11 @@ func printed(field any) string {
 			return ""
 		}
 		return strconv.FormatUint(uint64(*v), 10)
+	case *Table:
+		if *v == 0 {
+			return "main"
+		}
+		return strconv.FormatUint(uint64(*v), 10)
 	case *time.Duration:
 		return v.String()
 	case *[]string:

@@ -29,6 +29,8 @@ func assign(into any, text string) (err error) {
 		}
 	case *[]peer.Peer:
 		*into, err = parseEach(text, between(into), peer.Parse)
+	case *Table:
+		*into, err = parseTable(text)
 	case *time.Duration:
 		*into, err = parseDuration(text)
 	case *[]string:
@@ -101,6 +103,23 @@ func parseProtocol(text string) (Protocol, error) {
 		return 0, fmt.Errorf("%q is no number of a route protocol: give one from %d to 255 that no daemon of this host uses", text, firstProtocol)
 	}
 	return Protocol(n), nil
+}
+
+// Tables that the kernel has of its own (rtnetlink(7)): unspecified, default, local.
+const tableMain = 254
+
+func parseTable(text string) (Table, error) {
+	if text == "main" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 32)
+	switch {
+	case err != nil || n == 0 || n == 253 || n == 255:
+		return 0, fmt.Errorf("%q is no routing table for it: give main, or a number from 1 to 4294967295 but 253 (default) and 255 (local)", text)
+	case n == tableMain:
+		return 0, nil
+	}
+	return Table(n), nil
 }
 
 func parseDuration(text string) (time.Duration, error) {
