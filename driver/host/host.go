@@ -199,6 +199,8 @@ type Routes interface {
 	Strict(link string) (bool, error)
 	// Set makes of ours that leave by a link in reach those that are wanted.
 	Set(ctx context.Context, reach func(link string) bool, want route.State) error
+	// Change is Set from what the caller made before, without a look at what is there.
+	Change(ctx context.Context, had, want route.State) error
 	// Watch tells of changes, until ctx ends.
 	Watch(ctx context.Context, changed func()) error
 }

@@ -48,29 +48,12 @@ func (a *Access) Keep(ctx context.Context) error {
 	if a.Cfg.Routes == nil {
 		return nil
 	}
-	var ended chan error // of the watch; nil: nothing of this host is watched
-	stop := func() {}
-	defer func() {
-		stop()
-		if ended != nil {
-			<-ended
-		}
-	}()
+	watching := route.NewWatching(a.Cfg.Routes.Watch, func() { host.Tell(a.Reach) })
+	defer watching.Close()
 	wait := soon
 	for {
 		pending := a.look(ctx)
-		switch {
-		case a.clean && ended != nil: // what is off costs nothing
-			stop()
-			<-ended
-			ended = nil
-		case !a.clean && ended == nil:
-			watching, cancel := context.WithCancel(ctx)
-			stop = cancel
-			over := make(chan error, 1)
-			go func() { over <- a.Cfg.Routes.Watch(watching, func() { host.Tell(a.Reach) }) }()
-			ended = over
-		}
+		watching.Want(ctx, !a.clean) // what is off costs nothing
 		next := host.ResyncEvery
 		if pending {
 			next, wait = wait, min(2*wait, soonLast)
@@ -80,9 +63,8 @@ func (a *Access) Keep(ctx context.Context) error {
 		timer := time.NewTimer(next)
 		select {
 		case <-ctx.Done():
-		case err := <-ended:
+		case err := <-watching.Ended():
 			timer.Stop()
-			ended = nil
 			if ctx.Err() == nil {
 				return err
 			}

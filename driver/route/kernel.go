@@ -2,13 +2,10 @@ package route
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -40,6 +37,8 @@ func Open(fd, protocol int) (*Kernel, error) {
 	socket, err := nl.GetNetlinkSocketAt(net.NS, netns.None(), unix.NETLINK_ROUTE)
 	if err == nil {
 		k.socket = &nl.SocketHandle{Socket: socket}
+		// A kernel before 4.20 filters nothing, and what it lists is filtered here.
+		_ = unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
 		err = errors.Join(socket.SetReceiveTimeout(timeval()), socket.SetSendTimeout(timeval()))
 	}
 	if err != nil {
@@ -62,22 +61,31 @@ func (k *Kernel) Close() error {
 	return k.net.Close()
 }
 
-// names gives the names of links by index, and the other way round.
-func (k *Kernel) names(ctx context.Context) (byIndex map[int]string, byName map[string]int, err error) {
+// links are a namespace's, at one moment.
+type links struct {
+	name  map[int]string
+	index map[string]int
+}
+
+// loopback is the index of a namespace's own (LOOPBACK_IFINDEX), by which the kernel
+// has unreachable IPv6 routes leave.
+const loopback = 1
+
+func (k *Kernel) links(ctx context.Context) (links, error) {
 	all, err := rtnetlink.Dump(ctx, k.net.LinkList)
 	if err != nil {
-		return nil, nil, fmt.Errorf("list links: %w", err)
+		return links{}, fmt.Errorf("list links: %w", err)
 	}
-	byIndex, byName = make(map[int]string, len(all)), make(map[string]int, len(all))
-	for _, l := range all {
-		byIndex[l.Attrs().Index], byName[l.Attrs().Name] = l.Attrs().Name, l.Attrs().Index
+	l := links{make(map[int]string, len(all)), make(map[string]int, len(all))}
+	for _, one := range all {
+		l.name[one.Attrs().Index], l.index[one.Attrs().Name] = one.Attrs().Name, one.Attrs().Index
 	}
-	return byIndex, byName, nil
+	return l, nil
 }
 
 // Addresses lists the namespace's own.
 func (k *Kernel) Addresses(ctx context.Context) ([]Address, error) {
-	names, _, err := k.names(ctx)
+	l, err := k.links(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +102,7 @@ func (k *Kernel) Addresses(ctx context.Context) ([]Address, error) {
 		ip = ip.Unmap()
 		bits, _ := a.Mask.Size()
 		own = append(own, Address{
-			Link: names[a.LinkIndex], Prefix: netip.PrefixFrom(ip, bits),
+			Link: l.name[a.LinkIndex], Prefix: netip.PrefixFrom(ip, bits),
 			Local:     ip.IsLoopback() || ip.IsLinkLocalUnicast() || a.Scope == unix.RT_SCOPE_HOST || a.Scope == unix.RT_SCOPE_LINK,
 			Tentative: a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) != 0 && a.Flags&unix.IFA_F_OPTIMISTIC == 0,
 			Passing:   a.Flags&unix.IFA_F_DEPRECATED != 0 || ip.Is6() && a.Flags&unix.IFA_F_TEMPORARY != 0,
@@ -128,227 +136,62 @@ func (k *Kernel) Strict(link string) (strict bool, err error) {
 
 // Ours lists what carries the protocol number.
 func (k *Kernel) Ours(ctx context.Context) (State, error) {
-	names, _, err := k.names(ctx)
-	if err != nil {
-		return State{}, err
-	}
-	var s State
-	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
-		all, err := rtnetlink.Dump(ctx, func() ([]netlink.Route, error) {
-			return k.net.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC, Protocol: netlink.RouteProtocol(k.protocol)}, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_PROTOCOL)
-		})
-		if err != nil {
-			return State{}, fmt.Errorf("list routes: %w", err)
-		}
-		for _, r := range all {
-			s.Routes = append(s.Routes, described(r, family, names))
-		}
-	}
-	s.Neighbours, err = rtnetlink.Dump(ctx, func() ([]Neighbour, error) { return k.neighbours(names) })
-	s.Sort()
+	s, _, err := k.ours(ctx)
 	return s, err
 }
 
-// described reads the kernel's route.
-func described(r netlink.Route, family int, names map[int]string) Route {
-	route := Route{Dst: destination(r.Dst, family), Link: names[r.LinkIndex], Table: r.Table, Metric: r.Priority}
-	route.Via, route.Src = address(r.Gw), address(r.Src)
-	if route.Table == unix.RT_TABLE_MAIN {
-		route.Table = 0
+// ours is Ours, with the links there were.
+func (k *Kernel) ours(ctx context.Context) (s State, l links, err error) {
+	var all []entry
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		some, err := rtnetlink.Dump(ctx, func() ([]entry, error) {
+			return dump(k.socket, family, unix.RT_TABLE_UNSPEC, k.protocol, func(head header, _ netip.Prefix) bool { return head.protocol == k.protocol })
+		})
+		if err != nil {
+			return State{}, links{}, fmt.Errorf("list routes: %w", err)
+		}
+		all = append(all, some...)
 	}
-	if family == netlink.FAMILY_V6 && route.Metric == metric6 {
-		route.Metric = 0
-	}
-	return route
-}
-
-// metric6 is what the kernel makes of an IPv6 route without a metric (IP6_RT_PRIO_USER).
-const metric6 = 1024
-
-func address(ip net.IP) netip.Addr {
-	addr, _ := netip.AddrFromSlice(ip)
-	return addr.Unmap()
-}
-
-func destination(dst *net.IPNet, family int) netip.Prefix {
-	if dst == nil && family == netlink.FAMILY_V4 {
-		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-	}
-	if dst == nil {
-		return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-	}
-	bits, _ := dst.Mask.Size()
-	return netip.PrefixFrom(address(dst.IP), bits)
-}
-
-// Set makes of ours that leave by a link in the caller's reach those that are
-// wanted, and leaves all others. Each that cannot be made is a Refused within the
-// error; the rest is made.
-func (k *Kernel) Set(ctx context.Context, reach func(link string) bool, want State) error {
-	ours, err := k.Ours(ctx)
+	neighbours, err := rtnetlink.Dump(ctx, k.neighbours)
 	if err != nil {
-		return err
+		return State{}, links{}, err
 	}
-	_, index, err := k.names(ctx)
-	if err != nil {
-		return err
+	// After all that leaves by them: what a link is not listed of went with it.
+	if l, err = k.links(ctx); err != nil {
+		return State{}, links{}, err
 	}
-	todo := Between(ours.within(reach), want)
-	var failed []error
-	// What leaves by a link that went meanwhile has gone with it: without a link a
-	// request would be about another's.
-	gone := func(link string) bool { return index[link] == 0 }
-	todo.Drop = slices.DeleteFunc(todo.Drop, func(r Route) bool { return gone(r.Link) })
-	todo.DropNeighbours = slices.DeleteFunc(todo.DropNeighbours, func(n Neighbour) bool { return gone(n.Link) })
-	for _, r := range todo.Drop {
-		if err := k.net.RouteDel(k.request(r, index[r.Link])); err != nil && !errors.Is(err, unix.ESRCH) {
-			failed = append(failed, fmt.Errorf("remove route %s: %w", r, err))
+	for _, e := range all {
+		if r, ok := e.described(l); ok {
+			s.Routes = append(s.Routes, r)
 		}
 	}
-	for _, n := range todo.DropNeighbours {
-		err := k.net.NeighDel(&netlink.Neigh{LinkIndex: index[n.Link], IP: n.Address.AsSlice()})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
-			failed = append(failed, fmt.Errorf("remove neighbour %s: %w", n, err))
-		}
-	}
-	// Neighbours first: what a route leads to is not asked for by ARP.
-	for _, n := range todo.Know {
-		if err := k.know(n, index[n.Link]); err != nil {
-			failed = append(failed, &Refused{n.Address, fmt.Errorf("make neighbour %s: %w", n, err)})
-		}
-	}
-	for _, r := range todo.Make {
-		if err := k.make(ctx, r, index[r.Link]); err != nil {
-			failed = append(failed, &Refused{r.Dst.Addr(), fmt.Errorf("make route %s: %w", r, err)})
-		}
-	}
-	return errors.Join(failed...)
-}
-
-// request is a route as the kernel takes it.
-func (k *Kernel) request(r Route, index int) *netlink.Route {
-	route := &netlink.Route{
-		LinkIndex: index, Protocol: netlink.RouteProtocol(k.protocol), Table: r.Table, Priority: r.Metric,
-		Dst: &net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(r.Dst.Bits(), r.Dst.Addr().BitLen())},
-	}
-	if r.Via.IsValid() {
-		route.Gw = r.Via.AsSlice()
-	} else if r.Dst.Addr().Is4() {
-		route.Scope = netlink.SCOPE_LINK
-	}
-	if r.Src.IsValid() {
-		route.Src = r.Src.AsSlice()
-	}
-	return route
-}
-
-// make adds a route, unless others have one to the same destination.
-func (k *Kernel) make(ctx context.Context, r Route, index int) error {
-	route := k.request(r, index)
-	if other, err := k.other(ctx, r); err != nil || other != "" {
-		if other != "" {
-			err = fmt.Errorf("%w: %s", ErrInTheWay, other)
-		}
-		return err
-	}
-	err := k.net.RouteAdd(route) // exclusive: it replaces nothing
-	if errors.Is(err, unix.EEXIST) {
-		return fmt.Errorf("%w: %w", ErrInTheWay, err)
-	}
-	return err
-}
-
-// other is a route of others to the same destination in the same table, as `ip
-// route` writes it; "" for none.
-func (k *Kernel) other(ctx context.Context, r Route) (string, error) {
-	family := netlink.FAMILY_V6
-	if r.Dst.Addr().Is4() {
-		family = netlink.FAMILY_V4
-	}
-	table := r.Table
-	if table == 0 {
-		table = unix.RT_TABLE_MAIN
-	}
-	found, err := rtnetlink.Dump(ctx, func() ([]netlink.Route, error) {
-		filter := &netlink.Route{Table: table, Dst: k.request(r, 0).Dst}
-		return k.net.RouteListFiltered(family, filter, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_DST)
-	})
-	if err != nil {
-		return "", fmt.Errorf("list routes: %w", err)
-	}
-	names, _, err := k.names(ctx)
-	if err != nil {
-		return "", err
-	}
-	at := slices.IndexFunc(found, func(f netlink.Route) bool { return int(f.Protocol) != k.protocol })
-	if at < 0 {
-		return "", nil
-	}
-	return described(found[at], family, names).String() + " proto " + found[at].Protocol.String(), nil
-}
-
-// neighbours lists the permanent ones that carry the protocol number, which the
-// kernel keeps since Linux 5.0.
-func (k *Kernel) neighbours(names map[int]string) ([]Neighbour, error) {
-	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: k.socket}
-	req.AddData(&netlink.Ndmsg{Family: unix.AF_UNSPEC})
-	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH)
-	if err != nil {
-		return nil, fmt.Errorf("list neighbours: %w", err)
-	}
-	var ours []Neighbour
-	for _, m := range messages {
-		n, index, protocol, ok := parseNeighbour(m)
-		if ok && protocol == k.protocol {
-			n.Link = names[index]
-			ours = append(ours, n)
-		}
-	}
-	return ours, nil
-}
-
-// headerSize is of struct ndmsg.
-const headerSize = 12
-
-// parseNeighbour reads a neighbour's message: rtnetlink(7), struct ndmsg.
-func parseNeighbour(m []byte) (n Neighbour, index, protocol int, ok bool) {
-	if len(m) < headerSize || binary.NativeEndian.Uint16(m[8:])&unix.NUD_PERMANENT == 0 {
-		return Neighbour{}, 0, 0, false
-	}
-	index = int(int32(binary.NativeEndian.Uint32(m[4:])))
-	attrs, err := nl.ParseRouteAttr(m[headerSize:])
-	if err != nil {
-		return Neighbour{}, 0, 0, false
-	}
-	for _, a := range attrs {
-		switch a.Attr.Type {
-		case netlink.NDA_DST:
-			n.Address, ok = netip.AddrFromSlice(a.Value)
-		case netlink.NDA_LLADDR:
-			n.MAC = slices.Clone(net.HardwareAddr(a.Value))
-		case netlink.NDA_PROTOCOL:
-			if len(a.Value) > 0 {
-				protocol = int(a.Value[0])
+	for index, some := range neighbours {
+		for _, n := range some {
+			if n.Link = l.name[index]; n.Link != "" {
+				s.Neighbours = append(s.Neighbours, n)
 			}
 		}
 	}
-	n.Address = n.Address.Unmap()
-	return n, index, protocol, ok
+	s.Sort()
+	return s, l, nil
 }
 
-// know makes a permanent neighbour in place of what was learnt of the address.
-func (k *Kernel) know(n Neighbour, index int) error {
-	family := unix.AF_INET6
-	if n.Address.Is4() {
-		family = unix.AF_INET
-	}
-	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
+// neighbours lists, by link, the permanent ones that carry the protocol number, which
+// the kernel keeps since Linux 5.0.
+func (k *Kernel) neighbours() (map[int][]Neighbour, error) {
+	req := nl.NewNetlinkRequest(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
 	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: k.socket}
-	req.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(index), State: unix.NUD_PERMANENT, Type: unix.RTN_UNICAST})
-	req.AddData(nl.NewRtAttr(netlink.NDA_DST, n.Address.AsSlice()))
-	req.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, n.MAC))
-	req.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{byte(k.protocol)}))
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
-	return err
+	req.AddData(&netlink.Ndmsg{Family: unix.AF_UNSPEC})
+	ours := map[int][]Neighbour{}
+	err := req.ExecuteIter(unix.NETLINK_ROUTE, unix.RTM_NEWNEIGH, func(m []byte) bool {
+		n, index, protocol, ok := parseNeighbour(m)
+		if ok && protocol == k.protocol {
+			ours[index] = append(ours[index], n)
+		}
+		return true
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list neighbours: %w", err)
+	}
+	return ours, nil
 }

@@ -6,12 +6,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/vishvananda/netlink"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"gvlan/driver/link"
@@ -79,17 +82,32 @@ func (w world) link(name string) netlink.Link {
 }
 
 // Other makes a route as a person does.
-func (w world) Other(r route.Route) {
+func (w world) Other(r route.Route) (forget func()) {
 	w.t.Helper()
 	dst := &net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(r.Dst.Bits(), r.Dst.Addr().BitLen())}
-	w.must(w.handle.RouteAdd(&netlink.Route{LinkIndex: w.link(r.Link).Attrs().Index, Dst: dst, Priority: r.Metric, Scope: netlink.SCOPE_LINK}))
+	made := &netlink.Route{Dst: dst, Priority: r.Metric, Table: r.Table}
+	if r.Unreachable {
+		made.Type = unix.RTN_UNREACHABLE
+	} else {
+		made.LinkIndex, made.Scope = w.link(r.Link).Attrs().Index, netlink.SCOPE_LINK
+	}
+	w.must(w.handle.RouteAdd(made))
+	return func() {
+		w.t.Helper()
+		if made.LinkIndex == 0 && r.Dst.Addr().Is6() {
+			made.LinkIndex = 1
+		}
+		w.must(w.handle.RouteDel(made))
+	}
 }
 
 // subject is a Kernel under test, in memory or real, with the links "shim" and "card".
 type subject interface {
 	Set(ctx context.Context, reach func(link string) bool, want route.State) error
+	Change(ctx context.Context, had, want route.State) error
 	Ours(ctx context.Context) (route.State, error)
-	Other(r route.Route)
+	// Other makes a route as a person does, who takes it away with forget.
+	Other(r route.Route) (forget func())
 }
 
 var (
@@ -154,6 +172,120 @@ var conformance = []struct {
 		}
 		has(t, k, route.State{Routes: []route.Route{route6}, Neighbours: whole.Neighbours})
 	}},
+	{"what is unreachable has no link", func(t *testing.T, k subject) {
+		sets(t, k, byNone, nobody)
+		sets(t, k, byNone, nobody)
+		sets(t, k, byShim, whole)
+		has(t, k, route.State{Routes: []route.Route{route4, nobody.Routes[0], route6, nobody.Routes[1]}, Neighbours: whole.Neighbours})
+		sets(t, k, byNone, route.State{})
+		has(t, k, whole)
+	}},
+	{"a route takes another's place", func(t *testing.T, k subject) {
+		for _, to := range ways {
+			for _, from := range ways {
+				sets(t, k, byAny, from)
+				sets(t, k, byAny, to)
+				has(t, k, to)
+				changes(t, k, to, from)
+				has(t, k, from)
+				changes(t, k, from, route.State{})
+				has(t, k, route.State{})
+			}
+		}
+	}},
+	{"a change is of what differs", func(t *testing.T, k subject) {
+		sets(t, k, byAny, nobody)
+		changes(t, k, route.State{}, whole)
+		changes(t, k, route.State{}, whole) // as of one that forgot
+		changes(t, k, whole, whole)
+		one := route.State{Routes: whole.Routes[:1], Neighbours: whole.Neighbours[:1]}
+		changes(t, k, whole, one)
+		changes(t, k, whole, one) // somebody did it
+		sets(t, k, byNone, route.State{})
+		has(t, k, one)
+		changes(t, k, whole, route.State{})
+		has(t, k, route.State{})
+	}},
+	{"a change leaves the routes of others, and names them", func(t *testing.T, k subject) {
+		for _, table := range []int{0, 77} {
+			for _, dst := range []string{"203.0.113.7/32", "203.0.113.64/26", "2001:db8:7::7/128", "2001:db8:7::/122"} {
+				for _, other := range []route.Route{{Link: "card", Metric: 300}, {Link: "card"}, {Unreachable: true, Metric: 2000}} {
+					other.Dst, other.Table = netip.MustParsePrefix(dst), table
+					// What hides it from a lookup of the address.
+					within := route.Route{Dst: netip.PrefixFrom(other.Dst.Addr(), other.Dst.Addr().BitLen()), Link: "card", Table: table}
+					hidden := route.State{}
+					if within.Dst != other.Dst {
+						hidden.Routes = append(hidden.Routes, within)
+					}
+					changes(t, k, route.State{}, hidden)
+					forget := k.Other(other)
+					want := route.Route{Dst: other.Dst, Table: table, Link: "shim"}
+					err := k.Change(t.Context(), hidden, route.State{Routes: append([]route.Route{want}, hidden.Routes...)})
+					var refused *route.Refused
+					if !errors.Is(err, route.ErrInTheWay) || !errors.As(err, &refused) || refused.To != want.Dst.Addr() || !strings.Contains(err.Error(), ": "+other.String()) {
+						t.Errorf("Change = %v, want %v for %s", err, route.ErrInTheWay, other)
+					}
+					has(t, k, hidden)
+					forget()
+					changes(t, k, hidden, route.State{})
+				}
+			}
+		}
+	}},
+	{"what cannot move goes", func(t *testing.T, k subject) {
+		sets(t, k, byAny, ways[0])
+		k.Other(route.Route{Dst: ways[0].Routes[0].Dst, Link: "card", Metric: 300})
+		if err := k.Set(t.Context(), byAny, ways[1]); !errors.Is(err, route.ErrInTheWay) {
+			t.Errorf("Set = %v, want %v", err, route.ErrInTheWay)
+		}
+		has(t, k, route.State{Routes: ways[1].Routes[1:]})
+	}},
+	{"two callers hand one destination over", func(t *testing.T, k subject) {
+		far := ways[0] // by "card"
+		sets(t, k, byAny, far)
+		near := route.State{}
+		for _, r := range far.Routes {
+			near.Routes = append(near.Routes, route.Route{Dst: r.Dst, Link: "shim"})
+		}
+		sets(t, k, byShim, near)
+		sets(t, k, func(link string) bool { return link == "card" }, route.State{})
+		has(t, k, near)
+		changes(t, k, route.State{}, far)
+		changes(t, k, near, route.State{})
+		has(t, k, far)
+	}},
+}
+
+// nobody is unreachable, and ways are what leads to one IPv4 and one IPv6 destination.
+var (
+	byNone = func(link string) bool { return link == "" }
+	nobody = route.State{Routes: []route.Route{
+		{Dst: netip.MustParsePrefix("203.0.113.0/26"), Unreachable: true},
+		{Dst: netip.MustParsePrefix("2001:db8:1::/122"), Unreachable: true},
+	}}
+	ways = []route.State{
+		way(route.Route{Link: "card", Via: netip.MustParseAddr("192.0.2.9")}, route.Route{Link: "card", Via: netip.MustParseAddr("2001:db8::9")}),
+		way(route.Route{Link: "card", Via: netip.MustParseAddr("192.0.2.10")}, route.Route{Link: "card", Via: netip.MustParseAddr("2001:db8::a")}),
+		way(route.Route{Link: "card", Via: netip.MustParseAddr("192.0.2.9"), Src: host4}, route.Route{Link: "card", Via: netip.MustParseAddr("2001:db8::9"), Src: host6}),
+		way(route.Route{Link: "card"}, route.Route{Link: "card"}),
+		way(route.Route{Link: "card", Src: host4}, route.Route{Link: "card", Src: host6}),
+		way(route.Route{Link: "shim"}, route.Route{Link: "shim"}),
+		way(route.Route{Unreachable: true}, route.Route{Unreachable: true}),
+		way(route.Route{Link: "shim", Metric: 50}, route.Route{Link: "shim", Metric: 50}),
+		way(route.Route{Link: "shim", Table: 77}, route.Route{Link: "shim", Table: 777}),
+	}
+)
+
+func way(four, six route.Route) route.State {
+	four.Dst, six.Dst = netip.MustParsePrefix("203.0.113.7/32"), netip.MustParsePrefix("2001:db8:1::7/128")
+	return route.State{Routes: []route.Route{four, six}}
+}
+
+func changes(t *testing.T, k subject, had, want route.State) {
+	t.Helper()
+	if err := k.Change(t.Context(), had, want); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func sets(t *testing.T, k subject, reach func(string) bool, want route.State) {
@@ -270,5 +402,104 @@ func TestStrict(t *testing.T) {
 		if got, err := w.Strict("card"); got != want || err != nil {
 			t.Errorf("Strict with rp_filter=%s = %t, %v, want %t", value, got, err, want)
 		}
+	}
+}
+
+// TestMoves: while a route takes another's place a thousand times, there is always one,
+// as the kernel itself tells it; and whoever looks an IPv4 destination up finds one. An
+// IPv6 lookup that runs while the kernel deletes what it found may fail (DESIGN.md).
+func TestMoves(t *testing.T) {
+	w := newWorld(t)
+	ns := vnetns.NsHandle(w.ns.Fd())
+	updates, done := make(chan netlink.RouteUpdate, 64), make(chan struct{})
+	w.must(netlink.RouteSubscribeWithOptions(updates, done, netlink.RouteSubscribeOptions{
+		Namespace: &ns, ReceiveBufferSize: 16 << 20, ReceiveBufferForceSize: true,
+		ErrorCallback: func(err error) {
+			if t.Context().Err() == nil { // it ends with an error
+				t.Error(err)
+			}
+		},
+	}))
+	t.Cleanup(func() { close(done) })
+	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	w.must(err)
+	t.Cleanup(handle.Close)
+	for _, through := range [][]route.State{ways[:6], {ways[6], ways[0], ways[3]}} {
+		had := through[0]
+		dst4 := had.Routes[0].Dst
+		told := had.Routes[0].Unreachable // senders may be told so, but not that there is no route
+		sets(t, w, byAny, had)
+		ctx, cancel := context.WithCancel(t.Context())
+		looked, lost := 0, 0
+		var all sync.WaitGroup
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := handle.RouteGet(dst4.Addr().AsSlice()); err != nil && !(told && errors.Is(err, unix.EHOSTUNREACH)) {
+					lost++
+				}
+				looked++
+			}
+		})
+		last := netip.MustParsePrefix("198.51.100.0/24")
+		all.Go(func() {
+			there, ends := map[string]int{}, 0
+			for u := range updates {
+				dst := u.Dst.String()
+				switch {
+				case dst == last.String() && u.Type == unix.RTM_NEWROUTE:
+					return
+				case dst == last.String():
+				case u.Type == unix.RTM_NEWROUTE && u.NlFlags&unix.NLM_F_REPLACE == 0:
+					there[dst]++
+				case u.Type == unix.RTM_DELROUTE:
+					there[dst]--
+					if there[dst] == 0 {
+						ends++
+					}
+				}
+			}
+			if len(there) != 2 || ends > 0 {
+				t.Errorf("%d times there was no route, in the end there are %v", ends, there)
+			}
+		})
+		for i := range 1000 {
+			want := through[(i+1)%len(through)]
+			if i%2 == 0 {
+				changes(t, w, had, want)
+			} else {
+				sets(t, w, byAny, want)
+			}
+			had = want
+		}
+		w.Other(route.Route{Dst: last, Link: "card"})()
+		cancel()
+		all.Wait()
+		if lost > 0 {
+			t.Errorf("%d of %d lookups of %s found nothing", lost, looked, dst4)
+		}
+		has(t, w, had)
+		sets(t, w, byAny, route.State{})
+	}
+}
+
+// TestHoles: the one in memory tells of a destination that lost its route and has one
+// again, and of none that something wider led to.
+func TestHoles(t *testing.T) {
+	k := routetest.New(func() []string { return []string{"shim", "card"} })
+	sets(t, k, byAny, nobody)
+	for _, s := range ways[:6] {
+		sets(t, k, byAny, s)
+	}
+	wide := route.State{Routes: []route.Route{{Dst: netip.MustParsePrefix("203.0.113.0/24"), Link: "card"}, {Dst: netip.MustParsePrefix("2001:db8::/32"), Link: "card"}}}
+	sets(t, k, byAny, wide)
+	sets(t, k, byAny, ways[0])
+	if holes := k.Holes(); len(holes) > 0 {
+		t.Errorf("holes %v, want none", holes)
+	}
+	sets(t, k, byAny, route.State{})
+	sets(t, k, byAny, ways[0])
+	want := []netip.Prefix{ways[0].Routes[0].Dst, ways[0].Routes[1].Dst}
+	if diff := cmp.Diff(want, k.Holes(), cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
+		t.Errorf("holes (-want +got):\n%s", diff)
 	}
 }

@@ -3,13 +3,17 @@
 //
 // Every one that a Kernel makes carries a protocol number, by which it is known
 // again after any end of the agent. Set makes those within a caller's reach what it
-// wants, as often as it is told to; what others made is never changed: a route of
-// theirs to the same place keeps ours from being made, and the error names it. See
-// DESIGN.md in this folder.
+// wants, as often as it is told to, and Change what differs from what it wanted
+// before; what others made is never changed: a route of theirs to the same place keeps
+// ours from being made, and the error names it. See DESIGN.md in this folder.
 //
-//	route.go   what is wanted, and what it takes from what is there; pure
-//	kernel.go  one namespace: what is there, and making it so
-//	watch.go   what changes
+//	route.go     what is wanted, and what it takes from what is there; pure
+//	kernel.go    one namespace, and what is there
+//	set.go       making it so
+//	others.go    what others have to the same destinations
+//	message.go   the kernel's messages
+//	watch.go     what changes
+//	watching.go  following that while somebody wants to
 package route
 
 import (
@@ -32,12 +36,18 @@ type Route struct {
 	Via    netip.Addr // next hop; zero: Dst is on the link itself
 	Src    netip.Addr // that the namespace speaks from; zero: the kernel's choice
 	Table  int        // 0: main
-	Metric int
+	Metric int        // 0: the kernel's own choice
+	// Unreachable tells senders that nobody is there (RTN_UNREACHABLE), and has
+	// neither Link, Via nor Src.
+	Unreachable bool
 }
 
 // String is the route as `ip route` writes it.
 func (r Route) String() string {
 	text := r.Dst.String()
+	if r.Unreachable {
+		text = "unreachable " + text
+	}
 	if r.Via.IsValid() {
 		text += " via " + r.Via.String()
 	}
@@ -99,55 +109,124 @@ func (r *Refused) Error() string { return r.Err.Error() }
 // Unwrap gives why.
 func (r *Refused) Unwrap() error { return r.Err }
 
-// Changes is what it takes to come from one state to another.
+// Changes is what it takes to come from one state to another, in the order in which
+// no destination is without a route that has one before and after: Know, Move, Make,
+// Drop, DropNeighbours.
 type Changes struct {
-	Drop, Make           []Route
-	DropNeighbours, Know []Neighbour
+	Know           []Neighbour
+	Move           []Move
+	Make           []Route // more specific ones first
+	Drop           []Route // more specific ones last
+	DropNeighbours []Neighbour
 }
 
+// Move is a route that takes the place of another: it comes before the other goes.
+type Move struct{ From, To Route }
+
+// place is where the kernel has room for one route, unless more are asked for.
+type place struct {
+	dst           netip.Prefix
+	table, metric int
+}
+
+func (r Route) place() place { return place{r.Dst, r.Table, r.Metric} }
+
 // Between says what it takes to make what is there what is wanted. A route that
-// differs in anything is dropped and made.
+// differs in anything from one to the same Dst in the same table and with the same
+// metric takes its place.
 func Between(there, want State) Changes {
 	var c Changes
+	had, wanted := make(map[Route]bool, len(there.Routes)), make(map[Route]bool, len(want.Routes))
+	for _, r := range want.Routes {
+		wanted[r] = true
+	}
+	left := map[place][]Route{} // what is not wanted any more
 	for _, r := range there.Routes {
-		if !slices.Contains(want.Routes, r) {
-			c.Drop = append(c.Drop, r)
+		if had[r] = true; !wanted[r] {
+			left[r.place()] = append(left[r.place()], r)
 		}
 	}
+	moved := map[Route]bool{}
 	for _, r := range want.Routes {
-		if !slices.Contains(there.Routes, r) {
+		if had[r] {
+			continue
+		}
+		had[r] = true
+		if from := left[r.place()]; len(from) > 0 {
+			left[r.place()] = from[1:]
+			moved[from[0]] = true
+			c.Move = append(c.Move, Move{from[0], r})
+		} else {
 			c.Make = append(c.Make, r)
 		}
 	}
-	for _, n := range there.Neighbours {
-		if !slices.ContainsFunc(want.Neighbours, n.same) {
-			c.DropNeighbours = append(c.DropNeighbours, n)
+	for _, r := range there.Routes {
+		if !wanted[r] && !moved[r] {
+			c.Drop = append(c.Drop, r)
 		}
 	}
+	// A block that is unreachable but for its addresses comes last and goes first.
+	slices.SortStableFunc(c.Make, func(a, b Route) int { return b.Dst.Bits() - a.Dst.Bits() })
+	slices.SortStableFunc(c.Drop, func(a, b Route) int { return a.Dst.Bits() - b.Dst.Bits() })
+
+	known, knows := neighboursBy(there.Neighbours), neighboursBy(want.Neighbours)
 	for _, n := range want.Neighbours {
-		if !slices.ContainsFunc(there.Neighbours, n.same) {
+		if mac, ok := known[n.on()]; !ok || mac != n.MAC.String() {
 			c.Know = append(c.Know, n)
+		}
+	}
+	for _, n := range there.Neighbours {
+		if _, ok := knows[n.on()]; !ok { // one with another MAC is made in its place
+			c.DropNeighbours = append(c.DropNeighbours, n)
 		}
 	}
 	return c
 }
 
-func (n Neighbour) same(o Neighbour) bool {
-	return n.Link == o.Link && n.Address == o.Address && n.MAC.String() == o.MAC.String()
+// IsZero reports whether nothing is to be done.
+func (c Changes) IsZero() bool {
+	return len(c.Know)+len(c.Move)+len(c.Make)+len(c.Drop)+len(c.DropNeighbours) == 0
+}
+
+// on is where the kernel has room for one neighbour.
+type on struct {
+	link    string
+	address netip.Addr
+}
+
+func (n Neighbour) on() on { return on{n.Link, n.Address} }
+
+// neighboursBy gives MACs.
+func neighboursBy(all []Neighbour) map[on]string {
+	by := make(map[on]string, len(all))
+	for _, n := range all {
+		by[n.on()] = n.MAC.String()
+	}
+	return by
 }
 
 // Sort puts a state into one order, for comparing.
 func (s *State) Sort() {
 	slices.SortFunc(s.Routes, func(a, b Route) int {
-		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), a.Dst.Bits()-b.Dst.Bits(), cmp.Compare(a.Link, b.Link), a.Table-b.Table, a.Metric-b.Metric)
+		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), a.Dst.Bits()-b.Dst.Bits(), cmp.Compare(a.Link, b.Link), a.Table-b.Table, a.Metric-b.Metric, a.Via.Compare(b.Via), a.Src.Compare(b.Src))
 	})
 	slices.SortFunc(s.Neighbours, func(a, b Neighbour) int {
 		return cmp.Or(cmp.Compare(a.Link, b.Link), a.Address.Compare(b.Address))
 	})
 }
 
-// within is the part of a state whose links are in a caller's reach.
-func (s State) within(reach func(link string) bool) State {
+// within is the part of a state whose links are in a caller's reach, who is asked for
+// each once.
+func (s State) within(ask func(link string) bool) State {
+	asked := map[string]bool{}
+	reach := func(link string) bool {
+		answer, ok := asked[link]
+		if !ok {
+			answer = ask(link)
+			asked[link] = answer
+		}
+		return answer
+	}
 	return State{
 		Routes:     slices.DeleteFunc(slices.Clone(s.Routes), func(r Route) bool { return !reach(r.Link) }),
 		Neighbours: slices.DeleteFunc(slices.Clone(s.Neighbours), func(n Neighbour) bool { return !reach(n.Link) }),

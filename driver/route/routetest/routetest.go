@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -18,16 +20,28 @@ type Kernel struct {
 	mu        sync.Mutex
 	links     func() []string
 	addresses []route.Address
-	ours      route.State
+	routes    map[route.Route]bool // ours
+	at        map[netip.Prefix]int // how many of them lead to a destination
+	lost      map[netip.Prefix]bool
+	holes     map[netip.Prefix]bool
+	known     map[neighbourOf]route.Neighbour // ours
 	others    []route.Route
 	strict    map[string]bool
 	watchers  map[int]func()
 	next      int
 }
 
+type neighbourOf struct {
+	link    string
+	address netip.Addr
+}
+
 // New has the links that a function tells; what leaves by one that went is gone.
 func New(links func() []string) *Kernel {
-	return &Kernel{links: links, strict: map[string]bool{}, watchers: map[int]func(){}}
+	return &Kernel{
+		links: links, routes: map[route.Route]bool{}, at: map[netip.Prefix]int{}, lost: map[netip.Prefix]bool{}, holes: map[netip.Prefix]bool{},
+		known: map[neighbourOf]route.Neighbour{}, strict: map[string]bool{}, watchers: map[int]func(){},
+	}
 }
 
 // Links tells that links came or went.
@@ -38,8 +52,58 @@ func (k *Kernel) has(link string) bool { return slices.Contains(k.links(), link)
 
 // prune drops what leaves by links that went. The caller holds the lock.
 func (k *Kernel) prune() {
-	k.ours.Routes = slices.DeleteFunc(k.ours.Routes, func(r route.Route) bool { return !k.has(r.Link) })
-	k.ours.Neighbours = slices.DeleteFunc(k.ours.Neighbours, func(n route.Neighbour) bool { return !k.has(n.Link) })
+	for r := range k.routes {
+		if !r.Unreachable && !k.has(r.Link) {
+			k.drop(r)
+		}
+	}
+	maps.DeleteFunc(k.known, func(n neighbourOf, _ route.Neighbour) bool { return !k.has(n.link) })
+}
+
+// add and drop keep count of what leads where. The caller holds the lock.
+func (k *Kernel) add(r route.Route) {
+	if k.routes[r] {
+		return
+	}
+	k.routes[r] = true
+	if r.Unreachable {
+		return
+	}
+	k.at[r.Dst]++
+	for lost := range k.lost {
+		if r.Dst.Overlaps(lost) && r.Dst.Bits() <= lost.Bits() {
+			k.holes[lost] = true
+			delete(k.lost, lost)
+		}
+	}
+}
+
+func (k *Kernel) drop(r route.Route) {
+	if !k.routes[r] {
+		return
+	}
+	delete(k.routes, r)
+	if r.Unreachable {
+		return
+	}
+	if k.at[r.Dst]--; k.at[r.Dst] == 0 {
+		delete(k.at, r.Dst)
+	}
+	for bits := r.Dst.Bits(); bits >= 0; bits-- {
+		wider, _ := r.Dst.Addr().Prefix(bits)
+		if k.at[wider] > 0 {
+			return
+		}
+	}
+	k.lost[r.Dst] = true
+}
+
+// Holes are the destinations of ours that for some time nothing of ours led to, while
+// something did before and after.
+func (k *Kernel) Holes() []netip.Prefix {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.SortedFunc(maps.Keys(k.holes), netip.Prefix.Compare)
 }
 
 // SetAddresses makes these the namespace's own.
@@ -47,9 +111,12 @@ func (k *Kernel) SetAddresses(all ...route.Address) {
 	k.change(func() { k.addresses = all })
 }
 
-// Other adds a route that is not ours.
-func (k *Kernel) Other(r route.Route) {
+// Other adds a route that is not ours, until it is forgotten.
+func (k *Kernel) Other(r route.Route) (forget func()) {
 	k.change(func() { k.others = append(k.others, r) })
+	return func() {
+		k.change(func() { k.others = slices.DeleteFunc(k.others, func(o route.Route) bool { return o == r }) })
+	}
 }
 
 // SetStrict makes a link drop what its answers would not leave by.
@@ -66,7 +133,12 @@ func (k *Kernel) Strict(link string) (bool, error) {
 
 // Lose drops every route and neighbour of ours, as somebody may.
 func (k *Kernel) Lose() {
-	k.change(func() { k.ours = route.State{} })
+	k.change(func() {
+		for r := range k.routes {
+			k.drop(r)
+		}
+		clear(k.known)
+	})
 }
 
 func (k *Kernel) change(f func()) {
@@ -93,10 +165,24 @@ func (k *Kernel) Addresses(context.Context) ([]route.Address, error) {
 func (k *Kernel) Ours(context.Context) (route.State, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.ours(func(string) bool { return true }), nil
+}
+
+// ours is what leaves by a link in reach. The caller holds the lock.
+func (k *Kernel) ours(reach func(link string) bool) (s route.State) {
 	k.prune()
-	s := route.State{Routes: slices.Clone(k.ours.Routes), Neighbours: slices.Clone(k.ours.Neighbours)}
+	for r := range k.routes {
+		if reach(r.Link) {
+			s.Routes = append(s.Routes, r)
+		}
+	}
+	for _, n := range k.known {
+		if reach(n.Link) {
+			s.Neighbours = append(s.Neighbours, n)
+		}
+	}
 	s.Sort()
-	return s, nil
+	return s
 }
 
 // errNoLink is the kernel's ENODEV.
@@ -106,42 +192,52 @@ var errNoLink = errors.New("no such device")
 func (k *Kernel) Set(_ context.Context, reach func(link string) bool, want route.State) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.apply(route.Between(k.ours(reach), want))
+}
+
+// Change is route.Kernel's.
+func (k *Kernel) Change(_ context.Context, had, want route.State) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.prune()
-	var kept route.State
-	for _, r := range k.ours.Routes {
-		if !reach(r.Link) || slices.Contains(want.Routes, r) {
-			kept.Routes = append(kept.Routes, r)
-		}
-	}
-	for _, n := range k.ours.Neighbours {
-		if !reach(n.Link) {
-			kept.Neighbours = append(kept.Neighbours, n)
-		}
-	}
+	return k.apply(route.Between(had, want))
+}
+
+// apply makes changes. The caller holds the lock.
+func (k *Kernel) apply(todo route.Changes) error {
 	var failed []error
-	for _, r := range want.Routes {
-		if slices.Contains(kept.Routes, r) {
-			continue
-		}
-		if err := k.refuses(r); err != nil {
-			failed = append(failed, &route.Refused{To: r.Dst.Addr(), Err: fmt.Errorf("make route %s: %w", r, err)})
-			continue
-		}
-		kept.Routes = append(kept.Routes, r)
-	}
-	for _, n := range want.Neighbours {
+	for _, n := range todo.Know {
 		if !k.has(n.Link) {
 			failed = append(failed, &route.Refused{To: n.Address, Err: fmt.Errorf("make neighbour %s: %w", n, errNoLink)})
 			continue
 		}
-		kept.Neighbours = append(kept.Neighbours, n)
+		k.known[neighbourOf{n.Link, n.Address}] = n
 	}
-	k.ours = kept
+	put := func(r route.Route) {
+		if err := k.refuses(r); err != nil {
+			failed = append(failed, &route.Refused{To: r.Dst.Addr(), Err: fmt.Errorf("make route %s: %w", r, err)})
+			return
+		}
+		k.add(r)
+	}
+	for _, m := range todo.Move {
+		put(m.To)
+		k.drop(m.From)
+	}
+	for _, r := range todo.Make {
+		put(r)
+	}
+	for _, r := range todo.Drop {
+		k.drop(r)
+	}
+	for _, n := range todo.DropNeighbours {
+		delete(k.known, neighbourOf{n.Link, n.Address})
+	}
 	return errors.Join(failed...)
 }
 
 func (k *Kernel) refuses(r route.Route) error {
-	if !k.has(r.Link) {
+	if !r.Unreachable && !k.has(r.Link) {
 		return errNoLink
 	}
 	for _, other := range k.others {
