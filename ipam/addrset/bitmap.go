@@ -73,6 +73,49 @@ func (b *bitmap) remove(n number) (changed bool) {
 	return true
 }
 
+func (b *bitmap) next(n number) (number, bool) {
+	i, word, bit := at(n)
+	for i < len(b.pages) {
+		if i%chapterPages == 0 && b.chapters[i/chapterPages] == 0 {
+			i, word, bit = i+chapterPages, 0, 1
+			continue
+		}
+		for b.pages[i] != nil && word < pageWords {
+			if w := b.pages[i][word] &^ (bit - 1); w != 0 {
+				return number{0, uint64(i*pageBits + word*wordBits + bits.TrailingZeros64(w))}, true
+			}
+			word, bit = word+1, 1
+		}
+		i, word, bit = i+1, 0, 1
+	}
+	return number{}, false
+}
+
+// count looks at the bits alone where they are of one page: to count those of few
+// addresses costs as little as they are.
+func (b *bitmap) count(from, to number) int {
+	i, word, bit := at(from)
+	j, lastWord, lastBit := at(to)
+	through := lastBit | (lastBit - 1)
+	switch {
+	case i != j:
+		members := b.below(to) - b.below(from)
+		if b.has(to) {
+			members++
+		}
+		return members
+	case b.pages[i] == nil:
+		return 0
+	case word == lastWord:
+		return bits.OnesCount64(b.pages[i][word] &^ (bit - 1) & through)
+	}
+	members := bits.OnesCount64(b.pages[i][word] &^ (bit - 1))
+	for _, w := range b.pages[i][word+1 : lastWord] {
+		members += bits.OnesCount64(w)
+	}
+	return members + bits.OnesCount64(b.pages[i][lastWord]&through)
+}
+
 func (b *bitmap) below(n number) int {
 	i, word, bit := at(n)
 	chapter := i / chapterPages

@@ -21,8 +21,12 @@ type positions interface {
 	remove(n number) (changed bool)
 	has(n number) bool
 	len() int
+	// next returns the lowest member from n on.
+	next(n number) (number, bool)
 	// below counts the members lower than n.
 	below(n number) int
+	// count counts the members between two numbers, both included.
+	count(from, to number) int
 	// free returns the free number that k free ones are lower than. There must
 	// be one.
 	free(k number) number
@@ -63,6 +67,19 @@ func (x *Index) Has(addr netip.Addr) bool {
 // Len counts the addresses in the set.
 func (x *Index) Len() int { return x.taken.len() }
 
+// Next returns the lowest address from one on, up to last, that is in the set.
+func (x *Index) Next(from, last netip.Addr) (netip.Addr, bool) {
+	first, to, ok := x.clip(from, last)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	n, ok := x.taken.next(first)
+	if !ok || to.less(n) {
+		return netip.Addr{}, false
+	}
+	return x.within.first.plus(n).addr(), true
+}
+
 // NextFree returns the lowest address from one on, up to last, that is in the
 // prefix and not in the set.
 func (x *Index) NextFree(from, last netip.Addr) (netip.Addr, bool) {
@@ -92,7 +109,7 @@ func (x *Index) Count(first, last netip.Addr) uint64 {
 	if !ok {
 		return 0
 	}
-	return x.countMembers(from, to)
+	return uint64(x.taken.count(from, to))
 }
 
 // NthFree returns the address that n others are lower than, of those from first
@@ -127,19 +144,10 @@ func (x *Index) clip(first, last netip.Addr) (from, to number, ok bool) {
 // countBelow counts the members below a position.
 func (x *Index) countBelow(n number) number { return number{0, uint64(x.taken.below(n))} }
 
-// countMembers counts the members between two positions, both included.
-func (x *Index) countMembers(from, to number) uint64 {
-	members := uint64(x.taken.below(to) - x.taken.below(from))
-	if x.taken.has(to) {
-		members++
-	}
-	return members
-}
-
 // countFree counts what is free between two positions, both included; 2^128,
 // an empty ::/0, is said as one less.
 func (x *Index) countFree(from, to number) number {
-	members := x.countMembers(from, to)
+	members := uint64(x.taken.count(from, to))
 	all := to.minus(from) // one less than there are, so that it fits
 	switch {
 	case members > 0:

@@ -125,11 +125,17 @@ func checkFree(t *rapid.T, x *Index, m *indexModel, first, last netip.Addr) {
 	if got := x.CountFree(first, last); got != uint64(len(free)) {
 		t.Fatalf("CountFree(%s, %s) = %d, want %d", first, last, got, len(free))
 	}
-	members := uint64(0)
+	members, lowest := uint64(0), netip.Addr{}
 	for addr, taken := range m.taken {
 		if taken && m.within.Contains(addr) && !addr.Less(first) && !last.Less(addr) {
 			members++
+			if !lowest.IsValid() || addr.Less(lowest) {
+				lowest = addr
+			}
 		}
+	}
+	if got, ok := x.Next(first, last); got != lowest || ok != lowest.IsValid() {
+		t.Fatalf("Next(%s, %s) = %s %v, want %s", first, last, got, ok, lowest)
 	}
 	if got := x.Count(first, last); got != members {
 		t.Fatalf("Count(%s, %s) = %d, want %d", first, last, got, members)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 	"sort"
@@ -132,6 +133,31 @@ func (s *Set) Has(addr netip.Addr) bool { return s.contains(numberOf(addr)) }
 func (s *Set) Overlaps(r Interval) bool {
 	i := s.at(r.first)
 	return i < len(s.spans) && s.spans[i].Overlaps(r)
+}
+
+// Next returns the lowest address of the set from one on.
+func (s *Set) Next(from netip.Addr) (netip.Addr, bool) {
+	n := numberOf(from)
+	i := s.at(n)
+	if i == len(s.spans) {
+		return netip.Addr{}, false
+	}
+	return maxNumber(n, s.spans[i].first).addr(), true
+}
+
+// Count counts the addresses of an interval that are in the set: math.MaxUint64
+// if there are so many or more.
+func (s *Set) Count(r Interval) (count uint64) {
+	for _, run := range s.spans[s.at(r.first):] {
+		if !run.Overlaps(r) {
+			break
+		}
+		most := minNumber(run.last, r.last).minus(maxNumber(run.first, r.first)) // one less
+		if count += most.lo + 1; most.hi > 0 || count <= most.lo {
+			return math.MaxUint64
+		}
+	}
+	return count
 }
 
 // Clone copies the set.

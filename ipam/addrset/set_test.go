@@ -1,7 +1,9 @@
 package addrset
 
 import (
+	"math"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -74,6 +76,48 @@ func checkSet(t *rapid.T, set *Set, model map[number]bool, all []number) {
 	for i := 1; i < len(set.spans); i++ {
 		if before, s := set.spans[i-1], set.spans[i]; !before.last.next().less(s.first) || s.last.less(s.first) {
 			t.Fatalf("spans %v and %v overlap, touch or are out of order", before, s)
+		}
+	}
+}
+
+// TestMembersInOrder: what is next, and how many there are, beside a walk.
+func TestMembersInOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		all := walkFrom(netip.MustParseAddr("10.1.2.240"), 64)
+		one := func(what string) netip.Addr { return rapid.SampledFrom(all).Draw(t, what) }
+		var set Set
+		set.Add(Of(netip.MustParsePrefix("fd00::/64")))
+		in := map[netip.Addr]bool{}
+		for range rapid.IntRange(0, 30).Draw(t, "members") {
+			addr := one("member")
+			in[addr] = true
+			set.Add(Single(addr))
+		}
+		first, last := one("first"), one("last")
+		next, count := netip.MustParseAddr("fd00::"), uint64(0)
+		for _, addr := range slices.Backward(all) {
+			if in[addr] && !addr.Less(first) {
+				next = addr
+				if !last.Less(addr) {
+					count++
+				}
+			}
+		}
+		if got, ok := set.Next(first); !ok || got != next {
+			t.Fatalf("Next(%s) = %s %v, want %s", first, got, ok, next)
+		}
+		if got := set.Count(Between(first, last)); !last.Less(first) && got != count {
+			t.Fatalf("Count(%s-%s) = %d, want %d", first, last, got, count)
+		}
+	})
+	var set Set
+	if got, ok := set.Next(netip.MustParseAddr("10.0.0.0")); ok {
+		t.Errorf("the empty set has %s", got)
+	}
+	set.Add(Of(netip.MustParsePrefix("fd00::/64")))
+	for within, want := range map[string]uint64{"fd00::/65": 1 << 63, "fd00::/64": math.MaxUint64, "fc00::/7": math.MaxUint64, "fe00::/7": 0} {
+		if got := set.Count(Of(netip.MustParsePrefix(within))); got != want {
+			t.Errorf("%d of %s are in fd00::/64, want %d", got, within, want)
 		}
 	}
 }

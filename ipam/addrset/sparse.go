@@ -31,6 +31,36 @@ func (s *sparse) remove(n number) (changed bool) {
 	return changed
 }
 
+func (s *sparse) next(n number) (next number, found bool) {
+	s.members.Ascend(n, func(m number) bool {
+		next, found = m, true
+		return false
+	})
+	return next, found
+}
+
+// fewMembers is up to how many numbers members are counted one by one: to look up
+// how many are below each end takes as long.
+const fewMembers = 256
+
+func (s *sparse) count(from, to number) (members int) {
+	if few := to.minus(from); few.hi == 0 && few.lo < fewMembers {
+		s.members.Ascend(from, func(m number) bool {
+			if to.less(m) {
+				return false
+			}
+			members++
+			return true
+		})
+		return members
+	}
+	members = s.below(to) - s.below(from)
+	if s.has(to) {
+		members++
+	}
+	return members
+}
+
 func (s *sparse) member(i int) number {
 	n, _ := s.members.GetAt(i)
 	return n
