@@ -1,12 +1,14 @@
 package driver
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
+	"gvlan/driver/journal"
 )
 
 func TestDefineKnowsOneDriver(t *testing.T) {
@@ -62,6 +64,48 @@ func TestExcludeOutsideTheSubnets(t *testing.T) {
 	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude+=192.168.1.7,192.168.1.8"}))
 	h1.wantErr(h1.d.Set(t.Context(), "lan1", []string{"exclude-=192.168.1.0/29"}), "exclude-=192.168.1.0/29 is not among those that can be taken away: 192.168.1.7, 192.168.1.8")
 	h1.must(h1.d.Set(t.Context(), "lan1", []string{"exclude-=192.168.1.8"}))
+}
+
+// TestBlocks: every host of an l3 network knows in which blocks its subnets are dealt
+// out; other networks are in none, and are not asked for any.
+func TestBlocks(t *testing.T) {
+	_, h1, h2 := pair(t)
+	block := func(value string) func(*engine.NetworkRequest) {
+		return func(r *engine.NetworkRequest) { r.IPAM.Options = map[string]string{"block": value} }
+	}
+	l3 := with("ipvlan_mode", "l3")
+	for name, c := range map[string]struct {
+		request engine.NetworkRequest
+		says    string
+	}{
+		"macvlan":  {lan("lan1", "192.168.1.0/24", block("26")), "--ipam-opt block=26: only ipvlan networks of mode l3 and l3s"},
+		"small":    {lan("lan1", "192.168.1.0/27", l3, block("26")), "--ipam-opt block=26: no subnet of the network is larger"},
+		"mistyped": {lan("lan1", "192.168.1.0/24", l3, block("64")), "--ipam-opt block=64: give the length of an IPv4 block"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := h1.engine.CreateNetwork(t.Context(), c.request)
+			h1.wantErr(err, c.says)
+		})
+	}
+	for _, c := range []struct {
+		name string
+		with []func(*engine.NetworkRequest)
+		want int // 0: none
+	}{
+		{"usual", []func(*engine.NetworkRequest){l3}, 26},
+		{"given", []func(*engine.NetworkRequest){l3, block("28")}, 28},
+		{"off", []func(*engine.NetworkRequest){l3, block("off")}, 0},
+		{"switched", []func(*engine.NetworkRequest){with("kind", "ipvlan"), with("parent", "eth2")}, 0},
+	} {
+		const subnet = "192.168.1.0/24"
+		h1.create(lan(c.name, subnet, c.with...))
+		for _, h := range []*machine{h1, h2} {
+			n := h.replica(c.name)
+			if got, ok := journal.BlockIn(h.d.Memory, n.ID, netip.MustParsePrefix(subnet)); got != c.want || ok != (c.want != 0) {
+				t.Errorf("%s deals %s out in blocks of /%d, %v; want /%d", h.name, c.name, got, ok, c.want)
+			}
+		}
+	}
 }
 
 // Node ids are machine ids; people know hosts by their names.

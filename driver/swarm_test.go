@@ -14,6 +14,7 @@ import (
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
 	"gvlan/driver/journal"
+	"gvlan/driver/link"
 	"gvlan/driver/option"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
@@ -109,6 +110,23 @@ func TestSwarmExcludeOutsideTheSubnets(t *testing.T) {
 		return nil
 	}))
 	h.must(allocate(swarmID, "10.0.1.0/24"))
+}
+
+// TestSwarmInNoBlocks: its manager chooses addresses for all hosts.
+func TestSwarmInNoBlocks(t *testing.T) {
+	h, _ := leader(t)
+	ctx := t.Context()
+	allocate := func(subnet string, options map[string]string) error {
+		_, err := h.addresses.RequestPool(ctx, ipam.PoolRequest{Space: pool.GlobalSpace, Pool: subnet, Options: options})
+		h.must(err)
+		l3 := option.Options{Parent: "eth1", Kind: link.Ipvlan, Mode: link.L3}
+		return h.d.AllocateNetwork(ctx, "yxwvutsrqponmlkjihgfedcba", l3, []pool.Data{{Subnet: netip.MustParsePrefix(subnet)}})
+	}
+	h.wantErr(allocate("10.0.2.0/24", map[string]string{"block": "26"}), "--ipam-opt block=26: a swarm's manager chooses")
+	h.must(allocate("10.0.2.0/24", nil))
+	if bits, ok := journal.BlockIn(h.d.Memory, store.ManagerNetwork("yxwvutsrqponmlkjihgfedcba"), netip.MustParsePrefix("10.0.2.0/24")); ok {
+		t.Errorf("its subnet is dealt out in blocks of /%d", bits)
+	}
 }
 
 // TestLeaderAgain: a host that led before leads again. The swarm's allocator

@@ -585,7 +585,7 @@ func (cs *coolings) forget() {
 func (cs *coolings) of(l journal.Lease) time.Duration {
 	p, _ := cs.Memory.Pool(l.Pool)
 	n, _ := cs.Memory.Addressing(l.Network)
-	o, err := optionsOf(p, n)
+	o, err := n.OptionsOf(p)
 	if err != nil {
 		o = pool.Options{}
 	}

@@ -13,6 +13,7 @@ import (
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/mirror"
+	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
@@ -260,7 +261,7 @@ func (c *picker) nobodys(v view) []*addrset.Set {
 }
 
 func (c *picker) choose(i int, v view, pass spare) (one candidate, ok bool) {
-	want := mirror.Want{Ranges: v.ranges, Never: c.never(v), Order: v.order, Among: pass.among}
+	want := mirror.Want{Ranges: v.ranges, Never: c.never(v), Order: v.order, Among: pass.among, Blocks: v.blocks}
 	if pass.asked {
 		want.Never = append(want.Never, c.late)
 	}
@@ -281,6 +282,7 @@ func (c *picker) choose(i int, v view, pass spare) (one candidate, ok bool) {
 func (c *picker) hold(i int, v view, want mirror.Want, apart bool) (one candidate, ok bool) {
 	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		want := want
+		want.Blocks.Own = own[0]
 		want.Never = append(own, want.Never...)
 		return c.seen[i].Choose(want, apart)
 	})
@@ -372,13 +374,14 @@ type view struct {
 	ranges   []netip.Prefix // tried in order
 	excluded *addrset.Set   // never given: by option, by override, or as no host can have them
 	order    pool.Order
-	probe    bool // the LAN is asked first
+	probe    bool          // the LAN is asked first
+	blocks   mirror.Blocks // what the subnet is dealt out in, but for this host's addresses
 }
 
 // viewOf says what a pool of a network may give.
 func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 	id := p.Parsed
-	o, err := optionsOf(p, n)
+	o, err := n.OptionsOf(p)
 	if err != nil {
 		return view{}, err
 	}
@@ -399,12 +402,13 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 	return v, nil
 }
 
-// optionsOf are a pool's own, or its network's.
-func optionsOf(p journal.Pool, n journal.Addressing) (pool.Options, error) {
-	if len(p.Options) == 0 {
-		return pool.ParseOptions(n.Options)
+// blocksOf are those that a pool's subnet is dealt out in.
+func blocksOf(n *node.Node, p journal.Pool) mirror.Blocks {
+	bits, ok := journal.BlockIn(n.Memory, p.Network, p.Parsed.Subnet)
+	if !ok {
+		return mirror.Blocks{}
 	}
-	return pool.ParseOptions(p.Options)
+	return mirror.Blocks{Bits: bits, Node: n.Self.Node(), Kept: p.Reserved()}
 }
 
 func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {
@@ -439,6 +443,7 @@ func (rq *requests) views(p journal.Pool) ([]view, error) {
 		if err != nil {
 			return nil, err
 		}
+		v.blocks = blocksOf(rq.Node, p)
 		views = append(views, v)
 	}
 	slices.SortStableFunc(views, func(a, b view) int {

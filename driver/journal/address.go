@@ -236,6 +236,35 @@ func (n Addressing) enter(m *Memory) { m.addressings[n.ID] = n }
 
 func (n Addressing) leave(m *Memory) { delete(m.addressings, n.ID) }
 
+// OptionsOf are the --ipam-opt of one of its pools: the pool's own, or the network's.
+func (n Addressing) OptionsOf(p Pool) (pool.Options, error) {
+	if len(p.Options) == 0 {
+		return pool.ParseOptions(n.Options)
+	}
+	return pool.ParseOptions(p.Options)
+}
+
+// BlockIn is the length of the blocks that a subnet of one of the engine's networks is
+// dealt out to hosts in (pool.Options.BlockIn); false: in none. It follows from
+// what a network is made with alone, so that every host comes to the same answer. A
+// swarm's has none: its manager chooses the addresses of all hosts.
+func BlockIn(m *Memory, network string, subnet netip.Prefix) (bits int, ok bool) {
+	made, known := m.Network(network)
+	if !known || made.Stage == StageSwarm || made.Foreign {
+		return 0, false
+	}
+	n, _ := m.Addressing(network)
+	var of Pool
+	for _, p := range m.Pools(func(p Pool) bool { return p.Network == network && !p.Closed && p.Parsed.Subnet == subnet }) {
+		of = p
+	}
+	o, err := n.OptionsOf(of)
+	if err != nil {
+		return 0, false
+	}
+	return o.BlockIn(subnet, made.Options.Layer3())
+}
+
 // Title is what people call the network.
 func (n Addressing) Title() string {
 	switch {

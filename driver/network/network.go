@@ -1,6 +1,7 @@
 package network
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -183,8 +184,8 @@ func checkReserved(n journal.Network) error {
 	return fmt.Errorf("%d addresses by --gateway and --aux-address are more than the %d a network may have: keep ranges out with --ipam-opt exclude=", count, MaxReserved)
 }
 
-// checkGiven refuses exclude= outside every subnet, and options that fit
-// none of them, where a user gives them.
+// checkGiven refuses exclude= outside every subnet, block= that deals out none, and
+// options that fit none of them, where a user gives them.
 // What stands already, or is defined, came from an agent that took it, and a
 // swarm's networks are made again by whoever leads.
 func (ns *Networks) checkGiven(r plugin.NewNetwork, n journal.Network, asked pool.Addressing) error {
@@ -197,7 +198,7 @@ func (ns *Networks) checkGiven(r plugin.NewNetwork, n journal.Network, asked poo
 	if err := n.Options.CheckSubnets(n.Subnets()); err != nil || n.Foreign {
 		return err
 	}
-	return asked.CheckExclude()
+	return cmp.Or(asked.CheckExclude(), asked.CheckBlock(n.Options.Layer3()))
 }
 
 // foreignIPAM reports whether the addresses come from another IPAM driver.

@@ -254,7 +254,7 @@ func (sw *Swarm) AllocateNetwork(_ context.Context, id string, o option.Options,
 	n := journal.Network{ID: store.ManagerNetwork(id), Stage: journal.StageSwarm, UUID: id, Options: o, IPv4: true, Since: sw.Milliseconds()}
 	err := sw.Memory.Change(func(c *journal.Change) error {
 		asked := sw.networks.join(c, &n, pools, sw.Now())
-		err := cmp.Or(asked.CheckExclude(), n.Options.CheckSubnets(n.Subnets()))
+		err := cmp.Or(asked.CheckExclude(), asked.CheckNoBlock(), n.Options.CheckSubnets(n.Subnets()))
 		if err != nil && sw.newToSwarm(id) {
 			return err
 		}

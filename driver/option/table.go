@@ -50,6 +50,7 @@ func IPAM() []Described {
 		{Name: "cooldown", Value: "TIME", Meaning: "an address rests so long after a container, as 30s or 5m, while others are free"},
 		{Name: "sticky", Value: "TIME", Meaning: "how long what a container had is kept for its return, as 24h; 0: not at all"},
 		{Name: "probe", Words: []string{"on", "off"}, Default: "on", Meaning: "ask the LAN before an address is given, on macvlan and ipvlan l2"},
+		{Name: "block", Value: "N", Words: []string{"26", "off"}, Meaning: "l3: each host has blocks of that length for itself while any is free; 26 from a /24 on"},
 	}
 }
 

@@ -32,6 +32,9 @@ type Want struct {
 	Never  []*addrset.Set
 	Order  pool.Order
 	Among  Among
+	// Blocks are what the subnet is dealt out in; none where Bits is zero. Order
+	// holds within each.
+	Blocks Blocks
 }
 
 // has reports whether an address is one of those that are wanted, but for its
@@ -86,6 +89,20 @@ func (m *Mirror) Took() {
 func (m *Mirror) Choose(w Want, apart bool) (netip.Addr, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if w.Blocks.Bits > 0 && w.Among == Rested {
+		for part := range m.known.inTurn(w.Ranges, w.Blocks) {
+			in := w
+			in.Ranges = []netip.Prefix{part}
+			if addr, ok := m.choose(in, apart); ok {
+				return addr, true
+			}
+		}
+	}
+	return m.choose(w, apart)
+}
+
+// choose is Choose but for the blocks.
+func (m *Mirror) choose(w Want, apart bool) (netip.Addr, bool) {
 	switch {
 	case w.Among == Cooling:
 		return first(w, &m.known.rests, m.known.taken)

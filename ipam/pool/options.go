@@ -21,6 +21,7 @@ const (
 	optCooldown = "cooldown" // how long an address rests between two containers
 	optProbe    = "probe"    // on or off: whether the LAN is asked before an address is given
 	optSticky   = "sticky"   // how long what a container had is kept for its return
+	optBlock    = "block"    // in which blocks hosts are dealt the addresses of a network that routes
 )
 
 // DefaultSegment is the layer-2 domain of a network that names none.
@@ -58,6 +59,7 @@ type Options struct {
 	Cooldown  time.Duration // see CooldownUnder
 	sticky    sticky        // see KeepsStopped
 	Probe     bool          // the LAN is asked before an address is given
+	block     block         // see BlockIn
 }
 
 // ParseOptions refuses what it does not know, naming the nearest name it
@@ -112,6 +114,12 @@ func (o *Options) set(name, value string) (err error) {
 		return nil
 	case optProbe:
 		return o.setProbe(value)
+	case optBlock:
+		o.block, err = parseBlock(value)
+		if err != nil {
+			return fmt.Errorf("--ipam-opt %w", err)
+		}
+		return nil
 	}
 	known := OptionNames()
 	if near := Nearest(name, known); near != "" {
@@ -128,9 +136,17 @@ func (o *Options) setProbe(value string) error {
 	return nil
 }
 
+// BlockIn is the length of the blocks that a subnet is dealt out in, so that the
+// addresses of each are mostly one host's and one route leads to them; false: in
+// none. Only a network that routes (ipvlan l3, l3s) has any: as block= says, where
+// the subnet is larger than one, else of 64 addresses, where it has four of them.
+func (o Options) BlockIn(subnet netip.Prefix, routed bool) (bits int, ok bool) {
+	return o.block.in(subnet, routed)
+}
+
 // OptionNames are the names of --ipam-opt.
 func OptionNames() []string {
-	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optSticky, optProbe}
+	return []string{optSegment, optOverlap, optExclude, optOrder, optCooldown, optSticky, optProbe, optBlock}
 }
 
 // Excluding is what the option excludes, and what was excluded besides since. With
