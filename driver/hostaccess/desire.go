@@ -28,7 +28,7 @@ import (
 
 // View is this host at one moment.
 type View struct {
-	Driver, Node string // as shims are made of
+	Driver, Node string           // as shims are made of
 	Defaults     journal.Defaults // of networks that say nothing of it
 	Networks     []journal.Network
 	Endpoints    []Endpoint

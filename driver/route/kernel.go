@@ -22,7 +22,8 @@ import (
 type Kernel struct {
 	protocol int
 	net      *rtnetlink.Namespace
-	socket   *nl.SocketHandle // for what the library has no call for
+	socket   *nl.SocketHandle // for routes and neighbours
+	port     uint32           // its own (nlmsg_pid), by which the kernel says whose doing something was
 }
 
 // Open gives the Kernel of the namespace with a descriptor, which the caller may
@@ -39,7 +40,9 @@ func Open(fd, protocol int) (*Kernel, error) {
 		k.socket = &nl.SocketHandle{Socket: socket}
 		// A kernel before 4.20 filters nothing, and what it lists is filtered here.
 		_ = unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-		err = errors.Join(socket.SetReceiveTimeout(timeval()), socket.SetSendTimeout(timeval()))
+		var unnamed error
+		k.port, unnamed = socket.GetPid()
+		err = errors.Join(unnamed, socket.SetReceiveTimeout(timeval()), socket.SetSendTimeout(timeval()))
 	}
 	if err != nil {
 		k.Close()

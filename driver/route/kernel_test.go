@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -392,6 +393,30 @@ func TestWatch(t *testing.T) {
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Watch = %v", err)
+	}
+}
+
+// TestWatchOfItself: of routes that a Kernel drops itself, it does not tell.
+func TestWatchOfItself(t *testing.T) {
+	w := newWorld(t)
+	both := route.State{Routes: append(slices.Clone(whole.Routes), nobody.Routes...)}
+	sets(t, w, byAny, both)
+	ctx, cancel := context.WithCancel(t.Context())
+	told := make(chan struct{}, 99)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Watch(ctx, func() { told <- struct{}{} }) }()
+	<-told // it watches
+	sets(t, w, byAny, route.State{})
+	addr, err := netlink.ParseAddr("192.0.2.2/24")
+	w.must(err)
+	w.must(w.handle.AddrAdd(w.link("card"), addr))
+	<-told
+	w.must(w.handle.AddrDel(w.link("card"), addr))
+	<-told
+	cancel()
+	<-ended
+	if len(told) > 0 {
+		t.Errorf("told %d times more than of the address", len(told))
 	}
 }
 

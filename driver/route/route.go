@@ -78,7 +78,7 @@ func (n Neighbour) String() string {
 	return fmt.Sprintf("%s dev %s lladdr %s", n.Address, n.Link, n.MAC)
 }
 
-// State is what a caller wants, or has.
+// State is what a caller wants, or has, each once.
 type State struct {
 	Routes     []Route
 	Neighbours []Neighbour
@@ -136,6 +136,8 @@ func (r Route) place() place { return place{r.Dst, r.Table, r.Metric} }
 // metric takes its place.
 func Between(there, want State) Changes {
 	var c Changes
+	// What is in one order differs in the middle, where one of ten thousand does.
+	there.Routes, want.Routes = differing(there.Routes, want.Routes)
 	had, wanted := make(map[Route]bool, len(there.Routes)), make(map[Route]bool, len(want.Routes))
 	for _, r := range want.Routes {
 		wanted[r] = true
@@ -183,6 +185,17 @@ func Between(there, want State) Changes {
 	return c
 }
 
+// differing takes what is the same from both ends.
+func differing(a, b []Route) (_, _ []Route) {
+	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return a, b
+}
+
 // IsZero reports whether nothing is to be done.
 func (c Changes) IsZero() bool {
 	return len(c.Know)+len(c.Move)+len(c.Make)+len(c.Drop)+len(c.DropNeighbours) == 0
@@ -215,20 +228,20 @@ func (s *State) Sort() {
 	})
 }
 
-// within is the part of a state whose links are in a caller's reach, who is asked for
+// within leaves of a state what leaves by links in a caller's reach, who is asked for
 // each once.
-func (s State) within(ask func(link string) bool) State {
+func (s State) within(reach func(link string) bool) State {
 	asked := map[string]bool{}
-	reach := func(link string) bool {
+	far := func(link string) bool {
 		answer, ok := asked[link]
 		if !ok {
-			answer = ask(link)
+			answer = !reach(link)
 			asked[link] = answer
 		}
 		return answer
 	}
 	return State{
-		Routes:     slices.DeleteFunc(slices.Clone(s.Routes), func(r Route) bool { return !reach(r.Link) }),
-		Neighbours: slices.DeleteFunc(slices.Clone(s.Neighbours), func(n Neighbour) bool { return !reach(n.Link) }),
+		Routes:     slices.DeleteFunc(s.Routes, func(r Route) bool { return far(r.Link) }),
+		Neighbours: slices.DeleteFunc(s.Neighbours, func(n Neighbour) bool { return far(n.Link) }),
 	}
 }

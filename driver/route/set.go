@@ -75,49 +75,97 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 		if l.index[n.Link] == 0 { // gone with it
 			continue
 		}
-		err := k.net.NeighDel(&netlink.Neigh{LinkIndex: l.index[n.Link], IP: n.Address.AsSlice()})
-		if err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := k.forget(n, l.index[n.Link]); err != nil {
 			failed = append(failed, fmt.Errorf("remove neighbour %s: %w", n, err))
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// request is a route as the kernel takes it; the error is ENODEV when its link is not
-// there: without one the kernel would choose it.
-func (k *Kernel) request(r Route, l links) (*netlink.Route, error) {
-	route := &netlink.Route{
-		Type: unix.RTN_UNICAST, LinkIndex: l.index[r.Link],
-		Protocol: netlink.RouteProtocol(k.protocol), Table: r.Table, Priority: r.Metric,
-		Dst: &net.IPNet{IP: r.Dst.Addr().AsSlice(), Mask: net.CIDRMask(r.Dst.Bits(), r.Dst.Addr().BitLen())},
+// How a route is put beside those to the same place.
+const (
+	alone   = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	behind  = unix.NLM_F_CREATE | unix.NLM_F_APPEND
+	instead = unix.NLM_F_CREATE | unix.NLM_F_REPLACE
+)
+
+// put makes a route; the error is ENODEV when its link is not there: without one the
+// kernel would choose it.
+func (k *Kernel) put(r Route, l links, how int) error {
+	if !r.Unreachable && l.index[r.Link] == 0 {
+		return unix.ENODEV
+	}
+	return k.request(unix.RTM_NEWROUTE, how, k.message(r, l.index[r.Link])...)
+}
+
+// drop removes exactly that route. One that is not there, or whose link is not, has
+// gone.
+func (k *Kernel) drop(r Route, l links) error {
+	index := l.index[r.Link]
+	switch {
+	case r.Unreachable && r.Dst.Addr().Is6():
+		index = loopback
+	case !r.Unreachable && index == 0:
+		return nil
+	}
+	data := k.message(r, index)
+	if r.Dst.Addr().Is6() { // the kernel takes what is not said for anything
+		if !r.Via.IsValid() {
+			data = append(data, nl.NewRtAttr(unix.RTA_GATEWAY, net.IPv6unspecified))
+		}
+		if r.Metric == 0 {
+			data = append(data, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(metric6)))
+		}
+	}
+	err := k.request(unix.RTM_DELROUTE, 0, data...)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	return err
+}
+
+// message is a route as the kernel takes it.
+func (k *Kernel) message(r Route, index int) []nl.NetlinkRequestData {
+	t := r.tableOf()
+	head := &nl.RtMsg{RtMsg: unix.RtMsg{Family: uint8(t.family), Dst_len: uint8(r.Dst.Bits()), Protocol: uint8(k.protocol), Type: unix.RTN_UNICAST, Scope: unix.RT_SCOPE_UNIVERSE}}
+	data := []nl.NetlinkRequestData{head, nl.NewRtAttr(unix.RTA_DST, r.Dst.Addr().AsSlice()), nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(t.table)))}
+	if index != 0 {
+		data = append(data, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
 	}
 	switch {
 	case r.Unreachable:
-		route.Type, route.LinkIndex = unix.RTN_UNREACHABLE, 0
-		return route, nil
-	case route.LinkIndex == 0:
-		return nil, unix.ENODEV
+		head.Type = unix.RTN_UNREACHABLE
 	case r.Via.IsValid():
-		route.Gw = r.Via.AsSlice()
+		data = append(data, nl.NewRtAttr(unix.RTA_GATEWAY, r.Via.AsSlice()))
 	case r.Dst.Addr().Is4():
-		route.Scope = netlink.SCOPE_LINK
+		head.Scope = unix.RT_SCOPE_LINK
 	}
 	if r.Src.IsValid() {
-		route.Src = r.Src.AsSlice()
+		data = append(data, nl.NewRtAttr(unix.RTA_PREFSRC, r.Src.AsSlice()))
 	}
-	return route, nil
+	if r.Metric != 0 {
+		data = append(data, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(uint32(r.Metric))))
+	}
+	return data
+}
+
+// request asks the kernel for a change, by the socket whose doing Watch does not tell of.
+func (k *Kernel) request(kind, flags int, data ...nl.NetlinkRequestData) error {
+	req := nl.NewNetlinkRequest(kind, flags|unix.NLM_F_ACK)
+	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: k.socket}
+	for _, d := range data {
+		req.AddData(d)
+	}
+	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
+	return err
 }
 
 // make adds a route, unless others have one to the same destination.
 func (k *Kernel) make(ctx context.Context, r Route, l links, theirs *others) error {
-	request, err := k.request(r, l)
-	if err != nil {
-		return err
-	}
 	if err := theirs.refuse(ctx, r); err != nil {
 		return err
 	}
-	err = k.net.RouteAdd(request) // exclusive: it replaces nothing
+	err := k.put(r, l, alone)
 	if !errors.Is(err, unix.EEXIST) {
 		return err
 	}
@@ -140,20 +188,16 @@ func (k *Kernel) make(ctx context.Context, r Route, l links, theirs *others) err
 		return fmt.Errorf("%w: %w", ErrInTheWay, err)
 	}
 	// Out of this caller's reach, or of its memory: behind it, ours waits for its end.
-	return k.net.RouteAppend(request)
+	return k.put(r, l, behind)
 }
 
 // move makes a route beside the one whose place it takes, unless others have one to
 // the same destination. It reports whether the old one went with that.
 func (k *Kernel) move(ctx context.Context, m Move, l links, theirs *others) (replaced bool, err error) {
-	request, err := k.request(m.To, l)
-	if err != nil {
-		return false, err
-	}
 	if err := theirs.refuse(ctx, m.To); err != nil {
 		return false, err
 	}
-	err = k.net.RouteAppend(request)
+	err = k.put(m.To, l, behind)
 	if !errors.Is(err, unix.EEXIST) {
 		return false, err
 	}
@@ -171,47 +215,30 @@ func (k *Kernel) move(ctx context.Context, m Move, l links, theirs *others) (rep
 			return false, theirs.inTheWay(e)
 		}
 	}
-	return true, k.net.RouteReplace(request) // of ours: no other is there
-}
-
-// drop removes exactly that route. One that is not there, or whose link is not, has
-// gone.
-func (k *Kernel) drop(r Route, l links) error {
-	request, err := k.request(r, l)
-	if err != nil {
-		return nil
-	}
-	if r.Dst.Addr().Is6() {
-		// The kernel takes what is not said for anything.
-		if !r.Via.IsValid() {
-			request.Gw = net.IPv6unspecified
-		}
-		if r.Unreachable {
-			request.LinkIndex = loopback
-		}
-		if r.Metric == 0 {
-			request.Priority = metric6
-		}
-	}
-	err = k.net.RouteDel(request)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	return err
+	return true, k.put(m.To, l, instead) // of ours: no other is there
 }
 
 // know makes a permanent neighbour in place of what was learnt of the address.
 func (k *Kernel) know(n Neighbour, index int) error {
-	family := unix.AF_INET6
-	if n.Address.Is4() {
-		family = unix.AF_INET
+	return k.request(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE,
+		&netlink.Ndmsg{Family: n.family(), Index: uint32(index), State: unix.NUD_PERMANENT, Type: unix.RTN_UNICAST},
+		nl.NewRtAttr(netlink.NDA_DST, n.Address.AsSlice()),
+		nl.NewRtAttr(netlink.NDA_LLADDR, n.MAC),
+		nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{byte(k.protocol)}))
+}
+
+// forget removes a neighbour.
+func (k *Kernel) forget(n Neighbour, index int) error {
+	err := k.request(unix.RTM_DELNEIGH, 0, &netlink.Ndmsg{Family: n.family(), Index: uint32(index)}, nl.NewRtAttr(netlink.NDA_DST, n.Address.AsSlice()))
+	if errors.Is(err, unix.ENOENT) {
+		return nil
 	}
-	req := nl.NewNetlinkRequest(unix.RTM_NEWNEIGH, unix.NLM_F_CREATE|unix.NLM_F_REPLACE|unix.NLM_F_ACK)
-	req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: k.socket}
-	req.AddData(&netlink.Ndmsg{Family: uint8(family), Index: uint32(index), State: unix.NUD_PERMANENT, Type: unix.RTN_UNICAST})
-	req.AddData(nl.NewRtAttr(netlink.NDA_DST, n.Address.AsSlice()))
-	req.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, n.MAC))
-	req.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{byte(k.protocol)}))
-	_, err := req.Execute(unix.NETLINK_ROUTE, 0)
 	return err
+}
+
+func (n Neighbour) family() uint8 {
+	if n.Address.Is4() {
+		return unix.AF_INET
+	}
+	return unix.AF_INET6
 }

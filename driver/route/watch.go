@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls changed when links or addresses of the namespace change, and when a
-// route or neighbour of ours goes, until ctx ends; then it returns ctx's error. It
-// calls it first when nothing is missed from then on, and again when changes came
+// Watch calls changed when links or addresses of the namespace change, when a route of
+// ours goes otherwise than by this Kernel, and when a neighbour of ours goes, until ctx
+// ends; then it returns ctx's error. It calls it first when nothing is missed from then on, and again when changes came
 // faster than they were taken.
 func (k *Kernel) Watch(ctx context.Context, changed func()) error {
 	groups := []uint{
@@ -17,7 +17,7 @@ func (k *Kernel) Watch(ctx context.Context, changed func()) error {
 		unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_NEIGH,
 	}
 	err := k.net.Watch(ctx, groups, changed, func(header unix.NlMsghdr, data []byte) {
-		if k.matters(header.Type, data) {
+		if header.Pid != k.port && k.matters(header.Type, data) {
 			changed()
 		}
 	})
