@@ -212,23 +212,12 @@ func (a *Access) reach(ctx context.Context, there map[string]bool, plan Plan, fa
 		Neighbours: slices.DeleteFunc(slices.Clone(plan.Host.Neighbours), func(n route.Neighbour) bool { return !there[n.Link] }),
 	}
 	err := a.Cfg.Routes.Set(ctx, func(name string) bool { return there[name] }, want)
-	for _, one := range each(err) {
+	for _, one := range route.Each(err) {
 		var refused *route.Refused
 		if errors.As(one, &refused) {
-			fail(one, plan.Of[refused.To.String()]...)
+			fail(one, plan.Of[refused.To.Addr().String()]...)
 		} else {
 			fail(one)
 		}
 	}
-}
-
-// each takes a joined error apart.
-func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		return joined.Unwrap()
-	}
-	if err == nil {
-		return nil
-	}
-	return []error{err}
 }

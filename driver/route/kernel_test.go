@@ -159,7 +159,7 @@ var conformance = []struct {
 		}
 		err := k.Set(t.Context(), byAny, want)
 		var refused *route.Refused
-		if !errors.As(err, &refused) || refused.To != netip.MustParseAddr("192.0.2.77") {
+		if !errors.As(err, &refused) || refused.To != netip.MustParsePrefix("192.0.2.77/32") {
 			t.Errorf("Set = %v, want what leaves by no link refused", err)
 		}
 		has(t, k, whole)
@@ -168,7 +168,7 @@ var conformance = []struct {
 		k.Other(route.Route{Dst: route4.Dst, Link: "card", Metric: 300})
 		err := k.Set(t.Context(), byShim, whole)
 		var refused *route.Refused
-		if !errors.Is(err, route.ErrInTheWay) || !errors.As(err, &refused) || refused.To != v4 {
+		if !errors.Is(err, route.ErrInTheWay) || !errors.As(err, &refused) || refused.To != route4.Dst {
 			t.Errorf("Set = %v, want %v for %s", err, route.ErrInTheWay, v4)
 		}
 		has(t, k, route.State{Routes: []route.Route{route6}, Neighbours: whole.Neighbours})
@@ -223,7 +223,7 @@ var conformance = []struct {
 					want := route.Route{Dst: other.Dst, Table: table, Link: "shim"}
 					err := k.Change(t.Context(), hidden, route.State{Routes: append([]route.Route{want}, hidden.Routes...)})
 					var refused *route.Refused
-					if !errors.Is(err, route.ErrInTheWay) || !errors.As(err, &refused) || refused.To != want.Dst.Addr() || !strings.Contains(err.Error(), ": "+other.String()) {
+					if !errors.Is(err, route.ErrInTheWay) || !errors.As(err, &refused) || refused.To != want.Dst || !strings.Contains(err.Error(), ": "+other.String()) {
 						t.Errorf("Change = %v, want %v for %s", err, route.ErrInTheWay, other)
 					}
 					has(t, k, hidden)

@@ -99,7 +99,7 @@ var ErrInTheWay = errors.New("another route to it is in the way, which is not gv
 
 // Refused is one route or neighbour that could not be made.
 type Refused struct {
-	To  netip.Addr // a route's destination, a neighbour's address
+	To  netip.Prefix // a route's destination, a neighbour's address
 	Err error
 }
 
@@ -109,13 +109,24 @@ func (r *Refused) Error() string { return r.Err.Error() }
 // Unwrap gives why.
 func (r *Refused) Unwrap() error { return r.Err }
 
+// Each takes what Set returns apart: nil is none.
+func Each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
 // Changes is what it takes to come from one state to another, in the order in which
-// no destination is without a route that has one before and after: Know, Move, Make,
+// no destination is without a route that has one before and after: Know, Make, Move,
 // Drop, DropNeighbours.
 type Changes struct {
 	Know           []Neighbour
-	Move           []Move
 	Make           []Route // more specific ones first
+	Move           []Move
 	Drop           []Route // more specific ones last
 	DropNeighbours []Neighbour
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -44,7 +45,7 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 	var failed []error
 	refused := func(r Route, err error) {
 		if err != nil {
-			failed = append(failed, &Refused{r.Dst.Addr(), fmt.Errorf("make route %s: %w", r, err)})
+			failed = append(failed, &Refused{r.Dst, fmt.Errorf("make route %s: %w", r, err)})
 		}
 	}
 	drop := func(r Route) {
@@ -55,8 +56,11 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 	// Neighbours first: what a route leads to is not asked for by ARP.
 	for _, n := range todo.Know {
 		if err := k.know(n, l.index[n.Link]); err != nil {
-			failed = append(failed, &Refused{n.Address, fmt.Errorf("make neighbour %s: %w", n, err)})
+			failed = append(failed, &Refused{netip.PrefixFrom(n.Address, n.Address.BitLen()), fmt.Errorf("make neighbour %s: %w", n, err)})
 		}
+	}
+	for _, r := range todo.Make {
+		refused(r, k.make(ctx, r, l, theirs))
 	}
 	for _, m := range todo.Move {
 		replaced, err := k.move(ctx, m, l, theirs)
@@ -64,9 +68,6 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 		if !replaced {
 			drop(m.From)
 		}
-	}
-	for _, r := range todo.Make {
-		refused(r, k.make(ctx, r, l, theirs))
 	}
 	for _, r := range todo.Drop {
 		drop(r)

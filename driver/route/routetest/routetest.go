@@ -208,24 +208,24 @@ func (k *Kernel) apply(todo route.Changes) error {
 	var failed []error
 	for _, n := range todo.Know {
 		if !k.has(n.Link) {
-			failed = append(failed, &route.Refused{To: n.Address, Err: fmt.Errorf("make neighbour %s: %w", n, errNoLink)})
+			failed = append(failed, &route.Refused{To: netip.PrefixFrom(n.Address, n.Address.BitLen()), Err: fmt.Errorf("make neighbour %s: %w", n, errNoLink)})
 			continue
 		}
 		k.known[neighbourOf{n.Link, n.Address}] = n
 	}
 	put := func(r route.Route) {
 		if err := k.refuses(r); err != nil {
-			failed = append(failed, &route.Refused{To: r.Dst.Addr(), Err: fmt.Errorf("make route %s: %w", r, err)})
+			failed = append(failed, &route.Refused{To: r.Dst, Err: fmt.Errorf("make route %s: %w", r, err)})
 			return
 		}
 		k.add(r)
 	}
+	for _, r := range todo.Make {
+		put(r)
+	}
 	for _, m := range todo.Move {
 		put(m.To)
 		k.drop(m.From)
-	}
-	for _, r := range todo.Make {
-		put(r)
 	}
 	for _, r := range todo.Drop {
 		k.drop(r)
