@@ -14,6 +14,7 @@ import (
 	"gvlan/driver/fixed"
 	"gvlan/driver/host"
 	"gvlan/driver/hostaccess"
+	"gvlan/driver/hostroute"
 	"gvlan/driver/network"
 	"gvlan/driver/publish"
 	"gvlan/driver/reconcile"
@@ -34,6 +35,7 @@ type Driver struct {
 	*network.Replicas
 	*reconcile.Reconciler
 	*hostaccess.Access
+	*hostroute.Routes
 	*command.Commands
 }
 
@@ -59,7 +61,8 @@ func New(cfg host.Config) (*Driver, error) {
 	d.Replicas = network.NewReplicas(h, d.Sandboxes, d.Containers, d.Node, d.Networks, d.Swarm)
 	d.Reconciler = reconcile.New(h, d.Endpoints, d.Networks, d.Swarm, d.Imports, d.Replicas)
 	d.Access = hostaccess.New(h)
-	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Keeper, d.Sandboxes)
+	d.Routes = hostroute.New(h)
+	d.Commands = command.New(h, d.Containers, d.Networks, d.Swarm, d.Replicas, d.Reconciler, d.Access, d.Routes, d.Keeper, d.Sandboxes)
 	d.Tables.Tell(d.Poke, d.KeepOutAll, func() { host.Tell(h.Ways) })
 	return d, nil
 }
@@ -75,7 +78,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	for _, loop := range []func(context.Context) error{
-		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Sandboxes.LookInside, d.Access.Keep, d.Keeper.KeepFixed,
+		d.Sandboxes.ReopenSandboxes, d.followEngine, d.pokeLater, d.followStore, d.Replicas.SyncReplicas, d.Containers.SyncNames, d.Node.PublishNode, d.Reconciler.ReconcileForever, d.followLinks, d.Sandboxes.AnnounceJoined, d.Sandboxes.HeedJoined, d.Sandboxes.LookInside, d.Access.Keep, d.Routes.Keep, d.Keeper.KeepFixed,
 	} {
 		group.Go(func() error { return loop(ctx) })
 	}

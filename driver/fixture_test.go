@@ -95,6 +95,8 @@ type machine struct {
 	inside    sync.Map          // those of sandboxes, by their paths as the agent sees them
 	entered   sync.Map          // of those the ones that somebody went into
 	access    bool              // networks that say nothing have host access
+	noRoutes  bool              // this host makes no routes to other hosts' containers
+	speaker   host.Speaker      // nil: routers are told of nothing
 	answering []netip.Addr      // on the LAN at eth1
 	deaf      error             // of asking there
 
@@ -113,7 +115,7 @@ func (c *cluster) host(name string) *machine {
 	c.Helper()
 	h := &machine{cluster: c, name: name, dir: c.TempDir(), wire: storetest.NewWire(c.mem), links: linktest.New("gvlan")}
 	h.links.Add(link.Interface{Name: "eth1", Up: true})
-	h.routes = routetest.New(h.ours)
+	h.routes = routetest.New(h.all)
 	h.engine = newDockerd(h)
 	c.hosts = append(c.hosts, h)
 	h.start()
@@ -209,7 +211,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			}
 			return h.elsewhere(), nil
 		},
-		Routes: h.routes, Inside: h.within, Defaults: journal.Defaults{HostAccess: h.access}, Besides: h.inSandboxes(),
+		Routes: h.routes, Inside: h.within, Defaults: journal.Defaults{HostAccess: h.access, NoRoutes: h.noRoutes}, Speaker: h.speaker, Besides: h.inSandboxes(),
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Events: &h.told,
 		Now:    h.clock.now, Log: log,
@@ -437,6 +439,18 @@ func (h *machine) ours() []string {
 	var names []string
 	for _, l := range owned {
 		names = append(names, l.Name)
+	}
+	return names
+}
+
+// all are the names of the host's links.
+func (h *machine) all() []string {
+	h.Helper()
+	names := h.ours()
+	there, err := h.links.Interfaces(context.Background())
+	h.must(err)
+	for _, i := range there {
+		names = append(names, i.Name)
 	}
 	return names
 }

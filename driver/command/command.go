@@ -15,6 +15,7 @@ import (
 	"gvlan/driver/fixed"
 	"gvlan/driver/host"
 	"gvlan/driver/hostaccess"
+	"gvlan/driver/hostroute"
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/network"
@@ -36,13 +37,14 @@ type Commands struct {
 	replicas   *network.Replicas
 	reconciler *reconcile.Reconciler
 	access     *hostaccess.Access
+	routes     *hostroute.Routes
 	fixed      *fixed.Keeper
 	sandboxes  *endpoint.Sandboxes
 }
 
 // New makes the commands of a host's services.
-func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access, f *fixed.Keeper, sb *endpoint.Sandboxes) *Commands {
-	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a, fixed: f, sandboxes: sb}
+func New(h *host.Host, c *publish.Containers, n *network.Networks, s *network.Swarm, r *network.Replicas, rc *reconcile.Reconciler, a *hostaccess.Access, hr *hostroute.Routes, f *fixed.Keeper, sb *endpoint.Sandboxes) *Commands {
+	return &Commands{Host: h, containers: c, networks: n, swarm: s, replicas: r, reconciler: rc, access: a, routes: hr, fixed: f, sandboxes: sb}
 }
 
 // Defined is what became of a Define.
@@ -429,7 +431,7 @@ func (cm *Commands) RestartFailed(ctx context.Context) error {
 // containers without their interface or that heed routers they are not to heed, and
 // what fails for a while.
 func (cm *Commands) Warnings() []string {
-	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List(), cm.waiting(true), cm.sandboxes.Lost.List(), cm.sandboxes.Unheeded(), cm.lasting())
+	return slices.Concat(cm.swarm.Services.List(), cm.swarm.Unmade.List(), cm.reconciler.Plugins.List(), cm.replicas.Clashes.List(), cm.access.Failures.List(), cm.routes.Failures.List(), cm.waiting(true), cm.sandboxes.Lost.List(), cm.sandboxes.Unheeded(), cm.lasting())
 }
 
 // lasting is what has failed for a while and no more is said of: networks that cannot

@@ -1,0 +1,288 @@
+package hostroute
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvlan/cluster/store"
+	"gvlan/driver/host"
+	"gvlan/driver/journal"
+	"gvlan/driver/route"
+	"gvlan/driver/trouble"
+)
+
+// Routes keeps the routes of this host to other hosts' containers.
+type Routes struct {
+	*host.Host
+	Failures trouble.Findings // what does not work
+
+	// Of Keep alone.
+	store told        // what the store said when it was last to be gone by
+	made  route.State // by the last look
+	whole time.Time   // of the last look that went by what the kernel has; zero: by none
+	// touched is set when somebody changed what is there, or may have.
+	touched atomic.Bool
+
+	mu     sync.Mutex
+	listed []Listed
+}
+
+// New keeps nothing yet.
+func New(h *host.Host) *Routes { return &Routes{Host: h} }
+
+// told is what the cluster's records say.
+type told struct {
+	heard   bool // they were all there once
+	located []Located
+	nodes   map[string]store.Node
+}
+
+// Listed is a route for people.
+type Listed struct {
+	Way
+	Since time.Time
+	Wrong string // why it is not there; "" where it is
+}
+
+// List copies what there should be, in the order of destinations within networks.
+func (r *Routes) List() []Listed {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.listed)
+}
+
+// gather lets a burst of changes pass before one look at them all; a look that takes
+// long is followed by a rest ten times that.
+const (
+	gather     = 20 * time.Millisecond
+	longestGap = 2 * time.Second
+)
+
+// Keep brings the routes into line whenever an endpoint of any node comes or goes, or
+// this host's links, addresses or routes of ours change, until ctx ends. What was made
+// stays then: the LAN goes on while an agent is started again.
+func (r *Routes) Keep(ctx context.Context) error {
+	if r.Cfg.Routes == nil {
+		return nil
+	}
+	watching := route.NewWatching(r.Cfg.Routes.Watch, func() {
+		r.touched.Store(true)
+		host.Tell(r.Ways)
+	})
+	defer watching.Close()
+	for {
+		began := time.Now()
+		wanted := r.look(ctx)
+		watching.Want(ctx, wanted)
+		if !store.Sleep(ctx, min(max(gather, 10*time.Since(began)), longestGap)) {
+			return nil
+		}
+		resync := time.NewTimer(host.ResyncEvery)
+		select {
+		case <-ctx.Done():
+		case err := <-watching.Ended():
+			if ctx.Err() == nil {
+				resync.Stop()
+				return err
+			}
+		case <-r.Ways:
+		case <-resync.C:
+		}
+		resync.Stop()
+	}
+}
+
+// look brings everything into line once, and reports whether any network, or a router,
+// gives this host anything to do.
+func (r *Routes) look(ctx context.Context) (wanted bool) {
+	v, ok, err := r.view(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			r.tell(map[string]error{"": err})
+		}
+		return true
+	}
+	if !ok {
+		return true // it waits for the store, and leaves what is there
+	}
+	plan := Desire(v)
+	faults := maps.Clone(plan.Lacks)
+	refused := r.apply(ctx, plan.Routes())
+	if ctx.Err() != nil {
+		return true
+	}
+	wrong := map[netip.Prefix]string{}
+	for _, one := range refused {
+		var of *route.Refused
+		var network string
+		if errors.As(one, &of) {
+			at := slices.IndexFunc(plan.Ways, func(w Way) bool { return w.Dst == of.To })
+			network, wrong[of.To] = plan.Ways[at].Network, of.Error()
+		}
+		faults[network] = errors.Join(append(route.Each(faults[network]), one)...)
+	}
+	if r.Cfg.Speaker != nil {
+		r.Cfg.Speaker.Announce(plan.Announce)
+	}
+	r.list(plan, wrong)
+	r.tell(faults)
+	return len(v.Networks) > 0 || len(plan.Ways) > 0 || len(refused) > 0
+}
+
+// apply makes the kernel's routes what is wanted: by what differs from the last look,
+// and by all that the kernel has where that may be another.
+func (r *Routes) apply(ctx context.Context, want route.State) []error {
+	if r.touched.Swap(false) || r.whole.IsZero() || r.Now().Sub(r.whole) >= host.ResyncEvery {
+		r.whole = time.Time{}
+	}
+	var err error
+	if r.whole.IsZero() {
+		reach, owned := r.reach(ctx)
+		if owned != nil {
+			return []error{owned}
+		}
+		err = r.Cfg.Routes.Set(ctx, reach, want)
+	} else {
+		err = r.Cfg.Routes.Change(ctx, r.made, want)
+	}
+	r.made = want
+	if err == nil && r.whole.IsZero() {
+		r.whole = r.Now()
+	}
+	if err != nil {
+		r.whole = time.Time{} // what was refused is tried with the next look
+	}
+	return route.Each(err)
+}
+
+// reach is every route of ours that leaves by no shim: those are host access's.
+func (r *Routes) reach(ctx context.Context) (func(link string) bool, error) {
+	owned, err := r.Cfg.Links.Owned(ctx)
+	if err != nil {
+		return nil, err
+	}
+	shims := map[string]bool{}
+	for _, l := range owned {
+		shims[l.Name] = l.Shim
+	}
+	return func(link string) bool { return !shims[link] }, nil
+}
+
+// view looks at the records and at this host. ok is false while the records were never
+// whole: nothing is concluded from what is not known.
+func (r *Routes) view(ctx context.Context) (v View, ok bool, err error) {
+	v = View{
+		Node: r.Self.Node(), Defaults: r.Cfg.Defaults, Table: r.Cfg.RoutesTable,
+		Drained: r.Cfg.Drained != nil && r.Cfg.Drained(), Speaks: r.Cfg.Speaker != nil,
+	}
+	routed := map[string]bool{}
+	have, err := r.Parents.Inventory(ctx)
+	if err != nil {
+		return v, false, err
+	}
+	for _, n := range r.Memory.Networks() {
+		routes, _ := n.RoutesHosts(v.Defaults)
+		of := Network{Network: n, Blocks: map[netip.Prefix]int{}}
+		if !routes && !(v.Speaks && of.announced()) {
+			continue
+		}
+		routed[n.UUID] = true
+		of.Parent, _ = r.Parents.StandingIn(have, n) // its containers' starts tell why there is none
+		for _, p := range n.Pools {
+			if bits, dealt := journal.BlockIn(r.Memory, n.ID, p.Subnet); dealt {
+				of.Blocks[p.Subnet] = bits
+			}
+		}
+		v.Networks = append(v.Networks, of)
+	}
+	slices.SortFunc(v.Networks, func(a, b Network) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	if r.Self.Trusted() == nil {
+		r.hear(routed)
+	}
+	if len(routed) > 0 && !r.store.heard {
+		return v, false, nil
+	}
+	v.Located, v.Nodes = r.store.located, r.store.nodes
+	if v.Speaks {
+		v.Learned = r.Cfg.Speaker.Learned()
+	}
+	v.Own, err = r.Cfg.Routes.Addresses(ctx)
+	return v, true, err
+}
+
+// hear takes the records of networks with routes, where the tables are whole.
+func (r *Routes) hear(routed map[string]bool) {
+	if !r.Tables.Endpoints.Listed() || !r.Tables.Nodes.Listed() {
+		return
+	}
+	now := told{heard: true, nodes: map[string]store.Node{}}
+	r.Tables.Endpoints.Each(func(row store.Row[store.Endpoint]) {
+		e := row.Record
+		if !routed[e.Network] {
+			return
+		}
+		for _, addr := range e.Addresses() {
+			now.located = append(now.located, Located{addr, e.Node, e.Network, e.Parent, e.Since})
+		}
+	})
+	r.Tables.Nodes.Each(func(row store.Row[store.Node]) { now.nodes[row.Record.Node] = row.Record })
+	r.store = now
+}
+
+// list keeps what people are told, each route since it is what it is.
+func (r *Routes) list(plan Plan, wrong map[netip.Prefix]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	since := make(map[Way]time.Time, len(r.listed))
+	for _, l := range r.listed {
+		if l.Wrong == "" {
+			since[l.Way] = l.Since
+		}
+	}
+	r.listed = nil
+	for _, w := range plan.Ways {
+		l := Listed{Way: w, Since: since[w], Wrong: wrong[w.Dst]}
+		if l.Since.IsZero() {
+			l.Since = r.Now()
+		}
+		r.listed = append(r.listed, l)
+	}
+}
+
+// tell says what fails.
+func (r *Routes) tell(faults map[string]error) {
+	var failed []string
+	for _, network := range slices.Sorted(maps.Keys(faults)) {
+		of := ""
+		if n, ok := r.Memory.Network(network); ok {
+			of = " of network " + n.Title()
+		}
+		failed = append(failed, fmt.Sprintf("routes to containers%s on other hosts are not on %s as they should be: %s", of, r.Cfg.Host(), sentence(faults[network])))
+	}
+	r.Failures.Replace(failed, r.Now(), r.Log, slog.LevelWarn)
+}
+
+// told of are so many faults of one network, and how many more there are.
+const toldOf = 3
+
+func sentence(err error) string {
+	var all []string
+	each := route.Each(err)
+	for _, one := range each[:min(toldOf, len(each))] {
+		all = append(all, strings.ReplaceAll(one.Error(), "\n", "; "))
+	}
+	if more := len(each) - toldOf; more > 0 {
+		all = append(all, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(all, "; ")
+}
