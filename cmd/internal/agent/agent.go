@@ -386,7 +386,7 @@ func (a *Agent) register() {
 		Roster: roster, Records: a.records, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
 		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine, Others: a.others,
 	}.Register(a.status)
-	answer.Networks{Records: a.records, Driver: a.driver, Node: a.self.Node, Reservations: a.addresses.Reservations}.Register(a.status)
+	answer.Networks{Roster: roster, Records: a.records, Driver: a.driver, Node: a.self.Node, Reservations: a.addresses.Reservations}.Register(a.status)
 	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
 	leases := answer.Leases{

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gvlan/cluster/store"
@@ -15,6 +16,7 @@ import (
 	"gvlan/driver"
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
+	"gvlan/driver/hostroute"
 	"gvlan/driver/journal"
 	"gvlan/driver/option"
 	"gvlan/ipam/reserve"
@@ -25,6 +27,7 @@ type Networks struct {
 	Records *Records
 	Driver  *driver.Driver
 	Node    string // this one
+	Roster  Roster
 	// Reservations are what operators reserve, as far as this host knows.
 	Reservations func() []reserve.Reservation
 }
@@ -36,6 +39,7 @@ func (a Networks) Register(server *api.Server) {
 	server.Handle("POST "+api.NetworksRoute, a.create)
 	server.Handle("PATCH "+api.NetworkRoute, a.set)
 	server.Handle("DELETE "+api.NetworkRoute, a.remove)
+	server.Handle("GET "+api.RoutesRoute, func(*http.Request) (any, error) { return a.routes(), nil })
 	server.Handle("POST "+api.ReservationsRoute, a.reserve)
 	server.Handle("DELETE "+api.ReservationsRoute, a.unreserve)
 	server.Handle("GET "+api.ImportRoute, func(r *http.Request) (any, error) { return a.Driver.Importable(r.Context()) })
@@ -97,6 +101,27 @@ func (a Networks) set(r *http.Request) (any, error) {
 
 func (a Networks) remove(r *http.Request) (any, error) {
 	return struct{}{}, a.Driver.Remove(r.Context(), api.NameIn(r), r.URL.Query().Has("force"))
+}
+
+// routes are this host's to containers of others.
+func (a Networks) routes() []api.RouteView {
+	called, views := api.CallNodes(a.Roster.Names()), []api.RouteView{}
+	for _, l := range a.Driver.Routes.List() {
+		view := api.RouteView{
+			Prefix: l.Dst, Via: l.Via, Link: l.Link, Table: "main", Node: l.Node, Why: string(l.Why), Since: l.Since, Wrong: l.Wrong,
+		}
+		if n, ok := a.Driver.Memory.Network(l.Network); ok {
+			view.Network = n.Title()
+		}
+		if l.Node != "" {
+			view.Host = called(l.Node)
+		}
+		if l.Table != 0 {
+			view.Table = strconv.Itoa(l.Table)
+		}
+		views = append(views, view)
+	}
+	return views
 }
 
 // reserve keeps addresses of a network back.
@@ -221,6 +246,16 @@ func (v clusterView) sorted() clusterView {
 	return v
 }
 
+// unrouted says why other hosts cannot make routes to a node's containers of a network
+// that has them: by no address of its parent.
+func unrouted(n store.Network, node store.Node, parent string) string {
+	o, err := option.Parse(n.Created.Options)
+	if err != nil || parent == "" || !o.Layer3() || o.Isolated(n.Created.Internal) || o.HostRoutes == option.HostRoutesOff {
+		return ""
+	}
+	return hostroute.Unreached(node, parent, n.Created.IPv4, n.Created.IPv6)
+}
+
 func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
 	h := api.NetworkHost{Node: node.Node, Name: v.called(node.Node), Host: node.Host, Connected: v.live[node.Node], State: api.StateMissing}
 	if n.Scope == store.ScopeSwarm {
@@ -231,7 +266,7 @@ func (v clusterView) host(n store.Network, node store.Node) api.NetworkHost {
 		// conflict, or the network of an earlier definition.
 		if fares.UUID == n.UUID || fares.Name == n.Name {
 			h.State, h.Engine, h.Parent, h.Links, h.Why = fares.State, fares.Engine, fares.Parent, fares.Links, fares.Why
-			h.HostAccess = fares.HostAccess
+			h.HostAccess, h.HostRoutes, h.Unrouted = fares.HostAccess, fares.HostRoutes, unrouted(n, node, fares.Parent)
 		}
 	}
 	for _, e := range v.on[place{n.UUID, node.Node}] {

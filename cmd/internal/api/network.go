@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -67,7 +68,11 @@ type NetworkHost struct {
 	Why       string   `json:"why,omitempty"`
 	// HostAccess says whether the host and its containers reach each other: on, or
 	// off with why where the agent's default does not apply; "" is off.
-	HostAccess string         `json:"hostAccess,omitempty"`
+	HostAccess string `json:"hostAccess,omitempty"`
+	// HostRoutes says whether the host makes routes to other hosts' containers: on, or
+	// off with why; "" is off. Unrouted says why others cannot make any to its own.
+	HostRoutes string         `json:"hostRoutes,omitempty"`
+	Unrouted   string         `json:"unrouted,omitempty"`
 	Endpoints  []EndpointView `json:"endpoints,omitempty"`
 }
 
@@ -115,4 +120,22 @@ func (v NetworkView) Settled() bool {
 // not.
 func (h NetworkHost) Unsettled() bool {
 	return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")
+}
+
+// RoutesRoute is of the routes of this host to containers of other hosts:
+// []RouteView.
+const RoutesRoute = "/v1/routes"
+
+// RouteView is one of them.
+type RouteView struct {
+	Network string       `json:"network,omitempty"` // "" of one that a router told of
+	Prefix  netip.Prefix `json:"prefix"`
+	Via     netip.Addr   `json:"via,omitzero"` // zero: it is unreachable
+	Link    string       `json:"link,omitempty"`
+	Table   string       `json:"table"` // a number, or main
+	Node    string       `json:"node,omitempty"`
+	Host    string       `json:"host,omitempty"` // what people call the node
+	Why     string       `json:"why"`            // container, block, own block, told by BGP
+	Since   time.Time    `json:"since"`
+	Wrong   string       `json:"wrong,omitempty"` // why the kernel does not have it
 }

@@ -67,7 +67,7 @@ func rack() clitest.Answers {
 			{Node: "id3", Name: "rack1-node3", Host: "rack1-node3", Address: "192.168.1.13", State: "down", Since: ago(90 * time.Minute), Version: "v1.3.2", Stopped: true},
 		},
 		"GET " + api.MembersRoute: []api.MemberView{
-			{Node: "id1", Name: "rack1-node1", Address: "192.168.1.11:7947", Gossip: "alive", Etcd: "connected", Since: ago(3 * 24 * time.Hour), Direct: ago(2 * time.Second), RTT: 420 * time.Microsecond, Applied: 1234},
+			{Node: "id1", Name: "rack1-node1", Address: "192.168.1.11:7947", Gossip: "alive", Etcd: "connected", Since: ago(3 * 24 * time.Hour), Direct: ago(4 * time.Minute), RTT: 420 * time.Microsecond, Applied: 1234},
 			{Node: "id2", Name: "rack1-node2", Address: "192.168.1.12:7947", Gossip: "failed", Etcd: "connected", Since: ago(5 * time.Minute), Applied: 1230},
 			{Node: "id3", Name: "rack1-node3", Etcd: "away"},
 		},

@@ -114,8 +114,17 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	if v.Reserved > 0 {
 		table.Rows = append(table.Rows, []string{"reserved", fmt.Sprintf("%d by operators (gvlan lease ls --network %s)", v.Reserved, v.Name)})
 	}
-	for _, line := range hostAccessLines(v) {
-		table.Rows = append(table.Rows, []string{"host access", line})
+	for _, about := range []struct {
+		head string
+		said func(api.NetworkHost) string
+	}{
+		{"host access", func(h api.NetworkHost) string { return h.HostAccess }},
+		{"routes between", func(h api.NetworkHost) string { return h.HostRoutes }},
+		{"no routes to", func(h api.NetworkHost) string { return h.Unrouted }},
+	} {
+		for _, line := range saidLines(v, about.said) {
+			table.Rows = append(table.Rows, []string{about.head, line})
+		}
 	}
 	if err := table.Print(out); err != nil {
 		return err
@@ -170,20 +179,20 @@ func overrideLines(v api.NetworkView) []string {
 	return lines
 }
 
-// hostAccessLines say on which hosts these and their containers reach each other, or
-// why not; none where nobody asked for it.
-func hostAccessLines(v api.NetworkView) []string {
+// saidLines are what hosts say of themselves, each sentence once, with who says it.
+func saidLines(v api.NetworkView, said func(api.NetworkHost) string) []string {
 	var lines []string
 	for _, h := range v.Hosts {
-		if h.HostAccess == "" {
+		word := said(h)
+		if word == "" {
 			continue
 		}
-		said := func(l string) bool { return strings.HasPrefix(l, h.HostAccess+" (") }
-		if at := slices.IndexFunc(lines, said); at >= 0 {
+		begins := func(l string) bool { return strings.HasPrefix(l, word+" (") }
+		if at := slices.IndexFunc(lines, begins); at >= 0 {
 			lines[at] = strings.TrimSuffix(lines[at], ")") + ", " + h.Called() + ")"
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("%s (%s)", h.HostAccess, h.Called()))
+		lines = append(lines, fmt.Sprintf("%s (%s)", word, h.Called()))
 	}
 	return lines
 }

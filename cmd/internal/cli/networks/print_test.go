@@ -135,7 +135,7 @@ func TestHostAccessLines(t *testing.T) {
 		{Name: "h1", HostAccess: "on"}, {Name: "h2"}, {Name: "h3", HostAccess: "off: macvlan_mode=private"}, {Name: "h4", HostAccess: "on"},
 	}}
 	want := []string{"on (h1, h4)", "off: macvlan_mode=private (h3)"}
-	if diff := cmp.Diff(want, hostAccessLines(view)); diff != "" {
+	if diff := cmp.Diff(want, saidLines(view, func(h api.NetworkHost) string { return h.HostAccess })); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 }
