@@ -17,6 +17,7 @@
 # make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
 #              measures those only (tests/bench/ipam/main.go)
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
+# make bench-routes  how many routes a host has to the containers of others
 # make bench-run  a container's start beside the built-in macvlan's
 # make bench-store  how soon the store hosts keep themselves has a new leader
 # make mutants an agent that lacks one compare, for each: the checker of
@@ -34,7 +35,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -89,6 +90,9 @@ bench-ipam:
 bench-networks:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/networks
+
+bench-routes:
+	$(GO) run ./tests/bench/routes
 
 bench-run:
 	tests/lab/install.sh
