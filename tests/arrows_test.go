@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/hostroute", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/arp":               {"driver/packet", "driver/trouble"},
+	"driver/bgp":               {"driver/bgp/peer", "driver/route"},
 	"driver/bgp/peer":          {},
 	"driver/command":           {"cluster/store", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/hostroute", "driver/journal", "driver/link", "driver/network", "driver/option", "driver/plan", "driver/publish", "driver/reconcile", "driver/visible", "ipam/pool", "ipam/reserve", "parentfile"},
 	"driver/endpoint":          {"cluster/store", "driver/arp", "driver/engine", "driver/failpoint", "driver/fixed", "driver/host", "driver/journal", "driver/link", "driver/netns", "driver/option", "driver/parent", "driver/plugin", "driver/trouble", "driver/visible", "ipam", "ipam/pool"},
