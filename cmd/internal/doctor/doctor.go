@@ -63,6 +63,7 @@ func checks() []check {
 		{"mtu", checkMTU},
 		{"machine", checkMachine},
 		{"ipv6", checkIPv6},
+		{"routes", checkRoutes},
 		{"store", checkStore},
 		{"disk", checkDisk},
 		{"clock", checkClock},

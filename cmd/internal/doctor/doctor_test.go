@@ -103,6 +103,7 @@ func healthy(t *testing.T) *world {
 	w.kernel.Add(link.Interface{Name: "eth1", Up: true})
 	w.engine.AddNetwork(engine.Network{Name: "host", Driver: "host"})
 	w.network("lan", map[string]string{"parent": "eth0"}, "192.168.1.0/24", "fd00:1::/64")
+	w.routed()
 	id, err := w.engine.RunContainer(t.Context(), enginetest.ContainerSpec{Name: "web", Network: "lan"})
 	if err != nil {
 		t.Fatal(err)
@@ -139,6 +140,15 @@ func (w *world) tell() {
 	hosts := []api.NetworkHost{{Node: "n1", Host: "alpha", State: "committed", Parent: "eth0"}, {Node: "n2", Host: "beta", State: "replica", Parent: "eth0"}}
 	w.views = []api.NetworkView{{Name: "lan", Hosts: hosts}}
 	w.reads = api.StoreReads{Took: []time.Duration{time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond}}
+}
+
+// routed makes a network that routes, whose parent is not the only way to the host.
+func (w *world) routed() {
+	w.kernel.Add(link.Interface{Name: "eth7", Up: true, Addresses: []netip.Prefix{netip.MustParsePrefix("192.168.2.10/24")}})
+	w.put("sys/class/net/eth7/carrier", "1\n")
+	w.put("proc/sys/net/ipv4/conf/eth7/forwarding", "1\n")
+	w.put("proc/sys/net/ipv6/conf/all/forwarding", "1\n")
+	w.network("deep", map[string]string{"parent": "eth7", "ipvlan_mode": "l3"}, "10.9.0.0/24", "fd09::/64")
 }
 
 // network makes one of gvlan's on the host.
@@ -246,7 +256,7 @@ func TestHealthy(t *testing.T) {
 	for _, c := range r.Checks {
 		names = append(names, c.Check)
 	}
-	want := "agent kernel engine plugin parents mtu machine ipv6 store disk clock gossip firewall ports names services published leftovers"
+	want := "agent kernel engine plugin parents mtu machine ipv6 routes store disk clock gossip firewall ports names services published leftovers"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("checked is %s, want %s", got, want)
 	}
@@ -265,7 +275,7 @@ func TestFaults(t *testing.T) {
 		{"kernel", "no ipvlan, and a network needs it", doctor.Fault, func(w *world) {
 			w.kinds = []link.Kind{link.Ipvlan}
 			w.network("ipl", map[string]string{"parent": "eth1", "kind": "ipvlan"}, "10.9.0.0/24")
-		}, "no ipvlan, which network ipl needs"},
+		}, "no ipvlan, which network deep, ipl needs"},
 		{"kernel", "no VLANs, and a network needs one", doctor.Fault, func(w *world) {
 			w.kinds = []link.Kind{link.VLAN}
 			w.network("tagged", map[string]string{"parent": "eth1.65"}, "10.9.0.0/24")
@@ -282,7 +292,7 @@ func TestFaults(t *testing.T) {
 			w.engine.SetManagedPlugins("gvlan-swarm:latest")
 			w.engine.AddNetwork(engine.Network{Name: "swarmed", Driver: "gvlan-swarm:latest", Scope: engine.ScopeSwarm})
 		}, "gvlan-swarm:latest is not enabled on this node, and network swarmed"},
-		{"parents", "none", doctor.Fault, func(w *world) { w.network("lost", map[string]string{"parent": "eth7"}, "10.9.0.0/24") }, "network lost has no usable parent on this host"},
+		{"parents", "none", doctor.Fault, func(w *world) { w.network("lost", map[string]string{"parent": "eth9"}, "10.9.0.0/24") }, "network lost has no usable parent on this host"},
 		{"parents", "a wireless card", doctor.Fault, func(w *world) {
 			w.kernel.Add(link.Interface{Name: "wlan0", Up: true, Wireless: true})
 			w.network("air", map[string]string{"parent": "wlan0"}, "10.9.0.0/24")
@@ -319,6 +329,16 @@ func TestFaults(t *testing.T) {
 			w.network("bonded", map[string]string{"parent": "bond0"}, "10.9.0.0/24")
 		}, "macvlan containers hang from eth2"},
 		{"ipv6", "the router is not listened to", doctor.Fault, func(w *world) { w.put("proc/sys/net/ipv6/conf/eth0/accept_ra", "1\n") }, "takes no router's word"},
+		{"routes", "IPv4 is not forwarded", doctor.Hint, func(w *world) {
+			w.put("proc/sys/net/ipv4/conf/eth7/forwarding", "0\n")
+		}, "this host does not forward IPv4, and the containers of deep are reached by eth7 alone"},
+		{"routes", "IPv6 is not forwarded", doctor.Hint, func(w *world) {
+			w.put("proc/sys/net/ipv6/conf/all/forwarding", "0\n")
+		}, "does not forward IPv6"},
+		{"routes", "strict, with routers", doctor.Hint, func(w *world) {
+			w.cfg.BGP.AS = 64512
+			w.put("proc/sys/net/ipv4/conf/all/rp_filter", "1\n")
+		}, "eth7, which network deep hangs from, drops what its answers would not leave by"},
 		{"store", "away", doctor.Fault, func(w *world) { w.status.Etcd.Trusted, w.status.Etcd.Why = false, "etcd does not answer" }, "no new address is given: etcd does not answer"},
 		{"store", "a member is gone", doctor.Fault, func(w *world) { w.store.Members[2].Why = "does not answer" }, "the store's member on gamma does not answer"},
 		{"store", "full", doctor.Fault, func(w *world) { w.store.Members[0].Alarms = []string{"NOSPACE"} }, "alpha raises NOSPACE"},
