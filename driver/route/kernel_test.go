@@ -194,6 +194,17 @@ var conformance = []struct {
 			}
 		}
 	}},
+	{"a change that was cut short is finished", func(t *testing.T, k subject) {
+		for _, to := range ways[:7] {
+			for _, from := range ways[:7] {
+				changes(t, k, route.State{}, from)
+				changes(t, k, route.State{}, to) // and the old one has not gone
+				sets(t, k, byAny, to)
+				has(t, k, to)
+				sets(t, k, byAny, route.State{})
+			}
+		}
+	}},
 	{"a change is of what differs", func(t *testing.T, k subject) {
 		sets(t, k, byAny, nobody)
 		changes(t, k, route.State{}, whole)
@@ -449,42 +460,43 @@ func TestMoves(t *testing.T) {
 	handle, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
 	w.must(err)
 	t.Cleanup(handle.Close)
+	first, last := netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("198.51.101.0/24")
 	for _, through := range [][]route.State{ways[:6], {ways[6], ways[0], ways[3]}} {
 		had := through[0]
 		dst4 := had.Routes[0].Dst
 		told := had.Routes[0].Unreachable // senders may be told so, but not that there is no route
-		sets(t, w, byAny, had)
 		ctx, cancel := context.WithCancel(t.Context())
-		looked, lost := 0, 0
+		defer cancel()
 		var all sync.WaitGroup
+		there, ends := map[string]int{}, 0
 		all.Go(func() {
-			for ctx.Err() == nil {
-				if _, err := handle.RouteGet(dst4.Addr().AsSlice()); err != nil && !(told && errors.Is(err, unix.EHOSTUNREACH)) {
-					lost++
-				}
-				looked++
-			}
-		})
-		last := netip.MustParsePrefix("198.51.100.0/24")
-		all.Go(func() {
-			there, ends := map[string]int{}, 0
 			for u := range updates {
-				dst := u.Dst.String()
-				switch {
-				case dst == last.String() && u.Type == unix.RTM_NEWROUTE:
+				switch dst, made := u.Dst.String(), u.Type == unix.RTM_NEWROUTE; {
+				case dst == first.String() && made:
+					clear(there)
+					ends = 0
+				case dst == last.String() && made:
 					return
-				case dst == last.String():
-				case u.Type == unix.RTM_NEWROUTE && u.NlFlags&unix.NLM_F_REPLACE == 0:
+				case u.Protocol != route.Protocol:
+				case made && u.NlFlags&unix.NLM_F_REPLACE == 0:
 					there[dst]++
-				case u.Type == unix.RTM_DELROUTE:
+				case !made:
 					there[dst]--
 					if there[dst] == 0 {
 						ends++
 					}
 				}
 			}
-			if len(there) != 2 || ends > 0 {
-				t.Errorf("%d times there was no route, in the end there are %v", ends, there)
+		})
+		w.Other(route.Route{Dst: first, Link: "card"})()
+		sets(t, w, byAny, had)
+		looked, lost := 0, 0
+		all.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := handle.RouteGet(dst4.Addr().AsSlice()); err != nil && !(told && errors.Is(err, unix.EHOSTUNREACH)) {
+					lost++
+				}
+				looked++
 			}
 		})
 		for i := range 1000 {
@@ -499,6 +511,9 @@ func TestMoves(t *testing.T) {
 		w.Other(route.Route{Dst: last, Link: "card"})()
 		cancel()
 		all.Wait()
+		if len(there) != 2 || ends > 0 {
+			t.Errorf("%d times there was no route, in the end there are %v", ends, there)
+		}
 		if lost > 0 {
 			t.Errorf("%d of %d lookups of %s found nothing", lost, looked, dst4)
 		}

@@ -172,6 +172,9 @@ func dump(socket *nl.SocketHandle, family, table, protocol int, asked func(heade
 	return all, err
 }
 
+// errNoMatch: the kernel, one before 4.13, names no route of its tables.
+var errNoMatch = errors.New("the kernel does not tell which route it takes")
+
 // match gives the route that the kernel takes to an address (RTM_F_FIB_MATCH).
 func match(socket *nl.SocketHandle, to netip.Addr) (entry, error) {
 	req := nl.NewNetlinkRequest(unix.RTM_GETROUTE, 0)
@@ -191,7 +194,7 @@ func match(socket *nl.SocketHandle, to netip.Addr) (entry, error) {
 			return all[0], nil
 		}
 	}
-	return entry{}, unix.ENETUNREACH
+	return entry{}, errNoMatch
 }
 
 // parseNeighbour reads a neighbour's message: rtnetlink(7), struct ndmsg.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -48,7 +49,11 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 			failed = append(failed, &Refused{r.Dst, fmt.Errorf("make route %s: %w", r, err)})
 		}
 	}
+	replaced := map[hop]bool{}
 	drop := func(r Route) {
+		if replaced[r.hop()] { // and to drop it would be to drop the new one
+			return
+		}
 		if err := k.drop(r, l); err != nil {
 			failed = append(failed, fmt.Errorf("remove route %s: %w", r, err))
 		}
@@ -63,11 +68,12 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 		refused(r, k.make(ctx, r, l, theirs))
 	}
 	for _, m := range todo.Move {
-		replaced, err := k.move(ctx, m, l, theirs)
+		instead, err := k.move(ctx, m, l, theirs)
 		refused(m.To, err)
-		if !replaced {
-			drop(m.From)
+		if instead && err == nil {
+			replaced[m.To.hop()] = true
 		}
+		drop(m.From)
 	}
 	for _, r := range todo.Drop {
 		drop(r)
@@ -82,6 +88,17 @@ func (k *Kernel) apply(ctx context.Context, todo Changes, l links, ask bool) err
 	}
 	return errors.Join(failed...)
 }
+
+// hop is what IPv6 tells one of ours at a place from another by, and IPv4 one without a
+// source.
+type hop struct {
+	place
+	link        string
+	via         netip.Addr
+	unreachable bool
+}
+
+func (r Route) hop() hop { return hop{r.place(), r.Link, r.Via, r.Unreachable} }
 
 // How a route is put beside those to the same place.
 const (
@@ -167,56 +184,72 @@ func (k *Kernel) make(ctx context.Context, r Route, l links, theirs *others) err
 		return err
 	}
 	err := k.put(r, l, alone)
-	if !errors.Is(err, unix.EEXIST) {
-		return err
+	if errors.Is(err, unix.EEXIST) {
+		// What of ours is out of this caller's reach, or of its memory, is before it
+		// until it goes.
+		_, err = k.beside(ctx, r, l, theirs)
 	}
-	there, failed := theirs.at(ctx, r)
-	if failed != nil {
-		return failed
-	}
-	ours := false
-	for _, e := range there {
-		if e.protocol != k.protocol {
-			return theirs.inTheWay(e)
-		}
-		known, _ := e.described(l)
-		if known == r {
-			return nil
-		}
-		ours = ours || known.place() == r.place()
-	}
-	if !ours {
-		return fmt.Errorf("%w: %w", ErrInTheWay, err)
-	}
-	// Out of this caller's reach, or of its memory: behind it, ours waits for its end.
-	return k.put(r, l, behind)
+	return err
 }
 
 // move makes a route beside the one whose place it takes, unless others have one to
-// the same destination. It reports whether the old one went with that.
+// the same destination. It reports whether nothing else leads to the same next hop then.
 func (k *Kernel) move(ctx context.Context, m Move, l links, theirs *others) (replaced bool, err error) {
 	if err := theirs.refuse(ctx, m.To); err != nil {
 		return false, err
 	}
 	err = k.put(m.To, l, behind)
-	if !errors.Is(err, unix.EEXIST) {
+	switch {
+	case errors.Is(err, unix.EEXIST):
+		return k.beside(ctx, m.To, l, theirs)
+	case err != nil || m.From.hop() != m.To.hop():
 		return false, err
+	case m.To.Dst.Addr().Is6():
+		return true, nil // or it would have been there
 	}
-	// It is there already, or it is an IPv6 one of the same next hop, which the
-	// kernel does not have twice, whatever the source.
+	// To drop one without a source drops one that has any, where it is not there.
 	there, err := theirs.at(ctx, m.To)
+	return !slices.ContainsFunc(there, func(e entry) bool {
+		known, _ := e.described(l)
+		return known == m.From
+	}), err
+}
+
+// beside makes a route where the kernel says that something is, if all of that is ours.
+// It reports whether it did so in place of one to the same next hop, which IPv6 does
+// not have twice, whatever the source.
+func (k *Kernel) beside(ctx context.Context, r Route, l links, theirs *others) (replaced bool, err error) {
+	there, err := theirs.at(ctx, r)
 	if err != nil {
 		return false, err
 	}
+	here := 0
 	for _, e := range there {
-		if known, _ := e.described(l); known == m.To {
-			return false, nil
-		}
 		if e.protocol != k.protocol {
 			return false, theirs.inTheWay(e)
 		}
+		known, _ := e.described(l)
+		if known == r {
+			return false, nil
+		}
+		if known.place() == r.place() {
+			here++
+		}
 	}
-	return true, k.put(m.To, l, instead) // of ours: no other is there
+	if here == 0 { // it came after the look at others'
+		return false, fmt.Errorf("%w: %w", ErrInTheWay, unix.EEXIST)
+	}
+	if err := k.put(r, l, behind); !errors.Is(err, unix.EEXIST) {
+		return false, err
+	}
+	if here == 1 {
+		return true, k.put(r, l, instead)
+	}
+	// The kernel would replace the first. Without this one, the others are there.
+	if err := k.drop(r, l); err != nil {
+		return false, err
+	}
+	return true, k.put(r, l, behind)
 }
 
 // know makes a permanent neighbour in place of what was learnt of the address.

@@ -9,8 +9,8 @@ import (
 
 // Watch calls changed when links or addresses of the namespace change, when a route of
 // ours goes otherwise than by this Kernel, and when a neighbour of ours goes, until ctx
-// ends; then it returns ctx's error. It calls it first when nothing is missed from then on, and again when changes came
-// faster than they were taken.
+// ends; then it returns ctx's error. It calls it first when nothing is missed from then
+// on, and again when changes came faster than they were taken.
 func (k *Kernel) Watch(ctx context.Context, changed func()) error {
 	groups := []uint{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR,

@@ -52,12 +52,13 @@ func (k *Kernel) has(link string) bool { return slices.Contains(k.links(), link)
 
 // prune drops what leaves by links that went. The caller holds the lock.
 func (k *Kernel) prune() {
+	links := k.links()
 	for r := range k.routes {
-		if !r.Unreachable && !k.has(r.Link) {
+		if !r.Unreachable && !slices.Contains(links, r.Link) {
 			k.drop(r)
 		}
 	}
-	maps.DeleteFunc(k.known, func(n neighbourOf, _ route.Neighbour) bool { return !k.has(n.link) })
+	maps.DeleteFunc(k.known, func(n neighbourOf, _ route.Neighbour) bool { return !slices.Contains(links, n.link) })
 }
 
 // add and drop keep count of what leads where. The caller holds the lock.
@@ -70,6 +71,13 @@ func (k *Kernel) add(r route.Route) {
 		return
 	}
 	k.at[r.Dst]++
+	if r.Dst.IsSingleIP() {
+		if k.lost[r.Dst] {
+			k.holes[r.Dst] = true
+			delete(k.lost, r.Dst)
+		}
+		return
+	}
 	for lost := range k.lost {
 		if r.Dst.Overlaps(lost) && r.Dst.Bits() <= lost.Bits() {
 			k.holes[lost] = true
