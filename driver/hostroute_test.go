@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gvlan/cluster/store"
 	"gvlan/driver/engine"
@@ -272,6 +273,18 @@ func TestRoutersAreTold(t *testing.T) {
 	web := h.run("web", "net3", ip("10.3.0.9"))
 	h.eventually("its block is told", r.knows("10.3.0.0/26 via 192.0.2.1"))
 	h.leads("what routers told, and its block", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
+	h.stop()
+	h.wire.Down()
+	r.Announce(nil)
+	h.launch()
+	h.leads("them after a start without the store", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
+	h.eventually("its containers are told while the store stays away", func() bool {
+		c.pass(10 * time.Second)
+		return r.knows("10.3.0.9/32 via 192.0.2.1")()
+	})
+	h.wire.Up()
+	h.eventually("the store is back", h.trusted)
+	h.eventually("its block is told again", r.knows("10.3.0.0/26 via 192.0.2.1"))
 	h.drained.Store(true)
 	h.d.Poke()
 	h.eventually("only what runs is told while drained", r.knows("10.3.0.9/32 via 192.0.2.1"))

@@ -118,6 +118,16 @@ func Desire(v View) Plan {
 	return d.plan
 }
 
+// alone is what this host tells of itself while it knows of no other: whose a block is
+// nobody says.
+func (v View) alone() Plan {
+	v.Networks = slices.Clone(v.Networks)
+	for i := range v.Networks {
+		v.Networks[i].Blocks = nil
+	}
+	return Desire(v)
+}
+
 // newest has each address of each network once, in order: of records that contradict
 // each other, for as long as a container moves, the latest counts.
 func newest(all []Located) map[string][]Located {

@@ -26,6 +26,8 @@ type Routes struct {
 	*host.Host
 	Failures trouble.Findings // what does not work
 
+	began time.Time
+
 	// Of Keep alone.
 	store told        // what the store said when it was last to be gone by
 	made  route.State // by the last look
@@ -38,14 +40,19 @@ type Routes struct {
 }
 
 // New keeps nothing yet.
-func New(h *host.Host) *Routes { return &Routes{Host: h} }
+func New(h *host.Host) *Routes { return &Routes{Host: h, began: h.Now()} }
 
-// told is what the cluster's records say.
+// told is what the cluster's records say of other nodes.
 type told struct {
 	heard   bool // they were all there once
 	located []Located
 	nodes   map[string]store.Node
 }
+
+// speakAlone is how long after a start the store is waited for before routers are told
+// of this host's containers one by one: they keep what an earlier life told them for
+// some minutes only.
+const speakAlone = 30 * time.Second
 
 // Listed is a route for people.
 type Listed struct {
@@ -105,15 +112,18 @@ func (r *Routes) Keep(ctx context.Context) error {
 // look brings everything into line once, and reports whether any network, or a router,
 // gives this host anything to do.
 func (r *Routes) look(ctx context.Context) (wanted bool) {
-	v, ok, err := r.view(ctx)
+	v, err := r.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			r.tell(map[string]error{"": err})
 		}
 		return true
 	}
-	if !ok {
-		return true // it waits for the store, and leaves what is there
+	if len(v.Networks) > 0 && !r.store.heard { // what is there is left until it is known who else is
+		if v.Speaks && r.Now().Sub(r.began) >= speakAlone {
+			r.Cfg.Speaker.Announce(v.alone().Announce)
+		}
+		return true
 	}
 	plan := Desire(v)
 	faults := maps.Clone(plan.Lacks)
@@ -178,18 +188,17 @@ func (r *Routes) reach(ctx context.Context) (func(link string) bool, error) {
 	return func(link string) bool { return !shims[link] }, nil
 }
 
-// view looks at the records and at this host. ok is false while the records were never
-// whole: nothing is concluded from what is not known.
-func (r *Routes) view(ctx context.Context) (v View, ok bool, err error) {
+// view looks at the records, as long as they are to be gone by, and at this host.
+func (r *Routes) view(ctx context.Context) (v View, err error) {
 	v = View{
 		Node: r.Self.Node(), Defaults: r.Cfg.Defaults, Table: r.Cfg.RoutesTable,
 		Drained: r.Cfg.Drained != nil && r.Cfg.Drained(), Speaks: r.Cfg.Speaker != nil,
 	}
-	routed := map[string]bool{}
 	have, err := r.Parents.Inventory(ctx)
 	if err != nil {
-		return v, false, err
+		return v, err
 	}
+	routed := map[string]bool{}
 	for _, n := range r.Memory.Networks() {
 		routes, _ := n.RoutesHosts(v.Defaults)
 		of := Network{Network: n, Blocks: map[netip.Prefix]int{}}
@@ -204,20 +213,35 @@ func (r *Routes) view(ctx context.Context) (v View, ok bool, err error) {
 			}
 		}
 		v.Networks = append(v.Networks, of)
+		v.Located = append(v.Located, r.own(n)...)
 	}
 	slices.SortFunc(v.Networks, func(a, b Network) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	if r.Self.Trusted() == nil {
 		r.hear(routed)
 	}
-	if len(routed) > 0 && !r.store.heard {
-		return v, false, nil
-	}
-	v.Located, v.Nodes = r.store.located, r.store.nodes
+	v.Located, v.Nodes = append(v.Located, r.store.located...), r.store.nodes
 	if v.Speaks {
 		v.Learned = r.Cfg.Speaker.Learned()
 	}
 	v.Own, err = r.Cfg.Routes.Addresses(ctx)
-	return v, true, err
+	return v, err
+}
+
+// own are the addresses of this host's containers of a network: it knows of them
+// before and longer than the store does.
+func (r *Routes) own(n journal.Network) (all []Located) {
+	for _, e := range r.Memory.EndpointsOf(n.ID) {
+		addresses := e.Addresses()
+		for _, l := range r.Memory.LeasesOf(e.ID, journal.Bound) {
+			if l.Kind == store.Service { // a fixed one, which it has besides
+				addresses = append(addresses, l.Address)
+			}
+		}
+		for _, addr := range addresses {
+			all = append(all, Located{addr, r.Self.Node(), n.UUID, e.Parent, e.Since / int64(time.Second/time.Millisecond)})
+		}
+	}
+	return all
 }
 
 // hear takes the records of networks with routes, where the tables are whole.
@@ -228,7 +252,7 @@ func (r *Routes) hear(routed map[string]bool) {
 	now := told{heard: true, nodes: map[string]store.Node{}}
 	r.Tables.Endpoints.Each(func(row store.Row[store.Endpoint]) {
 		e := row.Record
-		if !routed[e.Network] {
+		if !routed[e.Network] || e.Node == r.Self.Node() {
 			return
 		}
 		for _, addr := range e.Addresses() {
