@@ -80,10 +80,14 @@ func (s *Speaker) says(about netip.Addr, what said) {
 }
 
 // Sessions are how it stands with every peer, in the order of the settings.
-func (s *Speaker) Sessions() []Session {
+func (s *Speaker) Sessions() []Session { return s.sessions(true) }
+
+// sessions leaves out how many routes were announced unless that is wanted: the
+// library counts them each time.
+func (s *Speaker) sessions(counted bool) []Session {
 	now := map[netip.Addr]*api.Peer{}
 	if b := s.running(); b != nil {
-		_ = b.ListPeer(context.Background(), &api.ListPeerRequest{EnableAdvertised: true}, func(p *api.Peer) {
+		_ = b.ListPeer(context.Background(), &api.ListPeerRequest{EnableAdvertised: counted}, func(p *api.Peer) {
 			if addr, err := netip.ParseAddr(p.GetState().GetNeighborAddress()); err == nil {
 				now[addr] = p
 			}
@@ -195,7 +199,7 @@ func (s *Speaker) Failing() (all []string) {
 		return nil
 	}
 	now := s.cfg.Now()
-	for _, shown := range s.Sessions() {
+	for _, shown := range s.sessions(false) {
 		called := fmt.Sprintf("BGP peer %s of AS %d", shown.Peer.Called(), shown.Peer.AS)
 		switch lost, why := s.losses(shown.Peer, now); {
 		case lost >= manyLosses:

@@ -113,6 +113,7 @@ type Agent struct {
 	addresses *ipam.Allocator
 	driver    *driver.Driver
 	ears      *arp.Ears // nil: this host's LANs are not listened to
+	routers   routers
 	recovery  *recovery
 	moves     *moves
 	backups   backups
@@ -287,6 +288,10 @@ func (a *Agent) openDriver() (err error) {
 		made.Routes, made.Inside, made.RoutesTable = a.outside.Reach, a.inside, int(a.config.RoutesTable)
 		made.Defaults = journal.Defaults{HostAccess: a.config.HostAccess, NoRoutes: a.config.Routes == config.RoutesOff}
 	}
+	a.routers = newRouters(a.config.BGP, a.self.Node, a.address, func() { host.Tell(a.driver.Ways) }, a.log)
+	if a.routers.speaker != nil {
+		made.Speaker = a.routers.speaker
+	}
 	if a.names.sandboxes != nil {
 		made.Resolvers = a.names.sandboxes
 	}
@@ -386,7 +391,7 @@ func (a *Agent) register() {
 		Roster: roster, Records: a.records, Host: a.self.Host, Version: a.version, Started: a.started, Solo: a.truth.solo, Endpoints: a.truth.addresses, Own: a.truth.own,
 		Session: a.session, Addresses: a.addresses, Driver: a.driver, Engine: a.engine, Others: a.others,
 	}.Register(a.status)
-	answer.Networks{Roster: roster, Records: a.records, Driver: a.driver, Node: a.self.Node, Reservations: a.addresses.Reservations}.Register(a.status)
+	answer.Networks{Roster: roster, Records: a.records, Driver: a.driver, Node: a.self.Node, Reservations: a.addresses.Reservations, AS: a.config.BGP.AS, Speaker: a.routers.speaker}.Register(a.status)
 	answer.Nodes{Roster: roster, Records: a.records, Session: a.session, Ask: a.lan.ask, Events: a.trail, Own: a.truth.own, Client: a.truth.client, Log: a.log}.Register(a.status)
 	answer.Names{Roster: roster, Zone: a.names.zone, Listen: a.config.DNS.Listen, Records: a.records}.Register(a.status)
 	leases := answer.Leases{
@@ -452,6 +457,7 @@ func (a *Agent) run(ctx context.Context) error {
 	case <-service.ended:
 	}
 	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), ErrSucceeded) {
+		a.routers.leave()
 		a.nodes.leave()
 	}
 	var why error
@@ -545,6 +551,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if a.ears != nil {
 		loop(a.ears.Run)
 	}
+	loop(a.routers.run)
 	loop(a.driver.Run)
 
 	loop(a.names.run)

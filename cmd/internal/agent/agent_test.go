@@ -126,3 +126,32 @@ func TestHostsInMemory(t *testing.T) {
 	}
 	h1.stop(t, context.Canceled)
 }
+
+// TestRouters: an agent that is told to speaks BGP, says with whom, and ends.
+func TestRouters(t *testing.T) {
+	h := startHost(t, storetest.NewMem(), "h1", "--bgp-as", "65001", "--bgp-peer", "192.0.2.1,65000", "--bgp-peer", "192.0.2.2:1179,65002")
+	var view api.BGPView
+	if err := h.status.Get(t.Context(), api.BGPRoute, &view); err != nil || view.AS != 65001 || len(view.Sessions) != 2 || view.Sessions[1].Peer != "192.0.2.2:1179" {
+		t.Errorf("the agent speaks with %+v, %v", view, err)
+	}
+	h.stop(t, context.Canceled)
+	silent := startHost(t, storetest.NewMem(), "h2")
+	if err := silent.status.Get(t.Context(), api.BGPRoute, &view); err != nil || view.AS != 0 || len(view.Sessions) != 0 {
+		t.Errorf("an agent without an AS speaks with %+v, %v", view, err)
+	}
+	silent.stop(t, context.Canceled)
+}
+
+// TestRouterID: an address of IPv4 where there is one, never 0, and the same each time.
+func TestRouterID(t *testing.T) {
+	if got := routerID("h1", netip.MustParseAddr("192.168.1.10")).String(); got != "192.168.1.10" {
+		t.Errorf("of an address: %s", got)
+	}
+	first, other := routerID("h1", netip.MustParseAddr("fd00::1")), routerID("h2", netip.Addr{})
+	if !first.Is4() || !other.Is4() || first == other || first.As4()[0] < 128 || first != routerID("h1", netip.MustParseAddr("fd00::2")) {
+		t.Errorf("of names: %s, %s", first, other)
+	}
+	if got := routerID("h1", netip.IPv4Unspecified()); got != first {
+		t.Errorf("of no address: %s", got)
+	}
+}

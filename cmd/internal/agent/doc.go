@@ -12,6 +12,7 @@
 //	nodes.go     who is there and answers, and what this node tells of itself
 //	recovery.go  a store that lost its past, a name another install had
 //	names.go     who answers questions about names
+//	routers.go   which routers are told where containers are
 //	metrics.go   what Prometheus, supervisors and the log are told of all of them
 //	backups.go   the copies of the store that this host takes
 //

@@ -14,6 +14,8 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/driver"
+	"gvlan/driver/bgp"
+	"gvlan/driver/bgp/peer"
 	"gvlan/driver/engine"
 	"gvlan/driver/host"
 	"gvlan/driver/hostroute"
@@ -30,6 +32,8 @@ type Networks struct {
 	Roster  Roster
 	// Reservations are what operators reserve, as far as this host knows.
 	Reservations func() []reserve.Reservation
+	AS           peer.AS      // this host speaks BGP as
+	Speaker      *bgp.Speaker // nil: it does not
 }
 
 // Register adds the routes of the network commands to the server.
@@ -40,6 +44,7 @@ func (a Networks) Register(server *api.Server) {
 	server.Handle("PATCH "+api.NetworkRoute, a.set)
 	server.Handle("DELETE "+api.NetworkRoute, a.remove)
 	server.Handle("GET "+api.RoutesRoute, func(*http.Request) (any, error) { return a.routes(), nil })
+	server.Handle("GET "+api.BGPRoute, func(*http.Request) (any, error) { return a.bgp(), nil })
 	server.Handle("POST "+api.ReservationsRoute, a.reserve)
 	server.Handle("DELETE "+api.ReservationsRoute, a.unreserve)
 	server.Handle("GET "+api.ImportRoute, func(r *http.Request) (any, error) { return a.Driver.Importable(r.Context()) })
@@ -122,6 +127,21 @@ func (a Networks) routes() []api.RouteView {
 		views = append(views, view)
 	}
 	return views
+}
+
+// bgp are this host's sessions with routers.
+func (a Networks) bgp() api.BGPView {
+	view := api.BGPView{AS: uint32(a.AS), Sessions: []api.BGPSession{}}
+	if a.Speaker == nil {
+		return view
+	}
+	for _, s := range a.Speaker.Sessions() {
+		view.Sessions = append(view.Sessions, api.BGPSession{
+			Peer: s.Peer.Called(), AS: uint32(s.Peer.AS), Password: s.Peer.Password != "", State: s.State, Since: s.Since,
+			Announced: s.Announced, Received: s.Received, Accepted: s.Accepted, Wrong: s.Wrong,
+		})
+	}
+	return view
 }
 
 // reserve keeps addresses of a network back.

@@ -122,6 +122,28 @@ func (h NetworkHost) Unsettled() bool {
 	return h.Connected && (h.State == StateMissing || h.State == string(journal.StageSeen) && h.Why == "")
 }
 
+// BGPRoute is of the sessions of this host with routers: BGPView.
+const BGPRoute = "/v1/bgp"
+
+// BGPView is with whom this host speaks BGP.
+type BGPView struct {
+	AS       uint32       `json:"as"` // this host's; 0: it speaks with nobody
+	Sessions []BGPSession `json:"sessions"`
+}
+
+// BGPSession is how it stands with one router.
+type BGPSession struct {
+	Peer      string    `json:"peer"` // its address, with a port that is not 179
+	AS        uint32    `json:"as"`
+	Password  bool      `json:"password"` // the session is signed with one
+	State     string    `json:"state"`    // idle, active, opensent, openconfirm or established
+	Since     time.Time `json:"since"`    // it is established, or is not
+	Announced int       `json:"announced"`
+	Received  int       `json:"received"`
+	Accepted  int       `json:"accepted"`        // of those received, that are inside of --bgp-import
+	Wrong     string    `json:"wrong,omitempty"` // what is not as it should be
+}
+
 // RoutesRoute is of the routes of this host to containers of other hosts:
 // []RouteView.
 const RoutesRoute = "/v1/routes"

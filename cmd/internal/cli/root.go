@@ -40,7 +40,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.AddCommand(newAgentCommand(runAgent), newConfigCommand(), newVersionCommand(version),
 		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(),
-		networks.New(), networks.NewRoute(), names.New(),
+		networks.New(), networks.NewRoute(), networks.NewBGP(), names.New(),
 		leases.NewWhois(), leases.NewLease(), leases.NewPool(), leases.NewConflict(), leases.NewReserve(), leases.NewUnreserve(),
 		nodes.New(), nodes.NewMembers(), nodes.NewKey(),
 		stores.NewInit(), stores.NewJoin(), stores.NewLeave(), stores.NewToken(), stores.NewAuthority(),

@@ -1,6 +1,9 @@
 package networks
 
 import (
+	"fmt"
+	"io"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,4 +58,53 @@ func state(v api.RouteView) string {
 		return "there"
 	}
 	return "missing: " + v.Wrong
+}
+
+// NewBGP is `gvlan bgp`.
+func NewBGP() *cobra.Command {
+	c := &cobra.Command{
+		Use: "bgp", Short: "List this host's BGP sessions: with whom, how they stand, how many routes", Args: cobra.NoArgs,
+		Long: "SENT are the blocks and addresses of this host's containers that the router was told, RECEIVED what it told, and\n" +
+			"TAKEN those of them that are inside of --bgp-import. Below the table is what is wrong. FOR is how long a\n" +
+			"session has been established, or has not.",
+		Example: "  gvlan bgp\n  gvlan bgp --wide\n  gvlan bgp --json",
+	}
+	count := func(of func(api.BGPSession) int) func(api.BGPSession) string {
+		return func(s api.BGPSession) string { return strconv.Itoa(of(s)) }
+	}
+	sessions := func(v api.BGPView) []api.BGPSession { return v.Sessions }
+	return frame.ListingOf(c, frame.At[api.BGPView](api.BGPRoute), sessions, frame.List[api.BGPSession]{
+		Name: func(s api.BGPSession) string { return s.Peer },
+		Columns: func(now time.Time) []frame.Column[api.BGPSession] {
+			return []frame.Column[api.BGPSession]{
+				{Head: "PEER", Cell: func(s api.BGPSession) string { return s.Peer }},
+				{Head: "AS", Cell: func(s api.BGPSession) string { return strconv.FormatUint(uint64(s.AS), 10) }},
+				{Head: "STATE", Cell: func(s api.BGPSession) string { return s.State }},
+				{Head: "FOR", Cell: func(s api.BGPSession) string { return terminal.Since(s.Since, now) }},
+				{Head: "SENT", Cell: count(func(s api.BGPSession) int { return s.Announced })},
+				{Head: "TAKEN", Cell: count(func(s api.BGPSession) int { return s.Accepted })},
+				{Head: "RECEIVED", Wide: true, Cell: count(func(s api.BGPSession) int { return s.Received })},
+				{Head: "PASSWORD", Wide: true, Cell: password},
+			}
+		},
+		After: func(out io.Writer, all []api.BGPSession) error {
+			for _, s := range all {
+				if s.Wrong == "" {
+					continue
+				}
+				if _, err := fmt.Fprintf(out, "\n%s: %s\n", s.Peer, s.Wrong); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		Empty: "BGP is off on this host: --bgp-as and --bgp-peer of its agent say with which routers it speaks",
+	})
+}
+
+func password(s api.BGPSession) string {
+	if s.Password {
+		return "yes"
+	}
+	return "no"
 }
