@@ -97,6 +97,7 @@ type machine struct {
 	access    bool              // networks that say nothing have host access
 	noRoutes  bool              // this host makes no routes to other hosts' containers
 	speaker   host.Speaker      // nil: routers are told of nothing
+	imports   []netip.Prefix    // what the speaker learns
 	answering []netip.Addr      // on the LAN at eth1
 	deaf      error             // of asking there
 
@@ -211,7 +212,7 @@ func (h *machine) build(kept *disk.Journal, log *slog.Logger) {
 			}
 			return h.elsewhere(), nil
 		},
-		Routes: h.routes, Inside: h.within, Defaults: journal.Defaults{HostAccess: h.access, NoRoutes: h.noRoutes}, Speaker: h.speaker, Besides: h.inSandboxes(),
+		Routes: h.routes, Inside: h.within, Defaults: journal.Defaults{HostAccess: h.access, NoRoutes: h.noRoutes}, Speaker: h.speaker, Import: h.imports, Besides: h.inSandboxes(),
 		Node: store.Node{Node: h.name, Host: h.name}, Swarm: h.swarm, Drained: h.drained.Load,
 		Events: &h.told,
 		Now:    h.clock.now, Log: log,

@@ -253,6 +253,13 @@ func (r *peer) Learned() []route.Route {
 	return r.learned
 }
 
+// forget has no session.
+func (r *peer) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.said, r.learned = nil, nil
+}
+
 func (r *peer) knows(ways ...string) func() bool {
 	return func() bool {
 		r.mu.Lock()
@@ -266,7 +273,7 @@ func TestRoutersAreTold(t *testing.T) {
 	c := newCluster(t)
 	h := c.routed("h1")[0]
 	r := &peer{learned: []route.Route{{Dst: netip.MustParsePrefix("10.9.0.0/16"), Via: netip.MustParseAddr("192.0.2.254")}}}
-	h.speaker = r
+	h.speaker, h.imports = r, []netip.Prefix{netip.MustParsePrefix("10.8.0.0/15")}
 	h.restart()
 	h.create(lan("net3", "10.3.0.0/16", with("ipvlan_mode", string(link.L3S)), func(r *engine.NetworkRequest) { r.IPAM.Options = map[string]string{"block": "26"} }))
 	h.replica("net3")
@@ -275,7 +282,7 @@ func TestRoutersAreTold(t *testing.T) {
 	h.leads("what routers told, and its block", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
 	h.stop()
 	h.wire.Down()
-	r.Announce(nil)
+	r.forget()
 	h.launch()
 	h.leads("them after a start without the store", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
 	h.eventually("its containers are told while the store stays away", func() bool {
@@ -284,6 +291,9 @@ func TestRoutersAreTold(t *testing.T) {
 	})
 	h.wire.Up()
 	h.eventually("the store is back", h.trusted)
+	h.leads("what routers told the life before", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
+	c.pass(2 * time.Minute)
+	h.leads("no more what they do not tell again", "unreachable 10.3.0.0/26")
 	h.eventually("its block is told again", r.knows("10.3.0.0/26 via 192.0.2.1"))
 	h.drained.Store(true)
 	h.d.Poke()

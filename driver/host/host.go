@@ -49,8 +49,10 @@ type Config struct {
 	Inside      func(sandbox string, f func(Routes) error) error
 	Defaults    journal.Defaults
 	RoutesTable int // the kernel's, of routes to other hosts' containers; 0: main
-	// Speaker tells routers of this host's containers; nil: nobody is told.
+	// Speaker tells routers of this host's containers; nil: nobody is told. Import are
+	// the prefixes inside of which it learns routes.
 	Speaker Speaker
+	Import  []netip.Prefix
 	// AskLAN asks at an interface of this host who has these addresses; nil is
 	// link.Ask.
 	AskLAN func(ctx context.Context, ifname string, addrs []netip.Addr) (answering []netip.Addr, err error)
@@ -201,6 +203,8 @@ type Routes interface {
 	Set(ctx context.Context, reach func(link string) bool, want route.State) error
 	// Change is Set from what the caller made before, without a look at what is there.
 	Change(ctx context.Context, had, want route.State) error
+	// Ours lists what is there of ours.
+	Ours(ctx context.Context) (route.State, error)
 	// Watch tells of changes, until ctx ends.
 	Watch(ctx context.Context, changed func()) error
 }

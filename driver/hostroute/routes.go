@@ -54,6 +54,10 @@ type told struct {
 // some minutes only.
 const speakAlone = 30 * time.Second
 
+// untilLearned is how long after a start routers are given to tell again what they told
+// before it: as long as they keep what this host told.
+const untilLearned = 120 * time.Second
+
 // Listed is a route for people.
 type Listed struct {
 	Way
@@ -220,11 +224,35 @@ func (r *Routes) view(ctx context.Context) (v View, err error) {
 		r.hear(routed)
 	}
 	v.Located, v.Nodes = append(v.Located, r.store.located...), r.store.nodes
-	if v.Speaks {
-		v.Learned = r.Cfg.Speaker.Learned()
+	if v.Learned, err = r.learned(ctx); err != nil {
+		return v, err
 	}
 	v.Own, err = r.Cfg.Routes.Addresses(ctx)
 	return v, err
+}
+
+// learned is what routers told, and for a while after a start what they told an earlier
+// life of the agent: sessions take their time, and the routes lead on meanwhile
+// (RFC 4724, 4.1).
+func (r *Routes) learned(ctx context.Context) (ways []route.Route, err error) {
+	if r.Cfg.Speaker == nil {
+		return nil, nil
+	}
+	ways = r.Cfg.Speaker.Learned()
+	if len(r.Cfg.Import) == 0 || r.Now().Sub(r.began) >= untilLearned {
+		return ways, nil
+	}
+	ours, err := r.Cfg.Routes.Ours(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, had := range ours.Routes {
+		inside := slices.ContainsFunc(r.Cfg.Import, func(p netip.Prefix) bool { return p.Contains(had.Dst.Addr()) && p.Bits() <= had.Dst.Bits() })
+		if inside && had.Via.IsValid() && had.Table == r.Cfg.RoutesTable {
+			ways = append(ways, route.Route{Dst: had.Dst, Via: had.Via})
+		}
+	}
+	return ways, nil
 }
 
 // own are the addresses of this host's containers of a network: it knows of them
