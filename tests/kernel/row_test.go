@@ -33,6 +33,7 @@ type scene struct {
 	given []string // shell commands on the hosts before it, as in "h1: ip link add ..."
 	rows  []row
 	after []check // on h1, when containers and networks are removed
+	with  string  // the title of the document it is played with, where two print it alike
 }
 
 // row is one command and what should be seen after it.
@@ -81,8 +82,11 @@ func does(what string, do func(p *play), see ...check) row {
 // also marks a row that the document has in words only.
 func also(r row) row { r.also = true; return r }
 
+// onHost types the row on the nth host.
+func onHost(n int, r row) row { r.on = n - 1; return r }
+
 // onHost2 types the row on the second host.
-func onHost2(r row) row { r.on = 1; return r }
+func onHost2(r row) row { return onHost(2, r) }
 
 // hereOnly is for a local network that only this host can make.
 func hereOnly(r row) row { r.alone = true; return r }
@@ -105,9 +109,13 @@ func newPlay(s *site, label string) *play {
 	return &play{site: s, label: label, containers: map[string]place{}, patience: patience}
 }
 
-// playDocument plays every scene; label is the engines' scope.
+// playDocument plays every scene that is not played with another document; label is
+// the engines' scope.
 func playDocument(t *testing.T, s *site, d document, label string) {
 	for _, sc := range d.scenes {
+		if sc.with != "" && sc.with != d.title {
+			continue
+		}
 		t.Run(sc.name, func(t *testing.T) {
 			newPlay(s.on(t), label).scene(sc)
 		})
@@ -338,14 +346,20 @@ func (p *play) tidy() {
 // explain ends a scene in which a row failed.
 func (p *play) explain() {
 	p.t.Helper()
-	for _, name := range append([]string{"h1"}, keys(p.containers)...) {
+	p.tell("h1")
+	p.clear()
+	p.tidy()
+	p.t.FailNow()
+}
+
+// tell shows what these hosts and all containers have.
+func (p *play) tell(hosts ...string) {
+	p.t.Helper()
+	for _, name := range append(hosts, keys(p.containers)...) {
 		at := p.place(name)
 		out, _ := at.try(p.t.Context(), "sh", "-c", "ip -d addr; ip route; ip -6 route; ip neigh")
 		p.t.Logf("on %s:\n%s", name, out)
 	}
-	p.clear()
-	p.tidy()
-	p.t.FailNow()
 }
 
 func keys[T any](m map[string]T) []string {

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -84,11 +83,23 @@ func newSite(t *testing.T, hosts engines, labels ...string) *site {
 	for _, h := range s.Hosts {
 		s.card(h.Machine)
 		s.agents = append(s.agents, s.startAgent(h))
-		if slices.Contains(labels, "macvlan=local") {
-			s.waitLocal(h)
-		}
 	}
 	return s
+}
+
+// relabel starts the engines again with another label.
+func (s *site) relabel(label string) {
+	s.t.Helper()
+	for _, h := range s.Hosts {
+		if err := h.Engine.Stop(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		h.Engine.Labels = []string{label}
+		if err := h.Engine.Start(s.t.Context()); err != nil {
+			s.t.Fatal(err)
+		}
+		s.waitLocal(h)
+	}
 }
 
 // on is the site as a subtest sees it.
@@ -117,11 +128,12 @@ func (s *site) startEtcd(program string) {
 	}
 }
 
-func (s *site) startAgent(h *lab.Host) *lab.Agent {
+// startAgent starts the agent of a host, with further arguments.
+func (s *site) startAgent(h *lab.Host, args ...string) *lab.Agent {
 	s.t.Helper()
-	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: []string{
+	agent, err := h.StartAgent(s.t.Context(), lab.AgentOptions{Binary: s.program, Args: append([]string{
 		"agent", "--node-name", h.Name, "--boot-wait", "0s", "--etcd-endpoints", s.etcd.Endpoint(),
-	}})
+	}, args...)})
 	if err != nil {
 		s.t.Fatal(err)
 	}
