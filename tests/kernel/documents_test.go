@@ -1,13 +1,17 @@
 package kernel_test
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func documents() []document {
 	return []document{notes(), blog(), ipvlanPage(), global(), vlanPage()}
 }
 
 // TestEveryExampleIsARow: one row for each `docker network create` and each
-// `docker run` of the documents.
+// `docker run` of the documents. What is played with another document that prints it
+// alike is a row there.
 func TestEveryExampleIsARow(t *testing.T) {
 	for _, d := range documents() {
 		t.Run(d.title, func(t *testing.T) {
@@ -17,6 +21,9 @@ func TestEveryExampleIsARow(t *testing.T) {
 					if !r.also {
 						counted[r.verb]++
 					}
+					if s.with != "" && !played(s.with, r) {
+						t.Errorf("%s %s is not played with %q", r.verb, r.text, s.with)
+					}
 				}
 			}
 			if counted["create"] != d.creates || counted["run"] != d.runs {
@@ -24,4 +31,17 @@ func TestEveryExampleIsARow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// played is whether a document has a row of its own that is typed alike.
+func played(title string, as row) bool {
+	for _, d := range documents() {
+		for _, s := range d.scenes {
+			here := d.title == title && (s.with == "" || s.with == title)
+			if here && slices.ContainsFunc(s.rows, func(r row) bool { return r.verb == as.verb && r.text == as.text && r.on == as.on }) {
+				return true
+			}
+		}
+	}
+	return false
 }

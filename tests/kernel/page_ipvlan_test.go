@@ -6,7 +6,7 @@ import "slices"
 // Driver".
 func ipvlanPage() document {
 	return document{
-		title: "Ipvlan Network Driver", creates: 14, runs: 28,
+		title: ipvlanTitle, creates: 14, runs: 28,
 		mended: []string{
 			mendedName, mendedIPv6, mendedNone,
 			"--ip4: Docker's flag is --ip",
@@ -21,7 +21,7 @@ func ipvlanPage() document {
 				after: []check{gone("eth0.114")},
 			},
 			ipvlanLayer3(), ipvlanDualStack(), ipvlanLayer3DualStack(),
-			pageOwnVLAN("eth0.40"), pageOwnVLAN("foo"),
+			pageOwnVLAN("eth0.40", vlanTitle), pageOwnVLAN("foo", ipvlanTitle),
 		}),
 	}
 }

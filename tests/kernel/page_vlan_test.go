@@ -6,7 +6,7 @@ import "slices"
 // Network Drivers", as far as it is preserved.
 func vlanPage() document {
 	return document{
-		title: "Macvlan and Ipvlan Network Drivers", creates: 14, runs: 23,
+		title: vlanTitle, creates: 14, runs: 23,
 		mended: []string{
 			mendedName, mendedIPv6, mendedNone,
 			"-o parent=eth0.60 -o -o macvlan_mode=bridge: one -o too many",
@@ -16,16 +16,16 @@ func vlanPage() document {
 		scenes: slices.Concat([]scene{vlanPubNet(), vlanRange()}, pageDBNet(), []scene{
 			pageIsolated(), vlanMacvlanTrunk(), vlanTwoSubnets(), pageIpvlanTrunk(),
 			{
-				name:  "two subnets on a VLAN",
-				rows:  slices.Concat([]row{also(create(page114))}, page114Rows(), vlanTwin114()),
-				after: []check{gone("eth0.114"), gone("eth0.115")},
+				name: "two subnets on a VLAN", with: ipvlanTitle,
+				rows: slices.Concat([]row{also(create(page114))}, page114Rows()),
 			},
+			{name: "two subnets of macvlan on a VLAN", rows: vlanTwin114(), after: []check{gone("eth0.115")}},
 			vlanDualStack(),
 			{
-				name: "dual stack L2",
+				name: "dual stack L2", with: ipvlanTitle,
 				rows: slices.Concat([]row{also(create(page140))}, page140Rows()),
 			},
-			pageOwnVLAN("eth0.40"), pageOwnVLAN("foo"),
+			pageOwnVLAN("eth0.40", vlanTitle), pageOwnVLAN("foo", ipvlanTitle),
 		}),
 	}
 }

@@ -7,7 +7,12 @@ import (
 )
 
 // Two versions of Docker's own page "vlan-networks.md" share most of their
-// examples, which are here.
+// examples, which are here. Each is played with one of the pages, so that both
+// engines have some, unless the engines differ there.
+const (
+	ipvlanTitle = "Ipvlan Network Driver"              // on 28.5
+	vlanTitle   = "Macvlan and Ipvlan Network Drivers" // on 20.10
+)
 
 // pageLAN is the LAN of the page's pictures.
 func pageLAN() []string { return lan1("192.168.1.250") }
@@ -21,7 +26,7 @@ func pageDBNet() []scene {
 	}
 	return []scene{
 		{
-			name: "ipvlan L2", given: pageLAN(),
+			name: "ipvlan L2", given: pageLAN(), with: ipvlanTitle,
 			rows: []row{
 				create("--subnet=192.168.1.0/24 --gateway=192.168.1.1 -o ipvlan_mode=l2 -o parent=eth0 db_net"),
 				run("one", "--net=db_net", defaults...),
@@ -29,7 +34,7 @@ func pageDBNet() []scene {
 			after: []check{there("eth0")},
 		},
 		{
-			name: "ipvlan L2 by default", given: pageLAN(),
+			name: "ipvlan L2 by default", given: pageLAN(), with: vlanTitle,
 			rows: []row{
 				create("--subnet=192.168.1.0/24 -o kind=ipvlan -o parent=eth0 db_net_ipv"),
 				run("ipv1", "--net=db_net_ipv --name=ipv1", defaults...),
@@ -64,7 +69,7 @@ func pageIsolated() scene {
 // pageIpvlanTrunk: VLANs 20 and 30.
 func pageIpvlanTrunk() scene {
 	return scene{
-		name: "ipvlan L2 on VLANs 20 and 30",
+		name: "ipvlan L2 on VLANs 20 and 30", with: ipvlanTitle,
 		rows: []row{
 			create("--subnet=192.168.20.0/24 --gateway=192.168.20.1 -o kind=ipvlan -o parent=eth0.20 ipvlan20",
 				link("eth0.20", "vlan 802.1Q id 20 <REORDER_HDR> on eth0")),
@@ -113,9 +118,9 @@ func page140Rows() []row {
 }
 
 // pageOwnVLAN: links made by hand are used under any name and stay.
-func pageOwnVLAN(name string) scene {
+func pageOwnVLAN(name, with string) scene {
 	return scene{
-		name:  "a VLAN link made by hand: " + name,
+		name: "a VLAN link made by hand: " + name, with: with,
 		given: []string{"h1: ip link add link eth0 name " + name + " type vlan id 40 && ip link set " + name + " up"},
 		rows: []row{
 			create("--subnet=192.168.40.0/24 --gateway=192.168.40.1 -o kind=ipvlan -o parent=" + name + " ipvlan40"),
