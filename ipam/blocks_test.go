@@ -10,6 +10,8 @@ import (
 	"gvlan/driver/journal"
 	"gvlan/driver/link"
 	"gvlan/driver/option"
+	"gvlan/ipam/pool"
+	"gvlan/ipam/wanted"
 )
 
 // routed is a network of mode l3.
@@ -146,6 +148,40 @@ func TestBlocksRunOut(t *testing.T) {
 		first.stop()
 		if ct := n2.mustRun("", ""); ct.ip() != first.ip() {
 			c.Errorf("given %s, want %s, the only free one", ct.ip(), first.ip())
+		}
+	})
+}
+
+// TestStoppedContainersHoldTheirHostsBlock: a host whose containers are all stopped, as
+// it boots anew, goes on in its block, which no other host has begun meanwhile.
+func TestStoppedContainersHoldTheirHostsBlock(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		h1, h2 := c.host("h1"), c.host("h2")
+		for _, tt := range []struct {
+			subnet, stopped string // of h1
+			first           *host
+			want            map[*host]string
+		}{
+			{"10.0.0.0/25", "10.0.0.2", h2, map[*host]string{h1: "10.0.0.3", h2: "10.0.0.64"}},
+			{"10.0.1.0/25", "10.0.1.70", h1, map[*host]string{h1: "10.0.1.64", h2: "10.0.1.2"}},
+		} {
+			f := flags{subnets: []string{tt.subnet}, opts: map[string]string{"block": "26"}}
+			lans := []*lan{h1.routed(f), h2.routed(f)}
+			stopped := wanted.Address{Segment: pool.DefaultSegment, Address: netip.MustParseAddr(tt.stopped)}
+			h2.Avoid([]wanted.Address{stopped})
+			stopped.Network, stopped.Container = lans[0].id, "db" // one of its own
+			h1.Avoid([]wanted.Address{stopped})
+			if tt.first == h2 {
+				slices.Reverse(lans)
+			}
+			for _, n := range lans {
+				n.h.ready()
+				ct := n.mustRun("", "")
+				if ct.ip() != tt.want[n.h] {
+					c.Errorf("%s is given %s, want %s", n.h.name, ct.ip(), tt.want[n.h])
+				}
+				c.heard(ct)
+			}
 		}
 	})
 }

@@ -13,7 +13,6 @@ import (
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/census"
 	"gvlan/ipam/mirror"
-	"gvlan/ipam/node"
 	"gvlan/ipam/pool"
 	"gvlan/ipam/reserve"
 	"gvlan/ipam/wanted"
@@ -282,7 +281,7 @@ func (c *picker) choose(i int, v view, pass spare) (one candidate, ok bool) {
 func (c *picker) hold(i int, v view, want mirror.Want, apart bool) (one candidate, ok bool) {
 	at, release, ok := c.a.Places.HoldFree(v.segment, func(own ...*addrset.Set) (netip.Addr, bool) {
 		want := want
-		want.Blocks.Own = own[0]
+		want.Blocks.Own = append(own[:1:1], want.Blocks.Own...)
 		want.Never = append(own, want.Never...)
 		return c.seen[i].Choose(want, apart)
 	})
@@ -403,12 +402,13 @@ func viewOf(p journal.Pool, n journal.Addressing) (view, error) {
 }
 
 // blocksOf are those that a pool's subnet is dealt out in.
-func blocksOf(n *node.Node, p journal.Pool) mirror.Blocks {
-	bits, ok := journal.BlockIn(n.Memory, p.Network, p.Parsed.Subnet)
+func blocksOf(k *kept, p journal.Pool) mirror.Blocks {
+	bits, ok := journal.BlockIn(k.Memory, p.Network, p.Parsed.Subnet)
 	if !ok {
 		return mirror.Blocks{}
 	}
-	return mirror.Blocks{Bits: bits, Node: n.Self.Node(), Kept: p.Reserved()}
+	here, elsewhere := k.late.Stopped(p.Parsed.Segment)
+	return mirror.Blocks{Bits: bits, Node: k.Self.Node(), Own: []*addrset.Set{here}, Others: elsewhere, Kept: p.Reserved()}
 }
 
 func rangesOf(id pool.ID, added []netip.Prefix) []netip.Prefix {
@@ -443,7 +443,7 @@ func (rq *requests) views(p journal.Pool) ([]view, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.blocks = blocksOf(rq.Node, p)
+		v.blocks = blocksOf(rq.kept, p)
 		views = append(views, v)
 	}
 	slices.SortStableFunc(views, func(a, b view) int {

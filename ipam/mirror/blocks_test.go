@@ -33,7 +33,7 @@ func dealOut(subnet string, bits int) *dealt {
 // want is what a node wants of the subnet, in order=lowest.
 func (d *dealt) want(node string) Want {
 	w := want(d.Subnet.String(), pool.Lowest, Rested)
-	w.Blocks = Blocks{Bits: d.bits, Node: node, Own: addrset.In(d.own, node), Kept: d.kept}
+	w.Blocks = Blocks{Bits: d.bits, Node: node, Own: []*addrset.Set{addrset.In(d.own, node)}, Others: &addrset.Set{}, Kept: d.kept}
 	return w
 }
 
@@ -96,6 +96,26 @@ func TestInTurn(t *testing.T) {
 	want = []string{"10.0.0.14/31", "10.0.0.0/30"}
 	if got := d.inTurn(w, 9); !slices.Equal(got, want) {
 		t.Errorf("of ranges a tries %v, want %v", got, want)
+	}
+}
+
+// TestStoppedContainersHoldTheirBlock: for their node, and from others.
+func TestStoppedContainersHoldTheirBlock(t *testing.T) {
+	d := dealOut("10.0.0.0/28", 30)
+	d.has("a", low(1))
+	stopped := &addrset.Set{}
+	stopped.Add(addrset.Single(low(10)))
+	a, b, c := d.want("a"), d.want("b"), d.want("c")
+	b.Blocks.Others, c.Blocks.Others = stopped, stopped
+	a.Blocks.Own = append(a.Blocks.Own, stopped)
+	want := []string{"10.0.0.0/30", "10.0.0.8/30"}
+	if got := d.inTurn(a, 2); !slices.Equal(got, want) {
+		t.Errorf("their node tries %v, want %v", got, want)
+	}
+	for _, w := range []Want{b, c} {
+		if got := d.inTurn(w, 9); len(got) != 2 || slices.Contains(got, "10.0.0.8/30") {
+			t.Errorf("%s tries %v, want the two blocks that are nobody's", w.Blocks.Node, got)
+		}
 	}
 }
 

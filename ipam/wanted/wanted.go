@@ -29,6 +29,8 @@ type Book struct {
 	mu   sync.Mutex
 	late map[string]*addrset.Set // by segment: given last; a set is replaced, never changed
 	here []Address               // of this host's containers
+	own  map[string]*addrset.Set // by segment: what those of this host want that are only stopped, replaced like late
+	rest map[string]*addrset.Set // likewise of all other hosts
 	// left are addresses that users gave to containers which let go of them before
 	// the first look: whether those want them again is not known yet. After a power
 	// cut the engine takes from all of its containers what they had before it starts
@@ -50,17 +52,23 @@ type on struct{ network, container string }
 // Avoid replaces the addresses that are given only when nothing else is free,
 // since stopped containers want them again: this host's containers were looked at.
 func (b *Book) Avoid(all []Address) {
-	late := map[string]*addrset.Set{}
+	late, own, rest := map[string]*addrset.Set{}, map[string]*addrset.Set{}, map[string]*addrset.Set{}
 	var here []Address
 	for _, k := range all {
-		addrset.In(late, k.Segment).Add(addrset.Single(k.Address))
-		if k.Network != "" {
-			here = append(here, k)
+		one := addrset.Single(k.Address)
+		addrset.In(late, k.Segment).Add(one)
+		switch {
+		case k.Network == "":
+			addrset.In(rest, k.Segment).Add(one)
+			continue
+		case !k.Gone:
+			addrset.In(own, k.Segment).Add(one)
 		}
+		here = append(here, k)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.late, b.here = late, here
+	b.late, b.here, b.own, b.rest = late, here, own, rest
 	b.left, b.looked = nil, true
 	b.recent = nil
 }
@@ -83,6 +91,21 @@ func (b *Book) Late(segment string) *addrset.Set {
 		both.Add(run)
 	}
 	return both
+}
+
+// Stopped are the addresses of a segment that containers want again which are
+// stopped, not gone: those of this host, and those of all others.
+func (b *Book) Stopped(segment string) (here, elsewhere *addrset.Set) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	here, elsewhere = b.own[segment], b.rest[segment]
+	if here == nil {
+		here = &addrset.Set{}
+	}
+	if elsewhere == nil {
+		elsewhere = &addrset.Set{}
+	}
+	return here, elsewhere
 }
 
 // Left notes that a container of this host let go of an address that its user

@@ -91,7 +91,7 @@ func (f *fleet) start() error {
 	host := f.drawn.IntN(len(f.own))
 	addr, ok := f.known.Choose(mirror.Want{
 		Ranges: []netip.Prefix{f.known.Subnet}, Order: pool.Lowest,
-		Blocks: mirror.Blocks{Bits: f.length, Node: fmt.Sprintf("host%d", host), Own: f.own[host]},
+		Blocks: mirror.Blocks{Bits: f.length, Node: fmt.Sprintf("host%d", host), Own: f.own[host : host+1], Others: &addrset.Set{}},
 	}, false)
 	if !ok {
 		return errors.New("no address is free")
