@@ -161,11 +161,20 @@ func (r *Routes) apply(ctx context.Context, want route.State) []error {
 	}
 	var err error
 	if r.whole.IsZero() {
-		reach, owned := r.reach(ctx)
-		if owned != nil {
-			return []error{owned}
+		var owned error
+		var shims map[string]bool
+		// Those are host access's, which may make one at any time: that they are listed
+		// after the routes keeps those of the newest.
+		reach := func(link string) bool {
+			if shims == nil && owned == nil {
+				shims, owned = r.shims(ctx)
+			}
+			return owned == nil && !shims[link]
 		}
 		err = r.Cfg.Routes.Set(ctx, reach, want)
+		if owned != nil {
+			err = errors.Join(append(route.Each(err), owned)...)
+		}
 	} else {
 		err = r.Cfg.Routes.Change(ctx, r.made, want)
 	}
@@ -179,8 +188,8 @@ func (r *Routes) apply(ctx context.Context, want route.State) []error {
 	return route.Each(err)
 }
 
-// reach is every route of ours that leaves by no shim: those are host access's.
-func (r *Routes) reach(ctx context.Context) (func(link string) bool, error) {
+// shims are the links of ours that host access leaves by.
+func (r *Routes) shims(ctx context.Context) (map[string]bool, error) {
 	owned, err := r.Cfg.Links.Owned(ctx)
 	if err != nil {
 		return nil, err
@@ -189,7 +198,7 @@ func (r *Routes) reach(ctx context.Context) (func(link string) bool, error) {
 	for _, l := range owned {
 		shims[l.Name] = l.Shim
 	}
-	return func(link string) bool { return !shims[link] }, nil
+	return shims, nil
 }
 
 // view looks at the records, as long as they are to be gone by, and at this host.

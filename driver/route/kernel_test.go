@@ -441,6 +441,20 @@ func TestStrict(t *testing.T) {
 	}
 }
 
+// TestReachIsAskedLast: a caller whose reach is all but some links may list those as it
+// is asked: what leaves by one that another caller made meanwhile was not listed.
+func TestReachIsAskedLast(t *testing.T) {
+	w := newWorld(t)
+	sets(t, w, byAny, ways[0])
+	late := whole
+	late.Neighbours = nil
+	sets(t, w, func(string) bool {
+		changes(t, w, route.State{}, late)
+		return true
+	}, route.State{})
+	has(t, w, late)
+}
+
 // TestMoves: while a route takes another's place a thousand times, there is always one,
 // as the kernel itself tells it; and whoever looks an IPv4 destination up finds one. An
 // IPv6 lookup that runs while the kernel deletes what it found may fail (DESIGN.md).

@@ -15,7 +15,8 @@ import (
 
 // Set makes of ours that leave by a link in the caller's reach those that are
 // wanted, and leaves all others; unreachable ones leave by "". A route that takes
-// another's place is there before the other goes. Each that cannot be made is a Refused
+// another's place is there before the other goes. What is in reach is asked when what
+// is there has been listed. Each that cannot be made is a Refused
 // within the error, and what stood in its place goes; the rest is made.
 func (k *Kernel) Set(ctx context.Context, reach func(link string) bool, want State) error {
 	ours, l, err := k.ours(ctx)
