@@ -290,7 +290,7 @@ func (a *Agent) openDriver() (err error) {
 	}
 	a.routers = newRouters(a.config.BGP, a.self.Node, a.address, func() { host.Tell(a.driver.Ways) }, a.log)
 	if a.routers.speaker != nil {
-		made.Speaker = a.routers.speaker
+		made.Speaker, made.Import = a.routers.speaker, a.config.BGP.Import
 	}
 	if a.names.sandboxes != nil {
 		made.Resolvers = a.names.sandboxes
