@@ -25,6 +25,14 @@ func (c *cluster) routed(names ...string) (all []*machine) {
 		h.card(netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}), 24))
 		all = append(all, h)
 	}
+	for _, h := range all {
+		for _, name := range names {
+			h.eventually("it knows the card of "+name, func() bool {
+				node, ok := h.d.Tables.Nodes.Row(store.NodeKey(name))
+				return ok && len(hostroute.On(node.Record, "eth1", true)) > 0
+			})
+		}
+	}
 	return all
 }
 
