@@ -25,6 +25,8 @@ var (
 	// ErrFenced: this node's epoch was taken by a newer agent or an
 	// eviction; nothing was written.
 	ErrFenced = errors.New("this node's epoch is over")
+	// ErrEvicted is the ErrFenced of an eviction: others may have its addresses.
+	ErrEvicted = fmt.Errorf("%w: the node was evicted", ErrFenced)
 	// ErrSuspect: the store is not the one this node knows (another cluster
 	// uuid), or has lost revisions (restored from an older copy), or lost
 	// this node's epoch: no new address may be given.

@@ -247,10 +247,11 @@ func (n Addressing) OptionsOf(p Pool) (pool.Options, error) {
 // BlockIn is the length of the blocks that a subnet of one of the engine's networks is
 // dealt out to hosts in (pool.Options.BlockIn); false: in none. It follows from
 // what a network is made with alone, so that every host comes to the same answer. A
-// swarm's has none: its manager chooses the addresses of all hosts.
+// swarm's has none: its manager chooses the addresses of all hosts; nor has one of this
+// host alone.
 func BlockIn(m *Memory, network string, subnet netip.Prefix) (bits int, ok bool) {
 	made, known := m.Network(network)
-	if !known || made.Stage == StageSwarm || made.Foreign {
+	if !known || made.Stage == StageSwarm || made.Stage == StageLocal || made.Foreign {
 		return 0, false
 	}
 	n, _ := m.Addressing(network)

@@ -156,7 +156,7 @@ func (r *right) next(before store.Epoch) store.Epoch {
 // fencedBy says why the right is over, for good.
 func (r *right) fencedBy(by store.Epoch) error {
 	if by.Evicted {
-		return fmt.Errorf("%w: the node was evicted", store.ErrFenced)
+		return store.ErrEvicted
 	}
 	if r.isClone(by) {
 		return fmt.Errorf("%w: %w", store.ErrFenced, &store.HeldError{Node: r.id.Node, Install: by.Install, Host: by.Host, Clone: true, Younger: true})

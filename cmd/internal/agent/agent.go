@@ -460,8 +460,11 @@ func (a *Agent) run(ctx context.Context) error {
 		a.routers.leave()
 		a.nodes.leave()
 	}
+	if sess.endedBy(store.ErrEvicted) { // its addresses may be others' before it is back
+		a.routers.leave()
+	}
 	var why error
-	if ctx.Err() == nil && (a.moves.goesOn() || etcd.moved()) {
+	if ctx.Err() == nil && (a.moves.goesOn() || etcd.endedBy(hosting.ErrMoved)) {
 		why = systemd.ErrGoesOn
 	}
 	service.stop(why)
@@ -515,11 +518,11 @@ func (r *running) stop(why error) {
 	<-r.ended
 }
 
-// moved reports whether the part has ended because this host uses another store.
-func (r *running) moved() bool {
+// endedBy reports whether the part has ended by an error.
+func (r *running) endedBy(err error) bool {
 	select {
 	case <-r.ended:
-		return errors.Is(r.err, hosting.ErrMoved)
+		return errors.Is(r.err, err)
 	default:
 		return false
 	}
