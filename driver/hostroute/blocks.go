@@ -2,7 +2,9 @@ package hostroute
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 )
 
 // owner is the node that has most of a block's addresses, and by which interface.
@@ -34,6 +36,24 @@ func deal(lengths map[netip.Prefix]int, located []Located) map[netip.Prefix]owne
 		}
 	}
 	return blocks
+}
+
+// leads reports whether the way to the owner's block leads to an address: what the same
+// node has on another parent is not to be found by this one.
+func (o owner) leads(l Located) bool { return o.node == l.Node && o.parent == l.Parent }
+
+// apart leaves of what a network's subnets are dealt out in those that overlap none of
+// another network's before, which it adds them to: two networks may have one subnet,
+// and a block of it has its way once.
+func apart(lengths, before map[netip.Prefix]int) map[netip.Prefix]int {
+	left := map[netip.Prefix]int{}
+	for subnet, bits := range lengths {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(before)), subnet.Overlaps) {
+			left[subnet] = bits
+		}
+	}
+	maps.Copy(before, left)
+	return left
 }
 
 func (o owner) better(than owner) bool {

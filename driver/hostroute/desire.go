@@ -107,8 +107,10 @@ var ErrTwice = errors.New("another network of this host leads there")
 func Desire(v View) Plan {
 	d := desire{View: v, taken: map[netip.Prefix]string{}, hops: map[hopKey]hop{}, plan: Plan{Lacks: map[string]error{}}}
 	at := newest(v.Located)
+	dealt := map[netip.Prefix]int{}
 	for _, n := range v.Networks {
 		if n.Options.Layer3() && !n.Isolated() {
+			n.Blocks = apart(n.Blocks, dealt)
 			d.network(n, at[n.UUID])
 		}
 	}
@@ -166,13 +168,16 @@ func (d *desire) lacks(network string, why error) {
 // network plans one: its blocks, and the addresses that are in no block of their
 // host's.
 func (d *desire) network(n Network, located []Located) {
+	for i, l := range located {
+		located[i].Parent = cmp.Or(l.Parent, d.parentOn(l.Node, n.UUID))
+	}
 	blocks := deal(n.Blocks, located)
 	maps.DeleteFunc(blocks, func(block netip.Prefix, _ owner) bool { return d.onLAN(block) })
 	for _, block := range slices.SortedFunc(maps.Keys(blocks), compare) {
 		d.block(n, block, blocks[block])
 	}
 	for _, l := range located {
-		if of, dealt := blocks[n.blockOf(l.Address)]; dealt && of.node == l.Node && !(d.Drained && l.Node == d.Node) {
+		if of, dealt := blocks[n.blockOf(l.Address)]; dealt && of.leads(l) && !(d.Drained && l.Node == d.Node) {
 			continue
 		}
 		d.single(n, l)
@@ -208,7 +213,7 @@ func (d *desire) way(n Network, l Located, dst netip.Prefix, why Reason) {
 	if !d.routes(n) || n.Parent == "" {
 		return // its containers here have no parent either, which is told
 	}
-	via, err := d.nextHop(n.Parent, l.Node, cmp.Or(l.Parent, d.parentOn(l.Node, n.UUID)), l.Address.Is4())
+	via, err := d.nextHop(n.Parent, l.Node, l.Parent, l.Address.Is4())
 	if errors.Is(err, errNotYet) || errors.Is(err, ErrNoLAN) && d.Speaks {
 		return // it is about to, or routers lead there
 	}

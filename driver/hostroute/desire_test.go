@@ -221,6 +221,36 @@ func TestTwoNetworks(t *testing.T) {
 	}
 }
 
+// TestTwoNetworksOfOneSubnet: a block of what two networks share has the way of the
+// first, and what the other has in it is led to by itself.
+func TestTwoNetworksOfOneSubnet(t *testing.T) {
+	v := view(dealt, located("10.1.0.1", "h1"), located("10.1.0.65", "h2"))
+	v.Networks = append(v.Networks, routed("o", map[netip.Prefix]int{pfx("10.1.0.0/24"): 28}))
+	for _, l := range []hostroute.Located{located("10.1.0.2", "h3"), located("10.1.0.66", "h3"), located("10.1.0.67", "h2"), located("10.1.0.3", "h1")} {
+		l.Network = "uuid-o"
+		v.Located = append(v.Located, l)
+	}
+	p := hostroute.Desire(v)
+	same(t, "routes", told(p), "unreachable 10.1.0.0/26", "10.1.0.64/26 via 192.0.2.2 dev eth1",
+		"10.1.0.2/32 via 192.0.2.3 dev eth1", "10.1.0.66/32 via 192.0.2.3 dev eth1", "10.1.0.67/32 via 192.0.2.2 dev eth1")
+	if len(p.Lacks) > 0 {
+		t.Errorf("it lacks %v, want nothing", p.Lacks)
+	}
+}
+
+// TestBlockOnTwoParents: what a host has of a block on another parent of its own is
+// led to by itself, and what has no link yet will hang from where the host says.
+func TestBlockOnTwoParents(t *testing.T) {
+	other, coming := located("10.1.0.67", "h2"), located("10.1.0.68", "h2")
+	other.Parent, coming.Parent = "eth2", ""
+	v := view(dealt, located("10.1.0.65", "h2"), located("10.1.0.66", "h2"), other, coming)
+	node := v.Nodes["h2"]
+	node.Interfaces = append(node.Interfaces, store.Interface{Name: "eth2", Addresses: []string{"192.0.2.22/24"}})
+	node.Networks = []store.NodeNetwork{{UUID: "uuid-n", Parent: "eth1"}}
+	v.Nodes["h2"] = node
+	same(t, "routes", told(hostroute.Desire(v)), "10.1.0.64/26 via 192.0.2.2 dev eth1", "10.1.0.67/32 via 192.0.2.22 dev eth1")
+}
+
 // TestParentBeforeTheLink: a container's record is there before its link: the node
 // says what it will hang from.
 func TestParentBeforeTheLink(t *testing.T) {
