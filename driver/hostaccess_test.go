@@ -157,7 +157,7 @@ func TestHostAccessMakesWay(t *testing.T) {
 	h := reach{c.host("h1")}
 	h.addressed()
 	h.create(lan("lan1", "10.1.0.0/16", with("host-access", "on")))
-	h.create(lan("lan2", "10.2.0.0/16", with("ipvlan_mode", "l3"), with("host-access", "on")))
+	h.create(layer3("lan2", "10.2.0.0/16", with("host-access", "on")))
 	h.replica("lan1")
 	h.replica("lan2")
 	for range 5 {
