@@ -42,8 +42,8 @@ func TestEvictedNodeIsFencedAndLearnsOfItOnReturn(t *testing.T) {
 		a := start(t, mem, "one", p)
 		evict(t, mem)
 		synctest.Wait()
-		if !a.ended() || !errors.Is(a.err, store.ErrFenced) {
-			t.Fatalf("Run: %v, want ErrFenced", a.err)
+		if !a.ended() || !errors.Is(a.err, store.ErrFenced) || !errors.Is(a.err, store.ErrEvicted) {
+			t.Fatalf("Run: %v, want ErrEvicted, which is an ErrFenced", a.err)
 		}
 		if err := a.Trusted(); !errors.Is(err, store.ErrFenced) {
 			t.Fatalf("Trusted: %v, want ErrFenced", err)
