@@ -23,6 +23,9 @@ type said struct {
 	code, detail int64  // of a NOTIFICATION (RFC 4271, 4.5)
 }
 
+// judged reports whether one of the two found fault with what the other said.
+func (s said) judged() bool { return s.refused || s.code != 0 }
+
 // Enabled implements slog.Handler.
 func (e *ear) Enabled(context.Context, slog.Level) bool { return true }
 

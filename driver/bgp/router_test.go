@@ -111,6 +111,30 @@ func (r *router) has() (all []route.Route, stale int) {
 	return all, stale
 }
 
+// endings has a router tell why its sessions end.
+func (r *router) endings() <-chan api.PeerState_DisconnectReason {
+	r.t.Helper()
+	ends := make(chan api.PeerState_DisconnectReason, 10)
+	var was bgp.FSMState
+	r.must(r.server.WatchEvent(r.t.Context(), server.WatchEventMessageCallbacks{OnPeerUpdate: func(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
+		if was == bgp.BGP_FSM_ESTABLISHED {
+			ends <- ev.Peer.State.DisconnectReason
+		}
+		was = ev.Peer.State.SessionState
+	}}, server.WatchPeer()))
+	return ends
+}
+
+// heard is what a host says of itself as it connects (RFC 5492).
+func (r *router) heard() (all []bgp.ParameterCapabilityInterface) {
+	r.must(r.server.ListPeer(r.t.Context(), &api.ListPeerRequest{}, func(p *api.Peer) {
+		var err error
+		all, err = apiutil.UnmarshalCapabilities(p.State.RemoteCap)
+		r.must(err)
+	}))
+	return all
+}
+
 // fresh reports whether it has these routes, and nothing of before a restart.
 func (r *router) fresh(want ...route.Route) func() bool {
 	return func() bool {

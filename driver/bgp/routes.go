@@ -146,7 +146,6 @@ func (s *Speaker) learn(b *server.BgpServer) {
 	slices.SortFunc(all, func(a, b route.Route) int {
 		return cmp.Or(a.Dst.Addr().Compare(b.Dst.Addr()), a.Dst.Bits()-b.Dst.Bits())
 	})
-	all = slices.Compact(all) // prefixes of Import may overlap
 	s.mu.Lock()
 	same := slices.Equal(all, s.learned)
 	s.learned = all

@@ -74,9 +74,11 @@ func (s *Speaker) peerIs(ev *apiutil.WatchEventMessage_PeerEvent, _ time.Time) {
 func (s *Speaker) says(about netip.Addr, what said) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if one, known := s.peers[about]; known && !one.up {
-		one.said = what
+	one, known := s.peers[about]
+	if !known || one.up || what.closed && one.said.judged() {
+		return // a peer that found fault closes what comes for a while
 	}
+	one.said = what
 }
 
 // Sessions are how it stands with every peer, in the order of the settings.
@@ -162,7 +164,7 @@ const (
 func (one *session) wrong(p peer.Peer, as peer.AS) string {
 	switch last := one.said; {
 	case last.code == openError && last.detail == badPeerAS:
-		return fmt.Sprintf("it is of another AS than %d, which --bgp-peer says: correct it there", p.AS)
+		return fmt.Sprintf("it is of another AS than %d: correct that in --bgp-peer", p.AS)
 	case last.refused || last.code == outOfTurn:
 		return fmt.Sprintf("it refuses this host, and its own log says why: most often it expects another AS here than %d (--bgp-as)", as)
 	case last.code != 0:

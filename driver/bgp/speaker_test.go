@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/osrg/gobgp/v4/api"
+	"github.com/osrg/gobgp/v4/pkg/packet/bgp"
+
 	"gvlan/driver/bgp/peer"
 	"gvlan/driver/route"
 )
@@ -90,9 +93,30 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// TestRestarting: a host says that it restarted and that forwarding went on, for both
+// families, and for how long what it told is to be kept: a peer that minds, as routers do,
+// drops it otherwise.
+func TestRestarting(t *testing.T) {
+	r := newRouter(t, 65000, hostAS, "")
+	h := newHost(t, nil, r.peer())
+	h.Announce(nil)
+	eventually(t, "the session is there", h.up)
+	var got *bgp.CapGracefulRestart
+	for _, c := range r.heard() {
+		if is, ok := c.(*bgp.CapGracefulRestart); ok {
+			got = is
+		}
+	}
+	const restarted, notified, preserved = 0x8, 0x4, 0x80 // RFC 4724, RFC 8538
+	if got == nil || got.Flags != restarted|notified || got.Time != restartTime || len(got.Tuples) != 2 || got.Tuples[0].Flags != preserved || got.Tuples[1].Flags != preserved {
+		t.Errorf("it says %+v", got)
+	}
+}
+
 // TestLeave: of a host that stops for good nothing is kept.
 func TestLeave(t *testing.T) {
 	r := newRouter(t, 65000, hostAS, "")
+	ends := r.endings()
 	h := newHost(t, nil, r.peer())
 	if err := newHost(t, nil, r.peer()).Leave(t.Context()); err != nil {
 		t.Errorf("who never spoke leaves: %v", err)
@@ -103,6 +127,9 @@ func TestLeave(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "the router dropped them", func() bool { all, _ := r.has(); return all == nil })
+	if why := <-ends; why != api.PeerState_DISCONNECT_REASON_HARD_RESET {
+		t.Errorf("the session ended by %s: a peer might keep what it was not told to drop", why)
+	}
 	h.Announce([]route.Route{web})
 	if got := h.Sessions()[0]; got.State == established {
 		t.Errorf("after it left: %+v", got)
@@ -140,7 +167,7 @@ func TestWrongAS(t *testing.T) {
 	taken.AS = 65001
 	h := newHost(t, nil, taken, refusing.peer())
 	h.Announce([]route.Route{web})
-	for i, want := range []string{"it is of another AS than 65001, which --bgp-peer says", "most often it expects another AS here than 4200000001 (--bgp-as)"} {
+	for i, want := range []string{"it is of another AS than 65001: correct that in --bgp-peer", "most often it expects another AS here than 4200000001 (--bgp-as)"} {
 		eventually(t, want, func() bool { return strings.Contains(h.Sessions()[i].Wrong, want) })
 	}
 	if all := h.Failing(); all != nil {
@@ -151,6 +178,31 @@ func TestWrongAS(t *testing.T) {
 		all := h.Failing()
 		return len(all) == 2 && strings.HasPrefix(all[0], "no session with BGP peer "+mistaken.peer().Called()+" of AS 65001: it is of another AS")
 	})
+}
+
+// TestWhy: what the last try came to, in words; a peer that found fault closes later
+// connections at once, which says less.
+func TestWhy(t *testing.T) {
+	p := peer.Peer{Address: netip.MustParseAddrPort("192.168.1.1:179"), AS: 65000}
+	h := newHost(t, nil, p)
+	for _, test := range []struct {
+		said said
+		want string
+	}{
+		{said{closed: true}, "it ends the connection at once"},
+		{said{code: openError, detail: badPeerAS}, "it is of another AS than 65000"},
+		{said{closed: true}, "it is of another AS than 65000"},
+		{said{failed: "dial tcp 192.168.1.1:179: connect: no route to host"}, "no connection to its port 179: no route to host; if"},
+		{said{code: outOfTurn, detail: 1}, "it refuses this host"},
+		{said{closed: true}, "it refuses this host"},
+		{said{code: openError, detail: 3}, "this host refuses it: code 2"},
+		{said{failed: "malformed"}, "no connection to its port 179: malformed; if"},
+	} {
+		h.says(p.Address.Addr(), test.said)
+		if got := h.peers[p.Address.Addr()].wrong(p, hostAS); !strings.HasPrefix(got, test.want) {
+			t.Errorf("after %+v: %q, want %q", test.said, got, test.want)
+		}
+	}
 }
 
 // TestNobodyThere: who does not answer is told of by what the kernel says.
