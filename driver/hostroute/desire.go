@@ -177,6 +177,9 @@ func (d *desire) network(n Network, located []Located) {
 		d.block(n, block, blocks[block])
 	}
 	for _, l := range located {
+		if l.Node == d.Node {
+			d.take(n, netip.PrefixFrom(l.Address, l.Address.BitLen())) // nobody else is asked where it is
+		}
 		if of, dealt := blocks[n.blockOf(l.Address)]; dealt && of.leads(l) && !(d.Drained && l.Node == d.Node) {
 			continue
 		}
@@ -269,7 +272,11 @@ func (n Network) announced() bool {
 
 // learned plans what a router told, where this host has no better way.
 func (d *desire) learned(r route.Route) {
-	if _, had := d.taken[r.Dst]; had || d.onLAN(r.Dst) {
+	// A LAN in a larger prefix has its own route, which comes first.
+	inLAN := func(a route.Address) bool {
+		return !a.Local && a.Prefix.Bits() <= r.Dst.Bits() && a.Prefix.Contains(r.Dst.Addr())
+	}
+	if _, had := d.taken[r.Dst]; had || slices.ContainsFunc(d.Own, inLAN) {
 		return
 	}
 	for _, a := range d.Own {

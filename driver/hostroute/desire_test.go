@@ -285,15 +285,15 @@ func TestAnnounce(t *testing.T) {
 }
 
 // TestLearned: what routers told is gone by where this host knows no better way, and
-// where it is on a LAN with them.
+// where it is on a LAN with them. What is larger than the LAN leads to the rest.
 func TestLearned(t *testing.T) {
-	v := view(nil, located("10.1.0.9", "h2"))
+	v := view(map[netip.Prefix]int{pfx("10.1.0.64/26"): 28}, located("10.1.0.9", "h2"), located("10.1.0.65", "h1"))
 	v.Speaks = true
-	v.Learned = []route.Route{
-		{Dst: pfx("10.1.0.9/32"), Via: addr("192.0.2.3")}, {Dst: pfx("10.2.0.0/16"), Via: addr("192.0.2.3")},
-		{Dst: pfx("10.3.0.0/16"), Via: addr("198.51.100.1")}, {Dst: pfx("10.4.0.0/16"), Via: addr("192.0.2.1")}, {Dst: pfx("192.0.2.128/25"), Via: addr("192.0.2.3")},
+	for _, to := range []string{"10.1.0.9/32", "10.1.0.65/32", "10.2.0.0/16", "192.0.2.128/25", "192.0.2.0/24", "192.0.0.0/16"} {
+		v.Learned = append(v.Learned, route.Route{Dst: pfx(to), Via: addr("192.0.2.3")})
 	}
-	same(t, "routes", told(hostroute.Desire(v)), "10.1.0.9/32 via 192.0.2.2 dev eth1", "10.2.0.0/16 via 192.0.2.3 dev eth1")
+	v.Learned = append(v.Learned, route.Route{Dst: pfx("10.3.0.0/16"), Via: addr("198.51.100.1")}, route.Route{Dst: pfx("10.4.0.0/16"), Via: addr("192.0.2.1")})
+	same(t, "routes", told(hostroute.Desire(v)), "unreachable 10.1.0.64/28", "10.1.0.9/32 via 192.0.2.2 dev eth1", "10.2.0.0/16 via 192.0.2.3 dev eth1", "192.0.0.0/16 via 192.0.2.3 dev eth1")
 }
 
 // TestTable: all of them are in the table that is asked for.
