@@ -3,6 +3,8 @@ package driver
 import (
 	"context"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -173,6 +175,27 @@ func TestRoutesStayWithoutStore(t *testing.T) {
 	hosts[1].wire.Up()
 	hosts[1].eventually("the store is back", hosts[1].trusted)
 	hosts[1].leads("it with the store", there)
+}
+
+// TestRoutesStayWithoutJournal: an agent that lost its journal adopts its networks
+// from the engine, and no route goes before.
+func TestRoutesStayWithoutJournal(t *testing.T) {
+	c := newCluster(t)
+	hosts := c.routed("h1", "h2")
+	hosts[0].create(layer3("net3", "10.3.0.0/16"))
+	hosts[0].replica("net3")
+	hosts[1].replica("net3")
+	hosts[0].run("web", "net3", ip("10.3.0.9"))
+	const there = "10.3.0.9/32 via 192.0.2.1 dev eth1"
+	hosts[1].leads("a route", there)
+	hosts[1].stop()
+	hosts[1].must(os.Remove(filepath.Join(hosts[1].dir, "journal.db")))
+	hosts[1].start()
+	hosts[1].replica("net3")
+	hosts[1].leads("it after the journal was lost", there)
+	if holes := hosts[1].routes.Holes(); len(holes) > 0 {
+		t.Errorf("meanwhile there was no route to %v", holes)
+	}
 }
 
 // TestRoutesOff: by a network's option, and by the agent's setting, which also takes

@@ -27,6 +27,7 @@ type Routes struct {
 	Failures trouble.Findings // what does not work
 
 	began time.Time
+	blank bool // the journal knew no network then: it was lost, or is new
 
 	// Of Keep alone.
 	store told        // what the store said when it was last to be gone by
@@ -40,7 +41,9 @@ type Routes struct {
 }
 
 // New keeps nothing yet.
-func New(h *host.Host) *Routes { return &Routes{Host: h, began: h.Now()} }
+func New(h *host.Host) *Routes {
+	return &Routes{Host: h, began: h.Now(), blank: len(h.Memory.Networks()) == 0}
+}
 
 // told is what the cluster's records say of other nodes.
 type told struct {
@@ -123,8 +126,8 @@ func (r *Routes) look(ctx context.Context) (wanted bool) {
 		}
 		return true
 	}
-	if len(v.Networks) > 0 && !r.store.heard { // what is there is left until it is known who else is
-		if v.Speaks && r.Now().Sub(r.began) >= speakAlone {
+	if len(v.Networks) > 0 && !r.store.heard || r.adopts() { // what is there is left until it is known who else is
+		if v.Speaks && len(v.Networks) > 0 && r.Now().Sub(r.began) >= speakAlone {
 			r.Cfg.Speaker.Announce(v.alone().Announce)
 		}
 		return true
@@ -279,6 +282,26 @@ func (r *Routes) own(n journal.Network) (all []Located) {
 		}
 	}
 	return all
+}
+
+// adopts reports whether an agent without a journal may still find networks that the
+// cluster has on its engine: what an earlier life made for them is left until the store
+// is heard, and until they are found, within as long as it would be waited for.
+func (r *Routes) adopts() (lacks bool) {
+	if !r.blank || r.store.heard && r.Now().Sub(r.began) >= speakAlone {
+		return false
+	}
+	if !r.store.heard || !r.Tables.Networks.Listed() {
+		return true
+	}
+	known := map[string]bool{}
+	for _, n := range r.Memory.Networks() {
+		known[n.UUID] = true
+	}
+	r.Tables.Networks.Each(func(row store.Row[store.Network]) {
+		lacks = lacks || row.Record.Scope != store.ScopeSwarm && !known[row.Record.UUID]
+	})
+	return lacks
 }
 
 // hear takes the records of networks with routes, where the tables are whole.

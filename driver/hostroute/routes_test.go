@@ -67,6 +67,9 @@ func TestShimsThatCome(t *testing.T) {
 		t.Fatal(err)
 	}
 	routes := beforeSet{kernel, come, make(chan error, 10)}
+	if err := memory.Change(func(c *journal.Change) error { c.Put(journal.Network{ID: "n", Stage: journal.StageLocal}); return nil }); err != nil {
+		t.Fatal(err)
+	}
 	h := &host.Host{
 		Cfg: host.Config{Links: links, Routes: routes}, Self: distrusted{}, Memory: memory,
 		Parents: parent.New(parent.Config{State: memory, Links: links}), Now: time.Now, Log: slog.New(slog.DiscardHandler), Ways: make(chan struct{}, 1),
