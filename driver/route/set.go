@@ -28,7 +28,8 @@ func (k *Kernel) Set(ctx context.Context, reach func(link string) bool, want Sta
 
 // Change is Set for a caller that made what it had, and now wants something else: it
 // does not look at what is there, so that one route among ten thousand costs what one
-// costs. What somebody took away meanwhile is not made again; Set does that.
+// costs. What somebody took away meanwhile is not made again; Set does that. A route of
+// others with a worse metric than one of ours that moves is not seen.
 func (k *Kernel) Change(ctx context.Context, had, want State) error {
 	todo := Between(had, want)
 	if todo.IsZero() {
