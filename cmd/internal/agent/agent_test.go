@@ -16,6 +16,7 @@ import (
 	"gvlan/cluster/store/storetest"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver/engine/enginetest"
+	"gvlan/driver/host"
 	"gvlan/driver/link"
 	"gvlan/driver/link/linktest"
 	"gvlan/driver/netns"
@@ -34,6 +35,12 @@ type memoryHost struct {
 // startHost starts the agent of a host on that store, with further settings.
 func startHost(t *testing.T, mem *storetest.Mem, name string, settings ...string) *memoryHost {
 	t.Helper()
+	return startHostWith(t, mem, name, nil, settings...)
+}
+
+// startHostWith has the host's kernel keep routes, if any.
+func startHostWith(t *testing.T, mem *storetest.Mem, name string, routes host.Routes, settings ...string) *memoryHost {
+	t.Helper()
 	folder, err := os.MkdirTemp("", "gvlan") // a socket's path is short
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +56,7 @@ func startHost(t *testing.T, mem *storetest.Mem, name string, settings ...string
 	kernel.Add(link.Interface{Name: "eth1", Up: true})
 	wire, engine := storetest.NewWire(mem), enginetest.New()
 	a, err := New(t.Context(), loaded.Config, Identity{Node: name, Install: "install-" + name, Boot: "boot", Host: "host-" + name}, Outside{
-		Store: wire, Links: kernel, Engine: engine,
+		Store: wire, Links: kernel, Engine: engine, Reach: routes,
 		Routes:    func() ([]netip.Prefix, error) { return nil, nil },
 		AskLAN:    func(context.Context, string, []netip.Addr) ([]netip.Addr, error) { return nil, nil },
 		Elsewhere: func() ([]*netns.Namespace, error) { return nil, nil },
@@ -125,33 +132,4 @@ func TestHostsInMemory(t *testing.T) {
 		t.Errorf("h2 is connected after its end: %+v, %v", it, err)
 	}
 	h1.stop(t, context.Canceled)
-}
-
-// TestRouters: an agent that is told to speaks BGP, says with whom, and ends.
-func TestRouters(t *testing.T) {
-	h := startHost(t, storetest.NewMem(), "h1", "--bgp-as", "65001", "--bgp-peer", "192.0.2.1,65000", "--bgp-peer", "192.0.2.2:1179,65002")
-	var view api.BGPView
-	if err := h.status.Get(t.Context(), api.BGPRoute, &view); err != nil || view.AS != 65001 || len(view.Sessions) != 2 || view.Sessions[1].Peer != "192.0.2.2:1179" {
-		t.Errorf("the agent speaks with %+v, %v", view, err)
-	}
-	h.stop(t, context.Canceled)
-	silent := startHost(t, storetest.NewMem(), "h2")
-	if err := silent.status.Get(t.Context(), api.BGPRoute, &view); err != nil || view.AS != 0 || len(view.Sessions) != 0 {
-		t.Errorf("an agent without an AS speaks with %+v, %v", view, err)
-	}
-	silent.stop(t, context.Canceled)
-}
-
-// TestRouterID: an address of IPv4 where there is one, never 0, and the same each time.
-func TestRouterID(t *testing.T) {
-	if got := routerID("h1", netip.MustParseAddr("192.168.1.10")).String(); got != "192.168.1.10" {
-		t.Errorf("of an address: %s", got)
-	}
-	first, other := routerID("h1", netip.MustParseAddr("fd00::1")), routerID("h2", netip.Addr{})
-	if !first.Is4() || !other.Is4() || first == other || first.As4()[0] < 128 || first != routerID("h1", netip.MustParseAddr("fd00::2")) {
-		t.Errorf("of names: %s, %s", first, other)
-	}
-	if got := routerID("h1", netip.IPv4Unspecified()); got != first {
-		t.Errorf("of no address: %s", got)
-	}
 }
