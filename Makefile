@@ -17,8 +17,8 @@
 # make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
 #              measures those only (tests/bench/ipam/main.go)
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
-# make bench-routes  how many routes a host has to the containers of others, and what
-#              ten thousand cost it
+# make bench-routes  how many routes a host has to the containers of others, what
+#              ten thousand cost it, and how soon a container is reached
 # make bench-run  a container's start beside the built-in macvlan's
 # make bench-store  how soon the store hosts keep themselves has a new leader
 # make mutants an agent that lacks one compare, for each: the checker of
@@ -93,7 +93,9 @@ bench-networks:
 	$(GO) run ./tests/bench/networks
 
 bench-routes:
+	tests/lab/install.sh
 	$(GO) run ./tests/bench/routes
+	$(GO) test -tags bench -count 1 -run TestBenchStartToReachable -v ./tests/kernel | sed -n 's/.*BENCH/BENCH/p'
 
 bench-run:
 	tests/lab/install.sh
