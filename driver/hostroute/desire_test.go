@@ -208,6 +208,20 @@ func TestLacks(t *testing.T) {
 	}
 }
 
+// TestNextHop: a host is reached by an address that stays with it, and by none that this
+// host has as well, as one that has just moved here.
+func TestNextHop(t *testing.T) {
+	v := view(nil, located("10.1.0.9", "h2"))
+	v.Nodes["h2"] = onCard("h2", "192.0.2.2/32", "192.0.2.20/24", "192.0.2.200/24")
+	same(t, "routes", told(hostroute.Desire(v)), "10.1.0.9/32 via 192.0.2.20 dev eth1")
+	v.Own = append(v.Own, route.Address{Link: "eth1", Prefix: pfx("192.0.2.20/32")})
+	same(t, "routes", told(hostroute.Desire(v)), "10.1.0.9/32 via 192.0.2.200 dev eth1")
+	v.Nodes["h2"] = onCard("h2", "192.0.2.2/32")
+	same(t, "routes", told(hostroute.Desire(v)), "10.1.0.9/32 via 192.0.2.2 dev eth1")
+	v.Own[0].Tentative = true
+	same(t, "routes while nobody may speak from here", told(hostroute.Desire(v)))
+}
+
 // TestTwoNetworks of two segments may have one address: the first leads there.
 func TestTwoNetworks(t *testing.T) {
 	v := view(nil, located("10.1.0.9", "h2"))

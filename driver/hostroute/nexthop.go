@@ -51,12 +51,21 @@ func (d *desire) findHop(k hopKey) (netip.Addr, error) {
 	if len(own) == 0 {
 		return netip.Addr{}, fmt.Errorf("this host has %w %s: give it one of %s", ErrNoAddress, k.parent, family(k.v4))
 	}
-	for _, linkLocal := range []bool{false, true} {
-		for _, t := range theirs {
-			shared := func(a route.Address) bool { return a.Prefix.Contains(t.Addr()) && a.Prefix.Addr() != t.Addr() }
-			if t.Addr().IsLinkLocalUnicast() == linkLocal && slices.ContainsFunc(own, shared) {
-				return t.Addr(), nil
-			}
+	rank := func(p netip.Prefix) int {
+		switch {
+		case p.Addr().IsLinkLocalUnicast():
+			return 2
+		case p.IsSingleIP(): // it may be one that goes from host to host
+			return 1
+		}
+		return 0
+	}
+	slices.SortStableFunc(theirs, func(a, b netip.Prefix) int { return rank(a) - rank(b) })
+	for _, t := range theirs {
+		shared := func(a route.Address) bool { return a.Prefix.Contains(t.Addr()) }
+		mine := func(a route.Address) bool { return a.Prefix.Addr() == t.Addr() }
+		if slices.ContainsFunc(own, shared) && !slices.ContainsFunc(own, mine) {
+			return t.Addr(), nil
 		}
 	}
 	return netip.Addr{}, fmt.Errorf("%w: what %s has on %s (%s) is in no subnet of %s: such hosts need routers that speak BGP (--bgp-peer), or an address of one LAN", ErrNoLAN, called, k.on, theirs[0], k.parent)
