@@ -120,6 +120,9 @@ func TestBlocksKeepOffTheLAN(t *testing.T) {
 	lan := map[netip.Prefix]int{pfx("192.0.2.0/24"): 26}
 	p := hostroute.Desire(view(lan, located("192.0.2.70", "h2"), located("192.0.2.130", "h1")))
 	same(t, "routes", told(p), "192.0.2.70/32 via 192.0.2.2 dev eth1")
+	v := view(dealt, located("10.1.0.65", "h2"))
+	v.Own = append(v.Own, route.Address{Link: "eth2", Prefix: pfx("10.1.0.70/32")}, route.Address{Link: "lo", Prefix: pfx("10.1.0.71/26"), Local: true})
+	same(t, "routes beside addresses of no LAN", told(hostroute.Desire(v)), "10.1.0.64/26 via 192.0.2.2 dev eth1")
 }
 
 // TestNoRouteToItself: what a host has itself it does not lead elsewhere.
@@ -290,6 +293,10 @@ func TestAnnounce(t *testing.T) {
 	v.Drained = true
 	same(t, "announced while drained", announced(hostroute.Desire(v)),
 		"10.1.0.1/32 via 192.0.2.1", "10.1.0.2/32 via 192.0.2.1", "10.1.0.67/32 via 192.0.2.1", "fd00:1::1/128 via 2001:db8::1")
+	v = view(nil, located("10.1.0.1", "h1"), located("fd00:1::1", "h1"))
+	v.Speaks = true
+	v.Own = append(v.Own, route.Address{Link: "eth1", Prefix: pfx("192.0.2.0/32"), Secondary: true}, route.Address{Link: "eth1", Prefix: pfx("2001:db8::/64"), Passing: true})
+	same(t, "announced by what stays", announced(hostroute.Desire(v)), "10.1.0.1/32 via 192.0.2.1", "fd00:1::1/128 via 2001:db8::1")
 	v = view(nil, located("fd00:1::1", "h1"))
 	v.Speaks, v.Own = true, v.Own[2:]
 	p := hostroute.Desire(v)
