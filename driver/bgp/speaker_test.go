@@ -218,7 +218,7 @@ func TestNobodyThere(t *testing.T) {
 // connection.
 func TestPassword(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a listener that wants passwords is made as root")
+		t.Skip("a listener that wants passwords is made as root") //nolint:forbidigo // not root
 	}
 	r, other := newRouter(t, 65000, hostAS, "sesame"), newRouter(t, 65002, hostAS, "sesame")
 	right, wrong := r.peer(), other.peer()
