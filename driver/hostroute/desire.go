@@ -158,7 +158,7 @@ type desire struct {
 func (d *desire) lacks(network string, why error) {
 	had := d.plan.Lacks[network]
 	for _, one := range route.Each(had) {
-		if one.Error() == why.Error() {
+		if one == why || one.Error() == why.Error() { //nolint:errorlint // that very one: most are
 			return
 		}
 	}
@@ -193,7 +193,7 @@ func (d *desire) block(n Network, block netip.Prefix, of owner) {
 		d.way(n, Located{Address: block.Addr(), Node: of.node, Network: n.UUID, Parent: of.parent}, block, Block)
 		return
 	}
-	if d.routes(n) && d.take(n, block) {
+	if d.take(n, block) && d.routes(n) { // also without routes nobody else is asked
 		d.plan.Ways = append(d.plan.Ways, Way{route.Route{Dst: block, Table: d.Table, Unreachable: true}, n.ID, d.Node, OwnBlock})
 	}
 	if !d.Drained {
@@ -276,7 +276,8 @@ func (d *desire) learned(r route.Route) {
 	inLAN := func(a route.Address) bool {
 		return !a.Local && a.Prefix.Bits() <= r.Dst.Bits() && a.Prefix.Contains(r.Dst.Addr())
 	}
-	if _, had := d.taken[r.Dst]; had || slices.ContainsFunc(d.Own, inLAN) {
+	// A next hop of the link alone does not say of which: every link has such a subnet.
+	if _, had := d.taken[r.Dst]; had || r.Via.IsLinkLocalUnicast() || slices.ContainsFunc(d.Own, inLAN) {
 		return
 	}
 	for _, a := range d.Own {

@@ -315,6 +315,9 @@ func TestLearned(t *testing.T) {
 	}
 	v.Learned = append(v.Learned, route.Route{Dst: pfx("10.3.0.0/16"), Via: addr("198.51.100.1")}, route.Route{Dst: pfx("10.4.0.0/16"), Via: addr("192.0.2.1")})
 	same(t, "routes", told(hostroute.Desire(v)), "unreachable 10.1.0.64/28", "10.1.0.9/32 via 192.0.2.2 dev eth1", "10.2.0.0/16 via 192.0.2.3 dev eth1", "192.0.0.0/16 via 192.0.2.3 dev eth1")
+	v.Learned = []route.Route{{Dst: pfx("10.1.0.64/28"), Via: addr("192.0.2.3")}, {Dst: pfx("fd02::/64"), Via: addr("fe80::3")}}
+	v.Defaults.NoRoutes = true
+	same(t, "routes of a host that makes none of its own, to its own block and by an address of some link", told(hostroute.Desire(v)))
 }
 
 // TestTable: all of them are in the table that is asked for.

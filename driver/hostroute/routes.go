@@ -133,20 +133,26 @@ func (r *Routes) look(ctx context.Context) (wanted bool) {
 		return true
 	}
 	plan := Desire(v)
-	faults := maps.Clone(plan.Lacks)
 	refused := r.apply(ctx, plan.Routes())
 	if ctx.Err() != nil {
 		return true
 	}
-	wrong := map[netip.Prefix]string{}
+	of := make(map[netip.Prefix]string, len(plan.Ways))
+	for _, w := range plan.Ways {
+		of[w.Dst] = w.Network
+	}
+	wrong, each := map[netip.Prefix]string{}, map[string][]error{}
 	for _, one := range refused {
-		var of *route.Refused
+		var way *route.Refused
 		var network string
-		if errors.As(one, &of) {
-			at := slices.IndexFunc(plan.Ways, func(w Way) bool { return w.Dst == of.To })
-			network, wrong[of.To] = plan.Ways[at].Network, of.Error()
+		if errors.As(one, &way) {
+			network, wrong[way.To] = of[way.To], way.Error()
 		}
-		faults[network] = errors.Join(append(route.Each(faults[network]), one)...)
+		each[network] = append(each[network], one)
+	}
+	faults := maps.Clone(plan.Lacks)
+	for network, failed := range each {
+		faults[network] = errors.Join(append(route.Each(faults[network]), failed...)...)
 	}
 	if r.Cfg.Speaker != nil {
 		r.Cfg.Speaker.Announce(plan.Announce)

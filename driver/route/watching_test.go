@@ -43,7 +43,7 @@ func TestWatching(t *testing.T) {
 	<-changed
 	broken := errors.New("broken")
 	fail <- broken
-	if err := <-w.Ended(); err != broken {
+	if err := <-w.Ended(); !errors.Is(err, broken) {
 		t.Errorf("Ended = %v, want %v", err, broken)
 	}
 	for begun.Load() < 3 { // it may be about to return still
