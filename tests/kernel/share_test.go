@@ -193,6 +193,14 @@ func checksFail() scene {
 				// The second ping is told by its size: the answer to the first comes before it.
 				fails(hears("peer", "eth0", untilAnswered("-c 1 10.81.0.253")+"; "+untilAnswered("-c 1 -s 99 10.81.0.253"), []string{"> 10.81.0.253: ICMP echo request.* length 107"}, []string{"10.81.0.253 > .*: ICMP echo re"})),
 				fails(typed("false")), fails(either([]check{gone("eth0")}, []check{there("eth7")}))),
+			does("lose a ping", func(p *play) {
+				pings, err := p.stream(way{"one", "10.81.0.253"})
+				p.fatal(err)
+				p.sh(p.LAN.Machine, "ip link set t-peer down && sleep 0.5 && ip link set t-peer up")
+				if err := pings.end(p.patience); err == nil {
+					p.t.Error("pings that were sent into a cut cable were all answered")
+				}
+			}),
 		},
 	}
 }

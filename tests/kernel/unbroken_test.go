@@ -76,19 +76,19 @@ func (s *stream) note(line string) {
 	}
 }
 
-func (s *stream) now() (last int, said string) {
+func (s *stream) now() (answers, last int, said string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last, s.said
+	return len(s.answered), s.last, s.said
 }
 
 // goesOn waits for so many further answers.
 func (s *stream) goesOn(patience time.Duration, more int) error {
-	began, _ := s.now()
+	began, _, _ := s.now()
 	deadline := time.Now().Add(patience)
 	for {
-		last, said := s.now()
-		if last >= began+more {
+		answers, last, said := s.now()
+		if answers >= began+more {
 			return nil
 		}
 		select {
@@ -105,10 +105,10 @@ func (s *stream) goesOn(patience time.Duration, more int) error {
 // end ends it, when what was sent until now would have been answered, and names the
 // pings that were not.
 func (s *stream) end(patience time.Duration) error {
-	until, _ := s.now()
-	err := s.goesOn(patience, settled)
+	err := s.goesOn(patience, 2*settled)
 	s.stop()
 	<-s.over
+	until := s.last - settled
 	var lost []string
 	for n := 1; n <= until; n++ {
 		if !s.answered[n] {
