@@ -35,6 +35,9 @@ func TestHostRoutes(t *testing.T) {
 	p := newPlay(s.on(t), "")
 	for i, addr := range []string{layer3Host1, layer3Host2, layer3Host3} {
 		s.sh(s.Hosts[i].Machine, fmt.Sprintf("ip addr add %s/24 dev eth0 && ip addr add fd70::%d/64 dev eth0 nodad", addr, i+1))
+		// What comes by a parent reaches its containers on a host that is no router, and
+		// that takes nothing from where it would not answer.
+		s.sh(s.Hosts[i].Machine, "cd /proc/sys/net && echo 0 >ipv4/ip_forward && echo 0 >ipv6/conf/all/forwarding && echo 1 >ipv4/conf/eth0/rp_filter && echo 1 >ipv4/conf/eth1/rp_filter && echo 1 >ipv4/conf/all/rp_filter")
 	}
 	for _, part := range []struct {
 		name string
