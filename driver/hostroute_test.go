@@ -83,6 +83,17 @@ func TestHostRoutes(t *testing.T) {
 		h.replica("flat")
 		h.eventually("nothing is watched while no network routes", func() bool { return h.routes.Watched() == 0 })
 	}
+	h3.eventually("host access and routes had their first looks", func() bool { return h3.routes.Asked() >= 2 })
+	looks := h3.routes.Asked()
+	h2.run("other", "flat")
+	h3.eventually("it hears of a container that it needs no route to", func() bool {
+		heard := 0
+		h3.d.Tables.Endpoints.Each(func(store.Row[store.Endpoint]) { heard++ })
+		return heard > 0 && len(h3.d.Ways) == 0
+	})
+	if more := h3.routes.Asked() - looks; more > 0 {
+		t.Errorf("it looked at its addresses %d times for that", more)
+	}
 	h1.create(layer3("net3", "10.3.0.0/16"))
 	for _, h := range hosts {
 		h.replica("net3")

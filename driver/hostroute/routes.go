@@ -119,6 +119,9 @@ func (r *Routes) Keep(ctx context.Context) error {
 // look brings everything into line once, and reports whether any network, or a router,
 // gives this host anything to do.
 func (r *Routes) look(ctx context.Context) (wanted bool) {
+	if r.idle() {
+		return false
+	}
 	v, err := r.view(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -160,6 +163,17 @@ func (r *Routes) look(ctx context.Context) (wanted bool) {
 	r.list(plan, wrong)
 	r.tell(faults)
 	return len(v.Networks) > 0 || len(plan.Ways) > 0 || len(refused) > 0
+}
+
+// idle reports whether there is nothing to look at: no network routes, no router is
+// spoken with, and nothing is left of when that was otherwise. Every container of the
+// cluster that comes or goes would cost a look.
+func (r *Routes) idle() bool {
+	routes := func(n journal.Network) bool {
+		on, _ := n.RoutesHosts(r.Cfg.Defaults)
+		return on
+	}
+	return r.Cfg.Speaker == nil && !r.whole.IsZero() && len(r.made.Routes) == 0 && !slices.ContainsFunc(r.Memory.Networks(), routes)
 }
 
 // apply makes the kernel's routes what is wanted: by what differs from the last look,

@@ -18,6 +18,7 @@ import (
 // Kernel is route.Kernel in memory. Its methods may be called concurrently.
 type Kernel struct {
 	mu        sync.Mutex
+	asked     int // for addresses
 	links     func() []string
 	addresses []route.Address
 	routes    map[route.Route]bool // ours
@@ -162,10 +163,18 @@ func (k *Kernel) change(f func()) {
 	}
 }
 
+// Asked is how often it was asked for the namespace's addresses: by every look at it.
+func (k *Kernel) Asked() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked
+}
+
 // Addresses is route.Kernel's.
 func (k *Kernel) Addresses(context.Context) ([]route.Address, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.asked++
 	return slices.Clone(k.addresses), nil
 }
 
