@@ -22,6 +22,12 @@ func (ct *container) wish() fixed.Wish {
 	return fixed.Wish{Network: ct.n.id, Endpoint: ct.endpoint, At: besides}
 }
 
+// aside makes a network whose own addresses are not that one: hosts that met draw any.
+func (h *host) aside() *lan {
+	h.c.Helper()
+	return h.mustCreateWith(flags{subnets: []string{"10.0.0.0/24"}, ranges: []string{"10.0.0.128/25"}})
+}
+
 // takes has the container take the fixed address.
 func (ct *container) takes(want bool) {
 	ct.n.h.c.Helper()
@@ -34,7 +40,7 @@ func (ct *container) takes(want bool) {
 // TestAFixedAddressHasOneHolder, and goes to the next one with its holder's end.
 func TestAFixedAddressHasOneHolder(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
-		n, far := c.host("h1").mustCreate("10.0.0.0/24").define("lan"), c.host("h2").mustCreate("10.0.0.0/24").define("lan")
+		n, far := c.host("h1").aside().define("lan"), c.host("h2").aside().define("lan")
 		web, next := n.mustRun("web", ""), far.mustRun("next", "")
 		web.takes(true)
 		web.takes(true) // it has it
@@ -62,7 +68,7 @@ func TestAFixedAddressHasOneHolder(t *testing.T) {
 func TestAFixedAddressWithoutAReply(t *testing.T) {
 	for _, lost := range []string{"request", "reply"} {
 		onEveryStore(t, func(c *cluster) {
-			n := c.host("h1").mustCreate("10.0.0.0/24").define("lan")
+			n := c.host("h1").aside().define("lan")
 			web := n.mustRun("web", "")
 			n.h.ready()
 			if lost == "reply" {
@@ -94,7 +100,7 @@ func TestAFixedAddressWithoutAReply(t *testing.T) {
 // TestAFixedAddressThatSomebodyTook is taken out of its container, which goes on.
 func TestAFixedAddressThatSomebodyTook(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
-		n, far := c.host("h1").mustCreate("10.0.0.0/24").define("lan"), c.host("h2").mustCreate("10.0.0.0/24").define("lan")
+		n, far := c.host("h1").aside().define("lan"), c.host("h2").aside().define("lan")
 		web, next := n.mustRun("web", ""), far.mustRun("next", "")
 		web.takes(true)
 		n.h.ready()
@@ -125,7 +131,7 @@ func TestAFixedAddressThatSomebodyTook(t *testing.T) {
 // TestAFixedAddressIsFreedOfWhoIsAwayOnly, and only as it was seen.
 func TestAFixedAddressIsFreedOfWhoIsAwayOnly(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
-		n, far := c.host("h1").mustCreate("10.0.0.0/24").define("lan"), c.host("h2").mustCreate("10.0.0.0/24").define("lan")
+		n, far := c.host("h1").aside().define("lan"), c.host("h2").aside().define("lan")
 		web, next := n.mustRun("web", ""), far.mustRun("next", "")
 		web.takes(true)
 		rec := store.Endpoint{}
@@ -169,7 +175,7 @@ func TestAFixedAddressIsFreedOfWhoIsAwayOnly(t *testing.T) {
 // time.
 func TestAFixedAddressAfterAnEviction(t *testing.T) {
 	onEveryStore(t, func(c *cluster) {
-		n := c.host("h1").mustCreate("10.0.0.0/24").define("lan")
+		n := c.host("h1").aside().define("lan")
 		web := n.mustRun("web", "")
 		web.takes(true)
 		it, rec := c.leaseAt("default", besides.Addr.String())
