@@ -204,7 +204,10 @@ func (w watcher) etcdLosesItsPast() {
 		w.t.Fatal(err)
 	}
 	w.tells(map[string]int{"GateClosed": 1})
-	w.gvlan(h1, "recover")
+	eventually(w.t, "h1 to know of the gate, and to open it", func() error {
+		_, err := h1.Exec(w.t.Context(), w.binary, "recover")
+		return err
+	})
 	h1.MustDocker(w.t, "rm", "-f", "late")
 	w.quiet()
 }

@@ -26,6 +26,7 @@ var withoutStore = map[string]manners{
 	"node ls": {0, "etcd does not answer this host"}, "node inspect": {0, "unreachable"}, "lease ls": {0, "etcd does not answer this host"},
 	"lease show": {0, "etcd does not answer this host"}, "whois": {0, "etcd does not answer this host"},
 	"pool ls": {0, "etcd does not answer this host"}, "store ls": {0, "the store does not answer this host"},
+	"route ls": {0, "no routes to containers of other hosts"}, "bgp": {0, "BGP is off on this host"},
 }
 
 // TestManners types every command without root, without a store that answers,
