@@ -327,10 +327,8 @@ func TestRoutersAreTold(t *testing.T) {
 	r.forget()
 	h.launch()
 	h.leads("them after a start without the store", "unreachable 10.3.0.0/26", "10.9.0.0/16 via 192.0.2.254 dev eth1")
-	h.eventually("its containers are told while the store stays away", func() bool {
-		c.pass(10 * time.Second)
-		return r.knows("10.3.0.9/32 via 192.0.2.1")()
-	})
+	c.pass(30 * time.Second)
+	h.eventually("its containers are told while the store stays away", r.knows("10.3.0.9/32 via 192.0.2.1"))
 	h.wire.Up()
 	h.eventually("the store is back", h.trusted)
 	h.eventually("its block is told again", r.knows("10.3.0.0/26 via 192.0.2.1"))
