@@ -144,13 +144,7 @@ func (a *Access) onNetwork(id string) string {
 func (a *Access) view(ctx context.Context) (View, error) {
 	v := View{Driver: a.Cfg.Name, Node: a.Self.Node(), Defaults: a.Cfg.Defaults, Networks: a.Memory.Networks(), MACs: map[string]net.HardwareAddr{}, Strict: map[string]bool{}}
 	for _, e := range a.Memory.Endpoints() {
-		all := e.Addresses()
-		for _, l := range a.Memory.LeasesOf(e.ID, journal.Bound) {
-			if l.Kind == store.Service { // a fixed one, which it has besides
-				all = append(all, l.Address)
-			}
-		}
-		v.Endpoints = append(v.Endpoints, Endpoint{e, all})
+		v.Endpoints = append(v.Endpoints, Endpoint{e, journal.AddressesOf(a.Memory, e)})
 	}
 	var err error
 	if v.Addresses, err = a.Cfg.Routes.Addresses(ctx); err != nil {

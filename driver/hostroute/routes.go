@@ -291,13 +291,7 @@ func (r *Routes) learned(ctx context.Context) (ways []route.Route, err error) {
 // before and longer than the store does.
 func (r *Routes) own(n journal.Network) (all []Located) {
 	for _, e := range r.Memory.EndpointsOf(n.ID) {
-		addresses := e.Addresses()
-		for _, l := range r.Memory.LeasesOf(e.ID, journal.Bound) {
-			if l.Kind == store.Service { // a fixed one, which it has besides
-				addresses = append(addresses, l.Address)
-			}
-		}
-		for _, addr := range addresses {
+		for _, addr := range journal.AddressesOf(r.Memory, e) {
 			all = append(all, Located{addr, r.Self.Node(), n.UUID, e.Parent, e.Since / int64(time.Second/time.Millisecond)})
 		}
 	}

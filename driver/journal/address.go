@@ -266,6 +266,17 @@ func BlockIn(m *Memory, network string, subnet netip.Prefix) (bits int, ok bool)
 	return o.BlockIn(subnet, made.Options.Layer3())
 }
 
+// AddressesOf are an endpoint's addresses, with the fixed ones that it has besides.
+func AddressesOf(m *Memory, e Endpoint) []netip.Addr {
+	all := e.Addresses()
+	for _, l := range m.LeasesOf(e.ID, Bound) {
+		if l.Kind == store.Service {
+			all = append(all, l.Address)
+		}
+	}
+	return all
+}
+
 // Title is what people call the network.
 func (n Addressing) Title() string {
 	switch {
