@@ -24,6 +24,7 @@ const (
 	Swarm       State = "swarm"       // the swarm keeps it for a task or service that runs nowhere yet
 	Quarantined State = "quarantined" // a host had it that was evicted
 	Resting     State = "resting"     // a container left it a moment ago
+	Awaited     State = "awaited"     // free, and a stopped container will want it again
 	Conflict    State = "conflict"    // two have it
 	Foreign     State = "foreign"     // somebody on the LAN has it who is none of the cluster's
 	Gateway     State = "gateway"     // of a network

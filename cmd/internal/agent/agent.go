@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -26,6 +27,7 @@ import (
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/metrics"
 	"gvlan/cmd/internal/systemd"
+	"gvlan/cmd/internal/web"
 	"gvlan/driver"
 	"gvlan/driver/arp"
 	"gvlan/driver/engine"
@@ -413,6 +415,17 @@ func (a *Agent) register() {
 	answer.Doctor{Session: a.session, Config: a.config}.Register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)
+	a.status.Site(api.SitePath, http.StripPrefix(strings.TrimSuffix(api.SitePath, "/"), a.site()))
+}
+
+// site makes the pages, which look again when what this agent follows changes.
+func (a *Agent) site() http.Handler {
+	bell := web.NewBell()
+	ring := func(store.Change) { bell.Ring() }
+	a.records.Networks.Tell(ring)
+	a.records.Endpoints.Tell(ring)
+	site := &web.Site{Agent: a.status.Reader(), Bell: bell, Host: a.self.Host, Version: a.version, Now: time.Now, Log: a.log}
+	return site.Handler()
 }
 
 // forgetFormer drops what this host remembers of the store it used before it

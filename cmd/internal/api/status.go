@@ -5,6 +5,9 @@ import "time"
 // StatusRoute is where Status is served.
 const StatusRoute = "/v1/status"
 
+// SitePath is where the status socket serves the pages (cmd/internal/web).
+const SitePath = "/web/"
+
 // Status is the answer of GET /v1/status.
 type Status struct {
 	Problems        []Problem       `json:"problems"` // what is wrong; none: healthy

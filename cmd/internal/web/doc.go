@@ -1,0 +1,12 @@
+// Package web is the page that shows a cluster to people with a browser: networks,
+// the addresses of their subnets, hosts, names and what happened lately.
+//
+// Every page is made here, of the agent's own answers to its commands, and works
+// without a script; with one it follows what changes. Nothing can be changed by it.
+//
+//	site.go      which path is which view, and what a browser is forbidden
+//	page.go      how a view becomes HTML
+//	live.go      when the pages that are open look again
+//	reading.go   the answers themselves, as JSON, and their description (OpenAPI)
+//	networks.go  and the others: a view each, beside html/NAME.html
+package web
