@@ -7,7 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"gvlan/cluster"
+	"gvlan/cluster/gossip"
+	"gvlan/cluster/store"
 	"gvlan/cmd/internal/config"
+	"gvlan/driver/journal"
 )
 
 // NodeName is a node's own name, and its host's name and address, "" while
@@ -140,4 +144,37 @@ func HostViews(nodes []NodeView) []NodeView {
 		hosts = append(hosts, host)
 	}
 	return hosts
+}
+
+// Word is how people are told a state of a network, of what a host has of it, of
+// a node or of a member: one that needs no explanation, or that README explains.
+// JSON has the state itself.
+func Word(state string) string {
+	switch state {
+	case string(journal.StageCommitted), string(journal.StageReplica), string(journal.StageLocal), string(journal.StageSwarm):
+		return "ready" // where it was made is nothing to act on, how far it reaches is its scope
+	case string(journal.StageSeen):
+		return "being made"
+	case string(journal.StageGone), string(store.NetworkRemoving):
+		return "being removed"
+	case string(journal.StageConflict):
+		return "name taken by another network"
+	case string(journal.StageOrphaned):
+		return "removed, but in use here"
+	case StateMissing:
+		return "not made yet"
+	case StateNoTask:
+		return "no task there"
+	case string(cluster.Unreachable):
+		return "unreachable"
+	case string(cluster.Detached):
+		return "without etcd"
+	case string(gossip.Alive):
+		return "answers"
+	case string(gossip.Failed):
+		return "silent"
+	case string(gossip.Left):
+		return "stopped"
+	}
+	return state // active, ready, down, evicted, and what a newer agent says
 }

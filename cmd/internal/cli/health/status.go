@@ -112,7 +112,7 @@ func clusterLine(s api.Status, now time.Time) string {
 	var others []string
 	for _, h := range s.Hosts {
 		if h.State != string(cluster.Ready) {
-			state := frame.Word(h.State)
+			state := api.Word(h.State)
 			if stopped(h) {
 				state = "stopped"
 			}
@@ -275,7 +275,7 @@ func printHosts(out io.Writer, s api.Status, now time.Time) error {
 	}
 	table := terminal.Table{Heads: []string{"NODE", "STATE", "FOR", "STORE"}}
 	for _, h := range s.Hosts {
-		state := frame.Word(h.State)
+		state := api.Word(h.State)
 		if stopped(h) {
 			state += ", stopped"
 		}

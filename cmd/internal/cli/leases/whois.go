@@ -105,7 +105,7 @@ func printFound(out io.Writer, all []api.Found, now time.Time) error {
 			f.reserved(*found.Reserved)
 		case api.FoundHost:
 			f.add("host", found.Host.Host)
-			f.add("state", fmt.Sprintf("%s, %s on gvlan's networks", frame.Word(found.Host.State), counted(found.Host.Containers, "container")))
+			f.add("state", fmt.Sprintf("%s, %s on gvlan's networks", api.Word(found.Host.State), counted(found.Host.Containers, "container")))
 			f.add("address", found.Host.Address)
 			f.add("more", "gvlan node inspect "+found.Host.Host)
 		case api.FoundNetwork:

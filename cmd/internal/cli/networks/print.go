@@ -31,7 +31,7 @@ func networkList() frame.List[api.NetworkView] {
 			return []frame.Column[api.NetworkView]{
 				{Head: "NETWORK", Cell: func(v api.NetworkView) string { return v.Name }},
 				{Head: "SCOPE", Cell: func(v api.NetworkView) string { return v.Scope }},
-				{Head: "STATE", Cell: func(v api.NetworkView) string { return frame.Word(v.State) }},
+				{Head: "STATE", Cell: func(v api.NetworkView) string { return api.Word(v.State) }},
 				{Head: "SUBNETS", Cell: subnetsColumn},
 				{Head: "HOSTS", Cell: hostsColumn},
 				{Head: "CONTAINERS", Cell: containersColumn},
@@ -100,7 +100,7 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := terminal.Table{Plain: true, Rows: [][]string{
 		{"network", fmt.Sprintf("%s (%s)", v.Name, v.UUID)},
-		{"state", fmt.Sprintf("%s, scope %s, made on %s", frame.Word(v.State), v.Scope, madeOn(v))},
+		{"state", fmt.Sprintf("%s, scope %s, made on %s", api.Word(v.State), v.Scope, madeOn(v))},
 	}}
 	for _, p := range v.Pools {
 		table.Rows = append(table.Rows, []string{"subnet", poolLine(p)})
@@ -206,7 +206,7 @@ func printNetworkHosts(out io.Writer, v api.NetworkView, wide bool) error {
 		if h.Connected {
 			agent = "connected"
 		}
-		table.Rows = append(table.Rows, []string{h.Called(), agent, frame.Word(h.State), h.Parent, strings.Join(h.Links, ","), h.Why})
+		table.Rows = append(table.Rows, []string{h.Called(), agent, api.Word(h.State), h.Parent, strings.Join(h.Links, ","), h.Why})
 	}
 	if wide {
 		table.Heads = append(table.Heads, "NODE ID", "ENGINE'S ID")

@@ -139,7 +139,7 @@ func memberList() frame.List[api.MemberView] {
 			return []frame.Column[api.MemberView]{
 				{Head: "NODE", Cell: func(v api.MemberView) string { return v.Name }},
 				{Head: "GOSSIP ADDRESS", Cell: func(v api.MemberView) string { return v.Address }},
-				{Head: "GOSSIP", Cell: func(v api.MemberView) string { return frame.Word(v.Gossip) }},
+				{Head: "GOSSIP", Cell: func(v api.MemberView) string { return api.Word(v.Gossip) }},
 				{Head: "FOR", Cell: func(v api.MemberView) string { return terminal.Since(v.Since, now) }},
 				{Head: "ETCD", Cell: func(v api.MemberView) string { return v.Etcd }},
 				{Head: "REMARKS", Cell: func(v api.MemberView) string { return strings.Join(v.Remarks, ", ") }},

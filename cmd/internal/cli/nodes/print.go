@@ -51,7 +51,7 @@ func nodeList() frame.List[api.NodeView] {
 
 // stateOf adds what an operator did to the node.
 func stateOf(v api.NodeView) string {
-	state := frame.Word(v.State)
+	state := api.Word(v.State)
 	if v.Stopped && v.State == string(cluster.Down) {
 		state += ", stopped"
 	}
@@ -95,7 +95,7 @@ func printNode(out io.Writer, v api.NodeView, now time.Time, wide bool) error {
 	fmt.Fprintln(out)
 	networks := terminal.Table{Heads: []string{"NETWORK", "STATE", "PARENT NOW", "LINKS", "WHY"}}
 	for _, n := range networksOf(v) {
-		networks.Rows = append(networks.Rows, []string{n.Name, frame.Word(n.State), n.Parent, strings.Join(n.Links, ","), n.Why})
+		networks.Rows = append(networks.Rows, []string{n.Name, api.Word(n.State), n.Parent, strings.Join(n.Links, ","), n.Why})
 	}
 	return networks.Print(out)
 }

@@ -1,4 +1,4 @@
-package frame_test
+package api_test
 
 import (
 	"testing"
@@ -7,7 +7,6 @@ import (
 	"gvlan/cluster/gossip"
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
-	"gvlan/cmd/internal/cli/frame"
 	"gvlan/driver/journal"
 )
 
@@ -27,7 +26,7 @@ func TestWordsForStates(t *testing.T) {
 		string(gossip.Alive): "answers", string(gossip.Failed): "silent", string(gossip.Left): "stopped",
 		"": "", "of a newer agent": "of a newer agent",
 	} {
-		if got := frame.Word(state); got != want {
+		if got := api.Word(state); got != want {
 			t.Errorf("%q is shown as %q, want %q", state, got, want)
 		}
 	}
