@@ -13,6 +13,7 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/facts"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/driver/visible"
 	"gvlan/ipam/survey"
@@ -49,8 +50,8 @@ func leaseList() frame.List[api.LeaseView] {
 		Columns: func(now time.Time) []frame.Column[api.LeaseView] {
 			return []frame.Column[api.LeaseView]{
 				{Head: "ADDRESS", Cell: func(v api.LeaseView) string { return v.Address.String() }},
-				{Head: "NETWORK", Cell: networkOf},
-				{Head: "CONTAINER", Cell: containerOf},
+				{Head: "NETWORK", Cell: facts.Network},
+				{Head: "CONTAINER", Cell: facts.Container},
 				{Head: "NODE", Cell: func(v api.LeaseView) string { return v.Host }},
 				{Head: "STATE", Cell: func(v api.LeaseView) string { return string(v.State) }},
 				{Head: "SINCE", Cell: func(v api.LeaseView) string { return terminal.Since(v.Since, now) }},
@@ -66,40 +67,10 @@ func leaseList() frame.List[api.LeaseView] {
 			if len(views) == 0 {
 				return nil
 			}
-			return printAge(out, views[0].AsOf)
+			return printAge(out, views[0].AsOf, time.Now())
 		},
 		Empty: "no address has a record",
 	}
-}
-
-// printAge says that etcd does not answer, where something is what it said last.
-func printAge(out io.Writer, asOf time.Time) error {
-	if asOf.IsZero() {
-		return nil
-	}
-	_, err := fmt.Fprintf(out, "\netcd does not answer this host: this is what containers had %s ago\n", terminal.Since(asOf, time.Now()))
-	return err
-}
-
-// networkOf is a network's name, or what of its id there is.
-func networkOf(v api.LeaseView) string {
-	if v.Network != "" {
-		return v.Network
-	}
-	return visible.ID(v.NetworkID)
-}
-
-// containerOf is a container's name, or what of its endpoint's id there is.
-func containerOf(v api.LeaseView) string {
-	switch {
-	case v.Container != "":
-		return v.Container
-	case v.State == survey.Reserved && v.Reservation != nil:
-		return v.Reservation.For
-	case v.State == survey.Leased && v.ContainerID == "":
-		return visible.ID(v.Endpoint)
-	}
-	return visible.ID(v.ContainerID)
 }
 
 // which says which of the addresses with one spelling is meant.
@@ -152,52 +123,33 @@ func printDetails(out io.Writer, all []api.LeaseDetail, now time.Time) error {
 		if i > 0 {
 			fmt.Fprintln(out)
 		}
-		f := facts{}
-		f.lease(d.LeaseView, now)
-		if d.MAC != "" {
-			f.add("endpoint", visible.ID(d.Endpoint))
-		}
-		if d.Key != "" {
-			f.add("key", d.Key)
-			f.add("revision", fmt.Sprintf("%d (made at %d)", d.Modified, d.Created))
-		}
-		if r := d.Record; r != nil {
-			f.add("record", strings.Join(recordWords(d), ", "))
-			f.add("kept for", strings.Join(r.By, ", "))
-		}
-		f.before(d.Last, false, now)
-		if err := f.print(out); err != nil {
-			return err
-		}
-		if err := printAge(out, d.AsOf); err != nil {
+		if err := printFacts(out, facts.OfLease(d, now), d.AsOf, now); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// recordWords are the fields of a lease's record that nothing else tells of.
-func recordWords(d api.LeaseDetail) (words []string) {
-	r := d.Record
-	add := func(name, value string) {
-		if value != "" {
-			words = append(words, name+" "+value)
-		}
+// printFacts prints what there is to say, and how old that is.
+func printFacts(out io.Writer, all facts.Facts, asOf, now time.Time) error {
+	table := terminal.Table{Plain: true}
+	for _, fact := range all {
+		table.Rows = append(table.Rows, []string{fact.Name, fact.Text})
 	}
-	add("state", string(r.State))
-	add("kind", string(r.Kind))
-	add("node", r.Node)
-	if r.Epoch != 0 {
-		add("epoch", fmt.Sprint(r.Epoch))
+	if err := table.Print(out); err != nil {
+		return err
 	}
-	add("nonce", r.Nonce)
-	if r.Claims != nil && r.Claims.Manager {
-		add("claimed by", "the swarm's manager")
+	return printAge(out, asOf, now)
+}
+
+// printAge says that etcd does not answer, where something is what it said last.
+func printAge(out io.Writer, asOf, now time.Time) error {
+	age := facts.Age(asOf, now)
+	if age == "" {
+		return nil
 	}
-	if r.Claims != nil && r.Claims.Worker {
-		add("claimed by", "a worker")
-	}
-	return words
+	_, err := fmt.Fprintf(out, "\n%s\n", age)
+	return err
 }
 
 func newLeaseRelease() *cobra.Command {

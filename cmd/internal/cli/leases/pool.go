@@ -59,7 +59,7 @@ func poolList() frame.List[api.PoolView] {
 			if len(views) == 0 {
 				return nil
 			}
-			return printAge(out, views[0].AsOf)
+			return printAge(out, views[0].AsOf, time.Now())
 		},
 		Empty: "there are no networks",
 	}

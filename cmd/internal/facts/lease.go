@@ -1,8 +1,7 @@
-package leases
+package facts
 
 import (
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -13,29 +12,33 @@ import (
 	"gvlan/ipam/survey"
 )
 
-// facts are lines of a name and what there is to say.
-type facts struct{ lines [][]string }
-
-// add adds a line, unless there is nothing to say.
-func (f *facts) add(name, text string) {
-	if text != "" {
-		f.lines = append(f.lines, []string{name, text})
+// OfLease is all there is of an address that has a record.
+func OfLease(d api.LeaseDetail, now time.Time) (f Facts) {
+	f.lease(d.LeaseView, now)
+	if d.MAC != "" {
+		f.add("endpoint", visible.ID(d.Endpoint))
 	}
-}
-
-func (f *facts) print(out io.Writer) error {
-	return terminal.Table{Rows: f.lines, Plain: true}.Print(out)
+	if d.Key != "" {
+		f.add("key", d.Key)
+		f.add("revision", fmt.Sprintf("%d (made at %d)", d.Modified, d.Created))
+	}
+	if r := d.Record; r != nil {
+		f.add("record", strings.Join(recordWords(d), ", "))
+		f.add("kept for", strings.Join(r.By, ", "))
+	}
+	f.before(d.Last, false, now)
+	return f
 }
 
 // lease tells of an address.
-func (f *facts) lease(v api.LeaseView, now time.Time) {
+func (f *Facts) lease(v api.LeaseView, now time.Time) {
 	f.add("address", v.Address.String())
-	state := stateWords(v)
+	state := State(v)
 	if v.Why != "" && v.State != survey.Auxiliary {
 		state += ": " + v.Why
 	}
 	f.add("state", state)
-	network := networkOf(v)
+	network := Network(v)
 	if v.Segment != pool.DefaultSegment && v.Segment != "" && network != "" {
 		network += " (segment " + v.Segment + ")"
 	}
@@ -77,8 +80,8 @@ func withID(name, id string) string {
 	return name + " (" + visible.ID(id) + ")"
 }
 
-// stateWords are a state in words.
-func stateWords(v api.LeaseView) string {
+// State is what has become of an address, in words.
+func State(v api.LeaseView) string {
 	switch v.State {
 	case survey.Gateway, survey.Auxiliary:
 		words := "gateway"
@@ -94,13 +97,15 @@ func stateWords(v api.LeaseView) string {
 		return "in conflict: somebody on the LAN has it who is not gvlan's"
 	case survey.Conflict:
 		return "in conflict"
+	case survey.Awaited:
+		return "free, and held for a stopped container"
 	}
 	return string(v.State)
 }
 
 // before tells of the containers that had an address, and which one that was
 // where it is not the one that was asked for.
-func (f *facts) before(last []api.Holder, which bool, now time.Time) {
+func (f *Facts) before(last []api.Holder, which bool, now time.Time) {
 	name := "before"
 	for _, h := range last {
 		words := h.Container
@@ -123,4 +128,49 @@ func (f *facts) before(last []api.Holder, which bool, now time.Time) {
 		f.add(name, words)
 		name = ""
 	}
+}
+
+// Network is a network's name, or what of its id there is.
+func Network(v api.LeaseView) string {
+	if v.Network != "" {
+		return v.Network
+	}
+	return visible.ID(v.NetworkID)
+}
+
+// Container is a container's name, or what of its endpoint's id there is.
+func Container(v api.LeaseView) string {
+	switch {
+	case v.Container != "":
+		return v.Container
+	case v.State == survey.Reserved && v.Reservation != nil:
+		return v.Reservation.For
+	case v.State == survey.Leased && v.ContainerID == "":
+		return visible.ID(v.Endpoint)
+	}
+	return visible.ID(v.ContainerID)
+}
+
+// recordWords are the fields of a lease's record that nothing else tells of.
+func recordWords(d api.LeaseDetail) (words []string) {
+	r := d.Record
+	add := func(name, value string) {
+		if value != "" {
+			words = append(words, name+" "+value)
+		}
+	}
+	add("state", string(r.State))
+	add("kind", string(r.Kind))
+	add("node", r.Node)
+	if r.Epoch != 0 {
+		add("epoch", fmt.Sprint(r.Epoch))
+	}
+	add("nonce", r.Nonce)
+	if r.Claims != nil && r.Claims.Manager {
+		add("claimed by", "the swarm's manager")
+	}
+	if r.Claims != nil && r.Claims.Worker {
+		add("claimed by", "a worker")
+	}
+	return words
 }
