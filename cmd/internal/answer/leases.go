@@ -221,7 +221,7 @@ func (a Leases) filter(s *survey.Survey, network, node string) (func(survey.Entr
 		}
 	}
 	if network != "" && len(s.Networks.Named(network)) == 0 {
-		return nil, fmt.Errorf("no such network: %s (gvlan network ls lists them)", network)
+		return nil, api.Missing(fmt.Errorf("no such network: %s (gvlan network ls lists them)", network))
 	}
 	return func(at survey.Entry) bool {
 		return (network == "" || slices.Contains(strings.Split(at.Network, ", "), network)) && (node == "" || slices.Contains(nodes, at.Node))
@@ -384,7 +384,7 @@ func (a Leases) release(r *http.Request) (any, error) {
 	}
 	revision, err := strconv.ParseInt(query.Get("revision"), 10, 64)
 	if err != nil {
-		return nil, fmt.Errorf("read the revision of a lease: %w", err)
+		return nil, api.Refuse(fmt.Errorf("read the revision of a lease: %w", err))
 	}
 	s, err := a.survey(r.Context())
 	if err != nil {
@@ -418,7 +418,7 @@ func (a Leases) release(r *http.Request) (any, error) {
 func addressIn(text string) (netip.Addr, error) {
 	addr, err := netip.ParseAddr(text)
 	if err != nil || addr.Zone() != "" {
-		return netip.Addr{}, fmt.Errorf("%q is no address: write it like 192.168.1.20 or fd00::20", text)
+		return netip.Addr{}, api.Refuse(fmt.Errorf("%q is no address: write it like 192.168.1.20 or fd00::20", text))
 	}
 	return addr.Unmap(), nil
 }

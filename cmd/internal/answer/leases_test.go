@@ -560,3 +560,31 @@ func TestClearOfAContainers(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsAskedWrongly is the asker's fault, who is told so, and never this
+// host's.
+func TestWhatIsAskedWrongly(t *testing.T) {
+	a, _, _ := leases(t)
+	for _, test := range []struct {
+		answer func(*http.Request) (any, error)
+		route  string
+		status int
+	}{
+		{a.show, api.Lease("10.0.0", "", ""), http.StatusBadRequest},
+		{a.show, api.Lease("fe80::1%eth0", "", ""), http.StatusBadRequest},
+		{a.show, api.LeaseRoute, http.StatusBadRequest},
+		{a.show, api.Lease("10.0.0.3", "nowhere", ""), http.StatusNotFound},
+		{a.whois, api.Whois(" "), http.StatusBadRequest},
+		{a.leasesOf, api.LeasesRoute + "?network=nowhere", http.StatusNotFound},
+		{a.leasesOf, api.LeasesRoute + "?node=h9", http.StatusNotFound},
+	} {
+		if _, err := asked[any](t, test.answer, test.route); err == nil || api.StatusOf(err) != test.status {
+			t.Errorf("%s: %v, answered %d and not %d", test.route, err, api.StatusOf(err), test.status)
+		}
+	}
+}
+
+// leasesOf is the list as one answer.
+func (a Leases) leasesOf(r *http.Request) (any, error) {
+	return nil, a.list(r, func(any) error { return nil })
+}

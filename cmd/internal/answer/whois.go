@@ -305,7 +305,7 @@ const shortestID = 4
 // the DNS it is, and what a stopped one had.
 func (a Leases) whoisName(ctx context.Context, s *survey.Survey, name string) (found []api.Found, near []string, err error) {
 	if name == "" {
-		return nil, nil, errors.New("give an address, a MAC address, or a name of a container, host or network")
+		return nil, nil, api.Refuse(errors.New("give an address, a MAC address, or a name of a container, host or network"))
 	}
 	running := a.endpointsWhere(func(e store.Endpoint) bool {
 		return e.Container.Name == name || len(name) >= shortestID && strings.HasPrefix(e.Container.ID, name)

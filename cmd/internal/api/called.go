@@ -92,10 +92,11 @@ func CallAgents(all []NodeName) func(node string) string {
 }
 
 // NodesCalled finds a node by its own name, or all those of a host by the
-// host's, which must not be that of several.
+// host's, which must not be that of several. Its errors are the asker's (Refuse,
+// Missing).
 func NodesCalled(all []NodeName, name string) ([]string, error) {
 	if name == "" { // the name of every host that is not known
-		return nil, errors.New("no node is named: give a host's name, as gvlan node ls lists them")
+		return nil, Refuse(errors.New("no node is named: give a host's name, as gvlan node ls lists them"))
 	}
 	var on [][]string
 	for _, nodes := range byHost(all) {
@@ -111,7 +112,7 @@ func NodesCalled(all []NodeName, name string) ([]string, error) {
 	}
 	switch len(on) {
 	case 0:
-		return nil, fmt.Errorf("no node is called %s: gvlan node ls lists them", name)
+		return nil, Missing(fmt.Errorf("no node is called %s: gvlan node ls lists them", name))
 	case 1:
 		return on[0], nil
 	}
@@ -122,7 +123,7 @@ func NodesCalled(all []NodeName, name string) ([]string, error) {
 		}
 		nodes = append(nodes, ids[0])
 	}
-	return nil, fmt.Errorf("%d hosts are called %s: give one of their nodes instead, %s", len(on), name, strings.Join(nodes, " or "))
+	return nil, Refuse(fmt.Errorf("%d hosts are called %s: give one of their nodes instead, %s", len(on), name, strings.Join(nodes, " or ")))
 }
 
 // HostViews makes one view of the agents of each host.
