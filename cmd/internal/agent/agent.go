@@ -406,6 +406,7 @@ func (a *Agent) register() {
 		Answers: a.outside.Answers, Neighbours: a.outside.Neighbours, Learnt: a.driver.Sandboxes.Learnt,
 	}
 	leases.Register(a.status)
+	answer.Subnets{Leases: leases}.Register(a.status)
 	answer.Conflicts{Roster: roster, Foreign: a.addresses.Foreign(), Leases: leases}.Register(a.status)
 	answer.Stores{Roster: roster, Own: a.truth.own, Client: a.truth.client, Session: a.session, Backup: a.backups.write}.Register(a.status)
 	answer.Events{Recorder: a.trail, KV: a.session, Roster: roster, Records: a.records}.Register(a.status)

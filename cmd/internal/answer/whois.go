@@ -362,13 +362,30 @@ func (a Leases) stopped(ctx context.Context, name string) ([]api.Found, error) {
 // wanted are the addresses of stopped containers that fit; none while etcd does
 // not answer.
 func (a Leases) wanted(ctx context.Context, fits func(store.Kept) bool) (all []api.Wanted, err error) {
+	kept, err := a.kept(ctx, fits)
+	called := api.CallNodes(a.Roster.Names())
+	for _, k := range kept {
+		all = append(all, api.Wanted{Address: k.Address, Container: k.Name, Removed: k.Gone, Network: k.network, Host: called(k.node)})
+	}
+	return all, err
+}
+
+// keptFor is an address that a stopped container of a node will want again, or the
+// next one of a removed one's name.
+type keptFor struct {
+	store.Kept
+	node    string
+	network string // by name; "" of one that is gone
+}
+
+// kept are those that fit; none while etcd does not answer.
+func (a Leases) kept(ctx context.Context, fits func(store.Kept) bool) (all []keptFor, err error) {
 	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
 	defer cancel()
 	items, _, err := a.KV.List(ctx, store.RefsSpan())
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return nil, fmt.Errorf("read which containers are stopped: %w", err)
 	}
-	called := api.CallNodes(a.Roster.Names())
 	networks, _ := mirrored(a.Records.Networks)
 	for _, it := range items {
 		refs, err := store.Decode[store.Refs](it)
@@ -379,13 +396,13 @@ func (a Leases) wanted(ctx context.Context, fits func(store.Kept) bool) (all []a
 			if !fits(k) {
 				continue
 			}
-			w := api.Wanted{Address: k.Address, Container: k.Name, Removed: k.Gone, Host: called(store.NameOf(it.Key))}
+			one := keptFor{Kept: k, node: store.NameOf(it.Key)}
 			for _, n := range networks {
 				if n.UUID == k.Network {
-					w.Network = n.Name
+					one.network = n.Name
 				}
 			}
-			all = append(all, w)
+			all = append(all, one)
 		}
 	}
 	return all, nil
