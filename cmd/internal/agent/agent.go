@@ -425,6 +425,8 @@ func (a *Agent) site() http.Handler {
 	ring := func(store.Change) { bell.Ring() }
 	a.records.Networks.Tell(ring)
 	a.records.Endpoints.Tell(ring)
+	a.nodes.directory.Nodes().Tell(ring)
+	a.nodes.directory.Live().Tell(ring)
 	site := &web.Site{Agent: a.status.Reader(), Bell: bell, Host: a.self.Host, Version: a.version, Now: time.Now, Log: a.log}
 	return site.Handler()
 }
