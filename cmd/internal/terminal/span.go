@@ -41,3 +41,13 @@ func counted(n int64, unit string) string {
 	}
 	return fmt.Sprintf("%d %ss", n, unit)
 }
+
+// Clock is a time as people have it on their own clock, which is now's; of another
+// day with the day.
+func Clock(at, now time.Time) string {
+	at = at.In(now.Location())
+	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
+		return at.Format(time.TimeOnly)
+	}
+	return at.Format("Jan 2 15:04:05")
+}

@@ -1,7 +1,6 @@
 package health
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"gvlan/cluster/events"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/terminal"
 	"gvlan/ipam/pool"
 )
 
@@ -46,8 +46,10 @@ func NewEvents() *cobra.Command {
 		if limit < 0 {
 			return w, frame.Misusef("--limit %d: give a number of events, 0 for all", limit)
 		}
-		w.Since, err = sinceIn(since, time.Now())
-		return w, err
+		if w.Since, err = api.SinceIn(since, time.Now()); err != nil {
+			return w, frame.Misusef("--since %w", err)
+		}
+		return w, nil
 	}
 	ask := func(c *cobra.Command, client *api.Client, args []string) ([]api.Event, error) {
 		w, err := wanted(args)
@@ -86,7 +88,7 @@ func NewEvents() *cobra.Command {
 			return nil
 		})
 	}
-	frame.Following(c, ask, follow, frame.List[api.Event]{Name: subject, Columns: eventColumns, Empty: "nothing happened"}, eventLine)
+	frame.Following(c, ask, follow, frame.List[api.Event]{Name: api.Event.Subject, Columns: eventColumns, Empty: "nothing happened"}, eventLine)
 	c.Flags().StringSliceVar(&kinds, "kind", nil, "only of these `KIND,...`")
 	c.Flags().StringVar(&since, "since", "", "only from `TIME` on: a duration as 1h30m, a time as 15:04 or 2027-01-02T15:04:05Z")
 	c.Flags().StringVar(&network, "network", "", "only of the `NETWORK`")
@@ -120,78 +122,19 @@ func meant(kind string) string {
 	return ": there are " + strings.Join(kindNames(), ", ")
 }
 
-// sinceIn reads --since.
-func sinceIn(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	if at, err := time.Parse(time.RFC3339Nano, text); err == nil {
-		return at, nil
-	}
-	for _, layout := range []string{time.TimeOnly, "15:04"} {
-		at, err := time.ParseInLocation(layout, text, now.Location())
-		if err != nil {
-			continue
-		}
-		at = time.Date(now.Year(), now.Month(), now.Day(), at.Hour(), at.Minute(), at.Second(), 0, now.Location())
-		if at.After(now) {
-			at = at.AddDate(0, 0, -1) // of yesterday: nothing is older than a day
-		}
-		return at, nil
-	}
-	return time.Time{}, frame.Misusef("--since %q is no time: give a duration as 1h30m, a time as 15:04 or 2027-01-02T15:04:05Z", text)
-}
-
-// subject is what an event is about, in one word.
-func subject(e api.Event) string { return cmp.Or(e.Address, e.Network, e.Host) }
-
 func eventColumns(now time.Time) []frame.Column[api.Event] {
 	return []frame.Column[api.Event]{
-		{Head: "TIME", Cell: func(e api.Event) string { return eventTime(e.Time, now) }},
+		{Head: "TIME", Cell: func(e api.Event) string { return terminal.Clock(e.Time, now) }},
 		{Head: "NODE", Cell: func(e api.Event) string { return e.Host }},
 		{Head: "EVENT", Cell: func(e api.Event) string { return e.Kind }},
-		{Head: "WHAT", Cell: what},
+		{Head: "WHAT", Cell: api.Event.What},
 		{Head: "MAC", Wide: true, Cell: func(e api.Event) string { return e.MAC }},
 		{Head: "ENDPOINT", Wide: true, Cell: func(e api.Event) string { return e.Endpoint }},
 		{Head: "NODE ID", Wide: true, Cell: func(e api.Event) string { return e.Node }},
 	}
 }
 
-// eventTime is a time as people have it on their own clock; of another day with
-// the day.
-func eventTime(at, now time.Time) string {
-	at = at.In(now.Location())
-	if at.YearDay() == now.YearDay() && at.Year() == now.Year() {
-		return at.Format(time.TimeOnly)
-	}
-	return at.Format("Jan 2 15:04:05")
-}
-
-// what says what happened: "192.168.1.130 web (lan)".
-func what(e api.Event) string {
-	words := []string{}
-	for _, word := range []string{e.Address, e.Container} {
-		if word != "" {
-			words = append(words, word)
-		}
-	}
-	switch {
-	case e.Network != "" && len(words) > 0:
-		words = append(words, "("+e.Network+")")
-	case e.Network != "":
-		words = append(words, e.Network)
-	}
-	said := strings.Join(words, " ")
-	if e.Text == "" {
-		return said
-	}
-	return strings.TrimPrefix(said+": "+e.Text, ": ")
-}
-
 // eventLine is an event that is followed.
 func eventLine(e api.Event) string {
-	return fmt.Sprintf("%s   %-10s   %-15s   %s", e.Time.Local().Format(time.TimeOnly), e.Host, e.Kind, what(e))
+	return fmt.Sprintf("%s   %-10s   %-15s   %s", e.Time.Local().Format(time.TimeOnly), e.Host, e.Kind, e.What())
 }

@@ -128,18 +128,3 @@ func TestEvents(t *testing.T) {
 		})
 	}
 }
-
-func TestSince(t *testing.T) {
-	now := time.Date(2026, 3, 4, 12, 30, 0, 0, time.FixedZone("", 3600))
-	for text, want := range map[string]time.Time{
-		"": {}, "90m": now.Add(-90 * time.Minute), "12:00": now.Add(-30 * time.Minute), "13:00:01": now.Add(-24*time.Hour + 30*time.Minute + time.Second),
-		"2026-03-04T10:00:00Z": time.Date(2026, 3, 4, 10, 0, 0, 0, time.UTC),
-	} {
-		if got, err := sinceIn(text, now); err != nil || !got.Equal(want) {
-			t.Errorf("--since %q is %v, %v; want %v", text, got, err, want)
-		}
-	}
-	if _, err := sinceIn("-1h", now); err == nil {
-		t.Error("a time to come is taken")
-	}
-}
