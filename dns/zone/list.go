@@ -3,6 +3,7 @@ package zone
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,12 +17,15 @@ type Record struct {
 	Network   string       `json:"network"` // folded name; "" for a network that has no zone
 	Node      string       `json:"node"`    // node id of the host the container runs on
 	Addresses []netip.Addr `json:"addresses"`
+	// Namesake is set where a container of another host on that network is called so
+	// too (Namesakes).
+	Namesake bool `json:"namesake,omitempty"`
 }
 
 // Names returns every name in scope, ordered by network, name and node.
 func (z *Zone) Names(scope Scope) []Record {
 	z.mu.Lock()
-	s, nodes := z.now(), z.nodeIDs()
+	s, nodes, shared := z.now(), z.nodeIDs(), maps.Clone(z.shared)
 	z.mu.Unlock()
 	var all []Record
 	for _, net := range s.networks {
@@ -39,8 +43,9 @@ func (z *Zone) Names(scope Scope) []Record {
 					if e.mixed {
 						ways = m.spellings(name)
 					}
+					namesake := !m.second && m.names[0] == name && len(shared[ownName{net.id, name}]) > 0
 					for _, way := range ways {
-						all = append(all, Record{Name: way, Network: label, Node: nodes[m.node], Addresses: m.addrs()})
+						all = append(all, Record{Name: way, Network: label, Node: nodes[m.node], Addresses: m.addrs(), Namesake: namesake})
 					}
 				}
 			}

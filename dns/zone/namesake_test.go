@@ -49,6 +49,22 @@ func TestNamesakes(t *testing.T) {
 			if diff := cmp.Diff(test.want, f.Zone.Namesakes(test.scope)); diff != "" {
 				t.Errorf("namesakes (-want +got):\n%s", diff)
 			}
+			marked := map[string][]string{} // nodes by what is marked
+			for _, r := range f.Zone.Names(test.scope) {
+				if r.Namesake {
+					marked[r.Name] = append(marked[r.Name], r.Node)
+				}
+			}
+			for _, n := range test.want {
+				if test.name != "names that fold alike" { // each is listed as it is spelled
+					if diff := cmp.Diff(n.Nodes, marked[n.Name]); diff != "" {
+						t.Errorf("marked (-want +got):\n%s", diff)
+					}
+				}
+			}
+			if len(test.want) == 0 && len(marked) > 0 {
+				t.Errorf("marked are %v", marked)
+			}
 		})
 	}
 }

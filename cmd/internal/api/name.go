@@ -23,7 +23,8 @@ type Looked struct {
 // NameView is a name and where it is.
 type NameView struct {
 	zone.Record
-	Host string `json:"host"` // what people call the node
+	Host string `json:"host"`           // what people call the node
+	Full string `json:"full,omitempty"` // the name with its network and the domain; "" where the network has no zone
 }
 
 // NameCounts counts queries of one zone by rcode.
