@@ -3,9 +3,12 @@ package answer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -55,10 +58,13 @@ func (a Events) list(r *http.Request) (any, error) {
 func (a Events) filterIn(r *http.Request) (f events.Filter, err error) {
 	wanted, err := api.EventsIn(r.URL.Query())
 	if err != nil {
-		return f, err
+		return f, api.Refuse(err)
 	}
 	f = events.Filter{Network: wanted.Network, Since: wanted.Since, Limit: wanted.Limit}
 	for _, kind := range wanted.Kinds {
+		if !slices.Contains(events.Kinds(), events.Kind(kind)) {
+			return f, api.Refuse(fmt.Errorf("no event is of kind %q: there are %s", kind, strings.Trim(fmt.Sprint(events.Kinds()), "[]")))
+		}
 		f.Kinds = append(f.Kinds, events.Kind(kind))
 	}
 	if addr, err := netip.ParseAddr(wanted.Of); err == nil {

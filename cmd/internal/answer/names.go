@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -40,6 +41,9 @@ func (a Names) list(r *http.Request) (any, error) {
 	views := make([]api.NameView, len(records))
 	for i, record := range records {
 		views[i] = api.NameView{Record: record, Host: called(record.Node)}
+		if record.Network != "" {
+			views[i].Full = fullName(record, a.Zone.Domain())
+		}
 	}
 	return views, nil
 }
@@ -50,9 +54,9 @@ func (a Names) lookup(r *http.Request) (any, error) {
 		return nil, err
 	}
 	name := r.URL.Query().Get("name")
-	looked, err := a.Zone.Lookup(scope, name, r.URL.Query().Get("type"))
-	if err != nil {
-		return nil, err
+	looked, err := a.Zone.Lookup(scope, name, cmp.Or(r.URL.Query().Get("type"), "A"))
+	if err != nil { // it cannot be asked so
+		return nil, api.Refuse(err)
 	}
 	answer := api.Looked{Answer: looked.Text, Known: looked.Known}
 	if !looked.Known || looked.Missing {
@@ -79,7 +83,7 @@ func (a Names) scopeFrom(r *http.Request) (zone.Scope, error) {
 		}
 	}
 	if len(networks) == 0 {
-		return zone.Scope{}, fmt.Errorf("no running container %s is on a network of gvlan", container)
+		return zone.Scope{}, api.Missing(fmt.Errorf("no running container %s is on a network of gvlan", container))
 	}
 	return zone.Networks(networks...), nil
 }

@@ -242,11 +242,11 @@ func (v clusterView) network(name, here string) (api.NetworkView, error) {
 	}
 	switch len(local) {
 	case 0:
-		return api.NetworkView{}, fmt.Errorf("%w: %s (gvlan network ls lists them)", host.ErrNoNetwork, name)
+		return api.NetworkView{}, api.Missing(fmt.Errorf("%w: %s (gvlan network ls lists them)", host.ErrNoNetwork, name))
 	case 1:
 		return local[0], nil
 	}
-	return api.NetworkView{}, fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", host.ErrNoNetwork, name, len(local))
+	return api.NetworkView{}, api.Missing(fmt.Errorf("%w: %s is a local network of %d other hosts: ask on one of them", host.ErrNoNetwork, name, len(local)))
 }
 
 // sorted puts what every view needs of the whole cluster beside it, once.
