@@ -36,5 +36,5 @@ func networks(v viewer, r *http.Request) (page, error) {
 		}
 		shown.Networks = append(shown.Networks, row)
 	}
-	return page{Template: "networks", Title: "Networks", Data: shown}, nil
+	return page{Template: "networks", Title: "Networks", JSON: api.NetworksRoute, Data: shown}, nil
 }

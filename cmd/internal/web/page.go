@@ -20,8 +20,9 @@ import (
 type page struct {
 	Template string // html/TEMPLATE.html
 	Title    string
-	Status   int // of HTTP; 0: 200
-	Data     any // of the template, as .Data
+	Status   int    // of HTTP; 0: 200
+	JSON     string // route of what it shows; "" for none
+	Data     any    // of the template, as .Data
 }
 
 // frame is a page with what is around it; html/frame.html shows it.
@@ -32,6 +33,7 @@ type frame struct {
 	Sought        string // what was looked for
 	Now           time.Time
 	Problems      []api.Problem
+	JSON          string // route of what it shows; "" for none
 	Data          any
 }
 
@@ -62,6 +64,7 @@ func parsed() templates {
 // would be no character of a line by write.
 func functions() template.FuncMap {
 	return template.FuncMap{
+		"clock": terminal.Clock,
 		"dict":  dict,
 		"span":  terminal.Since, // {{span .Since $.Now}}
 		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },

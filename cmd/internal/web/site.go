@@ -49,7 +49,9 @@ type viewer struct {
 // views are by their path. Each one's template is html/NAME.html.
 func views() map[string]view {
 	return map[string]view{
-		"/": networks,
+		"/":       networks,
+		"/events": happened,
+		"/names":  names,
 	}
 }
 
@@ -143,7 +145,7 @@ func (s *Site) made(r *http.Request, v view) (page, error) {
 // frame is what is around a page. Its problems are none while nothing is known of
 // them.
 func (s *Site) frame(r *http.Request, p page) frame {
-	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), Data: p.Data}
+	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), JSON: p.JSON, Data: p.Data}
 	if status, err := ask[api.Status](r.Context(), s.Agent, api.StatusRoute); err == nil {
 		f.Problems = status.Problems
 	}
