@@ -77,3 +77,44 @@ type MemberView struct {
 	// Remarks are what else it tells its peers of itself.
 	Remarks []string `json:"remarks,omitempty"`
 }
+
+// Bounds of how far two clocks may be apart. Certificates, which are good from
+// a while before they are made, are refused at some minutes.
+const (
+	ClocksApart    = 2 * time.Second
+	ClocksFarApart = time.Minute
+)
+
+// Clocks is how this host's clock stands against those of others.
+type Clocks struct {
+	Compared int          // others that told theirs
+	Off      []MemberView // of those, further apart than ClocksApart
+	Own      bool         // most are: it is this host's that is off
+}
+
+// CompareClocks compares them.
+func CompareClocks(members []MemberView) (c Clocks) {
+	for _, m := range members {
+		if m.ClockAhead == nil {
+			continue
+		}
+		c.Compared++
+		if m.ClockApart() > ClocksApart {
+			c.Off = append(c.Off, m)
+		}
+	}
+	c.Own = len(c.Off)*2 > c.Compared && c.Compared > 1
+	return c
+}
+
+// ClockApart is how far a clock is off at least: half of the round trip is the error
+// of the comparison.
+func (m MemberView) ClockApart() time.Duration { return m.ClockAhead.Abs() - m.RTT/2 }
+
+// Aside says how far a clock is off.
+func Aside(ahead time.Duration) string {
+	if ahead < 0 {
+		return (-ahead).Round(time.Second).String() + " behind"
+	}
+	return ahead.Round(time.Second).String() + " ahead"
+}

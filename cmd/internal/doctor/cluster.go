@@ -12,43 +12,26 @@ import (
 	"gvlan/cmd/internal/api"
 )
 
-// Bounds of how far two clocks may be apart. Certificates, which are good from
-// a while before they are made, are refused at some minutes.
-const (
-	clocksApart    = 2 * time.Second
-	clocksFarApart = time.Minute
-)
-
 // checkClock compares this host's clock with those of its peers.
 func checkClock(_ context.Context, f *facts) (string, []Finding, error) {
 	if f.members.err != nil {
 		return "", nil, f.members.err
 	}
-	compared := 0
-	var off []api.MemberView
-	for _, m := range f.members.value {
-		if m.ClockAhead == nil {
-			continue
-		}
-		compared++
-		if apart(m) > clocksApart {
-			off = append(off, m)
-		}
-	}
-	if compared == 0 {
+	clocks := api.CompareClocks(f.members.value)
+	if clocks.Compared == 0 {
 		return "", nil, notNeeded("no other host told its clock")
 	}
-	saw := fmt.Sprintf("hosts compared: %d", compared)
+	saw := fmt.Sprintf("hosts compared: %d", clocks.Compared)
+	off := clocks.Off
 	if len(off) == 0 {
 		return saw, nil, nil
 	}
-	// Where most are off, it is this host that is.
-	if own := len(off)*2 > compared && compared > 1; own {
-		return saw, []Finding{offClock("this host's clock is "+aside(-*off[0].ClockAhead)+" of most others'", "this host", apart(off[0]))}, nil
+	if clocks.Own {
+		return saw, []Finding{offClock("this host's clock is "+api.Aside(-*off[0].ClockAhead)+" of most others'", "this host", off[0].ClockApart())}, nil
 	}
 	var found []Finding
 	for _, m := range off {
-		found = append(found, offClock(fmt.Sprintf("the clock of %s is %s of this host's", m.Name, aside(*m.ClockAhead)), m.Name, apart(m)))
+		found = append(found, offClock(fmt.Sprintf("the clock of %s is %s of this host's", m.Name, api.Aside(*m.ClockAhead)), m.Name, m.ClockApart()))
 	}
 	return saw, found, nil
 }
@@ -60,22 +43,10 @@ func offClock(what, where string, apart time.Duration) Finding {
 		Why:      "what is said of times (since when, for how long) is wrong by that; from some minutes on certificates are refused",
 		Cure:     "timedatectl set-ntp true on " + where + ", or chronyc makestep where chrony runs",
 	}
-	if apart > clocksFarApart {
+	if apart > api.ClocksFarApart {
 		x.Severity = Fault
 	}
 	return x
-}
-
-// apart is how far a clock is off at least: half of the round trip is the error
-// of the comparison.
-func apart(m api.MemberView) time.Duration { return m.ClockAhead.Abs() - m.RTT/2 }
-
-// aside says an offset.
-func aside(ahead time.Duration) string {
-	if ahead < 0 {
-		return (-ahead).Round(time.Second).String() + " behind"
-	}
-	return ahead.Round(time.Second).String() + " ahead"
 }
 
 // checkGossip looks who answers here, and whether by both ways.

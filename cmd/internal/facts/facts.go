@@ -1,4 +1,4 @@
-// Package facts says in words what is known of an address, a container or a
+// Package facts says in words what is known of an address, a container, a host or a
 // network: what commands print of it and the page shows.
 package facts
 

@@ -1,11 +1,7 @@
 package leases
 
 import (
-	"fmt"
 	"io"
-	"maps"
-	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +9,7 @@ import (
 
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
-	"gvlan/cmd/internal/terminal"
+	"gvlan/cmd/internal/facts"
 )
 
 // NewPool is `gvlan pool`.
@@ -41,15 +37,15 @@ func poolList() frame.List[api.PoolView] {
 			return []frame.Column[api.PoolView]{
 				{Head: "NETWORK", Cell: func(v api.PoolView) string { return v.Network }},
 				{Head: "SUBNET", Cell: func(v api.PoolView) string { return v.Subnet.String() }},
-				{Head: "SIZE", Cell: func(v api.PoolView) string { return many(v.Size) }},
-				{Head: "USED", Cell: func(v api.PoolView) string { return many(v.Used) }},
-				{Head: "FREE", Cell: func(v api.PoolView) string { return many(v.Free) }},
-				{Head: "RESTING", Cell: func(v api.PoolView) string { return many(v.Resting) }},
-				{Head: "RESERVED", Cell: func(v api.PoolView) string { return many(v.Reserved) }},
-				{Head: "FULL IN", Cell: func(v api.PoolView) string { return fullIn(v, now) }},
-				{Head: "HOSTS", Wide: true, Cell: hostsOf},
+				{Head: "SIZE", Cell: func(v api.PoolView) string { return facts.Many(v.Size) }},
+				{Head: "USED", Cell: func(v api.PoolView) string { return facts.Many(v.Used) }},
+				{Head: "FREE", Cell: func(v api.PoolView) string { return facts.Many(v.Free) }},
+				{Head: "RESTING", Cell: func(v api.PoolView) string { return facts.Many(v.Resting) }},
+				{Head: "RESERVED", Cell: func(v api.PoolView) string { return facts.Many(v.Reserved) }},
+				{Head: "FULL IN", Cell: func(v api.PoolView) string { return facts.FullIn(v, now) }},
+				{Head: "HOSTS", Wide: true, Cell: facts.ByHost},
 				{Head: "RANGES", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Ranges, ", ") }},
-				{Head: "BESIDE", Wide: true, Cell: func(v api.PoolView) string { return many(float64(v.Beside)) }},
+				{Head: "BESIDE", Wide: true, Cell: func(v api.PoolView) string { return facts.Many(float64(v.Beside)) }},
 				{Head: "EXCLUDED", Wide: true, Cell: func(v api.PoolView) string { return strings.Join(v.Excluded, ", ") }},
 				{Head: "SEGMENT", Wide: true, Cell: func(v api.PoolView) string { return v.Segment }},
 				{Head: "ONLY ON", Wide: true, Cell: func(v api.PoolView) string { return v.Host }},
@@ -63,38 +59,4 @@ func poolList() frame.List[api.PoolView] {
 		},
 		Empty: "there are no networks",
 	}
-}
-
-// many is a number of addresses: where a subnet of IPv6 has too many to be read,
-// the nearest power of two.
-func many(n float64) string {
-	const readable = 1 << 32
-	if n < readable {
-		return fmt.Sprintf("%.0f", n)
-	}
-	return fmt.Sprintf("2^%.0f", math.Log2(n))
-}
-
-func fullIn(v api.PoolView, now time.Time) string {
-	switch {
-	case v.Size > 0 && v.Free <= 0:
-		return "full"
-	case v.FullAt.IsZero():
-		return ""
-	}
-	return terminal.Span(v.FullAt.Sub(now))
-}
-
-// hostsOf are the hosts with the most addresses first, "h1 12, h2 3".
-func hostsOf(v api.PoolView) string {
-	hosts := slices.SortedFunc(maps.Keys(v.ByHost), func(a, b string) int {
-		if c := v.ByHost[b] - v.ByHost[a]; c != 0 {
-			return c
-		}
-		return strings.Compare(a, b)
-	})
-	for i, h := range hosts {
-		hosts[i] = fmt.Sprintf("%s %d", h, v.ByHost[h])
-	}
-	return strings.Join(hosts, ", ")
 }

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
+	"gvlan/cmd/internal/facts"
 	"gvlan/cmd/internal/terminal"
 )
 
@@ -33,10 +33,10 @@ func networkList() frame.List[api.NetworkView] {
 				{Head: "SCOPE", Cell: func(v api.NetworkView) string { return v.Scope }},
 				{Head: "STATE", Cell: func(v api.NetworkView) string { return api.Word(v.State) }},
 				{Head: "SUBNETS", Cell: subnetsColumn},
-				{Head: "HOSTS", Cell: hostsColumn},
+				{Head: "HOSTS", Cell: facts.UsableHosts},
 				{Head: "CONTAINERS", Cell: containersColumn},
 				{Head: "SEGMENT", Wide: true, Cell: func(v api.NetworkView) string { return v.Segment }},
-				{Head: "MADE ON", Wide: true, Cell: madeOn},
+				{Head: "MADE ON", Wide: true, Cell: facts.MadeOn},
 				{Head: "ID", Wide: true, Cell: func(v api.NetworkView) string { return v.UUID }},
 			}
 		},
@@ -76,16 +76,6 @@ func containersColumn(v api.NetworkView) string {
 	return strconv.Itoa(endpoints)
 }
 
-// hostsColumn counts the hosts on which a container could start, of those that
-// should have the network. The swarm makes its networks only where a task
-// runs: any number is right.
-func hostsColumn(v api.NetworkView) string {
-	if v.Scope == string(store.ScopeSwarm) {
-		return strconv.Itoa(v.Usable())
-	}
-	return fmt.Sprintf("%d/%d", v.Usable(), len(v.Hosts))
-}
-
 func subnetsColumn(v api.NetworkView) string {
 	var all []string
 	for _, p := range v.Pools {
@@ -100,15 +90,15 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	fmt.Fprint(out, ageLine(v.AsOf, now))
 	table := terminal.Table{Plain: true, Rows: [][]string{
 		{"network", fmt.Sprintf("%s (%s)", v.Name, v.UUID)},
-		{"state", fmt.Sprintf("%s, scope %s, made on %s", api.Word(v.State), v.Scope, madeOn(v))},
+		{"state", fmt.Sprintf("%s, scope %s, made on %s", api.Word(v.State), v.Scope, facts.MadeOn(v))},
 	}}
 	for _, p := range v.Pools {
-		table.Rows = append(table.Rows, []string{"subnet", poolLine(p)})
+		table.Rows = append(table.Rows, []string{"subnet", facts.Subnet(p)})
 	}
 	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
 		table.Rows = append(table.Rows, []string{"option", k + "=" + v.Options[k]})
 	}
-	for _, line := range overrideLines(v) {
+	for _, line := range facts.Changed(v) {
 		table.Rows = append(table.Rows, []string{"changed", line})
 	}
 	if v.Reserved > 0 {
@@ -122,7 +112,7 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 		{"routes between", func(h api.NetworkHost) string { return h.HostRoutes }},
 		{"no routes to", func(h api.NetworkHost) string { return h.Unrouted }},
 	} {
-		for _, line := range saidLines(v, about.said) {
+		for _, line := range facts.Said(v, about.said) {
 			table.Rows = append(table.Rows, []string{about.head, line})
 		}
 	}
@@ -135,66 +125,6 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	}
 	fmt.Fprintln(out)
 	return printEndpoints(out, v, wide)
-}
-
-func poolLine(p store.Pool) string {
-	line := p.Subnet.String()
-	if p.Range.IsValid() {
-		line += ", addresses from " + p.Range.String()
-	}
-	if p.Gateway.IsValid() {
-		return line + ", gateway " + p.Gateway.String()
-	}
-	return line + ", no gateway"
-}
-
-// madeOn is what people call the node a network was made on.
-func madeOn(v api.NetworkView) string {
-	for _, h := range v.Hosts {
-		if h.Node == v.Origin {
-			return h.Called()
-		}
-	}
-	return v.Origin
-}
-
-// overrideLines are what `network set` changed, as it is typed.
-func overrideLines(v api.NetworkView) []string {
-	var lines []string
-	if v.Overrides.Parent != nil {
-		lines = append(lines, "parent="+*v.Overrides.Parent)
-	}
-	if len(v.Overrides.Exclude) > 0 {
-		lines = append(lines, "exclude="+strings.Join(v.Overrides.Exclude, ","))
-	}
-	for _, r := range v.Overrides.Ranges {
-		lines = append(lines, "range+="+r.String())
-	}
-	if v.Overrides.Cooldown != "" {
-		lines = append(lines, "cooldown="+v.Overrides.Cooldown)
-	}
-	if v.Overrides.HostAccess != "" {
-		lines = append(lines, "host-access="+v.Overrides.HostAccess)
-	}
-	return lines
-}
-
-// saidLines are what hosts say of themselves, each sentence once, with who says it.
-func saidLines(v api.NetworkView, said func(api.NetworkHost) string) []string {
-	var lines []string
-	for _, h := range v.Hosts {
-		word := said(h)
-		if word == "" {
-			continue
-		}
-		begins := func(l string) bool { return strings.HasPrefix(l, word+" (") }
-		if at := slices.IndexFunc(lines, begins); at >= 0 {
-			lines[at] = strings.TrimSuffix(lines[at], ")") + ", " + h.Called() + ")"
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("%s (%s)", word, h.Called()))
-	}
-	return lines
 }
 
 // printNetworkHosts says how the network fares on each host.

@@ -11,6 +11,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/clitest"
+	"gvlan/cmd/internal/facts"
 )
 
 func TestHostsColumn(t *testing.T) {
@@ -36,7 +37,7 @@ func TestHostsColumn(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			if got := hostsColumn(test.view); got != test.want {
+			if got := facts.UsableHosts(test.view); got != test.want {
 				t.Errorf("HOSTS is %s, want %s", got, test.want)
 			}
 		})
@@ -48,7 +49,7 @@ func TestNetworkViewNamesHosts(t *testing.T) {
 	v := api.NetworkView{State: "active", Scope: "global", Origin: "id1", Hosts: []api.NetworkHost{{Node: "id1", Name: "h1", Host: "h1"}, {Node: "id2", Name: "id2", Host: "h1"}}}
 	for origin, want := range map[string]string{"id1": "h1", "id2": "id2", "gone": "gone"} {
 		v.Origin = origin
-		if got := madeOn(v); got != want {
+		if got := facts.MadeOn(v); got != want {
 			t.Errorf("made on %q, want %q", got, want)
 		}
 	}
@@ -135,7 +136,7 @@ func TestHostAccessLines(t *testing.T) {
 		{Name: "h1", HostAccess: "on"}, {Name: "h2"}, {Name: "h3", HostAccess: "off: macvlan_mode=private"}, {Name: "h4", HostAccess: "on"},
 	}}
 	want := []string{"on (h1, h4)", "off: macvlan_mode=private (h3)"}
-	if diff := cmp.Diff(want, saidLines(view, func(h api.NetworkHost) string { return h.HostAccess })); diff != "" {
+	if diff := cmp.Diff(want, facts.Said(view, func(h api.NetworkHost) string { return h.HostAccess })); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)
 	}
 }
