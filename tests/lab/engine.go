@@ -93,6 +93,15 @@ func cacheDir() string {
 	return "/var/cache/gvlan-lab"
 }
 
+// Axe is the script of axe-core, which tests/lab/install.sh fetches once per machine.
+func Axe() ([]byte, error) {
+	script, err := os.ReadFile(filepath.Join(cacheDir(), "axe-core", "axe.min.js"))
+	if err != nil {
+		return nil, fmt.Errorf("read axe-core: %w (%w)", errNotInstalled, err)
+	}
+	return script, nil
+}
+
 // Engine is a host's dockerd. The exported fields may be changed while it is stopped.
 type Engine struct {
 	Release     Release

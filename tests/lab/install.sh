@@ -2,18 +2,24 @@
 # Makes this machine ready for the lab: Debian 12, root. Safe to run again; when
 # everything is there it does nothing and takes a few milliseconds.
 #
-#   GVLAN_LAB_CACHE   where the newer engines' root file systems are kept
+#   GVLAN_LAB_CACHE   where the newer engines' root file systems and axe-core are kept
 #                     (default /var/cache/gvlan-lab)
 set -eu
 
 cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
 
 # The machine's own suite gives engine 20.10, User Mode Linux, Prometheus, routers (FRR,
-# BIRD) and the tools that look at the LAN; docker-compose is the Python one that goes
-# with 20.10.
+# BIRD), a browser and the tools that look at the LAN; docker-compose is the Python one
+# that goes with 20.10.
 packages="docker.io docker-compose tini busybox-static debootstrap user-mode-linux
 	iproute2 iptables nftables iputils-ping iputils-arping iperf3 tcpdump dnsutils dnsperf
-	ca-certificates util-linux prometheus frr bird2"
+	ca-certificates util-linux prometheus frr bird2 chromium"
+command -v npm >/dev/null || packages="$packages npm"
+
+# axe-core looks for what shuts people out of a page: tests/browser. Its licence
+# (MPL 2.0) is not this repository's.
+axe=4.14.1
+axe_sha512=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b734f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
 
 missing() {
 	for p in $packages; do
@@ -79,6 +85,19 @@ install_root() {
 	echo "$base $2" >"$root/.complete"
 }
 
+# install_axe fetches the pinned axe-core, and nothing of another sum.
+install_axe() {
+	to=$cache/axe-core
+	[ "$(cat "$to/.complete" 2>/dev/null)" != "$axe" ] || return 0
+	rm -rf "$to"
+	mkdir -p "$to"
+	(cd "$to" && npm pack --silent "axe-core@$axe" >/dev/null)
+	echo "$axe_sha512  $to/axe-core-$axe.tgz" | sha512sum --check --quiet
+	tar -xzf "$to/axe-core-$axe.tgz" -C "$to" --strip-components=1 package/axe.min.js package/LICENSE
+	rm "$to/axe-core-$axe.tgz"
+	echo "$axe" >"$to/.complete"
+}
+
 mkdir -p "$cache"
 # One installer at a time; the second finds everything done.
 exec 9>"$cache/.lock"
@@ -86,3 +105,4 @@ flock 9
 install_packages
 install_root trixie ""            # docker.io 26.1
 install_root forky docker-compose # docker.io 28.5, which depends on systemd
+install_axe

@@ -149,13 +149,17 @@ func (l *Lab) env() []string {
 	env := []string{
 		"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"HOME=/root",
-		marker + "=" + l.ID,
+		l.Mark(),
 	}
 	if dir, ok := os.LookupEnv("GOCOVERDIR"); ok {
 		env = append(env, "GOCOVERDIR="+dir)
 	}
 	return env
 }
+
+// Mark is the variable in the environment of a program that is the lab's and runs on
+// none of its machines: it ends with the lab.
+func (l *Lab) Mark() string { return marker + "=" + l.ID }
 
 // Install puts a program where every machine sees it under the returned path. The
 // same file is not put there twice.
