@@ -37,6 +37,7 @@ func suites() []suite {
 		{name: "sim", packages: []string{"./tests/sim/..."}, again: true, budget: time.Minute},
 		{name: "chaos", packages: []string{"./tests/chaos/..."}, budget: 210 * time.Second},
 		{name: "lab", packages: []string{"./tests/lab/..."}, again: true, budget: 90 * time.Second},
+		{name: "browser", packages: []string{"./tests/browser/..."}, again: true, budget: 2 * time.Minute},
 		{name: "kernel", packages: []string{"./tests/kernel/..."}, again: true, budget: 10 * time.Minute},
 		{name: "docker", packages: []string{"./tests/docker/..."}, again: true, atOnce: 5, budget: 22 * time.Minute},
 		{name: "swarm", packages: []string{"./tests/swarm/..."}, again: true, atOnce: 3, beside: "docker", budget: 15 * time.Minute},
