@@ -15,7 +15,10 @@ const SubnetRoute = "/v1/subnet"
 
 // Subnet is that route; zero prefixes and "" are left out.
 func Subnet(network, node string, subnet, at netip.Prefix) string {
-	query := url.Values{"network": {network}, "subnet": {subnet.String()}}
+	query := url.Values{"network": {network}}
+	if subnet.IsValid() {
+		query.Set("subnet", subnet.String())
+	}
 	if node != "" {
 		query.Set("node", node)
 	}

@@ -52,6 +52,7 @@ func views() map[string]view {
 		"/":       networks,
 		"/events": happened,
 		"/names":  names,
+		"/subnet": subnet,
 	}
 }
 

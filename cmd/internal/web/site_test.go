@@ -40,14 +40,14 @@ func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // noon is when pages of tests are made.
 var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
-func newSite(t *testing.T, a answers) http.Handler {
+func newSite(t testing.TB, a answers) http.Handler {
 	t.Helper()
 	site := &Site{Agent: a, Bell: NewBell(), Host: "h1", Version: "test", Now: func() time.Time { return noon }, Log: slog.New(slog.DiscardHandler)}
 	return site.Handler()
 }
 
 // get is what a page is answered with.
-func get(t *testing.T, site http.Handler, path string) *httptest.ResponseRecorder {
+func get(t testing.TB, site http.Handler, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
 	site.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
