@@ -133,7 +133,7 @@ func decodeAnswer(response *http.Response, value any) error {
 		}
 		return nil
 	case http.StatusInternalServerError:
-		var p problem
+		var p Failed
 		if err := decoder.Decode(&p); err == nil && p.Error != "" {
 			return errors.New(p.Error)
 		}

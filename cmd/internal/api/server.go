@@ -128,7 +128,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, q question, statu
 	value, err := q.answer(r)
 	if err != nil {
 		w.WriteHeader(status(err))
-		value = problem{Error: err.Error()}
+		value = Failed{Error: err.Error()}
 	}
 	if err := json.NewEncoder(w).Encode(WithLists(value)); err != nil {
 		s.log.Debug("an answer on the status socket was not read", "route", r.Pattern, "err", err)
@@ -146,8 +146,9 @@ func (s *Server) follow(w http.ResponseWriter, r *http.Request, stream func(*htt
 		return errors.Join(encoder.Encode(value), flusher.Flush())
 	})
 	if err != nil && !told {
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status(err))
-		err = encoder.Encode(problem{Error: err.Error()})
+		err = encoder.Encode(Failed{Error: err.Error()})
 	}
 	if err != nil && ctx.Err() == nil {
 		w.Header().Set(http.TrailerPrefix+failedTrailer, url.QueryEscape(err.Error())) // a header is one line
@@ -187,6 +188,9 @@ func (a Reader) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if q.stream != nil {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+	}
 	a.server.serve(w, r, q, StatusOf)
 }
 
@@ -228,8 +232,8 @@ func BodyOf[T any](r *http.Request) (body T, err error) {
 	return body, nil
 }
 
-// problem is the body of an answer that failed.
-type problem struct {
+// Failed is the body of an answer that failed.
+type Failed struct {
 	Error string `json:"error"`
 }
 

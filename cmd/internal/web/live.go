@@ -45,8 +45,17 @@ const (
 
 // live tells a page to look again (server-sent events, HTML Living Standard
 // 9.2), until its reader or the agent goes.
-func (s *Site) live(w http.ResponseWriter, r *http.Request) {
+func (s *server) live(w http.ResponseWriter, r *http.Request) {
+	end, free := s.crowd.stay()
+	if !free {
+		tooMany(w)
+		return
+	}
+	defer end()
 	w.Header().Set("Content-Type", "text/event-stream")
+	if r.Method == http.MethodHead {
+		return
+	}
 	flusher := http.NewResponseController(w)
 	for {
 		rung := s.Bell.heard()

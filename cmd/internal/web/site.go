@@ -8,8 +8,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
+	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,6 +40,28 @@ type Site struct {
 //go:embed static
 var static embed.FS
 
+// file is one of those.
+type file struct {
+	kind string // of content
+	body []byte
+}
+
+// files are those that are embedded, by name.
+func files() map[string]file {
+	kinds := map[string]string{".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+	all := map[string]file{}
+	names, err := fs.Glob(static, "static/*")
+	for _, name := range names {
+		body, reading := static.ReadFile(name)
+		err = errors.Join(err, reading)
+		all[path.Base(name)] = file{kinds[path.Ext(name)], body}
+	}
+	if err != nil { // a mistake of who built this
+		panic(err)
+	}
+	return all
+}
+
 // view makes a page of what the agent answers; its errors have the status that
 // api.StatusOf says.
 type view func(v viewer, r *http.Request) (page, error)
@@ -56,34 +82,41 @@ func views() map[string]view {
 	}
 }
 
-// limits of a request.
-const (
-	longestQuery = 4 << 10 // bytes
-	answering    = 15 * time.Second
-)
+// longestQuery is what no link of the pages comes near, in bytes.
+const longestQuery = 4 << 10
 
-// ErrLongQuery refuses what no link of the pages asks.
-var ErrLongQuery = fmt.Errorf("the question is longer than %d bytes", longestQuery)
+// server is a Site at work.
+type server struct {
+	*Site
+	templates templates
+	crowd     crowd
+}
+
+// paths are who serves what.
+func (s *server) paths() map[string]http.HandlerFunc {
+	paths := map[string]http.HandlerFunc{"/live": s.live}
+	for path, v := range views() {
+		paths[path] = func(w http.ResponseWriter, r *http.Request) { s.show(w, r, v) }
+	}
+	for name, file := range files() {
+		paths["/static/"+name] = file.send
+	}
+	s.read(paths)
+	return paths
+}
+
+// nowhere answers for every other path.
+func (s *server) nowhere(w http.ResponseWriter, r *http.Request) {
+	s.show(w, r, func(viewer, *http.Request) (page, error) {
+		return page{}, api.Missing(errors.New("there is no such page"))
+	})
+}
 
 // Handler serves the pages at "/", what they are made of at "/v1/", and looks
 // nowhere else.
 func (s *Site) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /static/", http.FileServerFS(static))
-	mux.Handle("GET /live", http.HandlerFunc(s.live))
-	mux.Handle("GET /v1/", http.HandlerFunc(s.reading))
-	templates := parsed()
-	for path, v := range views() {
-		if path == "/" {
-			path = "/{$}"
-		}
-		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { s.show(w, r, templates, v) })
-	}
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		s.show(w, r, templates, func(viewer, *http.Request) (page, error) {
-			return page{}, api.Missing(errors.New("there is no such page"))
-		})
-	})
+	at := &server{Site: s, templates: parsed(), crowd: newCrowd()}
+	paths := at.paths()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		forbid(w.Header())
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -91,7 +124,17 @@ func (s *Site) Handler() http.Handler {
 			http.Error(w, "nothing can be changed here", http.StatusMethodNotAllowed)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		if len(r.URL.RawQuery) > longestQuery {
+			http.Error(w, fmt.Sprintf("the question is longer than %d bytes", longestQuery), http.StatusRequestURITooLong)
+			return
+		}
+		serve, known := paths[r.URL.Path]
+		if !known {
+			serve = at.nowhere
+		}
+		patient := &patient{ResponseWriter: w, connection: http.NewResponseController(w)}
+		defer patient.end()
+		serve(patient, r)
 	})
 }
 
@@ -108,44 +151,74 @@ func forbid(h http.Header) {
 }
 
 // show sends a view, or in its place why there is none.
-func (s *Site) show(w http.ResponseWriter, r *http.Request, templates templates, v view) {
-	ctx, cancel := context.WithTimeout(r.Context(), answering)
-	defer cancel()
-	r = r.WithContext(ctx)
-	p, err := s.made(r, v)
+func (s *server) show(w http.ResponseWriter, r *http.Request, v view) {
+	body, status, err := s.made(r, v)
 	if err != nil {
-		p = page{Template: "failed", Title: "Not shown", Status: api.StatusOf(err), Data: err.Error()}
-	}
-	var body bytes.Buffer
-	if err := templates.write(&body, s.frame(r, p), p); err != nil {
 		s.Log.Error("a page cannot be made: its reader is told so", "path", r.URL.Path, "err", err)
 		http.Error(w, "this page cannot be made", http.StatusInternalServerError)
 		return
 	}
-	sum := sha256.Sum256(body.Bytes())
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", laterSeconds)
+	}
+	const kind = "text/html; charset=utf-8"
+	if status == 0 {
+		w.Header().Set("Gvlan-Now", s.Now().Format(time.TimeOnly)) // of a page that is as it was
+		tagged(w, r, file{kind, body}, withoutClock(body))
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	w.WriteHeader(status)
+	_, _ = w.Write(body) // whoever asked may be gone
+}
+
+// made is a page as HTML, or one that says why there is none, with a status of
+// HTTP's; 0 is that of a page that can be.
+func (s *server) made(r *http.Request, v view) (body []byte, status int, err error) {
+	ctx, cancel := context.WithTimeout(r.Context(), answering)
+	defer cancel()
+	r = r.WithContext(ctx)
+	var p page
+	end, err := s.crowd.turn(ctx)
+	if err == nil {
+		defer end()
+		p, err = v(viewer{agent: s.Agent, now: s.Now()}, r)
+	}
+	if err != nil {
+		p = page{Template: "failed", Title: "Not shown", Status: api.StatusOf(err), Data: err.Error()}
+	}
+	var made bytes.Buffer
+	err = s.templates.write(&made, s.frame(r, p), p)
+	return made.Bytes(), p.Status, err
+}
+
+// withoutClock is a page without the time that it was made at.
+func withoutClock(body []byte) []byte {
+	before, rest, _ := bytes.Cut(body, []byte(`<span id="live"`)) // text of others has no markup
+	_, after, _ := bytes.Cut(rest, []byte("</span>"))
+	return slices.Concat(before, after)
+}
+
+// send sends a file.
+func (f file) send(w http.ResponseWriter, r *http.Request) { tagged(w, r, f, f.body) }
+
+// tagged sends what a reader may have already: the same is what says that it is.
+func tagged(w http.ResponseWriter, r *http.Request, f file, same []byte) {
+	sum := sha256.Sum256(same)
 	tag := `"` + hex.EncodeToString(sum[:8]) + `"`
 	w.Header().Set("ETag", tag)
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if p.Status == 0 && strings.Contains(r.Header.Get("If-None-Match"), tag) {
+	if strings.Contains(r.Header.Get("If-None-Match"), tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	if p.Status != 0 {
-		w.WriteHeader(p.Status)
-	}
-	_, _ = w.Write(body.Bytes()) // whoever asked may be gone
-}
-
-func (s *Site) made(r *http.Request, v view) (page, error) {
-	if len(r.URL.RawQuery) > longestQuery {
-		return page{}, api.Refuse(ErrLongQuery)
-	}
-	return v(viewer{agent: s.Agent, now: s.Now()}, r)
+	w.Header().Set("Content-Type", f.kind)
+	w.Header().Set("Content-Length", strconv.Itoa(len(f.body)))
+	_, _ = w.Write(f.body) // whoever asked may be gone
 }
 
 // frame is what is around a page. Its problems are none while nothing is known of
 // them.
-func (s *Site) frame(r *http.Request, p page) frame {
+func (s *server) frame(r *http.Request, p page) frame {
 	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), JSON: p.JSON, Data: p.Data}
 	if status, err := ask[api.Status](r.Context(), s.Agent, api.StatusRoute); err == nil {
 		f.Problems = status.Problems

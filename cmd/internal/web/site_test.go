@@ -29,6 +29,7 @@ func (a answers) Answer(_ context.Context, route string) (any, error) {
 }
 
 func (a answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
 	value, err := a.Answer(r.Context(), r.URL.RequestURI())
 	if err != nil {
 		w.WriteHeader(api.StatusOf(err))
@@ -76,15 +77,18 @@ func TestSecretsAreNotRead(t *testing.T) {
 	}
 }
 
-// TestAPageThatIsAsItWas is not sent again.
+// TestAPageThatIsAsItWas is not sent again, although time goes by.
 func TestAPageThatIsAsItWas(t *testing.T) {
-	site := newSite(t, answers{api.NetworksRoute: []api.NetworkView{}, api.PoolsRoute: []api.PoolView{}})
+	now := noon
+	agent := answers{api.NetworksRoute: []api.NetworkView{}, api.PoolsRoute: []api.PoolView{}}
+	site := (&Site{Agent: agent, Host: "h1", Version: "test", Now: func() time.Time { return now }, Log: slog.New(slog.DiscardHandler)}).Handler()
 	first := get(t, site, "/")
+	now = now.Add(time.Second)
 	r := httptest.NewRequest(http.MethodGet, "/", http.NoBody)
 	r.Header.Set("If-None-Match", first.Header().Get("ETag"))
 	w := httptest.NewRecorder()
 	site.ServeHTTP(w, r)
-	if first.Code != http.StatusOK || w.Code != http.StatusNotModified || w.Body.Len() > 0 {
-		t.Errorf("it is answered %d, and again %d with %d bytes", first.Code, w.Code, w.Body.Len())
+	if first.Code != http.StatusOK || w.Code != http.StatusNotModified || w.Body.Len() > 0 || w.Header().Get("Gvlan-Now") != "12:00:01" {
+		t.Errorf("it is answered %d, and again %d at %s with %d bytes", first.Code, w.Code, w.Header().Get("Gvlan-Now"), w.Body.Len())
 	}
 }

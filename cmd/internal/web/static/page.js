@@ -11,7 +11,11 @@ async function look() {
   looking = true;
   try {
     const answer = await fetch(location.href, { headers: tag ? { "If-None-Match": tag } : {} });
-    if (answer.status === 200) {
+    if (answer.status === 304) {
+      note.querySelector("time").textContent = answer.headers.get("Gvlan-Now");
+    } else if (answer.status >= 500) {
+      lost();
+    } else {
       tag = answer.headers.get("ETag") || "";
       const next = new DOMParser().parseFromString(await answer.text(), "text/html");
       become(document.getElementById("main"), next.getElementById("main"));
@@ -55,10 +59,18 @@ function become(now, next) {
 // mine reports whether an attribute is the reader's doing.
 function mine(element, name) { return name === "open" && element.nodeName === "DETAILS" || name === "tabindex"; }
 
-function lost() { note.textContent = "The agent does not answer: this is as it was. It is tried again."; }
+function lost() { tag = ""; note.textContent = "The agent does not answer: this is as it was. It is tried again."; }
 
-const events = new EventSource("/live");
 let first = true; // the page is as it was made a moment ago
-events.addEventListener("change", () => { if (first) first = false; else look(); });
-events.addEventListener("error", lost);
+
+function listen() {
+  const events = new EventSource("/live");
+  events.addEventListener("change", () => { if (first) first = false; else look(); });
+  events.addEventListener("error", () => {
+    if (events.readyState !== EventSource.CLOSED) { lost(); return; } // it tries again by itself
+    first = false;
+    setTimeout(() => { look(); listen(); }, 10000); // there are too many readers, or the agent is another one
+  });
+}
+listen();
 document.addEventListener("visibilitychange", look);

@@ -1,0 +1,143 @@
+package web
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"gvlan/cmd/internal/api"
+)
+
+// waiting is an agent that answers nobody before it is let.
+type waiting struct {
+	answers
+	asked chan struct{}
+	let   chan struct{}
+}
+
+func (b waiting) Answer(ctx context.Context, route string) (any, error) {
+	if route == api.StatusRoute {
+		return b.answers.Answer(ctx, route)
+	}
+	b.asked <- struct{}{}
+	<-b.let
+	return b.answers.Answer(ctx, route)
+}
+
+func (b waiting) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_, _ = b.Answer(r.Context(), r.URL.RequestURI())
+	b.answers.ServeHTTP(w, r)
+}
+
+// TestSoManyPagesAtOnce: however many ask, the agent makes a few at a time, and who
+// waits too long is told to come again.
+func TestSoManyPagesAtOnce(t *testing.T) {
+	agent := waiting{answers{api.EventsRoute + "?limit=201": api.Events{}, api.NodesRoute: []api.NodeView{}}, make(chan struct{}), make(chan struct{})}
+	site := (&Site{Agent: agent, Now: func() time.Time { return noon }}).Handler()
+	answered := make(chan int)
+	for i := range makingAtOnce {
+		path := "/events"
+		if i%2 > 0 {
+			path = api.NodesRoute
+		}
+		go func() {
+			w := httptest.NewRecorder()
+			site.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+			answered <- w.Code
+		}()
+		<-agent.asked
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
+	defer cancel()
+	for _, path := range []string{"/events", api.NodesRoute} {
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, httptest.NewRequestWithContext(late, http.MethodGet, path, http.NoBody))
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "10" {
+			t.Errorf("%s is answered %d, to be tried again after %q", path, w.Code, w.Header().Get("Retry-After"))
+		}
+	}
+	close(agent.let)
+	for range makingAtOnce {
+		if code := <-answered; code != http.StatusOK {
+			t.Errorf("who waited for nobody is answered %d", code)
+		}
+	}
+}
+
+// TestSoManyPagesThatAreOpen: one more looks by the clock, and finds room when
+// another goes.
+func TestSoManyPagesThatAreOpen(t *testing.T) {
+	site := httptest.NewServer(newSite(t, answers{}))
+	defer site.Close()
+	open := func() (*http.Response, func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, site.URL+"/live", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := site.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return answer, func() { cancel(); answer.Body.Close() }
+	}
+	var close func()
+	for i := range streamsAtOnce {
+		answer, end := open()
+		if answer.StatusCode != http.StatusOK {
+			t.Fatalf("page %d is answered %d", i, answer.StatusCode)
+		}
+		if close == nil {
+			close = end
+		} else {
+			defer end()
+		}
+	}
+	answer, end := open()
+	end()
+	if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") != "10" {
+		t.Errorf("one more is answered %d, to be tried again after %q", answer.StatusCode, answer.Header.Get("Retry-After"))
+	}
+	close()
+	for { // until the server hears of it
+		answer, end := open()
+		end()
+		if answer.StatusCode == http.StatusOK {
+			break
+		}
+	}
+}
+
+// TestHeadsOfWhatGoesOn end.
+func TestHeadsOfWhatGoesOn(t *testing.T) {
+	site := newSite(t, answers{})
+	for path, kind := range map[string]string{"/live": "text/event-stream", api.EventsFollowRoute: "application/x-ndjson", api.LeasesRoute: "application/x-ndjson"} {
+		w := httptest.NewRecorder()
+		site.ServeHTTP(w, httptest.NewRequest(http.MethodHead, path, http.NoBody))
+		if w.Code != http.StatusOK || w.Header().Get("Content-Type") != kind {
+			t.Errorf("%s is answered %d, %s", path, w.Code, w.Header().Get("Content-Type"))
+		}
+	}
+}
+
+// TestABellIsHeard by each page that is open.
+func TestABellIsHeard(t *testing.T) {
+	bell := NewBell()
+	site := httptest.NewServer((&Site{Agent: answers{}, Bell: bell, Now: time.Now}).Handler())
+	defer site.Close()
+	answer, err := site.Client().Get(site.URL + "/live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	told := make([]byte, len("event: change\ndata:\n\n"))
+	for range 2 { // at once, and after the bell
+		if _, err := answer.Body.Read(told); err != nil || !strings.HasPrefix(string(told), "event: change") {
+			t.Fatalf("it is told %q, %v", told, err)
+		}
+		bell.Ring()
+	}
+}
