@@ -57,7 +57,7 @@ func TestASubnet(t *testing.T) {
 	if err != nil || len(part.Addresses) != 2 || part.Addresses[0].Container != "db" {
 		t.Errorf("a part: %+v, %v", part, err)
 	}
-	if only, err := asked[api.SubnetView](t, s.show, api.SubnetRoute+"?network=lan"); err != nil || only.Subnet != v.Subnet {
+	if only, err := asked[api.SubnetView](t, s.show, api.Subnet("lan", "", netip.Prefix{}, netip.Prefix{})); err != nil || only.Subnet != v.Subnet {
 		t.Errorf("of the only subnet: %+v, %v", only, err)
 	}
 
