@@ -98,16 +98,21 @@ type EndpointView struct {
 	Parent string   `json:"parent,omitempty"`
 }
 
-// Usable counts the hosts on which a container could start: one without a
-// usable parent has the network and says why it is of no use.
+// Usable counts the hosts on which a container could start.
 func (v NetworkView) Usable() int {
 	have := 0
 	for _, h := range v.Hosts {
-		if h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State)) {
+		if h.Usable() {
 			have++
 		}
 	}
 	return have
+}
+
+// Usable reports whether a container could start there: a host without a usable
+// parent has the network and says why it is of no use.
+func (h NetworkHost) Usable() bool {
+	return h.Why == "" && slices.Contains([]journal.Stage{journal.StageCommitted, journal.StageReplica, journal.StageSwarm, journal.StageLocal}, journal.Stage(h.State))
 }
 
 // Settled reports whether every connected host has its replica, or says why

@@ -32,6 +32,14 @@ func Age(asOf, now time.Time) string {
 	return fmt.Sprintf("etcd does not answer this host: this is what containers had %s ago", terminal.Since(asOf, now))
 }
 
+// LastSaid is the same of networks and hosts.
+func LastSaid(asOf, now time.Time) string {
+	if asOf.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago", terminal.Since(asOf, now))
+}
+
 // Counted is how many there are of what.
 func Counted(n int, what string) string {
 	if n == 1 {

@@ -2,6 +2,7 @@ package facts
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,4 +80,20 @@ func Said(v api.NetworkView, said func(api.NetworkHost) string) []string {
 		lines = append(lines, fmt.Sprintf("%s (%s)", word, h.Called()))
 	}
 	return lines
+}
+
+// NetworkContainers counts those on the network.
+func NetworkContainers(v api.NetworkView) (n int) {
+	for _, h := range v.Hosts {
+		n += len(h.Endpoints)
+	}
+	return n
+}
+
+// Options are those that the network was made with, as they are typed, in order.
+func Options(v api.NetworkView) (all []string) {
+	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
+		all = append(all, k+"="+v.Options[k])
+	}
+	return all
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gvlan/cmd/internal/api"
+	"gvlan/cmd/internal/facts"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/driver/visible"
 )
@@ -40,7 +41,7 @@ type frame struct {
 //go:embed html
 var html embed.FS
 
-// templates are by their name, each within the frame.
+// templates are by their name, each within the frame and with the parts.
 type templates map[string]*template.Template
 
 // parsed are those that are embedded: what cannot be read is a mistake of who built
@@ -51,9 +52,9 @@ func parsed() templates {
 	if err != nil {
 		panic(err)
 	}
-	outer := template.Must(template.New("frame.html").Funcs(functions()).ParseFS(html, "html/frame.html"))
+	outer := template.Must(template.New("frame.html").Funcs(functions()).ParseFS(html, "html/frame.html", "html/parts.html"))
 	for _, name := range names {
-		if base := path.Base(name); base != "frame.html" {
+		if base := path.Base(name); base != "frame.html" && base != "parts.html" {
 			all[strings.TrimSuffix(base, ".html")] = template.Must(template.Must(outer.Clone()).ParseFS(html, name))
 		}
 	}
@@ -64,10 +65,11 @@ func parsed() templates {
 // would be no character of a line by write.
 func functions() template.FuncMap {
 	return template.FuncMap{
-		"clock": terminal.Clock,
-		"dict":  dict,
-		"span":  terminal.Since, // {{span .Since $.Now}}
-		"stamp": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+		"clock":   terminal.Clock,
+		"counted": facts.Counted, // {{counted .Hosts "host"}}
+		"dict":    dict,
+		"span":    terminal.Since, // {{span .Since $.Now}}
+		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	}
 }
 

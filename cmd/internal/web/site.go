@@ -75,10 +75,11 @@ type viewer struct {
 // views are by their path. Each one's template is html/NAME.html.
 func views() map[string]view {
 	return map[string]view{
-		"/":       networks,
-		"/events": happened,
-		"/names":  names,
-		"/subnet": subnet,
+		"/":        networks,
+		"/events":  happened,
+		"/names":   names,
+		"/network": network,
+		"/subnet":  subnet,
 	}
 }
 

@@ -3,7 +3,6 @@ package networks
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,12 +14,12 @@ import (
 	"gvlan/cmd/internal/terminal"
 )
 
-// ageLine warns of views that are not of now; "" for those that are.
-func ageLine(asOf, now time.Time) string {
-	if asOf.IsZero() {
-		return ""
+// printAge warns of views that are not of now.
+func printAge(out io.Writer, asOf, now time.Time) (err error) {
+	if age := facts.LastSaid(asOf, now); age != "" {
+		_, err = fmt.Fprintln(out, age)
 	}
-	return fmt.Sprintf("etcd does not answer this host: this is what it said %s ago\n", terminal.Since(asOf, now))
+	return err
 }
 
 // networkList is `gvlan network ls`.
@@ -34,7 +33,7 @@ func networkList() frame.List[api.NetworkView] {
 				{Head: "STATE", Cell: func(v api.NetworkView) string { return api.Word(v.State) }},
 				{Head: "SUBNETS", Cell: subnetsColumn},
 				{Head: "HOSTS", Cell: facts.UsableHosts},
-				{Head: "CONTAINERS", Cell: containersColumn},
+				{Head: "CONTAINERS", Cell: func(v api.NetworkView) string { return strconv.Itoa(facts.NetworkContainers(v)) }},
 				{Head: "SEGMENT", Wide: true, Cell: func(v api.NetworkView) string { return v.Segment }},
 				{Head: "MADE ON", Wide: true, Cell: facts.MadeOn},
 				{Head: "ID", Wide: true, Cell: func(v api.NetworkView) string { return v.UUID }},
@@ -44,8 +43,7 @@ func networkList() frame.List[api.NetworkView] {
 			if len(views) == 0 {
 				return nil
 			}
-			_, err := fmt.Fprint(out, ageLine(views[0].AsOf, time.Now()))
-			return err
+			return printAge(out, views[0].AsOf, time.Now())
 		},
 		After: printProblems,
 		Empty: "no networks yet: gvlan network create makes one",
@@ -67,15 +65,6 @@ func printProblems(out io.Writer, views []api.NetworkView) error {
 	return nil
 }
 
-// containersColumn counts those on the network.
-func containersColumn(v api.NetworkView) string {
-	endpoints := 0
-	for _, h := range v.Hosts {
-		endpoints += len(h.Endpoints)
-	}
-	return strconv.Itoa(endpoints)
-}
-
 func subnetsColumn(v api.NetworkView) string {
 	var all []string
 	for _, p := range v.Pools {
@@ -87,7 +76,9 @@ func subnetsColumn(v api.NetworkView) string {
 // printNetwork is `gvlan network inspect`.
 func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) error {
 	terminal.InCells(&v)
-	fmt.Fprint(out, ageLine(v.AsOf, now))
+	if err := printAge(out, v.AsOf, now); err != nil {
+		return err
+	}
 	table := terminal.Table{Plain: true, Rows: [][]string{
 		{"network", fmt.Sprintf("%s (%s)", v.Name, v.UUID)},
 		{"state", fmt.Sprintf("%s, scope %s, made on %s", api.Word(v.State), v.Scope, facts.MadeOn(v))},
@@ -95,8 +86,8 @@ func printNetwork(out io.Writer, v api.NetworkView, now time.Time, wide bool) er
 	for _, p := range v.Pools {
 		table.Rows = append(table.Rows, []string{"subnet", facts.Subnet(p)})
 	}
-	for _, k := range slices.Sorted(maps.Keys(v.Options)) {
-		table.Rows = append(table.Rows, []string{"option", k + "=" + v.Options[k]})
+	for _, line := range facts.Options(v) {
+		table.Rows = append(table.Rows, []string{"option", line})
 	}
 	for _, line := range facts.Changed(v) {
 		table.Rows = append(table.Rows, []string{"changed", line})
