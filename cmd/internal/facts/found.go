@@ -10,6 +10,13 @@ import (
 	"gvlan/ipam/survey"
 )
 
+// Names of what became of a container that has no address: one of these for each that
+// it wants.
+const (
+	Stopped = "stopped"
+	Removed = "removed"
+)
+
 // OfFound is what there is to say of one thing that a whois finds.
 func OfFound(found api.Found, now time.Time) (f Facts) {
 	switch found.Kind {
@@ -36,9 +43,9 @@ func OfFound(found api.Found, now time.Time) (f Facts) {
 		f.add("container", found.Container)
 		f.add("state", "it has no address now")
 		for _, w := range found.Wants {
-			did := "stopped"
+			did := Stopped
 			if w.Removed {
-				did = "removed"
+				did = Removed
 			}
 			f.add(did, fmt.Sprintf("on %s; when it starts it wants %s of network %s", w.Host, w.Address, terminal.OrDash(w.Network)))
 		}

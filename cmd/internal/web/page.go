@@ -23,6 +23,7 @@ type page struct {
 	Title    string
 	Status   int    // of HTTP; 0: 200
 	JSON     string // route of what it shows; "" for none
+	Still    bool   // it is an answer of its time, that no page asks for again by itself
 	Data     any    // of the template, as .Data
 }
 
@@ -35,6 +36,7 @@ type frame struct {
 	Now           time.Time
 	Problems      []api.Problem
 	JSON          string // route of what it shows; "" for none
+	Still         bool   // it stays as it is
 	Data          any
 }
 

@@ -96,7 +96,10 @@ type heldRow struct {
 // measures of a grid.
 const (
 	rowSize  = 16
-	partSize = 256
+	partBits = 8 // that tell the addresses of a part apart
+	partSize = 1 << partBits
+	// squareBits tell those apart that are shown one by one (api.SubnetView).
+	squareBits = 10
 	// mostHeld is how many addresses are listed below the picture.
 	mostHeld = 256
 	// mostNames is how many names of one address are told.
@@ -219,7 +222,7 @@ func (p *subnetPage) squares(names map[netip.Addr][]string, now time.Time) {
 		if i%partSize == 0 {
 			part := gridPart{ID: "p-" + id, Prefix: p.At}
 			if len(p.Addresses) > partSize {
-				part.Prefix = netip.PrefixFrom(v.Address, v.Address.BitLen()-8)
+				part.Prefix = netip.PrefixFrom(v.Address, v.Address.BitLen()-partBits)
 				part.Href = p.href(part.Prefix)
 			}
 			p.Parts = append(p.Parts, part)
@@ -230,7 +233,7 @@ func (p *subnetPage) squares(names map[netip.Addr][]string, now time.Time) {
 		}
 		row := &part.Rows[len(part.Rows)-1]
 		l := all[v.State]
-		href := "/lease?" + url.Values{"address": {v.Address.String()}, "segment": {v.Segment}}.Encode()
+		href := leaseAt(v.Address, v.Segment)
 		row.Squares = append(row.Squares, square{ID: "a-" + id, Class: l.Class(), Sign: l.Sign, Href: href, Says: says(v, l, names[v.Address], now)})
 		switch v.State {
 		case survey.Free, survey.Unusable, survey.Excluded, survey.Outside:

@@ -6,7 +6,7 @@ const note = document.getElementById("live");
 let tag = "", looking = false, again = false;
 
 async function look() {
-  if (document.hidden) return;
+  if (document.hidden || document.getElementById("main").hasAttribute("data-still")) return;
   if (looking) { again = true; return; }
   looking = true;
   try {
