@@ -86,7 +86,7 @@ func views() map[string]view {
 }
 
 // longestQuery is what no link of the pages comes near, in bytes.
-const longestQuery = 4 << 10
+const longestQuery = 32 << 10
 
 // server is a Site at work.
 type server struct {
