@@ -35,6 +35,8 @@ var arrows = map[string][]string{
 	"cmd/internal/doctor/firewall": {},
 	"cmd/internal/facts":           {"cluster", "cluster/store", "cmd/internal/api", "cmd/internal/config", "cmd/internal/terminal", "driver/visible", "ipam/pool", "ipam/survey"},
 	"cmd/internal/metrics":         {"cluster", "cluster/gossip", "cluster/store", "cluster/store/session", "dns/zone", "driver/command", "driver/journal", "driver/reconcile", "driver/visible", "ipam"},
+	"cmd/internal/listen":          {"cluster/store"},
+	"cmd/internal/metrics":         {"cluster", "cluster/gossip", "cluster/store", "cluster/store/session", "cmd/internal/listen", "dns/zone", "driver/command", "driver/journal", "driver/reconcile", "driver/visible", "ipam"},
 	"cmd/internal/support":         {"cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor", "driver/engine"},
 	"cmd/internal/systemd":         {},
 	"cmd/internal/terminal":        {"driver/visible"},

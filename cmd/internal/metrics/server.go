@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -13,7 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
-	"gvlan/cluster/store"
+	"gvlan/cmd/internal/listen"
 	"gvlan/driver/visible"
 )
 
@@ -34,59 +33,28 @@ type Server struct {
 }
 
 const (
-	// listenAgain is when an address that cannot be had is tried again: it may be
-	// one of an interface that is yet to come up.
-	listenAgain = 2 * time.Second
 	// asking bounds what /healthz and /readyz wait for.
 	asking = 3 * time.Second
 	// readLimit bounds how long a request may take to arrive.
 	readLimit = 5 * time.Second
-	// endLimit is how long answers may take that are under way when the agent
-	// ends; a profile that is being taken does not hold it up.
-	endLimit = time.Second
 )
 
 // Run listens until ctx ends. An address that cannot be had is told once, and
-// when it is had after all: containers do not need it.
+// when it is had after all: containers do not need it. A profile that is being
+// taken does not hold the end up.
 func (s *Server) Run(ctx context.Context) error {
 	if s.Listen == "" {
 		return nil
 	}
-	var since time.Time
-	for {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.Listen)
-		if err == nil {
-			if !since.IsZero() {
-				s.Log.Info("metrics are served", "address", s.Listen, "after", time.Since(since).Round(time.Second))
-			}
-			return s.serve(ctx, listener)
-		}
-		if since.IsZero() && ctx.Err() == nil {
-			since = time.Now()
-			s.Log.Error("metrics are not served on the address of --metrics-listen: tried again every two seconds", "address", s.Listen, "err", err)
-		}
-		if !store.Sleep(ctx, listenAgain) {
-			return nil
-		}
+	place := &listen.Place{Address: s.Listen, Option: "metrics-listen", What: "metrics are", Log: s.Log}
+	listener, had := place.Listen(ctx)
+	if !had {
+		return nil
 	}
-}
-
-// serve answers on a listener until ctx ends.
-func (s *Server) serve(ctx context.Context, listener net.Listener) error {
 	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: readLimit, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serve metrics on %s: %w", s.Listen, err)
-	case <-ctx.Done():
+	if err := listen.Serve(ctx, server, listener); err != nil {
+		return fmt.Errorf("metrics: %w", err)
 	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endLimit)
-	defer cancel()
-	if server.Shutdown(end) != nil {
-		_ = server.Close()
-	}
-	<-served
 	return nil
 }
 
