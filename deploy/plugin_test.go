@@ -61,6 +61,7 @@ func TestPluginSettings(t *testing.T) {
 	}
 	for name, preset := range map[string]string{
 		"GVLAN_ETCD_ENDPOINTS": "", "GVLAN_ETCD_CA": "", "GVLAN_ETCD_CERT": "", "GVLAN_ETCD_KEY": "",
+		"GVLAN_WEB_LISTEN": "", "GVLAN_WEB_CERT": "", "GVLAN_WEB_KEY": "", "GVLAN_WEB_PASSWORD_FILE": "", "GVLAN_WEB_PROXY_HEADER": "", "GVLAN_WEB_PROXY_FROM": "",
 		"GVLAN_NODE_NAME": "", "GVLAN_LOG_LEVEL": "info", "GVLAN_DATA_DIR": "/var/lib/gvlan-swarm",
 	} {
 		if got, ok := settable[name]; !ok || got != preset {

@@ -27,6 +27,7 @@ func (l *Settings) Check() error {
 		l.checkTruth(),
 		c.checkEtcdAccess(),
 		l.checkListen(),
+		c.Web.check(),
 		c.checkNames(),
 		c.checkBGP(),
 		c.checkParents(),
@@ -194,6 +195,80 @@ func (l *Settings) checkListen() error {
 		problems = append(problems, errors.New("--dns-listen with --dns off: nothing would listen; give one"))
 	}
 	return errors.Join(problems...)
+}
+
+// Names of a header as HTTP has them (RFC 9110, 5.6.2), and those that are in any
+// browser's request, or that proxies add for whomever they pass on.
+var (
+	headerForm   = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+	headersOfAll = []string{
+		"accept", "accept-encoding", "accept-language", "authorization", "cache-control", "connection", "content-length", "content-type", "cookie",
+		"dnt", "forwarded", "host", "if-none-match", "last-event-id", "origin", "pragma", "priority", "referer", "te", "transfer-encoding", "upgrade",
+		"upgrade-insecure-requests", "user-agent", "via",
+	}
+	prefixesOfAll = []string{"sec-", "x-forwarded-", "x-real-"}
+)
+
+// check: the page is open to nobody who was not let in.
+func (w *Web) check() error {
+	password, proxy := w.Password != "" || w.PasswordFile != "", w.ProxyHeader != "" || len(w.ProxyFrom) > 0
+	if w.Listen == "" {
+		if password || proxy || w.Cert != "" || w.Key != "" {
+			return errors.New("--web-cert, --web-key, --web-password, --web-proxy-header or --web-proxy-from without --web-listen: nothing would listen; give for example --web-listen 127.0.0.1:8470")
+		}
+		return nil
+	}
+	var problems []error
+	host, port, err := net.SplitHostPort(w.Listen)
+	switch {
+	case err != nil || host == "" || !isPort(port):
+		problems = append(problems, fmt.Errorf("--web-listen %q: give HOST:PORT, for example 127.0.0.1:8470", w.Listen))
+	case !w.Loopback() && !password && !proxy:
+		problems = append(problems, fmt.Errorf("--web-listen %s: others than this host may reach that address, and nothing would keep them out; give --web-password-file, or --web-proxy-header with --web-proxy-from, or listen on 127.0.0.1:%s", w.Listen, port))
+	}
+	if (w.Cert == "") != (w.Key == "") {
+		problems = append(problems, errors.New("--web-cert and --web-key: one is no use without the other"))
+	}
+	if w.Password != "" && w.PasswordFile != "" {
+		problems = append(problems, errors.New("--web-password with --web-password-file: give one"))
+	}
+	if w.Password != "" {
+		problems = append(problems, checkPassword("web-password", w.Password))
+	}
+	return errors.Join(append(problems, w.checkProxy())...)
+}
+
+// checkProxy: what anybody's request has, and everybody's address, say nothing of who
+// was let in.
+func (w *Web) checkProxy() error {
+	if (w.ProxyHeader == "") != (len(w.ProxyFrom) == 0) {
+		return errors.New("--web-proxy-header and --web-proxy-from: one is no use without the other")
+	}
+	name := strings.ToLower(w.ProxyHeader)
+	begins := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
+	switch {
+	case name == "":
+		return nil
+	case !headerForm.MatchString(name):
+		return fmt.Errorf("--web-proxy-header %q is no name of a header: give for example X-Remote-User", w.ProxyHeader)
+	case slices.Contains(headersOfAll, name) || slices.ContainsFunc(prefixesOfAll, begins):
+		return fmt.Errorf("--web-proxy-header %s: requests of people who were not let in have it as well; give one that only the proxy sets, for example X-Remote-User", w.ProxyHeader)
+	case slices.ContainsFunc(w.ProxyFrom, func(p netip.Prefix) bool { return p.Bits() == 0 }):
+		return errors.New("--web-proxy-from: a prefix of length 0 is everybody; give the address of the proxy, for example 192.168.1.5/32")
+	}
+	return nil
+}
+
+// shortestPassword is in bytes: guesses are slowed down (cmd/internal/web/door), and a
+// shorter one is found all the same.
+const shortestPassword = 8
+
+// checkPassword refuses what is guessed; the error does not repeat it.
+func checkPassword(option, password string) error {
+	if len(password) < shortestPassword {
+		return fmt.Errorf("--%s: the password has %d characters: give %d or more, as openssl rand -base64 18 prints them", option, len(password), shortestPassword)
+	}
+	return nil
 }
 
 // checkEtcdListen wants an address: the certificate of a member names it, and

@@ -31,6 +31,7 @@ type Config struct {
 	LogFormat       string   // text or json
 
 	Metrics Metrics
+	Web     Web
 	Etcd    Etcd
 	Join    Join
 	Pools   Pools
@@ -59,6 +60,27 @@ type Metrics struct {
 	Listen  string // host:port; "": nowhere
 	Profile bool   // serve Go's profiles there as well
 }
+
+// Web says where people look at the page, and who may.
+type Web struct {
+	Listen       string // host:port; "": nowhere but on the status socket
+	Cert         string // PEM file; "": the agent makes its own where it serves TLS
+	Key          string // PEM file
+	Password     string
+	PasswordFile string         // Password is read from it
+	ProxyHeader  string         // in requests of ProxyFrom: a reverse proxy let them in
+	ProxyFrom    []netip.Prefix // where that header is believed
+}
+
+// Loopback reports whether only this host reaches the page. A name may be that of any
+// address.
+func (w Web) Loopback() bool {
+	at, err := netip.ParseAddrPort(w.Listen)
+	return err == nil && at.Addr().Unmap().IsLoopback()
+}
+
+// TLS reports whether the page is served with TLS: always where others reach it.
+func (w Web) TLS() bool { return w.Cert != "" || !w.Loopback() }
 
 // Etcd says which etcd holds the truth.
 type Etcd struct {
@@ -183,7 +205,7 @@ func (c *Config) HostPath(path string) string {
 func (c *Config) OnHost() {
 	for _, path := range []*string{
 		&c.DataDir, &c.Etcd.CA, &c.Etcd.Cert, &c.Etcd.Key, &c.Etcd.PasswordFile,
-		&c.Join.TokenFile, &c.DNS.Update.SecretFile,
+		&c.Join.TokenFile, &c.DNS.Update.SecretFile, &c.Web.Cert, &c.Web.Key, &c.Web.PasswordFile,
 	} {
 		if *path != "" {
 			*path = c.HostPath(*path)

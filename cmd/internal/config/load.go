@@ -235,6 +235,7 @@ func (c *Config) ReadSecrets() error {
 	problems := []error{
 		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
 		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
+		c.Web.readPassword(),
 	}
 	for i := range c.BGP.Peers {
 		var err error
@@ -251,6 +252,26 @@ func (c *Config) JoinToken() (string, error) {
 		return token, err
 	}
 	return token, checkToken("token-file", token)
+}
+
+// readPassword reads the page's password from a file that nobody else can read.
+func (w *Web) readPassword() error {
+	const option = "web-password-file"
+	if w.PasswordFile == "" {
+		return nil
+	}
+	about, err := os.Stat(w.PasswordFile)
+	if err != nil {
+		return fmt.Errorf("read --%s: %w", option, err)
+	}
+	const others = 0o007
+	if about.Mode().Perm()&others != 0 {
+		return fmt.Errorf("read --%s: every user of the host has access to %s: chmod 600 %[2]s", option, w.PasswordFile)
+	}
+	if err := readSecret(option, w.PasswordFile, &w.Password); err != nil {
+		return err
+	}
+	return checkPassword(option, w.Password)
 }
 
 func readSecret(name, path string, into *string) error {

@@ -27,6 +27,7 @@ func (o option) bare() bool {
 func options() []option {
 	var all []option
 	all = append(all, hostOptions()...)
+	all = append(all, webOptions()...)
 	all = append(all, etcdOptions()...)
 	all = append(all, joinOptions()...)
 	all = append(all, poolOptions()...)
@@ -72,6 +73,25 @@ func hostOptions() []option {
 			field: func(c *Config) any { return &c.Metrics.Listen }},
 		{Name: "pprof", preset: "off", usage: "serve Go's profiles on --metrics-listen as well",
 			field: func(c *Config) any { return &c.Metrics.Profile }},
+	}
+}
+
+func webOptions() []option {
+	return []option{
+		{Name: "web-listen", usage: "`HOST:PORT` to serve the page on, 127.0.0.1:8470 for this host alone; another address wants a password or a proxy, and has TLS; none: off, gvlan web shows it",
+			field: func(c *Config) any { return &c.Web.Listen }},
+		{Name: "web-cert", usage: "PEM `FILE` with the certificate of --web-listen, read again when it changes; the agent makes its own without it",
+			field: func(c *Config) any { return &c.Web.Cert }},
+		{Name: "web-key", usage: "PEM `FILE` with the key of --web-cert",
+			field: func(c *Config) any { return &c.Web.Key }},
+		{Name: "web-password", secret: true, usage: "`PASSWORD` that lets people in at --web-listen, with any user name; better --web-password-file",
+			field: func(c *Config) any { return &c.Web.Password }},
+		{Name: "web-password-file", usage: "`FILE` whose content is that password",
+			field: func(c *Config) any { return &c.Web.PasswordFile }},
+		{Name: "web-proxy-header", usage: "`NAME` of the header by which a reverse proxy says whom it let in, as X-Remote-User",
+			field: func(c *Config) any { return &c.Web.ProxyHeader }},
+		{Name: "web-proxy-from", usage: "`PREFIX,...` of the proxy: the header is believed from there only, as 192.168.1.5/32",
+			field: func(c *Config) any { return &c.Web.ProxyFrom }},
 	}
 }
 

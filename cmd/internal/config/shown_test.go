@@ -18,7 +18,7 @@ import (
 func TestShown(t *testing.T) {
 	loaded, err := config.Load(pflag.NewFlagSet("", pflag.ContinueOnError), []string{
 		"GVLAN_CONFIG=/dev/null", "GVLAN_DNS_LISTEN=192.168.1.10:53,127.0.0.1:5354", "GVLAN_MEMBER_GONE=90s", "GVLAN_SWARM=off",
-		"GVLAN_ETCD_PASSWORD=hunter2", "GVLAN_TOKEN=gvlan1-hunter2", "GVLAN_DEFAULT_POOLS=10.0.0.0/8:24", "GVLAN_GOSSIP_PORT=9000",
+		"GVLAN_ETCD_PASSWORD=hunter2", "GVLAN_TOKEN=gvlan1-hunter2", "GVLAN_WEB_PASSWORD=hunter2", "GVLAN_DEFAULT_POOLS=10.0.0.0/8:24", "GVLAN_GOSSIP_PORT=9000",
 		"GVLAN_BGP_AS=4200000001", "GVLAN_BGP_PEER=192.168.1.1,65000,/etc/gvlan/bgp;[fd00::1]:1179,65000", "GVLAN_BGP_IMPORT=10.0.0.0/8",
 	})
 	if err != nil {
@@ -40,7 +40,7 @@ func TestShown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want.Etcd.Password, want.Join.Token = "", ""
+	want.Etcd.Password, want.Join.Token, want.Web.Password = "", "", ""
 	want.BGP.Peers[0].Password = ""
 	compare := []cmp.Option{cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{}), cmpopts.EquateEmpty()}
 	if diff := cmp.Diff(want, got, compare...); diff != "" {

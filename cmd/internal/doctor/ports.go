@@ -54,6 +54,9 @@ func (f *facts) openPorts() []port {
 			}
 		}
 	}
+	if number := portOf(f.Config.Web.Listen); number != 0 && !f.Config.Web.Loopback() {
+		ports = append(ports, port{number, unix.IPPROTO_TCP, "the page"})
+	}
 	return ports
 }
 
@@ -155,7 +158,7 @@ func checkFirewall(_ context.Context, f *facts) (string, []Finding, error) {
 		x := Finding{
 			Severity: Fault,
 			What:     fmt.Sprintf("this host's firewall drops %s from %s: %s", strings.Join(names, ", "), list(from[key]), key.by),
-			Why:      "other hosts reach the store, the gossip or the names of this one by these ports",
+			Why:      "other hosts reach the store, the gossip, the names or the page of this one by these ports",
 			Cure:     "let them in from the hosts of the cluster, before that rule: " + strings.Join(open, ", ") + " (nft -a list ruleset; ufw allow; firewall-cmd --add-port)",
 		}
 		if !key.certain {

@@ -154,7 +154,7 @@ func (n names) ofHost(ctx context.Context, h Host) {
 	n.add(domain, h.Settings.DNS.Domain)
 	n.add(domain, h.Settings.DNS.Update.Zone)
 	for _, text := range append(slices.Concat(h.Settings.Etcd.Endpoints, h.Settings.DNS.Upstream, h.Settings.DNS.Listen),
-		h.Settings.Join.Address, h.Settings.DNS.Update.Server, h.Settings.Etcd.Listen, h.Settings.Metrics.Listen) {
+		h.Settings.Join.Address, h.Settings.DNS.Update.Server, h.Settings.Etcd.Listen, h.Settings.Metrics.Listen, h.Settings.Web.Listen) {
 		n.add(host, hostIn(text))
 	}
 	for name := range h.Settings.Parents.Networks {
