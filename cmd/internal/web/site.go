@@ -121,7 +121,7 @@ func (s *Site) Handler() http.Handler {
 	at := &server{Site: s, templates: parsed(), crowd: newCrowd()}
 	paths := at.paths()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		forbid(w.Header())
+		Forbid(w.Header())
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
 			http.Error(w, "nothing can be changed here", http.StatusMethodNotAllowed)
@@ -141,9 +141,9 @@ func (s *Site) Handler() http.Handler {
 	})
 }
 
-// forbid has a browser do nothing for a page but show it, with what this site
+// Forbid has a browser do nothing for a page but show it, with what this site
 // serves itself (Content Security Policy Level 3; Fetch's X-Content-Type-Options).
-func forbid(h http.Header) {
+func Forbid(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")

@@ -90,7 +90,7 @@ func secretsOf(all ...config.Config) (secrets []string) {
 	for _, c := range all {
 		_ = c.ReadSecrets()
 		token, _ := c.JoinToken()
-		secrets = append(secrets, c.Etcd.Password, c.DNS.Update.Secret, token)
+		secrets = append(secrets, c.Etcd.Password, c.DNS.Update.Secret, c.Web.Password, token)
 	}
 	return secrets
 }
