@@ -41,6 +41,8 @@ var arrows = map[string][]string{
 	"cmd/internal/systemd":         {},
 	"cmd/internal/terminal":        {"driver/visible"},
 	"cmd/internal/web":             {"cluster/events", "cluster/store", "cmd/internal/api", "cmd/internal/facts", "cmd/internal/terminal", "driver/option", "driver/visible", "ipam/pool", "ipam/survey"},
+	"cmd/internal/web":             {"cmd/internal/api", "cmd/internal/terminal", "driver/visible"},
+	"cmd/internal/web/door":        {"cmd/internal/listen", "cmd/internal/web"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/hostroute", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/arp":               {"driver/packet", "driver/trouble"},
