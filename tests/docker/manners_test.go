@@ -27,6 +27,7 @@ var withoutStore = map[string]manners{
 	"lease show": {0, "etcd does not answer this host"}, "whois": {0, "etcd does not answer this host"},
 	"pool ls": {0, "etcd does not answer this host"}, "store ls": {0, "the store does not answer this host"},
 	"route ls": {0, "no routes to containers of other hosts"}, "bgp": {0, "BGP is off on this host"},
+	"web": {124, "http://127.0.0.1:8470/?key="}, // it serves until timeout ends it
 }
 
 // TestManners types every command without root, without a store that answers,

@@ -125,6 +125,7 @@ type Agent struct {
 	conditions conditions
 	unstarted  unstarted
 	exporter   *metrics.Server
+	pages      pages
 
 	plugin *plugin.Plugin
 	socket net.Listener // the plugin's
@@ -383,7 +384,16 @@ func (a *Agent) openSockets() (err error) {
 		return err
 	}
 	a.register()
-	return nil
+	return a.openPages()
+}
+
+// openPages makes the page, and the door that leads to it.
+func (a *Agent) openPages() (err error) {
+	site := a.site()
+	a.status.Site(api.SitePath, http.StripPrefix(strings.TrimSuffix(api.SitePath, "/"), site))
+	a.pages, err = newPages(a.config, a.self.Host, a.address, site, a.log)
+	a.status.Handle("POST "+api.WebKeyRoute, func(*http.Request) (any, error) { return a.pages.link() })
+	return err
 }
 
 // register has the status socket answer for every part.
@@ -416,7 +426,6 @@ func (a *Agent) register() {
 	answer.Doctor{Session: a.session, Config: a.config}.Register(a.status)
 	a.recovery.register(a.status)
 	a.moves.register(a.status)
-	a.status.Site(api.SitePath, http.StripPrefix(strings.TrimSuffix(api.SitePath, "/"), a.site()))
 }
 
 // site makes the pages, which look again when what this agent follows changes.
@@ -578,6 +587,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	loop(a.names.push)
 
 	loop(a.exporter.Run)
+	loop(a.pages.run)
 	if a.config.Metrics.Listen != "" {
 		loop(func(ctx context.Context) error { return a.unstarted.look(ctx, a.driver.FailedStarts) })
 	}

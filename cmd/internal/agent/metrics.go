@@ -63,7 +63,7 @@ func (a *Agent) warnings() int {
 // is not trusted, people are told of once.
 func (a *Agent) others() []string {
 	ofNetwork := func(string) (string, bool) { return "", false }
-	return slices.Concat(a.names.warnings(), a.routers.warnings(), a.troubles.Lasting(ofNetwork, store.IsUnusable))
+	return slices.Concat(a.names.warnings(), a.routers.warnings(), a.pages.warnings(), a.troubles.Lasting(ofNetwork, store.IsUnusable))
 }
 
 // unstarted is how many containers the engine failed to start at the last look: a

@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"gvlan/cmd/internal/config"
@@ -60,6 +63,40 @@ func (s *Client) Send(ctx context.Context, method, route string, body, value any
 	}
 	defer response.Body.Close()
 	return decodeAnswer(response, value)
+}
+
+// Pages shows the pages of the agent (SitePath) at "/", those that go on as well, to
+// GET and HEAD. Who may look is decided before.
+func (s *Client) Pages() http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			below := strings.TrimSuffix(SitePath, "/")
+			r.Out.URL.Scheme, r.Out.URL.Host, r.Out.Host = "http", "agent", "agent"
+			r.Out.URL.Path, r.Out.URL.RawQuery = below+r.In.URL.Path, r.In.URL.RawQuery
+			if r.In.URL.RawPath != "" {
+				r.Out.URL.RawPath = below + r.In.URL.RawPath
+			}
+		},
+		Transport: s.http.Transport, FlushInterval: -1, // at once
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil {
+				http.Error(w, s.unreachable(err).Error(), http.StatusBadGateway)
+			}
+		},
+		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // a reader that goes is no error
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "nothing can be changed here", http.StatusMethodNotAllowed)
+			return
+		}
+		if !fs.ValidPath(strings.Trim("x"+r.URL.Path, "/")) || !strings.HasPrefix(r.URL.Path, "/") { // ".." would lead out of the pages
+			http.NotFound(w, r)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
 }
 
 // Follow calls tell with each value of a route that goes on, until ctx ends, which

@@ -8,6 +8,20 @@ const StatusRoute = "/v1/status"
 // SitePath is where the status socket serves the pages (cmd/internal/web).
 const SitePath = "/web/"
 
+// WebKeyRoute is where `gvlan web` asks: POST, WebDoor.
+const WebKeyRoute = "/v1/web/key"
+
+// WebDoor is how people get to the page of an agent over TCP.
+type WebDoor struct {
+	Listen      string `json:"listen"`                // HOST:PORT; "": nowhere, and the rest is empty
+	Link        string `json:"link,omitempty"`        // lets one browser in, once
+	Fingerprint string `json:"fingerprint,omitempty"` // SHA-256 of the certificate; "": without TLS
+	Made        bool   `json:"made,omitempty"`        // the agent made the certificate itself
+	Password    bool   `json:"password,omitempty"`    // one lets in
+	ProxyHeader string `json:"proxyHeader,omitempty"` // of a reverse proxy that lets people in
+	Why         string `json:"why,omitempty"`         // it is not open
+}
+
 // Status is the answer of GET /v1/status.
 type Status struct {
 	Problems        []Problem       `json:"problems"` // what is wrong; none: healthy

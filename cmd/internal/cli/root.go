@@ -14,6 +14,7 @@ import (
 	"gvlan/cmd/internal/cli/networks"
 	"gvlan/cmd/internal/cli/nodes"
 	"gvlan/cmd/internal/cli/stores"
+	"gvlan/cmd/internal/cli/web"
 	"gvlan/cmd/internal/config"
 )
 
@@ -39,7 +40,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.AddCommand(newAgentCommand(runAgent), newConfigCommand(), newVersionCommand(version),
-		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(),
+		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(), web.New(),
 		networks.New(), networks.NewRoute(), networks.NewBGP(), names.New(),
 		leases.NewWhois(), leases.NewLease(), leases.NewPool(), leases.NewConflict(), leases.NewReserve(), leases.NewUnreserve(),
 		nodes.New(), nodes.NewMembers(), nodes.NewKey(),
