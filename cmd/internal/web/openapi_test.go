@@ -247,7 +247,7 @@ func fillKind(v reflect.Value, text func(at string) string, at string) {
 var withheld = []string{
 	"AuditRoute", "BackupRoute", "CARotateRoute", "CAStateRoute", "DrainRoute", "EvictRoute", "ImportRoute", "RecoverRoute", "ReservationsRoute",
 	"RestoreRoute", "RotateRoute", "SettingsRoute", "SetupRoute", "StoreInitRoute", "StoreJoinRoute", "StoreLeaveRoute", "StoreRecoverRoute",
-	"StoreSizeRoute", "StoreReadsRoute", "TokenRotateRoute", "TokenRoute",
+	"StoreSizeRoute", "StoreReadsRoute", "TokenRotateRoute", "TokenRoute", "WebKeyRoute",
 }
 
 // TestCommandsAskTheSame: what an operator command asks is served beside the pages,
