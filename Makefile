@@ -17,6 +17,7 @@
 # make bench-ipam  what an address costs, beside the store's own writes; ROOMS="single many"
 #              measures those only (tests/bench/ipam/main.go)
 # make bench-networks  how soon a network is on ten hosts, what 1,000 cost
+# make bench-page  how soon the page of a subnet of 10,000 containers is there
 # make bench-routes  how many routes a host has to the containers of others, what
 #              ten thousand cost it, and how soon a container is reached
 # make bench-run  a container's start beside the built-in macvlan's
@@ -36,7 +37,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -91,6 +92,10 @@ bench-ipam:
 bench-networks:
 	tests/lab/install.sh
 	$(GO) run ./tests/bench/networks
+
+bench-page:
+	tests/lab/install.sh
+	$(GO) run ./tests/bench/page
 
 bench-routes:
 	tests/lab/install.sh

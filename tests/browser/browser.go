@@ -3,6 +3,7 @@
 //
 //	browser.go  starts it, and says from where it reaches what
 //	tab.go      a page in it: what is on it, and what the browser complains of
+//	serve.go    an agent's page without gvlan's own ways to it
 //	axe.go      whether people who do not see or hold a mouse can use it
 package browser
 

@@ -5,10 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"path/filepath"
 	"testing"
 	"time"
@@ -91,21 +88,13 @@ func (c *cluster) trusted(h *lab.Host) error {
 
 // site is where the page of a host is seen from this computer.
 func (c *cluster) site(h *lab.Host) string {
-	socket := h.Path("/run/gvlan/gvlan.sock")
-	proxy := &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.Out.URL.Scheme, r.Out.URL.Host = "http", "agent"
-			r.Out.URL.Path, r.Out.URL.RawPath = "/web"+r.In.URL.Path, ""
-		},
-		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-		}},
-		FlushInterval: -1,
-	}
-	server := httptest.NewServer(proxy)
-	c.t.Cleanup(server.Close)
-	c.t.Cleanup(server.CloseClientConnections)
-	return server.URL
+	site := must(browser.Serve(c.t.Context(), h.Path("/run/gvlan/gvlan.sock")))(c.t)
+	c.t.Cleanup(func() {
+		if err := site.Close(); err != nil {
+			c.t.Error(err)
+		}
+	})
+	return site.URL
 }
 
 // settle makes what every scene finds: networks, and of the first one's addresses

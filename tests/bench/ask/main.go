@@ -24,10 +24,22 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gvlan/tests/bench/crowd"
 )
 
 // bar is how long an answer may take.
 const bar = 200 * time.Millisecond
+
+// networks are how many the containers are in.
+const networks = 10
+
+// What one of the containers has.
+const (
+	someContainer = "web-1234"
+	someAddress   = "10.4.0.133"
+	someMAC       = "02:42:00:00:04:d2"
+)
 
 // commands are what operators type.
 var commands = []string{
@@ -44,40 +56,40 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, size{nodes: *nodes, leases: *leases}, *rounds); err != nil {
+	if err := run(ctx, crowd.Size{Nodes: *nodes, Leases: *leases, Networks: networks}, *rounds); err != nil {
 		log.Fatal("bench ask: ", err)
 	}
 }
 
-func run(ctx context.Context, s size, rounds int) (retErr error) {
-	a, err := begin(ctx)
+func run(ctx context.Context, s crowd.Size, rounds int) (retErr error) {
+	a, err := crowd.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err := a.close(); retErr == nil {
+		if err := a.Close(); retErr == nil {
 			retErr = err
 		}
 	}()
-	if err := a.fill(ctx, s); err != nil {
+	if err := a.Fill(ctx, s); err != nil {
 		return fmt.Errorf("fill the store: %w", err)
 	}
 	took, computed := map[string][]time.Duration{}, map[string]time.Duration{}
 	var before float64
 	for round := range rounds {
 		if round == min(2, rounds-1) {
-			if before, err = a.memoryMiB(); err != nil {
+			if before, err = a.MemoryMiB(); err != nil {
 				return err
 			}
 		}
 		for _, command := range commands {
-			before, began := a.computed(), time.Now()
-			own, err := a.types(ctx, command)
+			before, began := a.Computed(), time.Now()
+			own, err := a.Types(ctx, command)
 			if err != nil {
 				return err
 			}
 			took[command] = append(took[command], time.Since(began))
-			computed[command] += a.computed() - before + own
+			computed[command] += a.Computed() - before + own
 		}
 	}
 	var slow []string
@@ -91,7 +103,7 @@ func run(ctx context.Context, s size, rounds int) (retErr error) {
 			slow = append(slow, fmt.Sprintf("%s (%.0f ms)", command, ms(median)))
 		}
 	}
-	after, err := a.memoryMiB()
+	after, err := a.MemoryMiB()
 	if err != nil {
 		return err
 	}

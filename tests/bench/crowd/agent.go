@@ -1,4 +1,6 @@
-package main
+// Package crowd is an agent in whose store many hosts with many containers have
+// written, for benchmarks and tests of what it answers.
+package crowd
 
 import (
 	"bytes"
@@ -18,9 +20,9 @@ import (
 	"gvlan/tests/lab"
 )
 
-// agent is the whole program as a process, without an engine, with the store that
+// Agent is the whole program as a process, without an engine, with the store that
 // it brings along.
-type agent struct {
+type Agent struct {
 	dir     string
 	program string
 	process *exec.Cmd
@@ -28,22 +30,22 @@ type agent struct {
 	store   *clientv3.Client
 }
 
-// begin starts one in a folder of its own, and waits until its store answers.
-func begin(ctx context.Context) (_ *agent, err error) {
-	a := &agent{}
-	if a.dir, err = os.MkdirTemp("", "gvlan-ask"); err != nil {
+// Begin starts one in a folder of its own, and waits until its store answers.
+func Begin(ctx context.Context) (_ *Agent, err error) {
+	a := &Agent{}
+	if a.dir, err = os.MkdirTemp("", "gvlan-crowd"); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.close())
+			err = errors.Join(err, a.Close())
 		}
 	}()
 	if a.program, err = lab.Build(ctx, "gvlan/cmd/gvlan", "-trimpath", "-ldflags=-s -w"); err != nil {
 		return nil, err
 	}
 	a.process = exec.Command(a.program, "agent", "--node-name", "id0", "--data-dir", filepath.Join(a.dir, "data"), "--plugin-socket-dir", a.dir,
-		"--status-socket", a.socket(), "--docker", "unix://"+filepath.Join(a.dir, "no-engine.sock"),
+		"--status-socket", a.Socket(), "--docker", "unix://"+filepath.Join(a.dir, "no-engine.sock"),
 		"--advertise", "127.0.0.1", "--gossip", "off", "--dns", "off", "--log-level", "error")
 	a.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	a.process.Stderr = &a.said
@@ -60,10 +62,11 @@ func begin(ctx context.Context) (_ *agent, err error) {
 	})
 }
 
-func (a *agent) socket() string { return filepath.Join(a.dir, "status.sock") }
+// Socket is its status socket.
+func (a *Agent) Socket() string { return filepath.Join(a.dir, "status.sock") }
 
 // until tries again until it goes well, for a minute at most.
-func (a *agent) until(ctx context.Context, try func(context.Context) error) error {
+func (a *Agent) until(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
@@ -77,16 +80,16 @@ func (a *agent) until(ctx context.Context, try func(context.Context) error) erro
 	}
 }
 
-// types runs a command to its end, and returns what it computed itself.
-func (a *agent) types(ctx context.Context, command string) (time.Duration, error) {
+// Types runs a command to its end, and returns what it computed itself.
+func (a *Agent) Types(ctx context.Context, command string) (time.Duration, error) {
 	_, own, err := a.answer(ctx, command)
 	return own, err
 }
 
 // answer is what a command prints. One that finds nothing, or something that is
 // wrong, answers as well.
-func (a *agent) answer(ctx context.Context, command string) (said string, own time.Duration, err error) {
-	args := append(strings.Fields(command), "--status-socket", a.socket())
+func (a *Agent) answer(ctx context.Context, command string) (said string, own time.Duration, err error) {
+	args := append(strings.Fields(command), "--status-socket", a.Socket())
 	var out, stderr bytes.Buffer
 	c := exec.CommandContext(ctx, a.program, args...)
 	c.Stdout, c.Stderr = &out, &stderr
@@ -100,9 +103,9 @@ func (a *agent) answer(ctx context.Context, command string) (said string, own ti
 	return out.String(), c.ProcessState.UserTime() + c.ProcessState.SystemTime(), nil
 }
 
-// computed is how long the agent has computed so far, by proc(5)'s schedstat; 0
+// Computed is how long the agent has computed so far, by proc(5)'s schedstat; 0
 // where the kernel does not count it.
-func (a *agent) computed() (sum time.Duration) {
+func (a *Agent) Computed() (sum time.Duration) {
 	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", a.process.Process.Pid))
 	for _, task := range tasks {
 		text, err := os.ReadFile(task)
@@ -117,8 +120,8 @@ func (a *agent) computed() (sum time.Duration) {
 	return sum
 }
 
-// memoryMiB is what of the agent is in memory, by proc(5)'s status.
-func (a *agent) memoryMiB() (float64, error) {
+// MemoryMiB is what of the agent is in memory, by proc(5)'s status.
+func (a *Agent) MemoryMiB() (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", a.process.Process.Pid))
 	if err != nil {
 		return 0, err
@@ -132,8 +135,8 @@ func (a *agent) memoryMiB() (float64, error) {
 	return 0, errors.New("the agent's status has no VmRSS")
 }
 
-// close ends the agent and removes what it wrote.
-func (a *agent) close() error {
+// Close ends the agent and removes what it wrote.
+func (a *Agent) Close() error {
 	var err error
 	if a.store != nil {
 		err = a.store.Close()

@@ -1,4 +1,4 @@
-package main
+package crowd
 
 import (
 	"context"
@@ -14,26 +14,34 @@ import (
 	"gvlan/ipam/pool"
 )
 
-// size is how large the cluster is.
-type size struct{ nodes, leases int }
+// Size is how large the cluster is.
+type Size struct {
+	Nodes  int // h1, h2 ...
+	Leases int // of containers web-0, web-1 ..., one after the other of each network and of each host
+	// Networks are lan0, lan1 ..., of a /16 each: 10.0.0.0/16, 10.1.0.0/16 ...
+	Networks int
+}
 
-const (
-	networks = 10
-	trails   = 5 // records of what a host told
-)
+// trails are how many records there are of what a host told.
+const trails = 5
 
-// What one of the containers has.
-const (
-	someContainer = "web-1234"
-	someAddress   = "10.4.0.133" // of network lan4, where every tenth container is
-	someMAC       = "02:42:00:00:04:d2"
-)
+// Container is the name of a container, by its number.
+func Container(i int) string { return fmt.Sprintf("web-%d", i) }
 
-// fill writes what the hosts of such a cluster have written, and waits until the
+// MAC is the MAC address of a container, by its number.
+func MAC(i int) string { return fmt.Sprintf("02:42:00:00:%02x:%02x", i>>8, i&255) }
+
+// Address is the address of a container, by its number.
+func (s Size) Address(i int) netip.Addr {
+	host := i/s.Networks + 10
+	return netip.AddrFrom4([4]byte{10, byte(i % s.Networks), byte(host >> 8), byte(host)})
+}
+
+// Fill writes what the hosts of such a cluster have written, and waits until the
 // agent follows it.
-func (a *agent) fill(ctx context.Context, s size) error {
+func (a *Agent) Fill(ctx context.Context, s Size) error {
 	items := map[string][]byte{}
-	for n := range networks {
+	for n := range s.Networks {
 		network := store.Network{
 			UUID: fmt.Sprintf("b1f3a0c2-0000-4000-8000-%012d", n), Name: fmt.Sprintf("lan%d", n), State: store.NetworkActive, Scope: store.ScopeGlobal, Origin: "id1",
 			Created: store.Definition{IPv4: true, Segment: pool.DefaultSegment, Options: map[string]string{"parent": "eth1"}, Pools: []store.Pool{{
@@ -44,13 +52,13 @@ func (a *agent) fill(ctx context.Context, s size) error {
 		items[store.LeaseKey(pool.DefaultSegment, network.Created.Pools[0].Gateway)] = store.Encode(store.Lease{State: store.Reserved, By: []string{network.UUID}})
 	}
 	now := time.Now()
-	for n := 1; n <= s.nodes; n++ {
+	for n := 1; n <= s.Nodes; n++ {
 		id := fmt.Sprintf("id%d", n)
 		node := store.Node{Node: id, Host: fmt.Sprintf("h%d", n), Address: fmt.Sprintf("172.20.%d.%d", n/250, n%250+1), Version: "v1"}
 		for i := range 4 {
 			node.Interfaces = append(node.Interfaces, store.Interface{Name: fmt.Sprintf("eth%d", i), Kind: "device", Up: true, MTU: 1500, Addresses: []string{fmt.Sprintf("172.2%d.%d.%d/16", i, n/250, n%250+1)}})
 		}
-		for i := range networks {
+		for i := range s.Networks {
 			node.Networks = append(node.Networks, store.NodeNetwork{UUID: fmt.Sprintf("b1f3a0c2-0000-4000-8000-%012d", i), Name: fmt.Sprintf("lan%d", i), Engine: fmt.Sprintf("%064d", i), State: "replica", Parent: "eth1"})
 		}
 		items[store.NodeKey(id)] = store.Encode(node)
@@ -58,14 +66,14 @@ func (a *agent) fill(ctx context.Context, s size) error {
 		items[store.EpochKey(id)] = store.Encode(store.Epoch{Epoch: 1, Host: node.Host})
 	}
 	told := map[string][]store.TrailEvent{} // by node
-	for i := range s.leases {
-		node, network := fmt.Sprintf("id%d", i%s.nodes+1), i%networks
-		addr := netip.AddrFrom4([4]byte{10, byte(network), byte((i/networks + 10) >> 8), byte(i/networks + 10)})
+	for i := range s.Leases {
+		node, network := fmt.Sprintf("id%d", i%s.Nodes+1), i%s.Networks
+		addr := s.Address(i)
 		e := store.Endpoint{
 			Endpoint: fmt.Sprintf("%064x", i), Node: node, Network: fmt.Sprintf("b1f3a0c2-0000-4000-8000-%012d", network), Name: fmt.Sprintf("lan%d", network),
-			Segment: pool.DefaultSegment, IPv4: addr.String() + "/16", MAC: fmt.Sprintf("02:42:00:00:%02x:%02x", i>>8, i&255), Parent: "eth1", Since: now.Unix(),
+			Segment: pool.DefaultSegment, IPv4: addr.String() + "/16", MAC: MAC(i), Parent: "eth1", Since: now.Unix(),
 			Sandbox: fmt.Sprintf("/var/run/docker/netns/%012x", i),
-			Container: store.Container{ID: fmt.Sprintf("%064x", 1<<40+i), Name: fmt.Sprintf("web-%d", i), Aliases: []string{fmt.Sprintf("www-%d", i)},
+			Container: store.Container{ID: fmt.Sprintf("%064x", 1<<40+i), Name: Container(i), Aliases: []string{fmt.Sprintf("www-%d", i)},
 				Labels: map[string]string{"com.docker.compose.project": "shop", "com.docker.compose.service": "web"}},
 		}
 		items[store.EndpointKey(node, e.Endpoint)] = store.Encode(e)
@@ -86,16 +94,17 @@ func (a *agent) fill(ctx context.Context, s size) error {
 		return err
 	}
 	return a.until(ctx, func(ctx context.Context) error {
-		said, _, err := a.answer(ctx, "whois "+someContainer)
+		last := Container(s.Leases - 1)
+		said, _, err := a.answer(ctx, "whois "+last)
 		if err == nil && said == "" {
-			err = fmt.Errorf("%s is not known yet", someContainer)
+			err = fmt.Errorf("%s is not known yet", last)
 		}
 		return err
 	})
 }
 
 // write writes them all, as fast as it goes.
-func (a *agent) write(ctx context.Context, items map[string][]byte) error {
+func (a *Agent) write(ctx context.Context, items map[string][]byte) error {
 	const each = 100 // of one transaction; etcd takes 128
 	group, inGroup := errgroup.WithContext(ctx)
 	group.SetLimit(8)
