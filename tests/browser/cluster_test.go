@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
@@ -15,7 +16,7 @@ import (
 )
 
 // patience bounds waits for events; no result is judged by it.
-const patience = 2 * time.Minute
+const patience = 30 * time.Second
 
 // cluster is three hosts with a browser that looks at the first one's page.
 type cluster struct {
@@ -34,6 +35,10 @@ func TestPage(t *testing.T) {
 	c.settle()
 	c.scene("views", (*cluster).views)
 	c.scene("live", (*cluster).live)
+	c.scene("without scripts", (*cluster).scriptless)
+	c.scene("search", (*cluster).search)
+	c.scene("keyboard", (*cluster).keyboard)
+	c.scene("hostile names", (*cluster).hostile)
 }
 
 func (c *cluster) scene(name string, play func(*cluster)) {
@@ -101,9 +106,13 @@ func (c *cluster) site(h *lab.Host) string {
 // one in each state that costs little.
 func (c *cluster) settle() {
 	c.t.Helper()
+	// Somebody who is none of the cluster's has the second address to be given.
+	if err := c.Peer.AddAddress(netip.MustParsePrefix("10.77.0.129/24")); err != nil {
+		c.t.Fatal(err)
+	}
 	c.network("lan1", "--subnet", "10.77.0.0/24", "--ip-range", "10.77.0.128/25", "--aux-address", "printer=10.77.0.9", "-o", "parent=eth1", "--ipam-opt", "exclude=10.77.0.200-10.77.0.210")
 	c.network("wide", "--subnet", "10.80.0.0/16", "-o", "parent=eth1")
-	c.run(c.h1, "lan1", "web")
+	c.run(c.h1, "lan1", "web", "--network-alias", "www")
 	c.run(c.h2, "lan1", "db")
 	c.run(c.h3, "lan1", "mail")
 	c.run(c.h2, "wide", "cache")
