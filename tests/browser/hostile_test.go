@@ -21,12 +21,12 @@ func (c *cluster) hostile() {
 	c.run(c.h1, "lan1", "h-"+long, "--network-alias", "x."+strings.Repeat(strings.Repeat("d", 61)+".", 3)+"example")
 	for i, evil := range []string{markup, quotes, hidden, control} {
 		name := "hostile" + string(rune('0'+i))
-		c.run(c.h2, "lan1", name, "--network-alias", evil, "--label", "com.docker.compose.project="+evil, "--label", "com.docker.compose.service="+evil, "--label", evil+"="+evil)
+		c.run(c.h2, "lan1", name, "--network-alias", evil, "--label", "com.docker.compose.project="+evil, "--label", "com.docker.compose.service="+evil)
 		defer c.h2.MustDocker(c.t, "rm", "-f", name)
 	}
 	defer c.h1.MustDocker(c.t, "rm", "-f", "h-"+long)
-	c.h1.MustExec(c.t, c.binary, "reserve", "lan1", "10.77.0.30", "--note", markup+quotes)
-	c.h1.MustExec(c.t, c.binary, "reserve", "lan1", "10.77.0.31", "--for", "h-"+long, "--note", hidden)
+	c.h1.MustExec(c.t, c.binary, "reserve", "lan1", "10.77.0.30", "--note", markup)
+	c.h1.MustExec(c.t, c.binary, "reserve", "lan1", "10.77.0.31", "--for", "h-"+long, "--note", quotes)
 	defer c.h1.MustExec(c.t, c.binary, "unreserve", "lan1", "10.77.0.30-10.77.0.31")
 	for _, look := range []browser.Look{{}, browser.Phone()} {
 		tab := c.tab(look)

@@ -65,7 +65,7 @@ func (c *cluster) search() {
 		{strings.ToUpper(web.MacAddress), web.IPAddress},
 		{"web", web.IPAddress},
 		{"www", web.IPAddress}, // its name for others
-		{"h3", "mail"},
+		{"h3", "10.99.0.3"},
 		{"lan1", "10.77.0.0/24"},
 		{"10.77.0.21", "cameras"},
 		{"nobody-at-all", "nobody-at-all"},
