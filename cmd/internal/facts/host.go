@@ -83,3 +83,21 @@ func HostContainers(v api.NodeView) string {
 	}
 	return strconv.Itoa(sum)
 }
+
+// HostCalled is the view of the host with that name, or of the node with it.
+func HostCalled(hosts []api.NodeView, name string) (api.NodeView, error) {
+	var names []api.NodeName
+	for _, v := range hosts {
+		for _, a := range Agents(v) {
+			names = append(names, api.NodeName{Node: a.Node, Host: a.Host, Address: a.Address})
+		}
+	}
+	nodes, err := api.NodesCalled(names, name)
+	if err != nil {
+		return api.NodeView{}, err
+	}
+	has := func(v api.NodeView) bool {
+		return slices.ContainsFunc(Agents(v), func(a api.NodeView) bool { return a.Node == nodes[0] })
+	}
+	return hosts[slices.IndexFunc(hosts, has)], nil
+}

@@ -110,7 +110,7 @@ func lease(v viewer, r *http.Request) (page, error) {
 		shown.Leases = append(shown.Leases, card)
 	}
 	shown.Events, shown.Alone = v.happenedTo(r.Context(), details)
-	return page{Template: "lease", Title: shown.Address, JSON: route, Data: shown}, nil
+	return page{Template: "lease", Title: shown.Address, Under: "/", JSON: route, Data: shown}, nil
 }
 
 // happenedTo are the events of an address in the segments that are shown, and why

@@ -2,9 +2,11 @@ package web
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -211,3 +213,178 @@ func (b beside) warnings(card networkCard) (all []warning) {
 	}
 	return all
 }
+
+// networkPage is what html/network.html shows.
+type networkPage struct {
+	Age    string   // etcd does not answer
+	Unsaid []string // what could not be asked, and why
+	networkCard
+	MadeOn  string
+	Told    []facts.Fact // what hosts say of themselves
+	Members []member     // of its containers, the first ones
+	More    int          // others
+}
+
+// member is a container on a network.
+type member struct {
+	ID, Container, Host string
+	Addresses           []memberAddress
+	Waits               []string // addresses
+	MAC, Parent         string
+}
+
+// memberAddress is an address of a container, and where its lease is shown.
+type memberAddress struct{ Address, Link string }
+
+// mostMembers is how many containers a network's page lists: a browser lays out no
+// more of them at once, and the subnets have all.
+const mostMembers = 500
+
+// errUnnamed refuses a page of one thing that does not say which.
+var errUnnamed = errors.New("no name is given: ?name=")
+
+// network is the view of one: ?name=, and of one that a single host has ?node=.
+func network(v viewer, r *http.Request) (page, error) {
+	name, node := api.NameIn(r), r.URL.Query().Get("node")
+	if name == "" {
+		return page{}, api.Refuse(errUnnamed)
+	}
+	n, err := networkCalled(v, r, name, node)
+	if err != nil {
+		return page{}, err
+	}
+	b := besideNetworks(v, r)
+	shown := networkPage{Age: facts.LastSaid(n.AsOf, v.now), Unsaid: b.unsaid, networkCard: b.card(n, v.now), MadeOn: facts.MadeOn(n)}
+	for _, about := range []struct {
+		head string
+		said func(api.NetworkHost) string
+	}{
+		{"host access", func(h api.NetworkHost) string { return h.HostAccess }},
+		{"routes between", func(h api.NetworkHost) string { return h.HostRoutes }},
+	} {
+		for _, line := range facts.Said(n, about.said) {
+			shown.Told = append(shown.Told, facts.Fact{Name: about.head, Text: line})
+		}
+	}
+	shown.Members, shown.More = membersOf(n)
+	return page{Template: "network", Title: name, Under: "/", JSON: api.Named(api.NetworkRoute, name), Data: shown}, nil
+}
+
+// networkCalled is the network of that name; with a node, the one that only it has.
+func networkCalled(v viewer, r *http.Request, name, node string) (api.NetworkView, error) {
+	if node == "" {
+		return ask[api.NetworkView](r.Context(), v.agent, api.Named(api.NetworkRoute, name))
+	}
+	all, err := ask[[]api.NetworkView](r.Context(), v.agent, api.NetworksRoute)
+	if err != nil {
+		return api.NetworkView{}, err
+	}
+	at := slices.IndexFunc(all, func(n api.NetworkView) bool { return n.Name == name && isLocal(n) && n.Origin == node })
+	if at < 0 {
+		return api.NetworkView{}, api.Missing(fmt.Errorf("node %s has no network %s of its own", node, name))
+	}
+	return all[at], nil
+}
+
+// membersOf are the containers of a network, and how many are left out.
+func membersOf(n api.NetworkView) (all []member, more int) {
+	for _, h := range n.Hosts {
+		for i, e := range h.Endpoints {
+			if len(all) == mostMembers {
+				more++
+				continue
+			}
+			m := member{ID: fmt.Sprintf("member-%s-%s", h.Node, e.MAC), Container: e.Container, Host: h.Called(), Waits: e.Waits, MAC: e.MAC, Parent: e.Parent}
+			if e.MAC == "" {
+				m.ID = fmt.Sprintf("member-%s-%d", h.Node, i)
+			}
+			for _, addr := range append([]string{e.IPv4, e.IPv6}, e.Fixed...) {
+				if addr, _, _ = strings.Cut(addr, "/"); addr != "" {
+					query := url.Values{"address": {addr}, "network": {n.Name}, "segment": {n.Segment}}
+					m.Addresses = append(m.Addresses, memberAddress{addr, "/lease?" + query.Encode()})
+				}
+			}
+			all = append(all, m)
+		}
+	}
+	return all, more
+}
+
+// subnetRow is a subnet with how full it is.
+type subnetRow struct {
+	ID      string // of the element
+	Prefix  string
+	Link    string
+	Made    string // what it was made with
+	Counted bool   // how full it is, is known
+	Parts   []usage
+	Said    string // the parts in a sentence
+	Size    string
+	Full    bool
+	FullIn  string // "": never, or too little is known
+	Soon    bool   // it is full in less than soon
+	Beside  int    // leases outside of the ranges
+	Ranges  string
+	Apart   string // exclude=
+	ByHost  string
+}
+
+// usage is how many addresses of a subnet are in one way in use.
+type usage struct {
+	Kind, Count string
+	From, Width string // of the bar, with their unit
+}
+
+// soon is what a person would be warned of: there is a week to widen a range.
+const soon = 7 * 24 * time.Hour
+
+// thinnest is what of a bar may be seen, in percent: less than that is drawn as that.
+const thinnest = 0.4
+
+// subnets are those of a network. A pool that is not counted is told with what it was
+// made with.
+func (b beside) subnets(n api.NetworkView, now time.Time) (rows []subnetRow) {
+	card := "network-" + n.UUID
+	for i, made := range n.Pools {
+		row := subnetRow{ID: fmt.Sprintf("%s-%d", card, i), Prefix: made.Subnet.String(), Made: facts.Subnet(made)}
+		query := url.Values{"network": {n.Name}, "subnet": {row.Prefix}}
+		if isLocal(n) {
+			query.Set("node", n.Origin)
+		}
+		row.Link = "/subnet?" + query.Encode()
+		for _, p := range b.pools {
+			if p.Network == n.Name && p.Segment == n.Segment && p.Subnet == made.Subnet && (p.Node == "" || p.Node == n.Origin) && (p.Node != "") == isLocal(n) {
+				row.count(p, now)
+			}
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// count adds how full it is.
+func (row *subnetRow) count(p api.PoolView, now time.Time) {
+	row.Counted, row.Size, row.FullIn = true, facts.Many(p.Size), facts.FullIn(p, now)
+	row.Full = row.FullIn == "full"
+	row.Soon = !p.FullAt.IsZero() && p.FullAt.Sub(now) < soon
+	row.Beside, row.ByHost = p.Beside, facts.ByHost(p)
+	row.Ranges, row.Apart = strings.Join(p.Ranges, ", "), strings.Join(p.Excluded, ", ")
+	all := max(p.Size, p.Used+p.Resting+p.Reserved+p.Free, 1)
+	from, said := 0.0, []string{}
+	for _, part := range []struct {
+		kind  string
+		count float64
+	}{{"used", p.Used}, {"resting", p.Resting}, {"reserved", p.Reserved}, {"free", p.Free}} {
+		width := 100 * part.count / all
+		if part.count > 0 {
+			width = max(width, thinnest)
+		}
+		width = min(width, 100-from)
+		row.Parts = append(row.Parts, usage{part.kind, facts.Many(part.count), percent(from), percent(width)})
+		said = append(said, facts.Many(part.count)+" "+part.kind)
+		from += width
+	}
+	row.Said = fmt.Sprintf("of %s addresses: %s", row.Size, strings.Join(said, ", "))
+}
+
+func percent(of float64) string { return fmt.Sprintf("%.2f%%", of) }

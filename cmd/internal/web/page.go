@@ -22,6 +22,7 @@ type page struct {
 	Template string // html/TEMPLATE.html
 	Title    string
 	Status   int    // of HTTP; 0: 200
+	Under    string // path of the view that it is a part of; "" for none
 	JSON     string // route of what it shows; "" for none
 	Still    bool   // it is an answer of its time, that no page asks for again by itself
 	Data     any    // of the template, as .Data
@@ -31,7 +32,7 @@ type page struct {
 type frame struct {
 	Host, Version string
 	Title         string
-	At            string // path of the page
+	At, Under     string // path of the page, and of the view that it is a part of
 	Sought        string // what was looked for
 	Now           time.Time
 	Problems      []api.Problem

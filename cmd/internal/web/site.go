@@ -77,6 +77,8 @@ func views() map[string]view {
 	return map[string]view{
 		"/":        networks,
 		"/events":  happened,
+		"/host":    host,
+		"/hosts":   hosts,
 		"/lease":   lease,
 		"/names":   names,
 		"/network": network,
@@ -222,7 +224,7 @@ func tagged(w http.ResponseWriter, r *http.Request, f file, same []byte) {
 // frame is what is around a page. Its problems are none while nothing is known of
 // them.
 func (s *server) frame(r *http.Request, p page) frame {
-	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), JSON: p.JSON, Still: p.Still, Data: p.Data}
+	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), Under: p.Under, JSON: p.JSON, Still: p.Still, Data: p.Data}
 	if status, err := ask[api.Status](r.Context(), s.Agent, api.StatusRoute); err == nil {
 		f.Problems = status.Problems
 	}

@@ -132,7 +132,7 @@ func subnet(v viewer, r *http.Request) (page, error) {
 		p.Cells = append(p.Cells, p.cell(b))
 	}
 	p.Legend = legend(shown)
-	return page{Template: "subnet", Title: shown.Network + " " + shown.At.String(), JSON: route, Data: p}, nil
+	return page{Template: "subnet", Under: "/", Title: shown.Network + " " + shown.At.String(), JSON: route, Data: p}, nil
 }
 
 // legend counts the addresses that are shown by their states: those that there are,

@@ -13,6 +13,7 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/facts"
 	"gvlan/cmd/internal/terminal"
 	"gvlan/ipam/evict"
 )
@@ -52,7 +53,7 @@ func newNodeInspect() *cobra.Command {
 		if err := client.Get(c.Context(), api.NodesRoute, &views); err != nil {
 			return view, err
 		}
-		return viewCalled(views, args[0])
+		return facts.HostCalled(views, args[0])
 	}
 	frame.Showing(c, called, frame.Aged(func(out io.Writer, view api.NodeView, now time.Time) error {
 		return printNode(out, view, now, wide)

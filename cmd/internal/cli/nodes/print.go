@@ -98,24 +98,6 @@ func vlanText(i store.Interface) string {
 	return fmt.Sprint(i.VLAN)
 }
 
-// viewCalled is the view of the host with that name, or of the node with it.
-func viewCalled(hosts []api.NodeView, name string) (api.NodeView, error) {
-	var names []api.NodeName
-	for _, v := range hosts {
-		for _, a := range facts.Agents(v) {
-			names = append(names, api.NodeName{Node: a.Node, Host: a.Host, Address: a.Address})
-		}
-	}
-	nodes, err := api.NodesCalled(names, name)
-	if err != nil {
-		return api.NodeView{}, err
-	}
-	has := func(v api.NodeView) bool {
-		return slices.ContainsFunc(facts.Agents(v), func(a api.NodeView) bool { return a.Node == nodes[0] })
-	}
-	return hosts[slices.IndexFunc(hosts, has)], nil
-}
-
 func kindsOf(v api.NodeView) string {
 	var kinds []string
 	for _, a := range facts.Agents(v) {

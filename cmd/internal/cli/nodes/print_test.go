@@ -10,6 +10,7 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/clitest"
+	"gvlan/cmd/internal/facts"
 )
 
 // TestHostIsOneRow: two agents of one host are one row of the nodes.
@@ -38,7 +39,7 @@ func TestHostIsOneRow(t *testing.T) {
 	}
 
 	for _, name := range []string{"h1", "id1", "id1.swarm"} {
-		v, err := viewCalled(hosts, name)
+		v, err := facts.HostCalled(hosts, name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,7 @@ func TestHostIsOneRow(t *testing.T) {
 			t.Errorf("node inspect %s prints (-want +got):\n%s", name, diff)
 		}
 	}
-	if _, err := viewCalled(hosts, "h3"); err == nil {
+	if _, err := facts.HostCalled(hosts, "h3"); err == nil {
 		t.Error("node inspect knows a host that is not there")
 	}
 }
