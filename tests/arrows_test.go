@@ -40,7 +40,7 @@ var arrows = map[string][]string{
 	"cmd/internal/support":         {"cmd/internal/api", "cmd/internal/config", "cmd/internal/doctor", "driver/engine"},
 	"cmd/internal/systemd":         {},
 	"cmd/internal/terminal":        {"driver/visible"},
-	"cmd/internal/web":             {"cluster/events", "cluster/store", "cmd/internal/api", "cmd/internal/facts", "cmd/internal/terminal", "driver/option", "driver/visible", "ipam/pool", "ipam/survey"},
+	"cmd/internal/web":             {"cluster", "cluster/events", "cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/facts", "cmd/internal/terminal", "driver/option", "driver/visible", "ipam/pool", "ipam/survey"},
 	"cmd/internal/web/door":        {"cmd/internal/listen", "cmd/internal/web"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/hostroute", "driver/network", "driver/publish", "driver/reconcile"},
