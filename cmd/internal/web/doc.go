@@ -8,5 +8,6 @@
 //	page.go      how a view becomes HTML
 //	live.go      when the pages that are open look again
 //	reading.go   the answers themselves, as JSON, and their description (OpenAPI)
+//	looks.go     how a state of an address is shown wherever it is
 //	networks.go  and the others: a view each, beside html/NAME.html
 package web

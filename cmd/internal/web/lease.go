@@ -11,7 +11,6 @@ import (
 
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/facts"
-	"gvlan/driver/option"
 )
 
 // leasePage is what html/lease.html shows.
@@ -29,7 +28,7 @@ type leaseCard struct {
 	Age    string // of what it shows; "": it is so now
 	Facts  []told
 	Subnet *gridLink // the picture it is in; nil: none is known
-	In     string    // the network of that, for the way back
+	In     line      // the network of that, for the way back
 }
 
 // told is what there is to say of something in a row, or in several lines.
@@ -57,12 +56,30 @@ func tellOf(heading string, all facts.Facts, leads map[string]string) (rows []to
 	return rows
 }
 
-// leadsOf are the links of an address's facts.
-func leadsOf(v api.LeaseView) map[string]string {
-	leads := map[string]string{"mac": searchFor(v.MAC), "container": searchFor(v.Container)}
-	if v.Network != "" && !strings.Contains(v.Network, ", ") {
-		leads["network"] = api.Named("/network", v.Network)
+// networks are those that this host knows, for links to them; none where it cannot
+// tell.
+func (v viewer) networks(ctx context.Context) []api.NetworkView {
+	all, err := ask[[]api.NetworkView](ctx, v.agent, api.Known(api.NetworksRoute))
+	if err != nil {
+		return nil
 	}
+	return all
+}
+
+// linkTo is where a network is shown; "" where several are named, or none.
+func linkTo(networks []api.NetworkView, uuid, name string) string {
+	if at := slices.IndexFunc(networks, func(n api.NetworkView) bool { return n.UUID == uuid }); at >= 0 {
+		return networkLink(networks[at])
+	}
+	if name == "" || strings.Contains(name, ", ") {
+		return ""
+	}
+	return api.Named("/network", name)
+}
+
+// leadsOf are the links of an address's facts.
+func leadsOf(networks []api.NetworkView, v api.LeaseView) map[string]string {
+	leads := map[string]string{"mac": searchFor(v.MAC), "container": searchFor(v.Container), "network": linkTo(networks, v.NetworkID, v.Network)}
 	if v.Host != "" {
 		leads["host"] = api.Named("/host", v.Host)
 	}
@@ -99,13 +116,10 @@ func lease(v viewer, r *http.Request) (page, error) {
 		return page{}, api.Missing(fmt.Errorf("no network that is meant has address %s: look for the address alone to see which do", address))
 	}
 	shown := leasePage{Address: details[0].Address.String()}
-	networks, err := ask[[]api.NetworkView](r.Context(), v.agent, api.Known(api.NetworksRoute))
-	if err != nil {
-		networks = nil // it is shown without a way to its subnet
-	}
+	networks := v.networks(r.Context())
 	all := looksByState()
 	for _, d := range details {
-		card := leaseCard{LeaseDetail: d, look: all[d.State], Age: facts.Age(d.AsOf, v.now), Facts: tellOf(shown.Address, facts.OfLease(d, v.now), leadsOf(d.LeaseView))}
+		card := leaseCard{LeaseDetail: d, look: all[d.State], Age: facts.Age(d.AsOf, v.now), Facts: tellOf(shown.Address, facts.OfLease(d, v.now), leadsOf(networks, d.LeaseView))}
 		card.In, card.Subnet = picture(networks, d.LeaseView)
 		shown.Leases = append(shown.Leases, card)
 	}
@@ -128,7 +142,7 @@ func (v viewer) happenedTo(ctx context.Context, details []api.LeaseDetail) ([]ev
 
 // picture is the network and the subnet that show an address among others: where
 // the subnet is large, the part of it that is shown by squares.
-func picture(networks []api.NetworkView, v api.LeaseView) (network string, link *gridLink) {
+func picture(networks []api.NetworkView, v api.LeaseView) (network line, link *gridLink) {
 	named := strings.Split(v.Network, ", ")
 	for _, n := range networks {
 		if n.Segment != v.Segment || v.Network != "" && !slices.Contains(named, n.Name) {
@@ -139,15 +153,15 @@ func picture(networks []api.NetworkView, v api.LeaseView) (network string, link 
 				continue
 			}
 			view := subnetPage{SubnetView: api.SubnetView{Network: n.Name, Subnet: p.Subnet}}
-			if n.Scope == string(option.ScopeLocal) {
+			if isLocal(n) {
 				view.Node = n.Origin
 			}
 			at := p.Subnet
 			if bits := v.Address.BitLen() - at.Bits(); bits > squareBits {
 				at = netip.PrefixFrom(v.Address, v.Address.BitLen()-partBits).Masked()
 			}
-			return n.Name, &gridLink{at, view.href(at)}
+			return line{n.Name, networkLink(n)}, &gridLink{at, view.href(at)}
 		}
 	}
-	return "", nil
+	return line{}, nil
 }

@@ -23,7 +23,7 @@ import (
 func web() api.LeaseView {
 	v := leased("web", "h1", "02:42:0a:09:00:05", 8*time.Hour)
 	v.Address, v.Segment, v.Network, v.Node, v.Parent = netip.MustParseAddr("10.9.0.5"), "default", "lan", "id1", "eth1"
-	v.ContainerID, v.Endpoint, v.Key = "0123456789abcdef", "fedcba9876543210", "leases/default/10.9.0.5"
+	v.NetworkID, v.ContainerID, v.Endpoint, v.Key = "u1", "0123456789abcdef", "fedcba9876543210", "leases/default/10.9.0.5"
 	return v
 }
 
@@ -73,7 +73,7 @@ func TestALease(t *testing.T) {
 		api.EventsWanted{Of: "10.9.0.5", Limit: mostOfOne}.At(api.EventsRoute): api.Events{Events: happened, Alone: "these are this host's own"},
 		api.Known(api.NetworksRoute): []api.NetworkView{
 			{Name: "lab", Segment: "lab", Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.9.0.0/24")}}},
-			{Name: "lan", Segment: "default", Origin: "id1", Scope: string(option.ScopeLocal), Pools: []store.Pool{{Subnet: netip.MustParsePrefix("fd00::/64")}, {Subnet: netip.MustParsePrefix("10.9.0.0/16")}}},
+			{Name: "lan", UUID: "u1", Segment: "default", Origin: "id1", Scope: string(option.ScopeLocal), Pools: []store.Pool{{Subnet: netip.MustParsePrefix("fd00::/64")}, {Subnet: netip.MustParsePrefix("10.9.0.0/16")}}},
 		},
 	}
 	p := read(t, a, "/lease?address=10.9.0.5&segment=default")
@@ -85,7 +85,7 @@ func TestALease(t *testing.T) {
 	p.tells("before", "old on h2, from 20 hours until 9 hours ago", "older on h3, until 21 hours ago")
 	p.leads("web (0123456789ab)", "/search?q=web")
 	p.leads("h1", "/host?name=h1")
-	p.leads("lan", "/network?name=lan")
+	p.leads("lan", "/network?name=lan&node=id1")
 	p.leads("10.9.0.0/24", "/subnet?at=10.9.0.0%2F24&network=lan&node=id1&subnet=10.9.0.0%2F16")
 	p.says("leased to web", "these are this host's own", "given web", "released old")
 	if text := within(p.root); strings.Index(text, "given web") > strings.Index(text, "released old") || strings.Contains(text, "elsewhere") {

@@ -41,8 +41,9 @@ func search(v viewer, r *http.Request) (page, error) {
 	if err != nil {
 		return page{}, err
 	}
+	networks := v.networks(r.Context())
 	for _, found := range answer.Found {
-		shown.Hits = append(shown.Hits, v.hit(found))
+		shown.Hits = append(shown.Hits, v.hit(networks, found))
 	}
 	for _, near := range answer.Near {
 		shown.Near = append(shown.Near, line{near, searchFor(near)})
@@ -58,13 +59,13 @@ func search(v viewer, r *http.Request) (page, error) {
 }
 
 // hit tells of one thing that was found, with links to the views of all it names.
-func (v viewer) hit(found api.Found) hit {
+func (v viewer) hit(networks []api.NetworkView, found api.Found) hit {
 	h, leads := hit{Kind: found.Kind}, map[string]string{}
 	switch found.Kind {
 	case api.FoundAddress:
 		l := looksByState()[found.Lease.State]
 		h.Look, h.Age = &l, facts.Age(found.Lease.AsOf, v.now)
-		h.Name, h.Href, leads = found.Lease.Address.String(), leaseAt(found.Lease.Address, found.Lease.Segment), leadsOf(*found.Lease)
+		h.Name, h.Href, leads = found.Lease.Address.String(), leaseAt(found.Lease.Address, found.Lease.Segment), leadsOf(networks, *found.Lease)
 	case api.FoundMAC:
 		h.Kind, h.Name = "MAC address", found.MAC
 	case api.FoundContainer:
@@ -76,7 +77,7 @@ func (v viewer) hit(found api.Found) hit {
 	case api.FoundHost:
 		h.Name, h.Href = found.Host.Host, api.Named("/host", found.Host.Host)
 	case api.FoundNetwork:
-		h.Name, h.Href = found.Network.Name, api.Named("/network", found.Network.Name)
+		h.Name, h.Href = found.Network.Name, linkTo(networks, found.Network.UUID, found.Network.Name)
 	}
 	h.Facts = tellOf(h.Name, facts.OfFound(found, v.now), leads)
 	h.wants(found.Wants)

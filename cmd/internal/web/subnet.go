@@ -29,6 +29,7 @@ type subnetPage struct {
 	// of them.
 	Held         []heldRow
 	More         int
+	Of           string // link to the network
 	Whole        string // link to the whole subnet; "" where it is shown
 	Before, Next *gridLink
 }
@@ -199,8 +200,14 @@ func (p *subnetPage) href(part netip.Prefix) string {
 	return "/subnet?" + query.Encode()
 }
 
-// link fills in what leads to the whole of the subnet, and to what lies beside.
+// link fills in what leads to the network, to the whole of the subnet, and to what
+// lies beside.
 func (p *subnetPage) link() {
+	of := url.Values{"name": {p.Network}}
+	if p.Node != "" {
+		of.Set("node", p.Node)
+	}
+	p.Of = "/network?" + of.Encode()
 	if p.At == p.Subnet {
 		return
 	}

@@ -382,6 +382,7 @@ func TestBlocks(t *testing.T) {
 	route := api.Subnet("lan", "id1", v.Subnet, v.At)
 	p := read(t, answers{route: v}, "/subnet?network=lan&node=id1&subnet=10.8.0.0/15&at=10.9.0.0/16")
 	p.says("which only host h1 has", "etcd does not answer this host: this is what containers had 2 minutes ago", "65407 free")
+	p.leads("lan", "/network?name=lan&node=id1")
 	p.leads("10.8.0.0/15", "/subnet?network=lan&node=id1&subnet=10.8.0.0%2F15")
 	p.leads("10.9.0.0/24 128 leased, 1 other", "/subnet?at=10.9.0.0%2F24&network=lan&node=id1&subnet=10.8.0.0%2F15")
 	p.leads("10.9.255.0/24 free", "/subnet?at=10.9.255.0%2F24&network=lan&node=id1&subnet=10.8.0.0%2F15")
