@@ -61,7 +61,7 @@ func routes() []route {
 		{Path: api.LeaseRoute, Says: "All there is of one address.", Asks: []parameter{
 			{Name: "address", Means: "The address.", Needed: true}, network,
 			{Name: "segment", Means: "The segment that it is of; without it, any."},
-		}, Answer: api.LeaseDetail{}},
+		}, Answer: []api.LeaseDetail{}},
 		{Path: api.WhoisRoute, Says: "Whose an address, a MAC address or a name is.", Asks: []parameter{
 			{Name: "of", Means: "Address, MAC address, or name of a container, a host or a network.", Needed: true},
 		}, Answer: api.WhoisAnswer{}},
