@@ -38,6 +38,8 @@ func TestPage(t *testing.T) {
 	c.scene("without scripts", (*cluster).scriptless)
 	c.scene("search", (*cluster).search)
 	c.scene("keyboard", (*cluster).keyboard)
+	c.scene("gvlan web", (*cluster).command)
+	c.scene("on the LAN", (*cluster).lan)
 	c.scene("hostile names", (*cluster).hostile)
 }
 
@@ -59,8 +61,11 @@ func newCluster(t *testing.T) *cluster {
 	c.binary = must(l.Install(built))(t)
 	etcd := must(l.NewEtcd(t.Context(), lab.EtcdOptions{}))(t)
 	for _, h := range l.Hosts {
-		must(h.StartAgent(t.Context(), lab.AgentOptions{Binary: c.binary, Args: []string{
-			"agent", "--node-name", h.Name, "--etcd-endpoints", etcd.Endpoint(), "--log-level", "debug"}}))(t)
+		args := []string{"agent", "--node-name", h.Name, "--etcd-endpoints", etcd.Endpoint(), "--log-level", "debug"}
+		if h == c.h3 {
+			args = append(args, "--web-listen", lanDoor, "--web-password", password)
+		}
+		must(h.StartAgent(t.Context(), lab.AgentOptions{Binary: c.binary, Args: args}))(t)
 	}
 	for _, h := range l.Hosts {
 		c.eventually("etcd to answer the agent of "+h.Name, func() error { return c.trusted(h) })
