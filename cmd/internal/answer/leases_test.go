@@ -63,7 +63,7 @@ func (r *rarely) List(ctx context.Context, span store.Span) ([]store.Item, store
 // leases are the answers on h1 of two hosts with a network lan, of which h1 has a
 // parent: web and db run on h2, idle is stopped there. 10.0.0.9 and 172.16.0.9 are
 // foreign's.
-func leases(t *testing.T) (Leases, *rarely, *eventstest.Heard) {
+func leases(t testing.TB) (Leases, *rarely, *eventstest.Heard) {
 	t.Helper()
 	kv := &rarely{Mem: storetest.NewMem()}
 	kv.PageSize = 300
