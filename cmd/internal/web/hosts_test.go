@@ -34,7 +34,7 @@ func TestHosts(t *testing.T) {
 	}
 	for _, text := range []string{
 		"h3 does not answer: one more and nothing can be written", `href="/network?name=own&amp;node=id2"`, `href="/network?name=own&amp;node=id3"`, `href="/host?name=h1"`,
-		`<span class="badge good">ready</span>`, `<span class="badge calm">down, stopped</span>`, `<span class="badge bad">down</span>`, `<span class="badge warn">ready, drained</span>`, `<span class="badge warn">40s ahead</span>`,
+		`<span class="badge good">ready</span>`, `<span class="badge calm">down, stopped</span>`, `<span class="badge bad">down</span>`, `<span class="badge warn">ready, drained</span>`, `<span class="badge warn">40s ahead</span>`, `<span class="badge calm">evicted</span>`,
 	} {
 		if !strings.Contains(page, text) {
 			t.Errorf("the page has no %s", text)
@@ -71,7 +71,7 @@ func TestHostsWithoutTheRest(t *testing.T) {
 		},
 		"no networks": {
 			answers{api.NetworksRoute: away}, http.StatusOK,
-			[]string{"How many containers hang from what is not known: read endpoints", "VLAN 20", `href="/network?name=lan"`}, []string{"<small>1 container"},
+			[]string{"How many containers hang from what is not known: read endpoints", "VLAN 20", `href="/network?name=lan"`}, []string{"<small>1 container", "<small>0 containers"},
 		},
 		"no status":         {answers{api.StatusRoute: errors.New("broken")}, http.StatusOK, []string{"in step", "VLAN 20"}, []string{"this host<"}},
 		"etcd that is away": {answers{api.NodesRoute: stale}, http.StatusOK, []string{"which nodes are connected to it is what it said last", "containers not known"}, nil},

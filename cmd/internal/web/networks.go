@@ -63,6 +63,31 @@ type parentWords struct {
 	Down bool
 }
 
+// mostPlaced is how many hosts of a network are listed among others: of more, those
+// where nothing is wrong are folded away.
+const mostPlaced = 12
+
+// Open are the hosts that are listed.
+func (card networkCard) Open() []placed {
+	if len(card.Placed) <= mostPlaced {
+		return card.Placed
+	}
+	return slices.DeleteFunc(slices.Clone(card.Placed), placed.fine)
+}
+
+// Folded are the others.
+func (card networkCard) Folded() []placed {
+	if len(card.Placed) <= mostPlaced {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(card.Placed), func(p placed) bool { return !p.fine() })
+}
+
+// fine reports whether a host has the network, or needs none.
+func (p placed) fine() bool {
+	return !p.Parent.Down && (p.Badge.Kind == "good" || p.Badge.Kind == "calm")
+}
+
 // networks is the view of all of them.
 func networks(v viewer, r *http.Request) (page, error) {
 	all, err := ask[[]api.NetworkView](r.Context(), v.agent, api.NetworksRoute)

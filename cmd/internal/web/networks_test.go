@@ -321,6 +321,21 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
+// TestManyHosts of a network are folded away, but for those where something is wrong.
+func TestManyHosts(t *testing.T) {
+	n := rackNetworks()[0]
+	n.Hosts = n.Hosts[:2]
+	n.Hosts[1].Why = "no usable parent interface"
+	for i := range 98 {
+		n.Hosts = append(n.Hosts, api.NetworkHost{Node: fmt.Sprint("other", i), Name: fmt.Sprint("other", i), Connected: true, State: "replica"})
+	}
+	page := get(t, newSite(t, rack().but(answers{api.NetworksRoute: []api.NetworkView{n}})), "/").Body.String()
+	open, folded, _ := strings.Cut(page, "<details")
+	if strings.Count(open, `class="tile `) != 1 || !strings.Contains(page, "on h2: no usable parent") || strings.Count(folded, `class="tile `) != 99 || !strings.Contains(folded, "99 hosts where nothing is wrong") {
+		t.Errorf("hosts are listed as\n%s", page)
+	}
+}
+
 // TestManyMembers are not all of them listed.
 func TestManyMembers(t *testing.T) {
 	n := rackNetworks()[0]
