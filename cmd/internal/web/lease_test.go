@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/driver/option"
-	"gvlan/driver/visible"
 	"gvlan/ipam/survey"
 )
 
@@ -118,26 +116,5 @@ func TestALeaseIsAskedWrongly(t *testing.T) {
 		if w := get(t, site, path); w.Code != want {
 			t.Errorf("%s is answered %d, and not %d", path, w.Code, want)
 		}
-	}
-}
-
-func TestNamesOfALeaseAreNoMarkup(t *testing.T) {
-	for _, name := range hostile() {
-		v := web()
-		v.Container, v.Host, v.Network, v.Segment, v.MAC, v.Parent, v.Why, v.Key = name, name, name, name, name, name, name, name
-		v.Reservation = &survey.Reservation{For: name, MAC: name, Note: name}
-		a := answers{
-			api.Lease("10.9.0.5", "", ""): []api.LeaseDetail{{
-				LeaseView: v, Record: &store.Lease{By: []string{name}, Nonce: name}, Last: []api.Holder{{Container: name, Host: name, To: noon}},
-			}},
-			api.EventsWanted{Of: "10.9.0.5", Limit: mostOfOne}.At(api.EventsRoute): api.Events{Alone: name, Events: []api.Event{{Kind: name, Host: name, Segment: name, Container: name, MAC: name, Text: name}}},
-			api.Known(api.NetworksRoute): []api.NetworkView{{Name: name, Segment: name, Origin: name, Scope: string(option.ScopeLocal), Pools: []store.Pool{{Subnet: netip.MustParsePrefix("10.9.0.0/24")}}}},
-		}
-		p := read(t, a, "/lease?address=10.9.0.5")
-		p.harmless()
-		if shown := visible.Text(strings.Join(strings.Fields(name), " ")); !slices.Contains(p.rows()["parent"], shown) {
-			t.Errorf("the parent %q is shown as %q", shown, p.rows()["parent"])
-		}
-		p.leads(visible.Text(strings.Join(strings.Fields(name), " "))+" (0123456789ab)", "/search?"+url.Values{"q": {name}}.Encode())
 	}
 }

@@ -94,21 +94,3 @@ func TestASearchIsAskedOnce(t *testing.T) {
 		t.Error("the page of a subnet stays as it is")
 	}
 }
-
-func TestWhatIsSoughtIsNoMarkup(t *testing.T) {
-	for _, name := range hostile() {
-		v := web()
-		v.Container, v.Host, v.Network, v.Segment, v.MAC, v.Parent, v.Why = name, name, name, name, name, name, name
-		last := []api.Holder{{Address: v.Address, Container: name, Host: name, To: noon}}
-		finds(t, name, api.WhoisAnswer{Near: []string{name}}).harmless()
-		finds(t, name, api.WhoisAnswer{Found: []api.Found{
-			{Kind: api.FoundAddress, Lease: &v, LAN: &api.LANAnswer{Failed: []string{name}, Answers: []api.MetAt{{MAC: name, Parent: name, Of: name}}}, Last: last},
-			{Kind: api.FoundMAC, MAC: name, Met: []api.MetAt{{Parent: name}}, Last: last},
-			{Kind: api.FoundContainer, Container: name, Wants: []api.Wanted{{Container: name, Network: name, Host: name}}},
-			{Kind: api.FoundReserved, Reserved: &api.Reserved{Network: name, For: name, MAC: name, Note: name, Container: name, Host: name}},
-			{Kind: api.FoundHost, Host: &api.FoundOnHost{Host: name, State: name, Address: name}},
-			{Kind: api.FoundNetwork, Network: &api.FoundInStore{Name: name, Node: name, Subnets: []string{name}}},
-			{Kind: name},
-		}}).harmless()
-	}
-}
