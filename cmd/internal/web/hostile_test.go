@@ -197,7 +197,7 @@ func TestNoTextIsMarkup(t *testing.T) {
 			t.Errorf("%s is answered %d", path, s.status)
 		}
 		for _, field := range all {
-			if !asked[routeOf(field)] || address(field) {
+			if !asked[routeOf(field)] {
 				continue
 			}
 			with := func(text string) func(string) string {
@@ -214,6 +214,9 @@ func TestNoTextIsMarkup(t *testing.T) {
 			}
 			visibly++
 			for name, text := range evil() {
+				if address(field) {
+					text = strings.ReplaceAll(text, "/", "|") // what follows one is shown nowhere
+				}
 				got := r.see(t, with(text), path)
 				if err := harmless(got); err != nil || got.shape != plain.shape || got.status != plain.status {
 					t.Errorf("%.40s with %s in %s: %v, or other elements:\n%s\n%s", path, name, field, err, got.shape, plain.shape)
@@ -227,7 +230,7 @@ func TestNoTextIsMarkup(t *testing.T) {
 			}
 		}
 	}
-	if visibly < 30 {
+	if visibly < 150 {
 		t.Errorf("only %d of the %d fields of answers are on pages", visibly, len(all))
 	}
 	t.Logf("%d times a field is on a page, of %d fields", visibly, len(all))
@@ -279,8 +282,7 @@ func base(at string) string {
 	return "x"
 }
 
-// address reports whether a field is an address that the agent wrote itself: nobody's
-// text.
+// address reports whether a field is an address with the bits of its subnet.
 func address(at string) bool {
 	for _, field := range []string{"IPv4", "IPv6", "Fixed", "Waits"} {
 		if strings.HasSuffix(at, "EndpointView."+field+" ") {
