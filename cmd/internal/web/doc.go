@@ -7,7 +7,9 @@
 //	site.go      which path is which view, and what a browser is forbidden
 //	page.go      how a view becomes HTML
 //	live.go      when the pages that are open look again
-//	reading.go   the answers themselves, as JSON, and their description (OpenAPI)
+//	crowd.go     how much readers have the agent do at once
+//	reading.go   the answers themselves, as JSON
+//	openapi.go   which those are, and their description
 //	looks.go     how a state of an address is shown wherever it is
 //	networks.go  and the others: a view each, beside html/NAME.html
 package web

@@ -13,6 +13,8 @@ async function look() {
     const answer = await fetch(location.href, { headers: tag ? { "If-None-Match": tag } : {} });
     if (answer.status === 304) {
       note.querySelector("time").textContent = answer.headers.get("Gvlan-Now");
+    } else if (answer.status === 401) {
+      location.reload(); // says how to get in
     } else if (answer.status >= 500) {
       lost();
     } else {
