@@ -9,6 +9,7 @@
 #              lies there (tests/lab/DESIGN.md)
 # make demo    two hosts on one LAN on this machine, step by step; as root.
 #              DEMO_KEEP=1 leaves them up to play in
+# make screenshot  deploy/page.png, the picture of the page in README; as root
 # make bench   ratios, each printed as BENCH name value
 # make bench-ask  how long an operator's commands take on a cluster of 200 hosts
 #              and 10,000 containers
@@ -37,7 +38,7 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -70,6 +71,10 @@ test: build
 demo:
 	tests/lab/install.sh
 	$(GO) run ./tests/demo
+
+screenshot:
+	tests/lab/install.sh
+	$(GO) run ./tests/demo picture deploy/page.png
 
 bench: build
 	tests/lab/install.sh

@@ -66,12 +66,21 @@ func own(ctx context.Context) error {
 	if err := d.play(); err != nil {
 		return err
 	}
+	if err := d.lively(); err != nil {
+		return err
+	}
+	link, err := d.see(ctx)
+	if err != nil {
+		return err
+	}
 	fmt.Printf(`
 The hosts stay, with their engines and agents. From the project's folder, as root:
     enter a host:   eval "$(go run ./tests/lab/cmd/lab enter -lab %[1]s h1)"
     remove it all:  go run ./tests/lab/cmd/lab down %[1]s
 
-`, d.ID)
+See it at %[2]s (the link lets one browser in)
+
+`, d.ID, link)
 	if err := letGo(played); err != nil {
 		return fmt.Errorf("say that the demo is over: %w", err)
 	}

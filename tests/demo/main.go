@@ -4,7 +4,9 @@
 //
 // It needs root and a machine prepared with tests/lab/install.sh; make demo
 // does that. With DEMO_KEEP=1 the hosts stay when it is over, and it says how
-// to enter them and how to remove them.
+// to enter them and how to remove them, and where their page is.
+//
+//	demo picture FILE    only takes a picture of the page, for README: make screenshot
 package main
 
 import (
@@ -24,7 +26,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "demo:", strings.TrimSpace(err.Error()))
 		os.Exit(1)
 	}
-	if !isOwner() {
+	if len(os.Args) == 1 { // the owner is silent, and a picture is no demo
 		fmt.Println("demo: ok")
 	}
 }
@@ -33,6 +35,10 @@ func run(ctx context.Context) error {
 	switch {
 	case isOwner():
 		return own(ctx)
+	case len(os.Args) == 3 && os.Args[1] == "picture":
+		return picture(ctx, os.Args[2])
+	case len(os.Args) > 1:
+		return fmt.Errorf("%q: there is only picture FILE", os.Args[1:])
 	case os.Getenv("DEMO_KEEP") == "1":
 		return keep(ctx)
 	}
