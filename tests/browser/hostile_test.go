@@ -33,7 +33,7 @@ func (c *cluster) hostile() {
 		for _, page := range append(c.linked(), "/search?q=10.77.0.30", "/search?q=h-"+long, "/search?q=%3Cimg+src%3Dx%3E%22+onmouseover%3D%22x") {
 			c.scene(look.String()+" "+page, func(c *cluster) {
 				c.open(tab, page)
-				c.view(tab)
+				c.narrow(tab)
 				if is := must(browser.Eval[bool](tab, `document.title === "taken" || !!document.querySelector("main img, main script, [onmouseover], [onerror]")`))(c.t); is {
 					c.t.Error("what somebody called a thing is markup on it")
 				}

@@ -18,7 +18,7 @@ import (
 var wanted = []string{"/", "/network", "/subnet", "/hosts", "/names", "/events"}
 
 // each is how many pages of one view are looked at.
-const each = 3
+const each = 2
 
 // views opens every view that there is a link to, as people with a wide and with
 // a narrow screen see it, by day and by night. GVLAN_TEST_PICTURES=FOLDER keeps
@@ -43,14 +43,20 @@ func (c *cluster) views() {
 // view is what holds on every page.
 func (c *cluster) view(tab *browser.Tab) {
 	c.t.Helper()
-	if over := must(browser.Eval[int](tab, `document.scrollingElement.scrollWidth - innerWidth`))(c.t); over > 0 {
-		wide := must(browser.Eval[string](tab, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join("\n")`))(c.t)
-		c.t.Errorf("it scrolls sideways by %d px, for:\n%s", over, wide)
-	}
+	c.narrow(tab)
 	for _, fault := range must(tab.Axe())(c.t) {
 		c.t.Error(fault)
 	}
 	c.calm(tab, "on it")
+}
+
+// narrow is that a page fits the width of the screen.
+func (c *cluster) narrow(tab *browser.Tab) {
+	c.t.Helper()
+	if over := must(browser.Eval[int](tab, `document.scrollingElement.scrollWidth - innerWidth`))(c.t); over > 0 {
+		wide := must(browser.Eval[string](tab, `[...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > innerWidth + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120)).join("\n")`))(c.t)
+		c.t.Errorf("it scrolls sideways by %d px, for:\n%s", over, wide)
+	}
 }
 
 // linked are the pages that links lead to, some of each view.
