@@ -31,6 +31,7 @@ type cluster struct {
 // TestPage plays every scene on one cluster, whose hosts are as they were before
 // each.
 func TestPage(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.settle()
 	c.scene("views", (*cluster).views)

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	loads   = 200 // of pages, after which memory is compared with what it was after half of them
+	loads   = 120 // of pages, after which memory is compared with what it was after half of them
 	streams = 20  // pages that are open meanwhile
 	// flat is by how much memory may grow then: rubbish that is not collected yet, and
 	// no more.
@@ -27,19 +27,19 @@ const (
 // TestMany opens the page of a subnet with 10,000 containers, and again and again
 // while others have it open: the agent's memory does not grow with that.
 func TestMany(t *testing.T) {
+	t.Parallel() // to what waits for engines
 	agent := must(crowd.Begin(t.Context()))(t)
 	t.Cleanup(func() {
 		if err := agent.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	size := crowd.Size{Nodes: 20, Leases: 10000, Networks: 1}
-	if err := agent.Fill(t.Context(), size); err != nil {
+	if err := agent.Fill(t.Context(), many()); err != nil {
 		t.Fatal(err)
 	}
 	site := must(browser.Serve(t.Context(), agent.Socket()))(t)
 	t.Cleanup(func() { site.Close() })
-	chromium := must(browser.Start(context.WithoutCancel(t.Context()), browser.Options{}))(t)
+	chromium := must(browser.Start(context.WithoutCancel(t.Context()), browser.Options{Folder: t.TempDir()}))(t)
 	c := &cluster{t: t, browser: chromium, home: site.URL}
 	t.Cleanup(func() {
 		if err := chromium.Close(); err != nil {
@@ -50,6 +50,9 @@ func TestMany(t *testing.T) {
 	c.scene("memory", func(c *cluster) { c.memory(agent) })
 }
 
+// many is one /16.
+func many() crowd.Size { return crowd.Size{Nodes: 20, Leases: 10000, Networks: 1} }
+
 const wide = "/subnet?network=lan0&subnet=10.0.0.0/16"
 
 // blocks goes from the subnet to one of its addresses.
@@ -59,7 +62,7 @@ func (c *cluster) blocks() {
 	c.view(tab)
 	block := `[...document.querySelectorAll("main a")].find(a => decodeURIComponent(a.search).includes("at=10.0.4.0/"))`
 	must(browser.Eval[bool](tab, block+`.click() || true`))(c.t)
-	c.shows(tab, `document.getElementById(`+quoted(square("10.0.4.7"))+`)?.outerHTML.includes("web-1011")`)
+	c.shows(tab, `document.getElementById(`+quoted(square(many().Address(1021).String()))+`)?.outerHTML.includes(`+quoted(crowd.Container(1021))+`)`)
 	c.view(tab)
 }
 
