@@ -141,3 +141,28 @@ func TestABellIsHeard(t *testing.T) {
 		bell.Ring()
 	}
 }
+
+// slow is a connection that is told until when it may take.
+type slow struct {
+	*httptest.ResponseRecorder
+	until []time.Time
+}
+
+func (s *slow) SetWriteDeadline(until time.Time) error {
+	s.until = append(s.until, until)
+	return nil
+}
+
+// TestReadersThatDoNotRead are not waited for: whatever is written has to be taken in
+// time, and the next request of the connection has its own.
+func TestReadersThatDoNotRead(t *testing.T) {
+	site := newSite(t, someAnswers())
+	for _, path := range []string{"/events", api.NodesRoute, api.EventsFollowRoute, "/static/page.js", "/nowhere"} {
+		reader := &slow{ResponseRecorder: httptest.NewRecorder()}
+		before := time.Now()
+		site.ServeHTTP(reader, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		if len(reader.until) < 2 || reader.until[0].Before(before.Add(reading)) || !reader.until[len(reader.until)-1].IsZero() {
+			t.Errorf("%s has to be read until %v", path, reader.until)
+		}
+	}
+}
