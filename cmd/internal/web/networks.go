@@ -292,7 +292,11 @@ func network(v viewer, r *http.Request) (page, error) {
 		}
 	}
 	shown.Members, shown.More = membersOf(n)
-	return page{Template: "network", Title: name, Under: "/", JSON: api.Named(api.NetworkRoute, name), Data: shown}, nil
+	answeredAt := api.Named(api.NetworkRoute, name)
+	if node != "" {
+		answeredAt = api.NetworksRoute // no route is of one among several of a name
+	}
+	return page{Template: "network", Title: name, Under: "/", JSON: answeredAt, Data: shown}, nil
 }
 
 // networkCalled is the network of that name; with a node, the one that only it has.

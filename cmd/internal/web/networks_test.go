@@ -316,7 +316,7 @@ func TestNetwork(t *testing.T) {
 			t.Errorf("%s is answered %d, want %d", path, w.Code, want)
 		}
 	}
-	if page := get(t, site, "/network?name=own&node=id3").Body.String(); words(t, page, "network-u-own3-id3", "</tr>") != "h3 ready eth0 1500 0" {
+	if page := get(t, site, "/network?name=own&node=id3").Body.String(); words(t, page, "network-u-own3-id3", "</tr>") != "h3 ready eth0 1500 0" || !strings.Contains(page, `href="/v1/networks"`) {
 		t.Errorf("the network of one host is %s", page)
 	}
 }
