@@ -77,7 +77,7 @@ func (s *Client) Pages() http.Handler {
 				r.Out.URL.RawPath = below + r.In.URL.RawPath
 			}
 		},
-		Transport: s.http.Transport, FlushInterval: -1, // at once
+		Transport: s.http.Transport,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
 				http.Error(w, s.unreachable(err).Error(), http.StatusBadGateway)

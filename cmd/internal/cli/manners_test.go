@@ -243,3 +243,20 @@ func TestWithoutCommand(t *testing.T) {
 		t.Errorf("gvlan --help does not say what exit statuses mean:\n%s", got)
 	}
 }
+
+// TestSecretsAreNotPrinted by what shows the settings.
+func TestSecretsAreNotPrinted(t *testing.T) {
+	t.Setenv("GVLAN_CONFIG", os.DevNull)
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("open-sesame\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, given := range []string{"--web-password=open-sesame", "--web-password-file=" + file} {
+		for _, form := range []string{"--json", "--json=false", "--format={{.}}"} {
+			got := typed(t, "config", "check", "--web-listen", "0.0.0.0:8470", given, form)
+			if got.Status != frame.Well || !strings.Contains(got.Out, "0.0.0.0:8470") || strings.Contains(got.Out+got.Err, "sesame") {
+				t.Errorf("%s %s: %+v", given, form, got)
+			}
+		}
+	}
+}

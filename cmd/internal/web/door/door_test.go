@@ -423,34 +423,46 @@ func TestKeysAreBounded(t *testing.T) {
 }
 
 // TestEnd: what goes on ends with the door, and nobody is being answered when it has
-// ended.
+// ended, also who takes longer than is waited for before connections are cut.
 func TestEnd(t *testing.T) {
-	for name, o := range map[string]*opened{"HTTP/1.1": own(t), "HTTP/2": lan(t)} {
-		ended := make(chan struct{})
+	for name, o := range map[string]*opened{"HTTP/1.1": own(t), "HTTP/2.0": lan(t)} {
+		release := make(chan struct{})
+		var left atomic.Bool
 		o.Site = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			defer close(ended)
 			_, _ = io.WriteString(w, secret)
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
+			if r.URL.Path == "/slow" {
+				<-release
+			}
+			left.Store(true)
 		})
-		answer := o.ask(asked{path: "/live", cookie: o.browser()})
-		if answer.Proto != name && answer.Proto+".0" != name && answer.Proto != name+".0" {
-			t.Errorf("it is %s, want %s", answer.Proto, name)
+		for _, path := range []string{"/live", "/slow"} {
+			if path == "/slow" {
+				o = open(t, o.Config)
+			}
+			answer := o.ask(asked{path: path, cookie: o.browser()})
+			if answer.Proto != name {
+				t.Errorf("it is %s, want %s", answer.Proto, name)
+			}
+			begun := make([]byte, len(secret))
+			if _, err := io.ReadFull(answer.Body, begun); err != nil || string(begun) != secret {
+				t.Fatalf("read %q: %v", begun, err)
+			}
+			left.Store(false)
+			o.end()
+			_, _ = io.Copy(io.Discard, answer.Body) // until the connection is cut
+			if path == "/slow" {
+				time.AfterFunc(50*time.Millisecond, func() { close(release) }) // a door that does not wait has ended by then
+			}
+			if err := <-o.ended; err != nil {
+				t.Error(err)
+			}
+			if !left.Load() {
+				t.Errorf("%s %s: the door has ended, and somebody is being answered", name, path)
+			}
+			o.ended <- nil
 		}
-		begun := make([]byte, len(secret))
-		if _, err := io.ReadFull(answer.Body, begun); err != nil || string(begun) != secret {
-			t.Fatalf("read %q: %v", begun, err)
-		}
-		o.end()
-		if err := <-o.ended; err != nil {
-			t.Error(err)
-		}
-		select {
-		case <-ended:
-		default:
-			t.Errorf("%s: the door has ended, and somebody is being answered", name)
-		}
-		o.ended <- nil
 	}
 }
 
