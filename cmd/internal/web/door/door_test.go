@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -50,9 +51,12 @@ type opened struct {
 	shown  atomic.Int64
 	passed atomic.Int64 // nanoseconds since the test began
 	log    lines
-	end    context.CancelFunc
+	end    func()
 	ended  chan error
 }
+
+// errOver is why requests end with the door.
+var errOver = errors.New("the test is over")
 
 // lan is a door that others can reach: with a password, and a proxy at 127.0.0.2.
 func lan(t *testing.T) *opened {
@@ -91,8 +95,8 @@ func open(t *testing.T, c Config) *opened {
 		t.Fatal(err)
 	}
 	o.at = listener.Addr().String()
-	var ctx context.Context
-	ctx, o.end = context.WithCancel(context.Background())
+	ctx, end := context.WithCancelCause(context.Background())
+	o.end = func() { end(errOver) }
 	go func() { o.ended <- o.Serve(ctx, listener) }()
 	t.Cleanup(func() {
 		o.end()
@@ -432,6 +436,9 @@ func TestEnd(t *testing.T) {
 			_, _ = io.WriteString(w, secret)
 			_ = http.NewResponseController(w).Flush()
 			<-r.Context().Done()
+			if err := context.Cause(r.Context()); !errors.Is(err, errOver) {
+				t.Errorf("%s %s: it ends, and not with the door: %v", name, r.URL.Path, err)
+			}
 			if r.URL.Path == "/slow" {
 				<-release
 			}
