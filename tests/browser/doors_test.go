@@ -75,7 +75,7 @@ func (c *cluster) lan() {
 	peer := &http.Client{Transport: &http.Transport{
 		DialContext:     c.Peer.DialContext,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // it is its own
-	}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	for _, path := range []string{"/", lan1, "/hosts", "/search?q=web", "/live", "/v1/networks", "/v1/openapi.json", "/static/page.js", "/?key=guessed"} {
 		r := must(http.NewRequestWithContext(c.t.Context(), http.MethodGet, "https://"+lanDoor+path, http.NoBody))(c.t)
 		for _, with := range []string{"", "no-such-password"} {

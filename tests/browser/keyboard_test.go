@@ -61,11 +61,11 @@ func (c *cluster) keyboard() {
 func (c *cluster) arrows(tab *browser.Tab, from stop) {
 	c.t.Helper()
 	before := from.ID
-	for _, key := range []string{kb.ArrowRight, kb.ArrowDown, kb.ArrowLeft, kb.End, kb.Home} {
-		c.press(tab, key)
+	for _, key := range []struct{ name, key string }{{"right", kb.ArrowRight}, {"down", kb.ArrowDown}, {"left", kb.ArrowLeft}, {"up", kb.ArrowUp}, {"End", kb.End}, {"Home", kb.Home}} {
+		c.press(tab, key.key)
 		at := must(browser.Eval[stop](tab, focused))(c.t)
 		if !at.Grid || !at.Visible || at.ID == before {
-			c.t.Errorf("key %q leads from %s to %+v", key, before, at)
+			c.t.Errorf("key %s leads from %s to %+v", key.name, before, at)
 		}
 		before = at.ID
 	}
