@@ -88,6 +88,29 @@ func (a Leases) survey(ctx context.Context) (*survey.Survey, error) {
 	return s, nil
 }
 
+// claimed has a survey say of addresses that somebody on the LAN uses them besides
+// the container that has them by right, whichever host has seen it.
+func (a Leases) claimed(ctx context.Context, s *survey.Survey) error {
+	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
+	defer cancel()
+	items, _, err := a.KV.List(ctx, store.ConflictsSpan())
+	if err != nil {
+		return fmt.Errorf("read which addresses are in conflict: %w", err)
+	}
+	called := api.CallNodes(a.Roster.Names())
+	for _, it := range items {
+		c, err := store.Decode[store.Conflict](it)
+		if err != nil || c.Endpoint == "" { // a newer gvlan wrote it; or nobody has it by right
+			continue
+		}
+		at := pool.At(c.Segment, c.Address)
+		if _, told := s.Conflicts[at]; !told {
+			s.Conflicts[at] = fmt.Sprintf("MAC %s on the LAN uses it too, seen by host %s", c.MAC, called(c.Node))
+		}
+	}
+	return nil
+}
+
 // endpoint is a container's attachment, as far as this host follows them.
 func (a Leases) endpoint(node, id string) (store.Endpoint, bool) {
 	row, found := a.Records.Endpoints.Row(store.EndpointKey(node, id))
@@ -306,7 +329,10 @@ func (a Leases) at(ctx context.Context, s *survey.Survey, addr netip.Addr) (view
 	defer cancel()
 	fresh := *s
 	fresh.Endpoint = func(node, id string) (store.Endpoint, bool) { return a.endpointNow(asking, node, id) }
-	all, err := fresh.At(asking, a.KV, addr)
+	var all []survey.Entry
+	if err = a.claimed(asking, s); err == nil {
+		all, err = fresh.At(asking, a.KV, addr)
+	}
 	if errors.Is(err, store.ErrUnavailable) {
 		last, known := a.lastKnown(s)
 		if !known {

@@ -13,7 +13,6 @@ import (
 	"gvlan/cluster/store"
 	"gvlan/cmd/internal/api"
 	"gvlan/ipam/addrset"
-	"gvlan/ipam/pool"
 	"gvlan/ipam/survey"
 )
 
@@ -38,7 +37,7 @@ func (a Subnets) show(r *http.Request) (any, error) {
 		return nil, err
 	}
 	segment := sub.Network.Segment
-	grid, asOf, err := survey.Grid{}, time.Time{}, a.claimed(r.Context(), s, segment)
+	grid, asOf, err := survey.Grid{}, time.Time{}, a.Leases.claimed(r.Context(), s)
 	if err == nil {
 		grid, err = a.gridNow(r.Context(), s, sub, at)
 	}
@@ -118,24 +117,6 @@ func subnetIn(networks *survey.Networks, network, node, subnet, at string) (sub 
 		return nil, part, api.Refuse(fmt.Errorf("at=%s is no part of subnet %s: give a prefix within it, or leave it out", at, sub.Pool.Subnet))
 	}
 	return sub, part, nil
-}
-
-// claimed has the survey say of a segment's addresses that somebody on the LAN uses
-// them besides the container that has them by right.
-func (a Subnets) claimed(ctx context.Context, s *survey.Survey, segment string) error {
-	ctx, cancel := context.WithTimeout(ctx, etcdAnswer)
-	defer cancel()
-	conflicts, err := store.All[store.Conflict](ctx, a.Leases.KV, store.ConflictsSpan())
-	if err != nil {
-		return err
-	}
-	called := api.CallNodes(a.Leases.Roster.Names())
-	for _, c := range conflicts {
-		if c.Endpoint != "" && c.Segment == segment {
-			s.Conflicts[pool.At(c.Segment, c.Address)] = fmt.Sprintf("MAC %s on the LAN uses it too, seen by host %s", c.MAC, called(c.Node))
-		}
-	}
-	return nil
 }
 
 // awaited are the addresses of a segment that stopped containers will want again;

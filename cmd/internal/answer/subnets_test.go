@@ -35,6 +35,7 @@ func TestASubnet(t *testing.T) {
 	put(store.ConflictKey(pool.DefaultSegment, db), store.Encode(store.Conflict{
 		Segment: pool.DefaultSegment, Address: db, MAC: foreign.String(), Node: "id1", Endpoint: "e2", Holder: "id2", Container: "db",
 	}))
+	put(store.ConflictKey(pool.DefaultSegment, netip.MustParseAddr("10.0.0.10")), []byte("what a newer gvlan wrote"))
 	put(store.ConflictKey(pool.DefaultSegment, spare), store.Encode(store.Conflict{Segment: pool.DefaultSegment, Address: spare, MAC: foreign.String(), Node: "id1"}))
 	put(store.LeaseKey(pool.DefaultSegment, spare), store.Encode(store.Lease{State: store.Conflicted, Node: "id1", MAC: foreign.String()}))
 	s := Subnets{Leases: a}
@@ -52,6 +53,10 @@ func TestASubnet(t *testing.T) {
 	}
 	if v.Counts[survey.Leased] != 2 || v.Counts[survey.Free] != 248 || !v.AsOf.IsZero() || v.At != v.Subnet {
 		t.Errorf("it counts %v, of %s, as of %s", v.Counts, v.At, v.AsOf)
+	}
+	shown, err := asked[[]api.LeaseDetail](t, a.show, api.Lease(db.String(), "", ""))
+	if err != nil || len(shown) != 1 || shown[0].State != survey.Conflict || shown[0].Why != "MAC "+foreign.String()+" on the LAN uses it too, seen by host h1" {
+		t.Errorf("the address in conflict by itself: %+v, %v", shown, err)
 	}
 	part, err := asked[api.SubnetView](t, s.show, api.Subnet("lan", "", v.Subnet, netip.MustParsePrefix("10.0.0.4/31")))
 	if err != nil || len(part.Addresses) != 2 || part.Addresses[0].Container != "db" {

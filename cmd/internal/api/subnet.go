@@ -42,8 +42,8 @@ type SubnetView struct {
 	// says that those are left out in which no address is anything but free.
 	Blocks []BlockView `json:"blocks"`
 	Empty  bool        `json:"empty,omitempty"`
-	// Counts is how many addresses of At are in which state; of one that is very
-	// large, without free ones.
+	// Counts is how many addresses of At are in which state; where there are Blocks,
+	// without free ones.
 	Counts map[survey.State]int `json:"counts"`
 	// AsOf is set while etcd does not answer this host: it is what etcd said last.
 	AsOf time.Time `json:"asOf,omitzero"`

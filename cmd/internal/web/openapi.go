@@ -55,7 +55,7 @@ func routes() []route {
 			{Name: "network", Means: "Name of its network.", Needed: true},
 			{Name: "subnet", Means: "The subnet, ADDRESS/BITS.", Needed: true},
 			{Name: "at", Means: "A part of the subnet, ADDRESS/BITS; without it, all of it."},
-			{Name: "node", Means: "Which host's network is meant, where several have one of that name."},
+			{Name: "node", Means: "The node whose network is meant, where several have one of that name."},
 		}, Answer: api.SubnetView{}},
 		{Path: api.LeasesRoute, Says: "Addresses and who has them: lists, of which an empty one is the last. Without the last it is not whole.", Asks: []parameter{network, node}, Answer: []api.LeaseView{}, Lines: true},
 		{Path: api.LeaseRoute, Says: "All there is of one address.", Asks: []parameter{
