@@ -116,8 +116,9 @@ func hostsOf(v viewer, r *http.Request, nodes []api.NodeView) hostsPage {
 		if n.Stale {
 			shown.Age = "etcd does not answer this host: which nodes are connected to it is what it said last"
 		}
-		card := hostCard{NodeView: n, ID: "host-" + n.Node, Self: n.Node == self.Node, Containers: facts.HostContainers(n), Role: roles[n.Node]}
+		card := hostCard{NodeView: n, ID: "host-" + n.Node, Containers: facts.HostContainers(n), Role: roles[n.Node]}
 		for _, a := range facts.Agents(n) {
+			card.Self = card.Self || a.Node == self.Node
 			line := agentLine{NodeView: a, Badge: stateBadge(a)}
 			if n.Swarm != nil {
 				line.Kind = facts.AgentKind(a)
@@ -284,19 +285,21 @@ func (card *hostCard) hang(all hanging) {
 	var roots []*branch
 	for _, i := range interfaces {
 		b := at[i.Name]
-		if master := at[i.Master]; i.Master != "" && master != nil {
+		if master := at[i.Master]; master != nil {
 			master.Slaves = append(master.Slaves, i)
-			if len(b.Networks) == 0 {
-				continue
-			}
 		}
-		if under := at[i.Parent]; i.Parent != "" && under != nil && !leadsTo(at, i.Parent, i.Name) {
+		if under := at[i.Parent]; under != nil && !leadsTo(at, i.Parent, i.Name) {
 			under.Links = append(under.Links, b)
 		} else {
 			roots = append(roots, b)
 		}
 	}
-	for _, b := range roots {
+	// A slave is told of with its master, and by itself where something hangs from it.
+	told := func(b *branch) bool { return at[b.Master] != nil && !b.InUse() }
+	for _, b := range at {
+		b.Links = slices.DeleteFunc(b.Links, told)
+	}
+	for _, b := range slices.DeleteFunc(roots, told) {
 		if b.InUse() {
 			card.Tree = append(card.Tree, b)
 		} else {

@@ -162,3 +162,33 @@ func TestRingOfInterfaces(t *testing.T) {
 		}
 	}
 }
+
+// TestSlavesInUse: what hangs from a slave of a bridge is shown, and an idle slave with its
+// bridge only.
+func TestSlavesInUse(t *testing.T) {
+	one := api.NodeView{Node: "id1", Name: "h1", State: "ready", Interfaces: []store.Interface{
+		{Name: "br0", Kind: "bridge", Up: true, UsedBy: []string{"office"}}, {Name: "eth0", Kind: "device", Up: true, Master: "br0"},
+		{Name: "eth0.10", Kind: "vlan", VLAN: 10, Up: true, Parent: "eth0", UsedBy: []string{"lan"}}, {Name: "eth0.20", Kind: "vlan", VLAN: 20, Up: true, Parent: "eth0", Master: "br0"},
+	}}
+	page := get(t, newSite(t, rack().but(answers{api.NodesRoute: []api.NodeView{one}})), "/hosts").Body.String()
+	_, tree, _ := strings.Cut(page, `<ul class="tree"`)
+	tree, _, _ = strings.Cut(tree, "</article>")
+	for text, want := range map[string]int{
+		`<span class="mono">br0</span>`: 1, `<span class="mono">eth0</span>`: 1, `<span class="mono">eth0.10</span>`: 1, `<span class="mono">eth0.20</span>`: 0,
+		">office</a>": 1, ">lan</a>": 1, "of eth0 and eth0.20": 1,
+	} {
+		if n := strings.Count(tree, text); n != want {
+			t.Errorf("%s is there %d times, want %d: %s", text, n, want, tree)
+		}
+	}
+}
+
+// TestTheHostThatServes is the one whose page it is, whichever of its agents serves it.
+func TestTheHostThatServes(t *testing.T) {
+	for _, node := range []string{"id2", "id2.swarm"} {
+		page := get(t, newSite(t, rack().but(answers{api.StatusRoute: api.Status{Node: node}})), "/hosts").Body.String()
+		if got := words(t, page, "host-id2", "</article>"); !strings.Contains(got, "this host") || strings.Count(page, ">this host<") != 1 {
+			t.Errorf("of %s it is shown as %s", node, got)
+		}
+	}
+}

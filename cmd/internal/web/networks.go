@@ -318,15 +318,13 @@ func networkCalled(v viewer, r *http.Request, name, node string) (api.NetworkVie
 // membersOf are the containers of a network, and how many are left out.
 func membersOf(n api.NetworkView) (all []member, more int) {
 	for _, h := range n.Hosts {
-		for i, e := range h.Endpoints {
+		for _, e := range h.Endpoints {
 			if len(all) == mostMembers {
 				more++
 				continue
 			}
-			m := member{ID: fmt.Sprintf("member-%s-%s", h.Node, e.MAC), Container: e.Container, Host: h.Called(), Waits: e.Waits, MAC: e.MAC, Parent: e.Parent}
-			if e.MAC == "" {
-				m.ID = fmt.Sprintf("member-%s-%d", h.Node, i)
-			}
+			id := fmt.Sprintf("member-%s-%s", h.Node, cmp.Or(e.MAC, e.IPv4, e.IPv6)) // links of ipvlan have no MAC of their own
+			m := member{ID: id, Container: e.Container, Host: h.Called(), Waits: e.Waits, MAC: e.MAC, Parent: e.Parent}
 			for _, addr := range append([]string{e.IPv4, e.IPv6}, e.Fixed...) {
 				if addr, _, _ = strings.Cut(addr, "/"); addr != "" {
 					query := url.Values{"address": {addr}, "network": {n.Name}, "segment": {n.Segment}}
