@@ -15,7 +15,7 @@ import (
 )
 
 // wanted are the views that a reader gets to by links, from the first page on.
-var wanted = []string{"/", "/network", "/subnet", "/hosts", "/names", "/events"}
+var wanted = []string{"/", "/network", "/subnet", "/lease", "/hosts", "/host", "/names", "/events"}
 
 // each is how many pages of one view are looked at.
 const each = 2
