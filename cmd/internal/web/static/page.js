@@ -20,9 +20,10 @@ async function look() {
       lost();
     } else {
       tag = answer.headers.get("ETag") || "";
-      const next = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const next = new DOMParser().parseFromString(await answer.text(), "text/html"), focus = document.activeElement;
       become(document.getElementById("main"), next.getElementById("main"));
       become(note, next.getElementById("live"));
+      if (focus.isConnected && focus !== document.activeElement) focus.focus({ preventScroll: true }); // it was moved
     }
   } catch {
     lost();
@@ -34,32 +35,37 @@ async function look() {
   }, 3 * (performance.now() - began));
 }
 
-// become makes a part of the page what it is in the next one. Elements with an id
-// are the same ones wherever they have moved to.
+// become makes a part of the page what it is in the next one. Of a node's children
+// each becomes the next one that is called as it is, wherever that stands.
 function become(now, next) {
-  if (now.nodeType !== next.nodeType || now.nodeName !== next.nodeName || now.id !== next.id) {
-    now.replaceWith(document.importNode(next, true));
-    return;
-  }
-  if (now.nodeType !== Node.ELEMENT_NODE) {
-    if (now.nodeValue !== next.nodeValue) now.nodeValue = next.nodeValue;
-    return;
-  }
   if (now.isEqualNode(next)) return;
-  for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+  if (now.nodeType !== Node.ELEMENT_NODE) { now.nodeValue = next.nodeValue; return; }
+  for (const { name, value } of next.attributes) if (now.getAttribute(name) !== value && !mine(now, name)) now.setAttribute(name, value);
   for (const { name } of [...now.attributes]) if (!next.hasAttribute(name) && !mine(now, name)) now.removeAttribute(name);
   if (now.matches("input, select, textarea")) return;
-  let here = now.firstChild;
-  for (const child of next.childNodes) {
-    const same = child.id && document.getElementById(child.id);
-    if (same && same.parentNode === now && same !== here) now.insertBefore(same, here), here = same;
-    if (!here) { now.append(document.importNode(child, true)); continue; }
-    const following = here.nextSibling;
-    if (child.id && here.id !== child.id) { now.insertBefore(document.importNode(child, true), here); continue; }
-    become(here, child);
-    here = following;
+  const left = new Map();
+  for (const node of now.childNodes) {
+    const as = called(node);
+    if (left.has(as)) left.get(as).push(node); else left.set(as, [node]);
   }
-  while (here) { const following = here.nextSibling; here.remove(); here = following; }
+  const all = [...next.childNodes].map((child) => {
+    const node = left.get(called(child))?.shift();
+    if (node) become(node, child);
+    return node || document.importNode(child, true);
+  });
+  for (const nodes of left.values()) for (const node of nodes) node.remove();
+  let at = now.firstChild;
+  for (const node of all) {
+    // Texts make room for elements: one that is moved loses the focus.
+    while (at && at !== node && at.nodeType !== Node.ELEMENT_NODE && node.nodeType === Node.ELEMENT_NODE) at = at.nextSibling;
+    if (node === at) at = at.nextSibling; else now.insertBefore(node, at);
+  }
+}
+
+// called tells a node from its neighbours: by its id, else by what it looks like.
+function called(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
+  return node.nodeName + (node.id ? "#" + node.id : "." + node.getAttribute("class") + " " + node.getAttribute("aria-labelledby"));
 }
 
 // mine reports whether an attribute is the reader's doing.
@@ -69,14 +75,21 @@ function lost() { tag = ""; note.textContent = "The agent does not answer: this 
 
 let first = true; // the page is as it was made a moment ago
 
+let events, later; // what the agent tells, and when it is asked again for that
+
+// listen hears of changes while the page is seen: a browser has six connections to a
+// host, for all its tabs.
 function listen() {
-  const events = new EventSource("/live");
-  events.addEventListener("change", () => { if (first) first = false; else look(); });
-  events.addEventListener("error", () => {
-    if (events.readyState !== EventSource.CLOSED) { lost(); return; } // it tries again by itself
+  clearTimeout(later);
+  events?.close();
+  if (document.hidden) return;
+  const told = events = new EventSource("/live");
+  told.addEventListener("change", () => { if (first) first = false; else look(); });
+  told.addEventListener("error", () => {
+    if (told.readyState !== EventSource.CLOSED) { lost(); return; } // it tries again by itself
     first = false;
-    setTimeout(() => { look(); listen(); }, 10000); // there are too many readers, or the agent is another one
+    later = setTimeout(() => { look(); listen(); }, 10000); // there are too many readers, or the agent is another one
   });
 }
 listen();
-document.addEventListener("visibilitychange", look);
+document.addEventListener("visibilitychange", () => { listen(); look(); });
