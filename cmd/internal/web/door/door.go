@@ -162,6 +162,10 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.refuse(w, http.StatusMisdirectedRequest, "This page is for this host alone, and answers to no other name: open it as localhost or 127.0.0.1. A reverse proxy has to send one of those as Host.")
 		return
 	}
+	if fromElsewhere(r) {
+		d.refuse(w, http.StatusForbidden, "A page of somebody else's asks for this, and not you.")
+		return
+	}
 	if r.Method == http.MethodGet && r.URL.Path == "/" && r.URL.Query().Has(keyParameter) {
 		d.byLink(w, r)
 		return
@@ -246,6 +250,7 @@ func (d *Door) byPassword(r *http.Request) (refused bool, again time.Duration) {
 func (d *Door) lead(w http.ResponseWriter, r *http.Request) {
 	r.Header.Del("Authorization")
 	r.Header.Del("Cookie")
+	r.Header.Del(d.ProxyHeader)
 	d.Site.ServeHTTP(w, r)
 }
 
@@ -256,6 +261,18 @@ func source(r *http.Request) netip.Addr {
 		return netip.Addr{}
 	}
 	return at.Addr().Unmap().WithZone("")
+}
+
+// fromElsewhere reports whether a page of another site, or of another port of this
+// host, has a browser ask for something within itself (W3C Fetch Metadata Request
+// Headers). The browser sends what lets it in with that, too: the password always, the
+// cookie where only the port is another.
+func fromElsewhere(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "cross-site", "same-site":
+		return r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document" // a link
+	}
+	return false
 }
 
 // isLoopback reports whether a Host header names this host as itself: a name that

@@ -122,6 +122,7 @@ func (o *opened) site(w http.ResponseWriter, r *http.Request) {
 type asked struct {
 	from, method, path, host, user, password, cookie string
 	headers                                          []string // X-Remote-User, each
+	fetch                                            string   // Sec-Fetch-Site, -Mode and -Dest, with blanks between them
 }
 
 // ask sends a request, and follows no redirect.
@@ -159,6 +160,9 @@ func (o *opened) ask(a asked) *http.Response {
 	}
 	for _, value := range a.headers {
 		r.Header.Add("X-Remote-User", value)
+	}
+	for i, value := range strings.Fields(a.fetch) {
+		r.Header.Set([]string{"Sec-Fetch-Site", "Sec-Fetch-Mode", "Sec-Fetch-Dest"}[i], value)
 	}
 	answer, err := client.Do(r)
 	if err != nil {
@@ -351,9 +355,24 @@ func TestWaysIn(t *testing.T) {
 			t.Errorf("a link, and again by who is let in: %s", answer.Status)
 		}
 	}
-	told := body(t, o.ask(asked{cookie: cookie, user: "x", password: "y"}))
-	if strings.Contains(told, "Authorization") || strings.Contains(told, "Cookie") {
+	told := body(t, o.ask(asked{cookie: cookie, user: "x", password: "y"})) + body(t, o.ask(asked{from: "127.0.0.2", headers: []string{"anna"}}))
+	if strings.Contains(told, "Authorization") || strings.Contains(told, "Cookie") || strings.Contains(told, "X-Remote-User") {
 		t.Errorf("what lets in is passed on: %s", told)
+	}
+}
+
+// TestPagesOfOthers: what a page of somebody else's has a browser ask for within it is not
+// shown, although the browser is let in; a link of theirs may lead here.
+func TestPagesOfOthers(t *testing.T) {
+	o := lan(t)
+	cookie := o.browser()
+	for _, how := range []string{"cross-site no-cors image", "cross-site cors empty", "cross-site navigate iframe", "same-site no-cors script", "same-site"} {
+		o.out(how, http.StatusForbidden, asked{fetch: how, path: "/search?q=10.0.0.1", cookie: cookie})
+		o.out(how, http.StatusForbidden, asked{fetch: how, path: "/v1/whois?of=10.0.0.1", password: password})
+		o.out(how, http.StatusForbidden, asked{fetch: how, path: o.link()})
+	}
+	for _, how := range []string{"same-origin cors empty", "same-origin no-cors script", "none navigate document", "cross-site navigate document", ""} {
+		o.in(how, asked{fetch: how, cookie: cookie})
 	}
 }
 
