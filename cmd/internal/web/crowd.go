@@ -12,6 +12,7 @@ import (
 // How much readers have the agent do at once, however many they are.
 const (
 	makingAtOnce  = 4  // pages and answers
+	unreadAtOnce  = 64 // those that wait for their turn, or to be read
 	streamsAtOnce = 64 // pages that are open, and answers that go on
 
 	answering = 15 * time.Second // a page or an answer, with the wait for its turn
@@ -23,11 +24,12 @@ const (
 // crowd bounds that.
 type crowd struct {
 	making  chan struct{} // has an element for each page and answer that is being made
+	unread  chan struct{} // for each that is in memory, or will be
 	streams chan struct{} // and for each that goes on
 }
 
 func newCrowd() crowd {
-	return crowd{make(chan struct{}, makingAtOnce), make(chan struct{}, streamsAtOnce)}
+	return crowd{make(chan struct{}, makingAtOnce), make(chan struct{}, unreadAtOnce), make(chan struct{}, streamsAtOnce)}
 }
 
 // turn waits for the turn to make a page or an answer, no longer than ctx lasts; end
@@ -41,11 +43,16 @@ func (c crowd) turn(ctx context.Context) (end func(), err error) {
 	}
 }
 
+// room is a place among those whose pages and answers are not read yet, if one is free.
+func (c crowd) room() (end func(), free bool) { return place(c.unread) }
+
 // stay is a place among those whose answers go on, if one is free.
-func (c crowd) stay() (end func(), free bool) {
+func (c crowd) stay() (end func(), free bool) { return place(c.streams) }
+
+func place(among chan struct{}) (end func(), free bool) {
 	select {
-	case c.streams <- struct{}{}:
-		return func() { <-c.streams }, true
+	case among <- struct{}{}:
+		return func() { <-among }, true
 	default:
 		return nil, false
 	}
@@ -75,8 +82,13 @@ func (p *patient) Write(body []byte) (int, error) {
 	return p.ResponseWriter.Write(body)
 }
 
-// end lets another request have the connection.
-func (p *patient) end() { _ = p.connection.SetWriteDeadline(time.Time{}) } // it may be gone
+// end lets another request have the connection, once it has taken what there was for
+// this one.
+func (p *patient) end() {
+	_ = p.connection.SetWriteDeadline(time.Now().Add(reading)) // it may be gone
+	_ = p.connection.Flush()
+	_ = p.connection.SetWriteDeadline(time.Time{})
+}
 
 // held is an answer that is kept until it is whole: how fast it is read is then no
 // matter of the one that makes it.

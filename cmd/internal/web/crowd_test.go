@@ -4,8 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
-	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gvlan/cmd/internal/api"
@@ -111,6 +112,47 @@ func TestSoManyPagesThatAreOpen(t *testing.T) {
 	}
 }
 
+// stuck is a reader that takes nothing before it is let.
+type stuck struct {
+	*httptest.ResponseRecorder
+	begun, let chan struct{}
+}
+
+func (s stuck) Write(body []byte) (int, error) {
+	s.begun <- struct{}{}
+	<-s.let
+	return s.ResponseRecorder.Write(body)
+}
+
+// TestSoManyThatAreNotRead: what readers do not take is in memory for so many of them
+// and no more.
+func TestSoManyThatAreNotRead(t *testing.T) {
+	site := newSite(t, answers{api.EventsRoute + "?limit=201": api.Events{}, api.NodesRoute: []api.NodeView{}})
+	begun, let, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	paths := []string{"/events", api.NodesRoute}
+	for i := range unreadAtOnce {
+		go func() {
+			site.ServeHTTP(stuck{httptest.NewRecorder(), begun, let}, httptest.NewRequest(http.MethodGet, paths[i%2], http.NoBody))
+			done <- struct{}{}
+		}()
+		<-begun
+	}
+	for _, path := range paths {
+		if w := get(t, site, path); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") != "10" {
+			t.Errorf("one more is answered %d, to be tried again after %q", w.Code, w.Header().Get("Retry-After"))
+		}
+	}
+	close(let)
+	for range unreadAtOnce {
+		<-done
+	}
+	for _, path := range paths {
+		if w := get(t, site, path); w.Code != http.StatusOK {
+			t.Errorf("when all is read, %s is answered %d", path, w.Code)
+		}
+	}
+}
+
 // TestHeadsOfWhatGoesOn end.
 func TestHeadsOfWhatGoesOn(t *testing.T) {
 	site := newSite(t, answers{})
@@ -123,30 +165,55 @@ func TestHeadsOfWhatGoesOn(t *testing.T) {
 	}
 }
 
-// TestABellIsHeard by each page that is open.
+// heard is a reader of what goes on.
+type heard chan string
+
+func (h heard) Header() http.Header { return http.Header{} }
+
+func (h heard) WriteHeader(int) {}
+
+func (h heard) Flush() {}
+
+func (h heard) Write(told []byte) (int, error) {
+	h <- string(told)
+	return len(told), nil
+}
+
+// TestABellIsHeard by a page that is open, which looks again by itself where it is not
+// rung.
 func TestABellIsHeard(t *testing.T) {
-	bell := NewBell()
-	site := httptest.NewServer((&Site{Agent: answers{}, Bell: bell, Now: time.Now}).Handler())
-	defer site.Close()
-	answer, err := site.Client().Get(site.URL + "/live")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	told := make([]byte, len("event: change\ndata:\n\n"))
-	for range 2 { // at once, and after the bell
-		if _, err := answer.Body.Read(told); err != nil || !strings.HasPrefix(string(told), "event: change") {
-			t.Fatalf("it is told %q, %v", told, err)
+	synctest.Test(t, func(t *testing.T) {
+		bell, reader := NewBell(), make(heard)
+		site := (&Site{Agent: answers{}, Bell: bell, Now: time.Now}).Handler()
+		ctx, end := context.WithCancel(t.Context())
+		var open sync.WaitGroup
+		open.Go(func() {
+			site.ServeHTTP(reader, httptest.NewRequestWithContext(ctx, http.MethodGet, "/live", http.NoBody))
+		})
+		for _, after := range []time.Duration{0, gathering, lookAgain, gathering} {
+			before := time.Now()
+			if after == gathering {
+				bell.Ring()
+				bell.Ring() // is told at once with the first
+			}
+			if told := <-reader; told != "event: change\ndata:\n\n" || time.Since(before) != after {
+				t.Errorf("it is told %q after %s, want %s", told, time.Since(before), after)
+			}
+			synctest.Wait()
 		}
-		bell.Ring()
-	}
+		end()
+		open.Wait()
+	})
 }
 
 // slow is a connection that is told until when it may take.
 type slow struct {
 	*httptest.ResponseRecorder
 	until []time.Time
+	last  time.Time // until when it had to take what was there in the end
 }
+
+func (s *slow) Flush() { s.last = s.until[len(s.until)-1] }
 
 func (s *slow) SetWriteDeadline(until time.Time) error {
 	s.until = append(s.until, until)
@@ -161,7 +228,7 @@ func TestReadersThatDoNotRead(t *testing.T) {
 		reader := &slow{ResponseRecorder: httptest.NewRecorder()}
 		before := time.Now()
 		site.ServeHTTP(reader, httptest.NewRequest(http.MethodGet, path, http.NoBody))
-		if len(reader.until) < 2 || reader.until[0].Before(before.Add(reading)) || !reader.until[len(reader.until)-1].IsZero() {
+		if len(reader.until) < 2 || reader.until[0].Before(before.Add(reading)) || reader.last.Before(before.Add(reading)) || !reader.until[len(reader.until)-1].IsZero() {
 			t.Errorf("%s has to be read until %v", path, reader.until)
 		}
 	}

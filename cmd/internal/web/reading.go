@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 )
 
 // read serves the routes that are described.
@@ -19,6 +20,12 @@ func (s *server) read(paths map[string]http.HandlerFunc) {
 
 // answer sends what the agent answers, once it is whole.
 func (s *server) answer(w http.ResponseWriter, r *http.Request) {
+	end, free := s.crowd.room()
+	if !free {
+		tooMany(w)
+		return
+	}
+	defer end()
 	answer, err := s.answered(r)
 	if err != nil {
 		tooMany(w)
@@ -30,6 +37,7 @@ func (s *server) answer(w http.ResponseWriter, r *http.Request) {
 	for name, values := range answer.header {
 		w.Header()[name] = values
 	}
+	w.Header().Set("Content-Length", strconv.Itoa(answer.body.Len()))
 	w.WriteHeader(cmp.Or(answer.status, http.StatusOK))
 	_, _ = w.Write(answer.body.Bytes()) // whoever asked may be gone
 }

@@ -157,6 +157,12 @@ func Forbid(h http.Header) {
 
 // show sends a view, or in its place why there is none.
 func (s *server) show(w http.ResponseWriter, r *http.Request, v view) {
+	end, free := s.crowd.room()
+	if !free {
+		tooMany(w)
+		return
+	}
+	defer end()
 	body, status, err := s.made(r, v)
 	if err != nil {
 		s.Log.Error("a page cannot be made: its reader is told so", "path", r.URL.Path, "err", err)
