@@ -128,7 +128,7 @@ func through(dial func(ctx context.Context, network, addr string) (net.Conn, err
 		}
 		defer here.Close()
 		if _, err := here.Write([]byte("HTTP/1.1 200 OK\r\n\r\n")); err == nil {
-			join(here, there)
+			Join(here, there)
 		}
 	})
 }
@@ -136,8 +136,8 @@ func through(dial func(ctx context.Context, network, addr string) (net.Conn, err
 // unbound leaves a command as it is.
 func unbound(*exec.Cmd) {}
 
-// join passes on what either side says, until one has ended.
-func join(here, there net.Conn) {
+// Join passes on what either side says, until one has ended: then both have.
+func Join(here, there net.Conn) {
 	var both errgroup.Group
 	for from, to := range map[net.Conn]net.Conn{here: there, there: here} {
 		both.Go(func() error {

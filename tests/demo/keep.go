@@ -69,7 +69,7 @@ func own(ctx context.Context) error {
 	if err := d.lively(); err != nil {
 		return err
 	}
-	link, err := d.see(ctx)
+	link, wait, err := d.see(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,9 @@ See it at %[2]s (the link lets one browser in)
 		return fmt.Errorf("say that the demo is over: %w", err)
 	}
 	<-ctx.Done()
-	return d.Close()
+	err = d.Close()
+	wait()
+	return err
 }
 
 // letGo says that the demo went well and leaves the terminal, or the pipe that

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 
 	"gvlan/tests/browser"
 	"gvlan/tests/lab"
@@ -81,24 +81,26 @@ func (d *demo) web() (link string, err error) {
 }
 
 // see opens a way from this computer to the page of the first host, whose loopback
-// is its own, until ctx ends.
-func (d *demo) see(ctx context.Context) (link string, err error) {
+// is its own, until ctx ends; wait is until nobody goes it any more.
+func (d *demo) see(ctx context.Context) (link string, wait func(), err error) {
 	say("The page of the cluster, as every host has it.")
 	door, err := (&net.ListenConfig{}).Listen(ctx, "tcp", pageAt)
 	if err != nil {
-		return "", fmt.Errorf("open a way to the page: %w", err)
+		return "", nil, fmt.Errorf("open a way to the page: %w", err)
 	}
 	context.AfterFunc(ctx, func() { door.Close() })
-	go func() {
+	var passing sync.WaitGroup
+	passing.Go(func() {
 		for {
 			conn, err := door.Accept()
 			if err != nil {
 				return
 			}
-			go d.pass(ctx, conn)
+			passing.Go(func() { d.pass(ctx, conn) })
 		}
-	}()
-	return d.web()
+	})
+	link, err = d.web()
+	return link, passing.Wait, err
 }
 
 // pass passes a connection on to gvlan web on the first host.
@@ -109,11 +111,8 @@ func (d *demo) pass(ctx context.Context, here net.Conn) {
 		return // the browser says that nothing answers
 	}
 	defer there.Close()
-	go func() {
-		_, _ = io.Copy(there, here)
-		there.Close()
-	}()
-	_, _ = io.Copy(here, there)
+	defer context.AfterFunc(ctx, func() { here.Close() })()
+	browser.Join(here, there)
 }
 
 // picture takes one of the page of a subnet, as a PNG.
