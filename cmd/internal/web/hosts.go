@@ -40,7 +40,7 @@ type hostCard struct {
 	Idle       []*branch         // interfaces that no network uses
 	NotHere    []warning         // networks that are not as they should be, and why
 	Fares      []placedNetwork   // how each network fares there
-	Interfaces []interfaceOfHost // all of them
+	Interfaces []store.Interface // all of them
 }
 
 // agentLine is one agent of a host.
@@ -231,12 +231,6 @@ type placedNetwork struct {
 	Badge badge
 }
 
-// interfaceOfHost is an interface as `gvlan node inspect` lists it.
-type interfaceOfHost struct {
-	store.Interface
-	VLANWords string
-}
-
 // hanging is what networks have where.
 type hanging struct {
 	counted bool
@@ -273,6 +267,7 @@ func (all hanging) hung(agents []api.NodeView, name, parent string) hung {
 // hang puts a host's interfaces and networks where they hang.
 func (card *hostCard) hang(all hanging) {
 	agents, interfaces := facts.Agents(card.NodeView), facts.Interfaces(card.NodeView)
+	card.Interfaces = interfaces
 	at := map[string]*branch{}
 	for _, i := range interfaces {
 		b := &branch{Interface: i, VLANWords: vlanWords(i)}
@@ -280,7 +275,6 @@ func (card *hostCard) hang(all hanging) {
 			b.Networks = append(b.Networks, all.hung(agents, name, i.Name))
 		}
 		at[i.Name] = b
-		card.Interfaces = append(card.Interfaces, interfaceOfHost{i, b.VLANWords})
 	}
 	var roots []*branch
 	for _, i := range interfaces {

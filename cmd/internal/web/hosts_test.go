@@ -170,7 +170,8 @@ func TestSlavesInUse(t *testing.T) {
 		{Name: "br0", Kind: "bridge", Up: true, UsedBy: []string{"office"}}, {Name: "eth0", Kind: "device", Up: true, Master: "br0"},
 		{Name: "eth0.10", Kind: "vlan", VLAN: 10, Up: true, Parent: "eth0", UsedBy: []string{"lan"}}, {Name: "eth0.20", Kind: "vlan", VLAN: 20, Up: true, Parent: "eth0", Master: "br0"},
 	}}
-	page := get(t, newSite(t, rack().but(answers{api.NodesRoute: []api.NodeView{one}})), "/hosts").Body.String()
+	site := newSite(t, rack().but(answers{api.NodesRoute: []api.NodeView{one}}))
+	page := get(t, site, "/hosts").Body.String()
 	_, tree, _ := strings.Cut(page, `<ul class="tree"`)
 	tree, _, _ = strings.Cut(tree, "</article>")
 	for text, want := range map[string]int{
@@ -180,6 +181,9 @@ func TestSlavesInUse(t *testing.T) {
 		if n := strings.Count(tree, text); n != want {
 			t.Errorf("%s is there %d times, want %d: %s", text, n, want, tree)
 		}
+	}
+	if got, want := words(t, get(t, site, "/host?name=id1").Body.String(), "interface-eth0.20", "</tr>"), "eth0.20 up vlan 20 0 br0, eth0"; got != want {
+		t.Errorf("a VLAN that is a slave is listed as %s, want %s", got, want)
 	}
 }
 
