@@ -12,7 +12,7 @@ import (
 	"gvlan/cmd/internal/api"
 )
 
-// waiting is an agent that answers nobody before it is let.
+// waiting is an agent that answers nobody before it is let, but for what is beside a page.
 type waiting struct {
 	answers
 	asked chan struct{}
@@ -20,7 +20,7 @@ type waiting struct {
 }
 
 func (b waiting) Answer(ctx context.Context, route string) (any, error) {
-	if route == api.StatusRoute {
+	if route == api.StatusRoute || route == api.Known(api.NetworksRoute) {
 		return b.answers.Answer(ctx, route)
 	}
 	b.asked <- struct{}{}

@@ -36,6 +36,7 @@ type kindBox struct {
 type eventRow struct {
 	api.Event
 	ID string
+	In string // link to the network that it names
 }
 
 // Badge is how a kind looks: as what it does to whoever is concerned.
@@ -102,6 +103,11 @@ func happened(v viewer, r *http.Request) (page, error) {
 		all, err = ask[api.Events](r.Context(), v.agent, p.JSON)
 		shown.Alone, shown.Cut = all.Alone, len(all.Events) > limit
 		shown.Events = rowsOf(all.Events[max(0, len(all.Events)-limit):])
+		networks := v.networks(r.Context())
+		for i := range shown.Events {
+			e := &shown.Events[i]
+			e.In = linkOn(networks, e.Network, e.Node)
+		}
 		shown.More = moreRows(r, limit, shown.Cut)
 	}
 	if p.Status = ofAsker(err); err != nil && p.Status == 0 {
@@ -131,7 +137,7 @@ func rowsOf(all []api.Event) []eventRow {
 	rows, met := make([]eventRow, len(all)), map[uint64]int{}
 	for i, e := range all {
 		id := eventID(e)
-		rows[len(all)-1-i] = eventRow{e, fmt.Sprintf("event-%x-%d", id, met[id])}
+		rows[len(all)-1-i] = eventRow{Event: e, ID: fmt.Sprintf("event-%x-%d", id, met[id])}
 		met[id]++
 	}
 	return rows

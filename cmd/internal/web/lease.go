@@ -77,6 +77,18 @@ func linkTo(networks []api.NetworkView, uuid, name string) string {
 	return api.Named("/network", name)
 }
 
+// linkOn is where the network of a name is shown that a node has: one of its own, or
+// the cluster's. Names in the DNS have theirs in small letters.
+func linkOn(networks []api.NetworkView, name, node string) string {
+	for _, same := range []func(a, b string) bool{func(a, b string) bool { return a == b }, strings.EqualFold} {
+		at := slices.IndexFunc(networks, func(n api.NetworkView) bool { return same(n.Name, name) && (!isLocal(n) || n.Origin == node) })
+		if at >= 0 {
+			return networkLink(networks[at])
+		}
+	}
+	return linkTo(nil, "", name)
+}
+
 // leadsOf are the links of an address's facts.
 func leadsOf(networks []api.NetworkView, v api.LeaseView) map[string]string {
 	leads := map[string]string{"mac": searchFor(v.MAC), "container": searchFor(v.Container), "network": linkTo(networks, v.NetworkID, v.Network)}

@@ -24,6 +24,7 @@ type namesPage struct {
 type nameRow struct {
 	api.NameView
 	ID string
+	In string // link to its network
 }
 
 // Rest is what follows the name in the full one.
@@ -51,7 +52,7 @@ func names(v viewer, r *http.Request) (page, error) {
 	} else if err != nil {
 		shown.Wrong = err.Error()
 	}
-	met := map[uint64]int{}
+	met, networks := map[uint64]int{}, v.networks(r.Context())
 	for _, view := range all {
 		if shown.All++; !hasText(view, shown.Text) {
 			continue
@@ -60,7 +61,7 @@ func names(v viewer, r *http.Request) (page, error) {
 			continue
 		}
 		id := hashed(append([]string{view.Name, view.Network, view.Node}, addressesOf(view)...)...)
-		shown.Names = append(shown.Names, nameRow{view, fmt.Sprintf("name-%x-%d", id, met[id])})
+		shown.Names = append(shown.Names, nameRow{view, fmt.Sprintf("name-%x-%d", id, met[id]), linkOn(networks, view.Network, view.Node)})
 		met[id]++
 	}
 	shown.More = moreRows(r, limit, shown.Found > limit)

@@ -74,3 +74,27 @@ func TestManyNames(t *testing.T) {
 		}
 	}
 }
+
+// TestNetworksOfNamesAndEvents: a link leads to the network that the host has, however
+// the DNS spells it, and not to another host's of that name.
+func TestNetworksOfNamesAndEvents(t *testing.T) {
+	networks := []api.NetworkView{
+		{Name: "Office", UUID: "u1", Scope: "global"}, {Name: "own", UUID: "u2", Scope: "local", Origin: "id1"}, {Name: "own", UUID: "u3", Scope: "local", Origin: "id2"},
+	}
+	site := newSite(t, answers{
+		api.Known(api.NetworksRoute): networks, api.DoubtsRoute: []string{},
+		api.NamesRoute:                 []api.NameView{{Record: zone.Record{Name: "web", Network: "office", Node: "id1"}}, {Record: zone.Record{Name: "db", Network: "own", Node: "id2"}}, {Record: zone.Record{Name: "old", Network: "gone"}}},
+		api.EventsRoute + "?limit=201": api.Events{Events: []api.Event{{Kind: "network-made", Network: "Office", Node: "id2"}, {Kind: "network-made", Network: "own", Node: "id2"}, {Kind: "network-made", Network: "gone"}}},
+	})
+	for path, links := range map[string][]string{
+		"/names":  {`<a href="/network?name=Office">office</a>`, `<a href="/network?name=own&amp;node=id2">own</a>`, `<a href="/network?name=gone">gone</a>`},
+		"/events": {`<a href="/network?name=Office">Office</a>`, `<a href="/network?name=own&amp;node=id2">own</a>`, `<a href="/network?name=gone">gone</a>`},
+	} {
+		body := get(t, site, path).Body.String()
+		for _, link := range links {
+			if strings.Count(body, link) != 1 {
+				t.Errorf("%s has not one %s: %s", path, link, body)
+			}
+		}
+	}
+}
