@@ -55,7 +55,14 @@ func (s *Survey) Grid(sub *Subnet, at netip.Prefix, each func(take func(Entry) e
 		return Grid{}, err
 	}
 	for addr, wanted := range awaited {
-		if a, has := known[addr]; g.At.Contains(addr) && (!has || a.State == Resting) {
+		if !g.At.Contains(addr) {
+			continue
+		}
+		a, has := known[addr]
+		if !has {
+			a = s.unheld(addr, []*Subnet{sub})
+		}
+		if a.State == Free || a.State == Resting {
 			known[addr] = wanted
 		}
 	}

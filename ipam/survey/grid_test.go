@@ -39,8 +39,9 @@ func TestEveryAddressOfAGrid(t *testing.T) {
 	k.lease(segment, "10.0.0.34", store.Lease{State: store.Conflicted, Node: "id2", MAC: "02:00:00:00:00:01"})
 	awaited := map[netip.Addr]survey.Entry{
 		addr("10.0.0.35"): {Address: addr("10.0.0.35"), Segment: segment, State: survey.Awaited, Container: "db"},
-		addr("10.0.0.1"):  {Address: addr("10.0.0.1"), Segment: segment, State: survey.Awaited}, // it is the gateway's
-		addr("10.9.0.1"):  {Address: addr("10.9.0.1"), Segment: segment, State: survey.Awaited}, // of another subnet
+		addr("10.0.0.1"):  {Address: addr("10.0.0.1"), Segment: segment, State: survey.Awaited},  // it is the gateway's
+		addr("10.0.0.60"): {Address: addr("10.0.0.60"), Segment: segment, State: survey.Awaited}, // it is a host's own by now
+		addr("10.9.0.1"):  {Address: addr("10.9.0.1"), Segment: segment, State: survey.Awaited},  // of another subnet
 	}
 	g := gridOf(t, k, s, "10.0.0.0/24", awaited)
 	want := addr("10.0.0.0")
