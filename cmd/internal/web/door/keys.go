@@ -77,8 +77,10 @@ func (k *keys) use(text string) (*http.Cookie, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Lax, and not strict: a link that is clicked on in a mail or a chat leads on to the
+	// page, and what another site's page asks for itself is refused by the door.
 	return &http.Cookie{
-		Name: k.cookie, Value: value, Path: "/", MaxAge: int(keyLife / time.Second), HttpOnly: true, Secure: k.secure, SameSite: http.SameSiteStrictMode,
+		Name: k.cookie, Value: value, Path: "/", MaxAge: int(keyLife / time.Second), HttpOnly: true, Secure: k.secure, SameSite: http.SameSiteLaxMode,
 	}, nil
 }
 
