@@ -285,6 +285,10 @@ func says(v api.LeaseView, l look, names []string, now time.Time) string {
 		if v.Why != "" {
 			words = append(words, v.Why)
 		}
+	case survey.Free:
+		if v.Why != "" { // in few words: there may be very many
+			words = append(words, "given with --ip only")
+		}
 	}
 	mac := v.MAC
 	if r := v.Reservation; r != nil && mac == "" {

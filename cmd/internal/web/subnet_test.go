@@ -291,6 +291,9 @@ func TestEveryAddressHasASquare(t *testing.T) {
 
 func TestWhatASquareSays(t *testing.T) {
 	set := busy()
+	beside := in(survey.Free)
+	beside.Why = "it is given to who asks for it (--ip) only: it lies outside the network's --ip-range"
+	set["10.9.0.254"] = beside
 	route := api.Subnet("lan", "", netip.MustParsePrefix("10.9.0.0/24"), netip.Prefix{})
 	names := []api.NameView{
 		{Record: zone.Record{Name: "web", Network: "lan", Addresses: []netip.Addr{netip.MustParseAddr("10.9.0.5")}}},
@@ -302,6 +305,7 @@ func TestWhatASquareSays(t *testing.T) {
 		"10.9.0.5":   "10.9.0.5, leased, container web on host h1, MAC 02:42:0a:09:00:05, name web.lan www.lan, since 8 hours",
 		"10.9.0.2":   "10.9.0.2, auxiliary, printer",
 		"10.9.0.3":   "10.9.0.3, free",
+		"10.9.0.254": "10.9.0.254, free, given with --ip only",
 		"10.9.0.100": "10.9.0.100, held for a stopped container, container nightly on host h2, since 1 minute",
 		"10.9.0.129": "10.9.0.129, in conflict, not ours, host h3, MAC 3c:52:82:11:22:33, since 7 minutes",
 		"10.9.0.131": "10.9.0.131, in conflict, container printer-queue on host h2, MAC 3c:52:82:11:22:44 on the LAN uses it too, seen by host h1, MAC 02:42:0a:09:00:83, since 1 day",
@@ -379,7 +383,7 @@ func TestBlocks(t *testing.T) {
 	v.Blocks[0].Counts = map[survey.State]int{survey.Leased: 128, survey.Gateway: 1}
 	route := api.Subnet("lan", "id1", v.Subnet, v.At)
 	p := read(t, answers{route: v}, "/subnet?network=lan&node=id1&subnet=10.8.0.0/15&at=10.9.0.0/16")
-	p.says("which only host h1 has", "etcd does not answer this host: this is what containers had 2 minutes ago", "65407 free")
+	p.says("which only host h1 has", "What host h1 excludes from its own network", "etcd does not answer this host: this is what containers had 2 minutes ago", "65407 free")
 	p.leads("lan", "/network?name=lan&node=id1")
 	p.leads("10.8.0.0/15", "/subnet?network=lan&node=id1&subnet=10.8.0.0%2F15")
 	p.leads("10.9.0.0/24 128 leased, 1 other", "/subnet?at=10.9.0.0%2F24&network=lan&node=id1&subnet=10.8.0.0%2F15")
