@@ -177,7 +177,7 @@ func (e *examples) rest() {
 		if slices.ContainsFunc(last, func(l string) bool { return strings.HasPrefix(line, l) }) {
 			continue
 		}
-		if strings.Contains(line, "--follow") {
+		if strings.Contains(line, "--follow") || strings.HasPrefix(line, "gvlan web") {
 			e.left = slices.DeleteFunc(e.left, func(l string) bool { return l == line })
 			e.run(0, line, "timeout 2 "+line, timedOut)
 			continue

@@ -67,6 +67,10 @@ func etcdHangs(c *cluster) {
 	h1 := c.Hosts[0]
 	c.network(h1, "lan1", "--subnet", "10.92.0.0/24", "-o", "parent=eth1")
 	web := c.run(h1, "lan1", "web")
+	eventually(c.t, "the name of web", func() error { // which follows a moment after its start
+		_, err := h1.Exec(c.t.Context(), c.binary, "dns", "lookup", "--from", "web", "web")
+		return err
+	})
 	if err := c.etcd.Pause(); err != nil {
 		c.t.Fatal(err)
 	}
