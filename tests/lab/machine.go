@@ -46,6 +46,9 @@ type Machine struct {
 	holder   *exec.Cmd // unshare(1), parent of process 1
 	lifeline io.Closer // write end of process 1's standard input
 	links    *netlink.Handle
+
+	mu      sync.Mutex
+	started []*Process
 }
 
 // boot starts a machine whose files start out as those of a release of Docker, and
@@ -116,6 +119,15 @@ func (m *Machine) end() {
 		// The closed lifeline is enough, unless process 1 is paused.
 		_ = syscall.Kill(m.PID, syscall.SIGKILL)
 	}
+	// Process 1 is gone when everything is that ran in its namespace, and what ran
+	// under a paused nsenter waits for that.
+	m.mu.Lock()
+	for _, p := range m.started {
+		if p.Running() {
+			p.wakeParent()
+		}
+	}
+	m.mu.Unlock()
 	_ = m.holder.Wait()
 }
 

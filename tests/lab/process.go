@@ -58,6 +58,9 @@ func (m *Machine) Start(label string, env []string, name string, args ...string)
 	if _, err := reader.Read(make([]byte, 1)); err == nil {
 		p.PID, err = onlyChild(cmd.Process.Pid)
 		if err == nil {
+			m.mu.Lock()
+			m.started = append(m.started, p)
+			m.mu.Unlock()
 			go p.wait()
 			return p, nil
 		}

@@ -62,6 +62,21 @@ func pause(p *lab.Process) error {
 	}
 }
 
+// TestPausedProcessHoldsNoMachine: a test that fails while something is paused ends.
+func TestPausedProcessHoldsNoMachine(t *testing.T) {
+	l, err := lab.Up(t.Context(), lab.Options{Hosts: lab.Same(1, lab.NoDocker)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := l.Hosts[0].Start("sleep", nil, "sleep", "1000")
+	if err == nil {
+		err = pause(p)
+	}
+	if err := errors.Join(err, l.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
 // stat is a process's stat file from the state on.
 func stat(pid int) string {
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
