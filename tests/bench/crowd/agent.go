@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -26,6 +27,7 @@ type Agent struct {
 	dir     string
 	program string
 	process *exec.Cmd
+	ended   chan error   // how it ended
 	said    bytes.Buffer // its log
 	store   *clientv3.Client
 }
@@ -49,7 +51,7 @@ func Begin(ctx context.Context) (_ *Agent, err error) {
 		"--advertise", "127.0.0.1", "--gossip", "off", "--dns", "off", "--log-level", "error")
 	a.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	a.process.Stderr = &a.said
-	if err := a.process.Start(); err != nil {
+	if err := a.start(); err != nil {
 		return nil, err
 	}
 	a.store, err = clientv3.New(clientv3.Config{Endpoints: []string{"unix://" + filepath.Join(a.dir, "data", "etcd", "client.sock")}, Logger: zap.NewNop()})
@@ -60,6 +62,24 @@ func Begin(ctx context.Context) (_ *Agent, err error) {
 		_, err := a.store.Get(ctx, "/gvlan/v1/meta")
 		return err
 	})
+}
+
+// start starts the process from a thread that lasts as long as it does: the kernel
+// kills it when that thread ends (prctl(2), PR_SET_PDEATHSIG), and threads end that
+// have been in network namespaces.
+func (a *Agent) start() error {
+	started := make(chan error)
+	a.ended = make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := a.process.Start()
+		started <- err
+		if err == nil {
+			a.ended <- a.process.Wait()
+		}
+	}()
+	return <-started
 }
 
 // Socket is its status socket.
@@ -142,7 +162,7 @@ func (a *Agent) Close() error {
 		err = a.store.Close()
 	}
 	if a.process != nil && a.process.Process != nil {
-		err = errors.Join(err, a.process.Process.Signal(syscall.SIGTERM), a.process.Wait())
+		err = errors.Join(err, a.process.Process.Signal(syscall.SIGTERM), <-a.ended)
 		if err != nil {
 			err = fmt.Errorf("%w; the agent said: %s", err, a.said.String())
 		}
