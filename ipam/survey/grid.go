@@ -1,10 +1,12 @@
 package survey
 
 import (
+	"context"
 	"math"
 	"net/netip"
 	"slices"
 
+	"gvlan/cluster/store"
 	"gvlan/ipam/addrset"
 	"gvlan/ipam/pool"
 )
@@ -40,9 +42,22 @@ const (
 	mostCounted = 1 << 53
 )
 
-// Grid makes the picture of a part of a subnet out of the entries that each tells
-// of, in any order, and the addresses that are awaited.
-func (s *Survey) Grid(sub *Subnet, at netip.Prefix, each func(take func(Entry) error) error, awaited map[netip.Addr]Entry) (Grid, error) {
+// Grid makes the picture of a part of a subnet out of the store, and the addresses
+// that are awaited.
+func (s *Survey) Grid(ctx context.Context, kv Scanner, sub *Subnet, at netip.Prefix, awaited map[netip.Addr]Entry) (Grid, error) {
+	return s.pictured(sub, at, func(take func(Entry) error) error {
+		return s.Each(ctx, kv, store.LeasesSpan(sub.Network.Segment, at), take)
+	}, awaited)
+}
+
+// GridOf is Grid by entries that are known, in any order.
+func (s *Survey) GridOf(sub *Subnet, at netip.Prefix, known []Entry) Grid {
+	g, _ := s.pictured(sub, at, eachOf(known), nil) // taking fails nowhere
+	return g
+}
+
+// pictured makes a grid of the entries that each tells of, in any order.
+func (s *Survey) pictured(sub *Subnet, at netip.Prefix, each func(take func(Entry) error) error, awaited map[netip.Addr]Entry) (Grid, error) {
 	g := Grid{At: at.Masked(), Counts: map[State]int{}}
 	known := map[netip.Addr]Entry{}
 	err := each(func(a Entry) error {

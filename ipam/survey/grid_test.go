@@ -22,9 +22,7 @@ func gridOf(t *testing.T, k kept, s *survey.Survey, at string, awaited map[netip
 	t.Helper()
 	part := netip.MustParsePrefix(at)
 	sub := s.Networks.Holding(part.Addr())[0]
-	g, err := s.Grid(sub, part, func(take func(survey.Entry) error) error {
-		return s.Each(t.Context(), k, store.LeasesSpan(sub.Network.Segment, part), take)
-	}, awaited)
+	g, err := s.Grid(t.Context(), k, sub, part, awaited)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,15 +46,20 @@ func (s *Survey) Pools(ctx context.Context, kv Scanner) ([]Pool, error) {
 
 // PoolsOf is Pools by entries that are known, in the order of their places' keys.
 func (s *Survey) PoolsOf(known []Entry) []Pool {
-	pools, _ := s.counted(func(take func(Entry) error) error {
+	pools, _ := s.counted(eachOf(known)) // taking fails nowhere
+	return pools
+}
+
+// eachOf tells of entries that are known.
+func eachOf(known []Entry) func(take func(Entry) error) error {
+	return func(take func(Entry) error) error {
 		for _, a := range known {
 			if err := take(a); err != nil {
 				return err
 			}
 		}
 		return nil
-	}) // taking fails nowhere
-	return pools
+	}
 }
 
 // counted counts every subnet's addresses of which each tells, in the order of

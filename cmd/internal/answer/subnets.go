@@ -44,14 +44,7 @@ func (a Subnets) show(r *http.Request) (any, error) {
 	if errors.Is(err, store.ErrUnavailable) {
 		if last, known := a.Leases.lastKnown(s); known {
 			asOf = a.Leases.Roster.Directory.Known().Heard
-			grid, err = s.Grid(sub, at, func(take func(survey.Entry) error) error {
-				for _, one := range last {
-					if err := take(one); err != nil {
-						return err
-					}
-				}
-				return nil
-			}, nil)
+			grid, err = s.GridOf(sub, at, last), nil
 		}
 	}
 	if err != nil {
@@ -82,9 +75,7 @@ func (a Subnets) gridNow(ctx context.Context, s *survey.Survey, sub *survey.Subn
 	}
 	kv, end := a.Leases.promptly(ctx)
 	defer end()
-	return s.Grid(sub, at, func(take func(survey.Entry) error) error {
-		return s.Each(ctx, kv, store.LeasesSpan(sub.Network.Segment, at), take)
-	}, awaited)
+	return s.Grid(ctx, kv, sub, at, awaited)
 }
 
 // subnetIn is the subnet that somebody asks for, and the part of it. Of a network's
