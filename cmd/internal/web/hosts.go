@@ -102,7 +102,6 @@ func hostsOf(v viewer, r *http.Request, nodes []api.NodeView) hostsPage {
 	networks, err := ask[[]api.NetworkView](r.Context(), v.agent, api.NetworksRoute)
 	counted := unsaid("How many containers hang from what is not known", err)
 	roles := shown.storeRoles(v, r)
-	self, _ := ask[api.Status](r.Context(), v.agent, api.StatusRoute) // whoever reads the page knows it, too
 	clocks := api.CompareClocks(members)
 	if clocks.Own {
 		shown.Clock = "this host's clock is " + api.Aside(-*clocks.Off[0].ClockAhead) + " of most others'"
@@ -118,7 +117,7 @@ func hostsOf(v viewer, r *http.Request, nodes []api.NodeView) hostsPage {
 		}
 		card := hostCard{NodeView: n, ID: "host-" + n.Node, Containers: facts.HostContainers(n), Role: roles[n.Node]}
 		for _, a := range facts.Agents(n) {
-			card.Self = card.Self || a.Node == self.Node
+			card.Self = card.Self || a.Node == v.status.Node
 			line := agentLine{NodeView: a, Badge: stateBadge(a)}
 			if n.Swarm != nil {
 				line.Kind = facts.AgentKind(a)

@@ -68,8 +68,9 @@ type view func(v viewer, r *http.Request) (page, error)
 
 // viewer is what a view makes its page with.
 type viewer struct {
-	agent Agent
-	now   time.Time
+	agent  Agent
+	status api.Status // of the agent; none while it is not known
+	now    time.Time
 }
 
 // views are by their path. Each one's template is html/NAME.html.
@@ -193,13 +194,16 @@ func (s *server) made(r *http.Request, v view) (body []byte, status int, err err
 	end, err := s.crowd.turn(ctx)
 	if err == nil {
 		defer end()
-		p, err = v(viewer{agent: s.Agent, now: s.Now()}, r)
+	}
+	agent, _ := ask[api.Status](ctx, s.Agent, api.StatusRoute) // the page shows what else there is
+	if err == nil {
+		p, err = v(viewer{agent: s.Agent, status: agent, now: s.Now()}, r)
 	}
 	if err != nil {
 		p = page{Template: "failed", Title: "Not shown", Status: api.StatusOf(err), Data: err.Error()}
 	}
 	var made bytes.Buffer
-	err = s.templates.write(&made, s.frame(r, p), p)
+	err = s.templates.write(&made, s.frame(r, p, agent), p)
 	return made.Bytes(), p.Status, err
 }
 
@@ -227,14 +231,12 @@ func tagged(w http.ResponseWriter, r *http.Request, f file, same []byte) {
 	_, _ = w.Write(f.body) // whoever asked may be gone
 }
 
-// frame is what is around a page. Its problems are none while nothing is known of
-// them.
-func (s *server) frame(r *http.Request, p page) frame {
-	f := frame{Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), Under: p.Under, JSON: p.JSON, Still: p.Still, Data: p.Data}
-	if status, err := ask[api.Status](r.Context(), s.Agent, api.StatusRoute); err == nil {
-		f.Problems = status.Problems
+// frame is what is around a page.
+func (s *server) frame(r *http.Request, p page, status api.Status) frame {
+	return frame{
+		Host: s.Host, Version: s.Version, Title: p.Title, At: r.URL.Path, Sought: r.URL.Query().Get("q"), Now: s.Now(), Under: p.Under, JSON: p.JSON, Still: p.Still,
+		Problems: status.Problems, Data: p.Data,
 	}
-	return f
 }
 
 // ask is an answer of the agent, of the type that its route has.
