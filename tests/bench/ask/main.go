@@ -21,7 +21,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"time"
 
@@ -74,45 +73,19 @@ func run(ctx context.Context, s crowd.Size, rounds int) (retErr error) {
 	if err := a.Fill(ctx, s); err != nil {
 		return fmt.Errorf("fill the store: %w", err)
 	}
-	took, computed := map[string][]time.Duration{}, map[string]time.Duration{}
-	var before float64
-	for round := range rounds {
-		if round == min(2, rounds-1) {
-			if before, err = a.MemoryMiB(); err != nil {
-				return err
-			}
-		}
-		for _, command := range commands {
-			before, began := a.Computed(), time.Now()
-			own, err := a.Types(ctx, command)
-			if err != nil {
-				return err
-			}
-			took[command] = append(took[command], time.Since(began))
-			computed[command] += a.Computed() - before + own
-		}
-	}
-	var slow []string
-	for _, command := range commands {
-		all := slices.Sorted(slices.Values(took[command]))
-		median := all[len(all)/2]
-		report(name(command)+"_ms", ms(median))
-		report(name(command)+"_max_ms", ms(all[len(all)-1]))
-		report(name(command)+"_cpu_ms", ms(computed[command])/float64(rounds))
-		if median > bar {
-			slow = append(slow, fmt.Sprintf("%s (%.0f ms)", command, ms(median)))
-		}
-	}
-	after, err := a.MemoryMiB()
+	figures, memory, err := a.Measure(rounds, commands, func(command string) (time.Duration, error) { return a.Types(ctx, command) })
 	if err != nil {
 		return err
 	}
-	report("memory_mib", before)
-	report("memory_growth_mib", after-before)
-	if len(slow) > 0 {
-		return fmt.Errorf("longer than %s: %s", bar, strings.Join(slow, ", "))
+	for _, command := range commands {
+		f := figures[command]
+		report(name(command)+"_ms", crowd.Milliseconds(f.Median))
+		report(name(command)+"_max_ms", crowd.Milliseconds(f.Longest))
+		report(name(command)+"_cpu_ms", crowd.Milliseconds(f.Computed))
 	}
-	return nil
+	report("memory_mib", memory.Before)
+	report("memory_growth_mib", memory.Grown)
+	return crowd.Within(bar, commands, figures)
 }
 
 // name is a command as the part of a figure's name.
@@ -129,8 +102,6 @@ func name(command string) string {
 	}
 	return strings.Join(words, "_")
 }
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // report prints one figure.
 func report(name string, value float64) { fmt.Printf("BENCH ask_%s %.4g\n", name, value) }

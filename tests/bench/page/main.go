@@ -22,8 +22,6 @@ import (
 	"log"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"time"
 
 	"gvlan/tests/bench/crowd"
@@ -85,53 +83,32 @@ func run(ctx context.Context, s crowd.Size, rounds int) (retErr error) {
 	return measure(agent, tab, site.URL, rounds)
 }
 
-func measure(agent *crowd.Agent, tab *browser.Tab, home string, rounds int) (err error) {
-	took, computed := map[string][]time.Duration{}, map[string]time.Duration{}
-	var before float64
-	for round := range rounds {
-		if round == min(2, rounds-1) {
-			if before, err = agent.MemoryMiB(); err != nil {
-				return err
-			}
-		}
-		for _, page := range looked {
-			before, began := agent.Computed(), time.Now()
-			if _, err := tab.Go(home + page.path); err != nil {
-				return err
-			}
-			took[page.name] = append(took[page.name], time.Since(began))
-			computed[page.name] += agent.Computed() - before
-		}
+func measure(agent *crowd.Agent, tab *browser.Tab, home string, rounds int) error {
+	var names []string
+	paths := map[string]string{}
+	for _, page := range looked {
+		names = append(names, page.name)
+		paths[page.name] = page.path
 	}
-	var slow []string
-	blank := median(took["blank"])
-	for _, page := range looked[1:] {
-		all := took[page.name]
-		report(page.name+"_ms", ms(median(all)))
-		report(page.name+"_max_ms", ms(slices.Max(all)))
-		report(page.name+"_cpu_ms", ms(computed[page.name])/float64(rounds))
-		report(page.name+"_vs_blank", ms(median(all))/ms(blank))
-		if median(all) > bar {
-			slow = append(slow, fmt.Sprintf("%s (%.0f ms)", page.path, ms(median(all))))
-		}
-	}
-	after, err := agent.MemoryMiB()
+	figures, memory, err := agent.Measure(rounds, names, func(name string) (time.Duration, error) {
+		_, err := tab.Go(home + paths[name])
+		return 0, err
+	})
 	if err != nil {
 		return err
 	}
-	report("memory_mib", before)
-	report("memory_growth_mib", after-before)
-	if len(slow) > 0 {
-		return fmt.Errorf("longer than %s: %s", bar, strings.Join(slow, ", "))
+	blank := figures[names[0]].Median
+	for _, name := range names[1:] {
+		f := figures[name]
+		report(name+"_ms", crowd.Milliseconds(f.Median))
+		report(name+"_max_ms", crowd.Milliseconds(f.Longest))
+		report(name+"_cpu_ms", crowd.Milliseconds(f.Computed))
+		report(name+"_vs_blank", float64(f.Median)/float64(blank))
 	}
-	return nil
+	report("memory_mib", memory.Before)
+	report("memory_growth_mib", memory.Grown)
+	return crowd.Within(bar, names[1:], figures)
 }
-
-func median(all []time.Duration) time.Duration {
-	return slices.Sorted(slices.Values(all))[len(all)/2]
-}
-
-func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // report prints one figure.
 func report(name string, value float64) { fmt.Printf("BENCH page_%s %.4g\n", name, value) }
