@@ -51,6 +51,14 @@ ln -s fd/0 /dev/stdin
 ln -s fd/1 /dev/stdout
 ln -s fd/2 /dev/stderr
 
+# The first boot starts Docker alone: this computer's own root may have other daemons,
+# and its Docker disabled. What is enabled afterwards stays.
+if [ ! -L /etc/systemd/system/getty.target ]; then
+	wants=/etc/systemd/system/multi-user.target.wants
+	mkdir -p $wants
+	find $wants -type l -delete
+	ln -s /lib/systemd/system/containerd.service /lib/systemd/system/docker.service $wants/
+fi
 # Nothing is to be fetched, trimmed or logged in to, and the kernel has one list of FUSE mounts.
 for unit in apt-daily apt-daily-upgrade dpkg-db-backup fstrim; do
 	ln -sfn /dev/null "/etc/systemd/system/$unit.timer"

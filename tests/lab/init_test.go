@@ -45,8 +45,14 @@ func initHosts() []lab.HostOptions { return []lab.HostOptions{{Release: lab.Dock
 // TestInitIsApart: an init finds nothing of this computer's to mount, empty, move or
 // write to. That is seen with one that does nothing before systemd is let in.
 func TestInitIsApart(t *testing.T) {
+	for _, release := range lab.Engines(lab.Docker20, lab.Docker28) {
+		t.Run(string(release), func(t *testing.T) { initIsApart(t, release) })
+	}
+}
+
+func initIsApart(t *testing.T, release lab.Release) {
 	canary := canary(t)
-	l := lab.New(t, lab.Options{Hosts: initHosts()})
+	l := lab.New(t, lab.Options{Hosts: []lab.HostOptions{{Release: release, Off: true}}})
 	b, err := l.Hosts[0].BootInit(t.Context(), "sleep", "infinity")
 	if err != nil {
 		t.Fatal(err)
@@ -63,6 +69,10 @@ func TestInitIsApart(t *testing.T) {
 	apart(t, l, b)
 	if got := b.MustExec(t, "cat", "/proc/1/comm"); got != "systemd" {
 		t.Errorf("process 1 is %s", got)
+	}
+	// Nor does it start what this computer has beside Docker.
+	if got := b.MustExec(t, "ls", "/etc/systemd/system/multi-user.target.wants"); got != "containerd.service\ndocker.service" {
+		t.Errorf("the boot starts %q", got)
 	}
 	if err := b.Engine.Ready(t.Context()); err != nil {
 		t.Fatal(err)
