@@ -46,14 +46,14 @@ func readPlugin(t *testing.T) (c pluginConfig) {
 // TestPluginSettings: what a node needs of its own can be set, and every
 // setting is one of the agent's.
 func TestPluginSettings(t *testing.T) {
-	readme, err := os.ReadFile("../README.md")
+	settings, err := os.ReadFile("../cmd/gvlan/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	settable := map[string]string{}
 	for _, e := range readPlugin(t).Env {
-		if !strings.Contains(string(readme), "| `"+e.Name+"` |") {
-			t.Errorf("%s is no setting of the agent: README's table has none of that name", e.Name)
+		if !strings.Contains(string(settings), "| `"+e.Name+"` |") {
+			t.Errorf("%s is no setting of the agent: the table of cmd/gvlan/README.md has none of that name", e.Name)
 		}
 		if slices.Equal(e.Settable, []string{"value"}) {
 			settable[e.Name] = e.Value

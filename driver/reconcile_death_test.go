@@ -13,7 +13,7 @@ import (
 )
 
 // foundWithin is how soon what a dead agent left is gone once there is an
-// agent again: README's two minutes.
+// agent again: cluster/README.md's two minutes.
 const foundWithin = 2 * time.Minute
 
 // TestWhatADeadAgentLeftIsFound: whatever ended the agent, and whatever its

@@ -9,7 +9,7 @@ import (
 )
 
 // Described is one option of a network as people are told of it: in the help of
-// the commands, in README and by a shell that completes it.
+// the commands, in the READMEs and by a shell that completes it.
 type Described struct {
 	Name    string
 	Value   string   // what stands for its value, as LIST; "" where Words has all there are
@@ -126,7 +126,7 @@ func Lines(table []Described) string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// Markdown is a table as README has it; flag is how its options are given.
+// Markdown is a table as the READMEs of driver and ipam have it; flag is how its options are given.
 func Markdown(flag string, table []Described) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| `%s` | meaning |\n|---|---|\n", flag)

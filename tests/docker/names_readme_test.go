@@ -8,29 +8,29 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// example is a command that README shows, and what it prints there.
+// example is a command that dns/README.md shows, and what it prints there.
 type example struct {
 	command string
 	output  []string // lines, blanks made one
 }
 
-// namesInREADME types what README's part on names shows, on the network and
-// the containers of its quick start: web on one host, db on the other, where
+// namesInREADME types what dns/README.md shows, on the network and the
+// containers of the quick start: web on one host, db on the other, where
 // everything is typed.
 func namesInREADME(n *named) {
 	h1, h2 := n.Hosts[0], n.Hosts[1]
 	n.network(h1, "lan", "--subnet", "192.168.1.0/24", "--gateway", "192.168.1.1", "--ip-range", "192.168.1.128/25", "-o", "parent=eth1")
 	n.run(h1, "lan", "web")
 	n.run(h2, "lan", "db")
-	text := must(os.ReadFile("../../README.md"))(n.t)
-	examples := examplesIn(string(text), "Names")
+	text := must(os.ReadFile("../../dns/README.md"))(n.t)
+	examples := examplesIn(string(text), "As typed")
 	for _, tool := range []string{"dig ", "docker exec db nslookup "} {
 		if !hasExample(examples, tool) {
-			n.t.Errorf("README shows no %s under Names", tool)
+			n.t.Errorf("dns/README.md shows no %s", tool)
 		}
 	}
 	for _, e := range examples {
-		eventually(n.t, "README's "+e.command, func() error {
+		eventually(n.t, "dns/README.md: "+e.command, func() error {
 			words := strings.Fields(e.command)
 			var out string
 			var err error

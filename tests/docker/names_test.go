@@ -33,7 +33,7 @@ func TestNames(t *testing.T) {
 			n.scenario("one name on two hosts", nameOnTwoHosts)
 			n.scenario("the agent goes and comes back", namesWithoutAgent)
 			n.scenario("the host and its tools", namesOnHost)
-			n.scenario("what README shows", namesInREADME)
+			n.scenario("what dns/README.md shows", namesInREADME)
 			if release != lab.Docker20 { // engines before 28 cannot leave IPv4 out
 				n.scenario("IPv6 only", namesIPv6Only)
 			}

@@ -148,7 +148,7 @@ func HostViews(nodes []NodeView) []NodeView {
 }
 
 // Word is how people are told a state of a network, of what a host has of it, of
-// a node or of a member: one that needs no explanation, or that README explains.
+// a node or of a member: one that needs no explanation, or that cluster/README.md explains.
 // JSON has the state itself.
 func Word(state string) string {
 	switch state {

@@ -96,7 +96,7 @@ func newConfigReferenceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "reference",
 		Short: "Print every setting, option of a network or command as a Markdown table",
-		Long:  "The tables of README are these; deploy/gvlan.toml is what --toml prints.",
+		Long:  "The tables of the READMEs of cmd/gvlan, driver and ipam are these; deploy/gvlan.toml is what --toml prints.",
 		Example: `  gvlan config reference
   gvlan config reference --toml > /etc/gvlan/gvlan.toml
   gvlan config reference --options`,

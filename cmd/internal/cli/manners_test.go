@@ -72,14 +72,15 @@ func TestExamplesAreTakenAsTyped(t *testing.T) {
 	}
 }
 
-// TestReadmeCommands: README has the table of commands as the binary prints it.
+// TestReadmeCommands: cmd/gvlan/README.md has the table of commands as the binary
+// prints it.
 func TestReadmeCommands(t *testing.T) {
-	readme, err := os.ReadFile("../../../README.md")
+	readme, err := os.ReadFile("../../gvlan/README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if want := frame.Reference(tree()); !strings.Contains(string(readme), want) {
-		t.Errorf("README.md lacks the table of commands; put in what `gvlan config reference --commands` prints:\n%s", want)
+		t.Errorf("cmd/gvlan/README.md lacks the table of commands; put in what `gvlan config reference --commands` prints:\n%s", want)
 	}
 }
 

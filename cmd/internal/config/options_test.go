@@ -77,10 +77,11 @@ func TestReferenceFileMeansItsDefaults(t *testing.T) {
 	}
 }
 
-// TestReadmeTable: README has the table of settings as the binary prints it.
+// TestReadmeTable: cmd/gvlan/README.md has the table of settings as the binary
+// prints it.
 func TestReadmeTable(t *testing.T) {
-	if !strings.Contains(readRepo(t, "README.md"), Reference()) {
-		t.Errorf("README.md lacks the table of settings; put in what `gvlan config reference` prints:\n%s", Reference())
+	if !strings.Contains(readRepo(t, "cmd/gvlan/README.md"), Reference()) {
+		t.Errorf("cmd/gvlan/README.md lacks the table of settings; put in what `gvlan config reference` prints:\n%s", Reference())
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 	"gvlan/driver/bgp/peer"
 )
 
-// Reference is the table of all settings, as README has it.
+// Reference is the table of all settings, as cmd/gvlan/README.md has it.
 func Reference() string {
 	var b strings.Builder
 	b.WriteString("| flag, and key in the file | environment | default | meaning |\n|---|---|---|---|\n")

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Reference is the table of all commands of a tree, as README has it.
+// Reference is the table of all commands of a tree, as cmd/gvlan/README.md has it.
 func Reference(root *cobra.Command) string {
 	var b strings.Builder
 	b.WriteString("| command | |\n|---|---|\n")
