@@ -1,8 +1,10 @@
 # make build   one static binary, bin/gvlan
 # make check   what a change must pass before anything else; no root needed
 # make form    of check, what runs no test: format, vet, lint, go.mod,
-#              subjects of commits
+#              subjects of commits, vulnerabilities
 # make lint    how Go is written here, and code that nothing reaches
+# make vuln    known vulnerabilities of what is in the binary, where their
+#              database can be reached
 # make test    everything, as root on Debian 12: installs what it needs;
 #              SUITES="unit docker" runs those only (tests/run/suite.go);
 #              ENGINE=folder SUITES="docker swarm" on the engine whose dockerd
@@ -38,7 +40,9 @@ FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
-.PHONY: build check form lint test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
+VULNDB  ?= https://vuln.go.dev
+
+.PHONY: build check form lint vuln test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -51,6 +55,7 @@ form:
 	$(GO) vet ./...
 	$(GO) vet -tags failpoint ./...
 	$(MAKE) lint
+	$(MAKE) vuln
 	$(GO) mod tidy -diff
 	@long=$$(git log --no-merges --since=2026-11-29T23:07Z --format=%s 2>/dev/null | awk 'length > 72'); \
 		[ -z "$$long" ] || { echo "subjects of commits over 72 characters:"; echo "$$long"; exit 1; }
@@ -63,6 +68,15 @@ lint:
 	$(LINT) golangci-lint run ./...
 	@dead=$$($(LINT) deadcode ./cmd/gvlan && $(LINT) deadcode -test ./...) || exit 1; \
 		[ -z "$$dead" ] || { echo "nothing reaches, but for tests:"; echo "$$dead"; exit 1; }
+
+# A binary that is not stripped says which functions are in it. The first line
+# builds the tool, which has all the time it takes.
+vuln:
+	@$(LINT) -n govulncheck >/dev/null
+	@timeout 20 $(LINT) govulncheck -db $(VULNDB) -version | grep -q '^DB updated' || \
+		{ echo "govulncheck: $(VULNDB) cannot be reached: nothing is known of new vulnerabilities"; exit 0; }; \
+		CGO_ENABLED=0 $(GO) build -o bin/unstripped ./cmd/gvlan && \
+		timeout 60 $(LINT) govulncheck -db $(VULNDB) -mode binary bin/unstripped
 
 test: build
 	tests/lab/install.sh
