@@ -32,17 +32,18 @@
 #              those of that package only
 # make soak    make fuzz, then the large sizes of the black-box suites, for hours
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
+# make packages  deb and rpm, in bin/release; ARCHS=amd64 those only
 # make clean   removes what the above made in this folder
 
 GO      ?= go
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION := $(shell deploy/package/version.sh)
 FUZZTIME ?= 60s
 FOLDERS := cmd driver ipam dns cluster parentfile deploy tests
 FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))))
 
 VULNDB  ?= https://vuln.go.dev
 
-.PHONY: build check form lint vuln test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin clean
+.PHONY: build check form lint vuln test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin packages clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -66,7 +67,7 @@ LINT := $(GO) tool -modfile=tests/lint/go.mod
 
 lint:
 	$(LINT) golangci-lint run ./...
-	@dead=$$($(LINT) deadcode ./cmd/gvlan && $(LINT) deadcode -test ./...) || exit 1; \
+	@dead=$$($(LINT) deadcode ./cmd/gvlan ./cmd/manual && $(LINT) deadcode -test ./...) || exit 1; \
 		[ -z "$$dead" ] || { echo "nothing reaches, but for tests:"; echo "$$dead"; exit 1; }
 
 # A binary that is not stripped says which functions are in it. The first line
@@ -152,6 +153,9 @@ soak: build fuzz
 
 plugin: build
 	deploy/plugin/build.sh
+
+packages:
+	deploy/package/build.sh packages
 
 clean:
 	rm -rf bin deploy/plugin/build

@@ -42,6 +42,7 @@ var arrows = map[string][]string{
 	"cmd/internal/terminal":        {"driver/visible"},
 	"cmd/internal/web":             {"cluster", "cluster/events", "cluster/gossip", "cluster/store", "cmd/internal/api", "cmd/internal/facts", "cmd/internal/terminal", "driver/option", "driver/visible", "ipam/pool", "ipam/survey"},
 	"cmd/internal/web/door":        {"cmd/internal/listen", "cmd/internal/web"},
+	"cmd/manual":                   {"cmd/internal/cli"},
 
 	"driver":                   {"cluster/store", "driver/command", "driver/endpoint", "driver/engine", "driver/fixed", "driver/host", "driver/hostaccess", "driver/hostroute", "driver/network", "driver/publish", "driver/reconcile"},
 	"driver/arp":               {"driver/packet", "driver/trouble"},

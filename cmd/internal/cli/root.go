@@ -24,6 +24,15 @@ func Run(ctx context.Context, args []string, stdout, stderr io.Writer, version s
 	return frame.Run(ctx, newRoot(version, runAgent), args, stdout, stderr)
 }
 
+// Root is the tree of all commands as a reader sees it, for the manual: none of
+// them can be run.
+func Root(version string) *cobra.Command {
+	root := newRoot(version, nil)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	return root
+}
+
 // newRoot builds the command tree.
 func newRoot(version string, runAgent func(context.Context, config.Settings) error) *cobra.Command {
 	root := &cobra.Command{
