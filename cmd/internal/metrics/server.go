@@ -37,6 +37,12 @@ const (
 	asking = 3 * time.Second
 	// readLimit bounds how long a request may take to arrive.
 	readLimit = 5 * time.Second
+	// idleLimit is what a client has between two requests; Prometheus asks every minute
+	// at the latest.
+	idleLimit = 2 * time.Minute
+	// atOnce is how many connections there are at a time, and ofOne those of one address.
+	atOnce = 64
+	ofOne  = 16
 )
 
 // Run listens until ctx ends. An address that cannot be had is told once, and
@@ -51,8 +57,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if !had {
 		return nil
 	}
-	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: readLimit, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug)}
-	if err := listen.Serve(ctx, server, listener); err != nil {
+	server := &http.Server{
+		Handler: s.handler(), ReadHeaderTimeout: readLimit, IdleTimeout: idleLimit, ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	if err := listen.Serve(ctx, server, listen.Crowd{All: atOnce, Strangers: atOnce, Each: ofOne}.Limit(listener)); err != nil {
 		return fmt.Errorf("metrics: %w", err)
 	}
 	return nil

@@ -17,8 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"gvlan/cmd/internal/listen"
 	"gvlan/cmd/internal/web"
 )
@@ -56,7 +54,9 @@ const (
 	readLimit    = 5 * time.Second  // for a request to arrive
 	idleLimit    = 60 * time.Second // between two
 	longestHead  = 32 << 10         // bytes
-	atOnce       = 256              // connections; more wait to be accepted
+	atOnce       = 256              // connections
+	ofStrangers  = 192              // of those, for who comes by no proxy
+	ofOne        = 16               // of those, for one address: a browser has six, or one over HTTP/2
 	cookieRandom = 4                // bytes
 )
 
@@ -110,7 +110,7 @@ func (d *Door) Serve(ctx context.Context, listener net.Listener) error {
 			return d.Certificate.get()
 		}}
 	}
-	err := listen.Serve(ctx, server, netutil.LimitListener(listener, atOnce))
+	err := listen.Serve(ctx, server, listen.Crowd{All: atOnce, Strangers: ofStrangers, Each: ofOne, Known: d.ofMany}.Limit(listener))
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
@@ -120,6 +120,10 @@ func (d *Door) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	return nil
 }
+
+// ofMany reports whether the connections of an address are those of many people: a
+// reverse proxy's, or all of them on loopback, tunnels among them.
+func (d *Door) ofMany(addr netip.Addr) bool { return d.loopback || d.isProxy(addr) }
 
 // Missing is why the door is not open: its address or its certificate cannot be
 // had. It is nil before Run.
@@ -203,8 +207,12 @@ func (d *Door) byProxy(r *http.Request) bool {
 		return false
 	}
 	from, values := source(r), r.Header.Values(d.ProxyHeader)
-	return len(values) == 1 && strings.TrimSpace(values[0]) != "" &&
-		slices.ContainsFunc(d.ProxyFrom, func(p netip.Prefix) bool { return p.Contains(from) })
+	return len(values) == 1 && strings.TrimSpace(values[0]) != "" && d.isProxy(from)
+}
+
+// isProxy reports whether an address is one of --web-proxy-from.
+func (d *Door) isProxy(addr netip.Addr) bool {
+	return slices.ContainsFunc(d.ProxyFrom, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // byLink has a browser that comes by a link go on without the key in its address.

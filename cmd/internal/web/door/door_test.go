@@ -513,6 +513,25 @@ func TestSecretsAreNotLogged(t *testing.T) {
 	}
 }
 
+// TestOneMachineKeepsNobodyOut holds all the connections that one address gets, without
+// a request, and then some.
+func TestOneMachineKeepsNobodyOut(t *testing.T) {
+	o := lan(t)
+	hold := func(from string, count int) {
+		for range count {
+			conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}).Dial("tcp", o.at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+		}
+	}
+	hold("127.0.0.5", atOnce)
+	o.in("another address", asked{from: "127.0.0.6", password: password})
+	hold("127.0.0.2", ofOne+1)
+	o.in("through the proxy, which has many", asked{from: "127.0.0.2", headers: []string{"wilhelmina"}})
+}
+
 // TestAddressThatIsTaken is told, and tried again until it can be had.
 func TestAddressThatIsTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")

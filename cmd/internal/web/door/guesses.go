@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"gvlan/cmd/internal/listen"
 )
 
 // How often a wrong password may be tried: some at once, then one each time.
@@ -57,7 +59,7 @@ func newGuesses(now func() time.Time) *guesses {
 func (g *guesses) try(from netip.Addr, right func() bool) (let, first bool, again time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at, now := network(from), g.now()
+	at, now := listen.Source(from), g.now()
 	g.all.settle(now, inAllEach)
 	own := g.wrong[at]
 	if own != nil && now.Sub(own.at) >= quiet {
@@ -90,16 +92,6 @@ func (g *guesses) try(from netip.Addr, right func() bool) (let, first bool, agai
 	own.spent++
 	g.all.spent++
 	return false, first, 0
-}
-
-// network is whose an address is: in IPv6 a host has as many as it likes of its /64.
-func network(from netip.Addr) netip.Prefix {
-	bits := from.BitLen()
-	if from.Is6() {
-		bits = 64
-	}
-	p, _ := from.Prefix(bits) // the zero one of the zero address
-	return p
 }
 
 // forgetOldest makes room for one more.

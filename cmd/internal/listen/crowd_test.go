@@ -1,0 +1,73 @@
+package listen
+
+import (
+	"net"
+	"net/netip"
+	"testing"
+)
+
+// TestCrowd has one machine take all it gets, many machines together, and then
+// somebody who is known; a place that is given back is another's.
+func TestCrowd(t *testing.T) {
+	inner, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := netip.MustParseAddr("127.0.0.9")
+	c := Crowd{All: 6, Strangers: 4, Each: 2, Known: func(a netip.Addr) bool { return a == proxy }}.Limit(inner).(*crowded)
+	defer c.Close()
+	accepted := make(chan net.Conn, 64)
+	go func() {
+		for conn, err := c.Accept(); err == nil; conn, err = c.Accept() {
+			accepted <- conn
+		}
+	}()
+	dial := func(last byte) net.Conn {
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, last)}}).Dial("tcp4", inner.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	in := func(last byte) net.Conn {
+		t.Helper()
+		dial(last)
+		return <-accepted
+	}
+	out := func(last byte) {
+		t.Helper()
+		if _, err := dial(last).Read(make([]byte, 1)); err == nil {
+			t.Errorf("127.0.0.%d was sent something", last)
+		}
+		if len(accepted) > 0 {
+			t.Fatalf("127.0.0.%d has a place too many", last)
+		}
+	}
+	in(2)
+	given := in(2)
+	out(2)
+	in(3)
+	in(4)
+	out(5)
+	in(9)
+	in(9)
+	out(9)
+	given.Close()
+	given.Close()
+	in(5)
+	out(2)
+}
+
+func TestSource(t *testing.T) {
+	for addr, want := range map[string]string{
+		"10.9.0.1": "10.9.0.1/32", "fd00::9:1:2:3:4": "fd00:0:0:9::/64", "fe80::1%eth0": "fe80::/64",
+	} {
+		if got := Source(netip.MustParseAddr(addr)).String(); got != want {
+			t.Errorf("%s counts as %s, want %s", addr, got, want)
+		}
+	}
+	if got := Source(netip.Addr{}); got.IsValid() {
+		t.Errorf("no address counts as %s", got)
+	}
+}
