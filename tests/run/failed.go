@@ -10,7 +10,7 @@ import (
 )
 
 // slowestShown is how many tests of a suite are told with their time.
-const slowestShown = 5
+const slowestShown = 10
 
 // subtests are names of subtests, those directly below a test.
 type subtests map[string]bool
