@@ -28,6 +28,7 @@ import (
 	"github.com/docker/go-plugins-helpers/sdk"
 
 	"gvlan/driver/option"
+	"gvlan/driver/socket"
 	"gvlan/driver/visible"
 	"gvlan/ipam"
 	"gvlan/ipam/pool"
@@ -169,13 +170,9 @@ func Listen(folder, name string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace the plugin socket: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := socket.Listen(context.Background(), path)
 	if err != nil {
 		return nil, fmt.Errorf("open the plugin socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("protect the plugin socket: %w", err)
 	}
 	return l, nil
 }

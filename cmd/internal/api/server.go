@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"gvlan/cluster/store"
+	"gvlan/driver/socket"
 )
 
 // Server answers operator commands with JSON over HTTP on a Unix socket that
@@ -39,13 +40,9 @@ func NewServer(path string, log *slog.Logger) (*Server, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := socket.Listen(context.Background(), path)
 	if err != nil {
 		return nil, fmt.Errorf("listen on the status socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		listener.Close()
-		return nil, fmt.Errorf("keep the status socket to root: %w", err)
 	}
 	return &Server{mux: http.NewServeMux(), asked: map[string]question{}, listener: listener, log: log, ending: make(chan struct{})}, nil
 }

@@ -185,6 +185,9 @@ func (l *Settings) checkListen() error {
 	if c.Metrics.Profile && c.Metrics.Listen == "" {
 		problems = append(problems, errors.New("--pprof without --metrics-listen: nothing would listen; give both"))
 	}
+	if c.Metrics.Profile && c.Metrics.Listen != "" && !isLoopback(c.Metrics.Listen) {
+		problems = append(problems, fmt.Errorf("--pprof with --metrics-listen %s: others than this host could look into the agent and keep it busy; give an address as 127.0.0.1:9640, or leave --pprof out", c.Metrics.Listen))
+	}
 	for _, listen := range c.DNS.Listen {
 		hostPort("dns-listen", listen)
 	}

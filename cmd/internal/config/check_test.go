@@ -72,6 +72,9 @@ func TestContradictions(t *testing.T) {
 		{name: "metrics without a host", words: "--metrics-listen :9640", want: `--metrics-listen ":9640": give HOST:PORT`},
 		{name: "metrics without a port", words: "--metrics-listen 127.0.0.1", want: `--metrics-listen "127.0.0.1": give HOST:PORT`},
 		{name: "profiles nowhere", words: "--pprof", want: "--pprof without --metrics-listen"},
+		{name: "profiles for the LAN", words: "--metrics-listen 0.0.0.0:9640 --pprof", want: "--pprof with --metrics-listen 0.0.0.0:9640: others than this host"},
+		{name: "profiles at a name", words: "--metrics-listen localhost:9640 --pprof", want: "--pprof with --metrics-listen localhost:9640"},
+		{name: "metrics for the LAN", words: "--metrics-listen 0.0.0.0:9640"},
 
 		{name: "the page for this host", words: "--web-listen 127.0.0.1:8470"},
 		{name: "the page for this host, IPv6", words: "--web-listen [::1]:8470 --web-cert c --web-key k"},

@@ -74,8 +74,11 @@ type Web struct {
 
 // Loopback reports whether only this host reaches the page. A name may be that of any
 // address.
-func (w Web) Loopback() bool {
-	at, err := netip.ParseAddrPort(w.Listen)
+func (w Web) Loopback() bool { return isLoopback(w.Listen) }
+
+// isLoopback reports whether only this host reaches HOST:PORT, for sure.
+func isLoopback(listen string) bool {
+	at, err := netip.ParseAddrPort(listen)
 	return err == nil && at.Addr().Unmap().IsLoopback()
 }
 

@@ -71,7 +71,7 @@ func hostOptions() []option {
 			field: func(c *Config) any { return &c.LogFormat }},
 		{Name: "metrics-listen", usage: "`HOST:PORT` to serve metrics, /healthz and /readyz on, to whoever reaches it; none: off",
 			field: func(c *Config) any { return &c.Metrics.Listen }},
-		{Name: "pprof", preset: "off", usage: "serve Go's profiles on --metrics-listen as well",
+		{Name: "pprof", preset: "off", usage: "serve Go's profiles on --metrics-listen as well, which has to be a loopback address",
 			field: func(c *Config) any { return &c.Metrics.Profile }},
 	}
 }
