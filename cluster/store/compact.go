@@ -1,11 +1,12 @@
 package store
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -64,7 +65,8 @@ func (l Lease) compactly() bool { return l.State == Leased && l.Claims == nil &&
 // appendCompact writes a lease; ok is false for one that has no compact form.
 func (l Lease) appendCompact(b []byte) (out []byte, ok bool) {
 	state, kind := slices.Index(leaseStates[:], l.State), slices.Index(leaseKinds[:], l.Kind)
-	if state < 0 || kind < 0 {
+	beyond, ok := l.beyondOf()
+	if state < 0 || kind < 0 || !ok {
 		return nil, false
 	}
 	b = append(b, leaseSchema)
@@ -94,7 +96,7 @@ func (l Lease) appendCompact(b []byte) (out []byte, ok bool) {
 		b = protowire.AppendVarint(b, protowire.EncodeBool(c.Manager)*claimedByManager|protowire.EncodeBool(c.Worker)*claimedByWorker)
 		b = appendText(b, fieldClaimMade, c.Made)
 	}
-	return b, true
+	return append(b, beyond...), true
 }
 
 func appendNumber(b []byte, field protowire.Number, n uint64) []byte {
@@ -168,33 +170,76 @@ func uuidOf(text string) (id uuid.UUID, is bool) {
 	return id, err == nil
 }
 
-// errSchema: the record is of a schema that this gvlan does not know.
-var errSchema = errors.New("a newer gvlan wrote it")
-
 // isCompact reports whether a value is in a compact form, of whichever schema.
 // JSON begins with a printable character, or a space of the kinds it knows.
 func isCompact(value []byte) bool { return len(value) > 0 && value[0] < '\t' }
 
-// readCompact reads what appendCompact wrote. Fields it does not know are passed
-// over.
+// readCompact reads what appendCompact wrote.
 func (l *Lease) readCompact(b []byte) error {
 	if len(b) == 0 || b[0] != leaseSchema {
-		return errSchema
+		return ErrNewer
 	}
 	*l = Lease{State: leaseStates[0], Kind: leaseKinds[0]}
-	for b = b[1:]; len(b) > 0; {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return protowire.ParseError(n)
+	beyond, err := l.readFields(b[1:])
+	l.Unknown = beyondIn(beyond)
+	return err
+}
+
+// readFields reads fields, and returns those that it does not know.
+func (l *Lease) readFields(b []byte) (beyond []byte, err error) {
+	for len(b) > 0 {
+		field, kind, tag := protowire.ConsumeTag(b)
+		if tag < 0 {
+			return nil, protowire.ParseError(tag)
 		}
-		b = b[n:]
-		n, err := l.readField(field, kind, b)
+		n, err := l.readField(field, kind, b[tag:])
 		if err != nil {
-			return fmt.Errorf("field %d: %w", field, err)
+			return nil, fmt.Errorf("field %d: %w", field, err)
 		}
-		b = b[n:]
+		if field > fieldClaimMade {
+			beyond = append(beyond, b[:tag+n]...)
+		}
+		b = b[tag+n:]
 	}
-	return nil
+	return beyond, nil
+}
+
+// Fields that a newer gvlan put into a compact lease go with it when it becomes
+// JSON, as a member that whoever knows them reads there: base64.
+const (
+	beyondHead = `{"beyond":"`
+	beyondTail = `"}`
+)
+
+func beyondIn(fields []byte) Unknown {
+	if len(fields) == 0 {
+		return ""
+	}
+	return Unknown(beyondHead + base64.StdEncoding.EncodeToString(fields) + beyondTail)
+}
+
+// beyondOf returns the fields beyond those that are known; ok is false where
+// something else is unknown, which only JSON holds.
+func (l Lease) beyondOf() (fields []byte, ok bool) {
+	text, isFields := strings.CutPrefix(string(l.Unknown), beyondHead)
+	text, whole := strings.CutSuffix(text, beyondTail)
+	if !isFields || !whole {
+		return nil, l.Unknown == ""
+	}
+	fields, err := base64.StdEncoding.DecodeString(text)
+	return fields, err == nil
+}
+
+// readBeyond reads, of a lease that was JSON, the fields that it had when it was
+// compact.
+func (l *Lease) readBeyond() error {
+	fields, ok := l.beyondOf()
+	if !ok || len(fields) == 0 {
+		return nil
+	}
+	fields, err := l.readFields(fields)
+	l.Unknown = beyondIn(fields)
+	return err
 }
 
 // readField reads the value of one field, and says how long it is.
@@ -247,12 +292,12 @@ func (l *Lease) setNumber(field protowire.Number, n uint64) error {
 	switch field {
 	case fieldState:
 		if n >= uint64(len(leaseStates)) {
-			return fmt.Errorf("state %d: %w", n, errSchema)
+			return fmt.Errorf("state %d: %w", n, ErrNewer)
 		}
 		l.State = leaseStates[n]
 	case fieldKind:
 		if n >= uint64(len(leaseKinds)) {
-			return fmt.Errorf("kind %d: %w", n, errSchema)
+			return fmt.Errorf("kind %d: %w", n, ErrNewer)
 		}
 		l.Kind = leaseKinds[n]
 	case fieldEpoch:

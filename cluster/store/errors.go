@@ -16,6 +16,10 @@ var (
 	// so it is refused however often it is sent. It comes with ErrUnavailable: of
 	// an earlier try nobody knows.
 	ErrOutdated = errors.New("it was decided before the session was opened anew")
+	// ErrNewer: a record is of a schema, or says something, that this gvlan does not
+	// know. It is left as it is: it counts as somebody's, and nobody is given what
+	// it is about.
+	ErrNewer = errors.New("a newer gvlan wrote it: upgrade this host")
 	// ErrCompacted: the revision a Watch asked for is no longer kept.
 	ErrCompacted = errors.New("revision is compacted")
 )

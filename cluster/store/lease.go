@@ -61,6 +61,8 @@ type Lease struct {
 	// Claims is set in swarm, where manager and worker each ask for and each
 	// release one address.
 	Claims *Claims `json:"claims,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Conflict is an address that somebody on the LAN has who is none of the cluster's.
@@ -82,11 +84,15 @@ type Conflict struct {
 	Endpoint  string `json:"endpoint,omitempty"`  // the engine's id; "": it is free
 	Holder    string `json:"holder,omitempty"`    // node of the container
 	Container string `json:"container,omitempty"` // name
+
+	Unknown `json:"-"`
 }
 
 // Cooldown is an address that a container left not long ago. It refuses nobody.
 type Cooldown struct {
 	Since int64 `json:"since"` // unix seconds
+
+	Unknown `json:"-"`
 }
 
 // Claims are the two holders of a swarm lease; it is free when both are
@@ -97,6 +103,8 @@ type Claims struct {
 	// Made is of this claim of the manager's: 64 random bits, hex. One that ended
 	// and was made anew has others; "" is of an older gvlan, or none.
 	Made string `json:"made,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Bound reports whether an endpoint has the address.

@@ -43,6 +43,8 @@ type Network struct {
 	// Renewed counts how often somebody made the network again on a host that was
 	// about to remove it: what other hosts were told to remove before is void.
 	Renewed int64 `json:"renewed,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Definition is what Docker was told, joined with what it was answered (the
@@ -57,6 +59,8 @@ type Definition struct {
 	Labels      map[string]string `json:"labels,omitempty"`
 	Segment     string            `json:"segment"`
 	Pools       []Pool            `json:"pools"`
+
+	Unknown `json:"-"`
 }
 
 // Pool is one subnet of a definition.
@@ -68,6 +72,8 @@ type Pool struct {
 	// Asked is set when the user gave the gateway, so that replicas and
 	// comparisons know a chosen one from one that Docker insisted on.
 	Asked bool `json:"asked,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Overrides is what `gvlan network set` changed. A zero field overrides
@@ -79,6 +85,8 @@ type Overrides struct {
 	Cooldown string         `json:"cooldown,omitempty"` // a Go duration
 	// HostAccess is on or off: whether hosts and their own containers reach each other.
 	HostAccess string `json:"hostAccess,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Equal reports whether two definitions ask for the same network. The order

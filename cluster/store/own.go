@@ -9,12 +9,16 @@ type Member struct {
 	Client  string `json:"client"` // host:port clients reach it at
 	Door    string `json:"door"`   // host:port others join at
 	Learner bool   `json:"learner,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Size says how many voters somebody wants; without one the number follows from
 // the number of hosts.
 type Size struct {
 	Voters int `json:"voters"` // 1, 3 or 5
+
+	Unknown `json:"-"`
 }
 
 // JoinSecret is what the secret of a token is compared with. The secret itself
@@ -22,6 +26,8 @@ type Size struct {
 type JoinSecret struct {
 	Digest string `json:"digest"` // hexadecimal SHA-256 of the secret
 	Since  int64  `json:"since"`  // unix seconds; for people
+
+	Unknown `json:"-"`
 }
 
 // Roots are the authorities that certificates of this cluster come from.
@@ -32,12 +38,16 @@ type Roots struct {
 	// Exposed is what a host took with it that was evicted; nil: nothing that is
 	// not replaced already.
 	Exposed *Exposed `json:"exposed,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Exposed is what has to be replaced, because a host that was evicted had it.
 type Exposed struct {
 	Roots  []string `json:"roots"`  // fingerprints of authorities
 	Secret string   `json:"secret"` // digest, as in JoinSecret
+
+	Unknown `json:"-"`
 }
 
 // Certificate is one that was given to a node. Who is evicted finds its own
@@ -57,6 +67,8 @@ type Certificate struct {
 	Replaced bool `json:"replaced,omitempty"`
 	// Custody: who showed this one was handed the authority's key.
 	Custody bool `json:"custody,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Life is which life of the cluster's own store this is: it begins another one
@@ -68,6 +80,8 @@ type Life struct {
 	Node   string `json:"node"`   // that began it
 	Since  int64  `json:"since"`  // unix seconds; for people
 	From   int64  `json:"from"`   // revision of the copy it began with
+
+	Unknown `json:"-"`
 }
 
 // Is reports whether both are one life.

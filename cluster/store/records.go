@@ -3,15 +3,14 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"strings"
 )
 
-// Schema is the version of the records this package writes. Readers ignore
-// fields they do not know, so a newer minor writer is harmless; a Meta with
-// a higher Schema is refused.
+// Schema is the version of the records this package writes, and the highest that
+// it reads. Only Meta says it: a record without one is of the first. A member more
+// is no new schema, since who does not know it keeps it (Unknown).
 const Schema = 1
 
 // Meta says which cluster this is. It is written once.
@@ -21,6 +20,8 @@ type Meta struct {
 	// After is the cluster in whose place it came, as the node knew that made
 	// it; "" for the first one.
 	After string `json:"after,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Epoch is a node's right to write. It is bumped once per agent start and by
@@ -45,6 +46,8 @@ type Epoch struct {
 	// that one is settled (session.Session.Settle). Its owner may take the name back at
 	// once.
 	Elder string `json:"elder,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Live is there while a node's agent is connected; it hangs from an etcd
@@ -55,6 +58,8 @@ type Live struct {
 	Address string `json:"address"`          // that other nodes reach it by
 	Gossip  string `json:"gossip,omitempty"` // host:port of its membership listener
 	Since   int64  `json:"since"`            // unix seconds, of that host's clock; for people
+
+	Unknown `json:"-"`
 }
 
 // Node describes a host. It outlives the agent and is never compared.
@@ -72,6 +77,8 @@ type Node struct {
 	Leaving    bool          `json:"leaving,omitempty"` // it hands its place in the store over and goes
 	Interfaces []Interface   `json:"interfaces,omitempty"`
 	Networks   []NodeNetwork `json:"networks,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // HostAddresses returns the addresses of the node's own interfaces that can be
@@ -103,6 +110,8 @@ type Interface struct {
 	Wireless  bool     `json:"wireless,omitempty"`
 	MAC       string   `json:"mac,omitempty"`
 	UsedBy    []string `json:"usedBy,omitempty"` // names of gvlan networks
+
+	Unknown `json:"-"`
 }
 
 // NodeNetwork says how one definition fares on a node.
@@ -124,6 +133,8 @@ type NodeNetwork struct {
 	// definition to say them.
 	Pools   []Pool `json:"pools,omitempty"`
 	Segment string `json:"segment,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Refs says which definitions the containers of a node refer to, running or
@@ -131,6 +142,8 @@ type NodeNetwork struct {
 type Refs struct {
 	Networks map[string][]string `json:"networks"` // definition uuid: container names
 	Kept     []Kept              `json:"kept,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Kept is an address that a container which does not run will want again.
@@ -146,6 +159,8 @@ type Kept struct {
 	// Since is when the container stopped or was removed, in unix seconds of that
 	// host's clock; 0 where its user gave the address.
 	Since int64 `json:"since,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Endpoint is a container's attachment to a network, with everything a name
@@ -171,6 +186,8 @@ type Endpoint struct {
 	// Failover is how many seconds the LAN is silent about such an address before
 	// it is taken from a host that is not connected; 0: an eviction is waited for.
 	Failover int64 `json:"failover,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Addresses returns those it has, IPv4 first and the fixed ones last: the record
@@ -189,6 +206,8 @@ func (e Endpoint) Addresses() (all []netip.Addr) {
 type MAC struct {
 	Node     string `json:"node"`
 	Endpoint string `json:"endpoint"` // the engine's endpoint id
+
+	Unknown `json:"-"`
 }
 
 // Container is what the engine says of the container behind an endpoint;
@@ -200,6 +219,8 @@ type Container struct {
 	Aliases  []string          `json:"aliases,omitempty"`
 	Labels   map[string]string `json:"labels,omitempty"` // com.docker.compose.*, com.docker.swarm.* and gvlan.* only
 	Ports    []string          `json:"ports,omitempty"`  // exposed: "80/tcp"
+
+	Unknown `json:"-"`
 }
 
 // LabelTask is the label of a task's container that has the task's name:
@@ -226,6 +247,8 @@ type Removal struct {
 	// Settled: nothing of the removed network is left on the node, neither in
 	// its engine nor in its journal, so it needs the tombstone no more.
 	Settled bool `json:"settled,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // Tombstone is a definition that was removed, for nodes that were away and
@@ -235,6 +258,8 @@ type Tombstone struct {
 	Network Network `json:"network"`
 	By      string  `json:"by"`    // node
 	Since   int64   `json:"since"` // unix seconds
+
+	Unknown `json:"-"`
 }
 
 // Quarantine says that an eviction left addresses of a node in quarantine. It
@@ -243,6 +268,8 @@ type Quarantine struct {
 	Node  string `json:"node"`
 	Host  string `json:"host,omitempty"` // what people called it
 	Since int64  `json:"since"`          // unix seconds; for people
+
+	Unknown `json:"-"`
 }
 
 // DefaultPool is a subnet taken from the default pools. By holds definition
@@ -252,11 +279,15 @@ type DefaultPool struct {
 	Node   string   `json:"node,omitempty"`
 	Nonce  string   `json:"nonce,omitempty"`
 	By     []string `json:"by,omitempty"`
+
+	Unknown `json:"-"`
 }
 
 // GossipKeys are the membership's encryption keys, primary first.
 type GossipKeys struct {
 	Keys [][]byte `json:"keys"` // 32 bytes each
+
+	Unknown `json:"-"`
 }
 
 // Encode writes a record as a store value: JSON, and a container's lease in its
@@ -267,7 +298,7 @@ func Encode[T any](record T) []byte {
 			return raw
 		}
 	}
-	raw, err := json.Marshal(record)
+	raw, err := writeJSON(record)
 	if err != nil {
 		// Records are plain data of this package: marshalling one fails only
 		// when the package is wrong.
@@ -276,15 +307,19 @@ func Encode[T any](record T) []byte {
 	return raw
 }
 
-// Decode reads a record from a store value. A lease that an older gvlan wrote is
-// JSON, whatever it says.
+// Decode reads a record from a store value, ErrNewer for one that only a newer
+// gvlan can read. A lease that an older one wrote is JSON, whatever it says.
 func Decode[T any](it Item) (T, error) {
 	var record T
 	var err error
-	if l, is := any(&record).(*Lease); is && isCompact(it.Value) {
+	l, is := any(&record).(*Lease)
+	switch {
+	case is && isCompact(it.Value):
 		err = l.readCompact(it.Value)
-	} else {
-		err = json.Unmarshal(it.Value, &record)
+	default:
+		if err = readJSON(it.Value, &record); err == nil && is {
+			err = l.readBeyond()
+		}
 	}
 	if err != nil {
 		return record, fmt.Errorf("read %s: %w", it.Key, err)
@@ -304,6 +339,8 @@ type Gate struct {
 	Node  string `json:"node"`  // that found the loss
 	Why   string `json:"why"`
 	Since int64  `json:"since"` // unix seconds, for people
+
+	Unknown `json:"-"`
 }
 
 // Recovery is the last one that was brought to its end.
@@ -312,6 +349,8 @@ type Recovery struct {
 	Round string `json:"round"`
 	Node  string `json:"node"` // that opened the gate
 	Since int64  `json:"since"`
+
+	Unknown `json:"-"`
 }
 
 // Reasserted says that a node has written what it holds again.
@@ -319,6 +358,8 @@ type Reasserted struct {
 	Node  string `json:"node"`
 	Round string `json:"round"` // of the Gate
 	Count int64  `json:"count"` // of the last Recovery the node knew
+
+	Unknown `json:"-"`
 }
 
 // CautionTTL is how long after a recovery the LAN is asked before an address is

@@ -12,4 +12,6 @@ type Reservation struct {
 	Note    string `json:"note,omitempty"`
 	Node    string `json:"node"`  // that it was made on
 	Since   int64  `json:"since"` // unix seconds
+
+	Unknown `json:"-"`
 }

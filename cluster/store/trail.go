@@ -11,6 +11,8 @@ type Trail struct {
 	// have, since there was too much of it; the first of it was at LeftSince.
 	Left      int   `json:"left,omitempty"`
 	LeftSince int64 `json:"leftSince,omitempty"` // unix milliseconds
+
+	Unknown `json:"-"`
 }
 
 // TrailEvent is one of a Trail. There may be hundreds of each node, and whoever
@@ -26,4 +28,6 @@ type TrailEvent struct {
 	Container string     `json:"c,omitempty"` // name
 	Endpoint  string     `json:"e,omitempty"` // id, as Docker prints it
 	Text      string     `json:"x,omitempty"`
+
+	Unknown `json:"-"`
 }

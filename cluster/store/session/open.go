@@ -43,7 +43,7 @@ func (o *opening) open(ctx context.Context) (store.LeaseID, error) {
 			if !o.state.awaits(held) {
 				return 0, err
 			}
-		case errors.Is(err, errNewer):
+		case errors.Is(err, store.ErrNewer):
 			return 0, err
 		case errors.Is(err, errRaced):
 			continue
@@ -129,10 +129,7 @@ func (o *opening) read(ctx context.Context) (openingView, error) {
 		return view, o.makeMeta(ctx)
 	}
 	if view.meta, err = store.Decode[store.Meta](meta); err != nil {
-		return view, err
-	}
-	if view.meta.Schema > store.Schema {
-		return view, fmt.Errorf("%w: its records have schema %d, this one knows %d: update gvlan on this host", errNewer, view.meta.Schema, store.Schema)
+		return view, fmt.Errorf("open the cluster's store: %w", err)
 	}
 	view.rev, view.metaRev = res.Revision, meta.Created
 	view.liveIt, _ = res.Item(store.LiveKey(o.id.Node))
@@ -151,9 +148,6 @@ func (o *opening) read(ctx context.Context) (openingView, error) {
 	}
 	return view, err
 }
-
-// errNewer says that the cluster is kept by a newer gvlan.
-var errNewer = errors.New("the cluster is kept by a newer gvlan")
 
 // makeMeta gives a store without one its identity. It returns errRaced so
 // that the opening starts over with it.
