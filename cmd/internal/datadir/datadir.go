@@ -20,6 +20,9 @@ type Dir struct {
 	lock *os.File // its content is the holder's process id
 }
 
+// mode of the folder: what is in it is for root.
+const mode = 0o700
+
 // HeldError says that another agent works in the data directory.
 type HeldError struct{ path, pid string }
 
@@ -28,10 +31,15 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("data directory %s is in use by another gvlan agent (process %s): stop that one, or give this one its own --data-dir, --node-name and --plugin-socket-dir", e.path, e.pid)
 }
 
-// Open makes the folder if need be and locks it.
+// Open makes the folder if need be, takes it from others, and locks it.
 func Open(path string) (*Dir, error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := os.MkdirAll(path, mode); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	if about, err := os.Stat(path); err != nil || about.Mode().Perm() != mode {
+		if err := errors.Join(err, os.Chmod(path, mode)); err != nil {
+			return nil, fmt.Errorf("keep the data directory to root: %w", err)
+		}
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

@@ -33,6 +33,24 @@ func TestDataDirHasOneHolder(t *testing.T) {
 	second.Close()
 }
 
+// TestDataDirIsRootsAlone: one that others could look into is taken from them.
+func TestDataDirIsRootsAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "gvlan")
+	if err := errors.Join(os.Mkdir(path, 0o755), os.Chmod(path, 0o777)); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	for path, want := range map[string]os.FileMode{path: 0o700, filepath.Join(path, "lock"): 0o600} {
+		if about, err := os.Stat(path); err != nil || about.Mode().Perm() != want {
+			t.Errorf("%s has mode %v (%v), want %v", path, about.Mode().Perm(), err, want)
+		}
+	}
+}
+
 func TestInstallID(t *testing.T) {
 	path := t.TempDir()
 	dir, err := Open(path)
