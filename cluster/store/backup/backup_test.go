@@ -4,10 +4,13 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -196,4 +199,69 @@ func TestDamage(t *testing.T) {
 	if _, err := backup.Verify(filepath.Join(dir, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("Verify of nothing: %v", err)
 	}
+}
+
+// TestHoles: a small file that says it is a large one fills no disk, whatever its
+// manifest says.
+func TestHoles(t *testing.T) {
+	dir := t.TempDir()
+	const size = 32 << 20
+	zeros, sum := filepath.Join(dir, "snapshot.db"), sha256.New()
+	if err := errors.Join(os.WriteFile(zeros, nil, 0o600), os.Truncate(zeros, size)); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(zeros)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, err := io.Copy(sum, file); err != nil {
+		t.Fatal(err)
+	}
+	manifest := fmt.Sprintf(`{"version": 1, "cluster": "c", "sha256": "%x", "size": %d}`, sum.Sum(nil), size)
+	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(manifest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path, taken := filepath.Join(dir, "b.tar"), filepath.Join(dir, "taken")
+	if out, err := exec.Command("tar", "-C", dir, "-S", "--format=gnu", "-cf", path, "manifest.json", "snapshot.db").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if about, err := os.Stat(path); err != nil || about.Size() > 1<<20 {
+		t.Fatalf("the file is not small (%v): the test sees nothing", err)
+	}
+	if _, err := backup.Extract(path, taken); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("%v, want ErrDamaged", err)
+	}
+}
+
+// FuzzRead: whatever a file holds, it is read to its end or is an error of its kind.
+func FuzzRead(f *testing.F) {
+	var whole bytes.Buffer
+	w := tar.NewWriter(&whole)
+	snapshot := []byte("not looked into")
+	manifest := fmt.Sprintf(`{"version": 1, "cluster": "c", "sha256": "%x", "size": %d}`, sha256.Sum256(snapshot), len(snapshot))
+	for _, one := range []struct {
+		name string
+		text []byte
+	}{{"manifest.json", []byte(manifest)}, {"snapshot.db", snapshot}} {
+		if err := w.WriteHeader(&tar.Header{Name: one.name, Size: int64(len(one.text)), Mode: 0o600}); err != nil {
+			f.Fatal(err)
+		}
+		_, _ = w.Write(one.text)
+	}
+	if err := w.Close(); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole.Bytes())
+	f.Add(whole.Bytes()[:1024])
+	f.Add([]byte("text"))
+	path := filepath.Join(f.TempDir(), "b.tar")
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := backup.Verify(path); err == nil && (m.Size > int64(len(raw)) || m.Format != backup.Format) {
+			t.Errorf("%d bytes are a backup of %d", len(raw), m.Size)
+		}
+	})
 }

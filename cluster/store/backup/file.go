@@ -212,6 +212,10 @@ func read(path string, into io.Writer) (Manifest, error) {
 	if err != nil || header.Name != snapshotName {
 		return b.Manifest, fmt.Errorf("read %s: %w: it ends before the snapshot: %w", path, ErrDamaged, err)
 	}
+	// A file of holes is small and fills a disk.
+	if about, err := b.file.Stat(); err != nil || about.Mode().IsRegular() && header.Size > about.Size() {
+		return b.Manifest, errors.Join(fmt.Errorf("read %s: %w: it is cut off: it has no room for %d bytes", path, ErrDamaged, header.Size), err)
+	}
 	sum := sha256.New()
 	size, err := io.Copy(io.MultiWriter(into, sum), b.archive)
 	if errors.Is(err, io.ErrUnexpectedEOF) {
