@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"gvlan/cluster/store"
@@ -147,3 +148,14 @@ func HouseOf(t testing.TB, c zone.Config) *Feed {
 
 // NthAddress is one of many addresses of 10.9.0.0/16.
 func NthAddress(i int) string { return fmt.Sprintf("10.9.%d.%d", i/200, 1+i%200) }
+
+// Hostile are texts that somebody may call a container, an alias, a network or a
+// label, to say something in what is made of names.
+func Hostile() []string {
+	return []string{
+		"web\nDNS=192.0.2.66", "web\r\n; evil", "lan1 {\n forward . 192.0.2.66\n}", "x\"\nstub-zone:\n name: \".\"", "/192.0.2.66#53\nserver=/",
+		"web 60 IN A 192.0.2.66", "$INCLUDE /etc/shadow", "$(reboot)", "`reboot`", "a;b", "../../etc/passwd", "*", "@", "\\032", "\\",
+		"\x1b[2J", "\u009b2J", "\u202egnp", "\x00", "\xff\xfe", strings.Repeat("n", 64), strings.Repeat("n.", 200), ".", "..", "web.", ".web",
+		"10.0.9.10.in-addr.arpa", "gvlan.internal", "web.lan1.gvlan.internal", "_http._tcp.web", "} delete table ip nat {",
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -98,6 +99,31 @@ func TestSandboxAnswers(t *testing.T) {
 	if diff := cmp.Diff([]string{"99.0.9.10.in-addr.arpa.", "99.0.9.10.in-addr.arpa.", "example.com.", "example.com."},
 		sorted(box.Docker.Passed())); diff != "" {
 		t.Errorf("passed to docker's resolver (-want +got):\n%s", diff)
+	}
+}
+
+// TestNoNameIsInTheRules: whatever containers and networks are called, the container's
+// rules are the same but for our own ports.
+func TestNoNameIsInTheRules(t *testing.T) {
+	rules := func(names ...string) string {
+		f := dnstest.House(t)
+		box := dnstest.NewSandbox(t).WithDocker(nil)
+		s := runSandboxes(t, f.Zone, enterPath)
+		s.attach(t, box, "e1", "lan1")
+		for _, name := range names {
+			f.Define(name, "10.7.0.0/24")
+			f.Start(dnstest.Endpoint("h1", "lan1", name, "10.9.0.66/24", dnstest.Alias(name)))
+			s.attach(t, box, "e-"+name, name)
+		}
+		if m := box.Lookup("udp", "web", miekg.TypeA); len(m.Answer) != 1 {
+			t.Errorf("web is answered\n%v", m)
+		}
+		own := regexp.MustCompile(`([sd]port (set )?)[0-9a-z]+`)
+		table := box.Run("nft", "list", "chain", "ip", "gvlan_dns", "input") + box.Run("nft", "list", "chain", "ip", "gvlan_dns", "output")
+		return own.ReplaceAllString(table, "${1}N") + box.Tables()
+	}
+	if diff := cmp.Diff(rules(), rules(dnstest.Hostile()...)); diff != "" {
+		t.Errorf("rules (-plain +hostile):\n%s", diff)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -335,3 +336,31 @@ func TestBadUpdateConfig(t *testing.T) {
 		}
 	}
 }
+
+// TestUpdateOfHostileNames: a server is told of names, and of nothing else that
+// somebody calls a container.
+func TestUpdateOfHostileNames(t *testing.T) {
+	f := dnstest.NewFeed(t, zone.Config{Node: "h1"})
+	f.Define("lan1", "10.9.0.0/24")
+	for i, text := range dnstest.Hostile() {
+		f.Start(dnstest.Endpoint("h1", "lan1", text, dnstest.NthAddress(i)+"/24", dnstest.Alias(text), dnstest.Label("gvlan.txt", text)))
+	}
+	f.Start(dnstest.Endpoint("h1", "lan1", "web", "10.9.0.200/24"))
+	lan := &lanServer{records: map[string]bool{}}
+	u := newUpdater(t, f.Zone, lan, &memory{values: map[string][]byte{}}, t.Output())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- u.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	dnstest.Eventually(t, "the server is told", func() bool { return slices.Contains(lan.all(), "web.lan1.example.org. 10.9.0.200") })
+	for _, record := range lan.all() {
+		name, address, found := strings.Cut(record, " ")
+		at, err := netip.ParseAddr(address)
+		if !found || err != nil || !strings.HasPrefix(at.String(), "10.9.") || !nameForm.MatchString(name) {
+			t.Errorf("the server is told %q", record)
+		}
+	}
+}
+
+// nameForm is what a name has that a server of others is told.
+var nameForm = regexp.MustCompile(`^[a-z0-9._-]+\.lan1\.example\.org\.$`)
