@@ -146,3 +146,36 @@ func TestOneLineACall(t *testing.T) {
 		t.Errorf("observed %q, want %q", observed, want)
 	}
 }
+
+// rude is a driver whose refusals say what others wrote.
+type rude struct {
+	told
+	said string
+}
+
+func (r *rude) Leave(context.Context, string) error { return errors.New(r.said) }
+
+// TestRefusalsAreVisible: Docker prints what it is refused with on the terminal of
+// whoever asked, and in its log.
+func TestRefusalsAreVisible(t *testing.T) {
+	var log bytes.Buffer
+	driver := &rude{}
+	p := New(Config{Driver: driver, Addresses: pooled{}, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	for said, want := range map[string]string{
+		"in use by web\x1b[2J\u009b2J":  `in use by web\u001b[2J\u009b2J`,
+		"in use by \u202egnp\r\x07\x00": `in use by \u202egnp\u000d\u0007\u0000`,
+		"in use by \xff":                `in use by \xff`,
+	} {
+		driver.said = said
+		log.Reset()
+		w := httptest.NewRecorder()
+		p.mux.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/NetworkDriver.Leave", strings.NewReader(`{"NetworkID":"0123456789abcdef","EndpointID":"aaaabbbbccccdddd"}`)))
+		var answer struct{ Err string }
+		if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Err != want {
+			t.Errorf("%q is told as %q (%v), want %q", said, answer.Err, err, want)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 1 || strings.ContainsAny(log.String(), "\x1b\u009b\u202e\r\x00") {
+			t.Errorf("%q is logged as %q", said, log.String())
+		}
+	}
+}

@@ -413,6 +413,53 @@ func TestServer(t *testing.T) {
 	}
 }
 
+// TestNoNameIsASeries: whatever a network, a parent or a zone is called, there are as
+// many lines as otherwise, and what it is called is in its label.
+func TestNoNameIsASeries(t *testing.T) {
+	scrape := func(name string) string {
+		of := everything()
+		of.Networks = func() []journal.Network { return []journal.Network{{ID: "id2", Name: name}} }
+		of.Describe = func(context.Context) (store.Node, error) {
+			return store.Node{Interfaces: []store.Interface{{Name: name, Up: true}}, Networks: []store.NodeNetwork{{Name: name, Engine: "id2", Parent: name}}}, nil
+		}
+		zones := of.Zones()
+		zones[0].Zone = name
+		of.Zones = func() []zone.ZoneCounts { return zones }
+		m := New("v1")
+		m.Collect(of)
+		status, body := ask(t, &Server{Metrics: m, Log: slog.New(slog.DiscardHandler)}, "/metrics")
+		if status != http.StatusOK {
+			t.Fatalf("with %q: %d", name, status)
+		}
+		var ours strings.Builder
+		for line := range strings.Lines(body) {
+			if strings.HasPrefix(line, "go_") || strings.HasPrefix(line, "process_") { // other at each scrape
+				continue
+			}
+			ours.WriteString(line)
+		}
+		return ours.String()
+	}
+	const word = "zqword"
+	plain := scrape(word)
+	if got := strings.Count(plain, word); got < 5 {
+		t.Fatalf("a name is told %d times: this test does not see it", got)
+	}
+	escape := strings.NewReplacer(`\`, `\\`, "\n", `\n`, `"`, `\"`) // text format of Prometheus
+	for _, name := range []string{
+		`x"} 1`, "x\ngvlan_store_up 0", "x\r\n# TYPE y counter", `x\`, `x\"`, `x\n`, "x{y=\"z\"}", "# HELP", "\x00", "\x1b[2J", "\u2028", "é中", strings.Repeat("n", 300), " ",
+	} {
+		if got, want := scrape(name), strings.ReplaceAll(plain, `"`+word+`"`, `"`+escape.Replace(name)+`"`); sorted(got) != sorted(want) {
+			t.Errorf("with %q:\n%s", name, cmp.Diff(sorted(want), sorted(got)))
+		}
+	}
+}
+
+// sorted are the lines of a text in order.
+func sorted(text string) string {
+	return strings.Join(slices.Sorted(strings.Lines(text)), "")
+}
+
 // BenchmarkScrape is a scrape of a host with 10,000 leases and 1,000 networks, in a
 // cluster of 200 nodes.
 func BenchmarkScrape(b *testing.B) {
