@@ -3,9 +3,14 @@ package docker_test
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,19 +23,22 @@ import (
 // identity is where an agent has its cluster's keys.
 const identity = "/var/lib/gvlan/identity"
 
-// TestSecrets: the join secret, the old and the new one, and the authority's key
-// are in no log, in no list of processes, in no file that others can read, and
-// not in the store, whatever hosts have done with them.
+// TestSecrets: the join secret, the old and the new one, the authority's key, the
+// gossip's, and what the settings' files hold are in no log, in no process's
+// arguments or environment, in nothing that anybody is answered or that is packed for
+// a bug report, in no file that others can read, and not in the store but for the
+// gossip's key, whatever hosts have done with them. Others can read no file.
 func TestSecrets(t *testing.T) {
 	t.Parallel()
-	c := newBareCluster(t, options{hosts: lab.Same(3, lab.Docker28), args: []string{"--log-level", "debug"}})
+	c := newBareCluster(t, options{hosts: lab.Same(3, lab.Docker28)})
+	c.args = append(c.args, "--gossip", "on", "--log-level", "debug")
 	h1, h2, h3 := c.Hosts[0], c.Hosts[1], c.Hosts[2]
 	const start = "/root/start" // is older than every file that the agents write
 	for i, h := range c.Hosts {
 		if err := h.WriteFile(start, nil); err != nil {
 			t.Fatal(err)
 		}
-		c.agents[i] = c.agent(h, append(c.args, "--log-level", "debug")...)
+		c.agents[i] = c.agent(h, append(c.args, c.settled(h)...)...)
 		c.waitTrusted(h)
 	}
 	words := c.begin(h1)
@@ -58,6 +66,9 @@ func TestSecrets(t *testing.T) {
 	for spelling, text := range key {
 		secrets["the authority's key"+spelling] = text
 	}
+	for file, text := range settled {
+		secrets["what "+file+" says"] = []byte(text)
+	}
 	if raw := must(os.ReadFile(h2.Path(identity + "/secret")))(t); len(holding(secrets, raw)) != 1 {
 		t.Fatalf("where the secret is kept %d are found, want one: the test would see nothing", len(holding(secrets, raw)))
 	}
@@ -65,13 +76,31 @@ func TestSecrets(t *testing.T) {
 		t.Fatal("where the authority is kept its key is not found: the test would see nothing")
 	}
 
+	c.network(h1, "lan1", "--subnet", "10.167.0.0/24", "-o", "parent=eth1")
+	c.run(h1, "lan1", "web")
+	gossips := c.gossipsKeys(h1)
+	if raw := must(os.ReadFile(h2.Path("/var/lib/gvlan/peers.json")))(t); len(holding(gossips, raw)) == 0 {
+		t.Fatal("where the gossip's key is kept it is not found: the test would see nothing")
+	}
+	for _, h := range c.Hosts {
+		for name, text := range c.toldTo(h) {
+			if len(text) == 0 {
+				t.Errorf("%s of %s is nothing: the test sees nothing", name, h.Name)
+			}
+			if found := append(holding(secrets, text), holding(gossips, text)...); len(found) > 0 {
+				t.Errorf("%s of %s has %v", name, h.Name, found)
+			}
+		}
+	}
+
 	logs := must(filepath.Glob(filepath.Join(c.Dir, "log", "*")))(t)
 	for _, path := range logs {
 		c.holdsNone(secrets, path)
+		c.holdsNone(gossips, path)
 	}
 	for _, h := range c.Hosts {
 		for _, what := range []string{
-			"find / /run /tmp /var/lib/gvlan /var/lib/docker -xdev -type f -cnewer " + start + " -perm /077", // others can read
+			"find / /run /tmp /var/lib/gvlan /var/lib/docker -xdev -type f -cnewer " + start + " -perm /077 ! -path '/run/docker/netns/*'", // others can read
 			"find /var/lib/gvlan/etcd -type f", // the store
 		} {
 			files := strings.Fields(h.MustExec(t, "sh", "-c", what))
@@ -82,15 +111,108 @@ func TestSecrets(t *testing.T) {
 				c.holdsNone(secrets, h.Path(path))
 			}
 		}
-		if open := h.MustExec(t, "find", identity, "-perm", "/077"); open != "" {
-			t.Errorf("on %s others may do something with %s", h.Name, open)
+		// A folder of sockets may be looked into, and is all that may.
+		made := h.MustExec(t, "sh", "-c", "find /var/lib/gvlan /run/gvlan/* /run/docker/plugins/* "+packed+" /root/backup")
+		for _, want := range []string{"/var/lib/gvlan/journal.db", "/var/lib/gvlan/peers.json", "/var/lib/gvlan/etcd/member/snap/db", identity + "/node.key", "/run/gvlan/gvlan.sock", "/run/docker/plugins/gvlan.sock"} {
+			if !slices.Contains(strings.Split(made, "\n"), want) {
+				t.Errorf("on %s there is no %s among\n%s", h.Name, want, made)
+			}
+		}
+		if open := h.MustExec(t, "sh", "-c", "find /var/lib/gvlan /run/gvlan/* /run/docker/plugins/* "+packed+" /root/backup -perm /077"); open != "" {
+			t.Errorf("on %s others may do something with\n%s", h.Name, open)
 		}
 	}
-	for _, line := range commandLines() {
-		if found := holding(secrets, line); len(found) > 0 {
-			t.Errorf("the list of processes has %v: %q", found, line)
+	for _, what := range []string{"cmdline", "environ"} {
+		for _, words := range ofProcesses(what) {
+			if found := append(holding(secrets, words), holding(gossips, words)...); len(found) > 0 {
+				t.Errorf("the %s of a process has %v", what, found)
+			}
 		}
 	}
+}
+
+// settled are files that settings name, and the secret that each holds.
+var settled = map[string]string{
+	"/root/web-password": "hX7vQ2-page",
+	"/root/tsig":         "c2VjcmV0LW9mLXRoZS16b25l",
+	"/root/bgp":          "hX7vQ2-router",
+}
+
+// settled are settings of an agent that has a secret of every kind: nobody is at the
+// other end of names and routes.
+func (c *cluster) settled(h *lab.Host) []string {
+	c.t.Helper()
+	for path, text := range settled {
+		if err := h.WriteFile(path, []byte(text+"\n")); err != nil {
+			c.t.Fatal(err)
+		}
+		h.MustExec(c.t, "chmod", "600", path)
+	}
+	return []string{
+		"--metrics-listen", "127.0.0.1:9470", "--web-listen", "0.0.0.0:8470", "--web-password-file", "/root/web-password",
+		"--dns-update-server", "10.99.0.99:53", "--dns-update-zone", "lab.example", "--dns-update-key", "gvlan", "--dns-update-secret-file", "/root/tsig",
+		"--bgp-as", "65001", "--bgp-peer", "10.99.0.99,65000,/root/bgp",
+	}
+}
+
+// gossipsKeys are those that a host remembers, as bytes and as JSON spells them.
+func (c *cluster) gossipsKeys(h *lab.Host) map[string][]byte {
+	c.t.Helper()
+	var kept struct{ Keys [][]byte }
+	if err := json.Unmarshal(must(os.ReadFile(h.Path("/var/lib/gvlan/peers.json")))(c.t), &kept); err != nil || len(kept.Keys) == 0 {
+		c.t.Fatalf("a host remembers %d keys of the gossip (%v)", len(kept.Keys), err)
+	}
+	all := map[string][]byte{}
+	for i, key := range kept.Keys {
+		all[fmt.Sprintf("gossip key %d", i)] = key
+		all[fmt.Sprintf("gossip key %d in base64", i)] = []byte(base64.StdEncoding.EncodeToString(key))
+	}
+	return all
+}
+
+// packed is where a host packs what a bug report needs.
+const packed = "/root/support.tar.gz"
+
+// toldTo is all that a host tells: to Prometheus, as JSON, in a support archive, and
+// by its engine.
+func (c *cluster) toldTo(h *lab.Host) map[string][]byte {
+	c.t.Helper()
+	c.gvlan(h, "backup", "/root/backup")
+	c.gvlan(h, "support", packed)
+	told := map[string][]byte{
+		"the support archive": []byte(h.MustExec(c.t, "tar", "-xzOf", packed)),
+		"docker info":         []byte(h.MustDocker(c.t, "info")),
+		"the networks":        []byte(h.MustDocker(c.t, "network", "inspect", "lan1")),
+	}
+	if h == c.Hosts[0] {
+		told["a container"] = []byte(h.MustDocker(c.t, "inspect", "web"))
+		told["the engine's events"] = []byte(h.MustDocker(c.t, "events", "--since", "1h", "--until", "0s"))
+	}
+	at := func(dial func(context.Context, string, string) (net.Conn, error)) func(string) []byte {
+		client := &http.Client{Timeout: patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+		return func(url string) []byte {
+			answer, err := client.Get(url)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			return must(io.ReadAll(answer.Body))(c.t)
+		}
+	}
+	told["/metrics"] = at(h.DialContext)("http://127.0.0.1:9470/metrics")
+	site := at(func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", h.Path("/run/gvlan/gvlan.sock"))
+	})
+	var described struct{ Paths map[string]json.RawMessage }
+	if err := json.Unmarshal(site("http://gvlan/web/v1/openapi.json"), &described); err != nil || len(described.Paths) < 10 {
+		c.t.Fatalf("%d answers are described (%v)", len(described.Paths), err)
+	}
+	for path := range described.Paths {
+		if !strings.HasSuffix(path, "/follow") { // goes on
+			told[path] = site("http://gvlan/web" + path)
+		}
+	}
+	return told
 }
 
 // secretOf is the part of a token that only members and who joins know.
@@ -168,7 +290,7 @@ func (c *cluster) joinWatched(h *lab.Host, secret, input string, line ...string)
 		ended <- cmd.Wait()
 	}()
 	for {
-		for _, line := range commandLines() {
+		for _, line := range ofProcesses("cmdline") {
 			if bytes.Contains(line, []byte(secret)) {
 				c.t.Errorf("while %s joins the list of processes shows the secret: %q", h.Name, bytes.ReplaceAll(line, []byte(secret), []byte("(secret)")))
 			}
@@ -184,12 +306,12 @@ func (c *cluster) joinWatched(h *lab.Host, secret, input string, line ...string)
 	}
 }
 
-// commandLines are those of all processes.
-func commandLines() (all [][]byte) {
-	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+// ofProcesses are the files of that name of all processes, as proc(5) has them.
+func ofProcesses(name string) (all [][]byte) {
+	paths, _ := filepath.Glob("/proc/[0-9]*/" + name)
 	for _, path := range paths {
-		if line, err := os.ReadFile(path); err == nil { // one may have ended
-			all = append(all, line)
+		if text, err := os.ReadFile(path); err == nil { // one may have ended
+			all = append(all, text)
 		}
 	}
 	return all
