@@ -172,7 +172,7 @@ func (e *examples) atWork() {
 
 // rest types what is left and changes little.
 func (e *examples) rest() {
-	last := []string{"gvlan network rm", "gvlan node evict", "gvlan restore", "gvlan recover", "gvlan store recover", "gvlan leave", "gvlan agent", "gvlan lease release"}
+	last := []string{"gvlan network rm", "gvlan node evict", "gvlan restore", "gvlan recover", "gvlan store recover", "gvlan leave", "gvlan agent", "gvlan lease release", "gvlan cleanup"}
 	for _, line := range slices.Clone(e.left) {
 		if slices.ContainsFunc(last, func(l string) bool { return strings.HasPrefix(line, l) }) {
 			continue
@@ -220,6 +220,8 @@ func (e *examples) end() {
 		}
 		return nil
 	})
+	e.run(0, "gvlan cleanup", "gvlan cleanup", 1, "systemctl stop gvlan first")
+	e.types(2, "gvlan cleanup", 0, "removed socket")
 	e.types(0, "gvlan node evict h3", 0, "h3 is evicted")
 	e.types(0, "gvlan node evict --force h3", 0, "h3 is evicted")
 	e.types(0, "gvlan network rm --force lan", 0, "lan")

@@ -49,7 +49,7 @@ func newRoot(version string, runAgent func(context.Context, config.Settings) err
 	}
 	root.SetVersionTemplate("gvlan {{.Version}}\n")
 	root.AddCommand(newAgentCommand(runAgent), newConfigCommand(), newVersionCommand(version),
-		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(), web.New(),
+		health.NewStatus(), health.NewDoctor(version), health.NewSupport(version), health.NewEvents(), health.NewAudit(), health.NewCleanup(), web.New(),
 		networks.New(), networks.NewRoute(), networks.NewBGP(), names.New(),
 		leases.NewWhois(), leases.NewLease(), leases.NewPool(), leases.NewConflict(), leases.NewReserve(), leases.NewUnreserve(),
 		nodes.New(), nodes.NewMembers(), nodes.NewKey(),
