@@ -2,13 +2,15 @@ package tests
 
 import (
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
 
 // A row of such a page ends, for whoever changes it, in a comment that names what
 // shows it: `<!-- FOLDER Test; FOLDER Test: words that stand in a test there -->`.
-var shownPages = []string{"driver/DEVIATIONS.md"}
+var shownPages = []string{"driver/DEVIATIONS.md", "cluster/TROUBLESHOOTING.md"}
 
 // TestRowsAreShown: each row of the pages that say what happens names tests that are
 // there. The first heading begins the rows that count.
@@ -62,26 +64,75 @@ func notShown(t *testing.T, named string) string {
 	return ""
 }
 
+// TestMessagesAreTheCodes: what a page gives as a message, in code in the first cell
+// of a table whose head says "message", is said by the product; `...` stands for what
+// differs.
+func TestMessagesAreTheCodes(t *testing.T) {
+	said := productStrings(t)
+	messages := 0
+	for _, page := range shownPages {
+		for _, r := range pageRows(t, page) {
+			if r.head != "message" {
+				continue
+			}
+			_, after, _ := strings.Cut(r.text, "`")
+			message, _, _ := strings.Cut(after, "`")
+			messages++
+			for part := range strings.SplitSeq(message, "...") {
+				if part = strings.TrimSpace(part); !strings.Contains(said, part) {
+					t.Errorf("%s:%d: nothing says %q", page, r.line, part)
+				}
+			}
+		}
+	}
+	if messages == 0 {
+		t.Error("no message was compared")
+	}
+}
+
 // pageRow is a row of a table below a heading of the second rank.
 type pageRow struct {
 	line int
+	head string // first cell of the table's head
 	text string
 }
 
 func pageRows(t *testing.T, page string) (rows []pageRow) {
 	t.Helper()
 	lines := strings.Split(string(readFile(t, page)), "\n")
-	counts, inside := false, false
+	counts, head := false, ""
 	for i, line := range lines {
 		counts = counts || strings.HasPrefix(line, "## ")
 		switch {
 		case !strings.HasPrefix(line, "|"):
-			inside = false
-		case !inside:
-			inside = true // the table's head
+			head = ""
+		case head == "":
+			head = strings.TrimSpace(strings.Split(line, "|")[1])
 		case counts && !strings.HasPrefix(line, "|--"):
-			rows = append(rows, pageRow{i + 1, line})
+			rows = append(rows, pageRow{i + 1, head, line})
 		}
 	}
 	return rows
+}
+
+var (
+	textOf = regexp.MustCompile("\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`")
+	joined = regexp.MustCompile(`"\s*\+\s*"`)
+)
+
+// productStrings are the texts of the product's source, a line each.
+func productStrings(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, path := range repoFiles(t, ".go") {
+		if isTest(path) || strings.HasPrefix(path, "tests/") {
+			continue
+		}
+		for _, text := range textOf.FindAllString(joined.ReplaceAllString(string(readFile(t, path)), ""), -1) {
+			if s, err := strconv.Unquote(text); err == nil {
+				all.WriteString(s + "\n")
+			}
+		}
+	}
+	return all.String()
 }
