@@ -42,6 +42,7 @@ func TestSwarm(t *testing.T) {
 			c.scenario("guard sees a double holder", func(c *cluster) { doubleHolder(c, g) })
 			c.scenario("nothing is left", nothingLeft)
 			g.end(t)
+			c.scenario("README's quick start", quickStart)
 		})
 	}
 }
