@@ -125,6 +125,46 @@ func TestNeverOverAFile(t *testing.T) {
 	}
 }
 
+// What arrives is kept when it is a whole backup, and else leaves nothing.
+func TestReceive(t *testing.T) {
+	from, _ := source(t)
+	dir := t.TempDir()
+	sent := filepath.Join(dir, "sent.tar")
+	made, err := backup.Write(t.Context(), from, about, sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(sent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "b.tar")
+	receive := func(raw []byte, then error) error {
+		return backup.Receive(t.Context(), path, func(w io.Writer) error {
+			_, err := w.Write(raw)
+			return errors.Join(err, then)
+		})
+	}
+	if err := receive(raw[:len(raw)/2], nil); !errors.Is(err, backup.ErrDamaged) {
+		t.Errorf("half of it: %v, want ErrDamaged", err)
+	}
+	if err := receive(raw, context.Canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("an end that failed: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	if err := receive(raw, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := backup.Verify(path); err != nil || got != made {
+		t.Errorf("it says %+v, %v; want %+v", got, err, made)
+	}
+	if err := receive(raw, nil); !errors.Is(err, backup.ErrExists) {
+		t.Errorf("the second: %v, want ErrExists", err)
+	}
+}
+
 // atTheEnd does something when the copy is complete.
 type atTheEnd struct {
 	backup.Source

@@ -67,39 +67,67 @@ type About struct {
 // Write makes a backup at path: whole, or not at all, and never over another
 // file (ErrExists).
 func Write(ctx context.Context, from Source, about About, path string) (Manifest, error) {
-	m, err := write(ctx, from, about, path)
+	m := Manifest{Format: Format, Cluster: about.Cluster, Node: about.Node, Gvlan: about.Gvlan, Time: about.Time.UTC().Truncate(time.Second)}
+	err := appear(ctx, path, func(draft string) (string, error) {
+		copied, whole := filepath.Join(draft, snapshotName), filepath.Join(draft, "backup")
+		if err := takeCopy(ctx, from, copied, &m); err != nil {
+			return "", err
+		}
+		return whole, pack(m, copied, whole)
+	})
 	if err != nil {
 		return m, fmt.Errorf("write a backup to %s: %w", path, err)
 	}
 	return m, nil
 }
 
-func write(ctx context.Context, from Source, about About, path string) (m Manifest, err error) {
+// Receive keeps at path a backup that another process has taken and fill
+// writes: verified and whole, or not at all, and never over another file
+// (ErrExists).
+func Receive(ctx context.Context, path string, fill func(io.Writer) error) error {
+	err := appear(ctx, path, func(draft string) (string, error) {
+		whole := filepath.Join(draft, "backup")
+		file, err := os.OpenFile(whole, os.O_CREATE|os.O_EXCL|os.O_WRONLY, fileMode)
+		if err != nil {
+			return "", err
+		}
+		if err = fill(file); err == nil {
+			err = file.Sync()
+		}
+		if err := errors.Join(err, file.Close()); err != nil {
+			return "", err
+		}
+		_, err = Verify(whole)
+		return whole, err
+	})
+	if err != nil {
+		return fmt.Errorf("write a backup to %s: %w", path, err)
+	}
+	return nil
+}
+
+// appear gives a file that write makes in a folder of its own its name.
+func appear(ctx context.Context, path string, write func(draft string) (whole string, err error)) (err error) {
 	if _, err := os.Lstat(path); err == nil {
-		return m, ErrExists // before the work
+		return ErrExists // before the work
 	}
 	// Beside the file: a rename stays within one file system.
 	draft, err := os.MkdirTemp(filepath.Dir(path), ".gvlan-backup-")
 	if err != nil {
-		return m, err
+		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
-	copied := filepath.Join(draft, snapshotName)
-	m = Manifest{Format: Format, Cluster: about.Cluster, Node: about.Node, Gvlan: about.Gvlan, Time: about.Time.UTC().Truncate(time.Second)}
-	if err := takeCopy(ctx, from, copied, &m); err != nil {
-		return m, err
-	}
-	whole := filepath.Join(draft, "backup")
-	if err := pack(m, copied, whole); err != nil {
-		return m, err
+	whole, err := write(draft)
+	if err != nil {
+		return err
 	}
 	if err := ctx.Err(); err != nil {
-		return m, err
+		return err
 	}
 	if err := moveInto(whole, path); err != nil {
-		return m, err
+		return err
 	}
-	return m, folder.Sync(filepath.Dir(path))
+	return folder.Sync(filepath.Dir(path))
 }
 
 // takeCopy copies the store to a file and completes the manifest from it.

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,7 +27,7 @@ type Stores struct {
 	Own     *hosting.Store // nil: the store is somebody else's
 	Client  *etcd.Client
 	Session *session.Session
-	Backup  func(ctx context.Context, path string) (api.Backup, error)
+	Backup  func(ctx context.Context, w io.Writer) (api.Backup, error)
 }
 
 // ErrExternal refuses what is about the cluster's own store.
@@ -38,7 +38,6 @@ func (a Stores) Register(server *api.Server) {
 	for pattern, answer := range map[string]func(*http.Request) (any, error){
 		"GET " + api.StoreRoute: a.list, "POST " + api.StoreSizeRoute: a.size,
 		"GET " + api.TokenRoute: a.token, "POST " + api.TokenRotateRoute: a.rotateToken,
-		"POST " + api.BackupRoute: a.backup,
 		"GET " + api.CAStateRoute: a.authority, "POST " + api.CARotateRoute: a.rotateAuthority,
 	} {
 		server.Handle(pattern, func(r *http.Request) (any, error) {
@@ -48,6 +47,7 @@ func (a Stores) Register(server *api.Server) {
 			return answer(r)
 		})
 	}
+	server.Stream("POST "+api.BackupRoute, a.backup)
 }
 
 // token is the line others join with, on a host that keeps the secret.
@@ -203,14 +203,24 @@ func (a Stores) rotateAuthority(r *http.Request) (any, error) {
 	return a.authority(r)
 }
 
-// backup writes a copy of the store where it is asked for.
-func (a Stores) backup(r *http.Request) (any, error) {
-	asked, err := api.BodyOf[api.BackupFile](r)
+// backup sends a copy of the store.
+func (a Stores) backup(r *http.Request, tell func(any) error) error {
+	if a.Own == nil {
+		return ErrExternal
+	}
+	made, err := a.Backup(r.Context(), parts(tell))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if !filepath.IsAbs(asked.Path) {
-		return nil, fmt.Errorf("back up to %q: want a path from the root", asked.Path)
+	return tell(api.BackupPart{Made: &made})
+}
+
+// parts sends what is written to it.
+type parts func(any) error
+
+func (p parts) Write(data []byte) (int, error) {
+	if err := p(api.BackupPart{Data: data}); err != nil {
+		return 0, err
 	}
-	return a.Backup(r.Context(), asked.Path)
+	return len(data), nil
 }

@@ -102,7 +102,11 @@ func (s *Client) Pages() http.Handler {
 // Follow calls tell with each value of a route that goes on, until ctx ends, which
 // is no error, tell fails or the agent ends.
 func Follow[T any](ctx context.Context, s *Client, route string, tell func(T) error) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent"+route, http.NoBody)
+	return follow(ctx, s, http.MethodGet, route, tell)
+}
+
+func follow[T any](ctx context.Context, s *Client, method, route string, tell func(T) error) error {
+	request, err := http.NewRequestWithContext(ctx, method, "http://agent"+route, http.NoBody)
 	if err != nil {
 		return fmt.Errorf("ask the agent: %w", err)
 	}

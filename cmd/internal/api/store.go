@@ -1,6 +1,11 @@
 package api
 
-import "time"
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+)
 
 // Routes of the commands about the cluster's own store.
 const (
@@ -10,7 +15,7 @@ const (
 	StoreLeaveRoute   = "/v1/store/leave"      // POST: StoreLeft
 	StoreSizeRoute    = "/v1/store/size"       // POST StoreSize
 	StoreRecoverRoute = "/v1/store/recover"    // POST: StoreBegun
-	BackupRoute       = "/v1/store/backup"     // POST BackupFile: Backup
+	BackupRoute       = "/v1/store/copy"       // POST: BackupPart, several
 	RestoreRoute      = "/v1/store/restore"    // POST RestoreFile: Restored
 	TokenRoute        = "/v1/token"            // GET: JoinLine
 	TokenRotateRoute  = "/v1/token/rotate"     // POST: JoinLine
@@ -68,9 +73,30 @@ type StoreBegun struct {
 	Heard time.Time `json:"heard"` // the store last answered this host; zero: it answers
 }
 
-// BackupFile is where a backup is to be written: a path from the root.
-type BackupFile struct {
-	Path string `json:"path"`
+// BackupPart is a piece of a backup's file, or, behind the last one, what was made.
+// The command writes the file: the agent may write to its own folders only.
+type BackupPart struct {
+	Data []byte  `json:"data,omitempty"`
+	Made *Backup `json:"made,omitempty"` // without a path
+}
+
+// TakeBackup has the agent take a backup and writes its file to w.
+func (s *Client) TakeBackup(ctx context.Context, w io.Writer) (Backup, error) {
+	var made *Backup
+	err := follow(ctx, s, http.MethodPost, BackupRoute, func(part BackupPart) error {
+		if made = part.Made; made != nil {
+			return io.EOF // no more is wanted
+		}
+		_, err := w.Write(part.Data)
+		return err
+	})
+	if made != nil {
+		return *made, nil
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	return Backup{}, err
 }
 
 // Backup is a copy of the store in a file.

@@ -1,7 +1,9 @@
 package stores
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gvlan/cluster/store"
+	"gvlan/cluster/store/backup"
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/config"
@@ -35,8 +38,18 @@ func NewBackup() *cobra.Command {
 		}
 		waiting := frame.Waiting(c, "the store to be copied to "+path)
 		defer waiting.End()
-		err = client.Send(c.Context(), http.MethodPost, api.BackupRoute, api.BackupFile{Path: path}, &made)
-		return made, err
+		// Is there one to ask, before a file is begun?
+		if err := client.Get(c.Context(), api.StatusRoute, new(json.RawMessage)); err != nil {
+			return made, err
+		}
+		// The agent may write to its own folders only.
+		var refused error
+		err = backup.Receive(c.Context(), path, func(w io.Writer) error {
+			made, refused = client.TakeBackup(c.Context(), w)
+			return refused
+		})
+		made.Path = path
+		return made, cmp.Or(refused, err)
 	}, frame.Aged(printBackup))
 }
 
