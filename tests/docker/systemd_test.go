@@ -3,6 +3,7 @@ package docker_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,9 +22,11 @@ func TestService(t *testing.T) {
 	talk := s.pair("lan1", "10.77.0.0/24")
 	s.MustDocker(t, "update", "--restart", "always", "two")
 	s.sandboxed()
+	s.run(s.Host, "lan1", "older")
 	s.restarted()
 	s.killed()
 	s.newcomers("lan1")
+	s.lets("older", "new")
 	s.stopped()
 	talk.goOn()
 	talk.end()
@@ -100,8 +103,7 @@ func (s *serviceHost) mainPID() string {
 	return s.show("gvlan", "MainPID")["MainPID"]
 }
 
-// sandboxed: the kernel holds the agent to what the unit says, and it is in the
-// namespaces in which Docker mounts those of containers.
+// sandboxed: the kernel holds the agent to what the unit says.
 func (s *serviceHost) sandboxed() {
 	s.t.Helper()
 	proc := "/proc/" + s.mainPID() + "/"
@@ -114,16 +116,88 @@ func (s *serviceHost) sandboxed() {
 	// NET_RAW 13, SYS_ADMIN 21; proc(5): seccomp mode 2 is a filter.
 	const capabilities = 1<<2 | 1<<10 | 1<<12 | 1<<13 | 1<<21
 	for name, want := range map[string]string{
-		"CapBnd": fmt.Sprintf("%016x", capabilities), "CapEff": fmt.Sprintf("%016x", capabilities), "NoNewPrivs": "1", "Seccomp": "2",
+		"CapBnd": fmt.Sprintf("%016x", capabilities), "CapEff": fmt.Sprintf("%016x", capabilities), "CapAmb": fmt.Sprintf("%016x", 0),
+		"NoNewPrivs": "1", "Seccomp": "2", "Umask": "0077",
 	} {
 		if got[name] != want {
 			s.t.Errorf("the agent's %s is %s, want %s", name, got[name], want)
 		}
 	}
-	for _, kind := range []string{"mnt", "net", "pid"} {
-		if agent, init := s.MustExec(s.t, "readlink", proc+"ns/"+kind), s.MustExec(s.t, "readlink", "/proc/1/ns/"+kind); agent != init {
+	limits := strings.Join(strings.Fields(s.MustExec(s.t, "cat", proc+"limits")), " ")
+	if want := "Max core file size 0 0 bytes"; !strings.Contains(limits, want) {
+		s.t.Errorf("the agent's limits are %s, want %s", limits, want)
+	}
+	for kind, own := range map[string]bool{"mnt": true, "uts": true, "net": false, "pid": false, "user": false} {
+		if agent, init := s.MustExec(s.t, "readlink", proc+"ns/"+kind), s.MustExec(s.t, "readlink", "/proc/1/ns/"+kind); (agent != init) != own {
 			s.t.Errorf("the agent is in %s, systemd and Docker in %s", agent, init)
 		}
+	}
+	s.writesIts()
+	s.readsParents()
+}
+
+// writesIts: of the host's files the agent can write its own alone, whatever it may
+// otherwise, as root sees who enters its mount namespace. Newer releases of systemd leave
+// /run out of ProtectSystem=strict.
+func (s *serviceHost) writesIts() {
+	s.t.Helper()
+	const try = `for folder in /usr/bin /etc/gvlan /root /var/lib /var/lib/docker /tmp /proc/sys/kernel \
+			/run/docker/plugins /run/gvlan /var/lib/gvlan; do
+			[ -d $folder ] || { echo no $folder; exit 1; }
+			[ -w $folder ] && echo $folder
+		done
+		true`
+	const want = "/run/docker/plugins\n/run/gvlan\n/var/lib/gvlan"
+	if got := s.MustExec(s.t, "nsenter", "--mount", "--target", s.mainPID(), "sh", "-c", try); got != want {
+		s.t.Errorf("the agent's mount namespace lets it write to %q, want %q", got, want)
+	}
+}
+
+// readsParents: the owner of a parent file may be anybody.
+func (s *serviceHost) readsParents() {
+	s.t.Helper()
+	for _, path := range []string{"/etc/gvlan/parents", "/root/parents"} {
+		if err := s.WriteFile(path, []byte("eth1\n")); err != nil {
+			s.t.Fatal(err)
+		}
+		s.MustExec(s.t, "sh", "-c", "chmod 600 $0 && chown 1234 $0", path)
+		s.MustDocker(s.t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.78.0.0/24", "-o", "parent-file="+path, "parents")
+		s.run(s.Host, "parents", "parents")
+		s.MustDocker(s.t, "rm", "-f", "parents")
+		s.MustDocker(s.t, "network", "rm", "parents")
+	}
+}
+
+// sandboxes are the mounts of network namespaces, as a process sees them.
+func (s *serviceHost) sandboxes(pid string) []string {
+	s.t.Helper()
+	var mounts []string
+	for line := range strings.Lines(s.MustExec(s.t, "cat", "/proc/"+pid+"/mountinfo")) {
+		// proc(5): the fourth field is the root, the fifth the mount point.
+		if fields := strings.Fields(line); strings.HasPrefix(fields[3], "net:[") {
+			mounts = append(mounts, fields[3]+" "+fields[4])
+		}
+	}
+	slices.Sort(mounts)
+	return mounts
+}
+
+// lets: a container's namespace is mounted for the agent as long as it is for Docker and
+// no longer, whether it was there before the agent or came after it: a mount that stays
+// would keep the namespace.
+func (s *serviceHost) lets(names ...string) {
+	s.t.Helper()
+	same := func() []string {
+		docker, agent := s.sandboxes("1"), s.sandboxes(s.mainPID())
+		if diff := cmp.Diff(docker, agent); diff != "" {
+			s.t.Errorf("mounted network namespaces, Docker's and (+) the agent's:\n%s", diff)
+		}
+		return agent
+	}
+	before := same()
+	s.MustDocker(s.t, append([]string{"rm", "-f"}, names...)...)
+	if after := same(); len(after) != len(before)-len(names) {
+		s.t.Errorf("of %q, %v are left after the end of %v", before, after, names)
 	}
 }
 
