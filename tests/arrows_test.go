@@ -28,7 +28,7 @@ var arrows = map[string][]string{
 	"cmd/internal/cli/names":       {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/terminal", "dns/listen"},
 	"cmd/internal/cli/networks":    {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/facts", "cmd/internal/terminal", "driver/command", "driver/engine", "driver/network", "driver/option", "ipam/pool"},
 	"cmd/internal/cli/nodes":       {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/facts", "cmd/internal/terminal", "ipam/evict"},
-	"cmd/internal/cli/stores":      {"cluster/store", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/config", "cmd/internal/terminal"},
+	"cmd/internal/cli/stores":      {"cluster/store", "cluster/store/backup", "cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/cli/health", "cmd/internal/config", "cmd/internal/terminal"},
 	"cmd/internal/cli/web":         {"cmd/internal/api", "cmd/internal/cli/frame", "cmd/internal/config", "cmd/internal/web/door"},
 	"cmd/internal/config":          {"cluster/store/authority", "driver/bgp/peer", "ipam/pool", "parentfile"},
 	"cmd/internal/datadir":         {},
