@@ -2,12 +2,17 @@ package gossip
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +87,54 @@ func TestStrangers(t *testing.T) {
 		if got := s.welcome("a", step.known); got != step.want {
 			t.Errorf("%s: welcome is %v, want %v", step.name, got, step.want)
 		}
+	}
+}
+
+// TestStreamsAreBounded: an address has a few streams at a time, and keeps no other out.
+func TestStreamsAreBounded(t *testing.T) {
+	own, err := newTransport(t.Context(), Config{Address: netip.MustParseAddr("127.0.0.1")}, log.New(io.Discard, "", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := net.JoinHostPort("127.0.0.1", strconv.Itoa(own.GetAutoBindPort()))
+	dial := func(last byte) net.Conn {
+		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, last)}}).Dial("tcp", at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		return conn
+	}
+	var taken []net.Conn
+	for range maxOfOne {
+		dial(2)
+		taken = append(taken, <-own.StreamCh())
+	}
+	refused := func() {
+		t.Helper()
+		conn := dial(2)
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second)) // a guard, not a measure
+		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("a stream that is one too many stands: %v", err)
+		}
+	}
+	refused()
+	dial(3)
+	other := <-own.StreamCh()
+	_, _ = taken[0].Close(), taken[0].Close() // its place is given back once
+	dial(2)
+	taken = append(taken, <-own.StreamCh())
+	refused()
+	dial(4) // is not taken by anybody, as the next
+	dial(4)
+	if err := own.Shutdown(); err != nil {
+		t.Error(err)
+	}
+	for _, conn := range append(taken, other) {
+		_ = conn.Close()
+	}
+	if own.all > 0 || len(own.from) > 0 {
+		t.Errorf("%d places are held by %v", own.all, own.from)
 	}
 }
 

@@ -3,6 +3,7 @@ package gossip_test
 import (
 	"bytes"
 	"encoding/binary"
+	"io"
 	"net"
 	"net/netip"
 	"testing"
@@ -122,6 +123,32 @@ func TestConditionsOfTheLog(t *testing.T) {
 func refusedCluster(c gossip.Counters) uint64 { return c.RefusedCluster }
 
 func refusedKey(c gossip.Counters) uint64 { return c.RefusedKey }
+
+// TestStatesAreBounded: who has no key is not listened to without end.
+func TestStatesAreBounded(t *testing.T) {
+	tn := newTown(t)
+	home := tn.node("home")
+	home.sees(t, "home", gossip.Alive)
+	id := home.dir.Known().Cluster
+	conn, err := net.Dial("tcp", netip.AddrPortFrom(home.addr, tn.port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const encrypted, size = 10, 19 << 20 // a stream that says it is encrypted, and as long as memberlist takes
+	said := binary.BigEndian.AppendUint32(append(append([]byte{244, byte(len(id))}, id...), encrypted), size)
+	if _, err := conn.Write(said); err != nil {
+		t.Fatal(err)
+	}
+	if written, err := io.Copy(conn, io.LimitReader(zeros{}, size)); err == nil {
+		t.Errorf("all %d bytes were taken", written)
+	}
+}
+
+// zeros never end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // noUDP is a transport whose packets a firewall eats.
 type noUDP struct{ *memberlist.NetTransport }

@@ -41,30 +41,146 @@ func checkPort(ctx context.Context, addr netip.Addr, port uint16) error {
 	}
 }
 
+// How much strangers get of the port at a time: memberlist takes any number of
+// streams, holds each for ten seconds, and reads up to 20 MiB before it asks for the
+// key.
+const (
+	maxStreams = 128
+	maxOfOne   = 8       // from one address, or one IPv6 network of 64 bits
+	maxState   = 1 << 20 // bytes; the state of a node is some 150
+)
+
 // transport is memberlist's own, UDP and TCP, except that streams end with a
 // context: a peer that accepts and then says nothing would otherwise hold up
-// the stop of the agent for as long as memberlist's timeouts last.
+// the stop of the agent for as long as memberlist's timeouts last. And that those
+// from others are bounded: what is beyond is closed at once.
 type transport struct {
 	*memberlist.NetTransport
 	ctx context.Context
+
+	streams         chan net.Conn // of others, within the bounds
+	closing, closed chan struct{}
+	admitting       sync.WaitGroup
+
+	mu   sync.Mutex
+	all  int
+	from map[netip.Prefix]int
 }
 
-var _ memberlist.NodeAwareTransport = transport{}
+var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
-func newTransport(ctx context.Context, c Config, l *log.Logger) (transport, error) {
+func newTransport(ctx context.Context, c Config, l *log.Logger) (*transport, error) {
 	inner, err := memberlist.NewNetTransport(&memberlist.NetTransportConfig{
 		BindAddrs: []string{c.Address.String()},
 		BindPort:  int(c.Port),
 		Logger:    l,
 	})
 	if err != nil {
-		return transport{}, fmt.Errorf("listen for members: %w", err)
+		return nil, fmt.Errorf("listen for members: %w", err)
 	}
-	return transport{NetTransport: inner, ctx: ctx}, nil
+	t := &transport{NetTransport: inner, ctx: ctx, streams: make(chan net.Conn), closing: make(chan struct{}), closed: make(chan struct{}), from: map[netip.Prefix]int{}}
+	t.admitting.Go(t.admit)
+	return t, nil
+}
+
+// StreamCh has the streams that others opened.
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
+
+// Shutdown closes the port.
+func (t *transport) Shutdown() error {
+	close(t.closing)
+	err := t.NetTransport.Shutdown() // which waits for its last stream to be taken
+	close(t.closed)
+	t.admitting.Wait()
+	return err
+}
+
+// admit hands streams on that there is a place for, until the port is closed.
+func (t *transport) admit() {
+	for {
+		select {
+		case conn := <-t.NetTransport.StreamCh():
+			source := sourceOf(conn.RemoteAddr())
+			if !t.take(source) {
+				_ = conn.Close() // nothing was said on it
+				continue
+			}
+			bounded := &inward{Conn: conn, left: maxState, release: sync.OnceFunc(func() { t.give(source) })}
+			select {
+			case t.streams <- bounded:
+			case <-t.closing:
+				_ = bounded.Close()
+			}
+		case <-t.closed:
+			return
+		}
+	}
+}
+
+func (t *transport) take(source netip.Prefix) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all >= maxStreams || t.from[source] >= maxOfOne {
+		return false
+	}
+	t.all++
+	t.from[source]++
+	return true
+}
+
+func (t *transport) give(source netip.Prefix) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.all--
+	if t.from[source]--; t.from[source] == 0 {
+		delete(t.from, source)
+	}
+}
+
+// sourceOf is who is counted together. Whoever has one IPv6 address has a
+// network of them.
+func sourceOf(addr net.Addr) netip.Prefix {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = 64
+	}
+	source, _ := ip.Prefix(bits)
+	return source
+}
+
+// errStateTooLong is a stream of more than a cluster can have to say.
+var errStateTooLong = errors.New("stream is longer than the state of any cluster")
+
+// inward is a stream that another opened. One reader reads it, as memberlist does.
+type inward struct {
+	net.Conn
+	left    int // bytes
+	release func()
+}
+
+// Read reads as much as is left.
+func (i *inward) Read(p []byte) (int, error) {
+	if i.left == 0 {
+		return 0, errStateTooLong
+	}
+	n, err := i.Conn.Read(p[:min(len(p), i.left)])
+	i.left -= n
+	return n, err
+}
+
+// Close ends the stream and gives its place back.
+func (i *inward) Close() error {
+	defer i.release()
+	return i.Conn.Close()
 }
 
 // DialAddressTimeout opens a stream that is closed when the context ends.
-func (t transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
+func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Duration) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: timeout}
 	conn, err := dialer.DialContext(t.ctx, "tcp", a.Addr)
 	if err != nil {
