@@ -38,6 +38,7 @@ type Door struct {
 	now       func() time.Time
 	log       *slog.Logger
 	checks    *checks
+	wrong     rare // secrets
 }
 
 // NewDoor makes a door. It takes what it signs with from the custodian, who has

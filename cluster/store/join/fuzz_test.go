@@ -2,6 +2,7 @@ package join
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +19,40 @@ import (
 	"gvlan/cluster/store/authority"
 	"gvlan/cluster/store/storetest"
 )
+
+// TestStrangersFillNoLog: who shows one wrong secret after the other, or asks and goes,
+// is a line a minute, that says how often.
+func TestStrangersFillNoLog(t *testing.T) {
+	id, err := authority.OpenIdentity(t.TempDir(), "first", time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	log, now := slog.New(slog.NewTextHandler(&text, nil)), time.Unix(1_800_000_000, 0)
+	kv := storetest.NewMem()
+	custodian := NewCustodian(kv, id, time.Now, slog.New(slog.DiscardHandler))
+	if err := custodian.Found(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	door := NewDoor(kv, id, custodian, func() time.Time { return now }, log)
+	door.checks.cost = 0
+	handler := door.routes(t.Context())
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	asks := func(ctx context.Context) {
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, joinRoute, strings.NewReader(`{"secret":"aaaa","node":"n","host":"h","csr":"AAAA"}`))
+		handler.ServeHTTP(httptest.NewRecorder(), r)
+	}
+	for range 50 {
+		asks(t.Context())
+		asks(gone)
+	}
+	now = now.Add(rareEvery)
+	asks(t.Context())
+	if n := strings.Count(text.String(), "\n"); n != 2 || !strings.Contains(text.String(), "wrong_before=49") {
+		t.Errorf("the log has %d lines:\n%s", n, text.String())
+	}
+}
 
 // FuzzStrangers: whatever somebody without a credential says at a door, of
 // whatever certificate, is refused in a few words, and is nobody's secret.

@@ -129,3 +129,25 @@ func (c *checks) run(ctx, door context.Context, right func() (bool, error)) (boo
 	}
 	return false, nil
 }
+
+// rareEvery is how often the log has what strangers can have said over and over.
+const rareEvery = time.Minute
+
+// rare is something that the log has once in rareEvery.
+type rare struct {
+	mu    sync.Mutex
+	last  time.Time
+	quiet int // since then
+}
+
+// met reports whether the log is to have it, and how often it was met since it had.
+func (r *rare) met(now time.Time) (others int, tell bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if since := now.Sub(r.last); !r.last.IsZero() && since >= 0 && since < rareEvery {
+		r.quiet++
+		return 0, false
+	}
+	others, r.last, r.quiet = r.quiet, now, 0
+	return others, true
+}

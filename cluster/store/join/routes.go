@@ -41,11 +41,18 @@ func (d *Door) answer(route func(context.Context, *http.Request) (any, error)) h
 			body = result
 		} else {
 			status, body = refusalOf(err)
-			level := slog.LevelInfo
-			if errors.Is(err, ErrCertificate) || errors.Is(err, ErrBadRequest) {
+			level, about := slog.LevelInfo, []any{"from", r.RemoteAddr, "route", r.URL.Path, "err", err}
+			switch {
+			case errors.Is(err, ErrCertificate) || errors.Is(err, ErrBadRequest) || r.Context().Err() != nil:
 				level = slog.LevelDebug // any stranger can have it said, as often as it likes
+			case errors.Is(err, ErrWrongToken):
+				if others, rare := d.wrong.met(d.now()); !rare {
+					level = slog.LevelDebug
+				} else if others > 0 {
+					about = append(about, "wrong_before", others)
+				}
 			}
-			d.log.Log(ctx, level, "door refused a host", "from", r.RemoteAddr, "route", r.URL.Path, "err", err)
+			d.log.Log(ctx, level, "door refused a host", about...)
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
