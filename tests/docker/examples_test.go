@@ -129,10 +129,10 @@ func (e *examples) begin() {
 	c := e.c
 	e.types(0, "gvlan init --listen 192.168.1.10", 0, "gvlan join 192.168.1.10 gvlan1-")
 	e.types(0, "gvlan init", 1, "of a cluster already")
-	e.types(0, "gvlan token show -q > /root/token", 0)
+	e.types(0, "gvlan token show -q | install -m 600 /dev/stdin /root/token", 0)
 	token := c.gvlan(c.Hosts[0], "token", "show", "-q")
 	for _, h := range c.Hosts[1:] {
-		must(0, h.WriteFile("/root/token", []byte(token+"\n")))(c.t)
+		must(0, h.WriteSecret("/root/token", []byte(token+"\n")))(c.t)
 	}
 	e.types(1, "gvlan join 192.168.1.10 --token-file /root/token", 0, "this host is of the cluster of 192.168.1.10")
 	e.types(1, "gvlan join 192.168.1.10 gvlan1-...", 1, "gvlan: ")

@@ -159,7 +159,7 @@ func TestJoinBySettings(t *testing.T) {
 	// Well-formed, and of no cluster.
 	lost := "gvlan1-aaisem2ekvthpcezvk54zxpo74abcirtirkwm54itgvlxtg5537q-abcdefghijklmnopqrstuvwxya"
 	writeToken := func(token string) {
-		if err := h2.WriteFile(file, []byte(token+"\n")); err != nil {
+		if err := h2.WriteSecret(file, []byte(token+"\n")); err != nil {
 			t.Fatal(err)
 		}
 	}

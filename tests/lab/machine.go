@@ -137,12 +137,17 @@ func (m *Machine) Path(inside string) string {
 }
 
 // WriteFile writes a file inside the machine, making its directory when needed.
-func (m *Machine) WriteFile(inside string, data []byte) error {
+func (m *Machine) WriteFile(inside string, data []byte) error { return m.write(inside, data, 0o644) }
+
+// WriteSecret is WriteFile for what only root may read.
+func (m *Machine) WriteSecret(inside string, data []byte) error { return m.write(inside, data, 0o600) }
+
+func (m *Machine) write(inside string, data []byte, mode os.FileMode) error {
 	path := m.Path(inside)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write %s on %s: %w", inside, m.Name, err)
 	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
+	if err := os.WriteFile(path, data, mode); err != nil {
 		return fmt.Errorf("write %s on %s: %w", inside, m.Name, err)
 	}
 	return nil

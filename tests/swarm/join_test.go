@@ -35,7 +35,7 @@ func TestJoin(t *testing.T) {
 
 	// Beside the socket agent, by a file of the host; and alone.
 	const file = "/etc/gvlan-token"
-	if err := h1.WriteFile(file, []byte(token)); err != nil {
+	if err := h1.WriteSecret(file, []byte(token)); err != nil {
 		t.Fatal(err)
 	}
 	settings := map[*lab.Host]string{h1: "GVLAN_TOKEN_FILE=" + file, h2: "GVLAN_TOKEN=" + token}

@@ -50,6 +50,9 @@ func newConfigCheckCommand() *cobra.Command {
 		if err := loaded.Check(); err != nil {
 			return nil, frame.Misuse(err)
 		}
+		if err := loaded.Config.CheckSecretFiles(); err != nil {
+			return nil, err
+		}
 		if err := loaded.Config.ReadSecrets(); err != nil {
 			return nil, err
 		}

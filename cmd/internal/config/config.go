@@ -39,7 +39,8 @@ type Config struct {
 	DNS     DNS
 	BGP     BGP
 
-	Parents Parents // from the file only
+	Parents   Parents // from the file only
+	SecretsIn string  // the configuration file, where it has secrets in it
 }
 
 // Protocol is a number of the kernel's by which routes are known (rt_protos).

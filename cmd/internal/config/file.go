@@ -95,6 +95,16 @@ func (f *configFile) at(line int) string {
 	return f.path + ":" + strconv.Itoa(line)
 }
 
+// secretsIn is the file's path where a secret stands in it, else "".
+func (f *configFile) secretsIn() string {
+	for _, o := range options() {
+		if o.secret && f.values[o.Name].text != "" {
+			return f.path
+		}
+	}
+	return ""
+}
+
 // fileKeys are the keys without free parts.
 func fileKeys() []string {
 	keys := []string{parentsDefaultKey}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"strings"
 
@@ -111,6 +110,7 @@ func (s sources) load() (Settings, error) {
 		loaded.List = append(loaded.List, set)
 	}
 	loaded.takeParents(file)
+	loaded.Config.SecretsIn = file.secretsIn()
 	if err := errors.Join(problems...); err != nil {
 		return Settings{}, err
 	}
@@ -227,64 +227,4 @@ func (l *Settings) chosen(name string) bool {
 	return slices.ContainsFunc(l.List, func(s Setting) bool {
 		return s.Name == name && !strings.HasPrefix(s.Origin, "default")
 	})
-}
-
-// ReadSecrets replaces the *-file settings by the files' content, but for the
-// token: a host that has joined needs none, and its file may be gone.
-func (c *Config) ReadSecrets() error {
-	problems := []error{
-		readSecret("etcd-password-file", c.Etcd.PasswordFile, &c.Etcd.Password),
-		readSecret("dns-update-secret-file", c.DNS.Update.SecretFile, &c.DNS.Update.Secret),
-		c.Web.readPassword(),
-	}
-	for i := range c.BGP.Peers {
-		var err error
-		c.BGP.Peers[i].Password, err = c.BGP.Peers[i].Secret()
-		problems = append(problems, err)
-	}
-	return errors.Join(problems...)
-}
-
-// JoinToken is the token to join with, read anew where it is in a file.
-func (c *Config) JoinToken() (string, error) {
-	token := c.Join.Token
-	if err := readSecret("token-file", c.Join.TokenFile, &token); err != nil || c.Join.TokenFile == "" {
-		return token, err
-	}
-	return token, checkToken("token-file", token)
-}
-
-// readPassword reads the page's password from a file that nobody else can read.
-func (w *Web) readPassword() error {
-	const option = "web-password-file"
-	if w.PasswordFile == "" {
-		return nil
-	}
-	about, err := os.Stat(w.PasswordFile)
-	if err != nil {
-		return fmt.Errorf("read --%s: %w", option, err)
-	}
-	const others = 0o007
-	if about.Mode().Perm()&others != 0 {
-		return fmt.Errorf("read --%s: every user of the host has access to %s: chmod 600 %[2]s", option, w.PasswordFile)
-	}
-	if err := readSecret(option, w.PasswordFile, &w.Password); err != nil {
-		return err
-	}
-	return checkPassword(option, w.Password)
-}
-
-func readSecret(name, path string, into *string) error {
-	if path == "" {
-		return nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("read --%s: %w", name, err)
-	}
-	*into = strings.TrimSpace(string(text))
-	if *into == "" {
-		return fmt.Errorf("read --%s: %s is empty", name, path)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,7 +32,7 @@ func TestWebPassword(t *testing.T) {
 	}
 	for name, mode := range map[string]os.FileMode{"read": 0o604, "write": 0o602} {
 		write("open sesame\n", mode)
-		if got, err := read(); err == nil || got != "" || !strings.Contains(err.Error(), "--web-password-file: every user of the host has access to "+path+": chmod 600 "+path) {
+		if got, err := read(); err == nil || got != "" || !strings.Contains(err.Error(), fmt.Sprintf("--web-password-file: every user of the host has access to %s (mode %04o): chmod 600 %[1]s", path, mode)) {
 			t.Errorf("others may %s it: %q, %v", name, got, err)
 		}
 	}

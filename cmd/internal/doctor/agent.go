@@ -2,11 +2,14 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
 	"time"
+
+	"gvlan/cmd/internal/secretfile"
 )
 
 // checkAgent looks whether the agent runs, and as what.
@@ -34,6 +37,27 @@ func checkAgent(_ context.Context, f *facts) (string, []Finding, error) {
 		Why:      "an upgrade takes effect when the agent starts again",
 		Cure:     "systemctl restart gvlan; containers go on and keep their addresses",
 	}}, nil
+}
+
+// checkSecrets looks whether the files that the settings name for secrets are root's
+// alone. The agent has read them when it started; it will not again.
+func checkSecrets(_ context.Context, f *facts) (string, []Finding, error) {
+	var found []Finding
+	files := f.Config.SecretFiles()
+	for _, file := range files {
+		err := f.Secret(file.Path)
+		if !errors.Is(err, secretfile.ErrExposed) {
+			continue // one that is not there is for who reads it
+		}
+		what, cure, _ := strings.Cut(err.Error(), ": ")
+		found = append(found, Finding{
+			Severity: Fault,
+			What:     fmt.Sprintf("--%s: %s", file.Option, what),
+			Why:      "what is in it lets in whoever has it, and the agent refuses such a file when it starts",
+			Cure:     cure + "; then change the secret",
+		})
+	}
+	return fmt.Sprintf("files with secrets: %d", len(files)), found, nil
 }
 
 // Bounds of what the store and its disk should do. A majority answers a read in

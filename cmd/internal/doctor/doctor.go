@@ -56,6 +56,7 @@ type check struct {
 func checks() []check {
 	return []check{
 		{"agent", checkAgent},
+		{"secrets", checkSecrets},
 		{"kernel", checkKernel},
 		{"engine", checkEngine},
 		{"plugin", checkPlugin},

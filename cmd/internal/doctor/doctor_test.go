@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/doctor"
 	"gvlan/cmd/internal/doctor/firewall"
+	"gvlan/cmd/internal/secretfile"
 	"gvlan/driver/engine"
 	"gvlan/driver/engine/enginetest"
 	"gvlan/driver/link"
@@ -205,6 +207,13 @@ func (w *world) examine() doctor.Report {
 		Ask: func(_ context.Context, sandbox, name string, _ bool) ([]netip.Addr, error) {
 			return w.ask(sandbox, name)
 		},
+		Secret: func(path string) error {
+			about, err := fs.Stat(w.files, strings.TrimPrefix(path, "/"))
+			if err == nil && about.Mode().Perm() == 0o644 {
+				return fmt.Errorf("%w: chmod 600 %s", secretfile.ErrExposed, path)
+			}
+			return err
+		},
 		Answers: func(path string) bool { return !slices.Contains(w.silent, path) },
 		Now:     func() time.Time { return noon },
 		Sleep:   func(context.Context, time.Duration) {},
@@ -256,7 +265,7 @@ func TestHealthy(t *testing.T) {
 	for _, c := range r.Checks {
 		names = append(names, c.Check)
 	}
-	want := "agent kernel engine plugin parents mtu machine ipv6 routes store disk clock gossip firewall ports names services published leftovers"
+	want := "agent secrets kernel engine plugin parents mtu machine ipv6 routes store disk clock gossip firewall ports names services published leftovers"
 	if got := strings.Join(names, " "); got != want {
 		t.Errorf("checked is %s, want %s", got, want)
 	}
@@ -271,6 +280,11 @@ func TestFaults(t *testing.T) {
 		says        string // part of what is found
 	}{
 		{"agent", "another version", doctor.Hint, func(w *world) { w.status.Version = "0.9" }, "the agent that runs is gvlan 0.9, this command 1.0"},
+		{"secrets", "everybody's", doctor.Fault, func(w *world) {
+			w.cfg.Web.PasswordFile, w.cfg.Web.Key, w.cfg.Join.TokenFile = "/etc/gvlan/password", "/etc/gvlan/key.pem", "/gone"
+			w.files["etc/gvlan/password"] = &fstest.MapFile{Mode: 0o644}
+			w.files["etc/gvlan/key.pem"] = &fstest.MapFile{Mode: 0o640}
+		}, "--web-password-file: the file is not root's alone"},
 		{"kernel", "no macvlan", doctor.Fault, func(w *world) { w.kinds = []link.Kind{link.Macvlan} }, "no macvlan, which network lan needs"},
 		{"kernel", "no ipvlan, and a network needs it", doctor.Fault, func(w *world) {
 			w.kinds = []link.Kind{link.Ipvlan}

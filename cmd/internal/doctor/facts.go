@@ -67,7 +67,9 @@ type Host struct {
 	Engine  Engine
 	Agent   Agent
 	Files   fs.FS // of the host, from its root
-	Disk    Disk
+	// Secret is why a file must not have a secret in it: secretfile.Check.
+	Secret func(path string) error
+	Disk   Disk
 	// Firewall reads the rules of the host's own packet filter.
 	Firewall func() (firewall.Ruleset, error)
 	// Run returns what a program prints.

@@ -18,6 +18,7 @@ import (
 	"gvlan/cmd/internal/api"
 	"gvlan/cmd/internal/config"
 	"gvlan/cmd/internal/doctor/firewall"
+	"gvlan/cmd/internal/secretfile"
 	"gvlan/driver/engine"
 	"gvlan/driver/link"
 	"gvlan/driver/netns"
@@ -41,7 +42,7 @@ func Real(c config.Config, version string) (h Host, closeIt func() error, err er
 	h = Host{
 		Name: name, Version: version, Config: c,
 		Kernel: kernel, Engine: docker, Agent: api.NewClient(c.StatusSocket),
-		Files: os.DirFS("/"), Disk: disk{}, Firewall: firewall.Read, Run: run,
+		Files: os.DirFS("/"), Secret: secretfile.Check, Disk: disk{}, Firewall: firewall.Read, Run: run,
 		Ask: askInSandbox, Answers: answers, Now: time.Now, Sleep: func(ctx context.Context, d time.Duration) { store.Sleep(ctx, d) },
 	}
 	return h, func() error { return errors.Join(kernel.Close(), docker.Close()) }, nil

@@ -5,10 +5,8 @@ package peer
 import (
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 )
@@ -114,32 +112,18 @@ func (p Peer) Called() string {
 const longestPassword = 80
 
 // Secret reads the password that signs the session's segments (RFC 2385), without
-// the blanks and line ends around it; "" where the peer has no file. A file that any
-// user of the host may read is refused.
-func (p Peer) Secret() (string, error) {
+// the blanks and line ends around it; "" where the peer has no file. What reads the
+// file refuses one that is not root's alone.
+func (p Peer) Secret(read func(path string) ([]byte, error)) (string, error) {
 	if p.PasswordFile == "" {
 		return "", nil
 	}
 	refused := func(err error) (string, error) {
 		return "", fmt.Errorf("the password file of BGP peer %s: %w", p.Called(), err)
 	}
-	f, err := os.Open(p.PasswordFile)
+	content, err := read(p.PasswordFile)
 	if err != nil {
 		return refused(fmt.Errorf("%w; it is the last word of --bgp-peer", err))
-	}
-	defer f.Close()
-	about, err := f.Stat()
-	if err != nil {
-		return refused(err)
-	}
-	const others = 0o007
-	if about.Mode().Perm()&others != 0 {
-		return refused(fmt.Errorf("every user of the host has access to %s: chmod 600 %[1]s", p.PasswordFile))
-	}
-	const enough = 4096
-	content, err := io.ReadAll(io.LimitReader(f, enough))
-	if err != nil {
-		return refused(err)
 	}
 	password := strings.TrimSpace(string(content))
 	switch {

@@ -131,6 +131,7 @@ func inEffect(ctx context.Context, own config.Config, patience time.Duration) (c
 	}
 	settings, err := config.FromShown(shown)
 	settings.StatusSocket = own.StatusSocket
+	settings.SecretsIn = own.SecretsIn // of which the agent does not tell
 	return settings, err
 }
 

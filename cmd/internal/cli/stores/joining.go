@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"gvlan/cmd/internal/cli/frame"
 	"gvlan/cmd/internal/cli/health"
 	"gvlan/cmd/internal/config"
+	"gvlan/cmd/internal/secretfile"
 	"gvlan/cmd/internal/terminal"
 )
 
@@ -131,7 +131,7 @@ func tokenOf(in io.Reader, args []string, file string) (string, error) {
 	if file == "-" {
 		raw, err = io.ReadAll(io.LimitReader(in, 4096))
 	} else {
-		raw, err = os.ReadFile(file)
+		raw, err = secretfile.Read(file)
 	}
 	if err != nil {
 		return "", fmt.Errorf("read --token-file: %w", err)
@@ -216,7 +216,7 @@ func NewToken() *cobra.Command {
 		Use: "show", Short: "Print the line other hosts join with", Args: cobra.NoArgs,
 		Long: "Hosts that run a member of the store know it.",
 		Example: `  gvlan token show
-  gvlan token show -q > /root/token`,
+  gvlan token show -q | install -m 600 /dev/stdin /root/token`,
 	}
 	frame.Showing(show, frame.At[api.JoinLine](api.TokenRoute), func(c *cobra.Command, _ *api.Client, line api.JoinLine) error {
 		if quiet {

@@ -23,6 +23,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"gvlan/cmd/internal/secretfile"
 )
 
 // Certificate is what the door shows: one that is given, read again whenever its
@@ -100,6 +102,9 @@ func (c *Certificate) ends() bool {
 
 // load reads the files, or makes them where they are ours to make.
 func (c *Certificate) load() (*tls.Certificate, error) {
+	if err := secretfile.Check(c.Key); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
 	pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
 	if len(c.Names) == 0 {
 		return &pair, err
