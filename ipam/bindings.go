@@ -584,7 +584,12 @@ func (bs *bindings) Describe(ctx context.Context, rec store.Endpoint) (done bool
 	if err != nil {
 		return false, err
 	}
-	if have, err := store.Decode[store.Endpoint](it); err == nil && reflect.DeepEqual(have, rec) {
+	have, err := store.Decode[store.Endpoint](it)
+	if errors.Is(err, store.ErrNewer) {
+		return false, err
+	}
+	rec.Unknown, rec.Container.Unknown = have.Unknown, have.Container.Unknown
+	if err == nil && reflect.DeepEqual(have, rec) {
 		return true, nil
 	}
 	res, err := bs.KV.Commit(ctx, store.Txn{

@@ -90,7 +90,7 @@ func (cs *closings) unclaimMAC(ctx context.Context, e store.Endpoint) ([]store.O
 	if err != nil || it.Created == 0 {
 		return nil, err
 	}
-	if rec, err := store.Decode[store.MAC](it); err != nil || rec != cs.macRecord(e) {
+	if rec, err := store.Decode[store.MAC](it); err != nil || !rec.Is(cs.macRecord(e)) {
 		return nil, nil
 	}
 	// The endpoint's record goes all the same: nobody takes the key over before.
@@ -244,7 +244,7 @@ func (bs *bindings) claimMAC(ctx context.Context, e store.Endpoint) error {
 			return err
 		}
 		if it, taken := res.Item(steps.key); taken {
-			if rec, err := store.Decode[store.MAC](it); err != nil || rec == bs.closings.macRecord(e) {
+			if rec, err := store.Decode[store.MAC](it); err != nil || rec.Is(bs.closings.macRecord(e)) {
 				return err
 			}
 		}

@@ -22,8 +22,12 @@ func Publish(ctx context.Context, kv store.KV, node store.Node) error {
 		case err != nil:
 			return err
 		default:
-			if had, err := store.Decode[store.Node](item); err == nil {
-				node.Drained, node.Leaving = had.Drained, had.Leaving
+			had, err := store.Decode[store.Node](item)
+			if errors.Is(err, store.ErrNewer) {
+				return err
+			}
+			if err == nil {
+				node.Drained, node.Leaving, node.Unknown = had.Drained, had.Leaving, had.Unknown
 			}
 		}
 		if done, err := swap(ctx, kv, node.Node, item.Modified, node); done || err != nil {

@@ -78,6 +78,32 @@ func TestPublishKeepsADrain(t *testing.T) {
 	}
 }
 
+// TestWhatIsUnknownIsKept, and what only a newer gvlan can read is left alone.
+func TestWhatIsUnknownIsKept(t *testing.T) {
+	mem := storetest.NewMem()
+	write(t, mem, store.Put(store.NodeKey("a"), []byte(`{"node":"a","version":"2","later":1}`)))
+	if err := description.Drain(t.Context(), mem, "a", true); err != nil {
+		t.Fatal(err)
+	}
+	if err := description.Publish(t.Context(), mem, store.Node{Node: "a", Version: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	want := string(store.Encode(store.Node{Node: "a", Version: "1", Drained: true, Unknown: `{"later":1}`}))
+	if diff := cmp.Diff(want, noted(t, mem)); diff != "" {
+		t.Errorf("record (-want +got):\n%s", diff)
+	}
+	const newer = `{"schema":2,"node":"a"}`
+	write(t, mem, store.Put(store.NodeKey("a"), []byte(newer)))
+	for doing, err := range map[string]error{
+		"drain":   description.Drain(t.Context(), mem, "a", true),
+		"publish": description.Publish(t.Context(), mem, store.Node{Node: "a"}),
+	} {
+		if got := noted(t, mem); !errors.Is(err, store.ErrNewer) || got != newer {
+			t.Errorf("%s: %v, and the record is %s", doing, err, got)
+		}
+	}
+}
+
 // The first description, and one in place of a record that cannot be read.
 func TestPublishBegins(t *testing.T) {
 	mem := storetest.NewMem()

@@ -69,15 +69,21 @@ type Rotation struct {
 // Run rotates. When it ends early the keys in use stay in use, and the next
 // Run first brings the last to its end.
 func (r Rotation) Run(ctx context.Context) error {
-	item, keys, err := r.read(ctx)
+	item, record, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
+	step := func(name string, keys ...[]byte) error {
+		record.Keys = keys
+		item, err = r.step(ctx, item, name, record)
+		return err
+	}
+	keys := record.Keys
 	if len(keys) > 1 {
 		if err := r.await(ctx, "finish the rotation before", keys); err != nil {
 			return err
 		}
-		if item, err = r.step(ctx, item, "remove the spare key", keys[:1]); err != nil {
+		if err := step("remove the spare key", keys[0]); err != nil {
 			return err
 		}
 	}
@@ -94,33 +100,30 @@ func (r Rotation) Run(ctx context.Context) error {
 		{"use the new key", [][]byte{fresh, old}},
 		{"remove the old key", [][]byte{fresh}},
 	} {
-		if item, err = r.step(ctx, item, s.name, s.keys); err != nil {
+		if err := step(s.name, s.keys...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r Rotation) read(ctx context.Context) (store.Item, [][]byte, error) {
+func (r Rotation) read(ctx context.Context) (store.Item, store.GossipKeys, error) {
 	item, err := r.KV.Get(ctx, store.GossipKeysKey())
 	if err != nil {
-		return item, nil, fmt.Errorf("read gossip keys: %w", err)
+		return item, store.GossipKeys{}, fmt.Errorf("read gossip keys: %w", err)
 	}
 	record, err := store.Decode[store.GossipKeys](item)
-	if err != nil {
-		return item, nil, err
+	if err == nil && len(record.Keys) == 0 {
+		err = errors.New("rotate gossip keys: the store holds none")
 	}
-	if len(record.Keys) == 0 {
-		return item, nil, errors.New("rotate gossip keys: the store holds none")
-	}
-	return item, record.Keys, nil
+	return item, record, err
 }
 
 // step writes one list of keys and waits until everybody has it.
-func (r Rotation) step(ctx context.Context, last store.Item, name string, keys [][]byte) (store.Item, error) {
+func (r Rotation) step(ctx context.Context, last store.Item, name string, record store.GossipKeys) (store.Item, error) {
 	res, err := r.KV.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(last.Key, last.Modified)},
-		Then: []store.Op{store.Put(last.Key, store.Encode(store.GossipKeys{Keys: keys}))},
+		Then: []store.Op{store.Put(last.Key, store.Encode(record))},
 	})
 	if err != nil {
 		return last, fmt.Errorf("%s: %w", name, err)
@@ -129,7 +132,7 @@ func (r Rotation) step(ctx context.Context, last store.Item, name string, keys [
 		return last, fmt.Errorf("%s: somebody else changes the gossip keys at the same time", name)
 	}
 	last.Modified = res.Revision
-	return last, r.await(ctx, name, keys)
+	return last, r.await(ctx, name, record.Keys)
 }
 
 // await waits until every connected node has installed the keys.

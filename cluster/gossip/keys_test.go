@@ -92,11 +92,18 @@ func TestRotateStepByStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := keysOf(t, mem)[0]
+	later := store.Put(store.GossipKeysKey(), store.Encode(store.GossipKeys{Keys: [][]byte{old}, Unknown: `{"later":1}`}))
+	if _, err := mem.Commit(t.Context(), store.Txn{Then: []store.Op{later}}); err != nil {
+		t.Fatal(err)
+	}
 	r, seen := rotating(t, mem, nobody)
 	if err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	fresh := keysOf(t, mem)[0]
+	if it, err := mem.Get(t.Context(), store.GossipKeysKey()); err != nil || !bytes.Contains(it.Value, []byte(`"later":1`)) {
+		t.Errorf("what a newer gvlan wrote is gone: %s, %v", it.Value, err)
+	}
 	if bytes.Equal(old, fresh) {
 		t.Error("the key did not change")
 	}

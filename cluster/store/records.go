@@ -210,6 +210,9 @@ type MAC struct {
 	Unknown `json:"-"`
 }
 
+// Is reports whether both are of one endpoint.
+func (m MAC) Is(other MAC) bool { return m.Node == other.Node && m.Endpoint == other.Endpoint }
+
 // Container is what the engine says of the container behind an endpoint;
 // all zero until it was asked.
 type Container struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -307,6 +308,25 @@ func TestNothingInUseIsFreed(t *testing.T) {
 	mem.Advance(store.QuarantineRest + time.Minute)
 	if _, err := mem.Get(t.Context(), store.RestKey("ghost")); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the rest has no end: %v", err)
+	}
+}
+
+// TestWhatCannotBeReadHidesNothing: who has what a network or a host of a newer
+// gvlan says, nobody here knows, so nothing is taken for nobody's.
+func TestWhatCannotBeReadHidesNothing(t *testing.T) {
+	for _, key := range []string{store.NetworkKey("lan"), store.NodeKey("h1"), store.RefsKey("h1"), store.RemovalKey("old-uuid", "h1"), store.EpochKey("h2"), store.QuarantineKey("h4"), store.EndpointKey("h1", "e1"), store.MACKey("default", mac), store.LeaseKey("default", addr("10.0.0.7"))} {
+		mem := storetest.NewMem()
+		healthy(t, mem)
+		put(t, mem, store.Put(key, []byte(`{"schema":2}`)))
+		all, told := found(t, auditor(mem))
+		if !slices.Contains(told, string(audit.KindUnreadable)+" "+key) {
+			t.Errorf("%s is of a newer gvlan, and the audit tells of %v", key, told)
+		}
+		for _, f := range all {
+			if f.Repairable || f.Key == key && !strings.Contains(f.Why, "upgrade this host") {
+				t.Errorf("while %s is of a newer gvlan: %s: repairable %v, %s", key, f.Key, f.Repairable, f.Why)
+			}
+		}
 	}
 }
 

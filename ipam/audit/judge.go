@@ -42,14 +42,14 @@ func (j judge) of(it store.Item, in folder) (Finding, bool) {
 	case macs:
 		return j.ofMAC(it)
 	case descriptions:
-		return j.ofRemains(it, "describes a host", description.Delete(store.NameOf(it.Key)))
+		return ofRemains[store.Node](j, it, "describes a host", description.Delete(store.NameOf(it.Key)))
 	case refs:
-		return j.ofRemains(it, "says which networks containers refer to", store.Delete(store.RefsKey(store.NameOf(it.Key))))
+		return ofRemains[store.Refs](j, it, "says which networks containers refer to", store.Delete(store.RefsKey(store.NameOf(it.Key))))
 	case removals:
 		if j.standing(store.NameOf(it.Key)) != unknown {
-			return Finding{}, false
+			return readable[store.Removal](it)
 		}
-		return j.ofRemains(it, "answers to a network's removal", store.Delete(store.RemovalKey(store.RemovalOf(it.Key), store.NameOf(it.Key))))
+		return ofRemains[store.Removal](j, it, "answers to a network's removal", store.Delete(store.RemovalKey(store.RemovalOf(it.Key), store.NameOf(it.Key))))
 	case reservations:
 		return j.ofOperators(it)
 	case epochs:
@@ -75,6 +75,11 @@ func unreadable(it store.Item, err error) Finding {
 		Kind: KindUnreadable, Key: it.Key, Why: fmt.Sprintf("it cannot be read: %v", err),
 		Cure: "a newer gvlan wrote it, or a hand: upgrade this host, or write it as it should be with etcdctl",
 	}
+}
+
+// within reports whether an address lies in a network, as far as is known.
+func (j judge) within(segment string, addr netip.Addr) bool {
+	return j.hidden || j.pools.have(segment, addr)
 }
 
 // whose is what a node that is not of the cluster is to it.
@@ -129,7 +134,7 @@ func (j judge) ofLeased(f Finding, it store.Item, rec store.Lease) (Finding, boo
 	}
 	tied := j.brief || rec.Bound() && j.claimed.has(j.tieMark(tie{rec.Node, rec.Endpoint, f.Segment, f.Address}))
 	switch {
-	case !j.pools.have(f.Segment, f.Address):
+	case !j.within(f.Segment, f.Address):
 		f.Kind, f.Why = KindOutside, "it lies in no network and is held by "+by
 	case !tied:
 		f.Kind, f.Why = KindLease, "no endpoint has it, and it is held by "+by
@@ -176,7 +181,7 @@ func (j judge) ofQuarantined(f Finding, it store.Item, rec store.Lease) (Finding
 func (j judge) ofConflict(f Finding, it store.Item) (Finding, bool) {
 	f.Kind, f.Why, f.Cure = KindOutside, "somebody on the LAN had it, and it lies in no network", "it is free"
 	f.mend([]store.Cond{store.Unchanged(it.Key, it.Modified)}, store.Delete(store.LeaseKey(f.Segment, f.Address)))
-	return f, !j.pools.have(f.Segment, f.Address)
+	return f, !j.within(f.Segment, f.Address)
 }
 
 // ofReservation judges an address that networks keep. A definition's name goes
@@ -208,7 +213,7 @@ func (j judge) lost(by string) ([]store.Cond, bool) {
 	if _, node, unfinished := store.PoolOf(by); unfinished {
 		return j.notOfUs(node)
 	}
-	if j.networks[by] {
+	if j.networks[by] || j.hidden {
 		return nil, false
 	}
 	return []store.Cond{store.Unchanged(store.TombstoneKey(by), j.graves[by])}, true
@@ -379,7 +384,10 @@ func (j judge) ofMAC(it store.Item) (Finding, bool) {
 }
 
 // ofRemains judges what a node wrote of itself.
-func (j judge) ofRemains(it store.Item, says string, end store.Op) (Finding, bool) {
+func ofRemains[T any](j judge, it store.Item, says string, end store.Op) (Finding, bool) {
+	if f, bad := readable[T](it); bad {
+		return f, true
+	}
 	node := store.NameOf(it.Key)
 	conds, strange := j.notOfUs(node)
 	f := Finding{

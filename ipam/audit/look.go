@@ -28,6 +28,9 @@ type look struct {
 	bound     marks // the same, as the leases have it
 	macs      marks // endpoints that hardware addresses are said to be of
 	unread    bool  // an endpoint's record cannot be read
+	// hidden is that a network or the description of a host cannot be read: anything
+	// may be of theirs.
+	hidden bool
 }
 
 func newLook() *look {
@@ -165,23 +168,25 @@ func (l *look) take(it store.Item, in folder) {
 		}
 	case epochs:
 		n := l.node(store.NameOf(it.Key))
-		n.epoch, _ = store.Decode[store.Epoch](it)
+		n.epoch, _ = store.Decode[store.Epoch](it) // one that says nothing is of a node that is away
 		n.epochAt = it.Modified
 	case live:
 		l.node(store.NameOf(it.Key)).live = true
 	case descriptions:
 		l.takeDescription(it)
 	case networks:
-		if rec, err := store.Decode[store.Network](it); err == nil {
-			l.networks[rec.UUID] = true
-			l.pools.add(rec.Created.Segment, rec.Created.Pools)
+		rec, err := store.Decode[store.Network](it)
+		if err != nil {
+			l.hidden = true
+			return
 		}
+		l.networks[rec.UUID] = true
+		l.pools.add(rec.Created.Segment, rec.Created.Pools)
 	case tombstones:
 		l.graves[store.NameOf(it.Key)] = it.Modified
 	case quarantines:
-		rec, err := store.Decode[store.Quarantine](it)
-		if err == nil && it.Key == store.QuarantineKey(rec.Node) { // else the rest's
-			l.rests[rec.Node] = true
+		if node := store.NameOf(it.Key); it.Key == store.QuarantineKey(node) { // else the rest's
+			l.rests[node] = true
 		}
 	case recovery:
 		l.recovering = l.recovering || it.Key == store.GateKey()
@@ -200,6 +205,7 @@ func (l *look) takeDescription(it store.Item) {
 	l.node(store.NameOf(it.Key)).described = true
 	rec, err := store.Decode[store.Node](it)
 	if err != nil {
+		l.hidden = true
 		return
 	}
 	for _, n := range rec.Networks {

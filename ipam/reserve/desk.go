@@ -169,7 +169,6 @@ type step struct {
 
 // steps are what there is to write.
 func (d *Desk) steps(n store.Network, w Wish, there map[netip.Addr]Reservation, out *Outcome) (steps []step, err error) {
-	want := store.Reservation{Network: n.UUID, Name: n.Name, For: w.For, MAC: w.MAC, Note: w.Note, Node: d.Node, Since: d.Now().Unix()}
 	for _, r := range there {
 		if w.MAC != "" && r.MAC == w.MAC && r.At.Addr != w.First {
 			return nil, fmt.Errorf("--mac %s goes with address %s, which is %s", w.MAC, r.At.Addr, r)
@@ -190,7 +189,8 @@ func (d *Desk) steps(n store.Network, w Wish, there map[netip.Addr]Reservation, 
 				out.Before = before(had)
 			}
 		}
-		key := store.ReservationKey(n.Created.Segment, addr)
+		key, want := store.ReservationKey(n.Created.Segment, addr), had.Reservation
+		want.Network, want.Name, want.For, want.MAC, want.Note, want.Node, want.Since = n.UUID, n.Name, w.For, w.MAC, w.Note, d.Node, d.Now().Unix()
 		steps = append(steps, step{store.Unchanged(key, had.Modified), store.Put(key, store.Encode(want))})
 	}
 	return steps, nil

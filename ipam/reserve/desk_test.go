@@ -147,12 +147,15 @@ func TestReserveAgain(t *testing.T) {
 	if out, err = o.desk.Reserve(t.Context(), o.def, w); err != nil || out.Same != 3 || out.Made+out.Changed != 0 || out.Revision != 0 {
 		t.Errorf("again %+v, %v", out, err)
 	}
+	later := o.reserved()[0]
+	later.Unknown = `{"later":1}`
+	o.put(store.Put(store.ReservationKey("default", w.First), store.Encode(later.Reservation)))
 	w.Last, w.MAC = w.First, "02:00:00:00:00:01"
 	if out, err = o.desk.Reserve(t.Context(), o.def, w); err != nil || out.Changed != 1 || out.Before != `no MAC address and note "rule 12"` {
 		t.Errorf("changed %+v, %v", out, err)
 	}
 	all := o.reserved()
-	if len(all) != 3 || all[0].MAC != w.MAC || all[1].MAC != "" || all[2].For != "web" || all[0].Since != 1_000_000 || all[0].Node != "h1" {
+	if len(all) != 3 || all[0].MAC != w.MAC || all[1].MAC != "" || all[2].For != "web" || all[0].Since != 1_000_000 || all[0].Node != "h1" || all[0].Unknown != later.Unknown {
 		t.Errorf("reserved are %+v", all)
 	}
 	if out, err := o.desk.Unreserve(t.Context(), o.def, wish("10.0.0.40-10.0.0.51")); err != nil || out.Ended != 2 {

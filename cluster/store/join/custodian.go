@@ -66,10 +66,10 @@ func (c *Custodian) found(ctx context.Context, anew bool) error {
 		return err
 	}
 	if anew || !holds(custody, roots) {
-		roots = c.rootsOf(custody)
+		roots = c.rootsOf(custody, roots)
 	}
 	if digest := authority.Digest(custody.Secret); secret.Digest != digest {
-		secret = store.JoinSecret{Digest: digest, Since: c.now().Unix()}
+		secret.Digest, secret.Since = digest, c.now().Unix()
 	}
 	res, err := c.kv.Commit(ctx, store.Txn{
 		If: []store.Cond{store.Unchanged(store.RootsKey(), rootsAt), store.Unchanged(store.JoinSecretKey(), secretAt)},
@@ -104,8 +104,8 @@ func (c *Custodian) anyCustody() (authority.Custody, error) {
 
 // rootsOf is what the store is to say where it does not know this custody. The
 // authority that signs is the one this host's own certificate comes from.
-func (c *Custodian) rootsOf(custody authority.Custody) store.Roots {
-	roots := store.Roots{Since: c.now().Unix()}
+func (c *Custodian) rootsOf(custody authority.Custody, said store.Roots) store.Roots {
+	roots := store.Roots{Since: c.now().Unix(), Unknown: said.Unknown}
 	own := c.id.Certificate()
 	for _, a := range custody.Authorities {
 		roots.PEM = append(roots.PEM, rootPEM(a))

@@ -63,11 +63,14 @@ func (g Ground) Next() (is Rotation, roots store.Roots, step bool, err error) {
 	slices.Sort(is.Waiting)
 	is.Waiting = slices.Compact(is.Waiting)
 	newest := g.Roots.PEM[len(g.Roots.PEM)-1]
+	then := g.Roots
 	if is.Stage == Replacing {
-		return is, store.Roots{PEM: []string{newest}, Signing: g.Roots.Signing, Since: g.Roots.Since, Exposed: g.Roots.Exposed}, len(is.Waiting) == 0, nil
+		then.PEM = []string{newest}
+		return is, then, len(is.Waiting) == 0, nil
 	}
-	signing, err := fingerprint(newest)
-	return is, store.Roots{PEM: g.Roots.PEM, Signing: signing, Since: g.Now.Unix(), Exposed: g.Roots.Exposed}, len(is.Waiting) == 0, err
+	then.Signing, err = fingerprint(newest)
+	then.Since = g.Now.Unix()
+	return is, then, len(is.Waiting) == 0, err
 }
 
 // stageOf is the stage that the roots are of.

@@ -59,13 +59,15 @@ func (c *Custodian) rotateSecret(ctx context.Context, digest string) (authority.
 		return authority.Token{}, ErrChanged
 	}
 	before := custody.Secret
+	then := now
 	custody.Secret = authority.NewSecret()
+	then.Digest, then.Since = authority.Digest(custody.Secret), c.now().Unix()
 	if err := c.id.SetCustody(custody); err != nil {
 		return authority.Token{}, err
 	}
 	res, err := c.kv.Commit(ctx, store.Txn{
 		If:   []store.Cond{store.Unchanged(store.JoinSecretKey(), at), store.Unchanged(store.RootsKey(), rootsAt)},
-		Then: []store.Op{store.Put(store.JoinSecretKey(), store.Encode(store.JoinSecret{Digest: authority.Digest(custody.Secret), Since: c.now().Unix()}))},
+		Then: []store.Op{store.Put(store.JoinSecretKey(), store.Encode(then))},
 	})
 	if err != nil { // nobody knows which of the two counts: InStep will
 		return authority.Token{}, fmt.Errorf("rotate the secret: %w", err)

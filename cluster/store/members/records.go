@@ -16,11 +16,20 @@ var ErrSize = errors.New("the number of voters is 1, 3 or 5")
 // SetSize has the store keep that many voters; 0: three once there are as many
 // hosts.
 func SetSize(ctx context.Context, kv store.KV, voters int) error {
-	op := store.Put(store.SizeKey(), store.Encode(store.Size{Voters: voters}))
+	var size store.Size
+	op := store.Delete(store.SizeKey())
 	switch voters {
 	case 1, 3, 5:
+		said, err := kv.Get(ctx, store.SizeKey())
+		if err == nil {
+			size, err = store.Decode[store.Size](said)
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("set the number of voters: %w", err)
+		}
+		size.Voters = voters
+		op = store.Put(store.SizeKey(), store.Encode(size))
 	case 0:
-		op = store.Delete(store.SizeKey())
 	default:
 		return fmt.Errorf("%w, not %d", ErrSize, voters)
 	}
@@ -203,7 +212,7 @@ func (k known) sync(ctx context.Context, kv store.KV, infos []MemberInfo) error 
 		key := store.MemberKey(node)
 		record := rows[key].Record
 		if at, err := AddressesOf(bases[node]); err == nil {
-			record = store.Member{Node: node, Peer: info.Peer, Client: at.Client, Door: at.Door}
+			record.Node, record.Peer, record.Client, record.Door = node, info.Peer, at.Client, at.Door
 		} else if record.ID != HexID(info.ID) {
 			continue // nobody could reach it
 		}

@@ -410,6 +410,15 @@ func TestAskedSize(t *testing.T) {
 		}
 		r.recorded(c.want...)
 	}
+	if _, err := r.kv.Commit(t.Context(), store.Txn{Then: []store.Op{store.Put(store.SizeKey(), []byte(`{"voters":5,"later":1}`))}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := members.SetSize(t.Context(), r.kv, 3); err != nil {
+		t.Error(err)
+	}
+	if it, err := r.kv.Get(t.Context(), store.SizeKey()); err != nil || string(it.Value) != `{"later":1,"voters":3}` {
+		t.Errorf("what a newer gvlan wrote is gone: %s, %v", it.Value, err)
+	}
 	for _, voters := range []int{-1, 2, 7} {
 		if err := members.SetSize(t.Context(), r.kv, voters); !errors.Is(err, members.ErrSize) {
 			t.Errorf("size %d: %v", voters, err)

@@ -150,6 +150,7 @@ func (r *right) next(before store.Epoch) store.Epoch {
 		Clone:     clone,
 		Returning: before.Evicted || before.Returning && before.Epoch > r.id.Returned,
 		Elder:     r.elder(before),
+		Unknown:   before.Unknown,
 	}
 }
 
