@@ -326,7 +326,7 @@ func TestFaults(t *testing.T) {
 			w.network("air", map[string]string{"parent": "eth0"}, "10.9.0.0/24")
 		}, "eth0, which networks air, lan hang from, is down"},
 		{"parents", "no carrier", doctor.Fault, func(w *world) { w.put("sys/class/net/eth0/carrier", "0\n") }, "eth0, which network lan hangs from, has no carrier"},
-		{"parents", "a full list of MACs", doctor.Hint, func(w *world) { w.put("sys/class/net/eth0/flags", "0x1103\n") }, "eth0, which network lan hangs from, is promiscuous"},
+		{"parents", "no list of MACs", doctor.Hint, func(w *world) { w.put("sys/class/net/eth0/flags", "0x1103\n") }, "eth0, which network lan hangs from, is promiscuous"},
 		{"mtu", "more than the parent's", doctor.Fault, func(w *world) {
 			w.network("jumbo", map[string]string{"parent": "eth1", "mtu": "9000"}, "10.9.0.0/24")
 		}, "network jumbo has mtu 9000, its parent eth1 1500"},

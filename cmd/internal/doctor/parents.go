@@ -113,8 +113,8 @@ func judgeHardware(f *facts, i link.Interface, networks []network) []Finding {
 		return []Finding{{
 			Severity: Hint,
 			What:     fmt.Sprintf("%s, which %s from, is promiscuous", i.Name, hang(macs)),
-			Why:      "its list of MACs is full, or it has none, or somebody listens: every packet of the LAN costs this host CPU",
-			Cure:     "ip -d link show " + i.Name + " says how often; fewer macvlan containers on it, or a network with -o kind=ipvlan",
+			Why:      "its driver keeps no list of MACs, or somebody listens: every packet that the switch sends here costs this host CPU",
+			Cure:     "ip -d link show " + i.Name + " says for how many; another card, or a network with -o kind=ipvlan, if that is too much",
 		}}
 	}
 	return nil
@@ -131,7 +131,8 @@ func isHardware(f *facts, name string) bool {
 }
 
 // promiscuous reports IFF_PROMISC of netdevice(7), also where the kernel itself
-// set it.
+// set it, for a driver that filters by no list. A driver whose list is full takes all
+// in without a flag: nobody can tell.
 func promiscuous(f *facts, name string) bool {
 	const flag = 0x100
 	flags, err := strconv.ParseUint(strings.TrimPrefix(f.read("sys/class/net/"+name+"/flags"), "0x"), 16, 32)
