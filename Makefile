@@ -33,6 +33,8 @@
 # make soak    make fuzz, then the large sizes of the black-box suites, for hours
 # make plugin  the managed plugin for swarm, gvlan-swarm:latest
 # make packages  deb and rpm, in bin/release; ARCHS=amd64 those only
+# make release   those, static binaries, the managed plugin, checksums and the
+#                modules that are in them (deploy/README.md)
 # make clean   removes what the above made in this folder
 
 GO      ?= go
@@ -43,7 +45,7 @@ FUZZ    := $(addprefix ./,$(addsuffix /...,$(filter-out deploy tests,$(FOLDERS))
 
 VULNDB  ?= https://vuln.go.dev
 
-.PHONY: build check form lint vuln test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin packages clean
+.PHONY: build check form lint vuln test demo screenshot bench bench-ask bench-dns bench-host bench-ipam bench-networks bench-page bench-routes bench-run bench-store mutants sim fuzz soak plugin packages release clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/gvlan ./cmd/gvlan
@@ -154,8 +156,8 @@ soak: build fuzz
 plugin: build
 	deploy/plugin/build.sh
 
-packages:
-	deploy/package/build.sh packages
+packages release:
+	deploy/package/build.sh $@
 
 clean:
 	rm -rf bin deploy/plugin/build

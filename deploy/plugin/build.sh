@@ -9,11 +9,7 @@ name=${1:-gvlan-swarm:latest}
 case $name in gvlan | gvlan:*) echo "a managed plugin must not be called gvlan: try gvlan-swarm:latest" >&2; exit 2 ;; esac
 
 rm -rf build
-mkdir -p build/rootfs/run build/rootfs/etc build/rootfs/proc build/rootfs/sys build/rootfs/dev build/rootfs/tmp build/rootfs/var
-ln -s /run build/rootfs/var/run
-: >build/rootfs/etc/machine-id
-install -m 755 ../../bin/gvlan build/rootfs/gvlan
-install -m 644 config.json build/config.json
+./bundle.sh ../../bin/gvlan build
 echo "built deploy/plugin/build"
 
 if docker version >/dev/null 2>&1; then

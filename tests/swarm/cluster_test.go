@@ -182,6 +182,7 @@ func (c *cluster) buildPlugin(h *lab.Host, name string) error {
 	for from, to := range map[string]string{
 		program:                           "bin/gvlan",
 		"../../deploy/plugin/build.sh":    "deploy/plugin/build.sh",
+		"../../deploy/plugin/bundle.sh":   "deploy/plugin/bundle.sh",
 		"../../deploy/plugin/config.json": "deploy/plugin/config.json",
 	} {
 		if err := copyFile(from, filepath.Join(tree, to), 0o755); err != nil {
