@@ -51,7 +51,7 @@ trap 'rm -rf "$STAGE"' EXIT
 mkdir "$STAGE/out"
 
 # The manual and the completions are the same for every architecture.
-go run ./cmd/manual "$STAGE/share"
+go run -trimpath ./cmd/manual "$STAGE/share"
 find "$STAGE/share/man" -type f -exec gzip -9n {} +
 find "$STAGE/share" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 

@@ -30,7 +30,7 @@ const allBudget = 50 * time.Minute
 // whole suite on two quiet cores; together they stay within allBudget.
 func suites() []suite {
 	return []suite{
-		{name: "house", packages: []string{"./tests", "./tests/run"}, budget: time.Minute},
+		{name: "house", packages: []string{"./tests", "./tests/run", "./tests/package"}, budget: 90 * time.Second},
 		{name: "unit", packages: []string{"./..."}, except: []string{"./tests/...", "./cluster/store/..."}, race: true, budget: 270 * time.Second},
 		{name: "virtual", packages: []string{"./..."}, except: []string{"./tests/..."}, virtual: true, budget: time.Minute},
 		{name: "store", packages: []string{"./cluster/store/..."}, race: true, again: true, atOnce: 8, budget: 150 * time.Second},
