@@ -339,3 +339,26 @@ func (l *lines) with(word string) int {
 	defer l.mu.Unlock()
 	return bytes.Count(l.text.Bytes(), []byte(word))
 }
+
+// TestWhatANodeMay is everything that a client of etcd may, which is why SECURITY.md
+// says that hosts of a cluster trust one another.
+func TestWhatANodeMay(t *testing.T) {
+	t.Parallel()
+	of := etcdtest.NewAuthority(t)
+	c := of.Member(t, of.Identity(t, "a", true), "a")
+	start(t, c).ready(t)
+	kv := client(t, etcd.Config{Endpoints: []string{"https://" + c.Listen.String()}, TLS: of.Identity(t, "node", false).Client()})
+	put(t, kv, store.MemberKey("node"))
+	put(t, kv, store.EpochKey("another"))
+	cluster := etcd.NewMembership(kv)
+	if err := cluster.Snapshot(t.Context(), io.Discard); err != nil {
+		t.Errorf("a copy: %v", err)
+	}
+	id, err := cluster.AddLearner(t.Context(), "https://192.0.2.9:2380")
+	if err == nil {
+		err = cluster.Remove(t.Context(), id)
+	}
+	if err != nil {
+		t.Errorf("a change of members: %v", err)
+	}
+}
