@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ type Sandbox struct {
 type Docker struct {
 	names map[string]string // name with its dot: address
 	asked chan string
+	until atomic.Pointer[<-chan struct{}] // it says nothing until that is closed
 	UDP   *net.UDPConn
 	TCP   net.Listener
 }
@@ -100,12 +102,20 @@ table ip docker {
 }`, udp, tcp, udp, tcp))
 }
 
+// Silent has it answer nothing from now on; what is asked is kept until a channel is
+// closed.
+func (d *Docker) Silent(until <-chan struct{}) { d.until.Store(&until) }
+
 // ServeDNS answers as Docker's resolver does.
 func (d *Docker) ServeDNS(w miekg.ResponseWriter, q *miekg.Msg) {
 	name := strings.ToLower(q.Question[0].Name)
 	select {
 	case d.asked <- name:
 	default:
+	}
+	if until := d.until.Load(); until != nil {
+		<-*until
+		return
 	}
 	m := new(miekg.Msg).SetReply(q)
 	m.RecursionAvailable = true

@@ -24,6 +24,7 @@ import (
 const (
 	relayBudget   = 10 * time.Second // Docker itself tries up to three servers, four seconds each
 	relayInFlight = 256              // questions of one sandbox; Docker's own limit is 1,024
+	relayStreams  = 32               // of those, over TCP: a connection that is being made keeps a thread, of which the agent has 10,000
 	relayIdle     = 10 * time.Second // after which a socket is not used again
 	relaySize     = 8192             // bytes of an answer over UDP, more than clients ask for
 )
@@ -43,9 +44,10 @@ var errBusy = errors.New("too many dns questions in flight")
 // Where a firewall of the container's lets some users ask and not us, the
 // question is passed on by a socket of the user whose it is.
 type relay struct {
-	enter func(func() error) error // into the sandbox
-	to    netip.AddrPort
-	slots chan struct{}
+	enter   func(func() error) error // into the sandbox
+	to      netip.AddrPort
+	slots   chan struct{}
+	streams chan struct{}
 
 	mu     sync.Mutex
 	idle   []idleConn
@@ -59,17 +61,23 @@ type idleConn struct {
 }
 
 func newRelay(enter func(func() error) error) *relay {
-	return &relay{enter: enter, to: netip.AddrPortFrom(dockerAddr, 53), slots: make(chan struct{}, relayInFlight)}
+	return &relay{enter: enter, to: netip.AddrPortFrom(dockerAddr, 53), slots: make(chan struct{}, relayInFlight), streams: make(chan struct{}, relayStreams)}
 }
 
 // exchange asks Docker's resolver what a client asked, and returns its answer
 // as it came.
 func (r *relay) exchange(ctx context.Context, query []byte, by serve.Client, stream bool) ([]byte, error) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	default:
-		return nil, errBusy
+	places := []chan struct{}{r.slots}
+	if stream {
+		places = append(places, r.streams)
+	}
+	for _, place := range places {
+		select {
+		case place <- struct{}{}:
+			defer func() { <-place }()
+		default:
+			return nil, errBusy
+		}
 	}
 	// A packet that may not leave is an error at once; a connection that may
 	// not be made can look like one that takes long.

@@ -13,24 +13,25 @@ type Quota struct {
 
 	mu     sync.Mutex
 	total  int
-	client map[netip.Addr]int
+	client map[netip.Prefix]int // by what one machine cannot choose at will
 }
 
 // NewQuota returns a quota with every place free: each for one client, all for
 // all of them together.
 func NewQuota(each, all int) *Quota {
-	return &Quota{each: each, all: all, client: make(map[netip.Addr]int)}
+	return &Quota{each: each, all: all, client: make(map[netip.Prefix]int)}
 }
 
 // Acquire gives a client one more place, or returns false.
 func (q *Quota) Acquire(client netip.Addr) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.total >= q.all || q.client[client] >= q.each {
+	source := sourceOf(client)
+	if q.total >= q.all || q.client[source] >= q.each {
 		return false
 	}
 	q.total++
-	q.client[client]++
+	q.client[source]++
 	return true
 }
 
@@ -38,10 +39,22 @@ func (q *Quota) Acquire(client netip.Addr) bool {
 func (q *Quota) Release(client netip.Addr) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	source := sourceOf(client)
 	q.total--
-	if q.client[client]--; q.client[client] == 0 {
-		delete(q.client, client)
+	if q.client[source]--; q.client[source] == 0 {
+		delete(q.client, source)
 	}
+}
+
+// sourceOf is an address, or the /64 it is in, of which a machine has as many as it
+// likes (RFC 4291, 2.5.4).
+func sourceOf(client netip.Addr) netip.Prefix {
+	const network6 = 64
+	bits := client.BitLen()
+	if client.Is6() && !client.IsLoopback() {
+		bits = network6
+	}
+	return netip.PrefixFrom(client, bits).Masked()
 }
 
 // limited is a listener that closes connections beyond what one client, or
@@ -50,10 +63,11 @@ func (q *Quota) Release(client netip.Addr) {
 type limited struct {
 	net.Listener
 	*Quota
+	others *Quota // of who is not on the loopback, besides
 }
 
 func newLimited(l net.Listener) *limited {
-	return &limited{l, NewQuota(tcpClient, tcpTotal)}
+	return &limited{l, NewQuota(tcpClient, tcpTotal), NewQuota(tcpClient, tcpOthers)}
 }
 
 // Accept returns the next connection that is within the limits.
@@ -64,10 +78,33 @@ func (l *limited) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		client := streamClient(conn)
-		if l.Acquire(client) {
+		if l.enter(client) {
 			return &limitedConn{Conn: conn, from: l, client: client}, nil
 		}
 		conn.Close()
+	}
+}
+
+// enter takes a place for a connection, or returns false.
+func (l *limited) enter(client netip.Addr) bool {
+	if client.IsLoopback() {
+		return l.Acquire(client)
+	}
+	if !l.others.Acquire(client) {
+		return false
+	}
+	if l.Acquire(client) {
+		return true
+	}
+	l.others.Release(client)
+	return false
+}
+
+// leave gives back what enter took.
+func (l *limited) leave(client netip.Addr) {
+	l.Release(client)
+	if !client.IsLoopback() {
+		l.others.Release(client)
 	}
 }
 
@@ -87,7 +124,7 @@ func (c *limitedConn) Write(p []byte) (int, error) {
 
 // Close closes the connection.
 func (c *limitedConn) Close() error {
-	c.once.Do(func() { c.from.Release(c.client) })
+	c.once.Do(func() { c.from.leave(c.client) })
 	return c.Conn.Close()
 }
 

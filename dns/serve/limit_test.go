@@ -2,6 +2,7 @@ package serve
 
 import (
 	"net"
+	"net/netip"
 	"testing"
 )
 
@@ -49,5 +50,47 @@ func TestGreedyClient(t *testing.T) {
 	last.Close()
 	if l.total != tcpClient {
 		t.Errorf("%d places taken after one was given back, want %d", l.total, tcpClient)
+	}
+}
+
+// TestQuotaOfAPrefix: a machine has any address of its /64.
+func TestQuotaOfAPrefix(t *testing.T) {
+	q := NewQuota(2, 3)
+	at := netip.MustParseAddr
+	for _, one := range []struct {
+		addr string
+		want bool
+	}{{"fd00::1", true}, {"fd00::2", true}, {"fd00::3", false}, {"fd00:0:0:1::1", true}, {"10.9.0.1", false}} {
+		if got := q.Acquire(at(one.addr)); got != one.want {
+			t.Errorf("%s has a place: %v", one.addr, got)
+		}
+	}
+	q.Release(at("fd00::1"))
+	q.Release(at("fd00::2"))
+	q.Release(at("fd00:0:0:1::1"))
+	if q.total != 0 || len(q.client) != 0 {
+		t.Errorf("%d places are taken, of %v", q.total, q.client)
+	}
+}
+
+// TestOthersLeaveRoom: whatever the LAN holds, this host has places.
+func TestOthersLeaveRoom(t *testing.T) {
+	l := newLimited(nil)
+	given := 0
+	for i := range 2 * tcpTotal {
+		if l.enter(netip.AddrFrom4([4]byte{10, 9, 0, byte(i)})) {
+			given++
+		}
+	}
+	if given != tcpOthers {
+		t.Errorf("others have %d places, want %d", given, tcpOthers)
+	}
+	host := netip.MustParseAddr("127.0.0.1")
+	if !l.enter(host) {
+		t.Error("this host has none")
+	}
+	l.leave(host)
+	if l.leave(netip.AddrFrom4([4]byte{10, 9, 0, 1})); l.total != tcpOthers-1 || l.others.total != tcpOthers-1 {
+		t.Errorf("after one is given back: %d, %d", l.total, l.others.total)
 	}
 }

@@ -18,7 +18,8 @@ import (
 // What a client may cost.
 const (
 	tcpTotal   = 256             // connections of one listener
-	tcpClient  = 64              // connections of one client address
+	tcpOthers  = 192             // of those, for who is not on this host's loopback
+	tcpClient  = 32              // connections of one client: an IPv4 address, a /64
 	tcpQueries = 128             // questions of one connection
 	tcpIdle    = 8 * time.Second // between two questions (RFC 7766 section 6.2.3)
 	tcpWrite   = 2 * time.Second // until a reader that stalls is cut off
