@@ -132,7 +132,7 @@ func checkPlugin(_ context.Context, f *facts) (string, []Finding, error) {
 		slices.Sort(networks)
 		cure := "docker plugin enable " + driver
 		if !slices.Contains(f.plugins.value, driver) {
-			cure = "make plugin, docker plugin set and enable, as README's quick start for swarm says"
+			cure = "docker plugin create, set and enable, as README's quick start for swarm says"
 		}
 		found = append(found, Finding{
 			Severity: Fault,
