@@ -393,6 +393,44 @@ func Build(ctx context.Context, pkg string, flags ...string) (string, error) {
 	return out, nil
 }
 
+// BuildOf builds a program of a commit of this repository, statically linked, and
+// gives its path. Program is its folder, as in "cmd/gvlan", and root
+// the repository's. It is built once per machine.
+func BuildOf(ctx context.Context, root, commit, program string) (string, error) {
+	dir := filepath.Join(cacheDir(), "bin", commit)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("build %s of %s: %w", program, commit, err)
+	}
+	unlock, err := flock(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return "", fmt.Errorf("build %s of %s: %w", program, commit, err)
+	}
+	defer unlock()
+	out := filepath.Join(dir, path.Base(program))
+	if _, err := os.Stat(out); err == nil {
+		return out, nil
+	}
+	source, err := os.MkdirTemp("", "gvlan-source-")
+	if err != nil {
+		return "", fmt.Errorf("build %s of %s: %w", program, commit, err)
+	}
+	defer os.RemoveAll(source)
+	archive := filepath.Join(source, "source.tar")
+	for _, step := range [][]string{
+		{"git", "-C", root, "archive", "--output", archive, commit},
+		{"tar", "-xf", archive, "-C", source},
+		{"go", "-C", source, "build", "-trimpath", "-ldflags", "-s -w", "-o", out + ".new", "./" + program},
+		{"mv", out + ".new", out}, // a build that is interrupted leaves nothing
+	} {
+		cmd := exec.CommandContext(ctx, step[0], step[1:]...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off")
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build %s of %s: %s: %w: %s", program, commit, step[0], err, bytes.TrimSpace(said))
+		}
+	}
+	return out, nil
+}
+
 // flock takes the exclusive lock on a file: flock(2).
 func flock(file string) (unlock func(), err error) {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
