@@ -222,12 +222,15 @@ func composeUpAndDown(c *cluster) {
 	compose(h1, "up", "-d", "web")
 	c.waitNetwork(h1, "lan")
 	c.waitNetwork(h2, "lan")
+	compose(h1, "up", "-d", "--no-deps", "api")
 	compose(h2, "up", "-d", "--no-deps", "client")
 	client := strings.TrimSpace(compose(h2, "ps", "-q", "client"))
-	eventually(c.t, "the page of web on the other host", func() error {
-		_, err := h2.Docker(c.t.Context(), "exec", client, "wget", "-q", "-O", "-", "http://web/")
-		return err
-	})
+	for _, page := range []string{"http://web/", "http://api/answer"} {
+		eventually(c.t, page+" on the other host", func() error {
+			_, err := h2.Docker(c.t.Context(), "exec", client, "wget", "-q", "-O", "-", page)
+			return err
+		})
+	}
 	for _, addr := range c.leased() {
 		if !netip.MustParsePrefix("192.168.32.128/25").Contains(addr) {
 			c.t.Errorf("%s was given, want one of the file's ip_range", addr)

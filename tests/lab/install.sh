@@ -8,12 +8,13 @@ set -eu
 
 cache=${GVLAN_LAB_CACHE:-/var/cache/gvlan-lab}
 
-# The machine's own suite gives engine 20.10 and the systemd beside it, User Mode Linux, Prometheus, routers (FRR,
-# BIRD), a browser, rpm, and the tools that look at the LAN; docker-compose is the Python one
-# that goes with 20.10.
+# The machine's own suite gives engine 20.10 and the systemd beside it, User Mode Linux,
+# Prometheus, routers (FRR, BIRD), a browser, Ansible (whose role in deploy is played), rpm
+# (what is in the package) and the tools that look at the LAN; docker-compose is the Python
+# one that goes with 20.10.
 packages="docker.io systemd docker-compose tini busybox-static debootstrap user-mode-linux
 	iproute2 iptables nftables iputils-ping iputils-arping iperf3 tcpdump dnsutils dnsperf
-	ca-certificates util-linux prometheus frr bird2 chromium rpm"
+	ca-certificates util-linux prometheus frr bird2 chromium rpm ansible-lint python3-apt"
 command -v npm >/dev/null || packages="$packages npm"
 
 # axe-core looks for what shuts people out of a page: tests/browser. Its licence
