@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"unicode"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFileSize bounds a parent file: it holds a few names, and the agent reads
@@ -126,7 +128,11 @@ func read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, &FileError{Path: path, Err: err, Text: openText(err)}
 	}
-	if text := refuseKind(info); text != "" {
+	text := refuseKind(info)
+	if text == "" && ofTheKernel(file) {
+		text = "it is the kernel's own, and not a regular file"
+	}
+	if text != "" {
 		return nil, &FileError{Path: path, Err: ErrFile, Text: text}
 	}
 	data, err := io.ReadAll(io.LimitReader(file, maxFileSize+1))
@@ -147,6 +153,22 @@ func refuseKind(info fs.FileInfo) string {
 		return "it is not a regular file"
 	}
 	return ""
+}
+
+// ofTheKernel reports whether a file is one of those that the kernel makes up while it
+// is read, which pass for regular ones: to read /proc/kmsg takes what it says from
+// whoever waits for it.
+func ofTheKernel(file *os.File) bool {
+	var fsys unix.Statfs_t
+	if err := unix.Fstatfs(int(file.Fd()), &fsys); err != nil {
+		return false // the read says what is wrong
+	}
+	switch fsys.Type {
+	case unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC, unix.DEBUGFS_MAGIC, unix.TRACEFS_MAGIC, unix.SECURITYFS_MAGIC,
+		unix.CGROUP_SUPER_MAGIC, unix.CGROUP2_SUPER_MAGIC, unix.EFIVARFS_MAGIC:
+		return true
+	}
+	return false
 }
 
 func openText(err error) string {

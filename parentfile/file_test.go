@@ -64,6 +64,10 @@ func TestLoadRefuses(t *testing.T) {
 		}
 		return path
 	}
+	kernels := filepath.Join(dir, "kernels")
+	if err := os.Symlink("/sys/class/net/lo/mtu", kernels); err != nil {
+		t.Fatal(err)
+	}
 	fifo := filepath.Join(dir, "fifo")
 	if err := unix.Mkfifo(fifo, 0o644); err != nil {
 		t.Fatal(err)
@@ -81,6 +85,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"no path", "", parentfile.ErrFile, ` on node n1: the path is empty, use for example -o parent-file=/etc/gvlan/parent.toml`},
 		{"relative", "net1.toml", parentfile.ErrFile, " on node n1: the path is relative, give the same absolute path on every host, such as /etc/gvlan/parent.toml"},
 		{"directory", dir, parentfile.ErrFile, " on node n1: it is a directory, name a file in it"},
+		{"file of /proc", "/proc/self/environ", parentfile.ErrFile, " on node n1: it is the kernel's own, and not a regular file"},
+		{"link to one of /sys", kernels, parentfile.ErrFile, " on node n1: it is the kernel's own, and not a regular file"},
 		{"FIFO", fifo, parentfile.ErrFile, " on node n1: it is not a regular file"},
 		{"a link in a circle", circle, unix.ELOOP, " on node n1: it cannot be read: too many levels of symbolic links"},
 		{"huge", write("huge", strings.Repeat("# comment\n", 7000)), parentfile.ErrFile, " on node n1: it is larger than 64 KiB, which no parent file is"},
