@@ -31,6 +31,7 @@ func TestPackage(t *testing.T) {
 	before := p.container()
 	p.MustExec(t, "sh", "-c", "echo '# an admin was here' >>/etc/gvlan/gvlan.toml")
 
+	p.refuses(p.newer)
 	for _, to := range []string{p.newer, p.old} {
 		agent := p.agentPID()
 		p.apt("install", "--allow-downgrades", to)
@@ -94,6 +95,22 @@ func newPackageHost(t *testing.T) *packageHost {
 		}
 	}
 	return p
+}
+
+// refuses installs a version that does not take this host's settings: the agent that
+// runs goes on, and the admin is told why. Then the version before is back.
+func (p *packageHost) refuses(newer string) {
+	p.t.Helper()
+	agent := p.agentPID()
+	p.MustExec(p.t, "sh", "-c", `printf 'GVLAN_JOIN=192.0.2.1\nGVLAN_TOKEN_FILE=/etc/gvlan/token\n' >/etc/default/gvlan
+		echo x >/etc/gvlan/token && chmod 644 /etc/gvlan/token`)
+	p.says(p.apt("install", newer), "goes on", "chmod 600 /etc/gvlan/token", "systemctl restart gvlan")
+	p.apt("install", "--allow-downgrades", p.old)
+	if got := p.agentPID(); got != agent {
+		p.t.Errorf("the agent is process %s, want %s still", got, agent)
+	}
+	p.runsAgent()
+	p.MustExec(p.t, "rm", "/etc/default/gvlan", "/etc/gvlan/token")
 }
 
 // newerPackage is the same package as a later version.
