@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -87,19 +88,16 @@ func (c *cluster) asAtHome() {
 // archive packs the plugin as `make release` does.
 func (c *cluster) archive() string {
 	c.t.Helper()
-	tree := filepath.Join(c.Dir, "tree-archive")
-	for from, to := range map[string]string{
-		program:                           "bin/gvlan",
-		"../../deploy/plugin/build.sh":    "deploy/plugin/build.sh",
-		"../../deploy/plugin/config.json": "deploy/plugin/config.json",
+	const folder = "gvlan-plugin"
+	file := filepath.Join(c.Dir, folder+"_0_amd64.tar.gz")
+	for _, args := range [][]string{
+		{"../../deploy/plugin/bundle.sh", program, filepath.Join(c.Dir, folder)},
+		{"tar", "-C", c.Dir, "-I", "gzip -1", "-cf", file, folder},
 	} {
-		if err := copyFile(from, filepath.Join(tree, to), 0o755); err != nil {
-			c.t.Fatal(err)
+		if out, err := exec.CommandContext(c.t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+			c.t.Fatalf("%v: %v\n%s", args, err, out)
 		}
 	}
-	c.LAN.MustExec(c.t, filepath.Join(tree, "deploy/plugin/build.sh")) // no engine is there: it builds the folder
-	file := filepath.Join(tree, "gvlan-plugin_0_amd64.tar.gz")
-	c.LAN.MustExec(c.t, "tar", "-C", filepath.Join(tree, "deploy/plugin"), "--transform", "s,^build,gvlan-plugin,S", "-I", "gzip -1", "-cf", file, "build")
 	return file
 }
 
