@@ -7,12 +7,14 @@
 #                       list of modules that are in the binary (CycloneDX); SHA256SUMS
 #
 # ARCHS="amd64 arm64" says for which. The same commit gives the same bytes, in whatever
-# folder and at whatever time: no path and no clock comes in, and every file has the
-# commit's time. From the environment come also, where git is not to be asked, VERSION
+# folder, zone and language and at whatever time: no path and no clock comes in, and
+# every file has the commit's time. From the environment come also, where git is not to be asked, VERSION
 # and SOURCE_DATE_EPOCH; OUT, the folder; and BINARY, instead of building one.
 set -eu
 cd "$(dirname "$0")/../.."
 umask 022
+# The manual has the month in words, SHA256SUMS an order; and Go would take these over.
+export LC_ALL=C TZ=UTC GOOS= GOARCH= GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT=
 
 what=${1:-packages}
 case $what in packages | release) ;; *) echo "usage: build.sh packages|release" >&2; exit 2 ;; esac
@@ -51,7 +53,7 @@ trap 'rm -rf "$STAGE"' EXIT
 mkdir "$STAGE/out"
 
 # The manual and the completions are the same for every architecture.
-go run -trimpath ./cmd/manual "$STAGE/share"
+go run -trimpath -buildvcs=false ./cmd/manual "$STAGE/share"
 find "$STAGE/share/man" -type f -exec gzip -9n {} +
 find "$STAGE/share" -exec touch -hd "@$SOURCE_DATE_EPOCH" {} +
 
@@ -60,7 +62,7 @@ for ARCH in ${ARCHS:-amd64 arm64}; do
 	if [ -n "${BINARY:-}" ]; then
 		cp "$BINARY" "$STAGE/gvlan"
 	else
-		GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o "$STAGE/gvlan" ./cmd/gvlan
+		GOOS=linux GOARCH=$ARCH go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o "$STAGE/gvlan" ./cmd/gvlan
 	fi
 	for kind in deb rpm; do
 		tool nfpm package --config deploy/package/nfpm.yaml --packager $kind --target "$STAGE/out"

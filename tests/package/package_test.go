@@ -24,8 +24,9 @@ import (
 
 const root = "../.."
 
-// epoch is the commit's time that the builds are told, in seconds.
-const epoch = "1700000000"
+// epoch is the commit's time that the builds are told, in seconds: the last minute of a
+// month in UTC, and of the next one further east.
+const epoch = "1701388740"
 
 // built runs build.sh of a tree, and returns the folder with what it made.
 func built(t *testing.T, tree string, environ ...string) (out, printed string, err error) {
@@ -49,8 +50,8 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestRelease builds once in this tree and once in a copy of it that has no git, and
-// looks at what is there.
+// TestRelease builds once in this tree, and once as somebody in another zone does in a
+// copy of it that has no git, and looks at what is there.
 func TestRelease(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "gvlan")
 	run(t, "env", "CGO_ENABLED=0", "go", "build", "-C", root, "-trimpath", "-o", binary, "./cmd/manual") // which build.sh builds too
@@ -123,7 +124,7 @@ func TestRelease(t *testing.T) {
 	})
 	t.Run("modules", func(t *testing.T) { everyModule(t, binary, filepath.Join(out, "gvlan_0.1.0_linux_amd64.cdx.json")) })
 	t.Run("again", func(t *testing.T) {
-		again, printed, err := built(t, copied(t), "VERSION=0.1.0", "BINARY="+binary)
+		again, printed, err := built(t, copied(t), "VERSION=0.1.0", "BINARY="+binary, "TZ=Pacific/Kiritimati")
 		if err != nil {
 			t.Fatalf("build.sh: %v\n%s", err, printed)
 		}
@@ -174,7 +175,7 @@ func inDeb(t *testing.T, path string) map[string]string {
 	all := map[string]string{}
 	for line := range strings.Lines(run(t, "sh", "-c", `TZ=UTC dpkg-deb -c "$1"`, "sh", path)) {
 		f := strings.Fields(line)
-		if len(f) != 6 || f[1] != "root/root" || f[3] != "2023-11-14" || f[4] != "22:13" {
+		if len(f) != 6 || f[1] != "root/root" || f[3] != "2023-11-30" || f[4] != "23:59" {
 			t.Errorf("%q is not root's, or has not the commit's time", line)
 		} else if !strings.HasSuffix(f[5], "/") {
 			all[strings.TrimPrefix(f[5], ".")] = f[0]
