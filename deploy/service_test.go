@@ -28,7 +28,9 @@ func TestServiceKeepsDockersPromises(t *testing.T) {
 		"Service/Restart":            {"always"},
 		"Service/RestartKillSignal":  {"SIGUSR1"},
 		"Service/ExecStart":          {"/usr/bin/gvlan agent"},
-		"Install/WantedBy":           {"docker.service multi-user.target"},
+		// /run/gvlan/swarm.sock is a managed plugin's.
+		"Service/RuntimeDirectoryPreserve": {"yes"},
+		"Install/WantedBy":                 {"docker.service multi-user.target"},
 	}
 	for key, want := range exact {
 		if got := keys[key]; !slices.Equal(got, want) {

@@ -356,6 +356,35 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// TestPurge runs the script over folders of a mount namespace's own: what the agent
+// kept goes, also off a file system of its own; what a managed plugin of the same host
+// has in /run/gvlan stays.
+func TestPurge(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a mount namespace takes root")
+	}
+	script, err := filepath.Abs(filepath.Join(root, "deploy/package/deb/postrm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := run(t, "unshare", "--mount", "sh", "-ec", `
+		for folder in /etc /run /var/lib; do mount -t tmpfs none $folder; done
+		mkdir -p /var/lib/gvlan /run/gvlan /etc/gvlan
+		mount -t tmpfs none /var/lib/gvlan
+		mkdir /var/lib/gvlan/identity
+		touch /var/lib/gvlan/identity/node.key /run/gvlan/swarm.sock
+		sh "$1" remove 2>/dev/null
+		find /var/lib/gvlan /run/gvlan
+		sh "$1" purge 2>/dev/null
+		echo purged
+		find /var/lib/gvlan /run/gvlan /etc`, "sh", script)
+	const want = "/var/lib/gvlan\n/var/lib/gvlan/identity\n/var/lib/gvlan/identity/node.key\n/run/gvlan\n/run/gvlan/swarm.sock\n" +
+		"purged\n/var/lib/gvlan\n/run/gvlan\n/run/gvlan/swarm.sock\n/etc\n"
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("what is there after the removal and the purge (-want +got):\n%s", diff)
+	}
+}
+
 // TestSettingsAreComments: the file that is installed changes no default.
 func TestSettingsAreComments(t *testing.T) {
 	for line := range strings.Lines(read(t, filepath.Join(root, "deploy/gvlan.toml"))) {
