@@ -18,7 +18,7 @@ import (
 const role = "../../deploy/ansible"
 
 // TestAnsible: the role is well written, makes three fresh hosts a cluster, changes
-// nothing when it is played again, and says the token to nobody.
+// nothing when it is played again, also not in check mode, and says the token to nobody.
 func TestAnsible(t *testing.T) {
 	t.Parallel()
 	var linted sync.WaitGroup
@@ -54,6 +54,9 @@ func TestAnsible(t *testing.T) {
 			t.Errorf("%s, played again: %v, want no change", h.Name, recap)
 		}
 	}
+	if recap := recapOf(a.play("--check", "--limit", a.Hosts[0].Name), a.Hosts[0].Name); recap["changed"] != "0" || recap["failed"] != "0" {
+		t.Errorf("%s, with --check: %v, want no change", a.Hosts[0].Name, recap)
+	}
 	a.secret(token, first, second)
 }
 
@@ -84,11 +87,11 @@ func (a *ansible) prepare() {
 }
 
 // play plays the playbook, with every word that Ansible has to say of it.
-func (a *ansible) play() string {
+func (a *ansible) play(more ...string) string {
 	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 2*patience)
 	defer cancel()
-	play := exec.CommandContext(ctx, "ansible-playbook", "-vvv", "-i", a.folder+"/inventory.yml", "gvlan.yml")
+	play := exec.CommandContext(ctx, "ansible-playbook", append([]string{"-vvv", "-i", a.folder + "/inventory.yml", "gvlan.yml"}, more...)...)
 	play.Dir = role
 	play.Env = append(os.Environ(), a.Mark(), "HOME="+a.folder, "ANSIBLE_NOCOLOR=1", "ANSIBLE_PIPELINING=1", "ANSIBLE_SSH_EXECUTABLE="+a.folder+"/enter",
 		"ANSIBLE_SSH_TRANSFER_METHOD=piped", "ANSIBLE_PYTHON_INTERPRETER=/usr/bin/python3", "ANSIBLE_HOST_KEY_CHECKING=0")
