@@ -14,7 +14,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 umask 022
 # The manual has the month in words, SHA256SUMS an order; and Go would take these over.
-export LC_ALL=C TZ=UTC GOOS= GOARCH= GOFLAGS= GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT=
+export LC_ALL=C TZ=UTC GOOS='' GOARCH='' GOFLAGS='' GOAMD64=v1 GOARM64=v8.0 GOEXPERIMENT=''
 
 what=${1:-packages}
 case $what in packages | release) ;; *) echo "usage: build.sh packages|release" >&2; exit 2 ;; esac
@@ -26,7 +26,13 @@ out=${OUT:-bin/release}
 if [ "$what" = release ]; then
 	case $VERSION in
 	*dirty) echo "$VERSION is not released: commit the changes of this tree, or take them away" >&2; exit 1 ;;
-	*+*) ;; # between two versions
+	*+git.*) # between two versions, by the count of commits
+		if [ "$(git rev-parse --is-shallow-repository 2>/dev/null)" = true ]; then
+			echo "$VERSION is not released: this clone has not all commits, which the version counts: git fetch --unshallow --tags" >&2
+			exit 1
+		fi
+		;;
+	*+*) ;;
 	*)
 		grep -qF "## [$VERSION] - " CHANGELOG.md || {
 			echo "$VERSION is not released: CHANGELOG.md does not close it with a heading \"## [$VERSION] - DATE\"" >&2

@@ -280,6 +280,27 @@ func TestRefusedReleases(t *testing.T) {
 	}
 }
 
+// TestShallowReleases: where commits are missing their count would sort a later version
+// below an earlier one.
+func TestShallowReleases(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "gvlan")
+	from, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, "git", "clone", "-q", "--depth", "1", "file://"+from, tree)
+	for _, script := range []string{"build.sh", "version.sh"} { // as they are now
+		path := filepath.Join("deploy/package", script)
+		if err := os.WriteFile(filepath.Join(tree, path), []byte(read(t, filepath.Join(root, path))), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, printed, err := built(t, tree, "VERSION=0.1.0+git.1.abc")
+	if err == nil || !strings.Contains(printed, "git fetch --unshallow") || len(names(t, out)) > 0 {
+		t.Errorf("release of a shallow clone: error %v, printed %q", err, printed)
+	}
+}
+
 // TestVersions goes through the life of a repository.
 func TestVersions(t *testing.T) {
 	tree := t.TempDir()
