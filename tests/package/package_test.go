@@ -406,6 +406,26 @@ func TestPurge(t *testing.T) {
 	}
 }
 
+// TestRemovalInAnImage: a root that is made on a host has that host's links and routes
+// before it, and leaves them alone, also where it cannot tell for want of /proc (2); a
+// host's own removal (1) does not.
+func TestRemovalInAnImage(t *testing.T) {
+	folder := t.TempDir()
+	script := filepath.Join(folder, "prerm")
+	text := strings.NewReplacer("/usr/bin/gvlan", "echo gvlan", "deb-systemd-invoke", "true").Replace(read(t, filepath.Join(root, "deploy/package/deb/prerm")))
+	if err := os.WriteFile(script, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for said, want := range map[string]string{"0": "", "1": "gvlan cleanup\n", "2": ""} {
+		if err := os.WriteFile(filepath.Join(folder, "ischroot"), []byte("#!/bin/sh\nexit "+said+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if got := run(t, "env", "PATH="+folder+":"+os.Getenv("PATH"), "sh", script, "remove"); got != want {
+			t.Errorf("where ischroot ends with %s, prerm does %q, want %q", said, got, want)
+		}
+	}
+}
+
 // TestSettingsAreComments: the file that is installed changes no default.
 func TestSettingsAreComments(t *testing.T) {
 	for line := range strings.Lines(read(t, filepath.Join(root, "deploy/gvlan.toml"))) {
