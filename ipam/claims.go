@@ -258,11 +258,12 @@ func (cs *claims) keepUnless(err error, l journal.Lease) error {
 // network's name is the manager's too: by it the claims of a network are found
 // when the swarm has it no longer.
 func claimedRecord(found, own store.Lease) store.Lease {
-	own.Claims = &store.Claims{Worker: true}
+	own.Claims = &store.Claims{}
 	if found.Claims != nil {
-		own.Claims.Manager, own.Claims.Made = found.Claims.Manager, found.Claims.Made
+		*own.Claims = *found.Claims
 	}
-	own.Network = found.Network
+	own.Claims.Worker = true
+	own.Network, own.Unknown = found.Network, found.Unknown
 	return own
 }
 

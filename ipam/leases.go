@@ -286,8 +286,11 @@ func (ls *leases) freeAddress(ctx context.Context, h Held) error {
 // container that still has it. It fails to when somebody else changed it first.
 func (ls *leases) retake(ctx context.Context, l journal.Lease, it store.Item, found store.Lease) (done bool, err error) {
 	rec := ls.Record(l)
-	if l.Claimed && found.Claims != nil {
+	switch {
+	case l.Claimed && found.Claims != nil:
 		rec = claimedRecord(found, rec)
+	case ls.resting(found): // else it is no lease of this node's
+		rec.Unknown = found.Unknown
 	}
 	done, err = ls.claims.rewrite(ctx, l.Place(), it, rec, rec.Epoch)
 	if err != nil || !done {

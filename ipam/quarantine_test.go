@@ -11,7 +11,7 @@ import (
 func (c *cluster) rest(ct *container, since time.Time) {
 	c.Helper()
 	it, rec := c.leaseAt("default", ct.ip())
-	rec.State, rec.Since = store.Quarantined, since.Unix()
+	rec.State, rec.Since, rec.Unknown = store.Quarantined, since.Unix(), `{"later":1}`
 	if _, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(it.Key, store.Encode(rec))}}); err != nil {
 		c.Fatal(err)
 	}
@@ -26,8 +26,8 @@ func TestAnEvictedNodeTakesItsOwnAddressesOutOfQuarantine(t *testing.T) {
 		if err != nil || len(conflicts) > 0 {
 			c.Fatalf("conflicts %v, error %v", conflicts, err)
 		}
-		if _, rec := c.leaseAt("default", web.ip()); !rec.Bound() || rec.Endpoint != web.endpoint {
-			c.Errorf("the lease is %+v, want it bound to the container again", rec)
+		if _, rec := c.leaseAt("default", web.ip()); !rec.Bound() || rec.Endpoint != web.endpoint || rec.Unknown != `{"later":1}` {
+			c.Errorf("the lease is %+v, want it bound to the container again, with what a newer gvlan wrote", rec)
 		}
 		web.stop()
 		if it, rec := c.leaseAt("default", web.ip()); it.Created != 0 {

@@ -489,3 +489,21 @@ func TestDropWhileAWorkerTakes(t *testing.T) {
 		}
 	})
 }
+
+// TestAWorkerKeepsWhatANewerManagerWrote, and so does who takes its claim away.
+func TestAWorkerKeepsWhatANewerManagerWrote(t *testing.T) {
+	onEveryStore(t, func(c *cluster) {
+		s := newSwarm(c)
+		s.play("h1 leads", "h1 claims")
+		it, rec := c.leaseAt(pool.DefaultSegment, taskAddress)
+		rec.Unknown, rec.Claims.Unknown = `{"later":1}`, `{"later":2}`
+		_, err := c.far.Commit(c.Context(), store.Txn{Then: []store.Op{store.Put(it.Key, store.Encode(rec))}})
+		s.must(err)
+		for _, step := range []string{"h2 works", "h2 binds", "h2 stops", "h3 works"} {
+			s.must(s.act(step))
+			if _, now := c.leaseAt(pool.DefaultSegment, taskAddress); now.Unknown != rec.Unknown || now.Claims.Unknown != rec.Claims.Unknown {
+				c.Errorf("after %q: %+v, %+v", step, now, now.Claims)
+			}
+		}
+	})
+}

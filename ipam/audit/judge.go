@@ -146,7 +146,7 @@ func (j judge) ofLeased(f Finding, it store.Item, rec store.Lease) (Finding, boo
 	f.Cure = "it rests for ten minutes, and is free when nobody on the LAN answers for it"
 	conds = append(conds, store.Unchanged(it.Key, it.Modified))
 	if rec.Claims != nil && rec.Claims.Manager {
-		rec.Claims = &store.Claims{Manager: true, Made: rec.Claims.Made}
+		rec.Claims.Worker = false
 		rec.Node, rec.Epoch, rec.Endpoint = "", 0, ""
 		f.Cure = "the swarm keeps it, for whichever node runs the task"
 		f.mend(conds, store.Put(it.Key, store.Encode(rec)))

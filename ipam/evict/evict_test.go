@@ -276,7 +276,7 @@ func TestEvictJudgesAnewWhatChangedMeanwhile(t *testing.T) {
 	mem := storetest.NewMem()
 	leased := store.Lease{State: store.Leased, Node: "dead", Nonce: "n", Claims: &store.Claims{Worker: true}}
 	claimed := leased
-	claimed.Claims = &store.Claims{Worker: true, Manager: true}
+	claimed.Claims = &store.Claims{Worker: true, Manager: true, Unknown: `{"later":1}`}
 	put(t, mem,
 		store.Put(store.EpochKey("dead"), store.Encode(store.Epoch{Epoch: 4})),
 		store.Put(leaseKey("192.0.2.1"), store.Encode(leased)))
@@ -287,7 +287,7 @@ func TestEvictJudgesAnewWhatChangedMeanwhile(t *testing.T) {
 	if err != nil || took != (evict.Taken{Claims: 1}) {
 		t.Errorf("took %+v, %v", took, err)
 	}
-	want := string(store.Encode(store.Lease{State: store.Leased, Nonce: "n", Claims: &store.Claims{Manager: true}}))
+	want := string(store.Encode(store.Lease{State: store.Leased, Nonce: "n", Claims: &store.Claims{Manager: true, Unknown: `{"later":1}`}}))
 	if diff := cmp.Diff(want, dump(t, mem)[leaseKey("192.0.2.1")]); diff != "" {
 		t.Errorf("lease (-want +got):\n%s", diff)
 	}

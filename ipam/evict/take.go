@@ -107,7 +107,7 @@ func (e *eviction) takeClaim(it store.Item, l store.Lease) (change, bool) {
 	if !l.Claims.Worker {
 		return change{}, false
 	}
-	l.Claims = &store.Claims{Manager: true, Made: l.Claims.Made}
+	l.Claims.Worker = false
 	l.Node, l.Epoch, l.Endpoint = "", 0, ""
 	return change{item: it, value: store.Encode(l), count: &e.took.Claims}, true
 }
