@@ -199,6 +199,9 @@ func (s *shape) eachPart(members map[string]json.RawMessage, v reflect.Value, f 
 		}
 		i := 0
 		for of := range each(v.Field(p.index)) {
+			if i == len(texts) {
+				break // the same member twice, in other letters: encoding/json took another one
+			}
 			var err error
 			if texts[i], err = f(p.shape, texts[i], of); err != nil {
 				return err

@@ -265,6 +265,21 @@ func TestALeaseKeepsWhatIsUnknown(t *testing.T) {
 	}
 }
 
+// TestAMemberTwiceIsReadAllTheSame: encoding/json takes the last one, in whichever
+// letters.
+func TestAMemberTwiceIsReadAllTheSame(t *testing.T) {
+	for _, value := range []string{
+		`{"node":"a","networks":[{"uuid":"one"}],"Networks":[{"uuid":"one"},{"uuid":"two"}],"later":1}`,
+		`{"node":"a","Networks":[{"uuid":"one"},{"uuid":"two"}],"networks":[],"later":1}`,
+		`{"node":"a","networks":null,"NETWORKS":[{"later":2}],"later":1}`,
+	} {
+		read, err := store.Decode[store.Node](store.Item{Key: "/key", Value: []byte(value)})
+		if err != nil || read.Node != "a" || read.Unknown != `{"later":1}` {
+			t.Errorf("%s is read as %+v, %v", value, read, err)
+		}
+	}
+}
+
 func mustJSON(t *testing.T, value any) []byte {
 	t.Helper()
 	raw, err := json.Marshal(value)
