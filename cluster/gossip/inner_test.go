@@ -138,6 +138,35 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// TestStreamsOfALAN: all its IPv6 hosts are in one network, of which a stranger has
+// any address.
+func TestStreamsOfALAN(t *testing.T) {
+	tr := &transport{from: map[netip.Prefix]int{}}
+	at := func(last byte, network byte) sources {
+		ip := net.ParseIP("fd00::")
+		ip[7], ip[15] = network, last
+		return sourcesOf(&net.TCPAddr{IP: ip})
+	}
+	for i := range maxOfLAN {
+		if !tr.take(at(byte(i/maxOfOne), 0)) {
+			t.Fatalf("stream %d of the LAN is refused", i)
+		}
+	}
+	if tr.take(at(255, 0)) {
+		t.Error("one stream too many of the LAN is taken")
+	}
+	if !tr.take(at(0, 1)) {
+		t.Error("a stream of another network is refused")
+	}
+	tr.give(at(0, 0))
+	if tr.take(at(1, 0)) {
+		t.Error("one stream too many of an address is taken")
+	}
+	if !tr.take(at(0, 0)) {
+		t.Error("a place that was given back is not taken")
+	}
+}
+
 func TestCacheSurvivesRubbish(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "peers.json")
 	c := &cache{path: path}

@@ -46,7 +46,8 @@ func checkPort(ctx context.Context, addr netip.Addr, port uint16) error {
 // key.
 const (
 	maxStreams = 128
-	maxOfOne   = 8       // from one address, or one IPv6 network of 64 bits
+	maxOfOne   = 8       // from one address
+	maxOfLAN   = 64      // from one IPv6 network of 64 bits: a stranger has any address of it, and the cluster is in it too
 	maxState   = 1 << 20 // bytes; the state of a node is some 150
 )
 
@@ -100,7 +101,7 @@ func (t *transport) admit() {
 	for {
 		select {
 		case conn := <-t.NetTransport.StreamCh():
-			source := sourceOf(conn.RemoteAddr())
+			source := sourcesOf(conn.RemoteAddr())
 			if !t.take(source) {
 				_ = conn.Close() // nothing was said on it
 				continue
@@ -117,40 +118,53 @@ func (t *transport) admit() {
 	}
 }
 
-func (t *transport) take(source netip.Prefix) bool {
+func (t *transport) take(source sources) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.all >= maxStreams || t.from[source] >= maxOfOne {
+	if t.all >= maxStreams || t.from[source.address] >= maxOfOne || source.network.IsValid() && t.from[source.network] >= maxOfLAN {
 		return false
 	}
-	t.all++
-	t.from[source]++
+	t.add(source, 1)
 	return true
 }
 
-func (t *transport) give(source netip.Prefix) {
+func (t *transport) give(source sources) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.all--
-	if t.from[source]--; t.from[source] == 0 {
-		delete(t.from, source)
+	t.add(source, -1)
+}
+
+func (t *transport) add(source sources, streams int) {
+	t.all += streams
+	for _, of := range []netip.Prefix{source.address, source.network} {
+		if of.IsValid() {
+			t.from[of] += streams
+		}
+		if t.from[of] == 0 {
+			delete(t.from, of)
+		}
 	}
 }
 
-// sourceOf is who is counted together. Whoever has one IPv6 address has a
+// sources are as what a stream is counted. Whoever has one IPv6 address has a
 // network of them.
-func sourceOf(addr net.Addr) netip.Prefix {
+type sources struct {
+	address netip.Prefix
+	network netip.Prefix // of IPv6
+}
+
+func sourcesOf(addr net.Addr) (of sources) {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
-		return netip.Prefix{}
+		return of
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := ip.BitLen()
+	of.address = netip.PrefixFrom(ip, ip.BitLen())
 	if ip.Is6() {
-		bits = 64
+		const bits = 64
+		of.network = netip.PrefixFrom(ip, bits).Masked()
 	}
-	source, _ := ip.Prefix(bits)
-	return source
+	return of
 }
 
 // errStateTooLong is a stream of more than a cluster can have to say.

@@ -13,11 +13,12 @@ type Quota struct {
 
 	mu     sync.Mutex
 	total  int
-	client map[netip.Prefix]int // by what one machine cannot choose at will
+	client map[netip.Prefix]int // of addresses, and of the /64s that they are in
 }
 
 // NewQuota returns a quota with every place free: each for one client, all for
-// all of them together.
+// all of them together. An IPv6 machine has as many addresses as it likes of its
+// /64 (RFC 4291, 2.5.4), which on a LAN is everybody's: half of all are a /64's.
 func NewQuota(each, all int) *Quota {
 	return &Quota{each: each, all: all, client: make(map[netip.Prefix]int)}
 }
@@ -26,12 +27,11 @@ func NewQuota(each, all int) *Quota {
 func (q *Quota) Acquire(client netip.Addr) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	source := sourceOf(client)
-	if q.total >= q.all || q.client[source] >= q.each {
+	address, network := sourcesOf(client)
+	if q.total >= q.all || q.client[address] >= q.each || network.IsValid() && q.client[network] >= q.all/2 {
 		return false
 	}
-	q.total++
-	q.client[source]++
+	q.add(client, 1)
 	return true
 }
 
@@ -39,22 +39,30 @@ func (q *Quota) Acquire(client netip.Addr) bool {
 func (q *Quota) Release(client netip.Addr) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	source := sourceOf(client)
-	q.total--
-	if q.client[source]--; q.client[source] == 0 {
-		delete(q.client, source)
+	q.add(client, -1)
+}
+
+func (q *Quota) add(client netip.Addr, places int) {
+	q.total += places
+	address, network := sourcesOf(client)
+	for _, of := range []netip.Prefix{address, network} {
+		if of.IsValid() {
+			q.client[of] += places
+		}
+		if q.client[of] == 0 {
+			delete(q.client, of)
+		}
 	}
 }
 
-// sourceOf is an address, or the /64 it is in, of which a machine has as many as it
-// likes (RFC 4291, 2.5.4).
-func sourceOf(client netip.Addr) netip.Prefix {
-	const network6 = 64
-	bits := client.BitLen()
+// sourcesOf are an address and, in IPv6 beyond this host's own, the /64 it is in.
+func sourcesOf(client netip.Addr) (address, network netip.Prefix) {
+	address = netip.PrefixFrom(client, client.BitLen())
 	if client.Is6() && !client.IsLoopback() {
-		bits = network6
+		const bits = 64
+		network = netip.PrefixFrom(client, bits).Masked()
 	}
-	return netip.PrefixFrom(client, bits).Masked()
+	return address, network
 }
 
 // limited is a listener that closes connections beyond what one client, or

@@ -53,21 +53,23 @@ func TestGreedyClient(t *testing.T) {
 	}
 }
 
-// TestQuotaOfAPrefix: a machine has any address of its /64.
+// TestQuotaOfAPrefix: a machine has any address of its /64, and a LAN is one.
 func TestQuotaOfAPrefix(t *testing.T) {
-	q := NewQuota(2, 3)
-	at := netip.MustParseAddr
+	q := NewQuota(2, 6)
 	for _, one := range []struct {
 		addr string
 		want bool
-	}{{"fd00::1", true}, {"fd00::2", true}, {"fd00::3", false}, {"fd00:0:0:1::1", true}, {"10.9.0.1", false}} {
-		if got := q.Acquire(at(one.addr)); got != one.want {
+	}{
+		{"fd00::1", true}, {"fd00::1", true}, {"fd00::1", false}, {"fd00::2", true}, {"fd00::3", false},
+		{"fd00:0:0:1::1", true}, {"10.9.0.1", true}, {"10.9.0.2", true}, {"10.9.0.3", false},
+	} {
+		if got := q.Acquire(netip.MustParseAddr(one.addr)); got != one.want {
 			t.Errorf("%s has a place: %v", one.addr, got)
 		}
 	}
-	q.Release(at("fd00::1"))
-	q.Release(at("fd00::2"))
-	q.Release(at("fd00:0:0:1::1"))
+	for _, addr := range []string{"fd00::1", "fd00::1", "fd00::2", "fd00:0:0:1::1", "10.9.0.1", "10.9.0.2"} {
+		q.Release(netip.MustParseAddr(addr))
+	}
 	if q.total != 0 || len(q.client) != 0 {
 		t.Errorf("%d places are taken, of %v", q.total, q.client)
 	}

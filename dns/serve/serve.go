@@ -19,7 +19,7 @@ import (
 const (
 	tcpTotal   = 256             // connections of one listener
 	tcpOthers  = 192             // of those, for who is not on this host's loopback
-	tcpClient  = 32              // connections of one client: an IPv4 address, a /64
+	tcpClient  = 32              // connections of one client
 	tcpQueries = 128             // questions of one connection
 	tcpIdle    = 8 * time.Second // between two questions (RFC 7766 section 6.2.3)
 	tcpWrite   = 2 * time.Second // until a reader that stalls is cut off

@@ -12,7 +12,7 @@ import (
 type Crowd struct {
 	All       int                   // of everybody
 	Strangers int                   // of those together that are not Known
-	Each      int                   // of one stranger: an IPv4 address, a /64
+	Each      int                   // of one stranger; half of Strangers are a /64's, which on a LAN is everybody's
 	Known     func(netip.Addr) bool // whose connections are many people's, or this host's own; nil: nobody's
 }
 
@@ -29,7 +29,7 @@ type crowded struct {
 	mu        sync.Mutex
 	all       int
 	strangers int
-	of        map[netip.Prefix]int // strangers
+	of        map[netip.Prefix]int // strangers, by address and by /64
 }
 
 // Accept returns the next connection that there is a place for.
@@ -39,22 +39,22 @@ func (c *crowded) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		source, known := c.source(conn)
-		if c.enter(source, known) {
-			return &counted{Conn: conn, left: sync.OnceFunc(func() { c.leave(source, known) })}, nil
+		addr, known := c.source(conn)
+		if c.enter(addr, known) {
+			return &counted{Conn: conn, left: sync.OnceFunc(func() { c.leave(addr, known) })}, nil
 		}
 		conn.Close()
 	}
 }
 
-// source is what a connection is counted as.
-func (c *crowded) source(conn net.Conn) (source netip.Prefix, known bool) {
+// source is whose a connection is.
+func (c *crowded) source(conn net.Conn) (addr netip.Addr, known bool) {
 	at, ok := conn.RemoteAddr().(*net.TCPAddr)
 	if !ok {
-		return netip.Prefix{}, false
+		return netip.Addr{}, false
 	}
-	addr := at.AddrPort().Addr().Unmap().WithZone("")
-	return Source(addr), c.Known != nil && c.Known(addr)
+	addr = at.AddrPort().Addr().Unmap().WithZone("")
+	return addr, c.Known != nil && c.Known(addr)
 }
 
 // Source is what of an address one machine cannot choose at will: all of it, or the
@@ -68,32 +68,41 @@ func Source(addr netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(addr, bits).Masked()
 }
 
-func (c *crowded) enter(source netip.Prefix, known bool) bool {
+func (c *crowded) enter(addr netip.Addr, known bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all >= c.All || !known && (c.strangers >= c.Strangers || c.of[source] >= c.Each) {
+	if c.all >= c.All || !known && (c.strangers >= c.Strangers || c.of[address(addr)] >= c.Each || addr.Is6() && c.of[Source(addr)] >= c.Strangers/2) {
 		return false
 	}
-	c.all++
-	if !known {
-		c.strangers++
-		c.of[source]++
-	}
+	c.add(addr, known, 1)
 	return true
 }
 
-func (c *crowded) leave(source netip.Prefix, known bool) {
+func (c *crowded) leave(addr netip.Addr, known bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.all--
+	c.add(addr, known, -1)
+}
+
+func (c *crowded) add(addr netip.Addr, known bool, connections int) {
+	c.all += connections
 	if known {
 		return
 	}
-	c.strangers--
-	if c.of[source]--; c.of[source] == 0 {
-		delete(c.of, source)
+	c.strangers += connections
+	of := []netip.Prefix{address(addr)}
+	if addr.Is6() {
+		of = append(of, Source(addr))
+	}
+	for _, of := range of {
+		if c.of[of] += connections; c.of[of] == 0 {
+			delete(c.of, of)
+		}
 	}
 }
+
+// address is one address alone.
+func address(addr netip.Addr) netip.Prefix { return netip.PrefixFrom(addr, addr.BitLen()) }
 
 // counted is a connection that gives its place back when it is closed.
 type counted struct {

@@ -59,6 +59,31 @@ func TestCrowd(t *testing.T) {
 	out(2)
 }
 
+// TestCrowdOfALAN: all of its IPv6 machines are in one /64, of which one of them has
+// any address.
+func TestCrowdOfALAN(t *testing.T) {
+	c := Crowd{All: 8, Strangers: 8, Each: 2}.Limit(nil).(*crowded)
+	in := []string{"fd00::1", "fd00::1", "fd00::2", "fd00::3", "fd00:0:0:1::1", "10.9.0.1", "10.9.0.1", "10.9.0.2"}
+	for _, one := range in {
+		if !c.enter(netip.MustParseAddr(one), false) {
+			t.Errorf("%s has no place", one)
+		}
+		if one == "fd00::3" {
+			for _, other := range []string{"fd00::1", "fd00::4"} {
+				if c.enter(netip.MustParseAddr(other), false) {
+					t.Errorf("%s has a place too many", other)
+				}
+			}
+		}
+	}
+	for _, one := range in {
+		c.leave(netip.MustParseAddr(one), false)
+	}
+	if c.all != 0 || c.strangers != 0 || len(c.of) != 0 {
+		t.Errorf("%d and %d places are taken, of %v", c.all, c.strangers, c.of)
+	}
+}
+
 func TestSource(t *testing.T) {
 	for addr, want := range map[string]string{
 		"10.9.0.1": "10.9.0.1/32", "fd00::9:1:2:3:4": "fd00:0:0:9::/64", "fe80::1%eth0": "fe80::/64",
