@@ -159,7 +159,7 @@ func someManual(t *testing.T, all map[string]string) map[string]string {
 func contents(units, zsh string) map[string]string {
 	const file = "-rw-r--r--"
 	all := map[string]string{
-		"/usr/bin/gvlan": "-rwxr-xr-x", units + "/gvlan.service": file, "/etc/gvlan/gvlan.toml": file,
+		"/usr/bin/gvlan": "-rwxr-xr-x", units + "/gvlan.service": file, "/etc/gvlan/gvlan.toml": "-rw-------",
 		"/usr/share/bash-completion/completions/gvlan": file, "/usr/share/fish/vendor_completions.d/gvlan.fish": file, zsh + "/_gvlan": file,
 		manual + "gvlan.1.gz": file, manual + "gvlan-network-create.1.gz": file,
 	}
@@ -382,7 +382,7 @@ func TestScripts(t *testing.T) {
 // has in /run/gvlan stays.
 func TestPurge(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("a mount namespace takes root")
+		t.Skip("a mount namespace takes root") //nolint:forbidigo // not root
 	}
 	script, err := filepath.Abs(filepath.Join(root, "deploy/package/deb/postrm"))
 	if err != nil {
