@@ -128,8 +128,6 @@ func doctorFaults(c *cluster) {
 	sh(`mkdir -p /var/lib/gvlan/etcd.old /etc/docker/plugins
 		touch /run/docker/plugins/gvlan2.sock /var/lib/gvlan/journal.db.damaged-20260101T000000.000Z
 		echo tcp://10.0.0.1:9000 > /etc/docker/plugins/gvlan.spec
-		ip link add gv-left link eth1 type macvlan mode bridge
-		ip link set gv-left alias gvlan:gvlan:macvlan:nobody
 		iptables -I INPUT -p udp --dport 7947 -j DROP
 		iptables -I INPUT -p tcp --dport 7947 -j DROP
 		iptables -I OUTPUT -p tcp --dport 7947 -j DROP
@@ -138,6 +136,8 @@ func doctorFaults(c *cluster) {
 	h.MustDocker(c.t, "plugin", "create", "gvlan", "/tmp/plugin")
 	sandbox := h.MustDocker(c.t, "inspect", "-f", "{{.NetworkSettings.SandboxKey}}", "deaf")
 	sh("nsenter --net=" + sandbox + " iptables -A OUTPUT -p udp -d 127.0.0.11 -j DROP")
+	// The last thing: the agent takes such a link away at its second look.
+	sh("ip link add gv-left link eth1 type macvlan mode bridge; ip link set gv-left alias gvlan:gvlan:macvlan:nobody")
 
 	d := c.doctor(h)
 	if d.Healthy {
