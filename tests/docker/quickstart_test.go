@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"gvlan/tests/lab"
+	"gvlan/tests/typed"
 )
 
 // deb is the package of this tree, which `make packages` builds once a run.
@@ -35,7 +36,7 @@ var deb = sync.OnceValues(func() (string, error) {
 // person has one.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
-	lines := quickStartIn(string(must(os.ReadFile("../../README.md"))(t)), "Quick start: plain Docker")
+	lines := must(typed.Lines("../../README.md", "Quick start: plain Docker"))(t)
 	if len(lines) != 6 {
 		t.Fatalf("README's quick start has %d lines, want 6: %q", len(lines), lines)
 	}
@@ -96,24 +97,6 @@ func newHomeLAN(t *testing.T, releases ...lab.Release) *cluster {
 		t.FailNow()
 	}
 	return c
-}
-
-// quickStartIn is the first block of lines that a section has indented, without their
-// comments.
-func quickStartIn(text, section string) (lines []string) {
-	_, text, _ = strings.Cut(text, "\n## "+section+"\n")
-	text, _, _ = strings.Cut(text, "\n## ")
-	for line := range strings.Lines(text) {
-		line, code := strings.CutPrefix(line, "    ")
-		if !code && lines != nil {
-			break
-		}
-		if code {
-			line, _, _ = strings.Cut(line, "  #")
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
 }
 
 // types has a host's shell run a line in root's folder, and gives what it says.

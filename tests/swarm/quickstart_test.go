@@ -3,19 +3,19 @@ package swarm_test
 import (
 	"fmt"
 	"net/netip"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 
 	"gvlan/tests/lab"
+	"gvlan/tests/typed"
 )
 
 // quickStart types README's quick start for swarm as it stands there, on nodes whose
 // plugin and its data were removed, with cards that README names and an etcd where it
 // says that one is.
 func quickStart(c *cluster) {
-	lines := quickStartIn(string(must(os.ReadFile("../../README.md"))(c.t)), "Quick start: swarm")
+	lines := must(typed.Lines("../../README.md", "Quick start: swarm"))(c.t)
 	onEach, once := c.quickLines(lines)
 	c.asAtHome()
 	c.eachHost(func(h *lab.Host) error {
@@ -107,22 +107,4 @@ func (c *cluster) types(h *lab.Host, line string) error {
 		return fmt.Errorf("README's %q: %w\n%s", line, err, out)
 	}
 	return nil
-}
-
-// quickStartIn is the first block of lines that a section has indented, without their
-// comments.
-func quickStartIn(text, section string) (lines []string) {
-	_, text, _ = strings.Cut(text, "\n## "+section+"\n")
-	text, _, _ = strings.Cut(text, "\n## ")
-	for line := range strings.Lines(text) {
-		line, code := strings.CutPrefix(line, "    ")
-		if !code && lines != nil {
-			break
-		}
-		if code {
-			line, _, _ = strings.Cut(line, "  #")
-			lines = append(lines, strings.TrimSpace(line))
-		}
-	}
-	return lines
 }
