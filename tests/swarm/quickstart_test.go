@@ -27,6 +27,9 @@ func quickStart(c *cluster) {
 		return nil
 	})
 	c.ask = c.Hosts[0]
+	for _, h := range c.Hosts {
+		c.hasPlugin(h)
+	}
 	for _, line := range once {
 		if err := c.types(c.ask, line); err != nil {
 			c.t.Fatal(err)
