@@ -40,10 +40,15 @@ func (r *reader) fail(test string) {
 	}
 }
 
-// slowest lists the top-level tests that took longest, with their seconds.
+// slowest lists the tests that took longest, with their seconds. A test whose subtests
+// run beside each other has no time of its own: those are listed.
 func (r *reader) slowest(count int) string {
 	names := slices.SortedFunc(maps.Keys(r.took), func(a, b string) int {
 		return cmp.Or(cmp.Compare(r.took[b], r.took[a]), strings.Compare(a, b))
+	})
+	names = slices.DeleteFunc(names, func(name string) bool {
+		test, _, sub := strings.Cut(name, "/")
+		return sub && r.took[test] >= r.took[name]
 	})
 	var words []string
 	for _, name := range names[:min(count, len(names))] {

@@ -16,6 +16,9 @@ func TestPattern(t *testing.T) {
 {"Action":"fail","Package":"p","Test":"TestLoss","Elapsed":9.6}
 {"Action":"pass","Package":"p","Test":"TestModes","Elapsed":80}
 {"Action":"pass","Package":"p","Test":"TestModes/l2","Elapsed":79}
+{"Action":"pass","Package":"p","Test":"TestBeside/20.10","Elapsed":90}
+{"Action":"pass","Package":"p","Test":"TestBeside/20.10/deep","Elapsed":89}
+{"Action":"pass","Package":"p","Test":"TestBeside","Elapsed":0}
 {"Action":"pass","Package":"p","Test":"TestQuick","Elapsed":0.2}
 `
 	r := newReader(io.Discard)
@@ -30,7 +33,7 @@ func TestPattern(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("patterns (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff("TestNames 145s, TestModes 80s, TestLoss 10s", r.slowest(3)); diff != "" {
+	if diff := cmp.Diff("TestNames 145s, TestBeside/20.10 90s, TestModes 80s", r.slowest(3)); diff != "" {
 		t.Errorf("slowest (-want +got):\n%s", diff)
 	}
 }

@@ -54,7 +54,7 @@ type reader struct {
 	held   map[string][]string // output of "package test" until its fate is known
 	broken map[string]bool     // packages with a failed test
 	failed map[string]subtests // top-level tests that failed
-	took   map[string]float64  // seconds of each top-level test
+	took   map[string]float64  // seconds of each top-level test, and of its subtests
 	crash  bool                // a package failed outside its tests
 }
 
@@ -105,7 +105,7 @@ func (r *reader) line(line string) {
 // finished counts a test that ended, or a package that broke outside its
 // tests (did not build, crashed, ran out of time).
 func (r *reader) finished(e event) {
-	if e.Test != "" && !strings.Contains(e.Test, "/") {
+	if e.Test != "" && strings.Count(e.Test, "/") < 2 {
 		r.took[e.Test] = e.Elapsed
 	}
 	show := func() { fmt.Fprint(r.out, strings.Join(r.held[e.Package+" "+e.Test], "")) }
