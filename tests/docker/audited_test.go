@@ -18,7 +18,7 @@ import (
 
 // TestAudits plants what should not be, and types `gvlan audit`.
 func TestAudits(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		c.scenario("faults are found and repaired", auditFaults)
 		c.scenario("nothing is found under load", auditLoad)
 		c.scenario("answers of the LAN that do not fit", auditLAN)

@@ -15,7 +15,7 @@ import (
 // TestNodeNames: a node's name has one host, and what is kept under it is that
 // host's, whoever comes by the name.
 func TestNodeNames(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		c.scenario("another host takes the name", nameTaken)
 		c.scenario("the data directory is lost", dataDirLost)
 		c.scenario("the data directory is copied", dataDirCopied)

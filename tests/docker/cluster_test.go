@@ -24,7 +24,7 @@ import (
 // patience bounds waits for events; no result is judged by it.
 const patience = 3 * time.Minute
 
-// both are the engines every scenario runs on.
+// both are the engines that a scenario runs on where it asks them for something.
 var both = lab.Engines(lab.Docker20, lab.Docker28)
 
 // program is the gvlan that every cluster of this run gets, its own copy: the
@@ -129,6 +129,23 @@ func onBoth(t *testing.T, hosts int, play func(*cluster)) {
 			play(newCluster(t, options{hosts: lab.Same(hosts, release)}))
 		})
 	}
+}
+
+// onMixed plays a test on one cluster whose hosts have either engine by turns: for what
+// gvlan does by itself, whichever engine asks it.
+func onMixed(t *testing.T, hosts int, play func(*cluster)) {
+	t.Helper()
+	t.Parallel()
+	play(newCluster(t, options{hosts: mixed(hosts)}))
+}
+
+// mixed are hosts that have either engine by turns.
+func mixed(count int) (hosts []lab.HostOptions) {
+	releases := lab.Engines(lab.Docker28, lab.Docker20)
+	for i := range count {
+		hosts = append(hosts, lab.HostOptions{Release: releases[i%len(releases)]})
+	}
+	return hosts
 }
 
 // scenario is one claim, played on a cluster without networks. Afterwards

@@ -13,7 +13,7 @@ import (
 
 // TestCommands types gvlan's own commands as README shows them.
 func TestCommands(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		c.scenario("network create, ls, inspect, rm", commandCreate)
 		c.scenario("network of one host", commandLocal)
 		c.scenario("network without a parent anywhere", commandNoParent)

@@ -19,7 +19,7 @@ import (
 // TestTheLANIsAsked: what somebody on the LAN has who is not gvlan's no container
 // is given, and people are told who it is.
 func TestTheLANIsAsked(t *testing.T) {
-	onBoth(t, 3, func(c *cluster) {
+	onMixed(t, 3, func(c *cluster) {
 		c.scenario("a device has an address", aDeviceHasAnAddress)
 		c.scenario("a device takes a container's address, then a flood all", aDeviceTakesAnAddress)
 		c.scenario("one answers for every address", oneAnswersForAll)

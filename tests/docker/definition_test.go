@@ -15,19 +15,14 @@ import (
 // also on those that come later or were away.
 func TestDefinitionOnSixHosts(t *testing.T) {
 	t.Parallel()
-	for _, release := range both {
-		t.Run(string(release), func(t *testing.T) {
-			t.Parallel()
-			c := newCluster(t, options{hosts: lab.Same(6, release), late: 1})
-			c.scenario("made, used and removed on different hosts", madeUsedRemoved)
-			c.scenario("a host was down for the removal", hostDownForRemoval)
-		})
-	}
+	c := newCluster(t, options{hosts: mixed(6), late: 1})
+	c.scenario("made, used and removed on different hosts", madeUsedRemoved)
+	c.scenario("a host was down for the removal", hostDownForRemoval)
 }
 
 // TestClashingNames: whatever is made at once, all hosts end alike.
 func TestClashingNames(t *testing.T) {
-	onBoth(t, 3, func(c *cluster) {
+	onMixed(t, 3, func(c *cluster) {
 		c.scenario("twenty at once", twentyAtOnce)
 		c.scenario("identical definitions merge", identicalMerge)
 	})

@@ -14,7 +14,7 @@ import (
 // TestDoctor examines hosts: nothing is found on healthy ones, and each of the
 // faults that can be planted in one is.
 func TestDoctor(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		c.scenario("healthy hosts", doctorHealthy)
 		c.scenario("planted faults", doctorFaults)
 		c.scenario("an archive for a bug report", supportArchive)

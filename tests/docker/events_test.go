@@ -11,7 +11,7 @@ import (
 
 // TestEvents: any host tells what happened on every host.
 func TestEvents(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		h1, h2 := c.Hosts[0], c.Hosts[1]
 		c.network(h1, "lan1", "--subnet", "10.190.0.0/24", "-o", "parent=eth1")
 		web := c.run(h2, "lan1", "web").String()

@@ -15,55 +15,50 @@ import (
 // gvlan prints, and one leaves it again. Containers notice nothing.
 func TestJoin(t *testing.T) {
 	t.Parallel()
-	for _, release := range both {
-		t.Run(string(release), func(t *testing.T) {
-			t.Parallel()
-			c := newOwnCluster(t, options{hosts: lab.Same(2, release)})
-			h1, h2 := c.Hosts[0], c.Hosts[1]
-			h1.MustDocker(t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.150.0.0/24", "-o", "parent=eth1", "lan1")
-			web := c.run(h1, "lan1", "web")
+	c := newOwnCluster(t, options{hosts: mixed(2)})
+	h1, h2 := c.Hosts[0], c.Hosts[1]
+	h1.MustDocker(t, "network", "create", "-d", "gvlan", "--ipam-driver", "gvlan", "--subnet", "10.150.0.0/24", "-o", "parent=eth1", "lan1")
+	web := c.run(h1, "lan1", "web")
 
-			words := c.begin(h1)
-			if want := []string{"join", "10.99.0.1"}; words[0] != want[0] || words[1] != want[1] {
-				t.Errorf("the line to join with is gvlan %s, want the address other hosts reach h1 by", words[:2])
-			}
-			c.goesOn(h1, "web", 0)
-			c.oneOwner(web, h1)
-			c.refuses(h1, "this host is of a cluster already", "init")
-			joins(c, words)
-
-			c.waitMembers(c.Hosts, 1, 1)
-			c.waitNetwork(h2, "lan1")
-			db := c.run(h2, "lan1", "db")
-			c.reaches(h1, "web", db)
-			c.reaches(h2, "db", web)
-			c.oneOwner(web, h1)
-			c.oneOwner(db, h2)
-			c.refused(h2, "in use by container web on node h1 (network lan1)",
-				"run", "--rm", "--network", "lan1", "--ip", web.String(), "busybox", "true")
-
-			// The only voter is killed: its data stays, and so does the token.
-			if err := c.agents[0].Kill(); err != nil {
-				t.Fatal(err)
-			}
-			c.reaches(h1, "web", db)
-			c.startAgain(0)
-			c.waitTrusted(h2)
-			if token := c.gvlan(h1, "token", "show", "-q"); token != words[2] {
-				t.Error("after a restart the token is another")
-			}
-			c.run(h2, "lan1", "new")
-			leaves(c)
-
-			bringsAlong(c, words)
-			c.oneOwner(web, h1)
-			h1.MustDocker(t, "rm", "-f", "web")
-			h2.MustDocker(t, "rm", "-f", "kept", "again")
-			h2.MustDocker(t, "network", "rm", "lan1", "own")
-			c.waitNoNetwork(h1, "lan1")
-			c.waitNoNetwork(h1, "own")
-		})
+	words := c.begin(h1)
+	if want := []string{"join", "10.99.0.1"}; words[0] != want[0] || words[1] != want[1] {
+		t.Errorf("the line to join with is gvlan %s, want the address other hosts reach h1 by", words[:2])
 	}
+	c.goesOn(h1, "web", 0)
+	c.oneOwner(web, h1)
+	c.refuses(h1, "this host is of a cluster already", "init")
+	joins(c, words)
+
+	c.waitMembers(c.Hosts, 1, 1)
+	c.waitNetwork(h2, "lan1")
+	db := c.run(h2, "lan1", "db")
+	c.reaches(h1, "web", db)
+	c.reaches(h2, "db", web)
+	c.oneOwner(web, h1)
+	c.oneOwner(db, h2)
+	c.refused(h2, "in use by container web on node h1 (network lan1)",
+		"run", "--rm", "--network", "lan1", "--ip", web.String(), "busybox", "true")
+
+	// The only voter is killed: its data stays, and so does the token.
+	if err := c.agents[0].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	c.reaches(h1, "web", db)
+	c.startAgain(0)
+	c.waitTrusted(h2)
+	if token := c.gvlan(h1, "token", "show", "-q"); token != words[2] {
+		t.Error("after a restart the token is another")
+	}
+	c.run(h2, "lan1", "new")
+	leaves(c)
+
+	bringsAlong(c, words)
+	c.oneOwner(web, h1)
+	h1.MustDocker(t, "rm", "-f", "web")
+	h2.MustDocker(t, "rm", "-f", "kept", "again")
+	h2.MustDocker(t, "network", "rm", "lan1", "own")
+	c.waitNoNetwork(h1, "lan1")
+	c.waitNoNetwork(h1, "own")
 }
 
 // joins brings the second host into the cluster, once it was told everything

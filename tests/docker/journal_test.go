@@ -16,7 +16,7 @@ import (
 // The agent starts all the same, keeps the file for who wants to look at it,
 // and everything that runs keeps its address, its name and its network.
 func TestDamagedJournal(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		for _, d := range []struct {
 			name, subnet string
 			own          bool // with a network of this host only beside

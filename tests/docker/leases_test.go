@@ -12,7 +12,7 @@ import (
 
 // TestLeaseCommands asks for addresses as operators do.
 func TestLeaseCommands(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) {
+	onMixed(t, 2, func(c *cluster) {
 		c.scenario("whois", leaseWhois)
 		c.scenario("lease ls, show, release; pool ls", leaseRecords)
 		c.scenario("reserve, unreserve", leaseReserved)

@@ -40,7 +40,7 @@ func TestHostComesLater(t *testing.T) {
 
 // TestEmptiedEtcd: a store that lost everything removes nothing.
 func TestEmptiedEtcd(t *testing.T) {
-	onBoth(t, 2, func(c *cluster) { c.scenario("emptied etcd", emptiedEtcd) })
+	onMixed(t, 2, func(c *cluster) { c.scenario("emptied etcd", emptiedEtcd) })
 }
 
 func removedAnywhere(c *cluster) {
