@@ -3,6 +3,7 @@ package docker_test
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -159,8 +160,12 @@ func gatewayAndAux(c *cluster) {
 // freeWhenGone: an address is free the moment `docker run --rm` or `docker
 // rm` returns, on any host.
 func freeWhenGone(c *cluster) {
+	rounds := 12
+	if os.Getenv("GVLAN_SOAK") != "" {
+		rounds = 50
+	}
 	c.network(c.Hosts[0], "lan1", "--subnet", "10.64.0.0/24", "--ipv6", "--subnet", "fd64::/64", "-o", "parent=eth1")
-	for i := range 50 {
+	for i := range rounds {
 		for _, h := range []*lab.Host{c.Hosts[i%3], c.Hosts[(i+1)%3]} {
 			h.MustDocker(c.t, "run", "--rm", "--network", "lan1", "--ip", "10.64.0.50", "--ip6", "fd64::50", "busybox", "true")
 		}

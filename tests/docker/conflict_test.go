@@ -182,8 +182,9 @@ func oneAnswersForAll(c *cluster) {
 	c.run(h1, "lan1", "fixed", "--ip", "10.194.0.200")
 	eventually(c.t, "no more than half to be in conflict", func() error { // two hosts may find some at once
 		all, err := c.conflicts(h1)
-		if err == nil && (len(all) == 0 || len(all) > 8) {
-			err = fmt.Errorf("%d addresses of 16 are", len(all))
+		kept := slices.DeleteFunc(all, func(x contested) bool { return x.Container != "" }) // those keep nobody from an address
+		if err == nil && (len(kept) == 0 || len(kept) > 8) {
+			err = fmt.Errorf("%d addresses of 16 are", len(kept))
 		}
 		return err
 	})

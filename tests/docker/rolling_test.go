@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
@@ -155,7 +156,7 @@ func (c *cluster) rolling(network string) *rolling {
 }
 
 // comeAndGo starts containers on a host and removes them. None may fail, but while
-// the host is upgraded.
+// the host is upgraded. A pause between them leaves the machine to whatever runs beside.
 func (r *rolling) comeAndGo(i int, h *lab.Host) error {
 	ctx := context.WithoutCancel(r.c.t.Context())
 	for n := 0; ; n++ {
@@ -178,6 +179,7 @@ func (r *rolling) comeAndGo(i int, h *lab.Host) error {
 			return fmt.Errorf("remove a container on %s: %w", h.Name, err)
 		}
 		r.started[i].Add(1)
+		time.Sleep(500 * time.Millisecond)
 	}
 }
 

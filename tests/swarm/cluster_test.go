@@ -29,7 +29,7 @@ func rounds() int {
 	if os.Getenv("GVLAN_SOAK") != "" {
 		return 200
 	}
-	return 10
+	return 4
 }
 
 // program is the gvlan of this run, its own copy: the sources may change
